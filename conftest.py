@@ -18,7 +18,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 #: What examples import from the extras.
-EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit", "onnx")
+EXTRAS = (
+    "captum",
+    "shap",
+    "shapiq",
+    "optuna",
+    "ray",
+    "lightgbm",
+    "xgboost",
+    "pytabkit",
+    "onnx",
+)
 
 #: The file that needs the extra ``agents`` to be imported at all.
 collect_ignore = [] if find_spec("mcp") else ["src/permgrad/cli/server.py"]
@@ -29,11 +39,16 @@ EXAMPLES_OF_A_CASE = 10
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--cases", type=int, metavar="N", help="of a test with more than N cases run N, spread over all of them"
+        "--cases",
+        type=int,
+        metavar="N",
+        help="of a test with more than N cases run N, spread over all of them",
     )
 
 
-def spread(items: list[pytest.Item], most: int) -> tuple[list[pytest.Item], list[pytest.Item]]:
+def spread(
+    items: list[pytest.Item], most: int
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Divide tests into those that run and those left out: at most so many cases of one function, evenly spread."""
     functions: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -43,7 +58,9 @@ def spread(items: list[pytest.Item], most: int) -> tuple[list[pytest.Item], list
         for cases in functions.values()
         for k in range(min(most, len(cases)))
     }
-    return [item for item in items if item.nodeid in chosen], [item for item in items if item.nodeid not in chosen]
+    return [item for item in items if item.nodeid in chosen], [
+        item for item in items if item.nodeid not in chosen
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,7 +96,11 @@ def _still_frozen() -> Iterator[None]:
 
     left = {name: getattr(gc, name) for name in ("isenabled", "disable", "enable")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(startup, "gc", SimpleNamespace(**left, freeze=lambda: None, unfreeze=lambda: None))
+        patch.setattr(
+            startup,
+            "gc",
+            SimpleNamespace(**left, freeze=lambda: None, unfreeze=lambda: None),
+        )
         yield
 
 
@@ -88,21 +109,33 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     if (most := config.getoption("--cases")) is not None:
         if most < 1:
             raise pytest.UsageError(f"--cases must be at least 1, got {most}.")
         items[:], left_out = spread(items, most)
         config.hook.pytest_deselected(items=left_out)
         for item in items:
-            used = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+            used = getattr(
+                getattr(item, "obj", None), "_hypothesis_internal_use_settings", None
+            )
             if used is not None:
-                fewer = type(used)(used, max_examples=min(used.max_examples, EXAMPLES_OF_A_CASE * most))
+                fewer = type(used)(
+                    used, max_examples=min(used.max_examples, EXAMPLES_OF_A_CASE * most)
+                )
                 item.obj._hypothesis_internal_use_settings = fewer  # noqa: SLF001 — as Hypothesis' own plugin does
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.dtest is not None:
             source = "".join(example.source for example in item.dtest.examples)
             imported = re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)
-            missing = [name for name in EXTRAS if name in imported and find_spec(name) is None]
+            missing = [
+                name for name in EXTRAS if name in imported and find_spec(name) is None
+            ]
             if missing:
-                item.add_marker(pytest.mark.skip(reason=f"the example needs {' and '.join(missing)}, of an extra"))
+                item.add_marker(
+                    pytest.mark.skip(
+                        reason=f"the example needs {' and '.join(missing)}, of an extra"
+                    )
+                )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 #: Where a link may stand: `[text](to)`, `[name]: to`, and `src`, `href` and `srcset` of HTML.
-LINKS = re.compile(r"""(\]\(|^\[[^]\n]+\]:[ ]+|\b(?:src|href|srcset)=["'])([^)\s"'>]+)""", re.MULTILINE)
+LINKS = re.compile(
+    r"""(\]\(|^\[[^]\n]+\]:[ ]+|\b(?:src|href|srcset)=["'])([^)\s"'>]+)""", re.MULTILINE
+)
 FENCES = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 PICTURES = {".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
 
@@ -24,7 +26,9 @@ def version() -> str:
 
 def repository() -> str:
     """Return the address of the repository, without a slash at its end."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["permgrad"]["repository"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "permgrad"
+    ]["repository"]
 
 
 def notice() -> str:
@@ -52,7 +56,13 @@ def absolute(target: str) -> str:
     path = target.partition("#")[0]
     if not path:
         return f"{repository()}/blob/v{version()}/README.md{target}"
-    view = "raw" if Path(path).suffix in PICTURES else "tree" if path.endswith("/") else "blob"
+    view = (
+        "raw"
+        if Path(path).suffix in PICTURES
+        else "tree"
+        if path.endswith("/")
+        else "blob"
+    )
     return f"{repository()}/{view}/v{version()}/{target}"
 
 
@@ -60,7 +70,10 @@ def long_description() -> str:
     """Return README with absolute links; code blocks stay as they are."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = FENCES.findall(text)
-    pages = [LINKS.sub(lambda link: link[1] + absolute(link[2]), page) for page in FENCES.split(text)]
+    pages = [
+        LINKS.sub(lambda link: link[1] + absolute(link[2]), page)
+        for page in FENCES.split(text)
+    ]
     text = "".join(page + block for page, block in zip(pages, [*code, ""], strict=True))
     return f"*{notice()}*\n\n{text}" if notice() else text
 
@@ -69,4 +82,8 @@ if __name__ == "__main__":
     from setuptools import setup
 
     links = {} if notice() else urls()
-    setup(long_description=long_description(), long_description_content_type="text/markdown", project_urls=links)
+    setup(
+        long_description=long_description(),
+        long_description_content_type="text/markdown",
+        project_urls=links,
+    )

@@ -22,9 +22,15 @@ _KNOWN = re.compile(r"(?:site-packages|src|tests|tools|verification|benchmarks)/
 
 def parser(text: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options that all scripts have."""
-    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="the short form: one seed, less data")
-    made.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    made = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--quick", action="store_true", help="the short form: one seed, less data"
+    )
+    made.add_argument(
+        "--no-record", action="store_true", help="do not write benchmarks/results"
+    )
     return made
 
 
@@ -39,7 +45,10 @@ def markdown_table(rows: Iterable[Mapping[str, Any]]) -> str:
     listed = list(rows)
     names = list(listed[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_shown(row.get(name)) for name in names) + " |" for row in listed]
+    lines += [
+        "| " + " | ".join(_shown(row.get(name)) for name in names) + " |"
+        for row in listed
+    ]
     return "\n".join(lines)
 
 
@@ -97,7 +106,8 @@ def head_of(seeds: Any) -> dict[str, Any]:
 def page_of(title: str, head: Mapping[str, Any], text: str) -> str:
     """Return a record as a page."""
     shown = "\n".join(
-        f"- {key}: {'yes' if value is True else 'NO' if value is False else value}" for key, value in head.items()
+        f"- {key}: {'yes' if value is True else 'NO' if value is False else value}"
+        for key, value in head.items()
     )
     return f"# {title}\n\n{shown}\n\n{text}\n"
 
@@ -133,11 +143,18 @@ def command() -> str:
 
 def commit() -> str:
     """Return the commit that is measured, with a mark where files of permgrad or of the scripts were changed since."""
-    asked = [["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "src", "benchmarks/*.py"]]
+    asked = [
+        ["rev-parse", "--short", "HEAD"],
+        ["status", "--porcelain", "--", "src", "benchmarks/*.py"],
+    ]
     try:
         head, changed = (
             subprocess.run(
-                ["git", *words], cwd=RESULTS.parents[1], check=True, capture_output=True, text=True
+                ["git", *words],
+                cwd=RESULTS.parents[1],
+                check=True,
+                capture_output=True,
+                text=True,
             ).stdout.strip()
             for words in asked
         )

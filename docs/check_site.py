@@ -24,13 +24,29 @@ from urllib.parse import unquote, urlsplit
 SITE = Path(__file__).resolve().parent / "_build" / "html"
 #: Pages of every kind.
 PAGES = (
-    *("index.html", "tutorials/index.html", "tutorials/ten-minutes-with-a-table.html", "how-to.html", "methods.html"),
-    *("auto_gallery/index.html", "reference/python/explain.html", "reference/commands/permgrad-run.html"),
+    *(
+        "index.html",
+        "tutorials/index.html",
+        "tutorials/ten-minutes-with-a-table.html",
+        "how-to.html",
+        "methods.html",
+    ),
+    *(
+        "auto_gallery/index.html",
+        "reference/python/explain.html",
+        "reference/commands/permgrad-run.html",
+    ),
     *("reference/errors.html", "glossary.html", "search.html"),
 )
 WIDTHS = (1400, 390)
 #: What loads when a page opens, as opposed to what a reader follows.
-_LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("source", "src"), ("iframe", "src")}
+_LOADED = {
+    ("script", "src"),
+    ("img", "src"),
+    ("link", "href"),
+    ("source", "src"),
+    ("iframe", "src"),
+}
 _AXE = """
 <script src="{axe}"></script><script>
 addEventListener("load", () => setTimeout(() => axe.run().then((result) => {{
@@ -58,7 +74,11 @@ class Page(HTMLParser):
         for name, value in attrs:
             if name == "id" or (tag == "a" and name == "name"):
                 self.places.add(value or "")
-            elif name in ("href", "src") and value and not (tag == "link" and ("rel", "canonical") in attrs):
+            elif (
+                name in ("href", "src")
+                and value
+                and not (tag == "link" and ("rel", "canonical") in attrs)
+            ):
                 self.links.append((f"{tag} {name}", value))
 
 
@@ -76,25 +96,48 @@ def dead_links(site: Path) -> list[str]:
                 if tuple(element.split()) in _LOADED and parts.scheme != "data":
                     faults.append(f"{path.relative_to(site)}: loads {link}")
                 continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = (
+                (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            )
             target = target / "index.html" if target.is_dir() else target
             if not target.exists():
                 faults.append(f"{path.relative_to(site)}: no file {link}")
-            elif target in pages and unquote(parts.fragment) not in pages[target].places:
+            elif (
+                target in pages and unquote(parts.fragment) not in pages[target].places
+            ):
                 faults.append(f"{path.relative_to(site)}: no place {link}")
     return list(dict.fromkeys(faults))
 
 
 def opened(address: str, width: int) -> str:
     """Return a page as Chromium leaves it after its scripts ran."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(
+        filter(
+            None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+        ),
+        None,
+    )
     if browser is None:
         raise SystemExit("--browser needs Chromium.")
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        command += [f"--user-data-dir={profile}", f"--window-size={width},1600", "--virtual-time-budget=20000"]
+        command = [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+        ]
+        command += [
+            f"--user-data-dir={profile}",
+            f"--window-size={width},1600",
+            "--virtual-time-budget=20000",
+        ]
         done = subprocess.run(
-            [*command, "--dump-dom", address], capture_output=True, text=True, timeout=300, check=True
+            [*command, "--dump-dom", address],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
         )
     return done.stdout
 
@@ -104,19 +147,28 @@ def violations(site: Path, page: str, width: int) -> list[str]:
     axe = Path(find_spec("axe_core_python").origin).parent / "axe.min.js"  # type: ignore[union-attr,arg-type]
     text = (site / page).read_text(encoding="utf-8")
     copy = (site / page).with_name("axe-copy.html")
-    copy.write_text(text.replace("</body>", _AXE.format(axe=axe.as_uri())), encoding="utf-8")
+    copy.write_text(
+        text.replace("</body>", _AXE.format(axe=axe.as_uri())), encoding="utf-8"
+    )
     try:
-        found = re.search(r'<pre id="axe-found">(.*?)</pre>', opened(copy.as_uri(), width), re.DOTALL)
+        found = re.search(
+            r'<pre id="axe-found">(.*?)</pre>', opened(copy.as_uri(), width), re.DOTALL
+        )
     finally:
         copy.unlink()
     if found is None:
         return [f"{page} at {width}: axe did not finish"]
     result = json.loads(html.unescape(found[1]))
-    faults = [f"{page} at {width}: {rule} on {count}, first {first}" for rule, count, first in result["violations"]]
+    faults = [
+        f"{page} at {width}: {rule} on {count}, first {first}"
+        for rule, count, first in result["violations"]
+    ]
     if result["passes"] < 10:
         faults.append(f"{page} at {width}: axe had little to look at")
     if result["wide"] > 0:
-        faults.append(f"{page} at {width}: {result['wide']} pixels wider than the window")
+        faults.append(
+            f"{page} at {width}: {result['wide']} pixels wider than the window"
+        )
     return faults
 
 
@@ -131,14 +183,23 @@ def search_faults(site: Path) -> list[str]:
 def main() -> None:
     """Check, and print what is wrong."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--browser", action="store_true", help="Also try search and accessibility in Chromium.")
+    parser.add_argument(
+        "--browser",
+        action="store_true",
+        help="Also try search and accessibility in Chromium.",
+    )
     parser.add_argument("--site", type=Path, default=SITE)
     arguments = parser.parse_args()
     site = arguments.site.resolve()
     faults = dead_links(site)
     if arguments.browser:
         faults += search_faults(site)
-        faults += [line for page in PAGES for width in WIDTHS for line in violations(site, page, width)]
+        faults += [
+            line
+            for page in PAGES
+            for width in WIDTHS
+            for line in violations(site, page, width)
+        ]
     for line in faults:
         print(line, file=sys.stderr)
     print(f"{len(faults)} faults")

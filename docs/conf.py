@@ -17,7 +17,11 @@ import site_pages  # noqa: E402 — found through the path above
 
 import permgrad  # noqa: E402
 
-project, author, copyright = "permgrad", "The permgrad developers", "The permgrad developers"  # noqa: A001 — Sphinx's name
+project, author, copyright = (  # noqa: A001 — Sphinx's name
+    "permgrad",
+    "The permgrad developers",
+    "The permgrad developers",
+)
 version = release = permgrad.__version__
 language = "en"
 
@@ -97,11 +101,19 @@ def _dashes(_: object, doctree: nodes.document) -> None:
 #: How types are written for readers: arrays without their parameters, the values of an option without ``Literal``.
 PLAIN_TYPES = (
     (re.compile(r"~?(typing|collections\.abc|numpy|pathlib|os)\."), ""),
-    (re.compile(r"ndarray\[tuple\[[^]]*\], dtype\[[^]]*\]\]|npt\.NDArray\[[^]]*\]|\bFloats\b"), "ndarray"),
+    (
+        re.compile(
+            r"ndarray\[tuple\[[^]]*\], dtype\[[^]]*\]\]|npt\.NDArray\[[^]]*\]|\bFloats\b"
+        ),
+        "ndarray",
+    ),
     (re.compile(r"_Buffer \| _SupportsArray.*?\]\]? \| complex.*?\]"), "ArrayLike"),
     (re.compile(r"pd\.(DataFrame|Series)"), r"\1"),
     (re.compile(r"\bProgressMode\b"), "bool | 'auto'"),
-    (re.compile(r"Literal\[((?:'[^']*'(?:, )?)+)\]"), lambda match: match[1].replace(", ", " | ")),
+    (
+        re.compile(r"Literal\[((?:'[^']*'(?:, )?)+)\]"),
+        lambda match: match[1].replace(", ", " | "),
+    ),
 )
 
 
@@ -121,4 +133,6 @@ def setup(app: Sphinx) -> None:
     """Make the pages that come from files outside this folder, and the links to such files."""
     site_pages.setup(app)
     app.connect("doctree-read", _dashes)
-    app.connect("object-description-transform", _plain_types, priority=400)  # before autodoc shows them
+    app.connect(
+        "object-description-transform", _plain_types, priority=400
+    )  # before autodoc shows them

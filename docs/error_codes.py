@@ -115,7 +115,9 @@ CODES: dict[str, ErrorCode] = {
     ),
     # models
     "PG030": ErrorCode(
-        "Model not fitted", "The model has to be trained before it can predict or be explained.", "Call `fit` first."
+        "Model not fitted",
+        "The model has to be trained before it can predict or be explained.",
+        "Call `fit` first.",
     ),
     "PG031": ErrorCode(
         "Model that cannot be used",
@@ -189,7 +191,9 @@ CODES: dict[str, ErrorCode] = {
         "Write it again. Every result can be made again with the command in `run.json`.",
     ),
     "PG053": ErrorCode(
-        "Result of a newer version", "The file was written by a newer version of permgrad.", "Update permgrad."
+        "Result of a newer version",
+        "The file was written by a newer version of permgrad.",
+        "Update permgrad.",
     ),
     "PG054": ErrorCode(
         "In use by another process",

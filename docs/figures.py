@@ -46,16 +46,22 @@ class Sentence:
     def find(self, page: str) -> re.Match[str] | None:
         """Return where the sentence stands; each number is a group."""
         words = [re.escape(part) for part in _SLOT.split(self.text)]
-        pattern = f"({_NUMBER})".join(re.sub(r"(\\\s|\s)+", r"\\s+", part) for part in words)
+        pattern = f"({_NUMBER})".join(
+            re.sub(r"(\\\s|\s)+", r"\\s+", part) for part in words
+        )
         return re.search(pattern, page)
 
     def written(self, page: str) -> str:
         """Return the page with the record's numbers."""
         match = self.find(page)
         if match is None:
-            raise LookupError(f"{self.page} does not hold the sentence {self.text!r}. Correct it here or on the page.")
+            raise LookupError(
+                f"{self.page} does not hold the sentence {self.text!r}. Correct it here or on the page."
+            )
         values = self.values(load(self.record))
-        for number, (slot, value) in enumerate(reversed(list(zip(_SLOT.findall(self.text), values, strict=True)))):
+        for number, (slot, value) in enumerate(
+            reversed(list(zip(_SLOT.findall(self.text), values, strict=True)))
+        ):
             start, end = match.span(len(values) - number)
             page = page[:start] + slot.format(value) + page[end:]
         return page
@@ -81,14 +87,20 @@ class Table:
 
     def find(self, page: str) -> re.Match[str] | None:
         """Return where the rows stand, behind the line under the header."""
-        return re.search(rf"(?<={re.escape(self.header)}\n)(\|[-: |]+\|\n)((?:\|.*\n)*)", page)
+        return re.search(
+            rf"(?<={re.escape(self.header)}\n)(\|[-: |]+\|\n)((?:\|.*\n)*)", page
+        )
 
     def written(self, page: str) -> str:
         """Return the page with the record's rows."""
         match = self.find(page)
         if match is None:
-            raise LookupError(f"{self.page} does not hold the table {self.header!r}. Correct it here or on the page.")
-        rows = "".join(f"| {' | '.join(row)} |\n" for row in self.rows(load(self.record)))
+            raise LookupError(
+                f"{self.page} does not hold the table {self.header!r}. Correct it here or on the page."
+            )
+        rows = "".join(
+            f"| {' | '.join(row)} |\n" for row in self.rows(load(self.record))
+        )
         return page[: match.start(2)] + rows + page[match.end(2) :]
 
 
@@ -101,7 +113,11 @@ def load(record: str) -> Any:
 def commits(record: str) -> str:
     """Return the commit or commits that a record was measured on."""
     found = load(record)
-    parts = [found["commit"]] if "commit" in found else [part["commit"] for part in found["sections"].values()]
+    parts = (
+        [found["commit"]]
+        if "commit" in found
+        else [part["commit"] for part in found["sections"].values()]
+    )
     return ", ".join(f"`{commit}`" for commit in dict.fromkeys(parts))
 
 
@@ -109,11 +125,15 @@ def origin(page: str) -> str:
     """Return the line that says where a page's figures come from. The page on the benchmark says it for README, too."""
     spoken_for = {page, README} if page == BENCHMARK else {page}
     found = [own for own in (*SENTENCES, *TABLES) if own.page in spoken_for]
-    records = dict.fromkeys(name for own in found for name in (own.record, *getattr(own, "also", ())))
+    records = dict.fromkeys(
+        name for own in found for name in (own.record, *getattr(own, "also", ()))
+    )
     folder = "../" * page.count("/") + "benchmarks/results"
     listed = [f"[{name}]({folder}/{name}.md) ({commits(name)})" for name in records]
     where = "this page and in README" if README in spoken_for else "this page"
-    return f"Figures on {where}, with the commit that was measured: {', '.join(listed)}."
+    return (
+        f"Figures on {where}, with the commit that was measured: {', '.join(listed)}."
+    )
 
 
 _ORIGIN = re.compile(r"^Figures on this page.*, with the commit.*$", re.MULTILINE)
@@ -147,12 +167,12 @@ def unlisted(page: str, text: str) -> Iterator[str]:
             text = text[: match.start()] + text[match.end() :]
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"`[^`\n]*`|\]\([^)]*\)|arXiv \d{4}\.\s*\d+|\d{4}\.\d{5}", " ", text)
-    looks_measured = (
-        rf"(?<![\w.,])({_NUMBER})(?![\w]|\.\d)(\s?%|\s(?:per cent|times|[KMG]i?B|s|ms|µs|seconds|minutes|hours)\b)?"
-    )
+    looks_measured = rf"(?<![\w.,])({_NUMBER})(?![\w]|\.\d)(\s?%|\s(?:per cent|times|[KMG]i?B|s|ms|µs|seconds|minutes|hours)\b)?"
     for match in re.finditer(looks_measured, text):
         number, unit = match.group(1), (match.group(2) or "").strip()
-        if ("." in number or unit) and f"{number} {unit}".strip() not in SETTINGS.get(page, ()):
+        if ("." in number or unit) and f"{number} {unit}".strip() not in SETTINGS.get(
+            page, ()
+        ):
             yield f"{number} {unit}".strip()
 
 
@@ -161,7 +181,11 @@ def unlisted(page: str, text: str) -> Iterator[str]:
 
 def _mean(record: Any, name: str, model: str, metric: str) -> float:
     """Return the mean of a model's metric on the test rows of a set."""
-    cells = [one for one in record["results"]["cells"] if (one["set"], one["model"]) == (name, model)]
+    cells = [
+        one
+        for one in record["results"]["cells"]
+        if (one["set"], one["model"]) == (name, model)
+    ]
     return fmean(cell["metrics"]["test"][metric] for cell in cells)
 
 
@@ -185,9 +209,14 @@ _MODELS = {
 
 def _rank_rows(_: Any) -> list[list[str]]:
     """Return each model's mean ranks: on the six tables, on 22 others, and on one split of these beside networks."""
-    six = {row["model"]: float(row["mean rank"]) for row in load("comparison")["results"]["mean rank"]}
+    six = {
+        row["model"]: float(row["mean rank"])
+        for row in load("comparison")["results"]["mean rank"]
+    }
     unseen = load("comparison_unseen")["results"]
-    of_all, with_networks = (unseen[f"mean rank, {what}"] for what in ("All 22 tables", "beside networks"))
+    of_all, with_networks = (
+        unseen[f"mean rank, {what}"] for what in ("All 22 tables", "beside networks")
+    )
     shown = lambda ranks, name: f"{ranks[name]:.2f}" if name in ranks else "–"  # noqa: E731
     return [
         [words, shown(six, ours), shown(of_all, name), shown(with_networks, name)]
@@ -196,14 +225,19 @@ def _rank_rows(_: Any) -> list[list[str]]:
 
 
 def _rank(record: Any, model: str) -> float:
-    return next(float(row["mean rank"]) for row in record["results"]["mean rank"] if row["model"] == model)
+    return next(
+        float(row["mean rank"])
+        for row in record["results"]["mean rank"]
+        if row["model"] == model
+    )
 
 
 def _seconds_beside(record: Any) -> float:
     """Return how many times the processor seconds of the network alone the default takes."""
     cells = record["results"]["cells"]
     whole, alone = (
-        sum(cell["processor_seconds"] for cell in cells if cell["model"] == name) for name in ("default", "network")
+        sum(cell["processor_seconds"] for cell in cells if cell["model"] == name)
+        for name in ("default", "network")
     )
     return whole / alone
 
@@ -220,8 +254,19 @@ GAMES, SLOPES = ("permutation", "permgrad", "shapley"), ("gradient", "lime")
 def _function_errors(record: str, method: str) -> list[tuple[float, str]]:
     """Return the errors of a method on the published functions, the largest first."""
     truth = "effect" if method in GAMES else "published"
-    rows = [row for row in load(record)["results"]["errors by function"] if row["method"] == method]
-    return sorted(((row[truth], row["function"]) for row in rows if row["function"].startswith("F")), reverse=True)
+    rows = [
+        row
+        for row in load(record)["results"]["errors by function"]
+        if row["method"] == method
+    ]
+    return sorted(
+        (
+            (row[truth], row["function"])
+            for row in rows
+            if row["function"].startswith("F")
+        ),
+        reverse=True,
+    )
 
 
 IMAGES = {"PneumoniaMNIST": "verify_multimodal", "digits": "verify_multimodal_digits"}
@@ -254,7 +299,13 @@ def _function_rows(_: Any) -> list[list[str]]:
         for images, record in IMAGES.items():
             errors = _function_errors(record, method)
             if errors:
-                rows.append([f"`{method}`", images, ", ".join(f"{name} {error:.3f}" for error, name in errors)])
+                rows.append(
+                    [
+                        f"`{method}`",
+                        images,
+                        ", ".join(f"{name} {error:.3f}" for error, name in errors),
+                    ]
+                )
     return rows
 
 
@@ -263,10 +314,15 @@ HARDER = ("redundant", "suppressor", "unused", "xor")
 
 def _harder_rows(_: Any) -> list[list[str]]:
     errors = {
-        (row["method"], row["function"]): row["effect" if row["method"] in GAMES else "published"]
+        (row["method"], row["function"]): row[
+            "effect" if row["method"] in GAMES else "published"
+        ]
         for row in load("verify_multimodal")["results"]["errors by function"]
     }
-    return [[f"`{name}`", *(f"{errors[name, one]:.3f}" for one in HARDER)] for name in (*GAMES, *SLOPES)]
+    return [
+        [f"`{name}`", *(f"{errors[name, one]:.3f}" for one in HARDER)]
+        for name in (*GAMES, *SLOPES)
+    ]
 
 
 _CUTS = {
@@ -282,7 +338,10 @@ _CUTS = {
 def _cut_rows(record: Any) -> list[list[str]]:
     columns = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
     cuts = record["results"]["ig_example"]["cuts"]
-    return [[_CUTS[cut["cut"]], *(f"{cut[column]:.3f}" for column in columns)] for cut in cuts]
+    return [
+        [_CUTS[cut["cut"]], *(f"{cut[column]:.3f}" for column in columns)]
+        for cut in cuts
+    ]
 
 
 def _reading_rows(record: Any, rows: str) -> list[list[str]]:
@@ -295,7 +354,11 @@ def _reading_rows(record: Any, rows: str) -> list[list[str]]:
             f"{signed(one['ci_low'])} to {signed(one['ci_high'])}",
             str(one["seeds with the published sign"]),
             "yes" if one["recurs"] else "no",
-            *([f"{one['share of yes']:.1%}".replace("%", " %")] if "share of yes" in one else []),
+            *(
+                [f"{one['share of yes']:.1%}".replace("%", " %")]
+                if "share of yes" in one
+                else []
+            ),
         ]
         for one in record["results"][rows]
     ]
@@ -303,10 +366,22 @@ def _reading_rows(record: Any, rows: str) -> list[list[str]]:
 
 #: What of the speed page stands in docs: section, words in "what", words in "peer" -> how it is called.
 _SPEED = {
-    ("imaging", "heloc (23 columns), blur: mean", "png"): ("pictures of HELOC rows", "TINTOlib, PNG files"),
-    ("imaging", "heloc (23 columns), blur: mean", "npy"): ("the same", "TINTOlib, npy files"),
-    ("training", "both branches", "PyTorch"): ("training, both branches", "a bare PyTorch loop"),
-    ("training", "table alone", "PyTorch"): ("training, the table alone", "a bare PyTorch loop"),
+    ("imaging", "heloc (23 columns), blur: mean", "png"): (
+        "pictures of HELOC rows",
+        "TINTOlib, PNG files",
+    ),
+    ("imaging", "heloc (23 columns), blur: mean", "npy"): (
+        "the same",
+        "TINTOlib, npy files",
+    ),
+    ("training", "both branches", "PyTorch"): (
+        "training, both branches",
+        "a bare PyTorch loop",
+    ),
+    ("training", "table alone", "PyTorch"): (
+        "training, the table alone",
+        "a bare PyTorch loop",
+    ),
     ("keras", "puma, threads: 1", "as published"): (
         "training in batches of 32, Puma",
         "Keras, `model.fit` as published",
@@ -315,26 +390,56 @@ _SPEED = {
         "path game: three coalitions, with intervals",
         "scikit-learn, one coalition, over a plain forward",
     ),
-    ("path-game", "path game", "predict"): ("the same", "scikit-learn over permgrad's `predict`"),
+    ("path-game", "path game", "predict"): (
+        "the same",
+        "scikit-learn over permgrad's `predict`",
+    ),
     ("path-game", "path game", "Captum"): ("the same", "Captum `FeaturePermutation`"),
     ("path-game", "permutation", "plain forward"): (
         "`permutation`, one coalition",
         "scikit-learn over a plain forward",
     ),
-    ("cam", "Grad-CAM", "batches of 128"): ("Grad-CAM", "Captum at its best batch size"),
+    ("cam", "Grad-CAM", "batches of 128"): (
+        "Grad-CAM",
+        "Captum at its best batch size",
+    ),
     ("cam", "Grad-CAM", "one row"): ("the same", "Captum, one row at a time"),
-    ("integrated-gradients", "bank", "Captum"): ("integrated gradients, MLP on bank", "Captum, 50 steps"),
-    ("integrated-gradients", "preset default", "Captum"): ("the same, preset `default` on HELOC", "Captum, 50 steps"),
-    ("integrated-gradients", "expected", "shap"): ("expected gradients, bank", "shap GradientExplainer, 20,000 draws"),
-    ("shapley", "HyNN", "l1_reg=0, auto"): ("Shapley values, hybrid network", "shap KernelExplainer, all players"),
-    ("shapley", "HyNN", "10 pairs"): ("the same", "shap PermutationExplainer, its default"),
+    ("integrated-gradients", "bank", "Captum"): (
+        "integrated gradients, MLP on bank",
+        "Captum, 50 steps",
+    ),
+    ("integrated-gradients", "preset default", "Captum"): (
+        "the same, preset `default` on HELOC",
+        "Captum, 50 steps",
+    ),
+    ("integrated-gradients", "expected", "shap"): (
+        "expected gradients, bank",
+        "shap GradientExplainer, 20,000 draws",
+    ),
+    ("shapley", "HyNN", "l1_reg=0, auto"): (
+        "Shapley values, hybrid network",
+        "shap KernelExplainer, all players",
+    ),
+    ("shapley", "HyNN", "10 pairs"): (
+        "the same",
+        "shap PermutationExplainer, its default",
+    ),
     ("shapley", "HyNN", "budget 2048"): ("the same", "shapiq, 2,048 coalitions"),
     ("shapley", "HyNN", "25 orders"): ("the same", "Captum, 25 orders"),
     ("shapley", "HyNN", "1 orders"): ("the same", "Captum, one order"),
-    ("shapley", "MLP", "l1_reg=0, auto"): ("Shapley values, MLP", "shap KernelExplainer, all players"),
+    ("shapley", "MLP", "l1_reg=0, auto"): (
+        "Shapley values, MLP",
+        "shap KernelExplainer, all players",
+    ),
     ("shapley", "MLP", "1 orders"): ("the same", "Captum, one order"),
-    ("loss-shapley", "HyNN", "512 walks"): ("Shapley values of the loss, hybrid network", "sage-importance, 512 walks"),
-    ("loss-shapley", "MLP", "512 walks"): ("the same, MLP", "sage-importance, 512 walks"),
+    ("loss-shapley", "HyNN", "512 walks"): (
+        "Shapley values of the loss, hybrid network",
+        "sage-importance, 512 walks",
+    ),
+    ("loss-shapley", "MLP", "512 walks"): (
+        "the same, MLP",
+        "sage-importance, 512 walks",
+    ),
     ("lime", "HyNN", "Captum"): ("LIME, hybrid network", "Captum"),
     ("lime", "HyNN", "lime"): ("the same", "lime"),
     ("lime", "MLP", "Captum"): ("LIME, MLP", "Captum"),
@@ -347,7 +452,14 @@ def _speed_rows(record: Any) -> list[list[str]]:
     for (section, what, peer), (ours, theirs) in _SPEED.items():
         lines = record["sections"][section]["lines"]
         line = next(one for one in lines if what in one["what"] and peer in one["peer"])
-        rows.append([ours, theirs, line["equal"], f"{line['ratio']:,.3g}" if line["ratio"] < 1000 else "> 1,000"])
+        rows.append(
+            [
+                ours,
+                theirs,
+                line["equal"],
+                f"{line['ratio']:,.3g}" if line["ratio"] < 1000 else "> 1,000",
+            ]
+        )
     return rows
 
 
@@ -356,15 +468,27 @@ def _named(record: Any, words: str) -> list[float]:
 
 
 def _coverage(record: Any, *, owen: bool) -> list[float]:
-    shares = [row["coverage"] for row in record["results"]["coverage"] if ("Owen" in row["setting"]) == owen]
+    shares = [
+        row["coverage"]
+        for row in record["results"]["coverage"]
+        if ("Owen" in row["setting"]) == owen
+    ]
     return [min(shares), max(shares)]
 
 
 def _interval_rows(record: Any, measure: str) -> list[list[str]]:
     return [
         [
-            *(row["table"], str(row["splits"]), f"{row['coverage']:.3f}", f"{row['lowest group']:.3f}"),
-            *(f"{row[measure]:.4g}", f"{_percent(row['against LightGBM, %'])} ± {row['±']:.1f} %"),
+            *(
+                row["table"],
+                str(row["splits"]),
+                f"{row['coverage']:.3f}",
+                f"{row['lowest group']:.3f}",
+            ),
+            *(
+                f"{row[measure]:.4g}",
+                f"{_percent(row['against LightGBM, %'])} ± {row['±']:.1f} %",
+            ),
         ]
         for row in record["results"]
         if f"{measure} of LightGBM" in row
@@ -377,10 +501,22 @@ def _percent(value: float) -> str:
 
 def _interactions(record: Any) -> list[float]:
     figures = record["results"]["functions"]["figures"]
-    rows = [row for row in figures["rows"] if row["R²"] > 0.95 and row["output, 100 rows"] is not None]
-    output, many = (sum(row[name] for row in rows) for name in ("output, 100 rows", "loss, 20000 rows"))
+    rows = [
+        row
+        for row in figures["rows"]
+        if row["R²"] > 0.95 and row["output, 100 rows"] is not None
+    ]
+    output, many = (
+        sum(row[name] for row in rows)
+        for name in ("output, 100 rows", "loss, 20000 rows")
+    )
     few = [100 * row["loss, 500 rows × 2"] for row in rows]
-    shares = sum(few) / len(few), min(few), 100 * figures["covered"], 100 * figures["rejected"]
+    shares = (
+        sum(few) / len(few),
+        min(few),
+        100 * figures["covered"],
+        100 * figures["rejected"],
+    )
     return [output, len(rows), many, len(rows), *shares]
 
 
@@ -396,10 +532,24 @@ _METHODS_ON = "Methods on the default network"
 
 
 def _on_a_gpu(record: Any) -> list[float]:
-    faster = next(row for row in _gpu_section(record, "Prediction") if row["preset"] == "default")["times"]
-    trained = {(row["preset"], row["side"]): row for row in _gpu_section(record, "Training")}["default", "device"]
-    shares = sorted(row["device, s"] / row["processor, s"] for row in _gpu_section(record, _METHODS_ON))
-    return [faster, trained["times"], trained["batch"], shares[-1], shares[0], median(shares)]
+    faster = next(
+        row for row in _gpu_section(record, "Prediction") if row["preset"] == "default"
+    )["times"]
+    trained = {
+        (row["preset"], row["side"]): row for row in _gpu_section(record, "Training")
+    }["default", "device"]
+    shares = sorted(
+        row["device, s"] / row["processor, s"]
+        for row in _gpu_section(record, _METHODS_ON)
+    )
+    return [
+        faster,
+        trained["times"],
+        trained["batch"],
+        shares[-1],
+        shares[0],
+        median(shares),
+    ]
 
 
 SENTENCES = (
@@ -433,7 +583,10 @@ SENTENCES = (
         "verify_refits",
         "these intervals cover the mean over trainings in {:.1f} % of the cases. The interval "
         "of a single fit covers it in {:.1f} %.",
-        lambda record: [100 * record["results"]["summary"][-1][key] for key in ("covered", "single fit")],
+        lambda record: [
+            100 * record["results"]["summary"][-1][key]
+            for key in ("covered", "single fit")
+        ],
     ),
     Sentence(
         DOCS + "coming-from/shap.md",
@@ -442,7 +595,10 @@ SENTENCES = (
         "as long for 3. The values of both agree to {:.3f}, where the attributions of a row add up to values in a "
         "range of {:.1f}",
         lambda record: [
-            *(record["results"][1][name] for name in ("ratio", "shapley, seconds", "TreeExplainer, seconds")),
+            *(
+                record["results"][1][name]
+                for name in ("ratio", "shapley, seconds", "TreeExplainer, seconds")
+            ),
             record["results"][0]["ratio"],
             *(record["results"][1][name] for name in ("largest difference", "scale")),
         ],
@@ -473,7 +629,8 @@ SENTENCES = (
         "comparison",
         "best mean rank of twelve models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
         lambda record: [
-            _rank(record, name) for name in ("permgrad default", "TabM", "RealMLP", "CatBoost", "LightGBM")
+            _rank(record, name)
+            for name in ("permgrad default", "TabM", "RealMLP", "CatBoost", "LightGBM")
         ],
     ),
     Sentence(
@@ -484,7 +641,10 @@ SENTENCES = (
         lambda record: [
             record["results"]["majority"],
             record["results"]["ig_example"]["means"]["roc_auc"],
-            100 * max(record["results"]["ig_example"]["cuts"], key=lambda cut: cut["accuracy"])["recall"],
+            100
+            * max(
+                record["results"]["ig_example"]["cuts"], key=lambda cut: cut["accuracy"]
+            )["recall"],
         ],
     ),
     Sentence(
@@ -497,14 +657,19 @@ SENTENCES = (
         DOCS + "published-work.md",
         "published_permgrad",
         "The published maps have {} to {} different values a table",
-        lambda record: [end(row["values of the published maps"] for row in record["results"]) for end in (min, max)],
+        lambda record: [
+            end(row["values of the published maps"] for row in record["results"])
+            for end in (min, max)
+        ],
     ),
     Sentence(
         DOCS + "published-work.md",
         "published_permgrad",
         "Spearman's correlation with the published bars is {} to {} on the five tables",
         lambda record: [
-            f"{end(row['rank correlation']['permgrad_paper'] for row in record['results']):.2f}".replace("-", "−")
+            f"{end(row['rank correlation']['permgrad_paper'] for row in record['results']):.2f}".replace(
+                "-", "−"
+            )
             for end in (min, max)
         ],
     ),
@@ -512,7 +677,10 @@ SENTENCES = (
         DOCS + "published-work.md",
         "comparison",
         "The default network has an RMSE of {:.3f}, [a random forest {:.3f}]",
-        lambda record: [_mean(record, "puma", model, "rmse") for model in ("default", "random_forest")],
+        lambda record: [
+            _mean(record, "puma", model, "rmse")
+            for model in ("default", "random_forest")
+        ],
     ),
     Sentence(
         DOCS + "published-work.md",
@@ -525,7 +693,11 @@ SENTENCES = (
         "ig_example",
         "here {:.3f} at the same cut. The report lists",
         lambda record: [
-            next(cut["accuracy"] for cut in record["results"]["ig_example"]["cuts"] if "as published" in cut["cut"])
+            next(
+                cut["accuracy"]
+                for cut in record["results"]["ig_example"]["cuts"]
+                if "as published" in cut["cut"]
+            )
         ],
     ),
     Sentence(
@@ -549,7 +721,12 @@ SENTENCES = (
         "image_memory",
         "On resnet-18 and 32 images of 160 × 160 pixels, no method needs more than {:.0f} MB in all",
         lambda record: [
-            max(line["peak, MB"] for lines in record["results"].values() for line in lines if line["who"] == "permgrad")
+            max(
+                line["peak, MB"]
+                for lines in record["results"].values()
+                for line in lines
+                if line["who"] == "permgrad"
+            )
         ],
     ),
     Sentence(
@@ -559,7 +736,11 @@ SENTENCES = (
         "{:.3f} without them. The shares are {:.0f} % for the images and {:.0f} % for the table",
         lambda record: [
             record["results"]["rows"]["test"],
-            *(one[name] for name in ("accuracy", "best baseline") for one in _with_and_without(record)),
+            *(
+                one[name]
+                for name in ("accuracy", "best baseline")
+                for one in _with_and_without(record)
+            ),
             *(100 * record["results"]["shares"][name] for name in ("photo", "table")),
         ],
     ),
@@ -584,7 +765,11 @@ SENTENCES = (
         "verify_groups",
         "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to {:.1f} % of samples call something "
         "clear at 5 %, and in 500 rows of a series {:.1f} to {:.1f} %",
-        lambda record: [100 * end(_named(record, words)) for words in (", groups", ", time") for end in (min, max)],
+        lambda record: [
+            100 * end(_named(record, words))
+            for words in (", groups", ", time")
+            for end in (min, max)
+        ],
     ),
     Sentence(
         DOCS + "comparing.md",
@@ -595,7 +780,10 @@ SENTENCES = (
             100 * min(_named(record, "intervals of")),
             100 * max(_named(record, "intervals of")),
             max(_named(record, "off the truth")),
-            *(100 * fmean(_named(record, f"no change, {kind}")) for kind in ("score", "importance")),
+            *(
+                100 * fmean(_named(record, f"no change, {kind}"))
+                for kind in ("score", "importance")
+            ),
         ],
     ),
     Sentence(
@@ -616,7 +804,11 @@ SENTENCES = (
         DOCS + "methods.md",
         "verify_shapley",
         "intervals cover {:.1f} to {:.1f} % ({:.1f} to {:.1f} % with Owen trees",
-        lambda record: [100 * share for owen in (False, True) for share in _coverage(record, owen=owen)],
+        lambda record: [
+            100 * share
+            for owen in (False, True)
+            for share in _coverage(record, owen=owen)
+        ],
     ),
     Sentence(
         DOCS + "your-own-network.md",
@@ -692,7 +884,12 @@ TABLES = (
         "| cut | accuracy | balanced accuracy | precision | recall | F1 |",
         _cut_rows,
     ),
-    Table(DOCS + "speed.md", "speed", "| permgrad | peer | equal | times as fast |", _speed_rows),
+    Table(
+        DOCS + "speed.md",
+        "speed",
+        "| permgrad | peer | equal | times as fast |",
+        _speed_rows,
+    ),
 )
 #: Numbers that are settings, definitions or examples, not measurements.
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -709,7 +906,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "uneven-classes.md": ("11.7 %",),
     DOCS + "large-tables.md": ("1 GB", "128 MiB"),
     # the last five: intervals of ale along time, by verification/verify_ale.py with a series
-    DOCS + "methods.md": ("1 %", "0.75", "5 %", "2.0", "0.8", "95 %", "94 %", "88 %", "93 %"),
+    DOCS + "methods.md": (
+        "1 %",
+        "0.75",
+        "5 %",
+        "2.0",
+        "0.8",
+        "95 %",
+        "94 %",
+        "88 %",
+        "93 %",
+    ),
     DOCS + "published-work.md": ("0.915", "0.850", "6.1", "6.2", "6.3"),
     DOCS + "reading-the-report.md": (
         "3 MB",
@@ -733,7 +940,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "0.13",
         "12.3",
     ),
-    DOCS + "the-default-network.md": ("0.003", "0.1", "0.3", "0.5", "1 %", "5 %", "0.01", "0.001", "0.15"),
+    DOCS + "the-default-network.md": (
+        "0.003",
+        "0.1",
+        "0.3",
+        "0.5",
+        "1 %",
+        "5 %",
+        "0.01",
+        "0.001",
+        "0.15",
+    ),
     DOCS + "tuning.md": ("0.4",),
     DOCS + "tutorials/ten-minutes-with-a-table.md": ("95 %",),
     DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13", "3.14"),
@@ -753,7 +970,10 @@ def main(words: Sequence[str]) -> int:
             if "--check" not in words:
                 path.write_text(written, encoding="utf-8")
     if differing:
-        print(("differ from the records: " if "--check" in words else "written: ") + ", ".join(differing))  # noqa: T201
+        print(  # noqa: T201
+            ("differ from the records: " if "--check" in words else "written: ")
+            + ", ".join(differing)
+        )
     return 1 if differing and "--check" in words else 0
 
 

@@ -9,7 +9,9 @@ from sphinx_gallery.scrapers import figure_rst
 from permgrad.pages.plots import PlotFigure
 
 
-def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+def scrape(
+    _block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
+) -> str:
     """Save the figure that is the last value of a block, and return its directive."""
     figure = block_vars["example_globals"].get("___")
     if not isinstance(figure, PlotFigure) or figure is block_vars.get("shown"):

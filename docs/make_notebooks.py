@@ -32,7 +32,9 @@ SIZE = 400, 280
 
 def markdown(text: str) -> str:
     """Return reStructuredText as the scripts write it (headings, code, links) in Markdown."""
-    text = _PAGE.sub(lambda it: f"[{' '.join(it[1].split())}](../../docs/{it[2]}.md)", text)
+    text = _PAGE.sub(
+        lambda it: f"[{' '.join(it[1].split())}](../../docs/{it[2]}.md)", text
+    )
     text = _LINK.sub(lambda it: f"[{' '.join(it[1].split())}]({it[2]})", text)
     text = _HEADING.sub(lambda it: ("# " if it[2][0] == "=" else "## ") + it[1], text)
     return text.replace("``", "`").strip()
@@ -47,8 +49,15 @@ def cells(script: str) -> list[tuple[str, str]]:
     below = "\n".join(script.split("\n")[tree.body[0].end_lineno :])
     for block in re.split(r"^# %%.*\n", _SETTING.sub("", below), flags=re.MULTILINE):
         lines = block.split("\n")
-        words = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        text = markdown("\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[:words]))
+        words = next(
+            (at for at, line in enumerate(lines) if not line.startswith("#")),
+            len(lines),
+        )
+        text = markdown(
+            "\n".join(
+                line.removeprefix("#").removeprefix(" ") for line in lines[:words]
+            )
+        )
         code = "\n".join(lines[words:]).strip()
         found += [("markdown", text)] * bool(text) + [("code", code)] * bool(code)
     return found
@@ -58,8 +67,16 @@ def notebook(script: str) -> str:
     """Return the notebook of a script as a file: format 4.4, no outputs."""
     made: list[dict[str, Any]] = []
     for kind, text in cells(script):
-        cell: dict[str, Any] = {"cell_type": kind, "metadata": {}, "source": text.splitlines(keepends=True)}
-        made.append(cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []})
+        cell: dict[str, Any] = {
+            "cell_type": kind,
+            "metadata": {},
+            "source": text.splitlines(keepends=True),
+        }
+        made.append(
+            cell
+            if kind == "markdown"
+            else {**cell, "execution_count": None, "outputs": []}
+        )
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     content = {"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}
@@ -79,7 +96,11 @@ def run(content: str, name: str) -> Iterator[Any]:
     for number, cell in enumerate(json.loads(content)["cells"], start=1):
         if cell["cell_type"] != "code":
             continue
-        tree, value, place = ast.parse("".join(cell["source"])), None, f"{name}, cell {number}"
+        tree, value, place = (
+            ast.parse("".join(cell["source"])),
+            None,
+            f"{name}, cell {number}",
+        )
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, place, "exec"), space)  # noqa: S102 — our own notebooks
         if last is not None:
@@ -122,8 +143,14 @@ def thumbnail(content: str, name: str) -> bytes:
 
 def main() -> None:
     """Write the notebooks, and the small pictures if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--thumbnails", action="store_true", help="also run them, and write the small pictures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--thumbnails",
+        action="store_true",
+        help="also run them, and write the small pictures",
+    )
     arguments = parser.parse_args()
     NOTEBOOKS.mkdir(exist_ok=True)
     for path, content in notebooks():

@@ -13,9 +13,14 @@ from typing import Any
 FILE = Path(__file__).parent / "_static" / "output.schema.json"
 Schema = dict[str, Any]
 
-TEXT, FLAG, COUNT = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
+TEXT, FLAG, COUNT = (
+    {"type": "string"},
+    {"type": "boolean"},
+    {"type": "integer", "minimum": 0},
+)
 NUMBER, NAME, CELL = (
-    {"type": [*kinds, "null"]} for kinds in (("number",), ("string",), ("string", "number", "boolean"))
+    {"type": [*kinds, "null"]}
+    for kinds in (("number",), ("string",), ("string", "number", "boolean"))
 )
 ANY: Schema = {}
 
@@ -29,15 +34,40 @@ def _each(entry: Schema) -> Schema:
 
 
 def _object(needed: Schema, optional: Schema | None = None) -> Schema:
-    return {"type": "object", "properties": {**needed, **(optional or {})}, "required": list(needed)}
+    return {
+        "type": "object",
+        "properties": {**needed, **(optional or {})},
+        "required": list(needed),
+    }
 
 
 #: Entries that mean the same in every output, by their type.
 _TEXTS = (
-    *("folder", "report", "results", "page", "preset", "command", "method", "metric", "quantity", "importance_unit"),
+    *(
+        "folder",
+        "report",
+        "results",
+        "page",
+        "preset",
+        "command",
+        "method",
+        "metric",
+        "quantity",
+        "importance_unit",
+    ),
     *("study", "space", "again", "cache", "words", "reason", "run"),
 )
-_COUNTS = ("cells", "columns", "computed", "outcome_rows", "parts", "row", "rows", "rows_explained", "trials")
+_COUNTS = (
+    "cells",
+    "columns",
+    "computed",
+    "outcome_rows",
+    "parts",
+    "row",
+    "rows",
+    "rows_explained",
+    "trials",
+)
 _PREDICTION = _object({"prediction": CELL})
 _CELLS = _each(_object({"from": CELL, "to": CELL}))
 _NUMBERS = (
@@ -49,7 +79,13 @@ _SHARED = {
     "sentence": _object({"sentence": TEXT, "facts": _object({"kind": TEXT})}),
     "feature": _object(
         {"feature": TEXT, "importance": NUMBER},
-        {"modality": TEXT, "class": TEXT, "row": COUNT, "order": COUNT, **dict.fromkeys(_NUMBERS, NUMBER)},
+        {
+            "modality": TEXT,
+            "class": TEXT,
+            "row": COUNT,
+            "order": COUNT,
+            **dict.fromkeys(_NUMBERS, NUMBER),
+        },
     ),
 }
 _ENTRIES: Schema = {
@@ -69,7 +105,12 @@ _ENTRIES: Schema = {
     "cuts": _each(ANY),
     "never_predicted": _list(ANY),
     "failures": _list(_each(ANY)),
-    "loss": {"anyOf": [_object({"metric": TEXT, "model": NUMBER, "constant": NUMBER}), {"type": "null"}]},
+    "loss": {
+        "anyOf": [
+            _object({"metric": TEXT, "model": NUMBER, "constant": NUMBER}),
+            {"type": "null"},
+        ]
+    },
     "top_features": _list({"$ref": "#/$defs/feature"}),
     "importance": _list({"$ref": "#/$defs/feature"}),
     "classes": _list(CELL),
@@ -94,27 +135,53 @@ def _output(needed: str, optional: str = "", **own: Schema) -> Schema:
     known, may_miss = _ENTRIES | own, optional.split()
     names = dict.fromkeys([*needed.split(), *own])
     return _object(
-        {name: known[name] for name in names if name not in may_miss}, {name: known[name] for name in may_miss}
+        {name: known[name] for name in names if name not in may_miss},
+        {name: known[name] for name in may_miss},
     )
 
 
 _RUN = "folder report already_finished task test verdict baselines importance_unit loss top_features branches"
 _MODEL = {"model": TEXT, "label": TEXT, "mean": NUMBER, "std": NUMBER}
-_COLUMN = {"name": TEXT, "kind": TEXT, "missing": COUNT, "levels": COUNT, "reason": TEXT}
-_RANGE = {**dict.fromkeys(("low", "median", "high"), NUMBER), "frequent": _list(_object({"cell": TEXT, "rows": COUNT}))}
-_FOUND = {"prediction": CELL, "changes": COUNT, "distance": NUMBER, "to_data": NUMBER, "plausibility": NUMBER}
+_COLUMN = {
+    "name": TEXT,
+    "kind": TEXT,
+    "missing": COUNT,
+    "levels": COUNT,
+    "reason": TEXT,
+}
+_RANGE = {
+    **dict.fromkeys(("low", "median", "high"), NUMBER),
+    "frequent": _list(_object({"cell": TEXT, "rows": COUNT})),
+}
+_FOUND = {
+    "prediction": CELL,
+    "changes": COUNT,
+    "distance": NUMBER,
+    "to_data": NUMBER,
+    "plausibility": NUMBER,
+}
 _run = _output(
-    _RUN, "positive never_predicted cuts time command changes warnings", rows=_each(COUNT), changes=_each(ANY)
+    _RUN,
+    "positive never_predicted cuts time command changes warnings",
+    rows=_each(COUNT),
+    changes=_each(ANY),
 )
 #: What each command prints, and what each tool returns that is no command.
 OUTPUTS: dict[str, Schema] = {
     "run": _run,
     "demo": {"$ref": "#/$defs/run"},
     "explain": _output(
-        "folder method scope quantity unit verdict importance", "rows rows_explained warnings", rows=_list(_each(ANY))
+        "folder method scope quantity unit verdict importance",
+        "rows rows_explained warnings",
+        rows=_list(_each(ANY)),
     ),
     "predict": _output("rows out unlike", "classes predictions parts computed scores"),
-    "report": _output("report", "folder metric models rows changes", models=_each(NUMBER), changes=_each(ANY)),
+    "report": _output(
+        "report",
+        "folder metric models rows changes",
+        models=_each(NUMBER),
+        changes=_each(ANY),
+    ),
     "compare": _output(
         "folder page results already_finished task metric failures sentences verdict",
         "warnings",
@@ -125,20 +192,30 @@ OUTPUTS: dict[str, Schema] = {
         "folder page preset already_finished study space trials states again",
         table=TEXT,
         run={"$ref": "#/$defs/run"},
-        best=_object({"best": COUNT, "value": NUMBER, "seed": COUNT, "parameters": _each(ANY)}),
+        best=_object(
+            {"best": COUNT, "value": NUMBER, "seed": COUNT, "parameters": _each(ANY)}
+        ),
     ),
     "benchmark": _output("folder results report already_finished cells rows"),
     "images": _output("folder rows pixels columns"),
-    "datasets list": _output("cache", datasets=_list(_object({"name": TEXT, "target": TEXT}))),
+    "datasets list": _output(
+        "cache", datasets=_list(_object({"name": TEXT, "target": TEXT}))
+    ),
     "datasets fetch": _output("", datasets=_each(TEXT)),
     "describe_table": _output(
-        "rows verdict", "warnings", table=TEXT, target=NAME, columns=_list(_object(_COLUMN, _RANGE))
+        "rows verdict",
+        "warnings",
+        table=TEXT,
+        target=NAME,
+        columns=_list(_object(_COLUMN, _RANGE)),
     ),
     "what_if": _output("run row verdict changes before after", "warnings"),
     "counterfactuals": _output(
         "run row verdict prediction words rows outcome_rows",
         "reason warnings out",
-        alternatives=_list(_object({**_FOUND, "cells": _CELLS}, {"probability": NUMBER})),
+        alternatives=_list(
+            _object({**_FOUND, "cells": _CELLS}, {"probability": NUMBER})
+        ),
     ),
 }
 

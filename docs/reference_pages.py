@@ -56,7 +56,14 @@ EXIT_CODES = (
 )
 #: Bases whose members the pages of public classes leave out.
 OTHER_BASES = (
-    *("Exception", "UserWarning", "BaseEstimator", "ClassifierMixin", "RegressorMixin", "TransformerMixin"),
+    *(
+        "Exception",
+        "UserWarning",
+        "BaseEstimator",
+        "ClassifierMixin",
+        "RegressorMixin",
+        "TransformerMixin",
+    ),
     "TableEncoder",
 )
 FOLDERS = ("model", "explanations", ".checkpoint", ".explanations")
@@ -72,13 +79,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table whose cells wrap."""
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
     for row in (heads, *rows):
-        lines += [f"   {'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(row)]
+        lines += [
+            f"   {'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(row)
+        ]
     return "\n".join(lines) + "\n"
 
 
 def toctree(names: Iterable[str]) -> str:
     """Return a list of pages."""
-    return "\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in names)]) + "\n"
+    return (
+        "\n".join(
+            [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in names)]
+        )
+        + "\n"
+    )
 
 
 def code(value: Any) -> str:
@@ -100,32 +114,50 @@ def first_sentence(entry: Any) -> str:
 # ---- Python ----------------------------------------------------------------------------------------------------------
 def public_names() -> list[str]:
     """Return the public names of the package."""
-    return sorted((name for name in permgrad.__all__ if not name.startswith("_")), key=str.lower)
+    return sorted(
+        (name for name in permgrad.__all__ if not name.startswith("_")), key=str.lower
+    )
 
 
 def result_of(function: Any) -> type | None:
     """Return the class of what a function returns, if it has no page of its own."""
-    result = getattr(inspect.getmodule(function), str(inspect.signature(function).return_annotation), None)
+    result = getattr(
+        inspect.getmodule(function),
+        str(inspect.signature(function).return_annotation),
+        None,
+    )
     ours = inspect.isclass(result) and result.__module__.startswith("permgrad.")
     return result if ours and result.__name__ not in permgrad.__all__ else None
 
 
 def fields_of(entry: type) -> str:
     """Return the option that leaves out the fields of a class, which its docstring describes."""
-    names = ", ".join(field.name for field in fields(entry)) if is_dataclass(entry) else ""
+    names = (
+        ", ".join(field.name for field in fields(entry)) if is_dataclass(entry) else ""
+    )
     return f"   :exclude-members: {names}" if names else ""
 
 
 def python_page(name: str) -> str:
     """Return the page of a public name."""
-    entry, lines = getattr(permgrad, name), [title(f"pg.{name}"), ".. currentmodule:: permgrad\n"]
+    entry, lines = (
+        getattr(permgrad, name),
+        [title(f"pg.{name}"), ".. currentmodule:: permgrad\n"],
+    )
     if inspect.ismodule(entry):
         names = [f"- :class:`{one} <permgrad.methods.{one}>`" for one in entry.__all__]
-        return "\n".join([*lines[:1], f".. automodule:: {entry.__name__}\n", *names, ""])
+        return "\n".join(
+            [*lines[:1], f".. automodule:: {entry.__name__}\n", *names, ""]
+        )
     if not inspect.isclass(entry):
         lines += [f".. autofunction:: {name}\n"]
         if (result := result_of(entry)) is not None:
-            lines += [f".. autoclass:: {result.__module__}.{result.__name__}", "   :members:", fields_of(result), ""]
+            lines += [
+                f".. autoclass:: {result.__module__}.{result.__name__}",
+                "   :members:",
+                fields_of(result),
+                "",
+            ]
         return "\n".join(lines)
     lines += [f".. autoclass:: {name}", "   :members:"]
     if entry.__base__ is not object:
@@ -135,7 +167,10 @@ def python_page(name: str) -> str:
 
 def integrations_page() -> str:
     """Return the page of the functions for other tools."""
-    lines = [title("pg.integrations"), ":doc:`/integrations` shows how they are used.\n"]
+    lines = [
+        title("pg.integrations"),
+        ":doc:`/integrations` shows how they are used.\n",
+    ]
     lines += [
         ".. currentmodule:: permgrad.integrations\n",
         *(f".. autofunction:: {one}\n" for one in dir(integrations)),
@@ -148,11 +183,27 @@ def method_page(name: str) -> str:
     """Return the page of a method: how it is called, its options, what it computes."""
     method = methods.get(name)
     scopes = " or ".join(f"``{scope}``" for scope in method.scopes)
-    call = [f'explanation = pg.explain(model, X, y, method="{name}")'] if "global" in method.scopes else []
+    call = (
+        [f'explanation = pg.explain(model, X, y, method="{name}")']
+        if "global" in method.scopes
+        else []
+    )
     call = call or [f'explanation = pg.explain(model, X, method="{name}")']
-    lines = [title(name), ".. code-block:: python\n", *(f"   {line}" for line in call), ""]
-    lines += [f"Results are {scopes}" + (" (the first is the default)." if len(method.scopes) > 1 else ".") + "\n"]
-    lines += [".. currentmodule:: permgrad\n", f".. autoclass:: permgrad.methods.{method.__name__}\n"]
+    lines = [
+        title(name),
+        ".. code-block:: python\n",
+        *(f"   {line}" for line in call),
+        "",
+    ]
+    lines += [
+        f"Results are {scopes}"
+        + (" (the first is the default)." if len(method.scopes) > 1 else ".")
+        + "\n"
+    ]
+    lines += [
+        ".. currentmodule:: permgrad\n",
+        f".. autoclass:: permgrad.methods.{method.__name__}\n",
+    ]
     return "\n".join(lines)
 
 
@@ -161,7 +212,9 @@ def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, value in facts.items():
         nested = isinstance(value, Mapping)
-        settings |= flat(value, f"{before}{name}.") if nested else {before + name: value}
+        settings |= (
+            flat(value, f"{before}{name}.") if nested else {before + name: value}
+        )
     return settings
 
 
@@ -175,13 +228,22 @@ def presets_page() -> str:
     )
     settings = {name: flat(presets.get(name).to_dict()) for name in presets}
     every = list(dict.fromkeys(one for known in settings.values() for one in known))
-    rows = [(f"``{one}``", *(code(known[one]) if one in known else "" for known in settings.values())) for one in every]
+    rows = [
+        (
+            f"``{one}``",
+            *(code(known[one]) if one in known else "" for known in settings.values()),
+        )
+        for one in every
+    ]
     return text + table(("setting", *settings), rows)
 
 
 def plots_page() -> str:
     """Return a page of the plots of an explanation and of their figures."""
-    lines = [title("Plots"), "``explanation.plot()`` draws the plot that suits the explanation.\n"]
+    lines = [
+        title("Plots"),
+        "``explanation.plot()`` draws the plot that suits the explanation.\n",
+    ]
     lines += [".. autoclass:: permgrad.pages.plots.drawn.PlotAccessor\n   :members:\n"]
     lines += [
         title("Figures", "-"),
@@ -209,12 +271,19 @@ def datasets_page() -> str:
         "\n``permgrad run NAME`` and ``pg.load_dataset(NAME)`` take these names. ``permgrad datasets fetch NAME`` "
         "downloads one. ``permgrad datasets list`` also shows where each comes from.\n\n"
     )
-    return title("Data sets") + about + table(("name", "title", "rows × columns", "task", "target", "licence"), rows)
+    return (
+        title("Data sets")
+        + about
+        + table(("name", "title", "rows × columns", "task", "target", "licence"), rows)
+    )
 
 
 def metrics_page() -> str:
     """Return a table of the metrics."""
-    rows = [(f"``{one.name}``", plain(one.label), one.task, f"{one.direction} is better") for one in metrics.values()]
+    rows = [
+        (f"``{one.name}``", plain(one.label), one.task, f"{one.direction} is better")
+        for one in metrics.values()
+    ]
     return (
         title("Metrics")
         + "\nA metric that the rows do not define is ``null`` in files.\n\n"
@@ -226,7 +295,9 @@ def files_page() -> str:
     """Return a table of the files of a run's folder, by stage."""
     written = {name for names in STAGES.values() for name in names} | {"run.json"}
     if written != set(FILES):
-        raise ValueError(f"FILES in {__file__} must describe what a run writes: {sorted(written ^ set(FILES))}")
+        raise ValueError(
+            f"FILES in {__file__} must describe what a run writes: {sorted(written ^ set(FILES))}"
+        )
     stages = {"every stage": ("run.json",), **STAGES}
     rows = [
         (f"``{name}{'/' if name in FOLDERS else ''}``", stage, FILES[name])
@@ -246,25 +317,48 @@ def commands(group: Any = None, before: str = "permgrad") -> dict[str, Any]:
         if command.hidden:
             continue
         place = f"{before} {name}"
-        entries |= commands(command, place) if hasattr(command, "commands") else {place: command}
+        entries |= (
+            commands(command, place)
+            if hasattr(command, "commands")
+            else {place: command}
+        )
     return entries
 
 
 def command_page(name: str, command: Any) -> str:
     """Return the page of a command: what it does, its arguments and options."""
     arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
-    usage = " ".join([name, *(one.metavar or one.name.upper() for one in arguments), "[OPTIONS]"])
+    options = [
+        one
+        for one in command.params
+        if one.param_type_name == "option" and not one.hidden
+    ]
+    usage = " ".join(
+        [name, *(one.metavar or one.name.upper() for one in arguments), "[OPTIONS]"]
+    )
     lines = [title(name), ".. code-block:: console\n", f"   {usage}\n"]
-    lines += [plain(paragraph) + "\n" for paragraph in (command.help or "").split("\f")[0].split("\n\n")]
+    lines += [
+        plain(paragraph) + "\n"
+        for paragraph in (command.help or "").split("\f")[0].split("\n\n")
+    ]
     lines += [f".. program:: {name}\n"]
     for one in arguments:
-        lines += [f".. option:: {one.metavar or one.name.upper()}\n", f"   {plain(getattr(one, 'help', '') or '')}\n"]
+        lines += [
+            f".. option:: {one.metavar or one.name.upper()}\n",
+            f"   {plain(getattr(one, 'help', '') or '')}\n",
+        ]
     for one in options:
         flags = [*one.opts, *one.secondary_opts]
         shown = "" if one.is_flag else f" {one.metavar or one.name.upper()}"
-        lines += [f".. option:: {', '.join(flag + shown for flag in flags)}\n", f"   {plain(one.help or '')}"]
-        if not one.is_flag and one.default not in (None, (), []) and "default" not in (one.help or ""):
+        lines += [
+            f".. option:: {', '.join(flag + shown for flag in flags)}\n",
+            f"   {plain(one.help or '')}",
+        ]
+        if (
+            not one.is_flag
+            and one.default not in (None, (), [])
+            and "default" not in (one.help or "")
+        ):
             lines += [f"   The default is ``{one.default}``."]
         lines += [""]
     return "\n".join(lines)
@@ -277,8 +371,12 @@ def errors_page() -> str:
         "that stays the same in every version. In Python the code is ``error.code``.\n\n"
     )
     for code_name, entry in CODES.items():
-        text += f".. _{code_name.lower()}:\n\n{title(f'{code_name}: {entry.title}', '-')}\n"
-        text += f"{entry.meaning}\n\n**What to do.** {entry.remedy}\n\n".replace("`", "``")
+        text += (
+            f".. _{code_name.lower()}:\n\n{title(f'{code_name}: {entry.title}', '-')}\n"
+        )
+        text += f"{entry.meaning}\n\n**What to do.** {entry.remedy}\n\n".replace(
+            "`", "``"
+        )
     return text
 
 
@@ -289,14 +387,30 @@ def pages() -> dict[str, str]:
         "python/integrations": integrations_page()
     }
     found |= {f"methods/{name}": method_page(name) for name in methods}
-    found |= {f"commands/{name.replace(' ', '-')}": command_page(name, one) for name, one in commands().items()}
+    found |= {
+        f"commands/{name.replace(' ', '-')}": command_page(name, one)
+        for name, one in commands().items()
+    }
     called = [name.replace(" ", "-") for name in commands()]
     about = "``import permgrad as pg``. These are the public names. Everything else may change in any version.\n"
     lists = [
         ("python", "Python", about, [*public_names(), "integrations"]),
-        ("methods", "Methods", ":doc:`/methods` compares them. ``pg.explain`` takes their options by name.\n", methods),
+        (
+            "methods",
+            "Methods",
+            ":doc:`/methods` compares them. ``pg.explain`` takes their options by name.\n",
+            methods,
+        ),
         ("commands", "Command line", EXIT_CODES, called),
     ]
-    found |= {f"{place}/index": "\n".join([title(head), text, toctree(of)]) for place, head, text, of in lists}
-    found |= {"presets": presets_page(), "plots": plots_page(), "data-sets": datasets_page(), "metrics": metrics_page()}
+    found |= {
+        f"{place}/index": "\n".join([title(head), text, toctree(of)])
+        for place, head, text, of in lists
+    }
+    found |= {
+        "presets": presets_page(),
+        "plots": plots_page(),
+        "data-sets": datasets_page(),
+        "metrics": metrics_page(),
+    }
     return found | {"files": files_page(), "errors": errors_page()}

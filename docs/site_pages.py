@@ -30,7 +30,9 @@ PAGES = {
     "CODE_OF_CONDUCT.md": "project/code-of-conduct.md",
 }
 RECORDS, SCRIPTS = "benchmarks/results", "examples/gallery"
-_INCLUDE = re.compile(r"^```\{include\} (\.\./\S+)\n((?::[a-z-]+:.*\n)*)```$", re.MULTILINE)
+_INCLUDE = re.compile(
+    r"^```\{include\} (\.\./\S+)\n((?::[a-z-]+:.*\n)*)```$", re.MULTILINE
+)
 _OPTION = re.compile(r'^:([a-z-]+): "(.*)"$', re.MULTILINE)
 _FENCES = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 #: Where a docstring says how a method differs from its paper; the lines that follow are indented.
@@ -68,7 +70,11 @@ def link(target: str, folder: Path, page: Path) -> str:
         if script:
             return os.path.relpath(DOCS / f"auto_gallery/{file.stem}.rst", page.parent)
         if not record and name not in PAGES:
-            return str(_repository().absolute(name + ("/" if file.is_dir() else "") + sign + heading))
+            return str(
+                _repository().absolute(
+                    name + ("/" if file.is_dir() else "") + sign + heading
+                )
+            )
         file = DOCS / (f"records/{file.name}" if record else PAGES[name])
     return os.path.relpath(file, page.parent) + sign + heading
 
@@ -77,7 +83,10 @@ def with_links(text: str, folder: Path, page: Path) -> str:
     """Return a text of a file in ``folder`` with the links of a page; code stays as it is."""
     pieces = _FENCES.split(text)
     pieces[::2] = [
-        _LINKS.sub(lambda found: found[1] + link(found[2], folder, page) + found[3], piece) for piece in pieces[::2]
+        _LINKS.sub(
+            lambda found: found[1] + link(found[2], folder, page) + found[3], piece
+        )
+        for piece in pieces[::2]
     ]
     return "".join(pieces)
 
@@ -90,7 +99,9 @@ def included(name: str, options: dict[str, str], page: Path) -> str:
         if option in options:
             mark = options[option].replace("\\n", "\n")
             if mark not in text:
-                raise ValueError(f"{name} has no {mark!r}, which {page.relative_to(ROOT)} asks for")
+                raise ValueError(
+                    f"{name} has no {mark!r}, which {page.relative_to(ROOT)} asks for"
+                )
             text = text.split(mark, 1)[place]
     return with_links(text, file.parent, page)
 
@@ -102,8 +113,12 @@ def read_page(app: Any, docname: str, source: list[str]) -> None:
         return
     text = with_links(source[0], page.parent, page)
     for include in _INCLUDE.finditer(source[0]):
-        app.env.note_dependency(os.path.normpath(page.parent / include[1]), docname=docname)
-    source[0] = _INCLUDE.sub(lambda it: included(it[1], dict(_OPTION.findall(it[2])), page), text)
+        app.env.note_dependency(
+            os.path.normpath(page.parent / include[1]), docname=docname
+        )
+    source[0] = _INCLUDE.sub(
+        lambda it: included(it[1], dict(_OPTION.findall(it[2])), page), text
+    )
 
 
 def write(name: str, text: str) -> None:
@@ -133,18 +148,30 @@ def generate(_: Any) -> None:
 
 def as_page(text: str) -> str:
     """Turn names of pages in a docstring into links, and departures into paragraphs; a bar outside code is a bar."""
-    text = _DEPARTURE.sub(lambda it: "\n**Difference from the source.**" + re.sub(r"\n +", "\n", it[1]), text)
-    pieces = re.split(r"(``.*?``|^ *(?:>>>|\.\.\.) [^\n]*$)", text, flags=re.DOTALL | re.MULTILINE)
-    pieces[::2] = [re.sub(r"docs/([a-z-]+)\.md", r":doc:`/\1`", piece.replace("|", r"\|")) for piece in pieces[::2]]
+    text = _DEPARTURE.sub(
+        lambda it: "\n**Difference from the source.**" + re.sub(r"\n +", "\n", it[1]),
+        text,
+    )
+    pieces = re.split(
+        r"(``.*?``|^ *(?:>>>|\.\.\.) [^\n]*$)", text, flags=re.DOTALL | re.MULTILINE
+    )
+    pieces[::2] = [
+        re.sub(r"docs/([a-z-]+)\.md", r":doc:`/\1`", piece.replace("|", r"\|"))
+        for piece in pieces[::2]
+    ]
     return "".join(pieces)
 
 
-def read_docstring(_app: Any, _what: str, _name: str, _entry: Any, _options: Any, lines: list[str]) -> None:
+def read_docstring(
+    _app: Any, _what: str, _name: str, _entry: Any, _options: Any, lines: list[str]
+) -> None:
     """Prepare a docstring for Sphinx."""
     lines[:] = as_page("\n".join(lines)).split("\n")
 
 
-def leave_out(_app: Any, _what: str, _name: str, entry: Any, _skip: bool, _options: Any) -> bool | None:
+def leave_out(
+    _app: Any, _what: str, _name: str, entry: Any, _skip: bool, _options: Any
+) -> bool | None:
     """Leave out what a class has from scikit-learn."""
     module = getattr(entry, "__module__", None) or ""
     return True if module.partition(".")[0] == "sklearn" else None
@@ -152,7 +179,9 @@ def leave_out(_app: Any, _what: str, _name: str, entry: Any, _skip: bool, _optio
 
 def setup(app: Any) -> None:
     """Connect the site's steps with those of Sphinx."""
-    app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
+    app.connect(
+        "autodoc-process-docstring", read_docstring, priority=400
+    )  # before napoleon
     app.connect("autodoc-skip-member", leave_out)
     app.connect("builder-inited", generate, priority=100)
     app.connect("source-read", read_page)

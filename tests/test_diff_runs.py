@@ -19,20 +19,40 @@ from permgrad import InputError
 TEXT = {".svg": "<svg>a</svg>", ".md": "a", ".txt": "a", ".html": "<p>a</p>"}
 
 
-def folder(path, *, seconds=1.0, value=0.5, name="x", moment="2026-01-01T00:00:00+00:00"):
+def folder(
+    path, *, seconds=1.0, value=0.5, name="x", moment="2026-01-01T00:00:00+00:00"
+):
     """Write a file of every kind that is known, and one that is not."""
     path.mkdir()
-    table = pd.DataFrame({"feature": [name, "01"], "value": [value, np.nan], "fit_seconds": [seconds, 2 * seconds]})
+    table = pd.DataFrame(
+        {
+            "feature": [name, "01"],
+            "value": [value, np.nan],
+            "fit_seconds": [seconds, 2 * seconds],
+        }
+    )
     table.to_csv(path / "a.csv", index=False)
     table.to_parquet(path / "a.parquet")
-    facts = {"value": value, "name": [name], "seconds": seconds, "at": moment, "file": f"{path}/a.csv", "flag": True}
+    facts = {
+        "value": value,
+        "name": [name],
+        "seconds": seconds,
+        "at": moment,
+        "file": f"{path}/a.csv",
+        "flag": True,
+    }
     (path / "a.json").write_text(json.dumps(facts), encoding="utf-8")
     np.savez(
-        path / "a.npz", value=np.array([[1.0, value], [np.nan, 2.0]]), seconds=np.array(seconds), name=np.array([name])
+        path / "a.npz",
+        value=np.array([[1.0, value], [np.nan, 2.0]]),
+        seconds=np.array(seconds),
+        name=np.array([name]),
     )
     save_file({"value": np.array([value], dtype=np.float32)}, path / "a.safetensors")
     for ending, text in TEXT.items():
-        (path / f"a{ending}").write_text(f"{text} {name} {moment} took {seconds} s in {path}\n", encoding="utf-8")
+        (path / f"a{ending}").write_text(
+            f"{text} {name} {moment} took {seconds} s in {path}\n", encoding="utf-8"
+        )
     (path / "a.bin").write_bytes(name.encode())
     (path / ".hidden").mkdir()
     (path / ".hidden" / "a.json").write_text(str(seconds), encoding="utf-8")
@@ -47,16 +67,23 @@ def test_every_kind_of_file_is_here(tmp_path):
 
 def test_times_and_paths_are_no_difference(tmp_path, capsys):
     first = folder(tmp_path / "a")
-    second = folder(tmp_path / "a longer name", seconds=77.25, moment="2027-12-31T23:59:59.5+00:00")
+    second = folder(
+        tmp_path / "a longer name", seconds=77.25, moment="2027-12-31T23:59:59.5+00:00"
+    )
     assert differences(first, second) == ([], len(comparers) + 1)
     assert main([str(first), str(second)]) == 0
-    assert capsys.readouterr().out == f"Nothing differs: {len(comparers) + 1} files compared, times and paths aside.\n"
+    assert (
+        capsys.readouterr().out
+        == f"Nothing differs: {len(comparers) + 1} files compared, times and paths aside.\n"
+    )
 
 
 def test_each_kind_of_file_shows_what_differs(tmp_path):
     first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75, name="y")
     found, _ = differences(first, second)
-    assert {one.file for one in found} == {f"a{ending}" for ending in [*comparers, ".bin"]}
+    assert {one.file for one in found} == {
+        f"a{ending}" for ending in [*comparers, ".bin"]
+    }
     shown = {(one.file, one.where): (one.first, one.second) for one in found}
     assert shown["a.csv", "feature, row 0"] == ("x", "y")
     assert shown["a.csv", "value, row 0"] == ("0.5", "0.75")
@@ -76,16 +103,25 @@ def test_folders_named_like_words_or_parts_of_them(tmp_path, monkeypatch, names)
     text = "a hybrid network; a-b, base64,xxMTk1OSA0aaaQ== k1MT; tw; run-0 aaa"
     for name in names:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "report.html").write_text(f"<p>{text}</p>\n<p>permgrad explain {name}/model</p>")
-        (tmp_path / name / "a.json").write_text(json.dumps({"text": text, "from": f"{name}/table.csv"}))
+        (tmp_path / name / "report.html").write_text(
+            f"<p>{text}</p>\n<p>permgrad explain {name}/model</p>"
+        )
+        (tmp_path / name / "a.json").write_text(
+            json.dumps({"text": text, "from": f"{name}/table.csv"})
+        )
     assert differences(*map(Path, names)) == ([], 2)
-    (tmp_path / names[1] / "report.html").write_text(f"<p>{text}</p>\n<p>permgrad explain {names[1]}/other</p>")
+    (tmp_path / names[1] / "report.html").write_text(
+        f"<p>{text}</p>\n<p>permgrad explain {names[1]}/other</p>"
+    )
     found, _ = differences(*map(Path, names))
     assert [one.where for one in found] == ["line 2"]
 
 
 def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_path):
-    for name, stages in (("a", "data 1 s, model 3 s"), ("b", "data 2 s, model 4 s, report 0.5 s")):
+    for name, stages in (
+        ("a", "data 1 s, model 3 s"),
+        ("b", "data 2 s, model 4 s, report 0.5 s"),
+    ):
         text = f"<div><dt>seed</dt><dd>0</dd></div><div><dt>time</dt><dd>{stages}; together 4 s</dd></div>"
         (tmp_path / f"{name}.html").write_text(text)
     assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
@@ -97,20 +133,24 @@ def page(error, seconds, times):
 
     view = SectionView("a", "A")
     for timed in (False, True):
-        drawing = tradeoff({"a": ([seconds if timed else 1.0], [error])}, x_label="x", y_label="y")
+        drawing = tradeoff(
+            {"a": ([seconds if timed else 1.0], [error])}, x_label="x", y_label="y"
+        )
         view.figure(drawing, "Lower left is better.", timed=timed)
     figures = [
         f"<figure{' data-clock' if own.timed else ''} style=''>{page_data(own.chart.spec())}</figure>"
         for _, own in view.blocks
     ]
-    clock = (
-        f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
-    )
+    clock = f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
     return f"<p>{clock}</p>\n" + "\n".join(figures)
 
 
 def test_figures_and_sentences_of_times_are_no_difference(tmp_path):
-    pages = {"a": page(0.5, 1.25, 3), "b": page(0.5, 17.5, 12), "c": page(0.75, 1.25, 3)}
+    pages = {
+        "a": page(0.5, 1.25, 3),
+        "b": page(0.5, 17.5, 12),
+        "c": page(0.75, 1.25, 3),
+    }
     for name, text in pages.items():
         (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
     assert len(set(pages.values())) == 3
@@ -121,11 +161,19 @@ def test_figures_and_sentences_of_times_are_no_difference(tmp_path):
 
 def test_sentences_of_times_in_a_record_are_no_difference(tmp_path):
     def record(name, took, gap):
-        said = ["A is best.", f"Here it took {took} s to fit, by the clock, 2 times as long as B (0.3 s).", gap]
+        said = [
+            "A is best.",
+            f"Here it took {took} s to fit, by the clock, 2 times as long as B (0.3 s).",
+            gap,
+        ]
         (tmp_path / name).write_text(json.dumps({"sentences": said}), encoding="utf-8")
         return tmp_path / name
 
-    first, second, third = record("a.json", 0.63, "one"), record("b.json", 1.8, "one"), record("c.json", 0.63, "two")
+    first, second, third = (
+        record("a.json", 0.63, "one"),
+        record("b.json", 1.8, "one"),
+        record("c.json", 0.63, "two"),
+    )
     assert differences(first, second) == ([], 1)
     found, _ = differences(first, third)
     assert found
@@ -140,7 +188,11 @@ def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
     assert text.count("<figure data-clock style") == text.count("Lower left is better")
     before, caption, after = text.partition("Run time in seconds (from 0), every seed")
     assert caption
-    other = before + caption + re.sub(r">(\d+\.\d+)</td></tr>", r">\g<1>7</td></tr>", after, count=1)
+    other = (
+        before
+        + caption
+        + re.sub(r">(\d+\.\d+)</td></tr>", r">\g<1>7</td></tr>", after, count=1)
+    )
     assert other != text
     (tmp_path / "b" / "report.html").rename(tmp_path / "a.html")
     (tmp_path / "b.html").write_text(other, encoding="utf-8")
@@ -166,10 +218,17 @@ def test_missing_files_other_shapes_and_damage(tmp_path):
     (second / "a.json").write_text("{", encoding="utf-8")
     np.savez(second / "a.npz", value=np.zeros(3), more=np.zeros(1))
     pd.read_csv(second / "a.csv")[:1].to_csv(second / "a.csv", index=False)
-    found = {(one.file, one.where): (one.first, one.second) for one in differences(first, second)[0]}
+    found = {
+        (one.file, one.where): (one.first, one.second)
+        for one in differences(first, second)[0]
+    }
     assert found["a.bin", ""] == ("there", "missing")
     assert found["new.txt", ""] == ("missing", "there")
-    assert found["a.safetensors", ""][0] == found["a.json", ""][0] == "(cannot be read as its name says)"
+    assert (
+        found["a.safetensors", ""][0]
+        == found["a.json", ""][0]
+        == "(cannot be read as its name says)"
+    )
     assert found["a.npz", "value"] == ("float64 (2, 2)", "float64 (3,)")
     assert found["a.npz", "more"] == ("missing", "there")
     assert found["a.csv", "rows"] == ("2", "1")
@@ -208,7 +267,9 @@ def test_lines_that_say_how_long_something_took_are_no_difference(tmp_path):
         lines = [["linear", "seconds", seconds], ["linear", "share_error", error]]
         table = pd.DataFrame(lines, columns=["method", "metric", "value"])
         table.to_csv(tmp_path / name / "results.csv", index=False)
-        (tmp_path / name / "results.json").write_text(json.dumps({"records": lines, "cached": name == "b"}))
+        (tmp_path / name / "results.json").write_text(
+            json.dumps({"records": lines, "cached": name == "b"})
+        )
     assert differences(tmp_path / "a", tmp_path / "b") == ([], 2)
     found, _ = differences(tmp_path / "a", tmp_path / "c")
     assert [str(one) for one in found] == [
@@ -226,12 +287,20 @@ def test_texts_that_python_would_take_for_numbers_differ(tmp_path, one, other, s
         (tmp_path / f"{name}.csv").write_text(f"level,rows\n{cell},3\n")
     found, compared = differences(tmp_path / "a.csv", tmp_path / "b.csv")
     assert compared == 1
-    assert [str(own) for own in found] == ([] if same else [f"a.csv: level, row 0: {one} → {other}"])
+    assert [str(own) for own in found] == (
+        [] if same else [f"a.csv: level, row 0: {one} → {other}"]
+    )
 
 
-@pytest.mark.parametrize("column", ["duration", "date", "probability_finished", "path of the ball"])
+@pytest.mark.parametrize(
+    "column", ["duration", "date", "probability_finished", "path of the ball"]
+)
 def test_columns_of_the_data_differ_whatever_their_names(tmp_path, column):
     for name, value in (("a", 1), ("b", 2)):
-        (tmp_path / f"{name}.csv").write_text(f"{column},seconds\n{value},{value}\n", encoding="utf-8")
+        (tmp_path / f"{name}.csv").write_text(
+            f"{column},seconds\n{value},{value}\n", encoding="utf-8"
+        )
     found, _ = differences(tmp_path / "a.csv", tmp_path / "b.csv")
-    assert [str(one) for one in found] == [f"a.csv: {column}, row 0: 1 → 2"], "seconds are permgrad's own"
+    assert [str(one) for one in found] == [f"a.csv: {column}, row 0: 1 → 2"], (
+        "seconds are permgrad's own"
+    )

@@ -15,14 +15,20 @@ def predict(rows):
 
 
 def test_every_method_is_a_class_whose_signature_is_its_options():
-    assert {methods.get(name) for name in methods if methods.get(name).__module__.startswith("permgrad.")} == {
-        getattr(pg.methods, name) for name in dir(pg.methods)
-    }
+    assert {
+        methods.get(name)
+        for name in methods
+        if methods.get(name).__module__.startswith("permgrad.")
+    } == {getattr(pg.methods, name) for name in dir(pg.methods)}
     for name in dir(pg.methods):
         method = getattr(pg.methods, name)
         parameters = inspect.signature(method).parameters
-        assert {each.name: each.default for each in parameters.values()} == dict(method.options)
-        missing = [option for option in parameters if option not in inspect.getdoc(method)]
+        assert {each.name: each.default for each in parameters.values()} == dict(
+            method.options
+        )
+        missing = [
+            option for option in parameters if option not in inspect.getdoc(method)
+        ]
         # Those of games are described with permgrad's.
         assert set(missing) <= {"tolerance"}, name
         assert repr(method()) == f"{name}()"
@@ -35,16 +41,24 @@ def test_a_name_a_class_and_an_object_are_one_method_and_options_of_an_object_co
     usual = pg.explain(predict, X, method="shapley", **call)
     assert not np.array_equal(explanation.values, usual.values)  # the options matter
     assert explanation.method == usual.method == "shapley"
-    assert explanation.meta["options"] == {"exact": 0, "max_permutations": 40, "references": 5}
+    assert explanation.meta["options"] == {
+        "exact": 0,
+        "max_permutations": 40,
+        "references": 5,
+    }
     assert "options" not in usual.meta
     for same in (pg.methods.Shapley, pg.methods.Shapley()):
-        assert np.array_equal(pg.explain(predict, X, method=same, **call).values, usual.values)
+        assert np.array_equal(
+            pg.explain(predict, X, method=same, **call).values, usual.values
+        )
 
 
 def test_inner_settings_are_no_options_and_unknown_ones_are_refused():
     with pytest.raises(TypeError, match="exact"):
         pg.methods.Shapley(exact=0)
-    with pytest.raises(TypeError, match="Shapley has no inner setting max_permutations, strange"):
+    with pytest.raises(
+        TypeError, match="Shapley has no inner setting max_permutations, strange"
+    ):
         tuned(pg.methods.Shapley(), exact=0, max_permutations=40, strange=1)
 
 
@@ -58,10 +72,15 @@ def test_objects_with_options_are_members_and_methods_of_single_inputs():
         several = pg.methods.Aggregate(members=(member, "permutation"))
         return pg.explain(net, inputs, method=several, **call).parts["lime"]
 
-    alone = np.abs(pg.explain(net, inputs, method=lime, **call).values).mean(axis=0)[:, 0]
+    alone = np.abs(pg.explain(net, inputs, method=lime, **call).values).mean(axis=0)[
+        :, 0
+    ]
     assert not np.array_equal(shares(lime), shares("lime"))  # the options matter
     np.testing.assert_allclose(shares(lime)[:, 0], alone / alone.sum(), rtol=1e-9)
-    by_input = [pg.explain(net, inputs, method={"input1": own}, **call).values for own in (lime, "lime", tuned(lime))]
+    by_input = [
+        pg.explain(net, inputs, method={"input1": own}, **call).values
+        for own in (lime, "lime", tuned(lime))
+    ]
     assert not np.array_equal(by_input[0], by_input[1])
     assert np.array_equal(by_input[0], by_input[2])
 

@@ -20,8 +20,17 @@ from tools.mutants._mutation_choice import Chooser
 def changed(source: str, operator: str | None = None) -> set[str]:
     """Return the changed lines of all mutants, without their indentation."""
     found = find_mutants(textwrap.dedent(source), "toy.py")
-    diffs = [mutant.diff(textwrap.dedent(source)) for mutant in found if operator in (None, mutant.operator)]
-    return {"; ".join(line[1:].strip() for line in diff.splitlines() if line.startswith("+")) for diff in diffs}
+    diffs = [
+        mutant.diff(textwrap.dedent(source))
+        for mutant in found
+        if operator in (None, mutant.operator)
+    ]
+    return {
+        "; ".join(
+            line[1:].strip() for line in diff.splitlines() if line.startswith("+")
+        )
+        for diff in diffs
+    }
 
 
 # --- operators --------------------------------------------------------------------------------------------------------
@@ -80,7 +89,9 @@ def test_several_lines_comments_and_signs_outside_ascii_are_kept():
             )
         """
     )
-    (mutant,) = [one for one in find_mutants(source, "toy.py") if one.operator == "arithmetic"]
+    (mutant,) = [
+        one for one in find_mutants(source, "toy.py") if one.operator == "arithmetic"
+    ]
     assert mutant.apply(source) == source.replace("+ ß\n", "- ß\n")
     assert mutant.node_lines == (4, 5)
     assert mutant.statement_lines == (3, 6)
@@ -141,12 +152,24 @@ def test_an_assignment_that_all_depends_on_is_kept():
         w = y.z
         return w
     """
-    assert len([one for one in find_mutants(textwrap.dedent(source), "toy.py") if one.operator == "statement"]) == 2
+    assert (
+        len(
+            [
+                one
+                for one in find_mutants(textwrap.dedent(source), "toy.py")
+                if one.operator == "statement"
+            ]
+        )
+        == 2
+    )
 
 
 def test_what_happens_on_import_is_known():
     source = "LIMIT = 3\n\n\nclass Thing:\n    size = 4\n\n    def count(self, n=5):\n        return n < 6\n"
-    spans = {mutant.diff(source).splitlines()[-1]: mutant.imported_lines for mutant in find_mutants(source, "toy.py")}
+    spans = {
+        mutant.diff(source).splitlines()[-1]: mutant.imported_lines
+        for mutant in find_mutants(source, "toy.py")
+    }
     assert spans["+LIMIT = 4"] == (1, 8), "any test of the file"
     assert spans["+    size = 5"] == (4, 8), "any test of the class"
     assert spans["+    def count(self, n=6):"] == (7, 8), "any test of the function"
@@ -158,12 +181,21 @@ def test_every_mutant_of_a_real_module_differs_and_nearly_all_compile():
     source = path.read_text(encoding="utf-8")
     mutants = find_mutants(source, "moments.py")
     assert len(mutants) > 200
-    assert set(Counter(mutant.operator for mutant in mutants)) >= {"arithmetic", "comparison", "constant", "return"}
+    assert set(Counter(mutant.operator for mutant in mutants)) >= {
+        "arithmetic",
+        "comparison",
+        "constant",
+        "return",
+    }
     texts = {mutant.apply(source) for mutant in mutants}
     assert len(texts) == len(mutants)
     assert sum(compiles(text) for text in texts) > 0.99 * len(texts)
     original = ast.dump(ast.parse(source))
-    assert all(ast.dump(ast.parse(text)) != original for text in sorted(texts)[::20] if compiles(text))
+    assert all(
+        ast.dump(ast.parse(text)) != original
+        for text in sorted(texts)[::20]
+        if compiles(text)
+    )
 
 
 # --- names and the draw -----------------------------------------------------------------------------------------------
@@ -173,9 +205,14 @@ SOURCE = "def first(x):\n    return x + 1\n\n\ndef second(x):\n    return x + 1\
 def test_names_stay_when_lines_are_added_elsewhere_and_differ_within_a_file():
     names = [mutant.name for mutant in find_mutants(SOURCE, "toy.py")]
     assert len(names) == len(set(names)) == 8
-    moved = [mutant.name for mutant in find_mutants("import os\n\n\n" + SOURCE, "toy.py")]
+    moved = [
+        mutant.name for mutant in find_mutants("import os\n\n\n" + SOURCE, "toy.py")
+    ]
     assert moved == names
-    edited = [mutant.name for mutant in find_mutants(SOURCE.replace("x + 1", "x + 2", 1), "toy.py")]
+    edited = [
+        mutant.name
+        for mutant in find_mutants(SOURCE.replace("x + 1", "x + 2", 1), "toy.py")
+    ]
     assert set(edited[4:]) == set(names[4:])
     assert not set(edited[:4]) & set(names[:4])
 
@@ -190,14 +227,22 @@ def test_the_draw_depends_on_the_seed_and_keeps_its_order_when_others_go():
 
 
 def test_the_interval_is_wilsons():
-    assert mutation_testing.wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert mutation_testing.wilson(8, 10) == pytest.approx(
+        (0.4901625, 0.9433178), abs=1e-6
+    )
     assert mutation_testing.wilson(430, 500)[0] == pytest.approx(0.826834, abs=1e-5)
     assert mutation_testing.wilson(0, 0) == (0.0, 1.0)
 
 
 # --- the choice of tests ----------------------------------------------------------------------------------------------
 class _Lines:
-    tests = {"src/a.py": {1: {"t/a.py::near", "t/a.py::slow"}, 2: {"t/a.py::near"}, 3: {"t/b.py::far"}}}  # noqa: RUF012
+    tests = {  # noqa: RUF012
+        "src/a.py": {
+            1: {"t/a.py::near", "t/a.py::slow"},
+            2: {"t/a.py::near"},
+            3: {"t/b.py::far"},
+        }
+    }
 
     def covering(self, mutant):
         return set().union(*self.tests["src/a.py"].values()) | {"t/c.py::fails"}
@@ -213,14 +258,24 @@ def chooser(seconds):
 
 
 def test_light_tests_come_first_and_a_shared_fixture_is_part_of_the_cost():
-    plan = chooser(60.0).plan(Mutant("src/a.py", "constant", 0, 1, "2", (1, 1), (1, 1), None, "name"))
+    plan = chooser(60.0).plan(
+        Mutant("src/a.py", "constant", 0, 1, "2", (1, 1), (1, 1), None, "name")
+    )
     assert plan.rounds == (("t/a.py::near",), ("t/b.py::far", "t/a.py::slow"))
-    assert (plan.covering, plan.left_out) == (3, 0), "the test that fails without any change is no use"
-    plan = chooser(3.0).plan(Mutant("src/a.py", "constant", 0, 1, "2", (1, 1), (1, 1), None, "name"))
+    assert (plan.covering, plan.left_out) == (3, 0), (
+        "the test that fails without any change is no use"
+    )
+    plan = chooser(3.0).plan(
+        Mutant("src/a.py", "constant", 0, 1, "2", (1, 1), (1, 1), None, "name")
+    )
     assert plan.rounds == (("t/a.py::near",), ("t/b.py::far",))
     assert plan.left_out == 1
-    assert chooser(60.0).limit("t/b.py::far") == pytest.approx(5 * 2.1 + 10), "it may have to make the fixture"
-    assert chooser(60.0).limit("t/a.py::slow") == pytest.approx(5 * 9.0 + 10), "it may have to wait"
+    assert chooser(60.0).limit("t/b.py::far") == pytest.approx(5 * 2.1 + 10), (
+        "it may have to make the fixture"
+    )
+    assert chooser(60.0).limit("t/a.py::slow") == pytest.approx(5 * 9.0 + 10), (
+        "it may have to wait"
+    )
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
@@ -248,7 +303,11 @@ def test_other():
 def ask(tmp_path_factory):
     """A server for a tree with one module and one file of tests."""
     tree = tmp_path_factory.mktemp("server") / "tree"
-    for name, text in {"src/toy.py": TOY, "tests/test_toy.py": TESTS, "pyproject.toml": ""}.items():
+    for name, text in {
+        "src/toy.py": TOY,
+        "tests/test_toy.py": TESTS,
+        "pyproject.toml": "",
+    }.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
     modules = tree.parent / "modules.json"
@@ -260,7 +319,14 @@ def ask(tmp_path_factory):
     )  # fmt: skip
     assert json.loads(process.stdout.readline())["ready"] > 100
 
-    def send(text=None, *, tests=("test_size", "test_other"), stop=True, limit=60.0, details=None):
+    def send(
+        text=None,
+        *,
+        tests=("test_size", "test_other"),
+        stop=True,
+        limit=60.0,
+        details=None,
+    ):
         names = [f"tests/test_toy.py::{name}" for name in tests]
         request = {
             "change": text and ["src/toy.py", text], "tests": names, "known": ["tests/test_toy.py::test_size"],
@@ -270,7 +336,11 @@ def ask(tmp_path_factory):
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
         assert (tree / "src/toy.py").read_text() == TOY, "put back"
-        return answer["end"], answer["by"].partition("::")[2].partition(" ")[0], answer["ran"]
+        return (
+            answer["end"],
+            answer["by"].partition("::")[2].partition(" ")[0],
+            answer["ran"],
+        )
 
     yield send
     process.communicate()
@@ -280,8 +350,16 @@ def ask(tmp_path_factory):
 def test_a_mutant_ends_as_the_tests_do(ask):
     assert ask() == ("passed", "", 2)
     assert ask(TOY.replace("return n", "return 0")) == ("failed", "test_size", 1)
-    assert ask(TOY.replace("return n", "return n + (n == 5)")) == ("failed", "test_other", 2)
-    assert ask(TOY.replace("return n", "return n + (n == 5)"), tests=["test_size"]) == ("passed", "", 1)
+    assert ask(TOY.replace("return n", "return n + (n == 5)")) == (
+        "failed",
+        "test_other",
+        2,
+    )
+    assert ask(TOY.replace("return n", "return n + (n == 5)"), tests=["test_size"]) == (
+        "passed",
+        "",
+        1,
+    )
     assert ask("raise ValueError") == ("error", "", 0)
     assert ask("import os\nos._exit(3)" + "\n" + TOY) == ("died", "", 0)
     assert ask(tests=["test_gone"]) == ("empty", "", 0)
@@ -297,9 +375,15 @@ def test_a_hang_is_ended_and_named(ask):
 def test_costs_tell_shared_fixtures_from_tests(ask, tmp_path):
     assert ask(stop=False, details=str(tmp_path / "details")) == ("passed", "", 2)
     found = json.loads((tmp_path / "details").read_text())
-    assert found["known"] == ["tests/test_toy.py::test_size", "tests/test_toy.py::test_other"]
+    assert found["known"] == [
+        "tests/test_toy.py::test_size",
+        "tests/test_toy.py::test_other",
+    ]
     assert found["needs"] == {
         "tests/test_toy.py::test_size": ["tests/test_toy.py::three"],
         "tests/test_toy.py::test_other": [],
     }
-    assert found["durations"]["tests/test_toy.py::test_size"]["shared"] == found["fixtures"]["tests/test_toy.py::three"]
+    assert (
+        found["durations"]["tests/test_toy.py::test_size"]["shared"]
+        == found["fixtures"]["tests/test_toy.py::three"]
+    )

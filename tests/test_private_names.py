@@ -33,7 +33,9 @@ def defined(nodes: list[ast.AST]) -> Iterator[str]:
 def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
     """Yield the line, the name and, of an import, the package of every private name that is not one's own."""
     for node in nodes:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("permgrad"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "permgrad"
+        ):
             source = "/".join((node.module or "").split(".")[:2])
             yield from ((node.lineno, alias.name, source) for alias in node.names)
         elif isinstance(node, ast.Attribute):
@@ -44,7 +46,12 @@ def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
 
 def test_private_names_stay_within_their_package() -> None:
     files = sorted(ROOT.rglob("*.py"))
-    seen = {path.relative_to(ROOT): list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in files}
+    seen = {
+        path.relative_to(ROOT): list(
+            ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        )
+        for path in files
+    }
     owners = defaultdict[str, set[str]](set)
     for path, nodes in seen.items():
         for name in filter(is_private, defined(nodes)):
@@ -54,7 +61,9 @@ def test_private_names_stay_within_their_package() -> None:
         for path, nodes in seen.items()
         for line, name, source in used(nodes)
         # Names that the library does not define are another library's.
-        if is_private(name) and owners[name] and package(path) not in ({source} if source else owners[name])
+        if is_private(name)
+        and owners[name]
+        and package(path) not in ({source} if source else owners[name])
     ]
     assert not found
     assert len(owners) > 500, "names are seen"

@@ -26,22 +26,36 @@ from permgrad.runs.run.splitting import divide_as_published
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "published-work.md"
 #: What was published, the command or call, the page of the gallery, and the difference.
-LINE = re.compile(r"^\| (?!published|-)(.+?) \| `(.+?)` \| \[.+?\]\((.+?)\) \| (.+) \|$", re.MULTILINE)
+LINE = re.compile(
+    r"^\| (?!published|-)(.+?) \| `(.+?)` \| \[.+?\]\((.+?)\) \| (.+) \|$", re.MULTILINE
+)
 LINES = LINE.findall(PAGE.read_text("utf-8"))
 ROWS = {"covertype": 160, "bank": 200}
 
 
 def test_the_table_has_all_its_lines():
-    lines = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
-    assert len(LINES) == len(lines) - sum(line.startswith("| published |") for line in lines) >= 25
+    lines = [
+        line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")
+    ]
+    assert (
+        len(LINES)
+        == len(lines) - sum(line.startswith("| published |") for line in lines)
+        >= 25
+    )
     assert {link.rpartition("/")[2] for _, _, link, _ in LINES} >= {
-        *("plot_permgrad_five_tables.py", "plot_regression_study.py", "plot_bank_marketing.py"),
+        *(
+            "plot_permgrad_five_tables.py",
+            "plot_regression_study.py",
+            "plot_bank_marketing.py",
+        ),
         *("plot_multimodal_benchmark.py", "plot_diverse_inputs.py"),
     }
 
 
 def test_links_to_scripts_lead_to_pages_of_the_site():
-    spec = importlib.util.spec_from_file_location("site_pages", PAGE.parent / "site_pages.py")
+    spec = importlib.util.spec_from_file_location(
+        "site_pages", PAGE.parent / "site_pages.py"
+    )
     site_pages = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(site_pages)
     text = site_pages.with_links(PAGE.read_text("utf-8"), PAGE.parent, PAGE)
@@ -53,15 +67,22 @@ def test_links_to_scripts_lead_to_pages_of_the_site():
 # ---- commands --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, undrawn_file):
-    with pytest.MonkeyPatch.context() as patch, working_in(tmp_path_factory.mktemp("published")) as _:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        working_in(tmp_path_factory.mktemp("published")) as _,
+    ):
         if data := os.environ.get("PERMGRAD_DATA"):
-            patch.setenv("PERMGRAD_DATA", str((ROOT / data).resolve()))  # a folder may be named from where tests begin
+            patch.setenv(
+                "PERMGRAD_DATA", str((ROOT / data).resolve())
+            )  # a folder may be named from where tests begin
         yield
 
 
 def need_data(what: str) -> None:
     if "PERMGRAD_DATA" not in os.environ:
-        pytest.skip(f"{what} needs the folder that PERMGRAD_DATA names: nothing is downloaded here")
+        pytest.skip(
+            f"{what} needs the folder that PERMGRAD_DATA names: nothing is downloaded here"
+        )
 
 
 def small_table(name: str) -> list[str]:
@@ -70,7 +91,9 @@ def small_table(name: str) -> list[str]:
     need_data(name)
     if not Path(f"{name}.csv").exists():
         frame = pg.load_dataset(name).frame.drop(columns=list(card.not_features))
-        frame.sample(ROWS.get(name, 100), random_state=0).to_csv(f"{name}.csv", index=False)
+        frame.sample(ROWS.get(name, 100), random_state=0).to_csv(
+            f"{name}.csv", index=False
+        )
     return [f"{name}.csv", "--target", card.target]
 
 
@@ -86,8 +109,12 @@ def small_images() -> None:
     """Write a table of a few scans and labels."""
     rng = np.random.default_rng(0)
     for row in range(60):
-        Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8)).save(f"{row}.png")
-    frame = pd.DataFrame({"scan": [f"{row}.png" for row in range(60)], "age": rng.integers(20, 80, 60)})
+        Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8)).save(
+            f"{row}.png"
+        )
+    frame = pd.DataFrame(
+        {"scan": [f"{row}.png" for row in range(60)], "age": rng.integers(20, 80, 60)}
+    )
     frame.assign(label=["ill", "well"] * 30).to_csv("records.csv", index=False)
 
 
@@ -98,9 +125,18 @@ def shortened(words: list[str]) -> list[str]:
         small_images()
         return [*words, "--preset", small_preset("fast"), "--overwrite"]
     if command in ("run", "tune", "compare"):
-        words = [command, *small_table(first), *more, "--out", f"{command}-{first}", "--overwrite"]
+        words = [
+            command,
+            *small_table(first),
+            *more,
+            "--out",
+            f"{command}-{first}",
+            "--overwrite",
+        ]
     if command == "run":
-        words[words.index("--preset") + 1] = small_preset(words[words.index("--preset") + 1])
+        words[words.index("--preset") + 1] = small_preset(
+            words[words.index("--preset") + 1]
+        )
     elif command == "tune":
         words += ["--trials", "1"]
     elif command == "compare":
@@ -111,11 +147,18 @@ def shortened(words: list[str]) -> list[str]:
         words += ["--quick", "--functions", "F6", "--methods", "gradient", "--no-peers"]
     elif command in ("explain", "report"):
         if not Path(first).exists():
-            words_of_run = ["bank.csv", *small_table("bank")[1:], "--preset", small_preset("ig_example")]
+            words_of_run = [
+                "bank.csv",
+                *small_table("bank")[1:],
+                "--preset",
+                small_preset("ig_example"),
+            ]
             call("run", *words_of_run, "--out", first)
         words += ["--overwrite"] if command == "explain" else []
         if "--row" in words:
-            words[words.index("--row") + 1] = str(pd.read_csv(f"{first}/predictions.csv")["row"][0])
+            words[words.index("--row") + 1] = str(
+                pd.read_csv(f"{first}/predictions.csv")["row"][0]
+            )
     if command in ("datasets", "benchmark"):
         need_data(command)
     return words
@@ -133,7 +176,11 @@ def test_client_100_is_the_row_that_is_named():
     data = pg.load_dataset("bank")
     row = divide_as_published(len(data.frame), data.y.to_numpy(), 42)["test"][100]
     assert row == int(named)
-    assert data.frame.loc[row, ["job", "month", "education"]].tolist() == ["blue-collar", "apr", "secondary"]
+    assert data.frame.loc[row, ["job", "month", "education"]].tolist() == [
+        "blue-collar",
+        "apr",
+        "secondary",
+    ]
 
 
 COMMANDS = [text for _, text, _, _ in LINES if text.startswith("permgrad ")]
@@ -145,13 +192,19 @@ def test_a_command_runs(text):
     run_command(text)
 
 
-WRONG = ("permgrad runs heloc", "permgrad run helok --preset paper", "permgrad benchmark multimodal --redo")
+WRONG = (
+    "permgrad runs heloc",
+    "permgrad run helok --preset paper",
+    "permgrad benchmark multimodal --redo",
+)
 
 
 @pytest.mark.parametrize("text", WRONG)
 @pytest.mark.usefixtures("place")
 def test_a_command_that_does_not_exist_fails(text):
-    with pytest.raises(Exception, match=r"No such (command|option)|Did you mean 'heloc'"):
+    with pytest.raises(
+        Exception, match=r"No such (command|option)|Did you mean 'heloc'"
+    ):
         run_command(text)
 
 
@@ -159,11 +212,19 @@ def test_a_command_that_does_not_exist_fails(text):
 class Fused(nn.Module):
     def __init__(self):
         super().__init__()
-        self.image = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4))
-        self.table, self.fusion, self.head = nn.Linear(3, 4), nn.Identity(), nn.Linear(8, 2)
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4)
+        )
+        self.table, self.fusion, self.head = (
+            nn.Linear(3, 4),
+            nn.Identity(),
+            nn.Linear(8, 2),
+        )
 
     def forward(self, image, table):
-        return self.head(self.fusion(torch.cat([self.image(image), self.table(table)], dim=1)).relu())
+        return self.head(
+            self.fusion(torch.cat([self.image(image), self.table(table)], dim=1)).relu()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -172,17 +233,31 @@ def names():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 5)), columns=list("abcde"))
     y = np.where(X["a"] > 0.5, "yes", np.where(X["b"] > 0, "no", "maybe"))
-    model = pg.HyNNClassifier(preset="paper", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNClassifier(
+        preset="paper", max_epochs=1, random_state=0, progress=False
+    ).fit(X, y)
     torch.manual_seed(0)
     net = Fused().eval()
     inputs = {"image": torch.randn(50, 1, 6, 6), "table": torch.randn(50, 3)}
     labels = net(**inputs).argmax(1).numpy()
-    return {"pg": pg, "model": model, "X": X, "y": y, "net": net, "inputs": inputs, "labels": labels}
+    return {
+        "pg": pg,
+        "model": model,
+        "X": X,
+        "y": y,
+        "net": net,
+        "inputs": inputs,
+        "labels": labels,
+    }
 
 
-@pytest.mark.parametrize("text", [text for _, text, _, _ in LINES if not text.startswith("permgrad ")])
+@pytest.mark.parametrize(
+    "text", [text for _, text, _, _ in LINES if not text.startswith("permgrad ")]
+)
 def test_a_call_works(text, names):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the published method, and of so small a network
+        warnings.simplefilter(
+            "ignore"
+        )  # of the published method, and of so small a network
         found = eval(text, names)
     assert found is not None

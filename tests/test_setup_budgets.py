@@ -20,7 +20,9 @@ def test_a_folder_that_grows_is_new_or_is_gone_is_named(tmp_path):
     counts = lines_of(tmp_path)
     assert counts == {"permgrad/base": 15}
     assert faults(counts, {"permgrad/base": 15}) == []
-    assert faults(counts, {"permgrad/base": 14}) == ["src/permgrad/base has 15 lines, its budget is 14"]
+    assert faults(counts, {"permgrad/base": 14}) == [
+        "src/permgrad/base has 15 lines, its budget is 14"
+    ]
     assert faults(counts, {"permgrad/old": 9}) == [
         "src/permgrad/base has no budget",
         "src/permgrad/old has a budget, and is no folder",

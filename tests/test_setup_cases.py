@@ -11,13 +11,21 @@ from conftest import spread
 
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
 def test_every_test_keeps_cases_from_both_ends(most):
-    names = [f"a.py::long[{k}]" for k in range(7)] + ["a.py::single", "b.py::long[x]", "b.py::long[y]"]
+    names = [f"a.py::long[{k}]" for k in range(7)] + [
+        "a.py::single",
+        "b.py::long[x]",
+        "b.py::long[y]",
+    ]
     items = [SimpleNamespace(nodeid=name) for name in names]
     run, left_out = spread(items, most)
     assert [item for item in items if item in run or item in left_out] == items
     assert len(run) + len(left_out) == len(items)
     kept = [item.nodeid for item in run]
-    assert {name.partition("[")[0] for name in kept} == {"a.py::long", "a.py::single", "b.py::long"}
+    assert {name.partition("[")[0] for name in kept} == {
+        "a.py::long",
+        "a.py::single",
+        "b.py::long",
+    }
     assert sum(name.startswith("a.py::long") for name in kept) == min(most, 7)
     assert "a.py::long[0]" in kept
     assert ("a.py::long[6]" in kept) == (most > 1)

@@ -12,10 +12,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 EXTRAS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 #: What pip found at the pinned versions: tools/pinned_requirements.py.
-RECORDED = json.loads((ROOT / "tests" / "shared" / "pinned_requirements.json").read_text(encoding="utf-8"))
+RECORDED = json.loads(
+    (ROOT / "tests" / "shared" / "pinned_requirements.json").read_text(encoding="utf-8")
+)
 RENEW = "run tools/pinned_requirements.py"
 
 
@@ -27,16 +31,24 @@ def pins() -> dict[str, str]:
 
 def faults(wanted: list[str], recorded: dict, extras: dict) -> list[str]:
     """Return every requirement, direct or not, that the recorded versions do not meet."""
-    found, seen, open_ = [], set(), [("permgrad", Requirement(text), "") for text in wanted]
+    found, seen, open_ = (
+        [],
+        set(),
+        [("permgrad", Requirement(text), "") for text in wanted],
+    )
     while open_:
         who, requirement, extra = open_.pop()
         name, marker = canonicalize_name(requirement.name), requirement.marker
-        if marker is not None and not marker.evaluate({"extra": extra, "python_version": "3.11"}):
+        if marker is not None and not marker.evaluate(
+            {"extra": extra, "python_version": "3.11"}
+        ):
             continue
         if name != "permgrad":
             version = recorded.get(name, {"version": None})["version"]
             if version is None:
-                found.append(f"{who} requires {requirement}, which is not recorded: {RENEW}")
+                found.append(
+                    f"{who} requires {requirement}, which is not recorded: {RENEW}"
+                )
                 continue
             if not requirement.specifier.contains(version, prereleases=True):
                 found.append(f"{who} requires {requirement}, but {version} is pinned")
@@ -44,16 +56,24 @@ def faults(wanted: list[str], recorded: dict, extras: dict) -> list[str]:
             if (name, own) in seen:
                 continue
             seen.add((name, own))
-            texts = extras.get(own, ()) if name == "permgrad" else recorded[name]["requires"]
+            texts = (
+                extras.get(own, ())
+                if name == "permgrad"
+                else recorded[name]["requires"]
+            )
             open_ += [(name, Requirement(text), own) for text in texts]
     return found
 
 
 def test_the_record_is_of_these_constraints():
-    recorded = {name: one["version"].partition("+")[0] for name, one in RECORDED.items()}
+    recorded = {
+        name: one["version"].partition("+")[0] for name, one in RECORDED.items()
+    }
     assert len(pins()) > 150
     assert {
-        name: (version, recorded.get(name)) for name, version in pins().items() if recorded.get(name) != version
+        name: (version, recorded.get(name))
+        for name, version in pins().items()
+        if recorded.get(name) != version
     } == {}, RENEW
 
 
@@ -76,11 +96,19 @@ def test_every_extra_resolves_under_the_constraints(extra):
 def test_a_pin_that_another_package_excludes_is_found():
     # What once stood in constraints.txt.
     recorded = {
-        "holidays": {"version": "0.109", "requires": ["python-dateutil<3,>=2.9.0.post0"]},
+        "holidays": {
+            "version": "0.109",
+            "requires": ["python-dateutil<3,>=2.9.0.post0"],
+        },
         "python-dateutil": {"version": "4.0.0", "requires": []},
     }
-    assert faults(["permgrad[all]"], recorded, {"all": ["permgrad[dates]"], "dates": ["holidays>=0.50"]}) == [
-        "holidays requires python-dateutil<3,>=2.9.0.post0, but 4.0.0 is pinned"
-    ]
-    assert faults(["holidays>=1"], recorded, {})[0] == "permgrad requires holidays>=1, but 0.109 is pinned"
+    assert faults(
+        ["permgrad[all]"],
+        recorded,
+        {"all": ["permgrad[dates]"], "dates": ["holidays>=0.50"]},
+    ) == ["holidays requires python-dateutil<3,>=2.9.0.post0, but 4.0.0 is pinned"]
+    assert (
+        faults(["holidays>=1"], recorded, {})[0]
+        == "permgrad requires holidays>=1, but 0.109 is pinned"
+    )
     assert RENEW in faults(["unknown"], recorded, {})[0]

@@ -14,7 +14,11 @@ import figures  # noqa: E402
 sys.path.pop(0)
 #: Folders that the build of the site writes.
 BUILT = {"_build", "auto_gallery", "records", "reference"}
-WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if not BUILT & set(page.relative_to(ROOT).parts)]
+WRITTEN = [
+    page
+    for page in (ROOT / "docs").rglob("*.md")
+    if not BUILT & set(page.relative_to(ROOT).parts)
+]
 PAGES = sorted(str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *WRITTEN])
 
 
@@ -50,19 +54,32 @@ def test_every_number_that_looks_measured_is_in_a_list(page):
 
 def test_new_numbers_are_noticed():
     page = "docs/tuning.md"
-    text = text_of(page) + "\nIt is 2.5 times as fast, takes 7 s, and 31 % less memory.\n"
+    text = (
+        text_of(page) + "\nIt is 2.5 times as fast, takes 7 s, and 31 % less memory.\n"
+    )
     assert list(figures.unlisted(page, text)) == ["2.5 times", "7 s", "31 %"]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_are_on_their_page(page):
     pieces = set(figures.SETTINGS.get(page, ()))
-    assert pieces <= {number for number in pieces if number in text_of(page)}, "a setting that is gone leaves the list"
+    assert pieces <= {number for number in pieces if number in text_of(page)}, (
+        "a setting that is gone leaves the list"
+    )
 
 
 def test_pages_say_which_commit_was_measured():
-    for page in {figures.BENCHMARK if page == figures.README else page for page in figures.pages()}:
+    for page in {
+        figures.BENCHMARK if page == figures.README else page
+        for page in figures.pages()
+    }:
         assert figures.origin(page) in text_of(page)
         assert "()" not in figures.origin(page)
-    readme = {own.record for own in (*figures.SENTENCES, *figures.TABLES) if own.page == figures.README}
-    assert [name for name in readme if f"[{name}](" not in figures.origin(figures.BENCHMARK)] == []
+    readme = {
+        own.record
+        for own in (*figures.SENTENCES, *figures.TABLES)
+        if own.page == figures.README
+    }
+    assert [
+        name for name in readme if f"[{name}](" not in figures.origin(figures.BENCHMARK)
+    ] == []

@@ -26,15 +26,26 @@ ERRORS = ("InputError", "EnvironmentProblem", "MissingFileError", "BatchError")
 
 @cache
 def trees(folder: str) -> dict[Path, ast.Module]:
-    read = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / folder).rglob("*.py"))}
+    read = {
+        path: path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
     asked = (*ERRORS, "refusing", "however:")
-    return {path: ast.parse(text) for path, text in read.items() if any(word in text for word in asked)}
+    return {
+        path: ast.parse(text)
+        for path, text in read.items()
+        if any(word in text for word in asked)
+    }
 
 
 def calls(folder: str) -> Iterator[tuple[str, ast.Call]]:
     for path, tree in trees(folder).items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ERRORS
+            ):
                 yield f"{path}:{node.lineno}", node
 
 
@@ -43,21 +54,30 @@ def faults(folder: str) -> Iterator[tuple[str, ast.Yield]]:
     for path, tree in trees(folder).items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef) and any(
-                isinstance(one, ast.Name) and one.id == "refusing" for one in function.decorator_list
+                isinstance(one, ast.Name) and one.id == "refusing"
+                for one in function.decorator_list
             ):
                 yield from (
-                    (f"{path}:{node.lineno}", node) for node in ast.walk(function) if isinstance(node, ast.Yield)
+                    (f"{path}:{node.lineno}", node)
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Yield)
                 )
 
 
 def texts(node: ast.AST) -> list[str]:
-    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return [
+        part.value
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
 
 
 @pytest.mark.parametrize("folder", PACKAGES)
 def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
     for place, call in calls(folder):
-        code = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
+        code = next(
+            (keyword.value for keyword in call.keywords if keyword.arg == "code"), None
+        )
         code = call.args[2] if code is None and len(call.args) > 2 else code
         assert code is not None, place
         literal = [text for text in texts(code) if text.startswith("PG")]
@@ -67,7 +87,9 @@ def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
     for place, fault in faults(folder):
         assert isinstance(fault.value, ast.Tuple), place
         assert len(fault.value.elts) == 3, place
-        assert {text for text in texts(fault.value.elts[2]) if text.startswith("PG")} <= CODES.keys(), place
+        assert {
+            text for text in texts(fault.value.elts[2]) if text.startswith("PG")
+        } <= CODES.keys(), place
         assert texts(fault.value.elts[2]), place
     for path, tree in trees(folder).items():
         assert not [text for text in texts(tree) if "however:" in text], path
@@ -87,11 +109,16 @@ def said(path: Path) -> Iterator[str]:
     within = {id(part) for node in whole for part in node.values}
     within |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in whole:
-        yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        yield "".join(
+            part.value if isinstance(part, ast.Constant) else "…"
+            for part in node.values
+        )
     yield from (
         node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in within
     )
 
 
@@ -99,7 +126,10 @@ def options(command: Any, path: str = "permgrad") -> Iterator[tuple[str, set[str
     """Yield each command with its options."""
     for name, one in getattr(command, "commands", {}).items():
         yield from options(one, f"{path} {name}")
-    yield path, {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    yield (
+        path,
+        {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)},
+    )
 
 
 #: Of Python's and Ray's own, and of the group of all commands.
@@ -109,20 +139,55 @@ OTHER_FLAGS = {"--help", "--head", "--version", "--no-"}
 def test_what_messages_say_to_type_is_there() -> None:
     commands = dict(options(typer.main.get_command(app)))
     flags = set().union(OTHER_FLAGS, *commands.values())
-    extras = set(tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    extras = set(
+        tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
+    )
     wrong = []
     for path in sorted((ROOT / "permgrad").rglob("*.py")):
         for text in said(path):
-            typed = {flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text) if flag not in flags}
-            named = re.findall(r"method=['\"]([\w-]+)['\"]|--method ([a-z][\w-]+)", text)
-            typed |= {method for pair in named for method in pair if method and method not in methods}
+            typed = {
+                flag
+                for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+                if flag not in flags
+            }
+            named = re.findall(
+                r"method=['\"]([\w-]+)['\"]|--method ([a-z][\w-]+)", text
+            )
+            typed |= {
+                method
+                for pair in named
+                for method in pair
+                if method and method not in methods
+            }
             typed |= {name for name in re.findall(r"`?permgrad ([a-z]+) (?:--|[A-Z]{2})", text)
                       if f"permgrad {name}" not in commands}  # fmt: skip
-            typed |= {page for page in re.findall(r"docs/[\w-]+\.md", text) if not (ROOT.parent / page).is_file()}
-            typed |= {names for names in re.findall(r"permgrad\[([\w,]+)\]", text) if not {*names.split(",")} <= extras}
-            for call, arguments in re.findall(r"\bpg\.((?:methods\.)?\w+)(?:\(([^()]*)\))?", text):
-                called = reduce(lambda place, name: getattr(place, name, None), call.split("."), pg)
+            typed |= {
+                page
+                for page in re.findall(r"docs/[\w-]+\.md", text)
+                if not (ROOT.parent / page).is_file()
+            }
+            typed |= {
+                names
+                for names in re.findall(r"permgrad\[([\w,]+)\]", text)
+                if not {*names.split(",")} <= extras
+            }
+            for call, arguments in re.findall(
+                r"\bpg\.((?:methods\.)?\w+)(?:\(([^()]*)\))?", text
+            ):
+                called = reduce(
+                    lambda place, name: getattr(place, name, None), call.split("."), pg
+                )
                 taken = inspect.signature(called).parameters if callable(called) else {}
-                typed |= {call} if called is None else {*re.findall(r"(\w+)=", arguments)} - {*taken}
-            wrong += [f"{path.name}: {', '.join(sorted(typed))} in {text!r}"] if typed else []
+                typed |= (
+                    {call}
+                    if called is None
+                    else {*re.findall(r"(\w+)=", arguments)} - {*taken}
+                )
+            wrong += (
+                [f"{path.name}: {', '.join(sorted(typed))} in {text!r}"]
+                if typed
+                else []
+            )
     assert not wrong

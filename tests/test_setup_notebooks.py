@@ -24,7 +24,11 @@ RUN = "any_model.ipynb"
 def test_the_notebooks_are_those_of_the_scripts():
     assert sorted(make_notebooks.NOTEBOOKS.iterdir()) == sorted(MADE)
     assert len(MADE) >= 6
-    differing = [path.name for path, text in MADE.items() if path.read_text(encoding="utf-8") != text]
+    differing = [
+        path.name
+        for path, text in MADE.items()
+        if path.read_text(encoding="utf-8") != text
+    ]
     assert differing == [], "run: make notebooks"
 
 
@@ -34,16 +38,35 @@ def test_a_notebook_has_its_script_and_no_outputs(path):
     assert (content["nbformat"], content["nbformat_minor"]) == (4, 4)
     cells = content["cells"]
     programs = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert [cell for cell in programs if cell["outputs"] or cell["execution_count"]] == []
-    assert all(ast.parse("".join(cell["source"])).body for cell in programs), "each cell is a program"
+    assert [
+        cell for cell in programs if cell["outputs"] or cell["execution_count"]
+    ] == []
+    assert all(ast.parse("".join(cell["source"])).body for cell in programs), (
+        "each cell is a program"
+    )
     code = "".join(line for cell in programs for line in [*cell["source"], "\n"])
-    script = (make_notebooks.GALLERY / f"plot_{path.stem}.py").read_text(encoding="utf-8")
-    statements = [line for line in script.split('"""', 2)[2].split("\n") if line and not line.startswith("#")]
-    assert statements == [line for line in code.split("\n") if line and not line.startswith("#")]
-    words = "".join(line for cell in cells if cell["cell_type"] == "markdown" for line in [*cell["source"], "\n\n"])
+    script = (make_notebooks.GALLERY / f"plot_{path.stem}.py").read_text(
+        encoding="utf-8"
+    )
+    statements = [
+        line
+        for line in script.split('"""', 2)[2].split("\n")
+        if line and not line.startswith("#")
+    ]
+    assert statements == [
+        line for line in code.split("\n") if line and not line.startswith("#")
+    ]
+    words = "".join(
+        line
+        for cell in cells
+        if cell["cell_type"] == "markdown"
+        for line in [*cell["source"], "\n\n"]
+    )
     assert words.startswith("# ")
     assert re.findall(r"``|:doc:|>`__|^[=-]{3,}$", words, re.MULTILINE) == []
-    links = [target for target in re.findall(r"\]\(([^)#]+)", words) if "://" not in target]
+    links = [
+        target for target in re.findall(r"\]\(([^)#]+)", words) if "://" not in target
+    ]
     assert [target for target in links if not (path.parent / target).is_file()] == []
 
 
@@ -52,14 +75,23 @@ def test_a_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     text = (make_notebooks.NOTEBOOKS / RUN).read_text(encoding="utf-8")
     ran = list(make_notebooks.run(text, RUN))
-    assert len(ran) == sum(cell["cell_type"] == "code" for cell in json.loads(text)["cells"]) >= 2
+    assert (
+        len(ran)
+        == sum(cell["cell_type"] == "code" for cell in json.loads(text)["cells"])
+        >= 2
+    )
     assert "worst texture" in ran[-1].to_svg()
 
 
 def test_every_script_has_a_small_picture_for_a_site_that_does_not_run_it():
     for path in MADE:
-        script = (make_notebooks.GALLERY / f"plot_{path.stem}.py").read_text(encoding="utf-8")
-        assert f'\n# sphinx_gallery_thumbnail_path = "pictures/gallery/{path.stem}.png"\n' in script
+        script = (make_notebooks.GALLERY / f"plot_{path.stem}.py").read_text(
+            encoding="utf-8"
+        )
+        assert (
+            f'\n# sphinx_gallery_thumbnail_path = "pictures/gallery/{path.stem}.png"\n'
+            in script
+        )
         with Image.open(make_notebooks.THUMBNAILS / f"{path.stem}.png") as picture:
             assert picture.size == make_notebooks.SIZE
             assert len(picture.getcolors()) > 8, "not an empty picture"

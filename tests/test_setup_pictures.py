@@ -13,12 +13,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, ("chromium", "google-chrome", "chrome"))), reason="needs Chromium")
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("chromium", "google-chrome", "chrome"))),
+    reason="needs Chromium",
+)
 def test_the_short_form_makes_the_picture(tmp_path):
     picture = tmp_path / "picture.png"
-    ended = run_script(ROOT / "docs" / "make_pictures.py", "--quick", "--out", str(picture), cwd=tmp_path)
+    ended = run_script(
+        ROOT / "docs" / "make_pictures.py",
+        "--quick",
+        "--out",
+        str(picture),
+        cwd=tmp_path,
+    )
     assert ended.returncode == 0, ended.stderr
-    with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "what-you-get.png") as committed:
+    with (
+        Image.open(picture) as made,
+        Image.open(ROOT / "docs" / "pictures" / "what-you-get.png") as committed,
+    ):
         assert made.size == committed.size
         assert len(made.getcolors(2**16)) > 20, "not an empty page"
 
@@ -26,8 +38,13 @@ def test_the_short_form_makes_the_picture(tmp_path):
 @pytest.mark.slow
 def test_the_picture_of_the_method_is_made_again(tmp_path):
     picture = tmp_path / "method.png"
-    ended = run_script(ROOT / "docs" / "make_abstract.py", "--out", str(picture), cwd=tmp_path)
+    ended = run_script(
+        ROOT / "docs" / "make_abstract.py", "--out", str(picture), cwd=tmp_path
+    )
     assert ended.returncode == 0, ended.stderr
-    with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "method.png") as committed:
+    with (
+        Image.open(picture) as made,
+        Image.open(ROOT / "docs" / "pictures" / "method.png") as committed,
+    ):
         assert made.size == committed.size
         assert len(made.convert("RGB").getcolors(2**16)) > 20, "not an empty page"

@@ -14,7 +14,9 @@ from tools.release import refusal, strangers
 import permgrad
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 EXTRAS = PROJECT["optional-dependencies"]
 #: Extras for those who work on the project.
 DEVELOPERS = {"dev", "docs", "fuzz"}
@@ -56,7 +58,10 @@ def packages(extra: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "pattern"),
-    [("CITATION.cff", r"^version: (\S+)$"), ("conda/recipe.yaml", r'^  version: "([^"]+)"$')],
+    [
+        ("CITATION.cff", r"^version: (\S+)$"),
+        ("conda/recipe.yaml", r'^  version: "([^"]+)"$'),
+    ],
 )
 def test_every_file_states_the_version_of_the_package(name, pattern):
     assert re.findall(pattern, file(name), re.MULTILINE) == [permgrad.__version__]
@@ -70,8 +75,16 @@ def test_the_version_and_licence_of_the_metadata(setup):
 
 def test_the_long_description_has_no_relative_link(setup):
     text = setup.long_description()
-    before = [link[2] for page in setup.FENCES.split(file("README.md")) for link in setup.LINKS.finditer(page)]
-    after = [link[2] for page in setup.FENCES.split(text) for link in setup.LINKS.finditer(page)]
+    before = [
+        link[2]
+        for page in setup.FENCES.split(file("README.md"))
+        for link in setup.LINKS.finditer(page)
+    ]
+    after = [
+        link[2]
+        for page in setup.FENCES.split(text)
+        for link in setup.LINKS.finditer(page)
+    ]
     assert len([target for target in before if "://" not in target]) > 10
     assert [target for target in after if not target.startswith("https://")] == []
     assert any(target.endswith(".png") and "/raw/v" in target for target in after)
@@ -88,16 +101,27 @@ def test_the_long_description_has_no_relative_link(setup):
     ],
 )
 def test_a_relative_link_becomes_one_of_this_version(setup, target, end):
-    assert setup.absolute(target) == setup.repository() + end.format(permgrad.__version__)
+    assert setup.absolute(target) == setup.repository() + end.format(
+        permgrad.__version__
+    )
 
 
-@pytest.mark.parametrize("target", ["https://example.org/a.png", "mailto:someone@example.org"])
+@pytest.mark.parametrize(
+    "target", ["https://example.org/a.png", "mailto:someone@example.org"]
+)
 def test_an_address_stays(setup, target):
     assert setup.absolute(target) == target
 
 
 @pytest.mark.parametrize(
-    "text", ["[a](docs/b.md)", "[a]: docs/b.md", '<img src="docs/b.md">', "<a href='docs/b.md'>", '![a](docs/b.md "t")']
+    "text",
+    [
+        "[a](docs/b.md)",
+        "[a]: docs/b.md",
+        '<img src="docs/b.md">',
+        "<a href='docs/b.md'>",
+        '![a](docs/b.md "t")',
+    ],
 )
 def test_links_are_seen_in_every_form(setup, text):
     assert [link[2] for link in setup.LINKS.finditer(text)] == ["docs/b.md"]
@@ -106,28 +130,49 @@ def test_links_are_seen_in_every_form(setup, text):
 def test_the_repository_stands_in_one_place(setup):
     assert set(setup.urls()) == {"Repository", "Documentation", "Changelog", "Issues"}
     assert all(url.startswith(setup.repository()) for url in setup.urls().values())
-    files = ["CITATION.cff", "SECURITY.md", "CODE_OF_CONDUCT.md", "conda/recipe.yaml", "Dockerfile", "setup.py"]
-    workflows = [str(path.relative_to(ROOT)) for path in (ROOT / ".github").rglob("*.*")]
+    files = [
+        "CITATION.cff",
+        "SECURITY.md",
+        "CODE_OF_CONDUCT.md",
+        "conda/recipe.yaml",
+        "Dockerfile",
+        "setup.py",
+    ]
+    workflows = [
+        str(path.relative_to(ROOT)) for path in (ROOT / ".github").rglob("*.*")
+    ]
     assert len(workflows) > 4
-    assert [name for name in [*files, *workflows] if setup.repository() in file(name)] == []
+    assert [
+        name for name in [*files, *workflows] if setup.repository() in file(name)
+    ] == []
 
 
 def test_a_placeholder_is_marked_as_one(setup, monkeypatch):
     assert setup.long_description().startswith(f"*{setup.notice()}*\n")
     assert "placeholders" in setup.notice()
-    monkeypatch.setattr(setup, "repository", lambda: "https://github.com/someone/permgrad")
+    monkeypatch.setattr(
+        setup, "repository", lambda: "https://github.com/someone/permgrad"
+    )
     assert setup.notice() == ""
     assert setup.long_description().startswith("# permgrad")
 
 
 def test_nothing_is_released_while_the_address_is_undecided(setup):
-    assert refusal(setup.repository()).startswith("The repository's address is undecided (https://example.org/")
+    assert refusal(setup.repository()).startswith(
+        "The repository's address is undecided (https://example.org/"
+    )
     assert refusal("https://github.com/someone/permgrad") == ""
 
 
 def test_a_wheel_has_neither_tests_nor_records():
-    files = [str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.*") if path.is_file()]
-    files = [name for name in files if "__pycache__" not in name and ".egg-info" not in name]
+    files = [
+        str(path.relative_to(ROOT / "src"))
+        for path in (ROOT / "src").rglob("*.*")
+        if path.is_file()
+    ]
+    files = [
+        name for name in files if "__pycache__" not in name and ".egg-info" not in name
+    ]
     assert len(files) > 400
     assert strangers(files) == []
     assert strangers([*files, "tests/test_a.py", "permgrad/records/a.json"]) == [
@@ -142,7 +187,9 @@ def test_the_wheel_has_the_licence_and_the_citation():
 
 @pytest.mark.parametrize("extra", sorted(set(EXTRAS) - DEVELOPERS))
 def test_every_extra_has_a_use(extra):
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")
+    )
     assert EXTRAS[extra]
     for name, extras in map(parts, EXTRAS[extra]):
         if name == "permgrad":
@@ -160,12 +207,19 @@ def test_all_is_every_extra():
 
 def test_the_extras_stand_in_the_documentation():
     page = file("docs/versions.md")
-    assert [extra for extra in set(EXTRAS) - DEVELOPERS if f"`{extra}`" not in page] == []
+    assert [
+        extra for extra in set(EXTRAS) - DEVELOPERS if f"`{extra}`" not in page
+    ] == []
 
 
 def test_messages_name_extras_that_exist():
     named = re.compile(r"permgrad\[([\w,-]+)\]|\bextra=\"(\w+)\"")
-    pages = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "Makefile"]
+    pages = [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "README.md",
+        ROOT / "Makefile",
+    ]
     names = {
         name
         for page in pages
@@ -178,20 +232,33 @@ def test_messages_name_extras_that_exist():
 
 def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
     other = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-    needs = {re.sub(r"^[a-z0-9-]+", lambda name: other.get(name[0], name[0]), need) for need in PROJECT["dependencies"]}
-    run = re.search(r"^  run:\n(.*?)\n\n", file("conda/recipe.yaml"), re.DOTALL | re.MULTILINE)[1]
+    needs = {
+        re.sub(r"^[a-z0-9-]+", lambda name: other.get(name[0], name[0]), need)
+        for need in PROJECT["dependencies"]
+    }
+    run = re.search(
+        r"^  run:\n(.*?)\n\n", file("conda/recipe.yaml"), re.DOTALL | re.MULTILINE
+    )[1]
     asked = {line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()}
     assert asked == {*needs, "python" + PROJECT["requires-python"]}
 
 
 def test_no_file_names_a_folder_of_a_machine():
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a clone of the repository")
     files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     assert len(files) > 500
-    private = re.compile(rb"(?<![\w.~-])/(?:tmp|work|root|home|Users|mnt|opt|private|scratch)/[\w.-]")
-    assert [str(path.relative_to(ROOT)) for path in files if path.is_file() and private.search(path.read_bytes())] == []
+    private = re.compile(
+        rb"(?<![\w.~-])/(?:tmp|work|root|home|Users|mnt|opt|private|scratch)/[\w.-]"
+    )
+    assert [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.is_file() and private.search(path.read_bytes())
+    ] == []
 
 
 def test_records_shorten_paths():
@@ -201,8 +268,12 @@ def test_records_shorten_paths():
         "command": "--keep /some/where/cells --data=here/a",
         "faults": ['File "/some/where/src/permgrad/a.py", line 3'],
     }
-    wanted = {"command": "--keep …/cells --data=here/a", "faults": ['File "src/permgrad/a.py", line 3']}
+    wanted = {
+        "command": "--keep …/cells --data=here/a",
+        "faults": ['File "src/permgrad/a.py", line 3'],
+    }
     assert shortened({**said, "n": 3}) == {**wanted, "n": 3}
     assert (
-        shortened("https://example.org/a/b and 3/4 and </td></tr>") == "https://example.org/a/b and 3/4 and </td></tr>"
+        shortened("https://example.org/a/b and 3/4 and </td></tr>")
+        == "https://example.org/a/b and 3/4 and </td></tr>"
     )

@@ -18,7 +18,9 @@ HEAVY = ("torch", "sklearn", "pandas", "numpy", "matplotlib", "scipy", "rich")
 
 
 def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def run_command(words, watched):
@@ -35,7 +37,9 @@ print(json.dumps([[name for name in {watched!r} if name in sys.modules], exit_co
     return json.loads(run(code).splitlines()[-1])
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(words):
     code = f"""
 import json, sys
@@ -56,7 +60,9 @@ subprocess.run([sys.executable, "-m", "permgrad", "--help"], check=True, capture
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
-    pytest.importorskip("resource", reason="processor time of a child is measured on Unix")
+    pytest.importorskip(
+        "resource", reason="processor time of a child is measured on Unix"
+    )
     assert any(float(run(code)) < 0.4 for _ in range(3))
 
 
@@ -85,15 +91,33 @@ print([name for name in heavy if name in sys.modules])
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "options"), [("fast", {}), ("default", {}), ("default", {"network": {"members": 2}}), ("paper", {})]
+    ("preset", "options"),
+    [
+        ("fast", {}),
+        ("default", {}),
+        ("default", {"network": {"members": 2}}),
+        ("paper", {}),
+    ],
 )
-def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_methods(tmp_path, preset, options):
+def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_methods(
+    tmp_path, preset, options
+):
     X = np.random.default_rng(0).normal(size=(60, 3))
-    model = pg.HyNNRegressor(preset=preset, max_epochs=1, random_state=0, progress=False, **options)
+    model = pg.HyNNRegressor(
+        preset=preset, max_epochs=1, random_state=0, progress=False, **options
+    )
     model.fit(X, X[:, 0]).save(tmp_path / "m")
     (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")
-    words = ["predict", str(tmp_path / "m"), str(tmp_path / "table.csv"), "--out", str(tmp_path / "found.csv")]
-    assert run_command(words, ("torch._dynamo", "sympy", "matplotlib", "permgrad.attribution")) == [[], 0]
+    words = [
+        "predict",
+        str(tmp_path / "m"),
+        str(tmp_path / "table.csv"),
+        "--out",
+        str(tmp_path / "found.csv"),
+    ]
+    assert run_command(
+        words, ("torch._dynamo", "sympy", "matplotlib", "permgrad.attribution")
+    ) == [[], 0]
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
@@ -104,28 +128,60 @@ def boosted(tmp_path_factory):
 
     pytest.importorskip("lightgbm")
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("boosted")
-    table = pd.DataFrame({"age": rng.normal(size=80), "site": rng.choice(list("ab"), 80), "dose": rng.normal(size=80)})
-    table_model("classification", "lightgbm").fit(table, np.where(table["age"] > 0, "yes", "no")).save(folder / "model")
+    table = pd.DataFrame(
+        {
+            "age": rng.normal(size=80),
+            "site": rng.choice(list("ab"), 80),
+            "dose": rng.normal(size=80),
+        }
+    )
+    table_model("classification", "lightgbm").fit(
+        table, np.where(table["age"] > 0, "yes", "no")
+    ).save(folder / "model")
     table.head(5).to_csv(folder / "table.csv", index=False)
     return folder
 
 
 def test_predicting_by_a_model_of_another_library_loads_no_torch(boosted):
-    words = ["predict", str(boosted / "model"), str(boosted / "table.csv"), "--out", str(boosted / "found.csv")]
-    assert run_command(words, ("torch", "permgrad.attribution", "matplotlib")) == [[], 0]
-    found, table = pd.read_csv(boosted / "found.csv"), pd.read_csv(boosted / "table.csv")
-    assert found["prediction"].tolist() == pg.load(boosted / "model").predict(table).tolist()
+    words = [
+        "predict",
+        str(boosted / "model"),
+        str(boosted / "table.csv"),
+        "--out",
+        str(boosted / "found.csv"),
+    ]
+    assert run_command(words, ("torch", "permgrad.attribution", "matplotlib")) == [
+        [],
+        0,
+    ]
+    found, table = (
+        pd.read_csv(boosted / "found.csv"),
+        pd.read_csv(boosted / "table.csv"),
+    )
+    assert (
+        found["prediction"].tolist()
+        == pg.load(boosted / "model").predict(table).tolist()
+    )
 
 
-def test_a_header_without_a_column_of_the_model_is_refused_before_anything_heavy_is_loaded(boosted, capsys):
+def test_a_header_without_a_column_of_the_model_is_refused_before_anything_heavy_is_loaded(
+    boosted, capsys
+):
     from permgrad.cli import app
 
-    pd.read_csv(boosted / "table.csv").rename(columns={"dose": "doses"}).to_csv(boosted / "other.csv", index=False)
+    pd.read_csv(boosted / "table.csv").rename(columns={"dose": "doses"}).to_csv(
+        boosted / "other.csv", index=False
+    )
     words = ["predict", str(boosted / "model"), str(boosted / "other.csv")]
-    assert run_command(words, ("torch", "sklearn", "pandas", "scipy", "permgrad.attribution")) == [[], 2]
+    assert run_command(
+        words, ("torch", "sklearn", "pandas", "scipy", "permgrad.attribution")
+    ) == [[], 2]
     with pytest.raises(SystemExit):
         app(words)
-    assert "1 column of training is missing: 'dose'. Rename 'doses' to 'dose'. [PG012]" in capsys.readouterr().err
+    assert (
+        "1 column of training is missing: 'dose'. Rename 'doses' to 'dose'. [PG012]"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_wrong_target_is_refused_before_anything_heavy_is_loaded(boosted):
@@ -169,6 +225,13 @@ def test_every_public_name_resolves():
 
 def test_integrations_are_found_without_loading_the_packages_that_they_need():
     code = "import sys, permgrad as pg; pg.integrations; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "permgrad.integrations" in loaded
-    assert not {"torch", "pandas", "permgrad.integrations.hub", "permgrad.models.onnx_model"} & set(loaded)
+    assert not {
+        "torch",
+        "pandas",
+        "permgrad.integrations.hub",
+        "permgrad.models.onnx_model",
+    } & set(loaded)

@@ -55,4 +55,6 @@ def test_a_page_has_no_more_words_than_its_budget(page):
 
 def test_every_page_has_a_budget_in_order():
     assert list(MOST_WORDS) == sorted(MOST_WORDS)
-    assert {page.name for page in DOCS.glob("*.md")} == {page for page in MOST_WORDS if ".." not in page}
+    assert {page.name for page in DOCS.glob("*.md")} == {
+        page for page in MOST_WORDS if ".." not in page
+    }

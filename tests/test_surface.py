@@ -59,11 +59,37 @@ integrations.read_onnx(path)
 """  # noqa: E501 — one line for each
 #: What users of scikit-learn call of an estimator, and the steps that runs take.
 CALLED = {
-    *("fit", "predict", "predict_proba", "predict_interval", "predict_set", "score", "save", "summary", "fit_stream"),
-    *("fit_encoder", "encode_rows", "prepare", "train", "predict_parts", "predict_encoded"),
+    *(
+        "fit",
+        "predict",
+        "predict_proba",
+        "predict_interval",
+        "predict_set",
+        "score",
+        "save",
+        "summary",
+        "fit_stream",
+    ),
+    *(
+        "fit_encoder",
+        "encode_rows",
+        "prepare",
+        "train",
+        "predict_parts",
+        "predict_encoded",
+    ),
 }
 #: Names that were parameters, and near misses of those that are.
-WRONG = ("n_repeat", "rows", "most_rows", "most_changes", "overwrite", "method", "options", "max_permutation")
+WRONG = (
+    "n_repeat",
+    "rows",
+    "most_rows",
+    "most_changes",
+    "overwrite",
+    "method",
+    "options",
+    "max_permutation",
+)
 
 
 def public(name: str) -> Callable[..., Any]:
@@ -76,10 +102,21 @@ def written(line: str) -> tuple[str, list[tuple[str, str, Any]]]:
     name, _, rest = line.partition("(")
     given = ast.parse(f"def f({rest}: ...").body[0].args  # type: ignore[attr-defined]
     empty = inspect.Parameter.empty
-    defaults = [empty] * (len(given.args) - len(given.defaults)) + list(map(ast.literal_eval, given.defaults))
-    found = [(one.arg, "POSITIONAL_OR_KEYWORD", default) for one, default in zip(given.args, defaults, strict=True)]
+    defaults = [empty] * (len(given.args) - len(given.defaults)) + list(
+        map(ast.literal_eval, given.defaults)
+    )
+    found = [
+        (one.arg, "POSITIONAL_OR_KEYWORD", default)
+        for one, default in zip(given.args, defaults, strict=True)
+    ]
     for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        found.append((one.arg, "KEYWORD_ONLY", empty if default is None else ast.literal_eval(default)))
+        found.append(
+            (
+                one.arg,
+                "KEYWORD_ONLY",
+                empty if default is None else ast.literal_eval(default),
+            )
+        )
     return name, found
 
 
@@ -89,17 +126,23 @@ FUNCTIONS = dict(map(written, filter(None, SURFACE.splitlines())))
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_have_the_parameters_that_are_written_down(name):
     own = inspect.signature(public(name)).parameters.values()
-    assert [(one.name, one.kind.name, one.default) for one in own if one.name != "self"] == FUNCTIONS[name]
+    assert [
+        (one.name, one.kind.name, one.default) for one in own if one.name != "self"
+    ] == FUNCTIONS[name]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_other_names_are_refused_by_python(name):
     function, known = public(name), [one for one, _, _ in FUNCTIONS[name]]
-    needed = dict.fromkeys(one for one, _, default in FUNCTIONS[name] if default is inspect.Parameter.empty)
+    needed = dict.fromkeys(
+        one for one, _, default in FUNCTIONS[name] if default is inspect.Parameter.empty
+    )
     needed |= {"self": None} if name.startswith("Explanation.") else {}
     for other in WRONG:
         if other not in known:
-            with pytest.raises(TypeError, match=f"unexpected keyword argument '{other}'"):
+            with pytest.raises(
+                TypeError, match=f"unexpected keyword argument '{other}'"
+            ):
                 function(**needed, **{other: 1})
 
 
@@ -115,8 +158,14 @@ def test_there_are_no_further_names():
         "TableTransformer",
     }
     assert set(dir(pg)) == written_down | classes | {"__version__", "methods"}
-    within = {f"{place}.{name}" for place in ("methods", "integrations") for name in dir(getattr(pg, place))}
-    assert within | {"Explanation.evaluate"} == {name for name in FUNCTIONS if "." in name}
+    within = {
+        f"{place}.{name}"
+        for place in ("methods", "integrations")
+        for name in dir(getattr(pg, place))
+    }
+    assert within | {"Explanation.evaluate"} == {
+        name for name in FUNCTIONS if "." in name
+    }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -126,19 +175,34 @@ def test_no_call_is_open_to_any_name(name):
     assert len(kinds) <= 22
 
 
-@pytest.mark.parametrize("kind", [pg.Model, pg.Explanation, pg.RayEngine, Comparison, PlotAccessor, Report])
+@pytest.mark.parametrize(
+    "kind", [pg.Model, pg.Explanation, pg.RayEngine, Comparison, PlotAccessor, Report]
+)
 def test_no_method_of_what_calls_return_is_open_to_any_name(kind):
     own = [getattr(kind, name) for name in dir(kind) if not name.startswith("_")]
-    signatures = [inspect.signature(one).parameters.values() for one in own if callable(one)]
-    assert inspect.Parameter.VAR_KEYWORD not in {one.kind for parameters in signatures for one in parameters}
+    signatures = [
+        inspect.signature(one).parameters.values() for one in own if callable(one)
+    ]
+    assert inspect.Parameter.VAR_KEYWORD not in {
+        one.kind for parameters in signatures for one in parameters
+    }
 
 
 @pytest.mark.parametrize("kind", [pg.HyNNClassifier, pg.HyNNRegressor])
 def test_an_estimator_has_the_methods_that_users_and_runs_call(kind):
     of_sklearn = {name for name in dir(BaseEstimator) if not name.startswith("_")}
-    own = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))} - of_sklearn
-    missing = {pg.HyNNClassifier: {"predict_interval"}, pg.HyNNRegressor: {"predict_proba", "predict_set"}}[kind]
-    assert {name for name in own if not re.fullmatch("set_.*_request", name)} == CALLED - missing
+    own = {
+        name
+        for name in dir(kind)
+        if not name.startswith("_") and callable(getattr(kind, name))
+    } - of_sklearn
+    missing = {
+        pg.HyNNClassifier: {"predict_interval"},
+        pg.HyNNRegressor: {"predict_proba", "predict_set"},
+    }[kind]
+    assert {
+        name for name in own if not re.fullmatch("set_.*_request", name)
+    } == CALLED - missing
 
 
 def test_a_line_says_names_kinds_and_defaults():

@@ -24,9 +24,16 @@ def lines_of(source: Path) -> dict[str, int]:
     """Return the lines of Python and of the page's scripts in each folder of a package, and of its own files."""
     counts: Counter[str] = Counter()
     for file in source.glob("*/**/*"):
-        if file.suffix in {".py", ".js", ".css", ".html"} and "__pycache__" not in file.parts:
+        if (
+            file.suffix in {".py", ".js", ".css", ".html"}
+            and "__pycache__" not in file.parts
+        ):
             inside = file.relative_to(source).parts
-            folder = inside[:2] if len(inside) > 2 and inside[0] == "permgrad" else inside[:1]
+            folder = (
+                inside[:2]
+                if len(inside) > 2 and inside[0] == "permgrad"
+                else inside[:1]
+            )
             counts["/".join(folder)] += file.read_text(encoding="utf-8").count("\n")
     return dict(sorted(counts.items()))
 
@@ -34,10 +41,15 @@ def lines_of(source: Path) -> dict[str, int]:
 def faults(counts: Mapping[str, int], most: Mapping[str, int]) -> list[str]:
     """Say which folders have more lines than they may, have no number, or are gone."""
     found = [f"src/{name} has no budget" for name in counts.keys() - most.keys()]
-    found += [f"src/{name} has a budget, and is no folder" for name in most.keys() - counts.keys()]
+    found += [
+        f"src/{name} has a budget, and is no folder"
+        for name in most.keys() - counts.keys()
+    ]
     for name in counts.keys() & most.keys():
         if counts[name] > most[name]:
-            found.append(f"src/{name} has {counts[name]} lines, its budget is {most[name]}")
+            found.append(
+                f"src/{name} has {counts[name]} lines, its budget is {most[name]}"
+            )
     return sorted(found)
 
 
@@ -52,7 +64,10 @@ def main(arguments: list[str]) -> int:
     with (ROOT / "pyproject.toml").open("rb") as file:
         found = faults(counts, tomllib.load(file)["tool"]["permgrad"]["lines"])
     for fault in found:
-        print(f"{fault}. Make it smaller, or raise the number with a line in benchmarks/decisions.md.", file=sys.stderr)
+        print(
+            f"{fault}. Make it smaller, or raise the number with a line in benchmarks/decisions.md.",
+            file=sys.stderr,
+        )
     return bool(found)
 
 

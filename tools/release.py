@@ -27,7 +27,9 @@ PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 #: What a wheel may hold: the packages, and its metadata.
 _IN_WHEEL = re.compile(r"(permgrad|permgrad_benchmark)/|permgrad-[^/]+\.dist-info/")
 #: What is no part of a wheel, by the names of folders and files.
-_NOT_IN_WHEEL = re.compile(r"(^|/)(tests?|results|records|fixtures|conftest\.py|test_[^/]*)(/|$)")
+_NOT_IN_WHEEL = re.compile(
+    r"(^|/)(tests?|results|records|fixtures|conftest\.py|test_[^/]*)(/|$)"
+)
 
 
 def refusal(repository: str) -> str:
@@ -49,7 +51,11 @@ def strangers(names: Iterable[str]) -> list[str]:
         >>> strangers(["tests/test_a.py", "permgrad/tests/a.py", "permgrad_benchmark/results/a.json"])
         ['tests/test_a.py', 'permgrad/tests/a.py', 'permgrad_benchmark/results/a.json']
     """
-    return [name for name in names if not _IN_WHEEL.match(name) or _NOT_IN_WHEEL.search(name)]
+    return [
+        name
+        for name in names
+        if not _IN_WHEEL.match(name) or _NOT_IN_WHEEL.search(name)
+    ]
 
 
 def first_lines(readme: str) -> str:
@@ -70,7 +76,13 @@ def _size(count: float) -> str:
 
 def _run(words: Sequence[object], **options: object) -> None:
     """Run a command, and end with its output if it fails."""
-    made = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    made = subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )  # type: ignore[call-overload]
     if made.returncode:
         print(made.stdout, made.stderr, sep="\n", file=sys.stderr)
         sys.exit(f"error: {' '.join(map(str, words))} ended with {made.returncode}")
@@ -82,12 +94,21 @@ def build(folder: Path) -> Path:
     _run([sys.executable, "-m", "build", "--outdir", folder, ROOT])
     (archive,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     with tarfile.open(archive) as opened:
-        print(f"{archive.name}: {_size(archive.stat().st_size)}, {len(opened.getnames()):,} files and folders")
+        print(
+            f"{archive.name}: {_size(archive.stat().st_size)}, {len(opened.getnames()):,} files and folders"
+        )
     with zipfile.ZipFile(wheel) as opened_wheel:
-        names, unpacked = opened_wheel.namelist(), sum(one.file_size for one in opened_wheel.infolist())
-    print(f"{wheel.name}: {_size(wheel.stat().st_size)}, {len(names):,} files, {_size(unpacked)} installed")
+        names, unpacked = (
+            opened_wheel.namelist(),
+            sum(one.file_size for one in opened_wheel.infolist()),
+        )
+    print(
+        f"{wheel.name}: {_size(wheel.stat().st_size)}, {len(names):,} files, {_size(unpacked)} installed"
+    )
     if odd := strangers(names):
-        sys.exit(f"error: The wheel holds {', '.join(odd[:5])}. Only the packages belong there.")
+        sys.exit(
+            f"error: The wheel holds {', '.join(odd[:5])}. Only the packages belong there."
+        )
     return wheel
 
 
@@ -97,12 +118,20 @@ def try_wheel(python: str, wheel: Path) -> None:
         bare, work = Path(place) / "bare", Path(place) / "work"
         work.mkdir()
         _run([python, "-m", "venv", bare])
-        pip = [bare / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+        pip = [
+            bare / "bin" / "python",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--quiet",
+            "install",
+        ]
         _run([*pip, "-c", ROOT / "constraints.txt", wheel])
         (packages,) = (bare / "lib").glob("python*/site-packages")
         own = [packages / "permgrad", packages / "permgrad_benchmark"]
         sizes = [
-            sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in (*own, packages)
+            sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            for folder in (*own, packages)
         ]
         print(
             f"{python}: installed {_size(sizes[0] + sizes[1])} with compiled files, {_size(sizes[2])} with dependencies"
@@ -111,19 +140,28 @@ def try_wheel(python: str, wheel: Path) -> None:
             _run([bare / "bin" / "permgrad", *words], cwd=work)
         example = first_lines((ROOT / "README.md").read_text(encoding="utf-8"))
         _run([bare / "bin" / "python", "-c", example], cwd=work)
-        print(f"{python}: permgrad --help, permgrad demo and the first example of README run")
+        print(
+            f"{python}: permgrad --help, permgrad demo and the first example of README run"
+        )
 
 
 def _runs(python: str) -> bool:
     """Whether a Python is here. A launcher of several Pythons has names that end in an error."""
     words = [python, "-c", ""]
-    return shutil.which(python) is not None and not subprocess.run(words, check=False, capture_output=True).returncode
+    return (
+        shutil.which(python) is not None
+        and not subprocess.run(words, check=False, capture_output=True).returncode
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Rehearse a release. Return 1 if it could not be published."""
     parser = argparse.ArgumentParser(description="Rehearse a release.")
-    parser.add_argument("--python", action="append", help="A Python to try (repeatable; default: all that are here).")
+    parser.add_argument(
+        "--python",
+        action="append",
+        help="A Python to try (repeatable; default: all that are here).",
+    )
     options = parser.parse_args(arguments)
     wheel = build(ROOT / "dist")
     wanted = options.python or PYTHONS

@@ -82,7 +82,9 @@ class Surrounding:
     """
 
     name: str
-    variables: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
+    variables: Mapping[str, str | None] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     before: Callable[[], object] | None = None
     new_session: bool = False
     folder: str = ""
@@ -103,8 +105,14 @@ def _ignore_ctrl_c() -> None:
 SURROUNDINGS = (
     Surrounding("nothing set"),
     *(_threads(count) for count in (1, 2, 4)),
-    *(Surrounding(f"ATEN_CPU_CAPABILITY={own}", {"ATEN_CPU_CAPABILITY": own}) for own in ("default", "avx2")),
-    *(Surrounding(f"ONEDNN_MAX_CPU_ISA={own}", {"ONEDNN_MAX_CPU_ISA": own}) for own in ("SSE41", "AVX2")),
+    *(
+        Surrounding(f"ATEN_CPU_CAPABILITY={own}", {"ATEN_CPU_CAPABILITY": own})
+        for own in ("default", "avx2")
+    ),
+    *(
+        Surrounding(f"ONEDNN_MAX_CPU_ISA={own}", {"ONEDNN_MAX_CPU_ISA": own})
+        for own in ("SSE41", "AVX2")
+    ),
     Surrounding("Ctrl-C ignored", before=_ignore_ctrl_c),
     Surrounding("no terminal", new_session=True),
     # Captum imports IPython, which refuses to be imported where pytest has replaced a closed stdin.
@@ -182,11 +190,15 @@ def some_user(home: Path) -> pwd.struct_passwd:
         return pwd.getpwnam(name)
     if shutil.which("useradd") is None:
         raise SkippedSurroundingError("there is no useradd on this machine")
-    subprocess.run(["useradd", "--no-create-home", "--home-dir", str(home), name], check=True)
+    subprocess.run(
+        ["useradd", "--no-create-home", "--home-dir", str(home), name], check=True
+    )
     return pwd.getpwnam(name)
 
 
-def as_user(user: pwd.struct_passwd, place: Path, variables: dict[str, str]) -> tuple[str, Callable[[], None]]:
+def as_user(
+    user: pwd.struct_passwd, place: Path, variables: dict[str, str]
+) -> tuple[str, Callable[[], None]]:
     """Give a copy of the project to a user, and return the Python and what makes a process theirs.
 
     Raises:
@@ -196,7 +208,12 @@ def as_user(user: pwd.struct_passwd, place: Path, variables: dict[str, str]) -> 
         os.chown(path, user.pw_uid, user.pw_gid)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = [path for path in sys.path if path.endswith("-packages")]
-    variables.update(HOME=str(place.parent), TMPDIR=str(place.parent), USER=user.pw_name, LOGNAME=user.pw_name)
+    variables.update(
+        HOME=str(place.parent),
+        TMPDIR=str(place.parent),
+        USER=user.pw_name,
+        LOGNAME=user.pw_name,
+    )
     variables["PYTHONPATH"] = os.pathsep.join([str(place / "src"), *packages])
 
     def become() -> None:
@@ -208,16 +225,30 @@ def as_user(user: pwd.struct_passwd, place: Path, variables: dict[str, str]) -> 
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         with suppress(OSError):
             words = [python, "-c", "import torch, pytest, permgrad"]
-            found = subprocess.run(words, env=variables, cwd=place, preexec_fn=become, capture_output=True, check=False)
+            found = subprocess.run(
+                words,
+                env=variables,
+                cwd=place,
+                preexec_fn=become,
+                capture_output=True,
+                check=False,
+            )
             if found.returncode == 0:
                 return python, become
-    raise SkippedSurroundingError(f"no {version} with the packages of {sys.prefix} is open to other users than root")
+    raise SkippedSurroundingError(
+        f"no {version} with the packages of {sys.prefix} is open to other users than root"
+    )
 
 
 def run(surrounding: Surrounding, tests: Sequence[str], limit: float) -> Outcome:
     """Run tests in a surrounding."""
     with tempfile.TemporaryDirectory(prefix="surroundings-") as made:
-        temporary, variables, place, before = Path(made), environment(surrounding), ROOT, surrounding.before
+        temporary, variables, place, before = (
+            Path(made),
+            environment(surrounding),
+            ROOT,
+            surrounding.before,
+        )
         python = sys.executable
         if surrounding.folder:
             place = temporary / surrounding.folder
@@ -238,7 +269,10 @@ def _pytest(
     before: Callable[[], object] | None,
     limit: float,
 ) -> Outcome:
-    with tempfile.TemporaryDirectory(prefix="surroundings-") as made, tempfile.TemporaryFile() as said:
+    with (
+        tempfile.TemporaryDirectory(prefix="surroundings-") as made,
+        tempfile.TemporaryFile() as said,
+    ):
         results = Path(made) / "results.xml"
         Path(made).chmod(0o777)
         outcome, begun, used = Outcome(), time.monotonic(), processor_seconds()
@@ -258,7 +292,10 @@ def _pytest(
         except subprocess.TimeoutExpired:
             outcome.failures.append(f"not done after {limit:.0f} seconds")
             ended = 1
-        outcome.seconds, outcome.processor = time.monotonic() - begun, processor_seconds() - used
+        outcome.seconds, outcome.processor = (
+            time.monotonic() - begun,
+            processor_seconds() - used,
+        )
         said.seek(0)
         outcome.said = said.read().decode(errors="replace")
         if results.is_file():
@@ -295,30 +332,60 @@ def make(target: str, limit: float) -> Outcome:
             timeout=limit,
             check=False,
         )
-    failures = [f"make {target} ended with {ended.returncode}"] if ended.returncode else []
+    failures = (
+        [f"make {target} ended with {ended.returncode}"] if ended.returncode else []
+    )
     spent = time.monotonic() - begun, processor_seconds() - used
-    return Outcome(int(not failures), 0, failures, *spent, ended.stdout.decode(errors="replace"))
+    return Outcome(
+        int(not failures), 0, failures, *spent, ended.stdout.decode(errors="replace")
+    )
 
 
 def show(name: str, outcome: Outcome, first: float) -> None:
     """Print a line of the table, and below it what failed."""
     ratio = f"{outcome.processor / first:.2f}" if first else "–"
     counts = f"{outcome.passed:6d} {len(outcome.failures):6d} {outcome.skipped:7d}"
-    print(f"{name:30s} {counts} {outcome.seconds:8.0f} {outcome.processor:10.0f} {ratio:>6s}", flush=True)
+    print(
+        f"{name:30s} {counts} {outcome.seconds:8.0f} {outcome.processor:10.0f} {ratio:>6s}",
+        flush=True,
+    )
     for failure in outcome.failures:
         print(f"    {failure}", flush=True)
     if outcome.failures:
-        print("\n".join(f"    | {line}" for line in outcome.said.splitlines()[-60:]), flush=True)
+        print(
+            "\n".join(f"    | {line}" for line in outcome.said.splitlines()[-60:]),
+            flush=True,
+        )
 
 
 def main() -> int:
     """Run the table; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = [own.name for own in SURROUNDINGS]
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}")
-    parser.add_argument("--no-make", action="store_true", help="leave out `make demo` and `make test`")
-    parser.add_argument("--limit", type=float, default=3600, help="seconds that one line may take (default: 3600)")
-    parser.add_argument("tests", nargs="*", default=TESTS, help="files or tests in the place of the script's own list")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=names,
+        metavar="NAME",
+        help=f"one of: {', '.join(names)}",
+    )
+    parser.add_argument(
+        "--no-make", action="store_true", help="leave out `make demo` and `make test`"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=3600,
+        help="seconds that one line may take (default: 3600)",
+    )
+    parser.add_argument(
+        "tests",
+        nargs="*",
+        default=TESTS,
+        help="files or tests in the place of the script's own list",
+    )
     given = parser.parse_args()
     print(f"{'surrounding':30s} passed failed skipped  seconds  processor  ratio")
     failed, first = False, 0.0

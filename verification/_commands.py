@@ -37,27 +37,62 @@ class Command:
         said = (folder / "said.txt").read_text(encoding="utf-8")
         if not said.startswith(f"exit code {self.code}\n") or self.says not in said:
             yield f"the old code should end with exit code {self.code} and say {self.says!r}, however: {said[:300]!r}"
-        yield from (f"the old code left no {name}" for name in self.leaves if not (folder / name).exists())
+        yield from (
+            f"the old code left no {name}"
+            for name in self.leaves
+            if not (folder / name).exists()
+        )
 
 
 COMMANDS = {
     "command-run": Command(RUN, ("cancer",), finished=False),
     "command-run-mixed": Command(_MIXED, ("mixed",), finished=False),
     "command-run-again": Command(RUN, ("cancer",), says="This run is already finished"),
-    "command-predict": Command(("predict", "cancer", "cancer.csv", "--out", "predicted.csv"), ("predicted.csv",)),
-    "command-predict-mixed": Command(("predict", "mixed", "mixed.csv", "--out", "p.csv"), ("p.csv",)),
-    "command-explain": Command(("explain", "cancer", "--method", "permutation", "--out", "why"), ("why",)),
+    "command-predict": Command(
+        ("predict", "cancer", "cancer.csv", "--out", "predicted.csv"),
+        ("predicted.csv",),
+    ),
+    "command-predict-mixed": Command(
+        ("predict", "mixed", "mixed.csv", "--out", "p.csv"), ("p.csv",)
+    ),
+    "command-explain": Command(
+        ("explain", "cancer", "--method", "permutation", "--out", "why"), ("why",)
+    ),
     "command-explain-row": Command(
-        ("explain", "mixed", "mixed.csv", "--method", "integrated_gradients", "--row", "8", "--out", "row"), ("row",)
+        (
+            "explain",
+            "mixed",
+            "mixed.csv",
+            "--method",
+            "integrated_gradients",
+            "--row",
+            "8",
+            "--out",
+            "row",
+        ),
+        ("row",),
     ),
     "command-report": Command(("report", "cancer"), ("cancer",)),
     "command-report-mixed": Command(("report", "mixed"), ("mixed",)),
     "command-refused": Command(
-        ("run", "cancer.csv", "--target", "diagnose", "--out", "new"), says="Did you mean", code=2
+        ("run", "cancer.csv", "--target", "diagnose", "--out", "new"),
+        says="Did you mean",
+        code=2,
     ),
     "command-datasets": Command(("datasets", "list"), says="heloc"),
     **{
-        f"command-help-{name or 'all'}": Command((*name.split(), "--help"), says="--help")
-        for name in ("", "run", "predict", "explain", "report", "compare", "tune", "benchmark")
+        f"command-help-{name or 'all'}": Command(
+            (*name.split(), "--help"), says="--help"
+        )
+        for name in (
+            "",
+            "run",
+            "predict",
+            "explain",
+            "report",
+            "compare",
+            "tune",
+            "benchmark",
+        )
     },
 }

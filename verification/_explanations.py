@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_GROUPS = {"body": ["age", "weight", "pressure"], "habits": ["smoker", "dose", "visits"], "place": ["region", "grade"]}
+_GROUPS = {
+    "body": ["age", "weight", "pressure"],
+    "habits": ["smoker", "dose", "visits"],
+    "place": ["region", "grade"],
+}
 _CLINICAL = {"size": ["weight", "height"], "other": ["age", "dose"]}
 _LOCAL = {"y": False, "background": 20}
 _GRID = {"segments": ("grid", 3)}
@@ -128,4 +132,7 @@ _NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "network permutation volume": ("volume", 30, {"method": "permutation", "segments": ("grid", 2, 2, 2), **_FEW}),
 }  # fmt: skip
 
-EXPLANATIONS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {**_HYBRID, **_NETWORKS}
+EXPLANATIONS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
+    **_HYBRID,
+    **_NETWORKS,
+}

@@ -50,19 +50,29 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
             "pressure": rng.normal(120, 15, ROWS).round(1),
             "visits": rng.poisson(2.0, ROWS),
             "smoker": rng.random(ROWS) < 0.3,
-            "region": rng.choice(["north", "south", "east", "west"], ROWS, p=[0.4, 0.3, 0.2, 0.1]),
+            "region": rng.choice(
+                ["north", "south", "east", "west"], ROWS, p=[0.4, 0.3, 0.2, 0.1]
+            ),
             "grade": rng.choice(["a", "b", "c"], ROWS),
             "score": rng.normal(size=ROWS).round(4),
             "noise": rng.normal(size=ROWS).round(4),
         }
     )
     frame["weight"] = (70 + 0.2 * frame["age"] + 3 * rng.normal(size=ROWS)).round(1)
-    signal = 0.04 * (frame["age"] - 54) + 0.5 * frame["dose"] * frame["smoker"] + frame["score"]
-    signal += frame["region"].map({"north": -0.6, "south": 0.0, "east": 0.4, "west": 1.0})
+    signal = (
+        0.04 * (frame["age"] - 54)
+        + 0.5 * frame["dose"] * frame["smoker"]
+        + frame["score"]
+    )
+    signal += frame["region"].map(
+        {"north": -0.6, "south": 0.0, "east": 0.4, "west": 1.0}
+    )
     signal += 0.02 * (frame["pressure"] - 120) * np.sign(frame["score"])
     targets = pd.DataFrame({"amount": (signal + 0.3 * rng.normal(size=ROWS)).round(4)})
     edges = np.quantile(targets["amount"], [0.45, 0.8])
-    targets["kind"] = np.array(["low", "middle", "high"])[np.searchsorted(edges, targets["amount"])]
+    targets["kind"] = np.array(["low", "middle", "high"])[
+        np.searchsorted(edges, targets["amount"])
+    ]
     targets["ill"] = np.where(targets["amount"] > edges[0], "yes", "no")
     frame["dose"] = frame["dose"].where(rng.random(ROWS) > 0.12)
     frame["region"] = frame["region"].where(rng.random(ROWS) > 0.08)
@@ -80,19 +90,41 @@ class Recipe:
     def fit(self) -> Any:
         """Return the fitted estimator."""
         frame, targets = tables()
-        settings = {"random_state": 3, "progress": False, "device": "cpu", **self.settings}
+        settings = {
+            "random_state": 3,
+            "progress": False,
+            "device": "cpu",
+            **self.settings,
+        }
         model = getattr(pg, self.kind)(**settings)
         return model.fit(frame[:TRAINING_ROWS], targets[self.target][:TRAINING_ROWS])
 
 
-_FAST = {"preset": "fast", "branches": ("tabular", "image"), "pixels": 8, "network": SMALL, "max_epochs": 6}
+_FAST = {
+    "preset": "fast",
+    "branches": ("tabular", "image"),
+    "pixels": 8,
+    "network": SMALL,
+    "max_epochs": 6,
+}
 RECIPES = {
     "hybrid": Recipe("HyNNClassifier", "kind", _FAST),
     "regressor": Recipe("HyNNRegressor", "amount", _FAST),
     "tabular": Recipe("HyNNClassifier", "ill", {**_FAST, "branches": ("tabular",)}),
-    "image": Recipe("HyNNClassifier", "ill", {**_FAST, "branches": ("image",), "layout": "tinto", "pixels": 12}),
+    "image": Recipe(
+        "HyNNClassifier",
+        "ill",
+        {**_FAST, "branches": ("image",), "layout": "tinto", "pixels": 12},
+    ),
     "default": Recipe(
-        "HyNNClassifier", "ill", {"preset": "default", "branches": ("tabular", "image"), "pixels": 8, "max_epochs": 2}
+        "HyNNClassifier",
+        "ill",
+        {
+            "preset": "default",
+            "branches": ("tabular", "image"),
+            "pixels": 8,
+            "max_epochs": 2,
+        },
     ),
     "paper": Recipe("HyNNRegressor", "amount", {"preset": "paper", "max_epochs": 1}),
 }
@@ -104,7 +136,12 @@ class Fused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.image_branch = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten()
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 6, 3),
+            nn.ReLU(),
+            nn.Flatten(),
         )
         self.table_branch = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
         self.fusion = nn.Identity()
@@ -112,7 +149,9 @@ class Fused(nn.Module):
 
     def forward(self, image: Tensor, clinical: Tensor) -> Tensor:
         """Return three logits."""
-        joined: Tensor = self.fusion(torch.cat([self.image_branch(image), self.table_branch(clinical)], dim=1))
+        joined: Tensor = self.fusion(
+            torch.cat([self.image_branch(image), self.table_branch(clinical)], dim=1)
+        )
         logits: Tensor = self.head(joined)
         return logits
 
@@ -139,13 +178,23 @@ def networks() -> dict[str, tuple[nn.Module, Any]]:
     torch.manual_seed(27)
     found: dict[str, tuple[nn.Module, Any]] = {}
     rng = np.random.default_rng(5)
-    clinical = pd.DataFrame(rng.normal(size=(ROWS, 4)), columns=["age", "dose", "weight", "height"])
+    clinical = pd.DataFrame(
+        rng.normal(size=(ROWS, 4)), columns=["age", "dose", "weight", "height"]
+    )
     clinical["weight"] += 0.8 * clinical["height"]
     image = rng.random((ROWS, 1, 12, 12)).astype(np.float32)
     found["fused"] = Fused(), {"image": image, "clinical": clinical}
-    dense = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8), nn.GELU(), nn.Linear(8, 1))
+    dense = nn.Sequential(
+        nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8), nn.GELU(), nn.Linear(8, 1)
+    )
     found["dense"] = dense, clinical
-    volume = nn.Sequential(nn.Conv3d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(2), nn.Flatten(), nn.Linear(24, 2))
+    volume = nn.Sequential(
+        nn.Conv3d(1, 3, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool3d(2),
+        nn.Flatten(),
+        nn.Linear(24, 2),
+    )
     found["volume"] = volume, rng.random((ROWS, 1, 6, 6, 6)).astype(np.float32)
     found["reader"] = Reader(), rng.normal(size=(ROWS, 5, 4)).astype(np.float32)
     for network, _ in found.values():
@@ -160,7 +209,11 @@ def cut(inputs: Any, rows: slice) -> Any:
     """Return rows of inputs of any form."""
     if isinstance(inputs, dict):
         return {name: cut(own, rows) for name, own in inputs.items()}
-    return inputs.iloc[rows].reset_index(drop=True) if isinstance(inputs, pd.DataFrame) else inputs[rows]
+    return (
+        inputs.iloc[rows].reset_index(drop=True)
+        if isinstance(inputs, pd.DataFrame)
+        else inputs[rows]
+    )
 
 
 @dataclass(frozen=True)
@@ -177,13 +230,24 @@ class World:
             return pg.load(self.folder / name), frame, targets[RECIPES[name].target]
         network, inputs = networks()[name]
         with torch.no_grad():
-            given = [torch.as_tensor(np.asarray(own), dtype=torch.float32) for own in _listed(inputs)]
+            given = [
+                torch.as_tensor(np.asarray(own), dtype=torch.float32)
+                for own in _listed(inputs)
+            ]
             outputs = network(*given).numpy()
         noisy = outputs + np.random.default_rng(1).normal(size=outputs.shape)
         y = noisy.argmax(axis=1) if outputs.shape[1] > 1 else noisy[:, 0]
         return network, inputs, y
 
-    def explain(self, model: str, rows: int, *, y: bool = True, background: int = 0, **options: Any) -> Any:
+    def explain(
+        self,
+        model: str,
+        rows: int,
+        *,
+        y: bool = True,
+        background: int = 0,
+        **options: Any,
+    ) -> Any:
         """Explain the first rows that no estimator was trained on; a background are the first training rows."""
         found, inputs, targets = self.model(model)
         part = slice(TRAINING_ROWS, TRAINING_ROWS + rows)
@@ -192,7 +256,12 @@ class World:
         if options.get("sample_weight") == "by row":
             options["sample_weight"] = 1.0 + np.arange(rows) % 3
         settings = {"random_state": 7, "progress": False, **options}
-        return explain_with(found, cut(inputs, part), np.asarray(targets)[part] if y else None, **settings)
+        return explain_with(
+            found,
+            cut(inputs, part),
+            np.asarray(targets)[part] if y else None,
+            **settings,
+        )
 
 
 def _listed(inputs: Any) -> list[Any]:
@@ -205,7 +274,10 @@ def predictions(name: str, world: World) -> dict[str, Any]:
     found = {"prediction": model.predict(frame[TRAINING_ROWS:])}
     if hasattr(model, "predict_proba"):
         found["values"] = model.predict_proba(frame[TRAINING_ROWS:])
-    return {key: own.astype(str) if own.dtype.kind == "O" else own for key, own in found.items()}
+    return {
+        key: own.astype(str) if own.dtype.kind == "O" else own
+        for key, own in found.items()
+    }
 
 
 def trained_again(name: str, _: World) -> dict[str, Any]:
@@ -213,7 +285,10 @@ def trained_again(name: str, _: World) -> dict[str, Any]:
     model, frame = RECIPES[name].fit(), tables()[0]
     predict = getattr(model, "predict_proba", model.predict)
     history = model.history_.drop(columns="seconds")
-    return {"values": predict(frame[TRAINING_ROWS:]), "history": history.to_numpy(dtype=np.float64)}
+    return {
+        "values": predict(frame[TRAINING_ROWS:]),
+        "history": history.to_numpy(dtype=np.float64),
+    }
 
 
 def streamed(world: World, **options: Any) -> Any:
@@ -223,14 +298,23 @@ def streamed(world: World, **options: Any) -> Any:
         path = Path(folder) / "table.parquet"
         frame.assign(kind=targets)[TRAINING_ROWS:].to_parquet(path, index=False)
         return pg.explain_stream(
-            model, path, "kind", rows_per_part=50, random_state=7, progress=False, out=Path(folder) / "out", **options
+            model,
+            path,
+            "kind",
+            rows_per_part=50,
+            random_state=7,
+            progress=False,
+            out=Path(folder) / "out",
+            **options,
         )
 
 
 def compared(_: World) -> pd.DataFrame:
     """Compare two small models by cross-validation."""
     frame, targets = tables()
-    found = pg.compare(["fast", "linear"], frame[:200], targets["ill"][:200], cv=2, progress=False)
+    found = pg.compare(
+        ["fast", "linear"], frame[:200], targets["ill"][:200], cv=2, progress=False
+    )
     return pd.DataFrame(found.scores)
 
 
@@ -239,7 +323,9 @@ def captum(world: World) -> Any:
     from captum.attr import IntegratedGradients
 
     network = world.model("dense")[0]
-    return world.explain("dense", 30, y=False, method=IntegratedGradients(network), background=20)
+    return world.explain(
+        "dense", 30, y=False, method=IntegratedGradients(network), background=20
+    )
 
 
 #: Calls that are refused: options of ``World.explain`` beside the model's name.
@@ -263,7 +349,10 @@ def refusals(world: World) -> str:
     for name, (model, options) in REFUSED.items():
         try:
             world.explain(model, 20, **options)
-        except (pg.InputError, TypeError) as error:  # the latter of an option that a method does not have
+        except (
+            pg.InputError,
+            TypeError,
+        ) as error:  # the latter of an option that a method does not have
             said.append(f"{name}: {error}")
         else:
             said.append(f"{name}: NOT REFUSED")
@@ -283,11 +372,16 @@ def cases() -> dict[str, Case]:
     """Return every case by name."""
     from verification._explanations import EXPLANATIONS
 
-    found: dict[str, Case] = {name: _explained(model, rows, **own) for name, (model, rows, own) in EXPLANATIONS.items()}
+    found: dict[str, Case] = {
+        name: _explained(model, rows, **own)
+        for name, (model, rows, own) in EXPLANATIONS.items()
+    }
     found |= {f"predict {name}": partial(predictions, name) for name in RECIPES}
     found |= {f"train {name}": partial(trained_again, name) for name in RECIPES}
     found["stream permgrad"] = lambda world: streamed(world, n_repeats=3)
-    found["stream permutation"] = lambda world: streamed(world, method="permutation", n_repeats=3)
+    found["stream permutation"] = lambda world: streamed(
+        world, method="permutation", n_repeats=3
+    )
     found["stream gradient"] = lambda world: streamed(world, method="gradient")
     found["compare"] = compared
     found["captum"] = captum
@@ -316,7 +410,9 @@ def write_frames(explanation: Any, folder: Path) -> None:
     if explanation.scope == "local":
         explanation.to_global().to_frame().to_csv(folder / "global.csv", index=False)
     if explanation.additive:
-        explanation.by_modality().to_frame().to_csv(folder / "by_modality.csv", index=False)
+        explanation.by_modality().to_frame().to_csv(
+            folder / "by_modality.csv", index=False
+        )
 
 
 def run_case(world: World, case: Case, folder: Path) -> None:
@@ -328,10 +424,16 @@ def run_case(world: World, case: Case, folder: Path) -> None:
         try:
             _keep(case(world), folder)
         except Exception as error:  # noqa: BLE001 — whatever it is, it is this case's result
-            (folder / "error.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
-    told = [str(one.message) for one in said if issubclass(one.category, pg.PermgradWarning)]
+            (folder / "error.txt").write_text(
+                f"{type(error).__name__}: {error}\n", encoding="utf-8"
+            )
+    told = [
+        str(one.message) for one in said if issubclass(one.category, pg.PermgradWarning)
+    ]
     (folder / "warnings.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    (folder / "seconds.json").write_text(json.dumps({"seconds": time.process_time() - started}), encoding="utf-8")
+    (folder / "seconds.json").write_text(
+        json.dumps({"seconds": time.process_time() - started}), encoding="utf-8"
+    )
 
 
 def train(folder: Path) -> None:
@@ -352,7 +454,9 @@ def write_tables(folder: Path) -> None:
     cancer = pg.load_dataset("breast_cancer")
     cancer.frame[::2].to_csv(folder / "cancer.csv", index=False)
     frame, targets = tables()
-    frame.assign(amount=targets["amount"])[:TRAINING_ROWS].to_csv(folder / "mixed.csv", index=False)
+    frame.assign(amount=targets["amount"])[:TRAINING_ROWS].to_csv(
+        folder / "mixed.csv", index=False
+    )
     groups = {"body": ["age", "weight"], "place": ["region", "grade"]}
     (folder / "groups.json").write_text(json.dumps(groups), encoding="utf-8")
 

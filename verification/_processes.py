@@ -19,10 +19,19 @@ def processes() -> dict[int, tuple[int, str, float]]:
             continue
         try:
             fields = (place / "stat").read_text().rpartition(")")[2].split()
-            title = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            title = (
+                (place / "cmdline")
+                .read_bytes()
+                .replace(b"\0", b" ")
+                .decode(errors="replace")
+            )
         except OSError:
             continue
-        found[int(place.name)] = (int(fields[1]), title, (int(fields[11]) + int(fields[12])) / _TICKS)
+        found[int(place.name)] = (
+            int(fields[1]),
+            title,
+            (int(fields[11]) + int(fields[12])) / _TICKS,
+        )
     return found
 
 
@@ -30,7 +39,10 @@ def children(leader: int) -> dict[int, tuple[str, float]]:
     """Return title and processor seconds of all processes that a process has started, and those that these have."""
     everyone = processes()
     mine = {leader}
-    while more := {own for own, (parent, _, _) in everyone.items() if parent in mine} - mine:
+    while (
+        more := {own for own, (parent, _, _) in everyone.items() if parent in mine}
+        - mine
+    ):
         mine |= more
     return {own: everyone[own][1:] for own in mine - {leader} if own in everyone}
 
@@ -48,7 +60,13 @@ def marked(mark: str) -> dict[int, str]:
             if wanted not in (place / "environ").read_bytes().split(b"\0"):
                 continue
             state = (place / "stat").read_text().rpartition(")")[2].split()[0]
-            title = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            title = (
+                (place / "cmdline")
+                .read_bytes()
+                .replace(b"\0", b" ")
+                .decode(errors="replace")
+                .strip()
+            )
         except OSError:
             continue
         if state != "Z":

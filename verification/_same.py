@@ -34,7 +34,9 @@ _COSTS = ("model_rows", "gradient_evaluations", "mean_steps")
 _NO_RESULT = re.compile(r"(^|/)\.[^/]+|\.(lock|log|tmp)$")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _PROGRESS = re.compile(r"^\w+: \d+ % done after .*\n?", re.MULTILINE)
-_TIME = re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?")
+_TIME = re.compile(
+    r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?"
+)
 #: Names within a drawing, which are made of what it shows.
 _FIGURE = re.compile(r"\bf[0-9a-f]{10}-(?:[A-Za-z]*[0-9a-f]{10})?")
 _DRAWING = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
@@ -68,10 +70,19 @@ class Found:
         self.notes += other.notes
         self.compared += other.compared
 
-    def arrays(self, where: str, old: Array, new: Array, scale: float, tolerance: float | Array = TOLERANCE) -> None:
+    def arrays(
+        self,
+        where: str,
+        old: Array,
+        new: Array,
+        scale: float,
+        tolerance: float | Array = TOLERANCE,
+    ) -> None:
         """Compare two arrays; ``scale`` is what a difference is measured against."""
         if old.shape != new.shape or old.dtype.kind != new.dtype.kind:
-            self.faults.append(f"{where}: {old.dtype}{list(old.shape)} → {new.dtype}{list(new.shape)}")
+            self.faults.append(
+                f"{where}: {old.dtype}{list(old.shape)} → {new.dtype}{list(new.shape)}"
+            )
             return
         if old.dtype.kind not in "fiu":
             if not np.array_equal(old, new):
@@ -79,15 +90,24 @@ class Found:
             return
         first, second = old.astype(np.float64), new.astype(np.float64)
         finite = np.isfinite(first)
-        if not np.array_equal(first[~finite], second[~finite], equal_nan=True) or not np.isfinite(second[finite]).all():
+        if (
+            not np.array_equal(first[~finite], second[~finite], equal_nan=True)
+            or not np.isfinite(second[finite]).all()
+        ):
             self.faults.append(f"{where}: other cells are undefined or infinite")
             return
-        difference = np.where(finite, np.abs(np.where(finite, first - second, 0.0)), 0.0) / (scale or 1.0)
+        difference = np.where(
+            finite, np.abs(np.where(finite, first - second, 0.0)), 0.0
+        ) / (scale or 1.0)
         if difference.size:
             self.largest = max(self.largest, float(difference.max()))
         if (difference > tolerance).any():
-            worst = np.unravel_index(np.argmax(difference - tolerance), difference.shape)
-            self.faults.append(f"{where}{[int(i) for i in worst]}: {first[worst]:.9g} → {second[worst]:.9g}")
+            worst = np.unravel_index(
+                np.argmax(difference - tolerance), difference.shape
+            )
+            self.faults.append(
+                f"{where}{[int(i) for i in worst]}: {first[worst]:.9g} → {second[worst]:.9g}"
+            )
 
     def number(self, where: str, old: float, new: float) -> None:
         """Compare two numbers that stand alone."""
@@ -101,7 +121,11 @@ class Found:
 
 def largest(*arrays: Array | None) -> float:
     """Return the largest finite absolute value of arrays; 0 where there is none."""
-    found = [np.abs(a[np.isfinite(a)]) for a in arrays if a is not None and a.dtype.kind in "fiu"]
+    found = [
+        np.abs(a[np.isfinite(a)])
+        for a in arrays
+        if a is not None and a.dtype.kind in "fiu"
+    ]
     return float(max((a.max() for a in found if a.size), default=0.0))
 
 
@@ -114,8 +138,13 @@ def compare(old: Path, new: Path) -> Found:
     """
     found = Found()
     if old.is_dir():
-        names = [{str(p.relative_to(top)) for p in top.rglob("*") if p.is_file()} for top in (old, new)]
-        kept = [{name for name in side if not _NO_RESULT.search(name)} for side in names]
+        names = [
+            {str(p.relative_to(top)) for p in top.rglob("*") if p.is_file()}
+            for top in (old, new)
+        ]
+        kept = [
+            {name for name in side if not _NO_RESULT.search(name)} for side in names
+        ]
         found.faults += [f"{name}: missing" for name in sorted(kept[0] - kept[1])]
         found.faults += [f"{name}: is new" for name in sorted(kept[1] - kept[0])]
         for name in sorted(kept[0] & kept[1]):
@@ -141,7 +170,9 @@ def _npz(found: Found, old: Path, new: Path, name: str) -> None:
     with np.load(old) as first, np.load(new) as second:
         one, other = dict(first), dict(second)
     if set(one) != set(other):
-        found.faults.append(f"{name}: arrays {sorted(set(one) ^ set(other))} on one side only")
+        found.faults.append(
+            f"{name}: arrays {sorted(set(one) ^ set(other))} on one side only"
+        )
     scale = largest(one.get("values"))
     for key in sorted(set(one) & set(other)):
         where = f"{name}: {key}"
@@ -149,7 +180,14 @@ def _npz(found: Found, old: Path, new: Path, name: str) -> None:
             continue
         if key == "p_values":
             found.arrays(where, one[key], other[key], 1.0, _p_tolerance(one, scale))
-        elif scale and key.split("/")[0] in ("values", "std_error", "low", "high", "parts", "part_std"):
+        elif scale and key.split("/")[0] in (
+            "values",
+            "std_error",
+            "low",
+            "high",
+            "parts",
+            "part_std",
+        ):
             found.arrays(where, one[key], other[key], scale)
         else:
             found.arrays(where, one[key], other[key], largest(one[key]))
@@ -159,19 +197,30 @@ def _safetensors(found: Found, old: Path, new: Path, name: str) -> None:
     """Compare weights by name."""
     one, other = (_weights(path.read_bytes()) for path in (old, new))
     if list(one) != list(other):
-        found.faults.append(f"{name}: weights {sorted(set(one) ^ set(other))} on one side only, or in another order")
+        found.faults.append(
+            f"{name}: weights {sorted(set(one) ^ set(other))} on one side only, or in another order"
+        )
     for key in set(one) & set(other):
         found.arrays(f"{name}: {key}", one[key], other[key], largest(one[key]))
 
 
 def _weights(content: bytes) -> dict[str, Array]:
     start = 8 + int.from_bytes(content[:8], "little")
-    types = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "u1"}
+    types = {
+        "F32": "<f4",
+        "F64": "<f8",
+        "I64": "<i8",
+        "I32": "<i4",
+        "U8": "u1",
+        "BOOL": "u1",
+    }
     found = {}
     for key, own in json.loads(content[8:start]).items():
         if key != "__metadata__":
             first, end = own["data_offsets"]
-            cells = np.frombuffer(content[start + first : start + end], dtype=types[own["dtype"]])
+            cells = np.frombuffer(
+                content[start + first : start + end], dtype=types[own["dtype"]]
+            )
             found[key] = cells.reshape(own["shape"])
     return found
 
@@ -182,7 +231,12 @@ def _p_tolerance(arrays: dict[str, Array], scale: float) -> Array:
     p = P(|Z| > |v| / s), so that its slope in v is at most 0.8 / s and in s at most 0.5 / s.
     """
     error = arrays["std_error"].astype(np.float64)
-    slope = np.divide(1.3 * scale, error, out=np.zeros_like(error), where=np.isfinite(error) & (error > 0))
+    slope = np.divide(
+        1.3 * scale,
+        error,
+        out=np.zeros_like(error),
+        where=np.isfinite(error) & (error > 0),
+    )
     return np.asarray(TOLERANCE * (1.0 + slope))
 
 
@@ -206,9 +260,19 @@ def _trees(found: Found, where: str, old: Any, new: Any) -> None:
         found.faults.append(f"{where}: {str(old)[:120]!r} → {str(new)[:120]!r}")
 
 
-def _objects(found: Found, where: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    found.faults += [f"{where}.{key} is missing: {str(old[key])[:120]!r}" for key in old if key not in new]
-    found.faults += [f"{where}.{key} is new: {str(new[key])[:120]!r}" for key in new if key not in old]
+def _objects(
+    found: Found, where: str, old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    found.faults += [
+        f"{where}.{key} is missing: {str(old[key])[:120]!r}"
+        for key in old
+        if key not in new
+    ]
+    found.faults += [
+        f"{where}.{key} is new: {str(new[key])[:120]!r}"
+        for key in new
+        if key not in old
+    ]
     common = [key for key in old if key in new]
     if common != [key for key in new if key in old]:
         found.notes.append(f"{where}: another order of keys")
@@ -233,15 +297,24 @@ def _texts(found: Found, where: str, old: str, new: str) -> None:
         return
     rests = [_NUMBER.split(text) for text in (one, other)]
     if rests[0] != rests[1]:
-        pieces = [(a, b) for a, b in zip(*rests, strict=False) if a != b] or [("", "(longer or shorter)")]
+        pieces = [(a, b) for a, b in zip(*rests, strict=False) if a != b] or [
+            ("", "(longer or shorter)")
+        ]
         first, second = pieces[0]
-        place = next((k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+        place = next(
+            (k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+            0,
+        )
         start = max(0, place - 40)
-        found.faults.append(f"{where}: …{first[start : place + 80]!r} → …{second[start : place + 80]!r}")
+        found.faults.append(
+            f"{where}: …{first[start : place + 80]!r} → …{second[start : place + 80]!r}"
+        )
         return
     for a, b in zip(*(_NUMBER.findall(text) for text in (one, other)), strict=True):
         if a != b:
-            found.number(where, *(float(x.replace("−", "-").replace(",", "")) for x in (a, b)))
+            found.number(
+                where, *(float(x.replace("−", "-").replace(",", "")) for x in (a, b))
+            )
 
 
 def _text_files(found: Found, old: Path, new: Path, name: str) -> None:
@@ -250,7 +323,9 @@ def _text_files(found: Found, old: Path, new: Path, name: str) -> None:
 
 def _pages(found: Found, old: Path, new: Path, name: str) -> None:
     """Compare what a page says, then its pictures and drawings one by one, to a fraction of a point."""
-    sides = [_DRAWING.sub(_unpacked, path.read_text(encoding="utf-8")) for path in (old, new)]
+    sides = [
+        _DRAWING.sub(_unpacked, path.read_text(encoding="utf-8")) for path in (old, new)
+    ]
     _texts(found, f"{name}: text", *(_SHOWN.sub("<shown>", side) for side in sides))
     shown = [_SHOWN.findall(side) for side in sides]
     if len(shown[0]) != len(shown[1]):
@@ -275,11 +350,21 @@ def _csv(found: Found, old: Path, new: Path, name: str) -> None:
             tables.append(list(csv.reader(stream)))
     heads = [table[0] if table else [] for table in tables]
     if heads[0] != heads[1] or len(tables[0]) != len(tables[1]):
-        found.faults.append(f"{name}: {len(tables[0])} lines of {heads[0]} → {len(tables[1])} lines of {heads[1]}")
+        found.faults.append(
+            f"{name}: {len(tables[0])} lines of {heads[0]} → {len(tables[1])} lines of {heads[1]}"
+        )
         return
-    sides = [{head: [line[k] for line in table[1:]] for k, head in enumerate(heads[0])} for table in tables]
+    sides = [
+        {head: [line[k] for line in table[1:]] for k, head in enumerate(heads[0])}
+        for table in tables
+    ]
     numbers = [
-        {head: column for head, cells in side.items() if (column := _floats(cells)) is not None} for side in sides
+        {
+            head: column
+            for head, cells in side.items()
+            if (column := _floats(cells)) is not None
+        }
+        for side in sides
     ]
     scale = largest(numbers[0].get("importance"))
     for head in heads[0]:
@@ -291,10 +376,19 @@ def _csv(found: Found, old: Path, new: Path, name: str) -> None:
                 found.faults.append(f"{where}: other texts")
         elif head in ("p_value", "p_adjusted") and "std_error" in numbers[0]:
             allowed = _p_tolerance({"std_error": numbers[0]["std_error"]}, scale)
-            allowed = allowed if head == "p_value" else np.full_like(allowed, len(allowed) * allowed.max(initial=0))
+            allowed = (
+                allowed
+                if head == "p_value"
+                else np.full_like(allowed, len(allowed) * allowed.max(initial=0))
+            )
             found.arrays(where, numbers[0][head], numbers[1][head], 1.0, allowed)
         else:
-            found.arrays(where, numbers[0][head], numbers[1][head], max(scale, largest(numbers[0][head])))
+            found.arrays(
+                where,
+                numbers[0][head],
+                numbers[1][head],
+                max(scale, largest(numbers[0][head])),
+            )
 
 
 def _floats(cells: list[str]) -> Array | None:
@@ -324,7 +418,9 @@ def trivial(folder: Path) -> Iterator[str]:
         with np.load(path) as arrays:
             key = "values" if "values" in arrays else next(iter(arrays), "")
             values = arrays[key] if key else np.zeros(0)
-        if values.dtype.kind in "fiu" and (not largest(values) or np.unique(values[np.isfinite(values)]).size < 2):
+        if values.dtype.kind in "fiu" and (
+            not largest(values) or np.unique(values[np.isfinite(values)]).size < 2
+        ):
             yield f"{path.name}: nothing but zeros, or one number"
     if not any(path.stat().st_size for path in folder.rglob("*") if path.is_file()):
         yield "no result"

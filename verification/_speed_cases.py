@@ -36,10 +36,17 @@ Call = Callable[[], object]
 def table() -> tuple[pd.DataFrame, pd.Series]:
     """Return a table of numbers, whole and not, in the form of HELOC, and its classes."""
     rng = np.random.default_rng(27)
-    cells = rng.normal(size=(ROWS, COLUMNS)) @ (np.eye(COLUMNS) + 0.2 * rng.normal(size=(COLUMNS, COLUMNS)))
+    cells = rng.normal(size=(ROWS, COLUMNS)) @ (
+        np.eye(COLUMNS) + 0.2 * rng.normal(size=(COLUMNS, COLUMNS))
+    )
     cells[:, ::2] = np.round(10 * cells[:, ::2])
     frame = pd.DataFrame(cells, columns=[f"x{column}" for column in range(COLUMNS)])
-    signal = cells[:, 1] + 0.1 * cells[:, 0] + cells[:, 3] * np.sign(cells[:, 5]) + rng.normal(size=ROWS)
+    signal = (
+        cells[:, 1]
+        + 0.1 * cells[:, 0]
+        + cells[:, 3] * np.sign(cells[:, 5])
+        + rng.normal(size=ROWS)
+    )
     return frame, pd.Series(np.where(signal > 0, "Good", "Bad"), name="risk")
 
 
@@ -47,7 +54,12 @@ def fit(preset: str, rows: int, epochs: int) -> Any:
     """Return a classifier trained on the first rows."""
     frame, y = table()
     model = pg.HyNNClassifier(
-        preset=preset, branches=("tabular", "image"), max_epochs=epochs, random_state=0, progress=False, device="cpu"
+        preset=preset,
+        branches=("tabular", "image"),
+        max_epochs=epochs,
+        random_state=0,
+        progress=False,
+        device="cpu",
     )
     return model.fit(frame[:rows], y[:rows])
 
@@ -67,11 +79,15 @@ def _explains(
     if background:
         settings["background"] = frame[:background]
     given = (frame[part], target[part].to_numpy() if y else None)
-    return lambda folder: lambda: explain_with(model(folder, preset), *given, **settings)
+    return lambda folder: (
+        lambda: explain_with(model(folder, preset), *given, **settings)
+    )
 
 
 def _predicts(preset: str, rows: int) -> Callable[[Path], Call]:
-    return lambda folder: lambda: model(folder, preset).predict_proba(pd.concat([table()[0]] * 4)[:rows])
+    return lambda folder: (
+        lambda: model(folder, preset).predict_proba(pd.concat([table()[0]] * 4)[:rows])
+    )
 
 
 def _fits(preset: str, rows: int, epochs: int) -> Callable[[Path], Call]:
@@ -109,9 +125,15 @@ def tasks() -> Mapping[str, Callable[[Path], Call]]:
         "predict, paper": _predicts("paper", 4000),
         "predict, default": _predicts("default", 8000),
         "network, path game": _on_network("fused", 200, y=True, segments=("grid", 3)),
-        "network, conditional": _on_network("dense", 200, y=True, sampling="conditional"),
-        "network, Shapley": _on_network("fused", 10, method="shapley", background=50, segments=("grid", 3)),
-        "network, integrated gradients": _on_network("fused", 150, method=_IG, background=50, segments=("grid", 3)),
+        "network, conditional": _on_network(
+            "dense", 200, y=True, sampling="conditional"
+        ),
+        "network, Shapley": _on_network(
+            "fused", 10, method="shapley", background=50, segments=("grid", 3)
+        ),
+        "network, integrated gradients": _on_network(
+            "fused", 150, method=_IG, background=50, segments=("grid", 3)
+        ),
         "training, paper": _fits("paper", 1500, 2),
         "training, default": _fits("default", 1500, 2),
         "training, fast": _fits("fast", 1500, 4),

@@ -30,7 +30,10 @@ FLOOR, TRAINING_FLOOR = 0.95, 0.75
 #: How many times as often as other tasks, since it is short, and the arguments of Python.
 _STARTS = {
     "start, --help": (5, ("-m", "permgrad", "--help")),
-    "start, import and explain": (1, ("-c", "import permgrad as pg; pg.explain; pg.load; pg.HyNNClassifier")),
+    "start, import and explain": (
+        1,
+        ("-c", "import permgrad as pg; pg.explain; pg.load; pg.HyNNClassifier"),
+    ),
 }
 _RUN = "permgrad run heloc"
 #: Of a short task in one round.
@@ -70,7 +73,10 @@ class Line:
 
     def medians(self, clock: int) -> tuple[float, float]:
         """Return the medians of both sides: of processor time (0) or on the clock (1)."""
-        old, new = (statistics.median(own[clock] for own in side) for side in (self.old, self.new))
+        old, new = (
+            statistics.median(own[clock] for own in side)
+            for side in (self.old, self.new)
+        )
         return old, new
 
     def ratio(self, clock: int) -> float:
@@ -84,7 +90,9 @@ class Line:
         remarks = []
         for clock, name in ((0, "processor"), (1, "on the clock")):
             if self.ratio(clock) < self.floor:
-                shortest = min(own[clock] for own in self.old) / min(own[clock] for own in self.new)
+                shortest = min(own[clock] for own in self.old) / min(
+                    own[clock] for own in self.new
+                )
                 if shortest < self.floor:
                     return f"MISSED ({name}; shortest {shortest:.2f})"
                 remarks.append(f"{name}, shortest {shortest:.2f}")
@@ -98,15 +106,32 @@ def _server(both: Both, side: int) -> Iterator[tuple[subprocess.Popen[str], list
     Raises:
         SystemExit: It imports permgrad from elsewhere.
     """
-    command = [sys.executable, "-m", "verification._speed_cases", "serve", str(both.models)]
+    command = [
+        sys.executable,
+        "-m",
+        "verification._speed_cases",
+        "serve",
+        str(both.models),
+    ]
     with subprocess.Popen(
-        command, cwd=ROOT, env=both.environments[side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=both.environments[side],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None
         try:
             known = json.loads(_answer(process.stdout))
-            if not Path(known["file"]).resolve().is_relative_to(both.checkouts[side].resolve()):
-                raise SystemExit(f"permgrad must come from {both.checkouts[side]}, however: {known['file']}")
+            if (
+                not Path(known["file"])
+                .resolve()
+                .is_relative_to(both.checkouts[side].resolve())
+            ):
+                raise SystemExit(
+                    f"permgrad must come from {both.checkouts[side]}, however: {known['file']}"
+                )
             yield process, known["tasks"]
         finally:
             process.stdin.close()
@@ -128,19 +153,32 @@ def _ask(process: subprocess.Popen[str], task: str) -> Seconds:
     return processor, wall
 
 
-def _started(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> Seconds:
+def _started(
+    arguments: Sequence[str], environment: Mapping[str, str], cwd: Path
+) -> Seconds:
     """Return the seconds that a process takes from its start to its end."""
     spent, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], env=environment, cwd=cwd, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+    )
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return now.ru_utime + now.ru_stime - spent.ru_utime - spent.ru_stime, time.perf_counter() - started
+    return (
+        now.ru_utime + now.ru_stime - spent.ru_utime - spent.ru_stime,
+        time.perf_counter() - started,
+    )
 
 
 def _wanted(task: str, only: Sequence[str]) -> bool:
     return any(fnmatchcase(task, pattern) for pattern in only or ["*"])
 
 
-def _call_rounds(both: Both, rounds: int, lines: dict[str, Line], only: Sequence[str]) -> None:
+def _call_rounds(
+    both: Both, rounds: int, lines: dict[str, Line], only: Sequence[str]
+) -> None:
     """Time the tasks of running processes."""
     for part in (rounds - rounds // 2, rounds // 2):
         if not part:
@@ -152,11 +190,15 @@ def _call_rounds(both: Both, rounds: int, lines: dict[str, Line], only: Sequence
                 first = _ask(sides[0][0], task)[0]  # not counted
                 for number in range(part * max(1, min(_MOST_CALLS, round(1 / first)))):
                     for side in (0, 1) if number % 2 == 0 else (1, 0):
-                        (line.new if side else line.old).append(_ask(sides[side][0], task))
+                        (line.new if side else line.old).append(
+                            _ask(sides[side][0], task)
+                        )
                 print(".", end="", file=sys.stderr, flush=True)
 
 
-def _start_rounds(both: Both, rounds: int, lines: dict[str, Line], only: Sequence[str]) -> None:
+def _start_rounds(
+    both: Both, rounds: int, lines: dict[str, Line], only: Sequence[str]
+) -> None:
     """Time processes that only start; the first of each side writes its compiled files and does not count."""
     with tempfile.TemporaryDirectory() as cwd:
         for task, (often, arguments) in _STARTS.items():
@@ -173,13 +215,26 @@ def _start_rounds(both: Both, rounds: int, lines: dict[str, Line], only: Sequenc
 def _run_rounds(both: Both, rounds: int, lines: dict[str, Line]) -> None:
     """Time ``permgrad run heloc`` end to end, in the preset ``default``."""
     if not os.environ.get("PERMGRAD_DATA"):
-        raise SystemExit("--speed-run needs the data set heloc, however: PERMGRAD_DATA is not set")
+        raise SystemExit(
+            "--speed-run needs the data set heloc, however: PERMGRAD_DATA is not set"
+        )
     line = lines.setdefault(_RUN, Line(_RUN))
     for number in range(rounds):
         for side in (0, 1) if number % 2 == 0 else (1, 0):
             with tempfile.TemporaryDirectory() as cwd:
-                arguments = ("-m", "permgrad", "run", "heloc", "--out", "run", "--seed", "1")
-                (line.new if side else line.old).append(_started(arguments, both.environments[side], Path(cwd)))
+                arguments = (
+                    "-m",
+                    "permgrad",
+                    "run",
+                    "heloc",
+                    "--out",
+                    "run",
+                    "--seed",
+                    "1",
+                )
+                (line.new if side else line.old).append(
+                    _started(arguments, both.environments[side], Path(cwd))
+                )
 
 
 def measure(both: Both, only: Sequence[str], rounds: int, runs: int) -> list[Line]:
@@ -195,7 +250,9 @@ def measure(both: Both, only: Sequence[str], rounds: int, runs: int) -> list[Lin
     if rounds:
         _start_rounds(both, rounds, lines, only)
         _call_rounds(both, rounds, lines, only)
-        if missed := [line.task for line in lines.values() if not line.verdict.startswith("met")]:
+        if missed := [
+            line.task for line in lines.values() if not line.verdict.startswith("met")
+        ]:
             _start_rounds(both, rounds, lines, missed)
             _call_rounds(both, rounds, lines, missed)
     if runs:

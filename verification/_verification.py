@@ -26,7 +26,13 @@ def small_model(task: str, **settings: object) -> pg.HyNNClassifier | pg.HyNNReg
     torch.set_num_threads(1)
     kind = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
     return kind(
-        preset="fast", image="always", pixels=6, network=SMALL_NETWORK, device="cpu", progress=False, **settings
+        preset="fast",
+        image="always",
+        pixels=6,
+        network=SMALL_NETWORK,
+        device="cpu",
+        progress=False,
+        **settings,
     )
 
 
@@ -59,21 +65,35 @@ class Record:
         self.found[what] = float(value)
         if not met:
             self.faults.append(what)
-        self.write(f"- {what}: {value:.4f}, floor {low:.4g} to {high:.4g}: {'met' if met else 'MISSED'}")
+        self.write(
+            f"- {what}: {value:.4f}, floor {low:.4g} to {high:.4g}: {'met' if met else 'MISSED'}"
+        )
 
     def close(self, path: Path | None) -> int:
         """Write the record to ``path``, if any, its figures as JSON beside it, and return the exit code."""
         minutes = [(now - start) / 60 for now, start in _clocks(self)]
-        verdict = f"MISSED: {'; '.join(self.faults)}" if self.faults else "All floors met"
-        self.write(f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} on the clock.")
+        verdict = (
+            f"MISSED: {'; '.join(self.faults)}" if self.faults else "All floors met"
+        )
+        self.write(
+            f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} on the clock."
+        )
         if path is not None:
             self.head["floor met"] = not self.faults
-            store(path, page_of(self.title, self.head, "\n\n".join(_joined(self.parts))), self.head, self.found)
+            store(
+                path,
+                page_of(self.title, self.head, "\n\n".join(_joined(self.parts))),
+                self.head,
+                self.found,
+            )
         return 1 if self.faults else 0
 
 
 def _clocks(record: Record) -> list[tuple[float, float]]:
-    return [(time.perf_counter(), record.started), (time.process_time(), record.processor)]
+    return [
+        (time.perf_counter(), record.started),
+        (time.process_time(), record.processor),
+    ]
 
 
 def _joined(parts: list[str]) -> list[str]:

@@ -35,7 +35,9 @@ def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
     step, series = draw.normal(size=rows), np.empty(rows)
     series[0] = step[0]
     for place in range(1, rows):
-        series[place] = related * series[place - 1] + step[place] * np.sqrt(1 - related**2)
+        series[place] = related * series[place - 1] + step[place] * np.sqrt(
+            1 - related**2
+        )
     return series
 
 
@@ -68,9 +70,27 @@ def certain(table: pd.DataFrame, *options: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "table.csv", Path(folder) / "out"
         table.to_csv(path, index=False)
-        command = [sys.executable, "-m", "permgrad", "run", str(path), "--target", "y", "--preset", "fast"]
-        done = subprocess.run([*command, "--out", str(out), *options], capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines() + (out / "report.md").read_text(encoding="utf-8").splitlines()
+        command = [
+            sys.executable,
+            "-m",
+            "permgrad",
+            "run",
+            str(path),
+            "--target",
+            "y",
+            "--preset",
+            "fast",
+        ]
+        done = subprocess.run(
+            [*command, "--out", str(out), *options],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = (
+            done.stdout.splitlines()
+            + (out / "report.md").read_text(encoding="utf-8").splitlines()
+        )
     return [
         one
         for line in dict.fromkeys(lines)
@@ -82,8 +102,14 @@ def certain(table: pd.DataFrame, *options: str) -> list[str]:
 def main(tables: int) -> int:
     """Run all tables, and print what was said."""
     cells = {
-        "40 patients x 10 rows": (lambda seed: patients(seed, 40, 10), ("--row-group", "patient")),
-        "20 patients x 25 rows": (lambda seed: patients(seed, 20, 25), ("--row-group", "patient")),
+        "40 patients x 10 rows": (
+            lambda seed: patients(seed, 40, 10),
+            ("--row-group", "patient"),
+        ),
+        "20 patients x 25 rows": (
+            lambda seed: patients(seed, 20, 25),
+            ("--row-group", "patient"),
+        ),
         "series of 0.8": (lambda seed: series(seed, 0.8), ("--time", "t")),
         "series of 0.95": (lambda seed: series(seed, 0.95), ("--time", "t")),
     }

@@ -36,9 +36,13 @@ def covered(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
         if kind == "weights":
             options["sample_weight"] = rng.gamma(2, size=rows)
         X[:, 1] = RELATION * X[:, 0] + math.sqrt(1 - RELATION**2) * X[:, 1]
-        explanation = explain_with(lambda table: table[:, 0] * (1 + table[:, 1]), X, method="ale", **options)
+        explanation = explain_with(
+            lambda table: table[:, 0] * (1 + table[:, 1]), X, method="ale", **options
+        )
         frame = explanation.effects()
-        found = frame[frame["feature"] == "x0"][1:-1]  # the ends are the extremes of the sample
+        found = frame[frame["feature"] == "x0"][
+            1:-1
+        ]  # the ends are the extremes of the sample
         value = found["value"].to_numpy(dtype=float)
         truth = value + RELATION * (value**2 - 1) / 2
         curves.append(((found["ci_low"] <= truth) & (truth <= found["ci_high"])).mean())
@@ -48,14 +52,20 @@ def covered(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
 
 
 def main() -> int:
-    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--repeats", type=int, default=400, help="samples of each kind of rows")
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    reader.add_argument(
+        "--repeats", type=int, default=400, help="samples of each kind of rows"
+    )
     repeats, faults = reader.parse_args().repeats, 0
     for kind in KINDS:
         curves, importances = covered(kind, repeats)
         met = 0.92 <= curves <= 0.97 and 0.92 <= importances <= 0.985
         faults += not met
-        print(f"{kind}: curves {curves:.3f}, importances {importances:.3f}: {'met' if met else 'NOT MET'}")
+        print(
+            f"{kind}: curves {curves:.3f}, importances {importances:.3f}: {'met' if met else 'NOT MET'}"
+        )
     return min(faults, 1)
 
 

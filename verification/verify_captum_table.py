@@ -56,7 +56,10 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "LayerGradientShap": ("integrated_gradients", {}),
     "LayerFeatureAblation": ("ablation", {"baseline": "zeros", "scope": "local"}),
     "LayerGradientXActivation": ("gradient", {"signed": True}),
-    "LayerGradCam": ("gradcam", {"relu": False, "upsample": "none", "before_activation": True}),
+    "LayerGradCam": (
+        "gradcam",
+        {"relu": False, "upsample": "none", "before_activation": True},
+    ),
 }
 _OTHER = "no such method here: "
 #: Why a method is not compared.
@@ -74,7 +77,14 @@ REASONS = {
     "LayerActivation": "activations, no attribution",
 }
 #: Arguments of Captum that say how it computes, and numbers of samples with which its sampling methods settle.
-_HOW = ("internal_batch_size", "perturbations_per_eval", "nt_samples", "nt_samples_batch_size", "stdevs", "n_samples")
+_HOW = (
+    "internal_batch_size",
+    "perturbations_per_eval",
+    "nt_samples",
+    "nt_samples_batch_size",
+    "stdevs",
+    "n_samples",
+)
 _SAMPLES = {"GradientShap": 5000, "LayerGradientShap": 5000, "KernelShap": 5000}
 _STEPS = 2000
 #: Methods whose baselines are a distribution for every row.
@@ -108,9 +118,18 @@ class Flat(nn.Module):
 
     def __init__(self, model: nn.Module, further: tuple[Any, ...]) -> None:
         super().__init__()
-        self.model, self.further = model, tuple(one for one in further if not isinstance(one, Tensor))
+        self.model, self.further = (
+            model,
+            tuple(one for one in further if not isinstance(one, Tensor)),
+        )
 
-    def forward(self, x1: Tensor, x2: Tensor | None = None, x3: Tensor | None = None, x4: Tensor | None = None) -> Any:
+    def forward(
+        self,
+        x1: Tensor,
+        x2: Tensor | None = None,
+        x3: Tensor | None = None,
+        x4: Tensor | None = None,
+    ) -> Any:
         """Return ``(rows, outputs)``."""
         given = [x for x in (x1, x2, x3, x4) if x is not None]
         return self.model(*given, *self.further).flatten(1)
@@ -121,8 +140,16 @@ def cases() -> Iterator[tuple[Case, str]]:
     for entry in config:
         if isinstance(entry["model"], BasicModel_ConvNet):
             with torch.no_grad():
-                entry["model"].fc2.weight.copy_(0.002 * torch.randn(10, 8, generator=torch.Generator().manual_seed(0)))
-        case = Case(entry["name"], entry["model"].eval(), entry["attribute_args"], entry.get("layer"))
+                entry["model"].fc2.weight.copy_(
+                    0.002
+                    * torch.randn(10, 8, generator=torch.Generator().manual_seed(0))
+                )
+        case = Case(
+            entry["name"],
+            entry["model"].eval(),
+            entry["attribute_args"],
+            entry.get("layer"),
+        )
         for algorithm in entry["algorithms"]:
             yield case, algorithm.__name__
 
@@ -161,14 +188,25 @@ def captums(case: Case, name: str) -> np.ndarray:
         options["layer_mask"] = torch.arange(4).reshape(1, 1, 2, 2)
     if name.endswith("GradientShap"):
         options["stdevs"] = 0.0
-    kind = getattr(captum.attr, "ShapleyValues" if name == "ShapleyValueSampling" and _few(case) else name)
+    kind = getattr(
+        captum.attr,
+        "ShapleyValues" if name == "ShapleyValueSampling" and _few(case) else name,
+    )
     place = () if case.layer is None else (case.model.get_submodule(case.layer),)
     torch.manual_seed(0)
     values = kind(case.model, *place).attribute(**options)
     values = values if isinstance(values, tuple) else (values,)
     if picture:  # a player of a picture is a pixel in all its channels
-        values = [value[:, :1] if "layer_mask" in options else value.sum(1) for value in values]
-    return torch.cat([value.flatten(1) for value in values], dim=1).detach().double().numpy()
+        values = [
+            value[:, :1] if "layer_mask" in options else value.sum(1)
+            for value in values
+        ]
+    return (
+        torch.cat([value.flatten(1) for value in values], dim=1)
+        .detach()
+        .double()
+        .numpy()
+    )
 
 
 def _few(case: Case) -> bool:
@@ -182,21 +220,48 @@ def ours(case: Case, name: str) -> np.ndarray:
     held = tuple(one for one in further if isinstance(one, Tensor))
     rows, count = [*inputs, *held], len(inputs[0])
     names = [f"x{place + 1}" for place in range(len(rows))]
-    layer: dict[str, Any] = {} if case.layer is None else {"layer": f"model.{case.layer}"}
+    layer: dict[str, Any] = (
+        {} if case.layer is None else {"layer": f"model.{case.layer}"}
+    )
     roles = {"hold": tuple(names[len(inputs) :])} if held and not layer else {}
-    shared = {"returns": "values", "progress": False, "random_state": 0, **layer, **roles, **options}
-    shared |= {"segments": "pixels"} if inputs[0].ndim == 4 and method != "gradcam" else {}
+    shared = {
+        "returns": "values",
+        "progress": False,
+        "random_state": 0,
+        **layer,
+        **roles,
+        **options,
+    }
+    shared |= (
+        {"segments": "pixels"} if inputs[0].ndim == 4 and method != "gradcam" else {}
+    )
     net = Flat(case.model, further).eval()
     # A baseline for each row is one call a row; so is a layer, where what is held enters the baseline too.
-    apart = case.baselines is not None and len(case.baselines[0]) == count and not name.endswith(_OVER_ALL)
+    apart = (
+        case.baselines is not None
+        and len(case.baselines[0]) == count
+        and not name.endswith(_OVER_ALL)
+    )
     alone = apart or (held and layer)
     explained = []
-    for part in [slice(row, row + 1) for row in range(count)] if alone else [slice(None)]:
-        start = [one[:1] * 0 for one in inputs] if case.baselines is None else list(case.baselines)
+    for part in (
+        [slice(row, row + 1) for row in range(count)] if alone else [slice(None)]
+    ):
+        start = (
+            [one[:1] * 0 for one in inputs]
+            if case.baselines is None
+            else list(case.baselines)
+        )
         start = [one[part] for one in start] if apart else start
         start += [one[part][:1].expand(len(start[0]), *one.shape[1:]) for one in held]
         options = _with_baseline(method, shared, names, start)
-        explained.append(explain_with(net, dict(zip(names, (one[part] for one in rows), strict=True)), **options))
+        explained.append(
+            explain_with(
+                net,
+                dict(zip(names, (one[part] for one in rows), strict=True)),
+                **options,
+            )
+        )
     if name == "LayerGradCam":
         maps = explained[0].maps["maps:x1"]
         values = maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)
@@ -205,13 +270,18 @@ def ours(case: Case, name: str) -> np.ndarray:
     targets = _targets(case)
     picked = np.take_along_axis(values, targets[:, None, None], axis=-1)[..., 0]
     if name == "InputXGradient":
-        picked = picked * torch.cat([one.flatten(1) for one in inputs], dim=1).double().numpy()
+        picked = (
+            picked
+            * torch.cat([one.flatten(1) for one in inputs], dim=1).double().numpy()
+        )
     if name == "LayerGradientXActivation":
         picked = picked * _activations(net, rows, layer["layer"])
     return picked
 
 
-def _with_baseline(method: str, options: dict[str, Any], names: list[str], start: list[Tensor]) -> dict[str, Any]:
+def _with_baseline(
+    method: str, options: dict[str, Any], names: list[str], start: list[Tensor]
+) -> dict[str, Any]:
     """Add the rows compared with, as the method takes them."""
     rows = dict(zip(names, start, strict=True))
     if method in ("integrated_gradients", "deeplift"):
@@ -227,7 +297,13 @@ def _with_baseline(method: str, options: dict[str, Any], names: list[str], start
 def _targets(case: Case) -> np.ndarray:
     """Return the position of each row's output among all, laid flat."""
     target, count = case.arguments.get("target"), len(case.inputs[0])
-    targets = np.asarray(target.tolist() if isinstance(target, Tensor) else 0 if target is None else target)
+    targets = np.asarray(
+        target.tolist()
+        if isinstance(target, Tensor)
+        else 0
+        if target is None
+        else target
+    )
     if targets.ndim == 2:
         targets = np.ravel_multi_index(tuple(targets.T), (2, 2, 2))
     return np.broadcast_to(targets.reshape(-1), (count,))
@@ -247,7 +323,12 @@ def _activations(net: nn.Module, rows: list[Tensor], layer: str) -> np.ndarray:
 
 def compare(case: Case, name: str) -> dict[str, Any]:
     """Return one line of the table."""
-    line: dict[str, Any] = {"case": case.name, "method of Captum": name, "here": "", "largest difference": None}
+    line: dict[str, Any] = {
+        "case": case.name,
+        "method of Captum": name,
+        "here": "",
+        "largest difference": None,
+    }
     if reason := reason_of(case, name):
         return {**line, "verdict": reason}
     line["here"] = METHODS[name][0]
@@ -262,7 +343,11 @@ def compare(case: Case, name: str) -> dict[str, Any]:
         return {**line, "verdict": f"FAILED: shapes {mine.shape} and {theirs.shape}"}
     largest = float(np.abs(theirs).max())
     gap = float(np.abs(mine - theirs).max()) / (largest if largest > ZERO else 1.0)
-    return {**line, "largest difference": gap, "verdict": "equal" if gap <= TOLERANCE else "FAILED"}
+    return {
+        **line,
+        "largest difference": gap,
+        "verdict": "equal" if gap <= TOLERANCE else "FAILED",
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -270,7 +355,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__).parse_args(argv)
     lines = [compare(case, name) for case, name in cases()]
     compared = [line for line in lines if line["here"]]
-    left = Counter((line["method of Captum"], line["verdict"]) for line in lines if not line["here"])
+    left = Counter(
+        (line["method of Captum"], line["verdict"])
+        for line in lines
+        if not line["here"]
+    )
     failed = [line for line in compared if line["verdict"] != "equal"]
     equal, apart = len(compared) - len(failed), sum(left.values())
     text = "\n\n".join([
@@ -282,7 +371,13 @@ def main(argv: list[str] | None = None) -> int:
         ]),
     ])  # fmt: skip
     return record(
-        arguments, "Captum's own test table", text, lines, passed=not failed, seeds=[0], name="verify_captum_table"
+        arguments,
+        "Captum's own test table",
+        text,
+        lines,
+        passed=not failed,
+        seeds=[0],
+        name="verify_captum_table",
     )
 
 

@@ -21,7 +21,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+from verification._verification import (
+    RESULTS,
+    Record,
+    markdown_table,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -44,7 +48,11 @@ CASES: dict[str, tuple[dict[int, float], bool]] = {
 TASKS = ("regression", "classification")
 ONLY: dict[str, dict[str, Any]] = {
     "regression": {"task": "regression"},
-    "classification": {"task": "classification", "returns": "probabilities", "class_names": [0, 1]},
+    "classification": {
+        "task": "classification",
+        "returns": "probabilities",
+        "class_names": [0, 1],
+    },
 }
 
 
@@ -63,25 +71,44 @@ def model_of(task: str) -> Any:
 
 def draw_y(task: str, x: Floats, changed: bool, rng: np.random.Generator) -> Floats:
     """Return the targets of rows."""
-    mean = 0.4 * x[:, 0] + (0.6 if changed else 0.3) * x[:, 1] + 0.2 * x[:, 0] * x[:, 1] + 0.15 * x[:, 2] ** 2
+    mean = (
+        0.4 * x[:, 0]
+        + (0.6 if changed else 0.3) * x[:, 1]
+        + 0.2 * x[:, 0] * x[:, 1]
+        + 0.15 * x[:, 2] ** 2
+    )
     if task == "regression":
         return mean + 0.5 * rng.normal(size=len(x))
     return (rng.random(len(x)) < 1 / (1 + np.exp(-2 * mean))).astype(np.float64)
 
 
-def draw(task: str, shifts: dict[int, float], changed: bool, rows: int, rng: np.random.Generator) -> Any:
+def draw(
+    task: str,
+    shifts: dict[int, float],
+    changed: bool,
+    rows: int,
+    rng: np.random.Generator,
+) -> Any:
     """Return rows and targets."""
-    x = rng.multivariate_normal([shifts.get(place, 0.0) for place in range(4)], COVARIANCE, rows)
+    x = rng.multivariate_normal(
+        [shifts.get(place, 0.0) for place in range(4)], COVARIANCE, rows
+    )
     return x, draw_y(task, x, changed, rng)
 
 
 def loss_of(task: str, x: Floats, y: Floats) -> Floats:
     """Return the loss of each row."""
     guess = model_of(task)(x)
-    return (guess - y) ** 2 if task == "regression" else -np.log(guess[np.arange(len(x)), y.astype(int)])
+    return (
+        (guess - y) ** 2
+        if task == "regression"
+        else -np.log(guess[np.arange(len(x)), y.astype(int)])
+    )
 
 
-def truth(task: str, shifts: dict[int, float], changed: bool) -> dict[tuple[str, str], float]:
+def truth(
+    task: str, shifts: dict[int, float], changed: bool
+) -> dict[tuple[str, str], float]:
     """Return the true changes by kind and name."""
     rng = np.random.default_rng(0)
 
@@ -89,19 +116,36 @@ def truth(task: str, shifts: dict[int, float], changed: bool) -> dict[tuple[str,
         return float(loss_of(task, x, draw_y(task, x, changed, rng)).mean())
 
     before = mean(draw(task, {}, False, TRUTH_ROWS, rng)[0], False)
-    result = {("score", "loss"): mean(draw(task, shifts, changed, TRUTH_ROWS, rng)[0], changed) - before}
-    old, new_rows = (draw(task, *case, EXPLAINED, rng) for case in (({}, False), (shifts, changed)))
+    result = {
+        ("score", "loss"): mean(
+            draw(task, shifts, changed, TRUTH_ROWS, rng)[0], changed
+        )
+        - before
+    }
+    old, new_rows = (
+        draw(task, *case, EXPLAINED, rng) for case in (({}, False), (shifts, changed))
+    )
     options = {"random_state": 0, "progress": False, "n_repeats": 5, **ONLY[task]}
-    values = [explain_with(model_of(task), *rows, **options).values[:, 0] for rows in (old, new_rows)]
-    return result | {("importance", name): float(step) for name, step in zip(NAMES, values[1] - values[0], strict=True)}
+    values = [
+        explain_with(model_of(task), *rows, **options).values[:, 0]
+        for rows in (old, new_rows)
+    ]
+    return result | {
+        ("importance", name): float(step)
+        for name, step in zip(NAMES, values[1] - values[0], strict=True)
+    }
 
 
-def compared(task: str, shifts: dict[int, float], changed: bool, seed: int) -> pd.DataFrame:
+def compared(
+    task: str, shifts: dict[int, float], changed: bool, seed: int
+) -> pd.DataFrame:
     """Return the changes between two samples."""
     rng = np.random.default_rng([seed, 5])
     old, new = draw(task, {}, False, ROWS, rng), draw(task, shifts, changed, ROWS, rng)
     options = {"n_repeats": 3, "progress": False, **ONLY[task]}
-    return pg.changes(model_of(task), *old, *new, random_state=seed, **options).to_frame()
+    return pg.changes(
+        model_of(task), *old, *new, random_state=seed, **options
+    ).to_frame()
 
 
 def no_change(record: Record, pairs: int, slack: float) -> None:
@@ -112,7 +156,12 @@ def no_change(record: Record, pairs: int, slack: float) -> None:
         found.append(frame.groupby("kind")["p_holm"].min() < 0.05)
     rates = pd.DataFrame(found).mean()
     for kind, rate in rates.items():
-        record.floor(f"no change, {kind}: pairs of samples with any finding", float(rate), 0.0, 0.05 + slack)
+        record.floor(
+            f"no change, {kind}: pairs of samples with any finding",
+            float(rate),
+            0.0,
+            0.05 + slack,
+        )
 
 
 def a_change(record: Record, case: str, samples: int, slack: float) -> None:
@@ -120,36 +169,67 @@ def a_change(record: Record, case: str, samples: int, slack: float) -> None:
     for task in TASKS:
         shifts, changed = CASES[case]
         known = truth(task, shifts, changed)
-        frames = [compared(task, shifts, changed, 10_000 + number) for number in range(samples)]
+        frames = [
+            compared(task, shifts, changed, 10_000 + number)
+            for number in range(samples)
+        ]
         lines = []
         for (kind, name), value in known.items():
-            rows = [frame[(frame["kind"] == kind) & (frame["name"] == name)] for frame in frames]
+            rows = [
+                frame[(frame["kind"] == kind) & (frame["name"] == name)]
+                for frame in frames
+            ]
             each = pd.concat([row for row in rows if len(row)], ignore_index=True)
-            held = float(((each["ci_low"] <= value) & (value <= each["ci_high"])).mean())
-            mean, clear = float(each["change"].mean()), float((each["p_holm"] < 0.05).mean())
+            held = float(
+                ((each["ci_low"] <= value) & (value <= each["ci_high"])).mean()
+            )
+            mean, clear = (
+                float(each["change"].mean()),
+                float((each["p_holm"] < 0.05).mean()),
+            )
             lines.append((kind, name, value, mean, held, clear, len(each)))
         head = ("kind", "name", "truth", "mean estimate", "held", "clear", "samples")
-        shown = [(*line[:2], *(f"{number:.3f}" for number in line[2:6]), line[6]) for line in lines]
+        shown = [
+            (*line[:2], *(f"{number:.3f}" for number in line[2:6]), line[6])
+            for line in lines
+        ]
         record.write(f"*{case}, {task}*\n\n{markdown_table(head, shown)}")
         off = max(abs(line[2] - line[3]) for line in lines if line[0] != "importance")
-        most = 0.02 if samples > 100 else 0.06  # a mean of few estimates is off by chance
+        most = (
+            0.02 if samples > 100 else 0.06
+        )  # a mean of few estimates is off by chance
         record.floor(f"{case}, {task}: loss off the truth, at most", off, 0.0, most)
         for kind in ("score", "importance"):
             held = float(np.mean([line[4] for line in lines if line[0] == kind]))
-            record.floor(f"{case}, {task}: intervals of {kind}s that hold the truth", held, 0.92 - slack, 0.97 + slack)
+            record.floor(
+                f"{case}, {task}: intervals of {kind}s that hold the truth",
+                held,
+                0.92 - slack,
+                0.97 + slack,
+            )
 
 
 def main() -> int:
     """Do the checks and record them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few samples, wider floors; nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="few samples, wider floors; nothing is written",
+    )
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     asked = parser.parse_args()
     record = Record("What changed between two samples", 0)
     no_change(record, 20 if asked.quick else 300, 0.1 if asked.quick else 0.02)
     for case in CASES:
-        a_change(record, case, 10 if asked.quick else 400, 0.12 if asked.quick else 0.01)
-    return record.close(asked.out or (None if asked.quick else RESULTS / "verify_changes.md"))
+        a_change(
+            record, case, 10 if asked.quick else 400, 0.12 if asked.quick else 0.01
+        )
+    return record.close(
+        asked.out or (None if asked.quick else RESULTS / "verify_changes.md")
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ WITHOUT_FLOOR = ("gradcam",)
 CONFIDENCE = 0.95
 
 
-def load_covertype(seed: int, rows: int | None, test_rows: int | None = None) -> dict[str, Any]:
+def load_covertype(
+    seed: int, rows: int | None, test_rows: int | None = None
+) -> dict[str, Any]:
     """Return training, validation and test rows of the published split."""
     data = load_dataset("covertype")
     split = split_rows(len(data.frame), data.y, task=data.task)
@@ -67,10 +69,18 @@ def load_covertype(seed: int, rows: int | None, test_rows: int | None = None) ->
 def shuffled(data: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return the same rows with labels in another order within each part."""
     rng = np.random.default_rng(seed)
-    return {**data, **{part: rng.permutation(data[part]) for part in ("y", "validation y", "test y")}}
+    return {
+        **data,
+        **{
+            part: rng.permutation(data[part])
+            for part in ("y", "validation y", "test y")
+        },
+    }
 
 
-def fit(data: dict[str, Any], seed: int, layout: Any, **parameters: Any) -> pg.HyNNClassifier:
+def fit(
+    data: dict[str, Any], seed: int, layout: Any, **parameters: Any
+) -> pg.HyNNClassifier:
     model = pg.HyNNClassifier(
         layout=layout,
         groups=data["groups"],
@@ -80,16 +90,24 @@ def fit(data: dict[str, Any], seed: int, layout: Any, **parameters: Any) -> pg.H
     )
     # The validation rows are given: drawn from the training rows by label, they would leave each network other rows to
     # fit the encoder on.
-    return model.fit(data["X"], data["y"], eval_set=(data["validation"], data["validation y"]))
+    return model.fit(
+        data["X"], data["y"], eval_set=(data["validation"], data["validation y"])
+    )
 
 
 def counted_classes(data: dict[str, Any]) -> list[str]:
     """Return the classes with enough test rows for an interval."""
     names, counts = np.unique(data["test y"], return_counts=True)
-    return [str(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_ROWS]
+    return [
+        str(name)
+        for name, count in zip(names, counts, strict=True)
+        if count >= LEAST_ROWS
+    ]
 
 
-def class_effects(model: pg.HyNNClassifier, data: dict[str, Any], seed: int) -> tuple[list[str], np.ndarray]:
+def class_effects(
+    model: pg.HyNNClassifier, data: dict[str, Any], seed: int
+) -> tuple[list[str], np.ndarray]:
     """Return the pairs of classes whose leading features' effects are disjoint, and the effects (classes, features)."""
     classes = counted_classes(data)
     intervals = len(classes) * len(model.preprocessor_.features("feature"))
@@ -106,19 +124,34 @@ def class_effects(model: pg.HyNNClassifier, data: dict[str, Any], seed: int) -> 
     found = []
     for one, other in itertools.combinations(classes, 2):
         first, second = explained.outputs.index(one), explained.outputs.index(other)
-        leading = {int(np.argmax(explained.values[:, column])) for column in (first, second)}
-        if all(low[j, first] > high[j, second] or low[j, second] > high[j, first] for j in leading):
-            found.append(f"{one} and {other} ({' and '.join(explained.names[j] for j in sorted(leading))})")
-    return found, np.array([explained.values[:, explained.outputs.index(name)] for name in classes])
+        leading = {
+            int(np.argmax(explained.values[:, column])) for column in (first, second)
+        }
+        if all(
+            low[j, first] > high[j, second] or low[j, second] > high[j, first]
+            for j in leading
+        ):
+            found.append(
+                f"{one} and {other} ({' and '.join(explained.names[j] for j in sorted(leading))})"
+            )
+    return found, np.array(
+        [explained.values[:, explained.outputs.index(name)] for name in classes]
+    )
 
 
-def class_maps(model: pg.HyNNClassifier, data: dict[str, Any], rows: int, variant: str) -> np.ndarray:
+def class_maps(
+    model: pg.HyNNClassifier, data: dict[str, Any], rows: int, variant: str
+) -> np.ndarray:
     """Return each class's mean map over up to ``rows`` rows of that class, ``(classes, pixels)``."""
     maps = []
     for name in counted_classes(data):
-        own = np.flatnonzero(np.array([str(label) == name for label in data["test y"]]))[:rows]
+        own = np.flatnonzero(
+            np.array([str(label) == name for label in data["test y"]])
+        )[:rows]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pg.PermgradWarning)  # maps without a cell above zero
+            warnings.simplefilter(
+                "ignore", pg.PermgradWarning
+            )  # maps without a cell above zero
             explained = pg.explain(
                 model,
                 data["test"].iloc[own],
@@ -138,40 +171,65 @@ def distances(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         one, other ``(classes, numbers)``: what two networks say of the classes.
     """
     between = [
-        np.linalg.norm(first - second) for own in (one, other) for first, second in itertools.combinations(own, 2)
+        np.linalg.norm(first - second)
+        for own in (one, other)
+        for first, second in itertools.combinations(own, 2)
     ]
     return float(np.mean(between)), float(np.linalg.norm(one - other, axis=1).mean())
 
 
-def examine(data: dict[str, Any], seed: int, labels: str, layout: Any, rows: int, **parameters: Any) -> dict[str, Any]:
+def examine(
+    data: dict[str, Any],
+    seed: int,
+    labels: str,
+    layout: Any,
+    rows: int,
+    **parameters: Any,
+) -> dict[str, Any]:
     """Train twice and return what the two networks say."""
     models = [fit(data, 100 * seed + refit, layout, **parameters) for refit in (1, 2)]
-    pairs, effects = zip(*(class_effects(model, data, seed) for model in models), strict=True)
+    pairs, effects = zip(
+        *(class_effects(model, data, seed) for model in models), strict=True
+    )
     both = sorted(set(pairs[0]) & set(pairs[1]))
     line: dict[str, Any] = {
         "labels": labels,
         "seed": seed,
         "balanced accuracy": float(
-            np.mean([balanced_accuracy_score(data["test y"], model.predict(data["test"])) for model in models])
+            np.mean(
+                [
+                    balanced_accuracy_score(data["test y"], model.predict(data["test"]))
+                    for model in models
+                ]
+            )
         ),
         "disjoint pairs": f"{len(pairs[0])}, {len(pairs[1])}",
         "in both networks": len(both),
     }
     said = {"effects": effects} | {
-        variant: [class_maps(model, data, rows, variant) for model in models] for variant in (*VARIANTS, *WITHOUT_FLOOR)
+        variant: [class_maps(model, data, rows, variant) for model in models]
+        for variant in (*VARIANTS, *WITHOUT_FLOOR)
     }
     for name, numbers in said.items():
-        line[f"{name} between classes"], line[f"{name} between refits"] = distances(*numbers)
+        line[f"{name} between classes"], line[f"{name} between refits"] = distances(
+            *numbers
+        )
     return {**line, "pairs": both}
 
 
 def examine_both(
-    seed: int, rows: int | None, map_rows: int, test_rows: int | None = None, **parameters: Any
+    seed: int,
+    rows: int | None,
+    map_rows: int,
+    test_rows: int | None = None,
+    **parameters: Any,
 ) -> list[dict[str, Any]]:
     """Return the lines for true and for shuffled labels."""
     data = load_covertype(seed, rows, test_rows)
     # One layout for all, so that pixels can be compared.
-    drawn = fit(data, seed, "assignment", **{**parameters, "max_epochs": 1}).renderer_.layout
+    drawn = fit(
+        data, seed, "assignment", **{**parameters, "max_epochs": 1}
+    ).renderer_.layout
     layout = StoredLayout(drawn.positions, drawn.pixels, drawn.overlap, drawn.blur)
     return [
         examine(data, seed, "true", layout, map_rows, **parameters),
@@ -190,7 +248,10 @@ def holds(lines: list[dict[str, Any]]) -> bool:
         if true["in both networks"] < 1 or noise["in both networks"] > 0:
             return False
         for name in ("effects", *VARIANTS):
-            if not (excess(true, name) > 0 and excess(noise, name) <= 0.1 * true[f"{name} between classes"]):
+            if not (
+                excess(true, name) > 0
+                and excess(noise, name) <= 0.1 * true[f"{name} between classes"]
+            ):
                 return False
     return True
 
@@ -198,8 +259,14 @@ def holds(lines: list[dict[str, Any]]) -> bool:
 def _summary(found: list[dict[str, Any]], name: str) -> str:
     """Return a sentence on how well one kind of map separates classes."""
     true, noise = found[::2], found[1::2]
-    ratios = [line[f"{name} between classes"] / line[f"{name} between refits"] for line in true]
-    left = max(excess(b, name) / a[f"{name} between classes"] for a, b in zip(true, noise, strict=True))
+    ratios = [
+        line[f"{name} between classes"] / line[f"{name} between refits"]
+        for line in true
+    ]
+    left = max(
+        excess(b, name) / a[f"{name} between classes"]
+        for a, b in zip(true, noise, strict=True)
+    )
     return (
         f"Maps of {name} differ {', '.join(f'{ratio:.2f}' for ratio in ratios)} times as much between classes as "
         f"between refits; with shuffled labels the excess is at most {left:.1%} of the distance with the true ones."
@@ -209,13 +276,16 @@ def _summary(found: list[dict[str, Any]], name: str) -> str:
 def main() -> int:
     options = parser(__doc__)
     options.add_argument("--seeds", type=int, default=2)
-    options.add_argument("--rows", type=int, help="training rows; all 9,000 if left out")
+    options.add_argument(
+        "--rows", type=int, help="training rows; all 9,000 if left out"
+    )
     options.add_argument("--preset", default="default")
     options.add_argument("--class-weight", choices=("none", "balanced"), default="none")
     arguments = options.parse_args()
     if data_folder() is None:
         print(
-            "PERMGRAD_DATA must name the folder that holds covertype_sample.csv, however: it does not", file=sys.stderr
+            "PERMGRAD_DATA must name the folder that holds covertype_sample.csv, however: it does not",
+            file=sys.stderr,
         )
         return 3
     seeds = range(1 if arguments.quick else arguments.seeds)
@@ -223,20 +293,35 @@ def main() -> int:
     class_weight = None if arguments.class_weight == "none" else arguments.class_weight
     found: list[dict[str, Any]] = []
     for seed in seeds:
-        found += examine_both(seed, arguments.rows, 500, preset=preset, class_weight=class_weight)
+        found += examine_both(
+            seed, arguments.rows, 500, preset=preset, class_weight=class_weight
+        )
         print(found[-2:], flush=True)
-    shown = [{key: value for key, value in line.items() if key != "pairs"} for line in found]
+    shown = [
+        {key: value for key, value in line.items() if key != "pairs"} for line in found
+    ]
     text = (
         f"Covertype, {arguments.rows or 9000} training rows, 3000 test rows explained, preset {preset}, class weights "
         f"{arguments.class_weight}, classes with at least {LEAST_ROWS} test rows. "
-        "Distances are Euclidean: of effects in nats, of maps as they are.\n\n" + markdown_table(shown)
+        "Distances are Euclidean: of effects in nats, of maps as they are.\n\n"
+        + markdown_table(shown)
     )
-    text += "\n\n" + " ".join(_summary(found, name) for name in (*VARIANTS, *WITHOUT_FLOOR))
+    text += "\n\n" + " ".join(
+        _summary(found, name) for name in (*VARIANTS, *WITHOUT_FLOOR)
+    )
     text += "\n\nPairs of classes with disjoint intervals in both networks, and their leading features:\n\n"
-    text += "\n".join(f"- seed {line['seed']}: {'; '.join(line['pairs'])}" for line in found if line["pairs"])
+    text += "\n".join(
+        f"- seed {line['seed']}: {'; '.join(line['pairs'])}"
+        for line in found
+        if line["pairs"]
+    )
     name = f"verify_classes_{preset}" + ("_balanced" if class_weight else "")
-    title = f"Class by class: preset {preset}" + (", balanced classes" if class_weight else "")
-    return record(arguments, title, text, found, passed=holds(found), seeds=list(seeds), name=name)
+    title = f"Class by class: preset {preset}" + (
+        ", balanced classes" if class_weight else ""
+    )
+    return record(
+        arguments, title, text, found, passed=holds(found), seeds=list(seeds), name=name
+    )
 
 
 if __name__ == "__main__":

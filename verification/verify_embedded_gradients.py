@@ -58,14 +58,20 @@ class Joint(nn.Module):
             nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
             nn.AdaptiveAvgPool2d(2), nn.Flatten(),
         )  # fmt: skip
-        self.head = nn.Sequential(nn.Linear(32 + 64 + 6, 32), nn.ReLU(), nn.Linear(32, OUTPUTS))
+        self.head = nn.Sequential(
+            nn.Linear(32 + 64 + 6, 32), nn.ReLU(), nn.Linear(32, OUTPUTS)
+        )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
+    ) -> Tensor:
         """Return the logits."""
         text = self.bert(input_ids=input_ids, attention_mask=attention_mask)
         return self.joined(text.pooler_output, image, table)
 
-    def behind_words(self, words: Tensor, image: Tensor, table: Tensor, attention_mask: Tensor) -> Tensor:
+    def behind_words(
+        self, words: Tensor, image: Tensor, table: Tensor, attention_mask: Tensor
+    ) -> Tensor:
         """Return the logits for the vectors of words."""
         text = self.bert(inputs_embeds=words, attention_mask=attention_mask)
         return self.joined(text.pooler_output, image, table)
@@ -87,30 +93,55 @@ def case(spread: float, count: int) -> tuple[Joint, dict[str, Tensor]]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Joint(spread).double().eval()
-        ids, mask = torch.randint(1, WORDS, (count, LENGTH)), torch.ones(count, LENGTH, dtype=torch.int64)
+        ids, mask = (
+            torch.randint(1, WORDS, (count, LENGTH)),
+            torch.ones(count, LENGTH, dtype=torch.int64),
+        )
         mask[count // 2 :, -4:] = 0
-        image, table = torch.randn(count, 3, 16, 16).double(), torch.randn(count, 6).double()
-    return net, {"input_ids": ids * mask, "attention_mask": mask, "image": image, "table": table}
+        image, table = (
+            torch.randn(count, 3, 16, 16).double(),
+            torch.randn(count, 6).double(),
+        )
+    return net, {
+        "input_ids": ids * mask,
+        "attention_mask": mask,
+        "image": image,
+        "table": table,
+    }
 
 
 def ours(net: Joint, rows: dict[str, Tensor], target: int) -> pg.Explanation:
     """Return permgrad's explanation."""
     return pg.explain(
-        pg.Model(net, returns="logits"), rows, method="integrated_gradients", target=target, progress=False
+        pg.Model(net, returns="logits"),
+        rows,
+        method="integrated_gradients",
+        target=target,
+        progress=False,
     )
 
 
-def captum(net: Joint, rows: dict[str, Tensor], target: int, steps: int, batch: int) -> tuple[Tensor, ...]:
+def captum(
+    net: Joint, rows: dict[str, Tensor], target: int, steps: int, batch: int
+) -> tuple[Tensor, ...]:
     """Return Captum's attributions of vectors, image and table."""
     from captum.attr import IntegratedGradients
 
     embedding = net.bert.embeddings.word_embeddings
     with torch.no_grad():
-        words, empty = embedding(rows["input_ids"]), embedding(torch.zeros_like(rows["input_ids"]))
+        words, empty = (
+            embedding(rows["input_ids"]),
+            embedding(torch.zeros_like(rows["input_ids"])),
+        )
     stop = (words, rows["image"], rows["table"])
     start = (empty, torch.zeros_like(rows["image"]), torch.zeros_like(rows["table"]))
     returned: tuple[Tensor, ...] = IntegratedGradients(net.behind_words).attribute(
-        stop, start, target, rows["attention_mask"], n_steps=steps, internal_batch_size=batch
+        stop,
+        start,
+        target,
+        rows["attention_mask"],
+        n_steps=steps,
+        internal_batch_size=batch,
     )
     return returned
 
@@ -126,7 +157,9 @@ def by_player(parts: tuple[Tensor, ...], explanation: pg.Explanation) -> np.ndar
     return sums.numpy()
 
 
-def compare(label: str, spread: float, target: int, count: int, steps: int, rounds: int) -> dict[str, Any]:
+def compare(
+    label: str, spread: float, target: int, count: int, steps: int, rounds: int
+) -> dict[str, Any]:
     """Return one line of the record."""
     net, rows = case(spread, count)
     explanation = ours(net, rows, target)
@@ -150,7 +183,11 @@ def compare(label: str, spread: float, target: int, count: int, steps: int, roun
         taken[batch] = time.process_time() - started
     best = min(taken, key=taken.__getitem__)
     turns = take_turns(
-        {"permgrad": lambda: ours(net, rows, target), "captum": lambda: captum(net, rows, target, fewer, best)}, rounds
+        {
+            "permgrad": lambda: ours(net, rows, target),
+            "captum": lambda: captum(net, rows, target, fewer, best),
+        },
+        rounds,
     )
     seconds = {name: statistics.median(each) for name, each in turns.items()}
     return {
@@ -176,7 +213,10 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     prepare()
     count, steps, rounds = (2, 400, 1) if arguments.quick else (8, STEPS, 3)
-    lines = [compare(label, spread, 1, count, steps, rounds) for label, spread in SPREADS.items()]
+    lines = [
+        compare(label, spread, 1, count, steps, rounds)
+        for label, spread in SPREADS.items()
+    ]
     passed = all(
         line["gap, share of the range"] <= 1e-6
         and line["largest error, share of the largest"] <= 2e-4

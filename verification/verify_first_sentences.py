@@ -70,16 +70,24 @@ def shipped(package: str, file: str) -> Callable[[], pd.DataFrame]:
     def read() -> pd.DataFrame:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            sys.exit(f"The package {package} is not installed. See the head of this script for the command.")
-        frame = pd.read_csv(Path(spec.submodule_search_locations[0], file), sep=None, engine="python")
+            sys.exit(
+                f"The package {package} is not installed. See the head of this script for the command."
+            )
+        frame = pd.read_csv(
+            Path(spec.submodule_search_locations[0], file), sep=None, engine="python"
+        )
         return frame.rename(columns=lambda name: name.strip("'"))
 
     return read
 
 
-def bundled(name: str, **columns: Callable[[pd.DataFrame], Any]) -> Callable[[], pd.DataFrame]:
+def bundled(
+    name: str, **columns: Callable[[pd.DataFrame], Any]
+) -> Callable[[], pd.DataFrame]:
     """Return a reader of one of scikit-learn's tables, with columns planted in it."""
-    return lambda: getattr(datasets, f"load_{name}")(as_frame=True).frame.assign(**columns)
+    return lambda: getattr(datasets, f"load_{name}")(as_frame=True).frame.assign(
+        **columns
+    )
 
 
 def shuffled(frame: pd.DataFrame) -> Any:
@@ -90,17 +98,59 @@ def shuffled(frame: pd.DataFrame) -> Any:
 TABLES = (
     Table("iris", bundled("iris"), "target"),
     Table("breast_cancer", bundled("breast_cancer"), "target", positive="0"),
-    Table("wine, planted code", bundled("wine", grade=lambda f: "g" + f["target"].astype(str)), "target", ("grade",)),
+    Table(
+        "wine, planted code",
+        bundled("wine", grade=lambda f: "g" + f["target"].astype(str)),
+        "target",
+        ("grade",),
+    ),
     Table("diabetes", bundled("diabetes"), "target"),
-    Table("diabetes, shuffled", bundled("diabetes", target=shuffled), "target", learnt=False),
+    Table(
+        "diabetes, shuffled",
+        bundled("diabetes", target=shuffled),
+        "target",
+        learnt=False,
+    ),
     Table("penguins", shipped("palmerpenguins", "data/penguins.csv"), "species"),
     Table("Wage: wage", shipped("ISLP", "data/Wage.csv"), "wage", ("logwage",)),
-    Table("Wage: age", shipped("ISLP", "data/Wage.csv"), "age", pairs=("logwage", "wage")),
-    Table("Smarket", shipped("ISLP", "data/Smarket.csv"), "Direction", ("Today",), positive="Down"),
-    Table("Smarket before", shipped("ISLP", "data/Smarket.csv"), "Direction", (), False, (), "Down", ("Today",)),
-    Table("OJ", shipped("ISLP", "data/OJ.csv"), "Purchase", pairs=("StoreID", "STORE"), positive="MM"),
-    Table("anes96", shipped("statsmodels", "datasets/anes96/anes96.csv"), "vote", positive="1"),
-    Table("seattle-weather", shipped("vega_datasets", "_data/seattle-weather.csv"), "weather"),
+    Table(
+        "Wage: age", shipped("ISLP", "data/Wage.csv"), "age", pairs=("logwage", "wage")
+    ),
+    Table(
+        "Smarket",
+        shipped("ISLP", "data/Smarket.csv"),
+        "Direction",
+        ("Today",),
+        positive="Down",
+    ),
+    Table(
+        "Smarket before",
+        shipped("ISLP", "data/Smarket.csv"),
+        "Direction",
+        (),
+        False,
+        (),
+        "Down",
+        ("Today",),
+    ),
+    Table(
+        "OJ",
+        shipped("ISLP", "data/OJ.csv"),
+        "Purchase",
+        pairs=("StoreID", "STORE"),
+        positive="MM",
+    ),
+    Table(
+        "anes96",
+        shipped("statsmodels", "datasets/anes96/anes96.csv"),
+        "vote",
+        positive="1",
+    ),
+    Table(
+        "seattle-weather",
+        shipped("vega_datasets", "_data/seattle-weather.csv"),
+        "weather",
+    ),
 )
 
 
@@ -109,7 +159,9 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     path = folder / "table.csv"
     table.read().to_csv(path, index=False)
     out = folder / table.name.replace(": ", "-").replace(" ", "-").replace(",", "")
-    request = RunRequest(table=str(path), target=(table.target,), drop=table.drop, preset="fast", out=out)
+    request = RunRequest(
+        table=str(path), target=(table.target,), drop=table.drop, preset="fast", out=out
+    )
     inputs = load_inputs(request)
     with open_run(out, configuration(request), command=request.command) as run:
         work = RunWork(request, inputs, run, lambda _: None)
@@ -117,15 +169,30 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
         for name in ("data", "layout", "model"):
             with run.stage(name):
                 STAGE_WORK[name](work)
-    data, metrics = (json.loads((out / name).read_text()) for name in ("data.json", "metrics.json"))
+    data, metrics = (
+        json.loads((out / name).read_text()) for name in ("data.json", "metrics.json")
+    )
     leaks = tuple(one["column"] for one in data["leaks"])
     learnt = metrics["constant"]["learnt"]
-    named = [note for note in data["notes"] if "one to one" in note or "repeat another column" in note]
+    named = [
+        note
+        for note in data["notes"]
+        if "one to one" in note or "repeat another column" in note
+    ]
     pairs = all(name in named[0] for name in table.pairs) if named else not table.pairs
-    alarm = say("leak", leak_facts(data["target"], data["leaks"])) if data["leaks"] else ""
-    content = Assessment(title=table.name, target=data["target"], task=data["task"], metrics=metrics)
+    alarm = (
+        say("leak", leak_facts(data["target"], data["leaks"])) if data["leaks"] else ""
+    )
+    content = Assessment(
+        title=table.name, target=data["target"], task=data["task"], metrics=metrics
+    )
     first = alarm or ("" if content.learnt else first_sentence(content))
-    right = leaks == table.leaks and learnt == table.learnt and pairs and bool(named) == bool(table.pairs)
+    right = (
+        leaks == table.leaks
+        and learnt == table.learnt
+        and pairs
+        and bool(named) == bool(table.pairs)
+    )
     positive = data["positive"]
     right &= table.positive is None or str(positive) == table.positive
     return {
@@ -134,7 +201,9 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
         "target": f"{table.target} ({data['task']})",
         "alone give it": ", ".join(leaks) or "none",
         "learnt": "yes" if learnt else "nothing",
-        "one to one": named[0].partition("between them: ")[2].partition("; leave")[0] if named else "none",
+        "one to one": named[0].partition("between them: ")[2].partition("; leave")[0]
+        if named
+        else "none",
         "positive": "" if table.positive is None else str(positive),
         "first line": first.partition(" (")[0] or "the metrics",
         "as known": bool(right),

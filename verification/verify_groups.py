@@ -23,7 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+from verification._verification import (
+    RESULTS,
+    Record,
+    markdown_table,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -63,8 +67,14 @@ def related(way: str, rng: np.random.Generator) -> dict[str, Any]:
     """Return the arguments of one sample of rows."""
     if way in NO_OPTIONS:
         return {}
-    named: dict[str, Any] = {"row_time": TIME} if way == "time" else {"row_groups": GROUP}
-    return named | ({"sample_weight": rng.uniform(0.5, 1.5, GROUPS).repeat(EACH)} if "weights" in way else {})
+    named: dict[str, Any] = (
+        {"row_time": TIME} if way == "time" else {"row_groups": GROUP}
+    )
+    return named | (
+        {"sample_weight": rng.uniform(0.5, 1.5, GROUPS).repeat(EACH)}
+        if "weights" in way
+        else {}
+    )
 
 
 def ale(way: str, seed: int) -> dict[str, bool]:
@@ -108,7 +118,14 @@ def changes(way: str, seed: int) -> dict[str, bool]:
         samples += [x[:, :3], x[:, 0] + 0.5 * x[:, 1] + x[:, 3]]
         sides.append(related(way, rng))
     both = {name: (sides[0][name], sides[1][name]) for name in sides[0]}
-    found = pg.changes(lambda rows: rows[:, 0], *samples, n_repeats=2, random_state=seed, **both, **OPTIONS)
+    found = pg.changes(
+        lambda rows: rows[:, 0],
+        *samples,
+        n_repeats=2,
+        random_state=seed,
+        **both,
+        **OPTIONS,
+    )
     least = found.to_frame().groupby("kind")["p_holm"].min()
     return {f"changes, {kind}": bool(p < LEVEL) for kind, p in least.items()}
 
@@ -123,7 +140,9 @@ def sensitive(way: str, seed: int) -> dict[str, bool]:
     guess = Predicted(truth, np.column_stack([1 - chance, chance]))
     told_by = {"groups": Dependence(GROUP), "time": Dependence(TIME, timed=True)}
     (told,) = audit(columns, guess, dependence=told_by.get(way), seed=seed)
-    return {"sensitive": any(line.get("p_holm", 1.0) < LEVEL for line in told["measures"])}
+    return {
+        "sensitive": any(line.get("p_holm", 1.0) < LEVEL for line in told["measures"])
+    }
 
 
 CASES: dict[str, tuple[Callable[[str, int], dict[str, bool]], tuple[str, ...]]] = {
@@ -136,10 +155,23 @@ CASES: dict[str, tuple[Callable[[str, int], dict[str, bool]], tuple[str, ...]]] 
 
 def main() -> int:
     """Measure every case and record it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few samples, wider floors; nothing is written")
-    parser.add_argument("--samples", type=int, default=300, help="samples of each case; of the precondition, a third")
-    parser.add_argument("--only", choices=CASES, default=None, help="one case; nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="few samples, wider floors; nothing is written",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=300,
+        help="samples of each case; of the precondition, a third",
+    )
+    parser.add_argument(
+        "--only", choices=CASES, default=None, help="one case; nothing is written"
+    )
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     asked = parser.parse_args()
     samples = 30 if asked.quick else asked.samples
@@ -147,20 +179,43 @@ def main() -> int:
     slack = 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
     for name, (measure, ways) in CASES.items():
         for way in ways if asked.only in (None, name) else ():
-            count = max(30, samples // 3) if way in NO_OPTIONS else samples  # the precondition needs few
+            count = (
+                max(30, samples // 3) if way in NO_OPTIONS else samples
+            )  # the precondition needs few
             found = pd.DataFrame([measure(way, seed) for seed in range(count)])
             for what, rate in found.mean().items():
                 error = 1.96 * float(np.sqrt(max(rate * (1 - rate), 0.02) / len(found)))
                 lines.append(
-                    (what, way, f"{rate:.3f}", f"{max(rate - error, 0):.3f} to {rate + error:.3f}", len(found))
+                    (
+                        what,
+                        way,
+                        f"{rate:.3f}",
+                        f"{max(rate - error, 0):.3f} to {rate + error:.3f}",
+                        len(found),
+                    )
                 )
                 if way in NO_OPTIONS:
-                    record.floor(f"{what}, {way} and no options: samples that call it clear", float(rate), 0.1)
+                    record.floor(
+                        f"{what}, {way} and no options: samples that call it clear",
+                        float(rate),
+                        0.1,
+                    )
                 else:
-                    record.floor(f"{what}, {way}: samples that call it clear", float(rate), 0.0, LEVEL + slack)
-    record.write(markdown_table(("answer", "options", "called clear", "95 % interval", "samples"), lines))
+                    record.floor(
+                        f"{what}, {way}: samples that call it clear",
+                        float(rate),
+                        0.0,
+                        LEVEL + slack,
+                    )
+    record.write(
+        markdown_table(
+            ("answer", "options", "called clear", "95 % interval", "samples"), lines
+        )
+    )
     written = not asked.quick and asked.only is None
-    return record.close(asked.out or (RESULTS / "verify_groups.md" if written else None))
+    return record.close(
+        asked.out or (RESULTS / "verify_groups.md" if written else None)
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ import tempfile
 from pathlib import Path
 
 from permgrad.attribution.explanation.explanation import clearly_matter
-from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+from verification._verification import (
+    RESULTS,
+    Record,
+    markdown_table,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -60,25 +64,42 @@ def draw(seed: int, number: int, *, noise: bool) -> tuple[pd.DataFrame, str]:
     rng = np.random.default_rng([seed, number, int(noise)])
     relevant = rng.normal(size=(ROWS, RELEVANT))
     ties = rng.uniform(0.5, 0.9, WITH_RELEVANT)
-    followers = ties * relevant + np.sqrt(1 - ties**2) * rng.normal(size=(ROWS, WITH_RELEVANT))
-    together = np.sqrt(0.6) * rng.normal(size=(ROWS, 1)) + np.sqrt(0.4) * rng.normal(size=(ROWS, TOGETHER))
+    followers = ties * relevant + np.sqrt(1 - ties**2) * rng.normal(
+        size=(ROWS, WITH_RELEVANT)
+    )
+    together = np.sqrt(0.6) * rng.normal(size=(ROWS, 1)) + np.sqrt(0.4) * rng.normal(
+        size=(ROWS, TOGETHER)
+    )
     alone = rng.normal(size=(ROWS, ALONE))
     alone[:, ::3] = np.exp(alone[:, ::3])  # some of them skewed
     alone[:, 1::3] = alone[:, 1::3] > 0.5  # and some with two values
     signal = np.sin(relevant[:, 0] * 1.5) * WEIGHTS[0] + relevant[:, 1:] @ WEIGHTS[1:]
     signal = np.zeros(ROWS) if noise else signal / signal.std()
-    frame = pd.DataFrame(np.column_stack([relevant, followers, together, alone]), columns=NAMES)
+    frame = pd.DataFrame(
+        np.column_stack([relevant, followers, together, alone]), columns=NAMES
+    )
     frame = frame[rng.permutation(NAMES)]
     blurred = signal + 0.5 * rng.normal(size=ROWS)
     task = ("regression", "classification")[number % 2]
-    return frame.assign(y=blurred if task == "regression" else np.where(blurred > 0, "yes", "no")), task
+    return frame.assign(
+        y=blurred if task == "regression" else np.where(blurred > 0, "yes", "no")
+    ), task
 
 
-def request_of(folder: Path, frame: pd.DataFrame, preset: str, number: int) -> RunRequest:
+def request_of(
+    folder: Path, frame: pd.DataFrame, preset: str, number: int
+) -> RunRequest:
     """Write a table and return the request of ``permgrad run`` for it."""
     path = folder / "table.csv"
     frame.to_csv(path, index=False)
-    return RunRequest(table=str(path), target=("y",), out=folder / "run", preset=preset, seed=number, device="cpu")
+    return RunRequest(
+        table=str(path),
+        target=("y",),
+        out=folder / "run",
+        preset=preset,
+        seed=number,
+        device="cpu",
+    )
 
 
 def headline(request: RunRequest) -> tuple[Explanation, str]:
@@ -109,7 +130,9 @@ def whole_run(request: RunRequest) -> list[str]:
     return clearly_matter(explanation)[:3]
 
 
-def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> list[dict[str, object]]:
+def look_at(
+    tables: int, preset: str, seed: int, *, noise: bool, whole: int
+) -> list[dict[str, object]]:
     """Return what the headline of each table says."""
     found: list[dict[str, object]] = []
     for number in range(tables):
@@ -119,10 +142,16 @@ def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> 
             explanation, sentence = headline(request)
             named = clearly_matter(explanation)[:3]
             if number < whole:
-                assert whole_run(request) == named, "the whole run must name the same features"
+                assert whole_run(request) == named, (
+                    "the whole run must name the same features"
+                )
         assert all(name in sentence for name in named)
         assert explanation.p_values is not None
-        alone = [explanation.names.index(name) for name in NAMES if groups_of([name]) == {"alone"}]
+        alone = [
+            explanation.names.index(name)
+            for name in NAMES
+            if groups_of([name]) == {"alone"}
+        ]
         found.append(
             {
                 "task": task,
@@ -145,8 +174,14 @@ def groups_of(names: list[str]) -> set[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the check; 1 where a floor is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few tables, preset fast; nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few tables, preset fast; nothing is written",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="default", choices=("default", "fast"))
     parser.add_argument("--tables", type=int, default=200)
@@ -155,20 +190,30 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     tables, noise = (4, 4) if options.quick else (options.tables, options.noise)
     preset = "fast" if options.quick else options.preset
-    record = Record(f"Headlines name no feature without an effect: preset {preset}", options.seed)
+    record = Record(
+        f"Headlines name no feature without an effect: preset {preset}", options.seed
+    )
     plans = [("tables", preset, tables, False), ("noise", preset, noise, True)]
     for kind, own, count, is_noise in plans:
-        found = look_at(count, own, options.seed, noise=is_noise, whole=0 if options.quick else 2)
+        found = look_at(
+            count, own, options.seed, noise=is_noise, whole=0 if options.quick else 2
+        )
         report(record, kind, own, found)
-    return record.close(None if options.quick else RESULTS / f"verify_headlines_{preset}.md")
+    return record.close(
+        None if options.quick else RESULTS / f"verify_headlines_{preset}.md"
+    )
 
 
-def report(record: Record, kind: str, preset: str, found: list[dict[str, object]]) -> None:
+def report(
+    record: Record, kind: str, preset: str, found: list[dict[str, object]]
+) -> None:
     """Write what the headlines of one kind of table say, and compare it with its floor."""
     named = [groups_of(list(own["named"])) for own in found]  # type: ignore[call-overload]
     clear = [groups_of(list(own["clear"])) for own in found]  # type: ignore[call-overload]
     count = len(found)
-    record.write(f"## {kind.capitalize()}, preset {preset}: {count} tables, {found[0]['test_rows']} test rows each")
+    record.write(
+        f"## {kind.capitalize()}, preset {preset}: {count} tables, {found[0]['test_rows']} test rows each"
+    )
     rows = [
         [words, sum(group in own for own in named), sum(group in own for own in clear)]
         for words, group in (
@@ -179,7 +224,16 @@ def report(record: Record, kind: str, preset: str, found: list[dict[str, object]
         )
     ]
     rows.append(["any", sum(map(bool, named)), sum(map(bool, clear))])
-    record.write(markdown_table(["tables that name a feature that is", "in the headline", "among all marked"], rows))
+    record.write(
+        markdown_table(
+            [
+                "tables that name a feature that is",
+                "in the headline",
+                "among all marked",
+            ],
+            rows,
+        )
+    )
     p_values = np.array([own["p_of_independent"] for own in found])
     above = np.array([own["above_0"] for own in found])
     tail = 0.05 / len(NAMES)
@@ -191,10 +245,22 @@ def report(record: Record, kind: str, preset: str, found: list[dict[str, object]
     )
     # 16 of 200 and 9 of 100; in proportion, rounded up, where there are fewer tables.
     if kind == "noise":
-        record.floor("noise: headlines that name any", float(rows[4][1]), 0, float(np.ceil(0.09 * count)))
+        record.floor(
+            "noise: headlines that name any",
+            float(rows[4][1]),
+            0,
+            float(np.ceil(0.09 * count)),
+        )
         return
-    record.floor("headlines that name an independent one", float(rows[3][1]), 0, float(np.ceil(0.08 * count)))
-    record.floor("headlines that name a relevant one", float(rows[0][1]), 0.5 * count, count)
+    record.floor(
+        "headlines that name an independent one",
+        float(rows[3][1]),
+        0,
+        float(np.ceil(0.08 * count)),
+    )
+    record.floor(
+        "headlines that name a relevant one", float(rows[0][1]), 0.5 * count, count
+    )
 
 
 if __name__ == "__main__":

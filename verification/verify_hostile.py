@@ -43,7 +43,9 @@ HANG_SECONDS = 60.0
 Faults = dict[str, dict[str, Any]]
 
 
-def hunt(strategy: Any, check: Callable[[Any], str], cases: int, random_seed: int) -> tuple[dict[str, int], Faults]:
+def hunt(
+    strategy: Any, check: Callable[[Any], str], cases: int, random_seed: int
+) -> tuple[dict[str, int], Faults]:
     """Return how the cases ended, and one example of each kind of fault."""
     ends: collections.Counter[str] = collections.Counter()
     faults: Faults = {}
@@ -72,7 +74,12 @@ def hunt_networks(cases: int, random_seed: int) -> tuple[dict[str, int], Faults]
     return dict(ends), faults
 
 
-def _try(case: Any, check: Callable[[Any], str], ends: collections.Counter[str], faults: Faults) -> None:
+def _try(
+    case: Any,
+    check: Callable[[Any], str],
+    ends: collections.Counter[str],
+    faults: Faults,
+) -> None:
     started = time.perf_counter()
     try:
         ends[check(case).partition(", however")[0]] += 1
@@ -87,7 +94,11 @@ _HOME = f"{Path(permgrad.__file__).parent}/"
 
 
 def _place(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_HOME)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(_HOME)
+    ]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
@@ -95,22 +106,35 @@ def _note(faults: Faults, name: str, case: Any) -> None:
     found = faults.setdefault(name, {"cases": 0, "example": repr(case)[:2000]})
     found["cases"] += 1
     if found["cases"] == 1:
-        shown = f"FAULT {name}\n{found['example']}\n".encode(errors="backslashreplace").decode()
+        shown = f"FAULT {name}\n{found['example']}\n".encode(
+            errors="backslashreplace"
+        ).decode()
         print(shown, flush=True)
 
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--encode", type=int, default=13_000, help="tables that are encoded")
-    options.add_argument("--train", type=int, default=2_000, help="tables that are trained on, predicted and explained")
-    options.add_argument("--networks", type=int, default=5_000, help="networks that are explained")
+    options.add_argument(
+        "--encode", type=int, default=13_000, help="tables that are encoded"
+    )
+    options.add_argument(
+        "--train",
+        type=int,
+        default=2_000,
+        help="tables that are trained on, predicted and explained",
+    )
+    options.add_argument(
+        "--networks", type=int, default=5_000, help="networks that are explained"
+    )
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()
     if asked.quick:
         asked.encode, asked.train, asked.networks = 200, 20, 150
     torch.set_num_threads(1)
     started = time.process_time()
-    encoded, faults = hunt(hostile_tables.frames(), hostile_checks.check_encoding, asked.encode, asked.seed)
+    encoded, faults = hunt(
+        hostile_tables.frames(), hostile_checks.check_encoding, asked.encode, asked.seed
+    )
 
     def check(problem: hostile_tables.Problem) -> str:
         return hostile_checks.check_training(problem.table, problem.y, problem.task)
@@ -122,7 +146,11 @@ def main() -> int:
     every = asked.encode + asked.train + asked.networks
     rows = [
         {"what": what, "ended with": end, "cases": cases}
-        for what, ends in (("encoding", encoded), ("training", trained), ("networks", explained))
+        for what, ends in (
+            ("encoding", encoded),
+            ("training", trained),
+            ("networks", explained),
+        )
         for end, cases in sorted(ends.items(), key=lambda item: -item[1])
         if cases >= every / 2000
     ]
@@ -138,7 +166,14 @@ def main() -> int:
         f"{len(faults)} kinds of faults.\n\n{markdown_table(rows)}"
     )
     data = {"ends": rows, "faults": faults}
-    return record(asked, "Hostile tables and networks", text, data, passed=tried and not faults, seeds=[asked.seed])
+    return record(
+        asked,
+        "Hostile tables and networks",
+        text,
+        data,
+        passed=tried and not faults,
+        seeds=[asked.seed],
+    )
 
 
 if __name__ == "__main__":

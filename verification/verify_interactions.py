@@ -52,7 +52,12 @@ def functions() -> dict[str, tuple[Model, Pairs]]:
 
     def friedman(x: Any) -> Any:
         u = (x + 1) / 2
-        return 2 * np.sin(np.pi * u[:, 0] * u[:, 1]) + 4 * (u[:, 2] - 0.5) ** 2 + 2 * u[:, 3] + u[:, 4]
+        return (
+            2 * np.sin(np.pi * u[:, 0] * u[:, 1])
+            + 4 * (u[:, 2] - 0.5) ** 2
+            + 2 * u[:, 3]
+            + u[:, 4]
+        )
 
     def multiplicative(x: Any) -> Any:
         weights = np.array([0.0, 0.5, 3.0, 9.0, 99.0, 99.0])
@@ -83,24 +88,36 @@ def draw(function: Model, rows: int, seed: list[int]) -> tuple[Any, Any]:
 def perceptron(x: Any, y: Any) -> Model:
     """Train a plain network."""
     torch.manual_seed(0)
-    first, second, last = torch.nn.Linear(x.shape[1], 64), torch.nn.Linear(64, 64), torch.nn.Linear(64, 1)
+    first, second, last = (
+        torch.nn.Linear(x.shape[1], 64),
+        torch.nn.Linear(64, 64),
+        torch.nn.Linear(64, 1),
+    )
     net = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
-    inputs, wanted = (torch.as_tensor(one, dtype=torch.float32) for one in (x, y[:, None]))
+    inputs, wanted = (
+        torch.as_tensor(one, dtype=torch.float32) for one in (x, y[:, None])
+    )
     step = torch.optim.Adam(net.parameters(), lr=3e-3)
     for epoch in range(60):
-        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(epoch))
+        order = torch.randperm(
+            len(inputs), generator=torch.Generator().manual_seed(epoch)
+        )
         for part in order.split(128):
             step.zero_grad()
             ((net(inputs[part]) - wanted[part]) ** 2).mean().backward()
             step.step()
-    return lambda rows: net(torch.as_tensor(rows, dtype=torch.float32)).detach().numpy()[:, 0]
+    return lambda rows: (
+        net(torch.as_tensor(rows, dtype=torch.float32)).detach().numpy()[:, 0]
+    )
 
 
 def trained(x: Any, y: Any) -> dict[str, Any]:
     """Return the models of one table."""
     import lightgbm
 
-    boosted = lightgbm.LGBMRegressor(n_estimators=150, num_leaves=8, verbose=-1, n_jobs=1, random_state=0)
+    boosted = lightgbm.LGBMRegressor(
+        n_estimators=150, num_leaves=8, verbose=-1, n_jobs=1, random_state=0
+    )
     return {
         "LightGBM": boosted.fit(x, y),
         "network": perceptron(x, y),
@@ -110,10 +127,20 @@ def trained(x: Any, y: Any) -> dict[str, Any]:
 
 def pairs_of(model: Any, x: Any, y: Any, seed: int, repeats: int = 2) -> pg.Explanation:
     """Return the interactions of the squared error."""
-    options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
+    options: dict[str, Any] = (
+        {} if hasattr(model, "preprocessor_") else {"task": "regression"}
+    )
     return of_order(
         explain_with(
-            model, x, y, method="permutation", n_repeats=repeats, random_state=seed, progress=False, order=2, **options
+            model,
+            x,
+            y,
+            method="permutation",
+            n_repeats=repeats,
+            random_state=seed,
+            progress=False,
+            order=2,
+            **options,
         ),
         2,
     )
@@ -121,10 +148,14 @@ def pairs_of(model: Any, x: Any, y: Any, seed: int, repeats: int = 2) -> pg.Expl
 
 def predictions(model: Any, x: Any) -> Any:
     """Return the predictions of a model or a function, ``(rows,)``."""
-    return np.asarray(model.predict(x) if hasattr(model, "predict") else model(x)).reshape(-1)
+    return np.asarray(
+        model.predict(x) if hasattr(model, "predict") else model(x)
+    ).reshape(-1)
 
 
-def brute_force(model: Any, function: Model, rows: int, part: int = 20_000) -> tuple[Any, Any]:
+def brute_force(
+    model: Any, function: Model, rows: int, part: int = 20_000
+) -> tuple[Any, Any]:
     """Return the interactions of the squared error and their errors by plain loops, with a donor for each row."""
     sums = []
     for at in range(rows // part):
@@ -133,7 +164,13 @@ def brute_force(model: Any, function: Model, rows: int, part: int = 20_000) -> t
 
         before = (y - predictions(model, x)) ** 2
 
-        def growth(columns: list[int], x: Any = x, y: Any = y, donors: Any = donors, before: Any = before) -> Any:
+        def growth(
+            columns: list[int],
+            x: Any = x,
+            y: Any = y,
+            donors: Any = donors,
+            before: Any = before,
+        ) -> Any:
             z = x.copy()
             z[:, columns] = donors[:, columns]
             return (y - predictions(model, z)) ** 2 - before
@@ -147,13 +184,20 @@ def brute_force(model: Any, function: Model, rows: int, part: int = 20_000) -> t
 
 def first_are(values: Any, true: Pairs) -> bool:
     """Whether the pairs with the largest values are the true ones."""
-    return {PAIRS[place] for place in np.argsort(-np.abs(values), kind="stable")[: len(true)]} == true
+    return {
+        PAIRS[place]
+        for place in np.argsort(-np.abs(values), kind="stable")[: len(true)]
+    } == true
 
 
 def first_of_output(model: Any, x: Any, true: Pairs) -> bool:
     """Whether true pairs come first by the mean size of the interactions in the output of single rows."""
-    options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
-    rows = explain_with(model, x, method="shapley", random_state=0, progress=False, order=2, **options)
+    options: dict[str, Any] = (
+        {} if hasattr(model, "preprocessor_") else {"task": "regression"}
+    )
+    rows = explain_with(
+        model, x, method="shapley", random_state=0, progress=False, order=2, **options
+    )
     return first_are(of_order(rows.to_global(), 2).values[:, 0], true)
 
 
@@ -164,23 +208,34 @@ def check_functions(samples: int) -> list[dict[str, Any]]:
         x, y = draw(function, TRAINED, [1])
         fresh, _ = draw(function, 2000, [2])
         for kind, model in trained(x, y).items():
-            fit = 1 - ((function(fresh) - predictions(model, fresh)) ** 2).mean() / np.var(function(fresh))
+            fit = 1 - (
+                (function(fresh) - predictions(model, fresh)) ** 2
+            ).mean() / np.var(function(fresh))
             truth, error = brute_force(model, function, TRUTH_ROWS)
             inside, few = [], []
             for sample in range(samples):
                 one = pairs_of(model, *draw(function, ROWS, [4, sample]), sample)
                 half = (one.high - one.low)[:, 0] / 2
                 # The error of the truth is added to the sample's.
-                wide = np.sqrt(1 + (error / np.maximum(one.std_error[:, 0], 1e-300)) ** 2)
+                wide = np.sqrt(
+                    1 + (error / np.maximum(one.std_error[:, 0], 1e-300)) ** 2
+                )
                 inside.append(np.abs(one.values[:, 0] - truth) <= half * wide)
                 few.append(first_are(one.values[:, 0], true))
-            row = {"function": name, "model": kind, "R²": fit, "covered": float(np.mean(inside))}
+            row = {
+                "function": name,
+                "model": kind,
+                "R²": fit,
+                "covered": float(np.mean(inside)),
+            }
             many = pairs_of(model, *draw(function, MANY, [6]), 0, 1).values[:, 0]
             shown = {
                 "loss, brute force": first_are(truth, true),
                 f"loss, {MANY} rows": first_are(many, true),
                 f"loss, {ROWS} rows × 2": float(np.mean(few)),
-                f"output, {FEW} rows": first_of_output(model, draw(function, FEW, [7])[0], true),
+                f"output, {FEW} rows": first_of_output(
+                    model, draw(function, FEW, [7])[0], true
+                ),
             }
             rows.append(row | (shown if true else dict.fromkeys(shown)))
             print(rows[-1], flush=True)
@@ -197,7 +252,10 @@ def check_additive(samples: int) -> dict[str, float]:
             moved = one.std_error[:, 0] > 0
             rejected.append((one.p_values[moved, 0] < 0.05).mean())
             anything.append((one.p_adjusted[:, 0] < 0.05).any())
-    return {"rejected": float(np.mean(rejected)), "any after correction": float(np.mean(anything))}
+    return {
+        "rejected": float(np.mean(rejected)),
+        "any after correction": float(np.mean(anything)),
+    }
 
 
 # ---- enumeration ---------------------------------------------------------------------------------------------------
@@ -210,10 +268,18 @@ def check_enumeration() -> list[dict[str, Any]]:
 
     rng = np.random.default_rng(8)
     x = rng.uniform(-1, 1, size=(TRAINED, 10))
-    y = functions()["Friedman"][0](x) + x[:, 5] * x[:, 6] * x[:, 7] + np.sign(x[:, 8] * x[:, 9])
+    y = (
+        functions()["Friedman"][0](x)
+        + x[:, 5] * x[:, 6] * x[:, 7]
+        + np.sign(x[:, 8] * x[:, 9])
+    )
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(10, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)).double()
-    boosted = lightgbm.LGBMRegressor(n_estimators=150, num_leaves=8, verbose=-1, n_jobs=1, random_state=0).fit(x, y)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(10, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)
+    ).double()
+    boosted = lightgbm.LGBMRegressor(
+        n_estimators=150, num_leaves=8, verbose=-1, n_jobs=1, random_state=0
+    ).fit(x, y)
     background, points, rows = x[:8], x[-3:], []
     models = {
         "LightGBM": (boosted, boosted.predict),
@@ -222,7 +288,9 @@ def check_enumeration() -> list[dict[str, Any]]:
     for kind, (model, predict) in models.items():
         for index in INDICES:
             given = (
-                (torch.as_tensor(points), torch.as_tensor(background)) if kind == "network" else (points, background)
+                (torch.as_tensor(points), torch.as_tensor(background))
+                if kind == "network"
+                else (points, background)
             )
             ours = pg.explain(
                 pg.Model(model, task="regression"),
@@ -236,13 +304,25 @@ def check_enumeration() -> list[dict[str, Any]]:
             for place, row in enumerate(points):
                 game = shapiq.ExactComputer(
                     lambda kept, row=row, predict=predict: np.array(
-                        [predict(np.where(each[None, :], row[None, :], background)).mean() for each in kept]
+                        [
+                            predict(
+                                np.where(each[None, :], row[None, :], background)
+                            ).mean()
+                            for each in kept
+                        ]
                     ),
                     n_players=10,
                 )
                 theirs = game(index, order=2)
-                wanted = [theirs[pair] for pair in zip(*map(np.ndarray.tolist, np.triu_indices(10, 1)), strict=True)]
-                largest = max(largest, float(np.abs(ours.values[place, 10:, 0] - wanted).max()))
+                wanted = [
+                    theirs[pair]
+                    for pair in zip(
+                        *map(np.ndarray.tolist, np.triu_indices(10, 1)), strict=True
+                    )
+                ]
+                largest = max(
+                    largest, float(np.abs(ours.values[place, 10:, 0] - wanted).max())
+                )
             rows.append({"model": kind, "index": index, "largest difference": largest,
                          "largest value": float(np.abs(ours.values[:, 10:]).max())})  # fmt: skip
             print(rows[-1], flush=True)
@@ -261,15 +341,27 @@ def check_time(full: bool) -> list[dict[str, Any]]:
     y = x[:, :10].sum(axis=1) + rng.normal(size=6000) * 0.5
     for place in range(10):
         y += (1.5 - place * 0.1) * x[:, 3 * place] * x[:, 3 * place + 1]
-    boosted = lightgbm.LGBMRegressor(n_estimators=200, verbose=-1, n_jobs=1, random_state=0).fit(x[2000:], y[2000:])
-    net = pg.HyNNRegressor(max_epochs=15, random_state=0, progress=False, device="cpu").fit(x[2000:], y[2000:])
+    boosted = lightgbm.LGBMRegressor(
+        n_estimators=200, verbose=-1, n_jobs=1, random_state=0
+    ).fit(x[2000:], y[2000:])
+    net = pg.HyNNRegressor(
+        max_epochs=15, random_state=0, progress=False, device="cpu"
+    ).fit(x[2000:], y[2000:])
     rows = []
     for name, model in (("LightGBM", boosted), ("default network", net)):
         started, processor = time.perf_counter(), time.process_time()
         some = pg.explain(
-            model, x[:2000], y[:2000], method=pg.methods.Permutation(order=2), random_state=0, progress=False
+            model,
+            x[:2000],
+            y[:2000],
+            method=pg.methods.Permutation(order=2),
+            random_state=0,
+            progress=False,
         )
-        minutes, processor = (time.perf_counter() - started) / 60, (time.process_time() - processor) / 60
+        minutes, processor = (
+            (time.perf_counter() - started) / 60,
+            (time.process_time() - processor) / 60,
+        )
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         row = {
             "model": name,
@@ -279,9 +371,19 @@ def check_time(full: bool) -> list[dict[str, Any]]:
             **some.meta["interactions"],
         }
         if full and name == "LightGBM":
-            options = {"order": 2, "pairs": "all", "n_repeats": 4, "random_state": 0, "progress": False}
-            every = explain_with(model, x[:2000], y[:2000], method="permutation", **options)
-            row["ten largest found"] = len(set(every.ranking(order=2)[:10]) & set(some.names))
+            options = {
+                "order": 2,
+                "pairs": "all",
+                "n_repeats": 4,
+                "random_state": 0,
+                "progress": False,
+            }
+            every = explain_with(
+                model, x[:2000], y[:2000], method="permutation", **options
+            )
+            row["ten largest found"] = len(
+                set(every.ranking(order=2)[:10]) & set(some.names)
+            )
         rows.append(row)
         print(row, flush=True)
     return rows
@@ -294,33 +396,69 @@ def part_of(part: str, *, quick: bool) -> tuple[bool, str, Any]:
         additive = check_additive(60 if quick else 300)
         covered = float(np.mean([row["covered"] for row in rows]))
         judged = [row for row in rows if row["R²"] > GOOD]
-        first = [row[key] for row in judged for key in row if isinstance(row[key], bool) and "brute" not in key]
-        passed = COVERAGE[0] <= covered <= COVERAGE[1] and max(additive.values()) <= REJECTED and all(first)
+        first = [
+            row[key]
+            for row in judged
+            for key in row
+            if isinstance(row[key], bool) and "brute" not in key
+        ]
+        passed = (
+            COVERAGE[0] <= covered <= COVERAGE[1]
+            and max(additive.values()) <= REJECTED
+            and all(first)
+        )
         text = f"Covered, pooled: {covered:.4f} (floor {COVERAGE}). Pairs of additive functions rejected: "
-        text += f"{additive['rejected']:.4f} (at most {REJECTED}), any after correction: "
+        text += (
+            f"{additive['rejected']:.4f} (at most {REJECTED}), any after correction: "
+        )
         text += f"{additive['any after correction']:.4f}. True pairs first where R² is above {GOOD}: {sum(first)} of "
         text += f"{len(first)}. By {ROWS} rows × 2 donors: the share of the samples."
-        return passed, f"{markdown_table(rows)}\n\n{text}", {"covered": covered, **additive, "rows": rows}
+        return (
+            passed,
+            f"{markdown_table(rows)}\n\n{text}",
+            {"covered": covered, **additive, "rows": rows},
+        )
     if part == "enumeration":
         rows = check_enumeration()
-        return all(row["largest difference"] <= SAME for row in rows), f"{markdown_table(rows)}\n\nFloor: {SAME}.", rows
+        return (
+            all(row["largest difference"] <= SAME for row in rows),
+            f"{markdown_table(rows)}\n\nFloor: {SAME}.",
+            rows,
+        )
     rows = check_time(full=not quick)
-    passed = all(row["minutes"] < MINUTES and row["GB (peak of the process)"] < GIGABYTES for row in rows)
+    passed = all(
+        row["minutes"] < MINUTES and row["GB (peak of the process)"] < GIGABYTES
+        for row in rows
+    )
     passed &= all(row.get("ten largest found", 10) == 10 for row in rows)
     return passed, markdown_table(rows), rows
 
 
 def main() -> int:
     made = parser(__doc__)
-    made.add_argument("--only", choices=PARTS, nargs="+", help="some parts; the record keeps what it has of the others")
+    made.add_argument(
+        "--only",
+        choices=PARTS,
+        nargs="+",
+        help="some parts; the record keeps what it has of the others",
+    )
     arguments = made.parse_args()
     warnings.simplefilter("ignore")
     path = RESULTS / "verify_interactions.json"
     fresh = {}
     for part in arguments.only or PARTS:
         passed, text, figures = part_of(part, quick=arguments.quick)
-        fresh[part] = {**head_of(None), "floor met": bool(passed), "text": text, "figures": figures}
-    known = json.loads(path.read_text())["results"] if path.exists() and not arguments.quick else {}
+        fresh[part] = {
+            **head_of(None),
+            "floor met": bool(passed),
+            "text": text,
+            "figures": figures,
+        }
+    known = (
+        json.loads(path.read_text())["results"]
+        if path.exists() and not arguments.quick
+        else {}
+    )
     parts = {part: (known | fresh)[part] for part in PARTS if part in known | fresh}
     missing = [part for part in PARTS if part not in parts]
     met = all(part["floor met"] for part in parts.values())

@@ -50,7 +50,12 @@ ROWS = 40
 TURNS = "all kinds in turn"
 #: Fewer draws than usual: more calls say more about what stays behind than longer ones.
 FEW: dict[str, dict[str, Any]] = {
-    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
+    "shapley": {
+        "min_permutations": 4,
+        "max_permutations": 8,
+        "tolerance": 0.5,
+        "references": 8,
+    },
     "lime": {"samples": 100},
     "aggregate": {"members": ("permutation", "gradient")},
 }
@@ -71,7 +76,13 @@ class Both(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 8))
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(100, 8),
+        )
         self.table = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.2), nn.ReLU())
         self.head = nn.Linear(16, 3)
 
@@ -81,7 +92,9 @@ class Both(nn.Module):
 
 def save_model(place: Path) -> None:
     """Train a hybrid network on the table and save it."""
-    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=2, random_state=0, progress=False
+    )
     model.fit(*table(400)).save(place)
 
 
@@ -99,15 +112,29 @@ def make_calls(model: pg.HyNNClassifier, place: Path) -> dict[str, Call]:
 
     def hybrid(method: str, scope: Any) -> Call:
         return lambda: explain_with(
-            model, X[:ROWS], y[:ROWS], method=method, scope=scope, **FEW.get(method, {}), **given
+            model,
+            X[:ROWS],
+            y[:ROWS],
+            method=method,
+            scope=scope,
+            **FEW.get(method, {}),
+            **given,
         )
 
     def network(method: str, **more: Any) -> Call:
         few = FEW.get(method, {})
-        return lambda: explain_with(net, inputs, truth, method=method, segments=None, **few, **more, **given)
+        return lambda: explain_with(
+            net, inputs, truth, method=method, segments=None, **few, **more, **given
+        )
 
-    calls = {f"hybrid {name} {scope}": hybrid(name, scope) for name in methods for scope in methods.get(name).scopes}
-    calls |= {f"network {name}": network(name) for name in methods if name != "permgrad_paper"}
+    calls = {
+        f"hybrid {name} {scope}": hybrid(name, scope)
+        for name in methods
+        for scope in methods.get(name).scopes
+    }
+    calls |= {
+        f"network {name}": network(name) for name in methods if name != "permgrad_paper"
+    }
     calls["network permgrad of modalities"] = network("permgrad", groups="modality")
     calls["network gradient of a layer"] = network("gradient", layer="head")
     calls["table in parts"] = lambda: pg.explain_stream(model, place / "rows", **given)
@@ -118,7 +145,11 @@ def do_one(call: Call, number: int, place: Path) -> None:
     """Explain; now and then also draw, save and read."""
     found = call()
     if number % 7 == 0:
-        plot = found.plot.bar() if found.scope == "global" else found.to_global().plot.bar()
+        plot = (
+            found.plot.bar()
+            if found.scope == "global"
+            else found.to_global().plot.bar()
+        )
         plot._repr_png_()
         plot.save(place / "plot.png")
     if number % 11 == 0:
@@ -138,7 +169,11 @@ def figures() -> int:
 
 def resident() -> int:
     """Return how many KiB of memory this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    return (
+        int(Path("/proc/self/statm").read_text().split()[1])
+        * os.sysconf("SC_PAGE_SIZE")
+        // 1024
+    )
 
 
 def look() -> dict[str, int]:
@@ -155,7 +190,9 @@ def look() -> dict[str, int]:
     }
 
 
-def check(model: Path, calls: int, warm_up: int, kind: str | None) -> list[dict[str, int]]:
+def check(
+    model: Path, calls: int, warm_up: int, kind: str | None
+) -> list[dict[str, int]]:
     """Make so many calls, of all kinds in turn or of one; return what was held at the end of the warm-up and later."""
     lines: list[dict[str, int]] = []
     with (
@@ -173,7 +210,9 @@ def check(model: Path, calls: int, warm_up: int, kind: str | None) -> list[dict[
                 call()
             # Between the calls up to the first line there is nothing yet that could have stayed behind.
             most = resident() if number <= warm_up else max(most, resident())
-            if number == calls or (number >= warm_up and (number - warm_up) % EVERY == 0):
+            if number == calls or (
+                number >= warm_up and (number - warm_up) % EVERY == 0
+            ):
                 lines.append({"calls": number, "most KiB": most, **look()})
                 most = 0
     return lines
@@ -198,7 +237,12 @@ def check_all(calls: int, warm_up: int) -> dict[str, list[dict[str, int]]]:
         ]
         found = {}
         for kind in (*kinds, TURNS):
-            ended = subprocess.run([*command, "--kind", kind], check=True, stdout=subprocess.PIPE, text=True)
+            ended = subprocess.run(
+                [*command, "--kind", kind],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
             found[kind] = json.loads(ended.stdout)
             print(f"{kind}: {growth(found[kind]):+.2%}", flush=True)
     return found
@@ -210,13 +254,20 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
     faults = [
         f"{what}, {name}: {first[name]} after {first['calls']} calls, {last[name]} after {last['calls']}"
         for name in first
-        if name not in ("calls", "objects") and not name.endswith("KiB") and last[name] > first[name]
+        if name not in ("calls", "objects")
+        and not name.endswith("KiB")
+        and last[name] > first[name]
     ]
     # Caches of the libraries below fill and empty: what stays behind with every call grows all the time.
     early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
-    most, least = max(line["objects"] for line in early), min(line["objects"] for line in late)
+    most, least = (
+        max(line["objects"] for line in early),
+        min(line["objects"] for line in late),
+    )
     if least > most:
-        faults.append(f"{what}, objects: at most {most} in the first half of the calls, at least {least} later")
+        faults.append(
+            f"{what}, objects: at most {most} in the first half of the calls, at least {least} later"
+        )
     if growth(lines) >= MOST_GROWTH:
         faults.append(f"{what}: resident memory grew by {growth(lines):.2%}")
     return faults
@@ -231,27 +282,68 @@ def growth(lines: list[dict[str, int]]) -> float:
     out to all calls.
     """
     early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
-    grown = max(line["most KiB"] for line in late) / max(line["most KiB"] for line in early) - 1
-    return grown * (lines[-1]["calls"] - lines[0]["calls"]) / (lines[-1]["calls"] - early[-1]["calls"])
+    grown = (
+        max(line["most KiB"] for line in late) / max(line["most KiB"] for line in early)
+        - 1
+    )
+    return (
+        grown
+        * (lines[-1]["calls"] - lines[0]["calls"])
+        / (lines[-1]["calls"] - early[-1]["calls"])
+    )
 
 
 def main() -> int:
     """Do the check and record it."""
     options = parser(__doc__)
-    options.add_argument("--calls", type=int, help=f"how many (default: {CALLS}, {QUICK_CALLS} with --quick)")
-    options.add_argument("--warm-up", type=int, help=f"how many before (default: {WARM_UP}, {QUICK_WARM_UP})")
-    options.add_argument("--kind", help="only this kind, of a --model; print what was held and record nothing")
+    options.add_argument(
+        "--calls",
+        type=int,
+        help=f"how many (default: {CALLS}, {QUICK_CALLS} with --quick)",
+    )
+    options.add_argument(
+        "--warm-up",
+        type=int,
+        help=f"how many before (default: {WARM_UP}, {QUICK_WARM_UP})",
+    )
+    options.add_argument(
+        "--kind",
+        help="only this kind, of a --model; print what was held and record nothing",
+    )
     options.add_argument("--model", type=Path, help="where the trained model is")
     asked = options.parse_args()
-    calls = asked.calls if asked.calls is not None else QUICK_CALLS if asked.quick else CALLS
-    warm_up = asked.warm_up if asked.warm_up is not None else QUICK_WARM_UP if asked.quick else WARM_UP
+    calls = (
+        asked.calls
+        if asked.calls is not None
+        else QUICK_CALLS
+        if asked.quick
+        else CALLS
+    )
+    warm_up = (
+        asked.warm_up
+        if asked.warm_up is not None
+        else QUICK_WARM_UP
+        if asked.quick
+        else WARM_UP
+    )
     torch.set_num_threads(1)
     if asked.kind:
-        print(json.dumps(check(asked.model, calls, warm_up, None if asked.kind == TURNS else asked.kind)))
+        print(
+            json.dumps(
+                check(
+                    asked.model,
+                    calls,
+                    warm_up,
+                    None if asked.kind == TURNS else asked.kind,
+                )
+            )
+        )
         return 0
     held = check_all(calls, warm_up)
     faults = [fault for kind, lines in held.items() for fault in faults_of(kind, lines)]
-    most = max((kind for kind in held if kind != TURNS), key=lambda kind: growth(held[kind]))
+    most = max(
+        (kind for kind in held if kind != TURNS), key=lambda kind: growth(held[kind])
+    )
     shown = [
         {
             "kind": kind,
@@ -266,9 +358,17 @@ def main() -> int:
         f"{calls} calls in each process. After the first {warm_up} resident memory grew by {growth(held[most]):.2%} at "
         f"most with calls of one kind ({most}), and by {growth(held[TURNS]):.2%} with all kinds in turn; floor below "
         f"{MOST_GROWTH:.0%}. Objects are what Python's number of objects changed by.\n\n{markdown_table(shown)}"
-        f"\n\nAll kinds in turn:\n\n{markdown_table(held[TURNS])}" + "".join(f"\n\n- {fault}" for fault in faults)
+        f"\n\nAll kinds in turn:\n\n{markdown_table(held[TURNS])}"
+        + "".join(f"\n\n- {fault}" for fault in faults)
     )
-    return record(asked, "Nothing stays behind", text, {"held": held, "faults": faults}, passed=not faults, seeds=[0])
+    return record(
+        asked,
+        "Nothing stays behind",
+        text,
+        {"held": held, "faults": faults},
+        passed=not faults,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

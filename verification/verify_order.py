@@ -65,19 +65,34 @@ def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
     made = draw(seed)
     order = np.random.default_rng(seed).permutation(made["x"].shape[1])
     names = [f"c{place}" for place in range(len(order))]
-    X, X_test = (pd.DataFrame(made[part][:, order], columns=names) for part in ("x", "x_test"))
+    X, X_test = (
+        pd.DataFrame(made[part][:, order], columns=names) for part in ("x", "x_test")
+    )
     y, y_test, span = made["y"], made["y_test"], made["span"][:, order]
     started = time.process_time()
     model = pg.HyNNClassifier(random_state=seed, progress=False).fit(X, y)
-    line: dict[str, Any] = {"draw": seed, "order found": model.order_.found, "gain foretold": model.order_.gain}
+    line: dict[str, Any] = {
+        "draw": seed,
+        "order found": model.order_.found,
+        "gain foretold": model.order_.gain,
+    }
     line["seconds"] = time.process_time() - started
     line["neighbours right"] = neighbours(model, order)
     line["accuracy"] = model.score(X_test, y_test)
-    for name, layout in (("image alone", "path"), ("image alone, random order", shuffled(model, seed))):
-        alone = pg.HyNNClassifier(branches=("image",), layout=layout, random_state=seed, progress=False)
+    for name, layout in (
+        ("image alone", "path"),
+        ("image alone, random order", shuffled(model, seed)),
+    ):
+        alone = pg.HyNNClassifier(
+            branches=("image",), layout=layout, random_state=seed, progress=False
+        )
         line[name] = alone.fit(X, y).score(X_test, y_test)
     print(line, file=sys.stderr, flush=True)
-    shares = {"random": inside(np.random.default_rng(seed).normal(size=(rows, len(order))), span[:rows])}
+    shares = {
+        "random": inside(
+            np.random.default_rng(seed).normal(size=(rows, len(order))), span[:rows]
+        )
+    }
     for name, options in METHODS.items():
         explained = explain_with(
             model,
@@ -125,7 +140,10 @@ def main() -> int:
         for name in shares[0]
     ]  # fmt: skip
     accurate = all(line["accuracy"] >= 0.975 for line in lines)
-    accurate &= all(line["image alone"] - line["image alone, random order"] >= 0.25 for line in lines)
+    accurate &= all(
+        line["image alone"] - line["image alone, random order"] >= 0.25
+        for line in lines
+    )
     ahead = all(one[OWN] > one[PUBLISHED] for one in shares)
     span = np.mean([one["random"] for one in shares])
     text = (
@@ -135,7 +153,9 @@ def main() -> int:
     )
     data = {"draws": lines, "shares": shares}
     title, passed = "Shuffled curves: MNIST-1D", accurate and ahead
-    return record(given, title, text, data, passed=passed, seeds=list(seeds), name="verify_order")
+    return record(
+        given, title, text, data, passed=passed, seeds=list(seeds), name="verify_order"
+    )
 
 
 if __name__ == "__main__":

@@ -46,13 +46,21 @@ def mixed_table(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     number = rng.normal(size=(rows, 6))
     colour = rng.choice(["red", "green", "blue"], rows)
     flag = rng.random(rows) < 0.4
-    y = number[:, 0] + number[:, 1] * number[:, 2] + 2.0 * (colour == "red") - flag + 0.3 * rng.normal(size=rows)
+    y = (
+        number[:, 0]
+        + number[:, 1] * number[:, 2]
+        + 2.0 * (colour == "red")
+        - flag
+        + 0.3 * rng.normal(size=rows)
+    )
     table = pd.DataFrame(number, columns=list("abcdef"))
     # A copy up to noise lies on the same pixel as its original in a projection.
     table["g"] = table["a"] + 0.01 * rng.normal(size=rows)
     table["colour"] = colour
     table["flag"] = flag
-    table["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D")
+    table["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(
+        rng.integers(0, 900, rows), unit="D"
+    )
     table["always"] = 7.0
     table.loc[rng.random(rows) < 0.2, "b"] = np.nan
     table.loc[rng.random(rows) < 0.1, "colour"] = None
@@ -60,14 +68,19 @@ def mixed_table(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def three_classes(y: np.ndarray) -> np.ndarray:
-    return np.array(["low", "middle", "high"], dtype=object)[np.digitize(y, np.quantile(y, [0.4, 0.8]))]
+    return np.array(["low", "middle", "high"], dtype=object)[
+        np.digitize(y, np.quantile(y, [0.4, 0.8]))
+    ]
 
 
 # ---- the slow way ----------------------------------------------------------------------------------------------------
 
 
 def edited_table(
-    table: pd.DataFrame, columns: Iterable[str], donors: pd.DataFrame, numbers: np.ndarray
+    table: pd.DataFrame,
+    columns: Iterable[str],
+    donors: pd.DataFrame,
+    numbers: np.ndarray,
 ) -> pd.DataFrame:
     """Return a copy of the raw table with the donors' cells in the named columns."""
     edited = table.copy()
@@ -83,16 +96,28 @@ def players_of(model: Any, name: str) -> list[str]:
 
 
 def edited_rows(
-    model: Any, table: pd.DataFrame, columns: Iterable[str], donors: pd.DataFrame, numbers: np.ndarray
+    model: Any,
+    table: pd.DataFrame,
+    columns: Iterable[str],
+    donors: pd.DataFrame,
+    numbers: np.ndarray,
 ) -> Any:
     """Return the table with the donors' cells, encoded where only what their dates say is taken."""
-    parts = {name: part for name, part in model.preprocessor_.date_parts_.items() if name in columns}
-    edited = edited_table(table, [name for name in columns if name not in parts], donors, numbers)
+    parts = {
+        name: part
+        for name, part in model.preprocessor_.date_parts_.items()
+        if name in columns
+    }
+    edited = edited_table(
+        table, [name for name in columns if name not in parts], donors, numbers
+    )
     if not parts:
         return edited
     rows = model.encode_rows(edited)
     for date, _, places in parts.values():
-        rows.encoded[:, places] = model.encode_rows(edited_table(table, [date], donors, numbers)).encoded[:, places]
+        rows.encoded[:, places] = model.encode_rows(
+            edited_table(table, [date], donors, numbers)
+        ).encoded[:, places]
     return rows
 
 
@@ -100,12 +125,18 @@ def row_losses(model: Any, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Return the loss of each row from what ``predict`` (numbers) or ``predict_proba`` (classes) gives."""
     if hasattr(model, "classes_"):
         place = {label: index for index, label in enumerate(model.classes_.tolist())}
-        return -np.log(outputs[np.arange(len(y)), [place[label] for label in y.tolist()]])
+        return -np.log(
+            outputs[np.arange(len(y)), [place[label] for label in y.tolist()]]
+        )
     return (y - outputs) ** 2
 
 
 def public_outputs(model: Any, table: pd.DataFrame) -> np.ndarray:
-    return model.predict_proba(table) if hasattr(model, "classes_") else model.predict(table)
+    return (
+        model.predict_proba(table)
+        if hasattr(model, "classes_")
+        else model.predict(table)
+    )
 
 
 def in_float64(model: Any) -> Any:
@@ -115,27 +146,44 @@ def in_float64(model: Any) -> Any:
     return exact
 
 
-def network_outputs(model: Any, table: pd.DataFrame, edited: Any, paths: Iterable[str]) -> np.ndarray:
+def network_outputs(
+    model: Any, table: pd.DataFrame, edited: Any, paths: Iterable[str]
+) -> np.ndarray:
     """Return what the whole network gives with the edited rows in some paths and the original rows in the others."""
     network: HybridNetwork = model.module_
     dtype = next(network.parameters()).dtype
-    rows, changed = (torch.from_numpy(model.encode_rows(part).encoded).to(dtype) for part in (table, edited))
+    rows, changed = (
+        torch.from_numpy(model.encode_rows(part).encoded).to(dtype)
+        for part in (table, edited)
+    )
     with torch.no_grad():
-        raw = network.fuse({own: network.embed(own, changed if own in paths else rows) for own in network.paths})
+        raw = network.fuse(
+            {
+                own: network.embed(own, changed if own in paths else rows)
+                for own in network.paths
+            }
+        )
     if hasattr(model, "classes_"):
         return torch.softmax(raw.double(), dim=1).numpy()
     return raw[:, 0].double().numpy() * model.target_scale_ + model.target_mean_
 
 
 def slow_effects(
-    model: Any, table: pd.DataFrame, y: np.ndarray, columns: list[str], donors: pd.DataFrame, numbers: np.ndarray
+    model: Any,
+    table: pd.DataFrame,
+    y: np.ndarray,
+    columns: list[str],
+    donors: pd.DataFrame,
+    numbers: np.ndarray,
 ) -> np.ndarray:
     """Return total, a share for each path and interaction of each row against its donor, ``(rows, 2 + paths)``."""
     edited = edited_rows(model, table, columns, donors, numbers)
     paths = model.module_.paths
     plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
     outputs = plain
-    if next(model.module_.parameters()).dtype == torch.float32:  # ``predict`` computes in it
+    if (
+        next(model.module_.parameters()).dtype == torch.float32
+    ):  # ``predict`` computes in it
         outputs = [public_outputs(model, own) for own in (table, edited)]
     before, after = (row_losses(model, y, values) for values in outputs)
     both = after - before
@@ -145,17 +193,30 @@ def slow_effects(
     before = row_losses(model, y, plain[0])
 
     def effect(own: frozenset[str]) -> np.ndarray:
-        return row_losses(model, y, network_outputs(model, table, edited, own)) - before if own else 0.0 * before
+        return (
+            row_losses(model, y, network_outputs(model, table, edited, own)) - before
+            if own
+            else 0.0 * before
+        )
 
-    effects = {own: effect(own) for size in range(len(paths)) for own in map(frozenset, combinations(paths, size))}
+    effects = {
+        own: effect(own)
+        for size in range(len(paths))
+        for own in map(frozenset, combinations(paths, size))
+    }
     effects[frozenset(paths)] = both
     # Shapley's own form: the mean over all orders in which the paths are replaced.
     orders = list(permutations(paths))
     shares = []
     for path in paths:
         before_it = [frozenset(order[: order.index(path)]) for order in orders]
-        shares.append(np.mean([effects[own | {path}] - effects[own] for own in before_it], axis=0))
-    return np.stack([both, *shares, both - sum(effects[frozenset({path})] for path in paths)], axis=1)
+        shares.append(
+            np.mean([effects[own | {path}] - effects[own] for own in before_it], axis=0)
+        )
+    return np.stack(
+        [both, *shares, both - sum(effects[frozenset({path})] for path in paths)],
+        axis=1,
+    )
 
 
 def largest_difference(
@@ -181,23 +242,33 @@ def largest_difference(
         "direction": False,
         **options,
     }
-    explained = explain_with(model, table, y, background=background, n_repeats=repeats, **common)
+    explained = explain_with(
+        model, table, y, background=background, n_repeats=repeats, **common
+    )
     scale = explained.meta["loss_scale"]
     names = ["total", *explained.parts]
     found = np.stack([explained.values, *explained.parts.values()], axis=-1)
     worst = largest = 0.0
     numbers = np.arange(len(table))
     for position, name in enumerate(explained.names):
-        columns = list(groups[name]) if groups and name in groups else players_of(model, name)
+        columns = (
+            list(groups[name]) if groups and name in groups else players_of(model, name)
+        )
         pairs = []
         for repeat in range(repeats):
             chosen = Lenders(len(donors), shared).draw(seed, name, repeat, numbers)
             pairs.append(slow_effects(model, table, y, columns, donors, chosen))
         effects = np.mean(pairs, axis=0)
         for column, output in enumerate(explained.outputs):
-            member = np.ones(len(y), bool) if output == "all" else np.array([str(label) == output for label in y])
+            member = (
+                np.ones(len(y), bool)
+                if output == "all"
+                else np.array([str(label) == output for label in y])
+            )
             if member.any():
-                difference = np.abs(found[position, column] - effects[member].mean(axis=0)).max()
+                difference = np.abs(
+                    found[position, column] - effects[member].mean(axis=0)
+                ).max()
                 worst = max(worst, float(difference) / scale)
         largest = max(largest, float(np.abs(effects.mean(axis=0)).max()) / scale)
     return {
@@ -207,7 +278,9 @@ def largest_difference(
         "difference of means": worst,
         "difference of single pairs": None
         if shared
-        else largest_difference_of_pairs(model, table[:single_rows], y, donors, groups, seed, scale, common),
+        else largest_difference_of_pairs(
+            model, table[:single_rows], y, donors, groups, seed, scale, common
+        ),
     }
 
 
@@ -225,12 +298,23 @@ def largest_difference_of_pairs(
     exact, worst = in_float64(model), 0.0
     for row in range(len(table)):
         own = table.iloc[[row]], y[[row]]
-        one = explain_with(exact, *own, background=donors, n_repeats=1, row_offset=row, **common)
+        one = explain_with(
+            exact, *own, background=donors, n_repeats=1, row_offset=row, **common
+        )
         for position, name in enumerate(one.names):
-            columns = list(groups[name]) if groups and name in groups else players_of(model, name)
+            columns = (
+                list(groups[name])
+                if groups and name in groups
+                else players_of(model, name)
+            )
             donor = Lenders(len(donors), False).draw(seed, name, 0, np.array([row]))
             expected = slow_effects(exact, *own, columns, donors, donor)[0]
-            found = np.array([one.values[position, 0], *(part[position, 0] for part in one.parts.values())])
+            found = np.array(
+                [
+                    one.values[position, 0],
+                    *(part[position, 0] for part in one.parts.values()),
+                ]
+            )
             worst = max(worst, float(np.abs(found - expected).max()) / scale)
     return worst
 
@@ -240,7 +324,9 @@ def largest_difference_of_pairs(
 
 def shifted_squares(encoded: np.ndarray) -> np.ndarray:
     """Draw pictures in somebody else's way: squares and neighbours' products, 3 × encoded columns."""
-    return np.stack([encoded, encoded**2 / 4, encoded * np.roll(encoded, 1, axis=1) / 4], axis=1)
+    return np.stack(
+        [encoded, encoded**2 / 4, encoded * np.roll(encoded, 1, axis=1) / 4], axis=1
+    )
 
 
 def configurations() -> dict[str, dict[str, Any]]:
@@ -265,15 +351,24 @@ def configurations() -> dict[str, dict[str, Any]]:
 
 
 def _parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"preset": name.split(",", maxsplit=1)[0], **parameters, "random_state": 0, "progress": False}
+    return {
+        "preset": name.split(",", maxsplit=1)[0],
+        **parameters,
+        "random_state": 0,
+        "progress": False,
+    }
 
 
-def compare_on_mixed_table(name: str, task: str, rows: int, seed: int) -> dict[str, Any]:
+def compare_on_mixed_table(
+    name: str, task: str, rows: int, seed: int
+) -> dict[str, Any]:
     """Train a little on the mixed table and compare: own rows and a background as donors, and groups."""
     table, numbers = mixed_table(2 * rows, seed)
     y = numbers if task == "regression" else three_classes(numbers)
     estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
-    model = estimator(**_parameters(name, configurations()[name])).fit(table[:rows], y[:rows])
+    model = estimator(**_parameters(name, configurations()[name])).fit(
+        table[:rows], y[:rows]
+    )
     explained = table[rows:].reset_index(drop=True), y[rows:]
     groups = {"pair": ["a", "colour"], "calendar": ["day"]}
     results = [
@@ -311,7 +406,9 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
     model.fit(table.iloc[train], y[train])
-    result = largest_difference(model, table.iloc[test].reset_index(drop=True), y[test], repeats=1)
+    result = largest_difference(
+        model, table.iloc[test].reset_index(drop=True), y[test], repeats=1
+    )
     return {
         "table": name,
         "network": preset,
@@ -326,7 +423,9 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
 # ---- weights set by hand ---------------------------------------------------------------------------------------------
 
 
-def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg.HyNNRegressor:
+def hand_set(
+    table_slopes: Iterable[float], image_slopes: Iterable[float]
+) -> pg.HyNNRegressor:
     """Return a fitted regressor whose network is f = Σ_j a_j·x_j (read in the table) + Σ_j b_j·x_j (read in the image).
 
     x is the encoded row; ReLU units come in pairs, relu(t) − relu(−t) = t.
@@ -342,7 +441,12 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
     }  # fmt: skip
     preset = {"base": "fast", "numeric": "standard"}
     model = pg.HyNNRegressor(
-        preset=preset, branches=("tabular", "image"), network=network, max_epochs=1, random_state=0, progress=False
+        preset=preset,
+        branches=("tabular", "image"),
+        network=network,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     )
     model.fit(X, X.sum(axis=1))
     module, renderer = model.module_, model.renderer_
@@ -369,7 +473,9 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
     return model
 
 
-def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: int) -> dict[str, Any]:
+def closed_forms(
+    a: list[float], b: list[float], rows: int, repeats: int, seed: int
+) -> dict[str, Any]:
     """Compare a hand-set network with its closed forms: exactly on the pairs drawn, and in expectation."""
     model = hand_set(a, b)
     scales = np.linspace(1.0, 2.0, len(a))
@@ -377,11 +483,18 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
     encoded = model.encode_rows(X).encoded.astype(np.float64)
     slopes = np.array(a) + np.array(b)
     y = encoded @ slopes
-    explained = pg.explain(model, X, y, random_state=seed, n_repeats=repeats, progress=False)
+    explained = pg.explain(
+        model, X, y, random_state=seed, n_repeats=repeats, progress=False
+    )
     # The encoder is linear here: (x − mean) / standard deviation of the training rows.
     sigma2 = (
         scales
-        * np.ptp(model.encode_rows(np.stack([np.zeros(len(a)), np.ones(len(a))])).encoded.astype(np.float64), axis=0)
+        * np.ptp(
+            model.encode_rows(
+                np.stack([np.zeros(len(a)), np.ones(len(a))])
+            ).encoded.astype(np.float64),
+            axis=0,
+        )
     ) ** 2
     first, second = np.array(a), np.array(b)
     # With both paths together worth (a + b)², the table's share of one pair is a(a + b)·(x′ − x)².
@@ -395,7 +508,16 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
         [
             np.mean(
                 [
-                    (encoded[Lenders(rows, True).draw(seed, name, repeat, np.arange(rows)), j] - encoded[:, j]) ** 2
+                    (
+                        encoded[
+                            Lenders(rows, True).draw(
+                                seed, name, repeat, np.arange(rows)
+                            ),
+                            j,
+                        ]
+                        - encoded[:, j]
+                    )
+                    ** 2
                     for repeat in range(repeats)
                 ]
             )
@@ -406,7 +528,9 @@ def closed_forms(a: list[float], b: list[float], rows: int, repeats: int, seed: 
     exact, standardised, zero = 0.0, 0.0, True
     for part, factor in factors.items():
         value = (explained.values if part == "total" else explained.parts[part])[:, 0]
-        error = (explained.std_error if part == "total" else explained.part_std[part])[:, 0]
+        error = (explained.std_error if part == "total" else explained.part_std[part])[
+            :, 0
+        ]
         exact = max(exact, float(np.abs(value - factor * drawn).max()) / scale)
         live = np.abs(factor) > 0
         if live.any():
@@ -439,7 +563,9 @@ def main() -> int:
     rows = 210 if arguments.quick else 400
     found = []
     for name in configurations():
-        for task in ("classification",) if arguments.quick else ("classification", "regression"):
+        for task in (
+            ("classification",) if arguments.quick else ("classification", "regression")
+        ):
             found.append(compare_on_mixed_table(name, task, rows, seed=0))
             print(found[-1], flush=True)
     if data_folder() and not arguments.quick:
@@ -447,12 +573,18 @@ def main() -> int:
             for preset in ("default", "paper"):
                 found.append(compare_on_data(name, preset, rows))
                 print(found[-1], flush=True)
-    closed = [closed_forms(a, b, rows=500 if arguments.quick else 5000, repeats=10, seed=1) for a, b in CLOSED]
+    closed = [
+        closed_forms(a, b, rows=500 if arguments.quick else 5000, repeats=10, seed=1)
+        for a, b in CLOSED
+    ]
     passed = (
         all(row["means"] <= TOLERANCE and row["largest effect"] > 1e-3 for row in found)
         and all((row["pairs"] or 0.0) <= PAIR_TOLERANCE for row in found)
         and all(row["difference on the pairs drawn"] <= TOLERANCE for row in closed)
-        and all(row["largest distance from the closed form in standard errors"] < 4 for row in closed)
+        and all(
+            row["largest distance from the closed form in standard errors"] < 4
+            for row in closed
+        )
         and all(row["ignored paths exactly 0"] for row in closed)
     )
     text = (
@@ -463,7 +595,12 @@ def main() -> int:
         "f = Σ a·x(table) + Σ b·x(image):\n\n" + markdown_table(closed)
     )
     return record(
-        arguments, "Path shares are true", text, {"dense": found, "closed forms": closed}, passed=passed, seeds=[0]
+        arguments,
+        "Path shares are true",
+        text,
+        {"dense": found, "closed forms": closed},
+        passed=passed,
+        seeds=[0],
     )
 
 

@@ -21,7 +21,12 @@ from typing import Any
 
 from benchmarks._results import markdown_table, parser, record
 
-from verification.verify_coverage import FLOOR, ROWS, draw_classes, draw_regression  # sets threads: before NumPy
+from verification.verify_coverage import (
+    FLOOR,
+    ROWS,
+    draw_classes,
+    draw_regression,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -39,10 +44,15 @@ def models() -> dict[str, tuple[Any, Any]]:
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(20, max_depth=8, random_state=0)
-    boosted = lightgbm.LGBMClassifier(n_estimators=30, num_leaves=8, verbose=-1, n_jobs=1, random_state=0)
+    boosted = lightgbm.LGBMClassifier(
+        n_estimators=30, num_leaves=8, verbose=-1, n_jobs=1, random_state=0
+    )
     return {
         name: (model.fit(*draw(4000, np.random.default_rng([0, 0]))), draw)
-        for name, model, draw in (("random forest", forest, draw_regression), ("LightGBM", boosted, draw_classes))
+        for name, model, draw in (
+            ("random forest", forest, draw_regression),
+            ("LightGBM", boosted, draw_classes),
+        )
     }
 
 
@@ -61,7 +71,9 @@ def explain(model: Any, draw: Any, rows: int, seed: list[int]) -> pg.Explanation
 
 def cover(name: str, model: Any, draw: Any, samples: int) -> list[dict[str, Any]]:
     """Return how often each feature's interval held the truth."""
-    parts = np.array([explain(model, draw, CHUNK, [0, 1, at]).values[:, 0] for at in range(CHUNKS)])
+    parts = np.array(
+        [explain(model, draw, CHUNK, [0, 1, at]).values[:, 0] for at in range(CHUNKS)]
+    )
     truth, error = parts.mean(axis=0), parts.std(axis=0, ddof=1) / np.sqrt(CHUNKS)
     low, high, std = [], [], []
     for sample in range(samples):
@@ -75,12 +87,17 @@ def cover(name: str, model: Any, draw: Any, samples: int) -> list[dict[str, Any]
             "model": name,
             "feature": feature,
             "truth": float(truth[place]),
-            "error of the truth, share of a sample's": float(error[place] / max(np.median(std, axis=0)[place], 1e-300)),
+            "error of the truth, share of a sample's": float(
+                error[place] / max(np.median(std, axis=0)[place], 1e-300)
+            ),
             "covered": float(covered[:, place].mean()),
         }
         for place, feature in enumerate(explanation.names)
     ]
-    return [*rows, {"model": name, "feature": "pooled", "covered": float(covered.mean())}]
+    return [
+        *rows,
+        {"model": name, "feature": "pooled", "covered": float(covered.mean())},
+    ]
 
 
 # ---- few rows --------------------------------------------------------------------------------------------------------
@@ -92,8 +109,12 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "steps": lambda x: (x[:, 0] > 0) + 0.5 * (x[:, 1] > 0.5) + 0.2 * (x[:, 2] > 1),
     "waves": lambda x: np.sin(2 * x[:, 0]) + 0.5 * x[:, 1] ** 2 + 0.1 * x[:, 2],
     "exponential": lambda x: np.exp(0.7 * x[:, 0]) + 0.5 * x[:, 1] + 0.1 * x[:, 2],
-    "ratio": lambda x: np.exp(0.7 * x[:, 0]) / (0.3 + 1 / (1 + np.exp(-x[:, 1]))) + 0.2 * x[:, 2],
-    "hinge": lambda x: 2 * np.maximum(x[:, 0] - 1, 0) + 0.5 * np.abs(x[:, 1]) + 0.2 * x[:, 2],
+    "ratio": lambda x: (
+        np.exp(0.7 * x[:, 0]) / (0.3 + 1 / (1 + np.exp(-x[:, 1]))) + 0.2 * x[:, 2]
+    ),
+    "hinge": lambda x: (
+        2 * np.maximum(x[:, 0] - 1, 0) + 0.5 * np.abs(x[:, 1]) + 0.2 * x[:, 2]
+    ),
 }
 
 
@@ -127,10 +148,17 @@ def of_rare(x: Any) -> Any:
     return np.column_stack([1 - high, high])
 
 
-def grouped(count: int, draw: np.random.Generator, share: float = 0.1) -> tuple[Any, Any]:
+def grouped(
+    count: int, draw: np.random.Generator, share: float = 0.1
+) -> tuple[Any, Any]:
     """Return rows of two groups, the second of which lies elsewhere."""
     group = draw.uniform(size=count) < share
-    x = np.column_stack([np.where(group, 3 + draw.normal(size=count), 0.5 * draw.normal(size=count)), group])
+    x = np.column_stack(
+        [
+            np.where(group, 3 + draw.normal(size=count), 0.5 * draw.normal(size=count)),
+            group,
+        ]
+    )
     return x, x[:, 0] + 0.3 * draw.normal(size=count)
 
 
@@ -142,11 +170,15 @@ def few_cases() -> dict[str, Few]:
     cases: dict[str, Few] = {}
     for name, function in FUNCTIONS.items():
 
-        def draw(count: int, draw: np.random.Generator, function: Any = function) -> tuple[Any, Any]:
+        def draw(
+            count: int, draw: np.random.Generator, function: Any = function
+        ) -> tuple[Any, Any]:
             x = draw.normal(size=(count, 3))
             return x, function(x) + 0.5 * draw.normal(size=count)
 
-        forest = RandomForestRegressor(10, max_depth=6, random_state=0).fit(*draw(1500, np.random.default_rng(9)))
+        forest = RandomForestRegressor(10, max_depth=6, random_state=0).fit(
+            *draw(1500, np.random.default_rng(9))
+        )
         for kind, model in (("itself", function), ("forest", forest.predict)):
             cases[f"{name}, {kind}"] = Few(model, draw, {"task": "regression"}, squared)
 
@@ -155,14 +187,19 @@ def few_cases() -> dict[str, Few]:
         return x, x @ [1.0, 0.5] + draw.standard_t(3, size=count)
 
     probabilities = {"returns": "probabilities"}
-    cases["heavy tails"] = Few(lambda x: x @ [1.0, 0.5], heavy, {"task": "regression"}, squared)
+    cases["heavy tails"] = Few(
+        lambda x: x @ [1.0, 0.5], heavy, {"task": "regression"}, squared
+    )
     cases["3 % positives"] = Few(of_rare, rare_classes, probabilities, cross_entropy)
     cases["weights"] = Few(
         lambda x: x[:, 0], grouped, {"task": "regression"}, squared,
         lambda x: np.where(x[:, 1] == 1, 0.2, 1.8), lambda count, draw: grouped(count, draw, 0.5),
     )  # fmt: skip
     cases["F1 of a rare class"] = Few(
-        of_rare, rare_classes, probabilities | {"scoring": "f1"}, lambda y, out: -float(f1_score(y, out[:, 1] >= 0.5))
+        of_rare,
+        rare_classes,
+        probabilities | {"scoring": "f1"},
+        lambda y, out: -float(f1_score(y, out[:, 1] >= 0.5)),
     )
     return cases
 
@@ -170,7 +207,10 @@ def few_cases() -> dict[str, Few]:
 def cover_few(name: str, case: Few, count: int, samples: int) -> list[dict[str, Any]]:
     """Return how often the intervals of few rows hold the truth, and how often they are called rough."""
     x, y = case.draw(POPULATION, np.random.default_rng([1, 0]))
-    order, before = np.random.default_rng(2).permutation(len(x)), case.measure(y, case.model(x))
+    order, before = (
+        np.random.default_rng(2).permutation(len(x)),
+        case.measure(y, case.model(x)),
+    )
     truth = []
     for column in range(x.shape[1]):
         moved = x.copy()
@@ -183,13 +223,23 @@ def cover_few(name: str, case: Few, count: int, samples: int) -> list[dict[str, 
             continue
         weighted = {} if case.weights is None else {"sample_weight": case.weights(x)}
         found = explain_with(
-            case.model, x, y, n_repeats=5, random_state=sample, progress=False, **weighted, **case.options
+            case.model,
+            x,
+            y,
+            n_repeats=5,
+            random_state=sample,
+            progress=False,
+            **weighted,
+            **case.options,
         )
         inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
         rough += "rough" in found.summary()
     covered = np.mean(inside, axis=0)
     facts = {"model": name, "rows": count, "called rough": rough / len(inside)}
-    return [{**facts, "feature": f"x{place}", "covered": float(one)} for place, one in enumerate(covered)]
+    return [
+        {**facts, "feature": f"x{place}", "covered": float(one)}
+        for place, one in enumerate(covered)
+    ]
 
 
 def few_rows(samples: int) -> tuple[list[dict[str, Any]], bool]:
@@ -201,8 +251,21 @@ def few_rows(samples: int) -> tuple[list[dict[str, Any]], bool]:
         print(markdown_table(rows[-6:]), flush=True)
     fine = all(row["covered"] >= WORST or row["called rough"] >= 0.5 for row in rows)
     for count, floor in zip(FEW, POOLED, strict=True):
-        pooled = np.mean([row["covered"] for row in rows if row["rows"] == count and ", " in row["model"]])
-        rows.append({"model": "seven functions", "rows": count, "feature": "pooled", "covered": float(pooled)})
+        pooled = np.mean(
+            [
+                row["covered"]
+                for row in rows
+                if row["rows"] == count and ", " in row["model"]
+            ]
+        )
+        rows.append(
+            {
+                "model": "seven functions",
+                "rows": count,
+                "feature": "pooled",
+                "covered": float(pooled),
+            }
+        )
         fine &= bool(pooled >= floor)
     return rows, fine
 
@@ -219,21 +282,41 @@ def main() -> int:
         print(markdown_table(rows), flush=True)
     pooled = [row["covered"] for row in rows if row["feature"] == "pooled"]
     passed = (
-        all(FLOOR[0] <= one <= FLOOR[1] for one in pooled) and min((row["covered"] for row in rows), default=1) >= EACH
+        all(FLOOR[0] <= one <= FLOOR[1] for one in pooled)
+        and min((row["covered"] for row in rows), default=1) >= EACH
     )
     few, fine = few_rows(samples)
     passed &= fine
     if arguments.few:  # the record is that of both parts
         print(markdown_table(few[-len(FEW) :]))
         return 0 if passed else 1
-    order = ["model", "feature", "truth", "error of the truth, share of a sample's", "covered"]
+    order = [
+        "model",
+        "feature",
+        "truth",
+        "error of the truth, share of a sample's",
+        "covered",
+    ]
     text = f"{samples} samples of {ROWS} rows, as many donors as pay; floors: pooled {FLOOR}, each feature {EACH}.\n\n"
     text += markdown_table([{key: row.get(key) for key in order} for row in rows])
     text += f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column {WORST} or called rough.\n\n"
     text += markdown_table(
-        [{key: row.get(key) for key in ("model", "rows", "feature", "covered", "called rough")} for row in few]
+        [
+            {
+                key: row.get(key)
+                for key in ("model", "rows", "feature", "covered", "called rough")
+            }
+            for row in few
+        ]
     )
-    return record(arguments, "Coverage of intervals for trees", text, rows + few, passed=passed, seeds=[0])
+    return record(
+        arguments,
+        "Coverage of intervals for trees",
+        text,
+        rows + few,
+        passed=passed,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def read(name: str, folder: Path) -> tuple[pd.DataFrame, Any]:
         missing = cells.isna() | (np.arange(len(cells)) % 29 == 0)
         frame[column] = pd.Categorical(cells.astype(str).mask(missing))
     for place, column in enumerate(numbers):
-        frame[column] = frame[column].astype(float).mask(np.arange(len(frame)) % 31 == place)
+        frame[column] = (
+            frame[column].astype(float).mask(np.arange(len(frame)) % 31 == place)
+        )
     assert frame.isna().any().all()
     return frame, y
 
@@ -102,7 +104,9 @@ def _pipeline(final: Any) -> Callable[[pd.DataFrame, Any], Made]:
             ),
         )
         model = make_pipeline(encode, final()).fit(X, y)
-        return model, model.predict_proba if hasattr(model, "predict_proba") else model.predict
+        return model, model.predict_proba if hasattr(
+            model, "predict_proba"
+        ) else model.predict
 
     return make
 
@@ -113,7 +117,9 @@ def _sklearn(name: str) -> Callable[[], Any]:
 
         forest = {"n_estimators": 20, "random_state": 0}
         return {
-            "logistic regression": lambda: linear_model.LogisticRegression(max_iter=1000),
+            "logistic regression": lambda: linear_model.LogisticRegression(
+                max_iter=1000
+            ),
             "random forest": lambda: ensemble.RandomForestClassifier(**forest),
             "extra trees": lambda: ensemble.ExtraTreesClassifier(**forest),
             "LinearSVC": lambda: svm.LinearSVC(random_state=0),
@@ -126,7 +132,9 @@ def _sklearn(name: str) -> Callable[[], Any]:
 def _hist(X: pd.DataFrame, y: Any) -> Made:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    model = HistGradientBoostingClassifier(max_iter=20, random_state=0, categorical_features="from_dtype").fit(X, y)
+    model = HistGradientBoostingClassifier(
+        max_iter=20, random_state=0, categorical_features="from_dtype"
+    ).fit(X, y)
     return model, model.predict_proba
 
 
@@ -140,22 +148,32 @@ def _lightgbm(X: pd.DataFrame, y: Any) -> Made:
 def _lightgbm_booster(X: pd.DataFrame, y: Any) -> Made:
     import lightgbm
 
-    model = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, lightgbm.Dataset(X, y), 20)
+    model = lightgbm.train(
+        {"objective": "binary", "verbose": -1, "num_threads": 1},
+        lightgbm.Dataset(X, y),
+        20,
+    )
     return model, model.predict
 
 
 def _xgboost(X: pd.DataFrame, y: Any) -> Made:
     import xgboost
 
-    model = xgboost.XGBClassifier(enable_categorical=True, max_depth=4, **_SMALL).fit(X, y)
+    model = xgboost.XGBClassifier(enable_categorical=True, max_depth=4, **_SMALL).fit(
+        X, y
+    )
     return model, model.predict_proba
 
 
 def _xgboost_booster(X: pd.DataFrame, y: Any) -> Made:
     import xgboost
 
-    wrap = lambda frame, label=None: xgboost.DMatrix(frame, label, enable_categorical=True)  # noqa: E731
-    model = xgboost.train({"objective": "binary:logistic", "max_depth": 4, "nthread": 1}, wrap(X, y), 20)
+    wrap = lambda frame, label=None: xgboost.DMatrix(  # noqa: E731
+        frame, label, enable_categorical=True
+    )
+    model = xgboost.train(
+        {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}, wrap(X, y), 20
+    )
     return model, lambda frame: model.predict(wrap(frame))
 
 
@@ -164,7 +182,12 @@ def _catboost(X: pd.DataFrame, y: Any) -> Made:
 
     categories = list(X.select_dtypes("category"))
     model = catboost.CatBoostClassifier(
-        iterations=20, verbose=False, allow_writing_files=False, thread_count=1, cat_features=categories, random_seed=0
+        iterations=20,
+        verbose=False,
+        allow_writing_files=False,
+        thread_count=1,
+        cat_features=categories,
+        random_seed=0,
     ).fit(X, y)
     return model, model.predict_proba
 
@@ -176,14 +199,20 @@ def _skorch(X: pd.DataFrame, y: Any) -> Made:
     class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            layers = torch.nn.LazyLinear(16, dtype=torch.float64), torch.nn.ReLU(), torch.nn.Linear(16, 2).double()
+            layers = (
+                torch.nn.LazyLinear(16, dtype=torch.float64),
+                torch.nn.ReLU(),
+                torch.nn.Linear(16, 2).double(),
+            )
             self.body = torch.nn.Sequential(*layers)
 
         def forward(self, X: Any) -> Any:
             return self.body(X)
 
     torch.manual_seed(0)
-    net = skorch.NeuralNetClassifier(Net, criterion=torch.nn.CrossEntropyLoss, max_epochs=5, verbose=0, lr=0.1)
+    net = skorch.NeuralNetClassifier(
+        Net, criterion=torch.nn.CrossEntropyLoss, max_epochs=5, verbose=0, lr=0.1
+    )
     return _pipeline(lambda: net)(X, y)
 
 
@@ -226,7 +255,10 @@ def _pytorch_tabular(X: pd.DataFrame, y: Any) -> Made:
         verbose=False,
     )  # fmt: skip
     model.fit(train=X.assign(target=y))
-    return model, lambda frame: model.predict(frame).filter(like="_probability").to_numpy()
+    return (
+        model,
+        lambda frame: model.predict(frame).filter(like="_probability").to_numpy(),
+    )
 
 
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -235,7 +267,11 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame:
         cells = frame[name]
         category = isinstance(cells.dtype, pd.CategoricalDtype)
-        filled[name] = cells.cat.add_categories("none").fillna("none") if category else cells.fillna(cells.median())
+        filled[name] = (
+            cells.cat.add_categories("none").fillna("none")
+            if category
+            else cells.fillna(cells.median())
+        )
     return pd.DataFrame(filled)
 
 
@@ -243,7 +279,13 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
 PREDICTORS: dict[str, tuple[str, Callable[[pd.DataFrame, Any], Made]]] = {
     **{
         name: ("sklearn", _pipeline(_sklearn(name)))
-        for name in ("logistic regression", "random forest", "extra trees", "LinearSVC", "nearest neighbours")
+        for name in (
+            "logistic regression",
+            "random forest",
+            "extra trees",
+            "LinearSVC",
+            "nearest neighbours",
+        )
     },
     "HistGradientBoosting": ("sklearn", _hist),
     "LightGBM": ("lightgbm", _lightgbm),
@@ -268,7 +310,9 @@ def second(numbers: Any) -> Floats:
     return values[:, 1] if values.ndim == 2 else values
 
 
-def losses(predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, loss: str) -> Floats:
+def losses(
+    predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, loss: str
+) -> Floats:
     """Return the loss of each row."""
     p = second(predict(frame))
     if loss == "zero_one":
@@ -277,13 +321,17 @@ def losses(predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, 
     return -np.where(y == 1, np.log(p), np.log1p(-p))
 
 
-def effects(predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, loss: str) -> Floats:
+def effects(
+    predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, loss: str
+) -> Floats:
     """Return the mean effect of each column, by a loop over the frame, ``(columns,)``."""
     before, found = losses(predict, frame, y, loss), []
     for name in frame:
         each = []
         for repeat in range(REPEATS):
-            donors = Lenders(len(frame), True).draw(SEED, str(name), repeat, np.arange(len(frame)))
+            donors = Lenders(len(frame), True).draw(
+                SEED, str(name), repeat, np.arange(len(frame))
+            )
             edited = frame.copy()
             edited[name] = frame[name].take(donors).reset_index(drop=True)
             each.append(losses(predict, edited, y, loss) - before)
@@ -292,25 +340,43 @@ def effects(predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any,
 
 
 def enumerated(
-    predict: Callable[[pd.DataFrame], Any], row: pd.DataFrame, background: pd.DataFrame, change: Any = second
+    predict: Callable[[pd.DataFrame], Any],
+    row: pd.DataFrame,
+    background: pd.DataFrame,
+    change: Any = second,
 ) -> Floats:
     """Return Shapley values of one row's prediction from all coalitions, ``(columns,)``."""
     names, count = list(row.columns), len(row.columns)
-    coalitions = [set(chosen) for size in range(count + 1) for chosen in combinations(range(count), size)]
+    coalitions = [
+        set(chosen)
+        for size in range(count + 1)
+        for chosen in combinations(range(count), size)
+    ]
     frames = []
     for members in coalitions:
         edited = background.copy()
         for place in members:
-            edited[names[place]] = row[names[place]].take([0] * len(background)).reset_index(drop=True)
+            edited[names[place]] = (
+                row[names[place]].take([0] * len(background)).reset_index(drop=True)
+            )
         frames.append(edited)
-    values = change(predict(pd.concat(frames, ignore_index=True))).reshape(len(coalitions), -1).mean(axis=1)
-    worth = {frozenset(members): value for members, value in zip(coalitions, values, strict=True)}
+    values = (
+        change(predict(pd.concat(frames, ignore_index=True)))
+        .reshape(len(coalitions), -1)
+        .mean(axis=1)
+    )
+    worth = {
+        frozenset(members): value
+        for members, value in zip(coalitions, values, strict=True)
+    }
     shapley = np.zeros(count)
     for place in range(count):
         for members in coalitions:
             if place not in members:
                 weight = 1 / (count * comb(count - 1, len(members)))
-                shapley[place] += weight * (worth[frozenset(members | {place})] - worth[frozenset(members)])
+                shapley[place] += weight * (
+                    worth[frozenset(members | {place})] - worth[frozenset(members)]
+                )
     return shapley
 
 
@@ -328,10 +394,22 @@ def check(name: str, table: str, frame: pd.DataFrame, y: Any) -> dict[str, Any]:
     by_loop = effects(predict, rows, truth, loss.meta["loss"])
     background = rows[50:55].reset_index(drop=True)
     order = np.argsort(second(predict(rows)), kind="stable")
-    few = rows.take(order[[len(order) // 2, -1]]).reset_index(drop=True)  # one of which counts as the second class
+    few = rows.take(order[[len(order) // 2, -1]]).reset_index(
+        drop=True
+    )  # one of which counts as the second class
     kinds = {} if hasattr(model, "classes_") else {"task": "classification"}
-    local = explain_with(model, few, method="shapley", background=background, scale="probability", **kinds, **asked)
-    by_hand = np.stack([enumerated(predict, few[at : at + 1], background) for at in range(len(few))])
+    local = explain_with(
+        model,
+        few,
+        method="shapley",
+        background=background,
+        scale="probability",
+        **kinds,
+        **asked,
+    )
+    by_hand = np.stack(
+        [enumerated(predict, few[at : at + 1], background) for at in range(len(few))]
+    )
     pd.testing.assert_frame_equal(rows, before)
     floor = ROUNDED.get(name, EXACT)
     apart = (
@@ -346,7 +424,9 @@ def check(name: str, table: str, frame: pd.DataFrame, y: Any) -> dict[str, Any]:
         "effects apart": apart[0],
         "largest Shapley value": float(np.abs(by_hand).max()),
         "Shapley apart": apart[1],
-        "met": max(apart) <= floor and bool(np.abs(by_loop).max() > 0) and bool(np.abs(by_hand).max() > 0),
+        "met": max(apart) <= floor
+        and bool(np.abs(by_loop).max() > 0)
+        and bool(np.abs(by_hand).max() > 0),
     }
 
 
@@ -357,15 +437,30 @@ def check_tree_shap(frame: pd.DataFrame, y: Any) -> dict[str, Any]:
     frame = frame.select_dtypes("number").fillna(0)
     model, _ = _lightgbm(frame[:TRAINED], y[:TRAINED])
     rows, background = frame[TRAINED : TRAINED + 20], frame[:50]
-    ours = pg.explain(model, rows, background=background, method="shapley", random_state=0, progress=False)
-    tree = shap.TreeExplainer(model, background, feature_perturbation="interventional", model_output="raw")
+    ours = pg.explain(
+        model,
+        rows,
+        background=background,
+        method="shapley",
+        random_state=0,
+        progress=False,
+    )
+    tree = shap.TreeExplainer(
+        model, background, feature_perturbation="interventional", model_output="raw"
+    )
     theirs = np.asarray(tree.shap_values(rows, check_additivity=False))
     theirs = theirs[..., -1] if theirs.ndim == 3 else theirs
     apart = float(np.abs(ours.values[:, :, -1] - theirs).max())
-    return {"largest value": float(np.abs(theirs).max()), "apart": apart, "met": apart <= TREE_SHAP}
+    return {
+        "largest value": float(np.abs(theirs).max()),
+        "apart": apart,
+        "met": apart <= TREE_SHAP,
+    }
 
 
-def measure(folder: Path, earlier: Mapping[str, Any], only: list[str] | None, tables: list[str]) -> dict[str, Any]:
+def measure(
+    folder: Path, earlier: Mapping[str, Any], only: list[str] | None, tables: list[str]
+) -> dict[str, Any]:
     """Return the rows of all predictors: new ones, and of libraries that are not here those of the last run."""
     results = {(row["predictor"], row["table"]): row for row in earlier.get("rows", [])}
     for table in tables:
@@ -377,17 +472,27 @@ def measure(folder: Path, earlier: Mapping[str, Any], only: list[str] | None, ta
     trees = earlier.get("TreeSHAP")
     if find_spec("shap") and find_spec("lightgbm") and only is None:
         trees = check_tree_shap(*read("heloc", folder))
-    ordered = [results[name, table] for name in PREDICTORS for table in COLUMNS if (name, table) in results]
+    ordered = [
+        results[name, table]
+        for name in PREDICTORS
+        for table in COLUMNS
+        if (name, table) in results
+    ]
     return {"rows": ordered, "TreeSHAP": trees}
 
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--only", nargs="+", choices=list(PREDICTORS), help="these predictors alone")
+    options.add_argument(
+        "--only", nargs="+", choices=list(PREDICTORS), help="these predictors alone"
+    )
     arguments = options.parse_args()
     folder = data_folder()
     if folder is None:
-        print("PERMGRAD_DATA names no folder. Set it to a folder with the real tables.", file=sys.stderr)
+        print(
+            "PERMGRAD_DATA names no folder. Set it to a folder with the real tables.",
+            file=sys.stderr,
+        )
         return 2
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -403,7 +508,14 @@ def main() -> int:
         f"{TREE_SHAP:g}):\n\n{markdown_table([trees])}"
     )
     passed = all(row["met"] for row in found["rows"]) and trees["met"]
-    return record(arguments, "Predictors on real tables against slow loops", text, found, passed=passed, seeds=[SEED])
+    return record(
+        arguments,
+        "Predictors on real tables against slow loops",
+        text,
+        found,
+        passed=passed,
+        seeds=[SEED],
+    )
 
 
 if __name__ == "__main__":

@@ -70,11 +70,18 @@ class Case:
 
     def plan(self) -> tuple[Any, PartitionedTable, StreamPlan]:
         """Open the model and the table and describe the explanation."""
-        model, table = pg.load(self.model, device="cpu"), open_partitioned(self.table, rows_per_part=1)
+        model, table = (
+            pg.load(self.model, device="cpu"),
+            open_partitioned(self.table, rows_per_part=1),
+        )
         _, rows = next(table.batches(table.parts[0], 500))
         background = rows[list(model.feature_names_in_)]
         read = pg.Model(model)
-        made = make_plan(read, table, Arguments(None, None, "y", background=background, n_repeats=self.repeats))
+        made = make_plan(
+            read,
+            table,
+            Arguments(None, None, "y", background=background, n_repeats=self.repeats),
+        )
         return read, table, replace(made, model_folder=str(self.model))
 
 
@@ -83,18 +90,31 @@ def rows_of(count: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({f"x{number}": rng.normal(size=count) for number in range(14)})
     frame["place"] = rng.choice(["north", "south", "east"], count)
-    truth = 2 * frame["x0"] + frame["x1"] * frame["x2"] + np.sin(frame["x3"]) + (frame["place"] == "north")
+    truth = (
+        2 * frame["x0"]
+        + frame["x1"] * frame["x2"]
+        + np.sin(frame["x3"])
+        + (frame["place"] == "north")
+    )
     return frame.assign(y=truth + rng.normal(scale=0.3, size=count))
 
 
 def make_case(
-    folder: Path, *, parts: int, rows: int, repeats: int = 5, preset: str = "paper", model: Path | None = None
+    folder: Path,
+    *,
+    parts: int,
+    rows: int,
+    repeats: int = 5,
+    preset: str = "paper",
+    model: Path | None = None,
 ) -> Case:
     """Train a model, unless there is one, and write the table, a file for each part."""
     if model is None:
         model = folder / "model"
         train = rows_of(1500, 1)
-        made = pg.HyNNRegressor(preset=preset, max_epochs=3, device="cpu", progress=False, random_state=0)
+        made = pg.HyNNRegressor(
+            preset=preset, max_epochs=3, device="cpu", progress=False, random_state=0
+        )
         made.fit(train.drop(columns="y"), train["y"]).save(model)
     table = folder / "table"
     table.mkdir()
@@ -103,7 +123,9 @@ def make_case(
     return Case(folder, model, table, repeats)
 
 
-def rows_in(seconds: float, folder: Path, model: Path | None = None) -> tuple[int, Path]:
+def rows_in(
+    seconds: float, folder: Path, model: Path | None = None
+) -> tuple[int, Path]:
     """Return how many rows this machine explains in some seconds, and the model that was trained for it."""
     case = make_case(folder, parts=2, rows=1000, model=model)
     network, table, plan = case.plan()
@@ -178,7 +200,10 @@ class Clocked:
 
 def taken() -> float:
     """Return the processor seconds that all programs of the machine have taken since it was started."""
-    numbers = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    numbers = [
+        int(word)
+        for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    ]
     return (sum(numbers) - numbers[3] - numbers[4]) / _TICKS
 
 
@@ -228,7 +253,9 @@ def run(
     begun, spent, before = time.perf_counter(), time.process_time(), taken()
     with usage.watched():
         work: Any = Work(plan, table, None, model)
-        for answer in make_engine(engine, workers=workers).run(table.parts, Clocked(work) if clocked else work):
+        for answer in make_engine(engine, workers=workers).run(
+            table.parts, Clocked(work) if clocked else work
+        ):
             result, seconds = answer if clocked else (answer, 0.0)
             # A part that has come was begun as long ago as it took.
             first = first or time.perf_counter() - begun - result.seconds
@@ -238,7 +265,9 @@ def run(
                 each(len(results))
     whole = time.perf_counter() - begun
     ours = time.process_time() - spent + usage.of_all
-    return Run(results, whole, first, usage, parts, max(0.0, taken() - before - ours) / whole)
+    return Run(
+        results, whole, first, usage, parts, max(0.0, taken() - before - ours) / whole
+    )
 
 
 def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
@@ -267,8 +296,12 @@ def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
         "rows": int(theirs.meta["rows_explained"]),
         "counts that differ": counts,
         "largest difference of sums": sums,
-        "of values / loss scale": float(np.abs(mine.values - theirs.values).max() / scale),
-        "of errors / loss scale": float(np.abs(mine.std_error - theirs.std_error).max() / scale),  # type: ignore[operator]
+        "of values / loss scale": float(
+            np.abs(mine.values - theirs.values).max() / scale
+        ),
+        "of errors / loss scale": float(
+            np.abs(mine.std_error - theirs.std_error).max() / scale
+        ),  # type: ignore[operator]
     }
 
 
@@ -320,24 +353,35 @@ class Killer:
         self.killed: list[int] = []
 
     def __call__(self, results: int) -> None:
-        if len(self.killed) < len(self.after) and results >= self.after[len(self.killed)]:
+        if (
+            len(self.killed) < len(self.after)
+            and results >= self.after[len(self.killed)]
+        ):
             alive = [own for own in workers_of(os.getpid()) if own not in self.killed]
             if alive:
                 os.kill(alive[0], signal.SIGKILL)
                 self.killed.append(alive[0])
 
 
-def killed_workers(case: Case, reference: Run, *, after: Sequence[int]) -> dict[str, Any]:
+def killed_workers(
+    case: Case, reference: Run, *, after: Sequence[int]
+) -> dict[str, Any]:
     """Kill two workers in the middle of their work and compare."""
     killer = Killer(after)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pg.PermgradWarning)
         own = run(case, "ray", 2, killer)
     said = [str(one.message) for one in caught if "started again" in str(one.message)]
-    return {"killed": len(killer.killed), "warned": len(said), **differences(case, reference, own)}
+    return {
+        "killed": len(killer.killed),
+        "warned": len(said),
+        **differences(case, reference, own),
+    }
 
 
-def killed_workers_local(case: Case, out: Path, *, after: Sequence[int]) -> dict[str, Any]:
+def killed_workers_local(
+    case: Case, out: Path, *, after: Sequence[int]
+) -> dict[str, Any]:
     """Kill two workers while rows are written, and look for rows that are missing or stand twice."""
     killer, seen = Killer(after), threading.Event()
 
@@ -347,17 +391,24 @@ def killed_workers_local(case: Case, out: Path, *, after: Sequence[int]) -> dict
 
     thread = threading.Thread(target=watch)
     thread.start()
-    model, options = pg.load(case.model, device="cpu"), dict[str, Any](method="gradient", rows_per_part=1)
+    model, options = (
+        pg.load(case.model, device="cpu"),
+        dict[str, Any](method="gradient", rows_per_part=1),
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pg.PermgradWarning)
-            pg.explain_stream(model, case.table, out=out, engine=pg.RayEngine(workers=2), **options)
+            pg.explain_stream(
+                model, case.table, out=out, engine=pg.RayEngine(workers=2), **options
+            )
     finally:
         seen.set()
         thread.join()
     pg.explain_stream(model, case.table, out=out.with_name("reference"), **options)
     found, wanted = (
-        pd.read_parquet(folder / "local").sort_values(["row", "feature"], ignore_index=True)
+        pd.read_parquet(folder / "local").sort_values(
+            ["row", "feature"], ignore_index=True
+        )
         for folder in (out, out.with_name("reference"))
     )
     counts = found.groupby("row")["feature"].nunique()
@@ -382,15 +433,21 @@ pg.explain_stream(model, table, "y", out=out, engine="ray", workers=2, **options
 def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
     """Kill the process that leads the work, see that Ray ends, and start the work again."""
     arguments = [str(case.model), str(case.table), str(out), str(case.repeats)]
-    leader = subprocess.Popen([sys.executable, "-c", _LEADER, *arguments], start_new_session=True)
+    leader = subprocess.Popen(
+        [sys.executable, "-c", _LEADER, *arguments], start_new_session=True
+    )
     while len(list(out.glob("parts/part-*.npz"))) < after:
         if leader.poll() is not None:
-            raise SystemExit(f"the leader ended with {leader.returncode} before it could be killed")
+            raise SystemExit(
+                f"the leader ended with {leader.returncode} before it could be killed"
+            )
         time.sleep(0.05)
     started = set(children(leader.pid))
     leader.kill()
     leader.wait()
-    finished = {own.name: own.stat().st_mtime_ns for own in out.glob("parts/part-*.npz")}
+    finished = {
+        own.name: own.stat().st_mtime_ns for own in out.glob("parts/part-*.npz")
+    }
     begun, patience = time.perf_counter(), 90.0
     while started & set(processes()) and time.perf_counter() - begun < patience:
         time.sleep(1)
@@ -403,13 +460,22 @@ def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
 
     def counted(tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterable[Any]:
         computed.extend(task.number for task in tasks)
-        untouched = all((out / "parts" / name).stat().st_mtime_ns == was for name, was in finished.items())
+        untouched = all(
+            (out / "parts" / name).stat().st_mtime_ns == was
+            for name, was in finished.items()
+        )
         assert untouched
         return original(tasks, work)
 
     engine.run = counted  # type: ignore[method-assign, assignment]
-    options: dict[str, Any] = {"n_repeats": case.repeats, "random_state": 0, "rows_per_part": 1}
-    resumed = pg.explain_stream(case.model, case.table, "y", out=out, engine=engine, **options)
+    options: dict[str, Any] = {
+        "n_repeats": case.repeats,
+        "random_state": 0,
+        "rows_per_part": 1,
+    }
+    resumed = pg.explain_stream(
+        case.model, case.table, "y", out=out, engine=engine, **options
+    )
     alone = pg.explain_stream(case.model, case.table, "y", **options)
     done = {int(name[5:10]) for name in finished}
     return {
@@ -430,15 +496,34 @@ def rates() -> list[dict[str, Any]]:
     train, rows = rows_of(1500, 1), rows_of(8000, 7)
     X, y, lines = rows.drop(columns="y"), rows["y"], []
     for preset in ("paper", "default"):
-        model: Any = pg.HyNNRegressor(preset=preset, max_epochs=2, device="cpu", progress=False, random_state=0)
+        model: Any = pg.HyNNRegressor(
+            preset=preset, max_epochs=2, device="cpu", progress=False, random_state=0
+        )
         model.fit(train.drop(columns="y"), train["y"])
-        game: dict[str, Any] = {"background": X[:1000], "branches": False, "direction": False, "random_state": 0}
+        game: dict[str, Any] = {
+            "background": X[:1000],
+            "branches": False,
+            "direction": False,
+            "random_state": 0,
+        }
         works: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
             "predict": (2000, lambda a, _b, model=model: model.predict(a)),
-            "permgrad, 1 donor": (1500, lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=1, **g)),
-            "permgrad, 5 donors": (1500, lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=5, **g)),
-            "gradient": (1000, lambda a, _b, model=model: pg.explain(model, a, method="gradient")),
-            "integrated_gradients": (300, lambda a, _b, m=model: pg.explain(m, a, method="integrated_gradients")),
+            "permgrad, 1 donor": (
+                1500,
+                lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=1, **g),
+            ),
+            "permgrad, 5 donors": (
+                1500,
+                lambda a, b, m=model, g=game: explain_with(m, a, b, n_repeats=5, **g),
+            ),
+            "gradient": (
+                1000,
+                lambda a, _b, model=model: pg.explain(model, a, method="gradient"),
+            ),
+            "integrated_gradients": (
+                300,
+                lambda a, _b, m=model: pg.explain(m, a, method="integrated_gradients"),
+            ),
         }
         for name, (count, work) in works.items():
             found = []
@@ -447,7 +532,14 @@ def rates() -> list[dict[str, Any]]:
                 work(X[start : start + count], y[start : start + count])
                 found.append(count / (time.process_time() - begun))
             rate = float(np.median(found[1:]))  # the first one warms up
-            lines.append({"preset": preset, "work": name, "rows/s": rate, "core hours for 10⁹ rows": 1e9 / rate / 3600})
+            lines.append(
+                {
+                    "preset": preset,
+                    "work": name,
+                    "rows/s": rate,
+                    "core hours for 10⁹ rows": 1e9 / rate / 3600,
+                }
+            )
     return lines
 
 
@@ -455,8 +547,17 @@ def rates() -> list[dict[str, Any]]:
 def main() -> int:
     """Run the checks and write the record."""
     options = parser(__doc__)
-    options.add_argument("--seconds", type=float, default=5.0, help="processor time of a part in the timed runs")
-    options.add_argument("--rates", action="store_true", help="only measure what rows cost; nothing is recorded")
+    options.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="processor time of a part in the timed runs",
+    )
+    options.add_argument(
+        "--rates",
+        action="store_true",
+        help="only measure what rows cost; nothing is recorded",
+    )
     arguments = options.parse_args()
     if arguments.rates:
         print(markdown_table(rates()))
@@ -481,34 +582,50 @@ def main() -> int:
             for engine, own in runs.items()
             if own is not reference
         ]
-        times = [timing(engine, own, 2 if engine == "Ray, 2" else 1) for engine, own in runs.items()]
+        times = [
+            timing(engine, own, 2 if engine == "Ray, 2" else 1)
+            for engine, own in runs.items()
+        ]
         one, two = runs["Ray, 1"], runs["Ray, 2"]
         ratios = {
             "whole, with the start of Ray": one.whole / two.whole,
-            "from the first part to the last": (one.whole - one.first) / (two.whole - two.first),
-            "workers at work": 2 * times[2]["share of time at work"] / times[1]["share of time at work"],
-            "processor time of the parts, two workers against one": two.parts / one.parts,
+            "from the first part to the last": (one.whole - one.first)
+            / (two.whole - two.first),
+            "workers at work": 2
+            * times[2]["share of time at work"]
+            / times[1]["share of time at work"],
+            "processor time of the parts, two workers against one": two.parts
+            / one.parts,
         }
         # What two workers would do alone on the machine: they are at work so much more, on parts that cost so much.
         ratios["expected without others, from the first part to the last"] = (
-            ratios["workers at work"] / ratios["processor time of the parts, two workers against one"]
+            ratios["workers at work"]
+            / ratios["processor time of the parts, two workers against one"]
         )
         quiet = max(one.others, two.others) < _QUIET
-        short = make_case(place / "short", parts=12, rows=max(100, rows // 4), model=model)
+        short = make_case(
+            place / "short", parts=12, rows=max(100, rows // 4), model=model
+        )
         alone = run(short, "local")
         killed = killed_workers(short, alone, after=(2, 6))
         local = killed_workers_local(short, place / "rows", after=(2, 6))
         leader = killed_leader(short, place / "resumed", after=4)
     total, fewer = parts * rows, 12 * max(100, rows // 4)
     checks = {
-        "one and two workers as this process": all(same(found, total) for found in compared),
-        f"two workers {FLOOR} times one, on a quiet machine": quiet and ratios["whole, with the start of Ray"] >= FLOOR,
+        "one and two workers as this process": all(
+            same(found, total) for found in compared
+        ),
+        f"two workers {FLOOR} times one, on a quiet machine": quiet
+        and ratios["whole, with the start of Ray"] >= FLOOR,
         "two workers killed": killed["killed"] == 2 and same(killed, fewer),
-        "two workers killed, rows written": local["killed"] == 2 and local["equal"] and local["lines twice"] == 0,
+        "two workers killed, rows written": local["killed"] == 2
+        and local["equal"]
+        and local["lines twice"] == 0,
         "leader killed": leader["computed twice"] == 0
         and leader["largest difference"] <= TOLERANCE
         and leader["processes left"] == 0
-        and leader["computed after"] + leader["finished when killed"] == leader["parts"],
+        and leader["computed after"] + leader["finished when killed"]
+        == leader["parts"],
     }
     costs = cost(total, reference)
     about = (
@@ -520,7 +637,12 @@ def main() -> int:
         [
             about,
             markdown_table(times),
-            markdown_table([{"ratio": name, "one to two workers": value} for name, value in ratios.items()]),
+            markdown_table(
+                [
+                    {"ratio": name, "one to two workers": value}
+                    for name, value in ratios.items()
+                ]
+            ),
             f"Floor {FLOOR}, aim {AIM}, on the first line. {_CAVEAT} What this rate would cost elsewhere:",
             markdown_table([costs]),
             "Against this process:",
@@ -531,7 +653,12 @@ def main() -> int:
             markdown_table([local]),
             "The leading process killed with kill -9, then the work started again:",
             markdown_table([leader]),
-            markdown_table([{"check": name, "holds": bool(holds)} for name, holds in checks.items()]),
+            markdown_table(
+                [
+                    {"check": name, "holds": bool(holds)}
+                    for name, holds in checks.items()
+                ]
+            ),
         ]
     )
     data = {

@@ -49,7 +49,13 @@ SPACE = {
     },
 }
 #: What must be equal to the last byte; times of day and durations stand in other files.
-RUN_FILES = ("model/weights.safetensors", "predictions.csv", "metrics.json", "importance.csv", "branches.json")
+RUN_FILES = (
+    "model/weights.safetensors",
+    "predictions.csv",
+    "metrics.json",
+    "importance.csv",
+    "branches.json",
+)
 TUNE_FILES = ("trials.csv", "preset.json")
 _FINISHED = re.compile(r"^\[\d+/\d+\] trial (\d+): ", re.MULTILINE)
 
@@ -78,7 +84,11 @@ def words_of(command: str, place: Path, out: Path, trials: int = TRIALS) -> list
         "--out",
         str(out),
     ]
-    own = ["--trials", str(trials), "--space", str(place / "space.json")] if command == "tune" else ["--preset", "fast"]
+    own = (
+        ["--trials", str(trials), "--space", str(place / "space.json")]
+        if command == "tune"
+        else ["--preset", "fast"]
+    )
     return [*words, *own, "--threads", "1"]
 
 
@@ -86,7 +96,10 @@ def start(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a command; what it says is added to ``log``."""
     with log.open("ab") as stream:
         return subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=stream, env={**os.environ, "MPLBACKEND": "Agg"}
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            env={**os.environ, "MPLBACKEND": "Agg"},
         )
 
 
@@ -104,11 +117,20 @@ def finish(words: Sequence[str], log: Path) -> float:
     begun = time.perf_counter()
     code = start(words, log).wait()
     if code:
-        raise SystemExit(f"{' '.join(words)} ended with {code}:\n{log.read_text(encoding='utf-8')}")
+        raise SystemExit(
+            f"{' '.join(words)} ended with {code}:\n{log.read_text(encoding='utf-8')}"
+        )
     return time.perf_counter() - begun
 
 
-def kill_at_random(words: Sequence[str], out: Path, log: Path, kills: int, seconds: float, draw: random.Random) -> int:
+def kill_at_random(
+    words: Sequence[str],
+    out: Path,
+    log: Path,
+    kills: int,
+    seconds: float,
+    draw: random.Random,
+) -> int:
     """Start a command ``kills`` times and kill it each time; return how many were still at work then."""
     hit = 0
     for _ in range(kills):
@@ -126,7 +148,9 @@ def work_seconds(words: Sequence[str], out: Path, log: Path) -> float:
     wait_for_work(process, out)
     begun = time.perf_counter()
     if process.wait():
-        raise SystemExit(f"{' '.join(words)} failed:\n{log.read_text(encoding='utf-8')}")
+        raise SystemExit(
+            f"{' '.join(words)} failed:\n{log.read_text(encoding='utf-8')}"
+        )
     return time.perf_counter() - begun
 
 
@@ -143,20 +167,36 @@ def differing(one: Path, other: Path, names: Sequence[str]) -> list[str]:
 def states_of(out: Path) -> list[str]:
     """Return the state of every trial that the study's database holds, interrupted ones included."""
     with sqlite3.connect(out / "study.db") as database:
-        return [state for (state,) in database.execute("select state from trials order by number")]
+        return [
+            state
+            for (state,) in database.execute("select state from trials order by number")
+        ]
 
 
 def lost_or_repeated(out: Path, log: Path, trials: int) -> list[str]:
     """Return what is wrong with the trials of a study."""
     states = states_of(out)
-    faults = [] if sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states) >= trials else [f"states: {states}"]
+    faults = (
+        []
+        if sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states) >= trials
+        else [f"states: {states}"]
+    )
     table = pd.read_csv(out / "trials.csv")
     if list(table["trial"]) != list(range(trials)):
         faults.append(f"trials.csv has {list(table['trial'])}")
     kept = table.loc[table["state"] != "failed", "trial"]
-    faults += [f"trial {trial} has no model" for trial in kept if not trial_weights(out, trial).is_file()]
-    said = [int(number) for number in _FINISHED.findall(log.read_text(encoding="utf-8"))]
-    faults += [f"trial {number} was finished twice" for number in sorted({n for n in said if said.count(n) > 1})]
+    faults += [
+        f"trial {trial} has no model"
+        for trial in kept
+        if not trial_weights(out, trial).is_file()
+    ]
+    said = [
+        int(number) for number in _FINISHED.findall(log.read_text(encoding="utf-8"))
+    ]
+    faults += [
+        f"trial {number} was finished twice"
+        for number in sorted({n for n in said if said.count(n) > 1})
+    ]
     return faults
 
 
@@ -166,7 +206,9 @@ def trial_weights(out: Path, trial: int) -> Path:
 
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
-def check_moments(command: str, place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]:
+def check_moments(
+    command: str, place: Path, seed: int, kills: int, trials: int
+) -> dict[str, Any]:
     """Kill at one moment of the whole work, go on to the end and compare; anew for each moment."""
     draw, seconds = random.Random(seed), leave_alone(command, place, trials)
     hit, faults, number = 0, [], 0
@@ -177,7 +219,9 @@ def check_moments(command: str, place: Path, seed: int, kills: int, trials: int)
         hit += kill_at_random(words, out, log, 1, seconds, draw)
         finish(words, log)
         faults += compare(command, place, out, log, trials)
-    return _line(command, "one, once", seed, hit, faults, len(files_of(command, trials)))
+    return _line(
+        command, "one, once", seed, hit, faults, len(files_of(command, trials))
+    )
 
 
 def check_row(place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]:
@@ -189,14 +233,18 @@ def check_row(place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]
     hit = kill_at_random(words, out, log, kills, 1.6 * seconds / kills, draw)
     finish(words, log)
     faults = compare("tune", place, out, log, trials)
-    return _line("tune", "one, in a row", seed, hit, faults, len(files_of("tune", trials)))
+    return _line(
+        "tune", "one, in a row", seed, hit, faults, len(files_of("tune", trials))
+    )
 
 
 def leave_alone(command: str, place: Path, trials: int) -> float:
     """Do the work undisturbed, once, and return the seconds between its first sign and its end."""
     out, known = place / f"{command}-alone", place / f"{command}.seconds"
     if not known.exists():
-        seconds = work_seconds(words_of(command, place, out, trials), out, place / f"{out.name}.log")
+        seconds = work_seconds(
+            words_of(command, place, out, trials), out, place / f"{out.name}.log"
+        )
         known.write_text(str(seconds), encoding="utf-8")
     return float(known.read_text(encoding="utf-8"))
 
@@ -212,7 +260,10 @@ def files_of(command: str, trials: int) -> list[str]:
 def compare(command: str, place: Path, out: Path, log: Path, trials: int) -> list[str]:
     """Return what distinguishes disturbed work from the same left alone."""
     faults = [
-        f"{out.name}: {name} differs" for name in differing(place / f"{command}-alone", out, files_of(command, trials))
+        f"{out.name}: {name} differs"
+        for name in differing(
+            place / f"{command}-alone", out, files_of(command, trials)
+        )
     ]
     return faults + (lost_or_repeated(out, log, trials) if command == "tune" else [])
 
@@ -234,11 +285,15 @@ def check_two(place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]
             hit += running[victim].wait() == -signal.SIGKILL
             running[victim] = start(words, log)
     codes = [process.wait() for process in running]
-    faults = [f"a process ended with {code}" for code in codes if code] + lost_or_repeated(out, log, trials)
+    faults = [
+        f"a process ended with {code}" for code in codes if code
+    ] + lost_or_repeated(out, log, trials)
     return _line("tune", "two", seed, hit, faults, 0)
 
 
-def _line(command: str, processes: str, seed: int, hit: int, faults: list[str], compared: int) -> dict[str, Any]:
+def _line(
+    command: str, processes: str, seed: int, hit: int, faults: list[str], compared: int
+) -> dict[str, Any]:
     return {
         "command": command,
         "processes": processes,
@@ -250,7 +305,9 @@ def _line(command: str, processes: str, seed: int, hit: int, faults: list[str], 
     }
 
 
-def check_all(place: Path, seeds: Sequence[int], kills: int, trials: int) -> list[dict[str, Any]]:
+def check_all(
+    place: Path, seeds: Sequence[int], kills: int, trials: int
+) -> list[dict[str, Any]]:
     """Do all checks in a folder, and return one line for each."""
     make_table(place)
     lines = []
@@ -281,7 +338,12 @@ def main() -> int:
         "command left alone.\n\n" + markdown_table(lines)
     )
     return record(
-        arguments, "Killed and started again", text, lines, passed=all(line["holds"] for line in lines), seeds=seeds
+        arguments,
+        "Killed and started again",
+        text,
+        lines,
+        passed=all(line["holds"] for line in lines),
+        seeds=seeds,
     )
 
 

@@ -39,7 +39,13 @@ class Coded(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.embedding = nn.Embedding(4, 2)
-        self.body = nn.Sequential(nn.Linear(11, 24), activation(), nn.Linear(24, 24), activation(), nn.Linear(24, 2))
+        self.body = nn.Sequential(
+            nn.Linear(11, 24),
+            activation(),
+            nn.Linear(24, 24),
+            activation(),
+            nn.Linear(24, 2),
+        )
         for part in self.body:
             if isinstance(part, nn.Linear):
                 part.weight.data *= 2.0
@@ -59,7 +65,12 @@ def draw(rows: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-def worth(net: nn.Module, row: dict[str, Tensor], background: dict[str, Tensor], kept: list[int]) -> np.ndarray:
+def worth(
+    net: nn.Module,
+    row: dict[str, Tensor],
+    background: dict[str, Tensor],
+    kept: list[int],
+) -> np.ndarray:
     """Return what a coalition is worth, written as it is defined: the mean output over the background."""
     table, codes = background["table"].clone(), background["codes"].clone()
     for player in kept:
@@ -71,7 +82,9 @@ def worth(net: nn.Module, row: dict[str, Tensor], background: dict[str, Tensor],
         return net(table, codes).mean(dim=0).numpy()
 
 
-def enumerate_values(worths: Callable[[list[int]], np.ndarray], players: list[list[int]]) -> np.ndarray:
+def enumerate_values(
+    worths: Callable[[list[int]], np.ndarray], players: list[list[int]]
+) -> np.ndarray:
     """Return Shapley values of blocks of players, from the formula."""
     count = len(players)
     known = {
@@ -85,12 +98,16 @@ def enumerate_values(worths: Callable[[list[int]], np.ndarray], players: list[li
         for chosen, value in known.items():
             if player not in chosen:
                 joined = tuple(sorted((*chosen, player)))
-                total = total + (known[joined] - value) / (count * comb(count - 1, len(chosen)))
+                total = total + (known[joined] - value) / (
+                    count * comb(count - 1, len(chosen))
+                )
         values.append(total)
     return np.array(values)
 
 
-def shapiq_values(worths: Callable[[list[int]], np.ndarray], players: int) -> np.ndarray:
+def shapiq_values(
+    worths: Callable[[list[int]], np.ndarray], players: int
+) -> np.ndarray:
     """Return shapiq's exact values of both outputs."""
     import shapiq
 
@@ -98,7 +115,12 @@ def shapiq_values(worths: Callable[[list[int]], np.ndarray], players: int) -> np
     for output in range(2):
 
         def game(coalitions: np.ndarray, output: int = output) -> np.ndarray:
-            return np.array([worths(np.flatnonzero(own).tolist())[output] for own in np.atleast_2d(coalitions)])
+            return np.array(
+                [
+                    worths(np.flatnonzero(own).tolist())[output]
+                    for own in np.atleast_2d(coalitions)
+                ]
+            )
 
         values = shapiq.ExactComputer(n_players=players, game=game)("SV", order=1)
         found.append([values[(player,)] for player in range(players)])
@@ -109,17 +131,32 @@ def exactness(rows: int) -> list[dict[str, object]]:
     """Compare exact values with everything that gives them."""
     net, inputs, background = Coded(nn.ReLU, 0), draw(rows, 1), draw(20, 2)
     ours = pg.explain(net, inputs, method="shapley", background=background)
-    owen = pg.explain(net, inputs, method=pg.methods.Shapley(blocks="modality"), background=background).by_modality()
-    singles = [{name: own[index] for name, own in inputs.items()} for index in range(rows)]
+    owen = pg.explain(
+        net, inputs, method=pg.methods.Shapley(blocks="modality"), background=background
+    ).by_modality()
+    singles = [
+        {name: own[index] for name, own in inputs.items()} for index in range(rows)
+    ]
     games = [partial(worth, net, row, background) for row in singles]
-    by_hand = np.array([enumerate_values(own, [[player] for player in range(8)]) for own in games])
+    by_hand = np.array(
+        [enumerate_values(own, [[player] for player in range(8)]) for own in games]
+    )
     peers = np.array([shapiq_values(own, 8) for own in games])
-    upper = np.array([enumerate_values(own, [[0, 1, 2, 3, 4], [5, 6, 7]]) for own in games])
+    upper = np.array(
+        [enumerate_values(own, [[0, 1, 2, 3, 4], [5, 6, 7]]) for own in games]
+    )
     linear = nn.Linear(5, 1).double()
     of_linear = pg.explain(
-        pg.Model(linear, task="regression"), inputs["table"], method="shapley", background=background["table"]
+        pg.Model(linear, task="regression"),
+        inputs["table"],
+        method="shapley",
+        background=background["table"],
     )
-    closed = (linear.weight[0] * (inputs["table"] - background["table"].mean(dim=0))).detach().numpy()
+    closed = (
+        (linear.weight[0] * (inputs["table"] - background["table"].mean(dim=0)))
+        .detach()
+        .numpy()
+    )
     pairs = {
         "enumeration by hand": (ours.values, by_hand),
         "shapiq.ExactComputer": (ours.values, peers),
@@ -159,9 +196,17 @@ def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
                 method = pg.methods.Shapley(blocks=given.get("blocks"))
                 exact = pg.explain(net, inputs, method=method, background=background)
                 found = explain_with(
-                    net, inputs, method="shapley", background=background, random_state=seed, exact=0, **given
+                    net,
+                    inputs,
+                    method="shapley",
+                    background=background,
+                    random_state=seed,
+                    exact=0,
+                    **given,
                 )
-                inside.append((found.low <= exact.values) & (exact.values <= found.high))
+                inside.append(
+                    (found.low <= exact.values) & (exact.values <= found.high)
+                )
                 scaled.append((found.values - exact.values) ** 2 / found.std_error**2)
             lines.append(
                 {
@@ -187,7 +232,14 @@ def main() -> int:
     passed &= all(COVERAGE[0] <= line["coverage"] <= COVERAGE[1] for line in covered)
     text = f"{markdown_table(exact)}\n\nCoverage of 95 % intervals:\n\n{markdown_table(covered)}"
     results = {"exactness": exact, "coverage": covered}
-    return record(arguments, "Shapley values: exactness and coverage", text, results, passed=passed, seeds="0…9")
+    return record(
+        arguments,
+        "Shapley values: exactness and coverage",
+        text,
+        results,
+        passed=passed,
+        seeds="0…9",
+    )
 
 
 if __name__ == "__main__":

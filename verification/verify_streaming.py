@@ -33,7 +33,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks._results import markdown_table, parser, record
 
-FEATURES, FILES, ROWS_PER_FILE, ROWS_PER_GROUP, RECEIVERS = 30, 80, 125_000, 25_000, 50_000
+FEATURES, FILES, ROWS_PER_FILE, ROWS_PER_GROUP, RECEIVERS = (
+    30,
+    80,
+    125_000,
+    25_000,
+    50_000,
+)
 MOST_DIFFERENCE, MOST_GB = 0.05, 1.5
 LEVELS = ("north", "east", "south", "west")
 PRESET = {"base": "fast", "branches": ["tabular"], "max_epochs": 5}
@@ -43,14 +49,28 @@ def rows(number: int, count: int) -> pa.Table:
     """Return ``count`` rows that depend on ``number`` alone."""
     rng = np.random.default_rng([42, number])
     numbers = rng.normal(size=(FEATURES - 2, count)).astype(np.float32)
-    whole, level = rng.integers(0, 50, count), rng.integers(0, len(LEVELS), count).astype(np.int32)
-    y = numbers[0] + numbers[1] * numbers[2] + (level == 1) + 0.02 * whole + rng.normal(scale=0.3, size=count)
+    whole, level = (
+        rng.integers(0, 50, count),
+        rng.integers(0, len(LEVELS), count).astype(np.int32),
+    )
+    y = (
+        numbers[0]
+        + numbers[1] * numbers[2]
+        + (level == 1)
+        + 0.02 * whole
+        + rng.normal(scale=0.3, size=count)
+    )
     columns: dict[str, Any] = {f"x{place}": own for place, own in enumerate(numbers)}
-    columns |= {"whole": whole, "region": pa.DictionaryArray.from_arrays(level, pa.array(LEVELS))}
+    columns |= {
+        "whole": whole,
+        "region": pa.DictionaryArray.from_arrays(level, pa.array(LEVELS)),
+    }
     return pa.table({**columns, "y": y})
 
 
-def write_files(folder: Path, files: int, rows_per_file: int, rows_per_group: int) -> None:
+def write_files(
+    folder: Path, files: int, rows_per_file: int, rows_per_group: int
+) -> None:
     """Write the files of the largest table; one row group is in memory at a time."""
     folder.mkdir(parents=True)
     groups = rows_per_file // rows_per_group
@@ -80,7 +100,9 @@ def measured(*words: object) -> dict[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.read().decode()}")
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {process.returncode}: {errors.read().decode()}"
+            )
     return {
         "peak GB": usage.ru_maxrss / 2**20,
         "processor seconds": usage.ru_utime + usage.ru_stime,
@@ -88,22 +110,42 @@ def measured(*words: object) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, sizes: list[int], rows_per_file: int, receivers: int) -> list[dict[str, Any]]:
+def measure(
+    folder: Path, sizes: list[int], rows_per_file: int, receivers: int
+) -> list[dict[str, Any]]:
     """Run both commands on tables of the first ``sizes`` files."""
     sample = folder / "sample.parquet"
     pq.write_table(rows(10**6, 5_000), sample)
     (folder / "preset.json").write_text(json.dumps(PRESET))
     run = folder / "run"
-    measured("run", sample, "--target", "y", "--preset", folder / "preset.json", "--out", run, "--threads", 1)
+    measured(
+        "run",
+        sample,
+        "--target",
+        "y",
+        "--preset",
+        folder / "preset.json",
+        "--out",
+        run,
+        "--threads",
+        1,
+    )
     lines = []
     for files in sizes:
         table = linked(folder / "all", folder / f"first-{files}", files)
-        options = {"predict": (), "explain": ("--max-rows", receivers), "explain rows": ("--method", "gradient")}
+        options = {
+            "predict": (),
+            "explain": ("--max-rows", receivers),
+            "explain rows": ("--method", "gradient"),
+        }
         for name, own in options.items():
             out = folder / f"{name}-{files}"
             command = name.split()[0]
             found = measured(command, run, table, "--out", out, "--threads", 1, *own)
-            counted = {"rows": files * rows_per_file, "predicted or explained": rows_done(name, out)}
+            counted = {
+                "rows": files * rows_per_file,
+                "predicted or explained": rows_done(name, out),
+            }
             lines.append({"command": name, **counted, **found})
             print(lines[-1], flush=True)
             shutil.rmtree(out)
@@ -127,7 +169,8 @@ def verdict(lines: list[dict[str, Any]], receivers: int) -> tuple[str, bool]:
         peaks = [line["peak GB"] for line in own]
         difference = max(peaks) / min(peaks) - 1
         complete = all(
-            line["predicted or explained"] == (min(receivers, line["rows"]) if name == "explain" else line["rows"])
+            line["predicted or explained"]
+            == (min(receivers, line["rows"]) if name == "explain" else line["rows"])
             for line in own
         )
         met = difference < MOST_DIFFERENCE and max(peaks) < MOST_GB and complete
@@ -143,9 +186,18 @@ def verdict(lines: list[dict[str, Any]], receivers: int) -> tuple[str, bool]:
 def main() -> int:
     """Measure and print."""
     made: argparse.ArgumentParser = parser(__doc__)
-    made.add_argument("--folder", type=Path, help="where the tables are written (default: a temporary folder)")
+    made.add_argument(
+        "--folder",
+        type=Path,
+        help="where the tables are written (default: a temporary folder)",
+    )
     arguments = made.parse_args()
-    files, per_file, per_group, receivers = FILES, ROWS_PER_FILE, ROWS_PER_GROUP, RECEIVERS
+    files, per_file, per_group, receivers = (
+        FILES,
+        ROWS_PER_FILE,
+        ROWS_PER_GROUP,
+        RECEIVERS,
+    )
     if arguments.quick:
         files, per_file, per_group, receivers = 16, 2_000, 1_000, 3_000
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
@@ -153,14 +205,23 @@ def main() -> int:
         write_files(Path(place, "all"), files, per_file, per_group)
         size = sum(path.stat().st_size for path in Path(place, "all").iterdir()) / 2**30
         writing = time.process_time() - started
-        lines = measure(Path(place), [files // 16, files // 4, files], per_file, receivers)
+        lines = measure(
+            Path(place), [files // 16, files // 4, files], per_file, receivers
+        )
     said, passed = verdict(lines, receivers)
     about = (
         f"{FEATURES} features, files of {per_file:,} rows, {size:.2f} GB of Parquet, written in {writing:.0f} s of "
         "processor time."
     )
     text = "\n\n".join([about, markdown_table(lines), said])
-    return record(arguments, "Predict and explain from Parquet: memory", text, lines, passed=passed, seeds=[42])
+    return record(
+        arguments,
+        "Predict and explain from Parquet: memory",
+        text,
+        lines,
+        passed=passed,
+        seeds=[42],
+    )
 
 
 if __name__ == "__main__":

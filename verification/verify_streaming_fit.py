@@ -39,7 +39,9 @@ def write_table(folder: Path, rows: int) -> None:
         frame = pd.DataFrame(values, columns=[f"x{k}" for k in range(COLUMNS)])
         frame["x29"] = rng.choice(["red", "green", "blue"], count)
         frame["y"] = values[:, 0] + values[:, 1] * values[:, 2]
-        frame.to_parquet(folder / f"{number:05}.parquet", row_group_size=12_500, index=False)
+        frame.to_parquet(
+            folder / f"{number:05}.parquet", row_group_size=12_500, index=False
+        )
 
 
 def one_epoch(folder: str) -> None:
@@ -53,7 +55,13 @@ def one_epoch(folder: str) -> None:
     torch.set_num_threads(1)
     started, processor = time.perf_counter(), time.process_time()
     model = pg.HyNNRegressor(
-        preset="fast", branches="tabular", max_epochs=1, batch_size=1024, random_state=0, progress=False, device="cpu"
+        preset="fast",
+        branches="tabular",
+        max_epochs=1,
+        batch_size=1024,
+        random_state=0,
+        progress=False,
+        device="cpu",
     )
     model.fit_stream(folder, "y", block_rows=50_000)
     found = {
@@ -80,7 +88,14 @@ def memory(smallest: int) -> list[dict[str, Any]]:
             )
             found = json.loads(ran.stdout.strip().splitlines()[-1])
         rate = times * smallest / found["processor seconds"]
-        rows.append({"rows": times * smallest, "files MiB": size, **found, "rows/s, all passes": rate})
+        rows.append(
+            {
+                "rows": times * smallest,
+                "files MiB": size,
+                **found,
+                "rows/s, all passes": rate,
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -100,8 +115,15 @@ def quality(seeds: range, epochs: int | None) -> list[dict[str, Any]]:
     rows = []
     for seed in seeds:
         split = split_rows(len(y), y.to_numpy(), task="classification", seed=seed)
-        train, validation = (heloc.frame.iloc[part] for part in (split.train, split.validation))
-        options = {"na": heloc.na, "random_state": seed, "progress": False, "device": "cpu"}
+        train, validation = (
+            heloc.frame.iloc[part] for part in (split.train, split.validation)
+        )
+        options = {
+            "na": heloc.na,
+            "random_state": seed,
+            "progress": False,
+            "device": "cpu",
+        }
         options |= {} if epochs is None else {"max_epochs": epochs}
 
         def best(model: Any) -> float:
@@ -111,17 +133,24 @@ def quality(seeds: range, epochs: int | None) -> list[dict[str, Any]]:
             files, held = Path(place, "train"), Path(place, "validation.parquet")
             files.mkdir()
             for number, part in enumerate(np.array_split(np.arange(len(train)), 12)):
-                train.iloc[part].to_parquet(files / f"{number:02}.parquet", row_group_size=250, index=False)
+                train.iloc[part].to_parquet(
+                    files / f"{number:02}.parquet", row_group_size=250, index=False
+                )
             validation.to_parquet(held, index=False)
             whole = pg.HyNNClassifier(**options).fit(
-                train[features], train[heloc.target], eval_set=(validation[features], validation[heloc.target])
+                train[features],
+                train[heloc.target],
+                eval_set=(validation[features], validation[heloc.target]),
             )
-            one = pg.HyNNClassifier(**options).fit_stream(files, heloc.target, validation=held)
+            one = pg.HyNNClassifier(**options).fit_stream(
+                files, heloc.target, validation=held
+            )
             many = pg.HyNNClassifier(**options).fit_stream(
                 files, heloc.target, validation=held, block_rows=len(train) // 12
             )
         apart = np.abs(
-            one.encode_rows(validation[features]).encoded - whole.encode_rows(validation[features]).encoded
+            one.encode_rows(validation[features]).encoded
+            - whole.encode_rows(validation[features]).encoded
         ).max()
         rows.append(
             {
@@ -147,7 +176,10 @@ def main() -> int:
     grown = memory(25_000 if arguments.quick else 250_000)
     peaks = [row["peak MiB"] for row in grown]
     growth = max(peaks) / peaks[0] - 1
-    text = [markdown_table(grown), f"The peak grows by {growth:.1%} from the smallest table to the largest."]
+    text = [
+        markdown_table(grown),
+        f"The peak grows by {growth:.1%} from the smallest table to the largest.",
+    ]
     passed = growth <= MOST_GROWTH
     judged: list[dict[str, Any]] = []
     if data_folder() is not None:

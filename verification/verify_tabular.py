@@ -42,19 +42,33 @@ REPETITIONS = ("stability_kendall:retraining", "stability_kendall:resampling", "
 
 def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return standings with the columns that a reader needs."""
-    return [{key: row[key] for key in ("method", "mean", "behind", "low", "high", "level")} for row in rows]
+    return [
+        {key: row[key] for key in ("method", "mean", "behind", "low", "high", "level")}
+        for row in rows
+    ]
 
 
-def checks(summary: dict[str, Any], contestants: dict[str, Any]) -> list[tuple[str, bool, str]]:
+def checks(
+    summary: dict[str, Any], contestants: dict[str, Any]
+) -> list[tuple[str, bool, str]]:
     """Return what is checked, whether it holds, and who is first."""
     found = []
     for name in OURS:
-        rows = {row["method"]: row for row in summary["own"].get(contestants[name]["estimand"], [])}
+        rows = {
+            row["method"]: row
+            for row in summary["own"].get(contestants[name]["estimand"], [])
+        }
         if name in rows:
-            found.append((f"{name} on its own truth", rows[name]["level"], next(iter(rows))))
+            found.append(
+                (f"{name} on its own truth", rows[name]["level"], next(iter(rows)))
+            )
     for metric, listed in summary["relevance"].items():
         rows = {row["method"]: row for row in listed}
-        found += [(f"{name}, {metric}", rows[name]["level"], listed[0]["method"]) for name in OURS if name in rows]
+        found += [
+            (f"{name}, {metric}", rows[name]["level"], listed[0]["method"])
+            for name in OURS
+            if name in rows
+        ]
     return found
 
 
@@ -63,49 +77,96 @@ def means(frame: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     own = frame[frame["metric"].isin(metrics)]
     if own.empty:
         return "Not measured in this run."
-    table = own.pivot_table(index="method", columns="metric", values="value", sort=False)
-    return markdown_table([{"method": name, **row} for name, row in table.to_dict(orient="index").items()])
+    table = own.pivot_table(
+        index="method", columns="metric", values="value", sort=False
+    )
+    return markdown_table(
+        [{"method": name, **row} for name, row in table.to_dict(orient="index").items()]
+    )
 
 
 def by_dependence(frame: pd.DataFrame) -> str:
     """Return discoveries and coverage apart for functions of independent and of dependent features."""
-    own = frame[frame["metric"].isin(("false_discovery_rate", "power", "interval_coverage"))]
-    kind = own["function"].map(lambda name: "dependent" if make_truth(name).correlated else "independent")
-    table = own.assign(features=kind).pivot_table(index=["features", "method"], columns="metric", values="value")
+    own = frame[
+        frame["metric"].isin(("false_discovery_rate", "power", "interval_coverage"))
+    ]
+    kind = own["function"].map(
+        lambda name: "dependent" if make_truth(name).correlated else "independent"
+    )
+    table = own.assign(features=kind).pivot_table(
+        index=["features", "method"], columns="metric", values="value"
+    )
     return markdown_table(table.reset_index().to_dict(orient="records"))
 
 
-def page(frame: pd.DataFrame, summary: dict[str, Any], contestants: dict[str, Any]) -> tuple[str, bool]:
+def page(
+    frame: pd.DataFrame, summary: dict[str, Any], contestants: dict[str, Any]
+) -> tuple[str, bool]:
     """Return the text of the record and whether the floor is met."""
     parts = []
     checked = checks(summary, contestants)
     parts.append(
-        "## Floor\n\n" + markdown_table([{"check": a, "first or level": b, "first": c} for a, b, c in checked])
+        "## Floor\n\n"
+        + markdown_table(
+            [{"check": a, "first or level": b, "first": c} for a, b, c in checked]
+        )
     )
     for estimand, rows in summary["own"].items():
-        parts.append(f"## Error of shares among methods of {estimand}\n\n" + markdown_table(shown(rows)))
+        parts.append(
+            f"## Error of shares among methods of {estimand}\n\n"
+            + markdown_table(shown(rows))
+        )
     for metric, rows in summary["relevance"].items():
         parts.append(f"## {metric}, all methods\n\n" + markdown_table(shown(rows)))
-    parts.append("## Discoveries by p-values and coverage, by the dependence of features\n\n" + DEPENDENCE)
+    parts.append(
+        "## Discoveries by p-values and coverage, by the dependence of features\n\n"
+        + DEPENDENCE
+    )
     parts.append(by_dependence(frame))
-    errors = frame[frame["metric"] == "share_error"].pivot_table(index="method", columns="estimand", values="value")
-    cross = [{"method": name, **row} for name, row in errors.to_dict(orient="index").items()]
-    parts.append("## Error of shares against all four truths\n\n" + markdown_table(cross))
-    bias = pd.DataFrame(summary["bias"]).groupby(["method", "estimand"])[["bias", "spread"]].mean().reset_index()
-    parts.append("## Bias and spread over seeds, own truth\n\n" + markdown_table(bias.to_dict(orient="records")))
-    parts.append("## Cost\n\n" + means(frame, ("seconds", "model_rows", "interval_coverage")))
+    errors = frame[frame["metric"] == "share_error"].pivot_table(
+        index="method", columns="estimand", values="value"
+    )
+    cross = [
+        {"method": name, **row} for name, row in errors.to_dict(orient="index").items()
+    ]
+    parts.append(
+        "## Error of shares against all four truths\n\n" + markdown_table(cross)
+    )
+    bias = (
+        pd.DataFrame(summary["bias"])
+        .groupby(["method", "estimand"])[["bias", "spread"]]
+        .mean()
+        .reset_index()
+    )
+    parts.append(
+        "## Bias and spread over seeds, own truth\n\n"
+        + markdown_table(bias.to_dict(orient="records"))
+    )
+    parts.append(
+        "## Cost\n\n" + means(frame, ("seconds", "model_rows", "interval_coverage"))
+    )
     parts.append("## Repetitions\n\n" + means(frame, REPETITIONS))
     network = frame[(frame["method"] == "network") & (frame["metric"] == "r_squared")]
-    quality = network.groupby("function", sort=False)["value"].agg(["mean", "min"]).reset_index()
+    quality = (
+        network.groupby("function", sort=False)["value"]
+        .agg(["mean", "min"])
+        .reset_index()
+    )
     parts.append(
-        "## Networks: R² against the noiseless function\n\n" + markdown_table(quality.to_dict(orient="records"))
+        "## Networks: R² against the noiseless function\n\n"
+        + markdown_table(quality.to_dict(orient="records"))
     )
     return "\n\n".join(parts), all(held for _, held, _ in checked)
 
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--results", type=Path, nargs="+", help="folders of finished `permgrad benchmark tabular`")
+    options.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        help="folders of finished `permgrad benchmark tabular`",
+    )
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--functions", nargs="+", default=[])
     options.add_argument("--no-peers", action="store_true")
@@ -136,7 +197,9 @@ def main() -> int:
     count = frame["function"].nunique()
     head = f"{count} functions, {len(seeds)} seeds each; networks of the default preset, {vars(FULL)}.\n\n"
     for folder in folders:
-        asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["command"]
+        asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))[
+            "command"
+        ]
         head += f"Figures of `{asked}`.\n\n"
     cells = frame.groupby("function")["seed"].nunique()
     if cells.min() < len(seeds):

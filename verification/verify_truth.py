@@ -33,7 +33,10 @@ def true_effects(name: str) -> tuple[np.ndarray, int]:
     truth = make_truth(name)
     effects = truth.known("total_effect").values
     relevant = len(truth.relevant)
-    if not (effects[:relevant] >= LEAST_RELEVANT_SHARE * effects.sum()).all() or (effects[relevant:] != 0).any():
+    if (
+        not (effects[:relevant] >= LEAST_RELEVANT_SHARE * effects.sum()).all()
+        or (effects[relevant:] != 0).any()
+    ):
         raise RuntimeError(
             f"{name}: a relevant effect is below {LEAST_RELEVANT_SHARE:.1%} of the total, or an irrelevant one is not 0"
         )
@@ -46,11 +49,20 @@ def fit(name: str, seed: int, rows: int, **parameters: Any) -> pg.HyNNRegressor:
     return pg.HyNNRegressor(random_state=seed, progress=False, **parameters).fit(X, y)
 
 
-def judge(model: pg.HyNNRegressor, name: str, seed: int, rows: int, method: str, **options: Any) -> dict[str, float]:
+def judge(
+    model: pg.HyNNRegressor,
+    name: str,
+    seed: int,
+    rows: int,
+    method: str,
+    **options: Any,
+) -> dict[str, float]:
     """Explain fresh rows and compare with the truth."""
     effects, relevant = true_effects(name)
     X, y = make_truth(name).sample(rows, random_state=20_000 + seed)
-    explanation = explain_with(model, X, y, method=method, random_state=seed, progress=False, **options)
+    explanation = explain_with(
+        model, X, y, method=method, random_state=seed, progress=False, **options
+    )
     values = np.nan_to_num(explanation.values[:, 0])
     return {
         "top_k": top_k_recovery(effects, values, relevant),
@@ -71,7 +83,12 @@ def main() -> int:
     options = parser(__doc__)
     options.add_argument("--functions", nargs="+", default=list(FUNCTIONS))
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--rows", type=int, default=10_000, help="training rows, a tenth of which stops the training")
+    options.add_argument(
+        "--rows",
+        type=int,
+        default=10_000,
+        help="training rows, a tenth of which stops the training",
+    )
     options.add_argument("--test-rows", type=int, default=5_000)
     options.add_argument("--preset", default="default")
     arguments = options.parse_args()
@@ -94,19 +111,28 @@ def main() -> int:
             row["seconds"] = round(time.perf_counter() - started, 1)
             found.append(row)
             print(row, flush=True)
-    passed = all(row["permgrad top_k"] == 1.0 and row["permgrad share_error"] <= MOST_SHARE_ERROR for row in found)
+    passed = all(
+        row["permgrad top_k"] == 1.0 and row["permgrad share_error"] <= MOST_SHARE_ERROR
+        for row in found
+    )
     text = (
         f"Preset {arguments.preset}, {arguments.rows} training rows, {arguments.test_rows} fresh rows explained, "
-        "10 repeats. R² is against the noiseless function on the rows explained.\n\n" + markdown_table(found)
+        "10 repeats. R² is against the noiseless function on the rows explained.\n\n"
+        + markdown_table(found)
     )
     for method in compared:
         worst = max(row[f"{method} share_error"] for row in found)
-        mean = {key: np.mean([row[f"{method} {key}"] for row in found]) for key in ("top_k", "share_error", "spearman")}
+        mean = {
+            key: np.mean([row[f"{method} {key}"] for row in found])
+            for key in ("top_k", "share_error", "spearman")
+        }
         text += (
             f"\n\n{method}: mean top k {mean['top_k']:.3f}, mean share error {mean['share_error']:.4f} "
             f"(worst {worst:.4f}), mean Spearman {mean['spearman']:.3f}."
         )
-    return record(arguments, "Known truth", text, found, passed=passed, seeds=list(seeds))
+    return record(
+        arguments, "Known truth", text, found, passed=passed, seeds=list(seeds)
+    )
 
 
 if __name__ == "__main__":

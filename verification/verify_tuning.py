@@ -49,19 +49,31 @@ def test_metric(model: Any, X: pd.DataFrame, y: np.ndarray) -> float:
     """Return that metric on test rows."""
     if not hasattr(model, "classes_"):
         return float(evaluate("regression", y, predictions=model.predict(X))["rmse"])
-    found = evaluate("classification", y, probabilities=model.predict_proba(X), classes=model.classes_)
+    found = evaluate(
+        "classification",
+        y,
+        probabilities=model.predict_proba(X),
+        classes=model.classes_,
+    )
     return float(found[leading_metric(model)])
 
 
 def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
     """Tune on one table and compare the winner with trial 0."""
     request = TuneRequest(table=name, trials=trials, out=folder / name, threads=threads)
-    tune_table(request, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True))
+    tune_table(
+        request, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
+    )
     table = pd.read_csv(folder / name / "trials.csv")
     best = int(table["validation_loss"].where(table["state"] == "complete").idxmin())
     test = load_inputs(request.run_request("default")).parts["test"]
-    default, winner = (pg.load(folder / name / "trials" / str(number) / "model") for number in (0, best))
-    difference = row_losses(winner, test.inputs, test.y) - row_losses(default, test.inputs, test.y)
+    default, winner = (
+        pg.load(folder / name / "trials" / str(number) / "model")
+        for number in (0, best)
+    )
+    difference = row_losses(winner, test.inputs, test.y) - row_losses(
+        default, test.inputs, test.y
+    )
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     mean = float(difference.mean())
     line = {
@@ -77,27 +89,48 @@ def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
         "± 95 %": 1.96 * error,
     }
     better = line["validation loss, tuned"] < line["validation loss, default"]
-    return line | {"better on validation rows": better, "not worse on test rows": mean - 1.96 * error <= 0}
+    return line | {
+        "better on validation rows": better,
+        "not worse on test rows": mean - 1.96 * error <= 0,
+    }
 
 
 def main() -> int:
     """Tune on all tables and record what came out."""
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, help="keep the studies here, and go on with those that are there")
-    arguments.add_argument("--sets", default=",".join(SETS), help="names between commas")
+    arguments.add_argument(
+        "--folder",
+        type=Path,
+        help="keep the studies here, and go on with those that are there",
+    )
+    arguments.add_argument(
+        "--sets", default=",".join(SETS), help="names between commas"
+    )
     arguments.add_argument("--trials", type=int, default=30)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
-    names = ["dengue"] if given.quick else [name.strip() for name in given.sets.split(",") if name.strip()]
+    names = (
+        ["dengue"]
+        if given.quick
+        else [name.strip() for name in given.sets.split(",") if name.strip()]
+    )
     trials = 3 if given.quick else given.trials
     with tempfile.TemporaryDirectory() as temporary:
-        lines = [check(name, given.folder or Path(temporary), trials, given.threads) for name in names]
-    passed = all(line["better on validation rows"] and line["not worse on test rows"] for line in lines)
+        lines = [
+            check(name, given.folder or Path(temporary), trials, given.threads)
+            for name in names
+        ]
+    passed = all(
+        line["better on validation rows"] and line["not worse on test rows"]
+        for line in lines
+    )
     text = (
         f"`permgrad tune` with {trials} trials, space default, split 42, seed 0. Losses are log-loss or, for puma, "
         "squared error in units of the target's variance.\n\n" + markdown_table(lines)
     )
-    return record(given, "Tuned against the default", text, lines, passed=passed, seeds=[0])
+    return record(
+        given, "Tuned against the default", text, lines, passed=passed, seeds=[0]
+    )
 
 
 if __name__ == "__main__":

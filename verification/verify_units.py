@@ -36,12 +36,14 @@ def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, 
     truth = make_truth("friedman1")
     X, y = truth.sample(rows + 1000, random_state=30_000 + seed)
     y = UNITS[unit](y)
-    model = pg.HyNNRegressor(preset=preset, branches=("tabular", "image"), random_state=seed, progress=False).fit(
-        X[:rows], y[:rows]
-    )
+    model = pg.HyNNRegressor(
+        preset=preset, branches=("tabular", "image"), random_state=seed, progress=False
+    ).fit(X[:rows], y[:rows])
     said: dict[str, Any] = {}
     for method in ("permgrad", "permgrad_paper"):
-        explained = pg.explain(model, X[rows:], y[rows:], method=method, random_state=seed, progress=False)
+        explained = pg.explain(
+            model, X[rows:], y[rows:], method=method, random_state=seed, progress=False
+        )
         said[method] = {
             "values": explained.values[:, 0],
             "shares": importance_shares(explained.values[:, 0]),
@@ -64,8 +66,12 @@ def compare(seed: int, rows: int, preset: str) -> list[dict[str, Any]]:
                     "method": method,
                     "seed": seed,
                     "target": unit,
-                    "largest change of a share": float(np.abs(own["shares"] - known["shares"]).max()),
-                    "change of branch shares": float(np.abs(own["branches"] - known["branches"]).max()),
+                    "largest change of a share": float(
+                        np.abs(own["shares"] - known["shares"]).max()
+                    ),
+                    "change of branch shares": float(
+                        np.abs(own["branches"] - known["branches"]).max()
+                    ),
                     "same ranking": own["ranking"] == known["ranking"],
                     "tabular": float(own["branches"][0]),
                     "image": float(own["branches"][1]),
@@ -85,7 +91,11 @@ def holds(lines: list[dict[str, Any]]) -> bool:
         and line["same ranking"]
         for line in ours
     )
-    saturated = all({line["tabular"], line["image"]} == {0.0, 1.0} for line in theirs if line["target"] == "1000·y")
+    saturated = all(
+        {line["tabular"], line["image"]} == {0.0, 1.0}
+        for line in theirs
+        if line["target"] == "1000·y"
+    )
     return same and saturated and all(line["finite"] for line in lines)
 
 
@@ -98,14 +108,23 @@ def main() -> int:
     seeds = range(1 if arguments.quick else arguments.seeds)
     found: list[dict[str, Any]] = []
     for seed in seeds:
-        found += compare(seed, arguments.rows, "fast" if arguments.quick else arguments.preset)
+        found += compare(
+            seed, arguments.rows, "fast" if arguments.quick else arguments.preset
+        )
         print(f"seed {seed} done", flush=True)
     text = (
         f"Friedman #1, {arguments.rows} training rows, 1000 rows explained, preset {arguments.preset}; differences are "
         "from the network trained on y. Tabular and image are the branches' shares (weights in permgrad_paper).\n\n"
         + markdown_table(found)
     )
-    return record(arguments, "Units of the target", text, found, passed=holds(found), seeds=list(seeds))
+    return record(
+        arguments,
+        "Units of the target",
+        text,
+        found,
+        passed=holds(found),
+        seeds=list(seeds),
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+from verification._verification import (
+    RESULTS,
+    Record,
+    markdown_table,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -29,7 +33,16 @@ from scipy import stats
 from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.pages.verdict import verdict
 from verification._advised import faults_of_advice
-from verification._situations import FEATURES, KINDS, LABELS, Array, Situation, constant_of, content_of, draw
+from verification._situations import (
+    FEATURES,
+    KINDS,
+    LABELS,
+    Array,
+    Situation,
+    constant_of,
+    content_of,
+    draw,
+)
 
 #: Number of situations of the long form.
 SITUATIONS = 300
@@ -41,8 +54,12 @@ def _areas(scores: Array, members: Array, counts: Array) -> Array:
     inside, outside = scores[members][:, None], scores[~members]
     order = (inside > outside) + 0.5 * (inside == outside)
     with np.errstate(invalid="ignore"):
-        wins = np.einsum("di,ij,dj->d", counts[:, members], order, counts[:, ~members], optimize=True)
-        return np.asarray(wins / (counts[:, members].sum(axis=1) * counts[:, ~members].sum(axis=1)))
+        wins = np.einsum(
+            "di,ij,dj->d", counts[:, members], order, counts[:, ~members], optimize=True
+        )
+        return np.asarray(
+            wins / (counts[:, members].sum(axis=1) * counts[:, ~members].sum(axis=1))
+        )
 
 
 def _metrics_of(name: str, one: Situation, guess: Array, counts: Array) -> Array:
@@ -51,14 +68,20 @@ def _metrics_of(name: str, one: Situation, guess: Array, counts: Array) -> Array
         return np.sqrt(counts @ (one.truth - guess) ** 2 / counts.sum(axis=1))
     right = one.truth[:, None] == np.asarray(one.classes, dtype=object)
     if name == "accuracy":
-        return np.asarray(counts @ right[np.arange(len(guess)), guess.argmax(axis=1)] / counts.sum(axis=1))
+        return np.asarray(
+            counts
+            @ right[np.arange(len(guess)), guess.argmax(axis=1)]
+            / counts.sum(axis=1)
+        )
     if name == "log loss":
         known = right.any(axis=1)
         table = guess / guess.sum(axis=1, keepdims=True)
         losses = -np.log(np.clip(table[known][right[known]], np.finfo(float).eps, 1))
         return np.asarray(counts[:, known] @ losses / counts[:, known].sum(axis=1))
     places = [1] if len(one.classes) == 2 else range(len(one.classes))
-    areas = np.stack([_areas(guess[:, place], right[:, place], counts) for place in places])
+    areas = np.stack(
+        [_areas(guess[:, place], right[:, place], counts) for place in places]
+    )
     return np.asarray(np.ma.masked_invalid(areas).mean(axis=0).filled(np.nan))
 
 
@@ -67,7 +90,9 @@ def metric_of(name: str, one: Situation, guess: Array) -> float:
     return float(_metrics_of(name, one, guess, np.ones((1, len(one.truth))))[0])
 
 
-def _interval(name: str, one: Situation, first: Array, second: Array, draws: int = 600) -> tuple[float, float]:
+def _interval(
+    name: str, one: Situation, first: Array, second: Array, draws: int = 600
+) -> tuple[float, float]:
     """Bootstrap the difference of two models anew. Above 0, the first is better."""
     rows = len(one.truth)
     stream = np.random.default_rng(12345)
@@ -75,16 +100,26 @@ def _interval(name: str, one: Situation, first: Array, second: Array, draws: int
         counts = stream.multinomial(rows, np.full(rows, 1 / rows), draws).astype(float)
     else:
         whole = len(np.unique(one.groups))
-        counts = stream.multinomial(whole, np.full(whole, 1 / whole), draws).astype(float)[:, one.groups]
+        counts = stream.multinomial(whole, np.full(whole, 1 / whole), draws).astype(
+            float
+        )[:, one.groups]
     sign = -1.0 if name in ("RMSE", "log loss") else 1.0
-    differences = sign * (_metrics_of(name, one, first, counts) - _metrics_of(name, one, second, counts))
+    differences = sign * (
+        _metrics_of(name, one, first, counts) - _metrics_of(name, one, second, counts)
+    )
     low, high = map(float, np.nanquantile(differences, [0.025, 0.975]))
     if (
         name == "ROC-AUC"
     ):  # rows drawn again and again say nothing where a class has a few of them: the rank sum's error
-        counts = np.array([np.sum(one.truth == label) for label in one.classes], dtype=float)
+        counts = np.array(
+            [np.sum(one.truth == label) for label in one.classes], dtype=float
+        )
         few = counts[counts > 0].min()
-        half = 1.96 * math.sqrt((rows + 1) / (12 * few * max(rows - few, 1))) if few < 5 else 0.0
+        half = (
+            1.96 * math.sqrt((rows + 1) / (12 * few * max(rows - few, 1)))
+            if few < 5
+            else 0.0
+        )
         middle = (low + high) / 2
         low, high = min(low, middle - half), max(high, middle + half)
     return low, high
@@ -120,7 +155,11 @@ class Faults(list[str]):
             self.append(what)
 
     def match(
-        self, kind: str, pattern: str, words: str, how: Callable[[str, str], re.Match[str] | None] = re.fullmatch
+        self,
+        kind: str,
+        pattern: str,
+        words: str,
+        how: Callable[[str, str], re.Match[str] | None] = re.fullmatch,
     ) -> re.Match[str] | None:
         """Return what a pattern finds in a sentence. Note a sentence that it does not know."""
         found = how(pattern, words)
@@ -133,7 +172,11 @@ def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
     faults = Faults()
     spoken = {sentence["facts"]["kind"]: sentence["sentence"] for sentence in sentences}
     faults.claim(f"each kind once: {list(spoken)}", len(spoken) == len(sentences))
-    doubts = [sentence for sentence in sentences if sentence["facts"]["part"] in ("alarm", "caution")]
+    doubts = [
+        sentence
+        for sentence in sentences
+        if sentence["facts"]["part"] in ("alarm", "caution")
+    ]
     faults.claim("more than three cautions", len(doubts) <= 3)
     for kind in one.must:
         faults.claim(f"{kind} is not said", kind in spoken)
@@ -141,7 +184,10 @@ def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
         faults.claim(f"{kind} is said", kind not in spoken)
     for kind, words in spoken.items():
         plain = words.replace("\u00a0", " ").replace("\u2011", "-")
-        faults.claim(f"{kind}: no unfinished sentence: {plain}", plain.endswith(".") and "nan" not in plain.lower())
+        faults.claim(
+            f"{kind}: no unfinished sentence: {plain}",
+            plain.endswith(".") and "nan" not in plain.lower(),
+        )
         _CHECKS[kind](one, plain, faults)
     _silence(one, spoken, faults)
     return faults
@@ -149,35 +195,74 @@ def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
 
 def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
     """Check that what is not said does not hold."""
-    few_rows = len(one.truth) < 100 and (one.task == "regression" or len(set(one.truth.tolist())) > 1)
+    few_rows = len(one.truth) < 100 and (
+        one.task == "regression" or len(set(one.truth.tolist())) > 1
+    )
     faults.claim("few rows are silent", ("few_rows" in spoken) == few_rows)
-    if "worse" not in spoken and "skewed" not in spoken:  # of errors with so heavy tails, tests of means say nothing
+    if (
+        "worse" not in spoken and "skewed" not in spoken
+    ):  # of errors with so heavy tails, tests of means say nothing
         _none_worse(one, faults)
-    if one.task == "regression" and len(one.truth) >= 100 and "not clearly better" not in spoken["skill"]:
-        faults.claim("a few rows with most of the error are silent", ("skewed" in spoken) == (_extreme(one)[1] >= 0.5))
+    if (
+        one.task == "regression"
+        and len(one.truth) >= 100
+        and "not clearly better" not in spoken["skill"]
+    ):
+        faults.claim(
+            "a few rows with most of the error are silent",
+            ("skewed" in spoken) == (_extreme(one)[1] >= 0.5),
+        )
     if one.task == "regression":
         return
-    counts = {label: int(np.sum(one.truth == label)) for label in set(one.truth.tolist())}
+    counts = {
+        label: int(np.sum(one.truth == label)) for label in set(one.truth.tolist())
+    }
     faults.claim("one class is silent", ("one_class" in spoken) == (len(counts) == 1))
-    faults.claim("unseen classes are silent", ("unseen" in spoken) == bool(set(counts) - set(one.classes)))
+    faults.claim(
+        "unseen classes are silent",
+        ("unseen" in spoken) == bool(set(counts) - set(one.classes)),
+    )
     called = {one.classes[place] for place in one.guess.argmax(axis=1)}
     missed = [label for label in one.classes if label in counts and label not in called]
-    faults.claim("a class never predicted is silent", ("never_predicted" in spoken) == bool(missed))
-    rare = [label for label, rows in counts.items() if rows < 20] if len(counts) > 1 and len(one.truth) >= 100 else []
+    faults.claim(
+        "a class never predicted is silent",
+        ("never_predicted" in spoken) == bool(missed),
+    )
+    rare = (
+        [label for label, rows in counts.items() if rows < 20]
+        if len(counts) > 1 and len(one.truth) >= 100
+        else []
+    )
     faults.claim("a rare class is silent", ("rare" in spoken) == bool(rare))
     few = min(counts, key=lambda label: counts[label])
-    found = len(counts) == len(one.classes) == 2 and counts[few] <= 0.25 * len(one.truth) and few in called
-    faults.claim("what it finds of a rare class is silent", ("finds" in spoken) == found)
+    found = (
+        len(counts) == len(one.classes) == 2
+        and counts[few] <= 0.25 * len(one.truth)
+        and few in called
+    )
+    faults.claim(
+        "what it finds of a rare class is silent", ("finds" in spoken) == found
+    )
 
 
 # ---- one check for each kind of sentence -----------------------------------------------------------------------------
 def _skill(one: Situation, words: str, faults: Faults) -> None:
-    if match := re.fullmatch(rf"The network predicts y with (.+) ({_NUMBER})( %)? on ([\d,]+) test rows\.", words):
+    if match := re.fullmatch(
+        rf"The network predicts y with (.+) ({_NUMBER})( %)? on ([\d,]+) test rows\.",
+        words,
+    ):
         value = metric_of(match[1], one, one.guess)
-        faults.same(f"skill, {match[1]}", match[2], value * (100 if match[3] else 1), 0.001 * (0.999 < value < 1))
+        faults.same(
+            f"skill, {match[1]}",
+            match[2],
+            value * (100 if match[3] else 1),
+            0.001 * (0.999 < value < 1),
+        )
         faults.claim(
             "skill: rounded to 1",
-            value == 1 or _value(match[2]) != (100 if match[3] else 1) or one.task != "classification",
+            value == 1
+            or _value(match[2]) != (100 if match[3] else 1)
+            or one.task != "classification",
         )
         faults.claim("skill: number of rows", _value(match[4]) == len(one.truth))
         return
@@ -193,18 +278,35 @@ def _skill(one: Situation, words: str, faults: Faults) -> None:
     if match is None:
         return
     constant = constant_of(one)
-    for name, ours, theirs in re.findall(rf"(log loss|[\w-]+) ({_NUMBER}) against ({_NUMBER})", match[1]):
+    for name, ours, theirs in re.findall(
+        rf"(log loss|[\w-]+) ({_NUMBER}) against ({_NUMBER})", match[1]
+    ):
         faults.same(f"skill, {name}", ours, metric_of(name, one, one.guess))
-        faults.same(f"skill, {name} of the constant", theirs, metric_of(name, one, constant))
-    first = next(name for name in ("RMSE", "accuracy", "ROC-AUC", "log loss") if match[1].startswith(name))
+        faults.same(
+            f"skill, {name} of the constant", theirs, metric_of(name, one, constant)
+        )
+    first = next(
+        name
+        for name in ("RMSE", "accuracy", "ROC-AUC", "log loss")
+        if match[1].startswith(name)
+    )
     low, high = _interval(first, one, one.guess, constant)
     faults.claim("skill: it is better than the constant", low < 0.3 * (high - low))
 
 
-def _against(name: str, one: Situation, words: str, other: Array, faults: Faults, *, turned: bool = False) -> None:
+def _against(
+    name: str,
+    one: Situation,
+    words: str,
+    other: Array,
+    faults: Faults,
+    *,
+    turned: bool = False,
+) -> None:
     """Check ``metric a against b (difference d, 95 % interval e to f``."""
     match = re.search(
-        rf"({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % interval ({_NUMBER}) to ({_NUMBER})", words
+        rf"({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % interval ({_NUMBER}) to ({_NUMBER})",
+        words,
     )
     faults.claim(f"numbers are missing: {words}", match is not None)
     if match is None:
@@ -218,9 +320,13 @@ def _against(name: str, one: Situation, words: str, other: Array, faults: Faults
     low, high = _interval(name, one, one.guess, other)
     better = (theirs - ours if name == "RMSE" else ours - theirs) >= 0
     low, high = (low, high) if better else (-high, -low)
-    if one.time is not None:  # an interval that allows for time is wider than one that does not
+    if (
+        one.time is not None
+    ):  # an interval that allows for time is wider than one that does not
         wide = _value(match[5]) - _value(match[4])
-        faults.claim(f"{name}: an interval as of independent rows", wide > 0.8 * (high - low))
+        faults.claim(
+            f"{name}: an interval as of independent rows", wide > 0.8 * (high - low)
+        )
         return
     # permgrad widens intervals by a correlation, this draws groups. With few rows, its areas are of the first order.
     slack = 0.2 if one.groups is None and len(one.truth) >= 30 else 0.5
@@ -231,33 +337,58 @@ def _against(name: str, one: Situation, words: str, other: Array, faults: Faults
 def _over_constant(one: Situation, words: str, faults: Faults) -> None:
     constant = constant_of(one)
     match = faults.match(
-        "constant", rf"clearly (?:worse|better than a constant): (log loss|\S+) {_NUMBER} against", words, re.search
+        "constant",
+        rf"clearly (?:worse|better than a constant): (log loss|\S+) {_NUMBER} against",
+        words,
+        re.search,
     )
     if match is not None:
         _against(match[1], one, words, constant, faults)
     shares = re.match(
-        r"Always predicting the most frequent class is right in (\S+) % of the rows, the model in (\S+) %", words
+        r"Always predicting the most frequent class is right in (\S+) % of the rows, the model in (\S+) %",
+        words,
     )
     if shares is not None:
         labels, counts = np.unique(one.learned.astype(str), return_counts=True)
         always = labels[counts.argmax()]
         tied = np.sum(counts == counts.max()) > 1
-        faults.percent("constant: right", shares[2], metric_of("accuracy", one, one.guess), 1e-4)
-        faults.percent("constant: right by always the same", shares[1], float(np.mean(one.truth == always)), tied)
+        faults.percent(
+            "constant: right", shares[2], metric_of("accuracy", one, one.guess), 1e-4
+        )
+        faults.percent(
+            "constant: right by always the same",
+            shares[1],
+            float(np.mean(one.truth == always)),
+            tied,
+        )
 
 
 def _baselines(one: Situation, words: str, faults: Faults) -> None:
-    name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
+    name = (
+        "RMSE"
+        if one.task == "regression"
+        else "ROC-AUC"
+        if len(one.classes) == 2
+        else "accuracy"
+    )
     scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
     best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
     faults.claim(f"baselines: {best} is the best", baselines.get(best).label in words)
-    _against(name, one, words, one.baselines[best], faults, turned=words.startswith("The best baseline"))
+    _against(
+        name,
+        one,
+        words,
+        one.baselines[best],
+        faults,
+        turned=words.startswith("The best baseline"),
+    )
     low, high = _interval(name, one, one.guess, one.baselines[best])
     slack = 0.2 * (high - low)
     if words.startswith("There is no significant difference"):
         # With two baselines, Holm's correction asks for more than this interval.
         faults.claim(
-            "baselines: there is a difference", low < slack + 0.3 * (high - low) and high > -slack - 0.3 * (high - low)
+            "baselines: there is a difference",
+            low < slack + 0.3 * (high - low) and high > -slack - 0.3 * (high - low),
         )
     elif words.startswith("The best baseline"):
         faults.claim("baselines: it does not do better", high < slack)
@@ -273,7 +404,10 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
             else ("log loss", "accuracy", "ROC-AUC")[: 2 + (len(one.classes) == 2)]
         )
         ends = [_interval(name, one, one.guess, constant_of(one)) for name in names]
-        faults.claim("no help: it is better", min(low - 0.3 * (high - low) for low, high in ends) < 0)
+        faults.claim(
+            "no help: it is better",
+            min(low - 0.3 * (high - low) for low, high in ends) < 0,
+        )
         return
     order = np.argsort(one.p_values, kind="stable")
     adjusted, largest = np.empty(len(order)), 0.0
@@ -281,9 +415,17 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
         largest = max(largest, one.p_values[place] * (len(order) - step))
         adjusted[place] = min(largest, 1)
     order = np.argsort(-one.values, kind="stable")
-    clear = [at for at in order if adjusted[at] < 0.05 and one.values[at] > 0.001 * np.maximum(one.values, 0).sum()]
+    clear = [
+        at
+        for at in order
+        if adjusted[at] < 0.05
+        and one.values[at] > 0.001 * np.maximum(one.values, 0).sum()
+    ]
     if not clear:
-        faults.claim(f"features: none is clear: {words}", words.startswith(f"None of {len(FEATURES)} features clearly"))
+        faults.claim(
+            f"features: none is clear: {words}",
+            words.startswith(f"None of {len(FEATURES)} features clearly"),
+        )
         return
     match = faults.match(
         "features",
@@ -293,36 +435,66 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
     )
     if match is None:
         return
-    faults.claim("features: count", (int(match[1]), int(match[2])) == (len(clear), len(FEATURES)))
-    faults.claim("features: the largest is not the one", (order[0] in clear[:3]) == ("It relies most on" in words))
-    before = [at for at in order[: order.tolist().index(clear[:3][-1])] if at not in clear]
-    unsure = [FEATURES.index(name) for name in re.findall(r"(\w+), place \d+ by size, is uncertain", words)]
+    faults.claim(
+        "features: count", (int(match[1]), int(match[2])) == (len(clear), len(FEATURES))
+    )
+    faults.claim(
+        "features: the largest is not the one",
+        (order[0] in clear[:3]) == ("It relies most on" in words),
+    )
+    before = [
+        at for at in order[: order.tolist().index(clear[:3][-1])] if at not in clear
+    ]
+    unsure = [
+        FEATURES.index(name)
+        for name in re.findall(r"(\w+), place \d+ by size, is uncertain", words)
+    ]
     name, power = ("RMSE", 2) if one.task == "regression" else ("log loss", 1)
-    of_constant, of_model = (metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess))
+    of_constant, of_model = (
+        metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess)
+    )
     told = re.match(
         rf"(\w+): without it the {name} rises from ({_NUMBER}) to ({_NUMBER}) \(a constant has ({_NUMBER})\)\."
         r"(?: Next, (.+))?",
         match[3],
     )
-    faults.claim("features: losses are silent, or said of no advantage", bool(told) == (of_constant > of_model))
+    faults.claim(
+        "features: losses are silent, or said of no advantage",
+        bool(told) == (of_constant > of_model),
+    )
     if told is None:
         listed = re.findall(r"x\d", match[3])
-        faults.claim("features: names", listed == [FEATURES[place] for place in clear[:3]])
+        faults.claim(
+            "features: names", listed == [FEATURES[place] for place in clear[:3]]
+        )
         return
     faults.claim("features: the uncertain are silent", unsure == before[:2])
     pairs = [(told[1], told[3]), *re.findall(rf"(\w+): to ({_NUMBER})", told[5] or "")]
-    faults.claim("features: names", [name for name, _ in pairs] == [FEATURES[place] for place in clear[:3]])
+    faults.claim(
+        "features: names",
+        [name for name, _ in pairs] == [FEATURES[place] for place in clear[:3]],
+    )
     faults.same("features: loss", told[2], of_model ** (1 / power))
     faults.same("features: loss of a constant", told[4], of_constant ** (1 / power))
     for place, (_, loss) in zip(clear, pairs, strict=False):
-        faults.same("features: loss without it", loss, float(of_model + one.values[place]) ** (1 / power))
+        faults.same(
+            "features: loss without it",
+            loss,
+            float(of_model + one.values[place]) ** (1 / power),
+        )
 
 
 def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
     if one.groups is None:
-        faults.claim("time", words == "Intervals and tests allow for rows that are near each other in day.")
+        faults.claim(
+            "time",
+            words
+            == "Intervals and tests allow for rows that are near each other in day.",
+        )
         return
-    match = faults.match("groups", r".* count ([\d,]+) groups by patient, not ([\d,]+) rows\.", words)
+    match = faults.match(
+        "groups", r".* count ([\d,]+) groups by patient, not ([\d,]+) rows\.", words
+    )
     if match is not None:
         counts = (len(np.unique(one.groups)), len(one.test))
         faults.claim("groups: counts", (_value(match[1]), _value(match[2])) == counts)
@@ -342,17 +514,26 @@ def _together_words(one: Situation, words: str, faults: Faults) -> None:
     first = len(one.train)
     shared = sum(person in set(one.persons[:first]) for person in one.persons[first:])
     counts = (len(set(one.persons.tolist())), len(one.persons), shared, len(one.test))
-    faults.claim(f"together: {counts}", tuple(_value(match[place]) for place in range(1, 5)) == counts)
+    faults.claim(
+        f"together: {counts}",
+        tuple(_value(match[place]) for place in range(1, 5)) == counts,
+    )
     if match[5]:
         faults.claim("together: it does not fall", _value(match[6]) < _value(match[5]))
 
 
 def _cut_words(one: Situation, words: str, faults: Faults) -> None:
-    faults.claim("cut", words == " ".join(f"The time limit cut the {cut}." for cut in one.cut) and bool(one.cut))
+    faults.claim(
+        "cut",
+        words == " ".join(f"The time limit cut the {cut}." for cut in one.cut)
+        and bool(one.cut),
+    )
 
 
 def _related_words(one: Situation, words: str, faults: Faults) -> None:
-    _moves_words(one, words.removesuffix(", so importance may be shared between them."), faults)
+    _moves_words(
+        one, words.removesuffix(", so importance may be shared between them."), faults
+    )
 
 
 def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
@@ -364,58 +545,122 @@ def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
     _moves_words(one, words.removesuffix(end), faults)
     without = np.mean((one.guess - one.truth) ** 2) + one.values
     constant = np.mean((constant_of(one) - one.truth) ** 2)
-    named = [place for place, name in enumerate(FEATURES) if re.search(rf"\b{name}\b", words)]
-    faults.claim("impossible: not worse than a constant", bool((without[named] > constant).any()))
+    named = [
+        place for place, name in enumerate(FEATURES) if re.search(rf"\b{name}\b", words)
+    ]
+    faults.claim(
+        "impossible: not worse than a constant", bool((without[named] > constant).any())
+    )
 
 
 def _moves_words(one: Situation, body: str, faults: Faults) -> None:
     truth = one.train.select_dtypes("number").corr("spearman")
     for part in body.split(", and "):
-        if match := re.fullmatch(r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to )?(\S+)\)", part):
+        if match := re.fullmatch(
+            r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to )?(\S+)\)",
+            part,
+        ):
             names = re.split(", | and ", match[1])
-            among = truth.loc[names, names].abs().to_numpy()[~np.eye(len(names), dtype=bool)]
+            among = (
+                truth.loc[names, names]
+                .abs()
+                .to_numpy()[~np.eye(len(names), dtype=bool)]
+            )
             faults.claim(f"related: {part}", float(among.min()) >= 0.89)
-            largest = truth.loc[names].abs().where(truth.loc[names].abs() < 1).max().max()
-            faults.same(f"related: {part}", match[4].replace("−", ""), float(largest), 0.06)
+            largest = (
+                truth.loc[names].abs().where(truth.loc[names].abs() < 1).max().max()
+            )
+            faults.same(
+                f"related: {part}", match[4].replace("−", ""), float(largest), 0.06
+            )
             continue
         name, _, others = part.partition(" moves with ")
         pairs = re.findall(r"(\w+) \(correlation (\S+)\)", others)
-        faults.claim(f"related: {part}", bool(pairs) and len(pairs) == others.count("("))
+        faults.claim(
+            f"related: {part}", bool(pairs) and len(pairs) == others.count("(")
+        )
         for other, strength in pairs:
-            faults.same(f"related: {name} and {other}", strength, float(truth.loc[name, other]), 0.06)
+            faults.same(
+                f"related: {name} and {other}",
+                strength,
+                float(truth.loc[name, other]),
+                0.06,
+            )
 
 
 def _leak_words(one: Situation, words: str, faults: Faults) -> None:
-    if match := re.match(r"'y' equals (.+) in (?:all of ([\d,]+)|(\S+) % of ([\d,]+)) rows compared\.", words):
-        both, y = pd.concat([one.train, one.test]), np.concatenate([one.learned, one.truth])
-        text = re.sub(r"'(\w+)'", r'both["\1"]', match[1]).replace("×", "*").replace("−", "-")
-        holds = np.isclose(eval(text, {"both": both}), y, rtol=1e-6, atol=1e-6 * y.std())
-        faults.claim(f"leak: {match[1]} holds in {holds.mean():.3f}", holds.mean() >= (1 if match[2] else 0.9))
-        faults.claim("leak: rows", _value(match[2] or match[4]) == np.sum(~holds | (y != 0)))
+    if match := re.match(
+        r"'y' equals (.+) in (?:all of ([\d,]+)|(\S+) % of ([\d,]+)) rows compared\.",
+        words,
+    ):
+        both, y = (
+            pd.concat([one.train, one.test]),
+            np.concatenate([one.learned, one.truth]),
+        )
+        text = (
+            re.sub(r"'(\w+)'", r'both["\1"]', match[1])
+            .replace("×", "*")
+            .replace("−", "-")
+        )
+        holds = np.isclose(
+            eval(text, {"both": both}), y, rtol=1e-6, atol=1e-6 * y.std()
+        )
+        faults.claim(
+            f"leak: {match[1]} holds in {holds.mean():.3f}",
+            holds.mean() >= (1 if match[2] else 0.9),
+        )
+        faults.claim(
+            "leak: rows", _value(match[2] or match[4]) == np.sum(~holds | (y != 0))
+        )
         return
-    if match := re.match(r"Whether '(\w+)' has a value tells rows of class '([^']+)' from all others", words):
-        present = pd.concat([one.train[match[1]], one.test[match[1]]]).notna().to_numpy()
+    if match := re.match(
+        r"Whether '(\w+)' has a value tells rows of class '([^']+)' from all others",
+        words,
+    ):
+        present = (
+            pd.concat([one.train[match[1]], one.test[match[1]]]).notna().to_numpy()
+        )
         is_class = np.concatenate([one.learned, one.truth]).astype(str) == match[2]
         tells = np.array_equal(present, is_class) or np.array_equal(~present, is_class)
         faults.claim("leak: presence", tells and 0 < is_class.sum() < len(is_class))
         return
-    if match := re.match(r"(.+) together predict 'y' nearly perfectly \(balanced accuracy 1\.000 on held-out", words):
+    if match := re.match(
+        r"(.+) together predict 'y' nearly perfectly \(balanced accuracy 1\.000 on held-out",
+        words,
+    ):
         named = re.findall(r"'([^']+)'", match[1])
         marks = pd.concat([one.train, one.test])[named].to_numpy()
         classes = np.concatenate([one.learned, one.truth]).astype(str)
-        different = {(*row, label) for row, label in zip(marks.tolist(), classes, strict=True)}
-        faults.claim("leak: together", len(named) > 1 and len(different) == len(set(classes)))
+        different = {
+            (*row, label) for row, label in zip(marks.tolist(), classes, strict=True)
+        }
+        faults.claim(
+            "leak: together", len(named) > 1 and len(different) == len(set(classes))
+        )
         return
-    if match := re.match(r"'(\w+)' and '(\w+)' together determine 'y' nearly perfectly \(balanced accuracy", words):
-        pairs = pd.concat([one.train, one.test])[[match[1], match[2]]].astype(str).agg("/".join, axis=1)
+    if match := re.match(
+        r"'(\w+)' and '(\w+)' together determine 'y' nearly perfectly \(balanced accuracy",
+        words,
+    ):
+        pairs = (
+            pd.concat([one.train, one.test])[[match[1], match[2]]]
+            .astype(str)
+            .agg("/".join, axis=1)
+        )
         classes = np.concatenate([one.learned, one.truth]).astype(str)
         single = pd.concat([one.train, one.test])[match[1]].to_numpy()
-        right, alone = (pd.crosstab(x, classes).max(axis=1).sum() / len(classes) for x in (pairs, single))
+        right, alone = (
+            pd.crosstab(x, classes).max(axis=1).sum() / len(classes)
+            for x in (pairs, single)
+        )
         faults.claim("leak: two categories", right >= 0.98 > alone)
         return
     columns = re.findall(r"'([^']+)'", words.partition(" alone ")[0])
     for column in columns:
-        x, y = (pd.concat([table[column] for table in (one.train, one.test)]), np.concatenate([one.learned, one.truth]))
+        x, y = (
+            pd.concat([table[column] for table in (one.train, one.test)]),
+            np.concatenate([one.learned, one.truth]),
+        )
         if one.task == "regression":
             fitted = np.polyval(np.polyfit(x, y, 1), x)
             score = 1 - np.sum((y - fitted) ** 2) / np.sum((y - y.mean()) ** 2)
@@ -432,20 +677,36 @@ def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
         words,
         re.match,
     )
-    faults.claim("nearly perfect: checked", bool(one.unchecked) == ("that takes the training rows" in words))
+    faults.claim(
+        "nearly perfect: checked",
+        bool(one.unchecked) == ("that takes the training rows" in words),
+    )
     if match is None:
         return
     if one.task == "regression":
-        score = 1 - np.sum((one.truth - one.guess) ** 2) / np.sum((one.truth - one.truth.mean()) ** 2)
+        score = 1 - np.sum((one.truth - one.guess) ** 2) / np.sum(
+            (one.truth - one.truth.mean()) ** 2
+        )
     else:
         called = np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]
-        score = np.mean([np.mean(called[one.truth == label] == label) for label in set(one.truth.tolist())])
+        score = np.mean(
+            [
+                np.mean(called[one.truth == label] == label)
+                for label in set(one.truth.tolist())
+            ]
+        )
     faults.same("unchecked: score", match[2], float(score), 0.0005)  # rounded down
-    faults.claim("unchecked: it is not nearly perfect", score >= (0.95 if "relies almost only" in words else 0.98))
+    faults.claim(
+        "unchecked: it is not nearly perfect",
+        score >= (0.95 if "relies almost only" in words else 0.98),
+    )
 
 
 def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.match(r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?) \(", words)
+    match = re.match(
+        r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?) \(",
+        words,
+    )
     strange = one.truth[~np.isin(one.truth.astype(str), one.learned.astype(str))]
     faults.claim("unseen: rows", match is not None and _value(match[1]) == len(strange))
     faults.claim("unseen: names", match is not None and match[2] == "class z")
@@ -453,13 +714,20 @@ def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _one_class_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(
-        r"All test rows \(([\d,]+)\) have the class (.+), so nothing is known about the other classes", words
+        r"All test rows \(([\d,]+)\) have the class (.+), so nothing is known about the other classes",
+        words,
     )
-    faults.claim("one class", match is not None and _value(match[1]) == np.sum(one.truth == match[2]) == len(one.truth))
+    faults.claim(
+        "one class",
+        match is not None
+        and _value(match[1]) == np.sum(one.truth == match[2]) == len(one.truth),
+    )
 
 
 def _few_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.match(r"There (?:are|is) only (\d+) test rows?, so all scores are rough", words)
+    match = re.match(
+        r"There (?:are|is) only (\d+) test rows?, so all scores are rough", words
+    )
     faults.claim("few rows", match is not None and int(match[1]) == len(one.test) < 100)
 
 
@@ -477,23 +745,35 @@ def _group_of(column: Array, words: str) -> Array:
     if re.fullmatch(r"\d+ others", words):
         texts = column.astype(str)
         return np.asarray(
-            ~pd.isna(column) & ~np.isin(texts, pd.Series(texts)[~pd.isna(column)].value_counts().index[:11])
+            ~pd.isna(column)
+            & ~np.isin(
+                texts, pd.Series(texts)[~pd.isna(column)].value_counts().index[:11]
+            )
         )
     if not re.match(r"(up to|from|above) ", words):
         return np.array([text in (words, f"{words}.0") for text in column.astype(str)])
     numbers = column.astype(float)
     present = np.sort(numbers[~np.isnan(numbers)])
-    edges = [float(present[math.ceil(len(present) * share) - 1]) for share in (0.25, 0.5, 0.75)]
+    edges = [
+        float(present[math.ceil(len(present) * share) - 1])
+        for share in (0.25, 0.5, 0.75)
+    ]
     last = _value(re.findall(_NUMBER, words)[-1])
     middle = min((1, 2), key=lambda place: abs(edges[place] - last))
-    place = 0 if words.startswith("up to") else 3 if words.startswith("above") else middle
-    return np.asarray((np.searchsorted(edges, numbers, side="left") == place) & ~np.isnan(numbers))
+    place = (
+        0 if words.startswith("up to") else 3 if words.startswith("above") else middle
+    )
+    return np.asarray(
+        (np.searchsorted(edges, numbers, side="left") == place) & ~np.isnan(numbers)
+    )
 
 
 def _worse_words(one: Situation, words: str, faults: Faults) -> None:
     pattern = rf"Where (\w+) is (.+) \((\d+) rows\), (?:accuracy|the mean absolute error) is ({_NUMBER})(?: %)? "
     pattern += rf"\(95 % interval ({_NUMBER})(?: %)? to ({_NUMBER})(?: %)?\), on the other rows ({_NUMBER})(?: %)?\. "
-    pattern += r"\d+ of \d+ tested groups (?:is|are) clearly worse than the other rows\."
+    pattern += (
+        r"\d+ of \d+ tested groups (?:is|are) clearly worse than the other rows\."
+    )
     match = faults.match("worse", pattern, words)
     if match is None:
         return
@@ -505,21 +785,32 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
         ends = (float(losses[group].mean() - half), float(losses[group].mean() + half))
         p_value = stats.ttest_ind(losses[group], losses[~group], equal_var=False).pvalue
     else:
-        losses, times = one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)], 100.0
+        losses, times = (
+            one.truth
+            != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)],
+            100.0,
+        )
         ends = _wilson(float(1 - losses[group].mean()), int(group.sum()))
-        table = [[np.sum(losses & rows), np.sum(~losses & rows)] for rows in (group, ~group)]
+        table = [
+            [np.sum(losses & rows), np.sum(~losses & rows)] for rows in (group, ~group)
+        ]
         p_value = stats.fisher_exact(table).pvalue
     dependent = one.groups is not None or one.time is not None
     if one.groups is not None:
         # The means of patients, of whom none is on both sides or each counts on both.
-        sides = [pd.Series(losses[rows]).groupby(one.groups[rows]).mean() for rows in (group, ~group)]
+        sides = [
+            pd.Series(losses[rows]).groupby(one.groups[rows]).mean()
+            for rows in (group, ~group)
+        ]
         p_value = stats.ttest_ind(*sides, equal_var=False).pvalue / 10
     ours, theirs = (float(losses[rows].mean()) for rows in (group, ~group))
     scores = (ours, theirs) if one.task == "regression" else (1 - ours, 1 - theirs)
     for what, text, value in zip(("score", "lower end", "upper end", "rest"), (match[4], match[5], match[6], match[7]),
                                  (scores[0], *ends, scores[1]), strict=True):  # fmt: skip
         slack = 3.0 if dependent and "end" in what else 0.02
-        faults.same(f"worse: {what}", text, times * value, slack * times * (ends[1] - ends[0]))
+        faults.same(
+            f"worse: {what}", text, times * value, slack * times * (ends[1] - ends[0])
+        )
     faults.claim("worse: by less than a tenth", ours >= 1.099 * theirs)
     faults.claim(f"worse: p is {p_value}", p_value < 0.005)
 
@@ -533,7 +824,10 @@ def _finds_words(one: Situation, words: str, faults: Faults) -> None:
     )
     if match is None:
         return
-    members, called = one.truth == match[2], one.guess[:, one.classes.index(match[2])] > 0.5
+    members, called = (
+        one.truth == match[2],
+        one.guess[:, one.classes.index(match[2])] > 0.5,
+    )
     faults.claim("finds: the class is not rare", members.mean() <= 0.25)
     faults.percent("finds: recall", match[1], float(called[members].mean()))
     faults.percent("finds: precision", match[3], float(members[called].mean()))
@@ -544,21 +838,37 @@ def _none_worse(one: Situation, faults: Faults) -> None:
     tests = 5 * one.test.shape[1]
     losses = np.abs(one.truth - one.guess) if one.task == "regression" else np.array([])
     if one.task != "regression":
-        losses = (one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]).astype(float)
+        losses = (
+            one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]
+        ).astype(float)
     for name, column in one.test.select_dtypes("number").items():
-        quarter = np.searchsorted(np.nanquantile(column, [0.25, 0.5, 0.75]), column.to_numpy(), side="left")
+        quarter = np.searchsorted(
+            np.nanquantile(column, [0.25, 0.5, 0.75]), column.to_numpy(), side="left"
+        )
         quarter[column.isna()] = 4
         for place in range(4):
             inside, outside = losses[quarter == place], losses[quarter != place]
-            if min(len(inside), len(outside)) < 20 or inside.mean() < 1.1 * outside.mean():
+            if (
+                min(len(inside), len(outside)) < 20
+                or inside.mean() < 1.1 * outside.mean()
+            ):
                 continue
-            p_value = stats.mannwhitneyu(inside, outside).pvalue if one.groups is one.time else 1.0
-            faults.claim(f"none worse: {name}, quarter {place + 1}: p {p_value}", p_value > 0.05 / tests / 20)
+            p_value = (
+                stats.mannwhitneyu(inside, outside).pvalue
+                if one.groups is one.time
+                else 1.0
+            )
+            faults.claim(
+                f"none worse: {name}, quarter {place + 1}: p {p_value}",
+                p_value > 0.05 / tests / 20,
+            )
 
 
 def _extreme(one: Situation) -> tuple[Array, float]:
     """Return the fiftieth of the rows that is furthest from the median target, and its share of the squared error."""
-    far = np.argsort(np.abs(one.truth - np.quantile(one.truth, 0.5)))[::-1][: -(-len(one.truth) // 50)]
+    far = np.argsort(np.abs(one.truth - np.quantile(one.truth, 0.5)))[::-1][
+        : -(-len(one.truth) // 50)
+    ]
     squares = np.square(one.guess - one.truth)
     return far, float(squares[far].sum() / squares.sum())
 
@@ -576,7 +886,11 @@ def _skewed_words(one: Situation, words: str, faults: Faults) -> None:
     far, share = _extreme(one)
     faults.claim("skewed: rows", int(match[1]) == len(far))
     faults.percent("skewed: share", match[5], share)
-    faults.same("skewed: median error", match[6], float(np.median(np.abs(one.truth - one.guess))))
+    faults.same(
+        "skewed: median error",
+        match[6],
+        float(np.median(np.abs(one.truth - one.guess))),
+    )
     if match[4]:
         end = one.truth[far].min() if match[4] == "more" else one.truth[far].max()
         faults.same("skewed: end", match[3], float(end), 5e-4 * abs(end))
@@ -590,35 +904,60 @@ def _rare_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _never_words(one: Situation, words: str, faults: Faults) -> None:
-    told = re.findall(r"It never predicts (class \w|\d), the class of ([\d,]+) test rows?\.", words)
-    told += re.findall(r"(class \w|\d) \(([\d,]+)(?: rows?)?\)", words.partition("it never predicts")[2])
+    told = re.findall(
+        r"It never predicts (class \w|\d), the class of ([\d,]+) test rows?\.", words
+    )
+    told += re.findall(
+        r"(class \w|\d) \(([\d,]+)(?: rows?)?\)",
+        words.partition("it never predicts")[2],
+    )
     faults.claim("never predicted: no class", bool(told))
     for label, count in told:
         place = one.classes.index(label)
         faults.claim(f"never predicted: {label}", place not in one.guess.argmax(axis=1))
-        faults.claim("never predicted: rows", _value(count) == np.sum(one.truth == label))
+        faults.claim(
+            "never predicted: rows", _value(count) == np.sum(one.truth == label)
+        )
     pattern = r"threshold of (\S+) on its probability .*? it finds ([\d,]+) of them\. "
     pattern += r"Of the rows predicted (class \w), (\S+) % are"
     for cut, hits, label, right in re.findall(pattern, words):
         called = one.guess[:, one.classes.index(label)] >= _value(cut) * (1 - 5e-3)
         strict = one.guess[:, one.classes.index(label)] >= _value(cut) * (1 + 5e-3)
         members = one.truth == label
-        faults.claim("never predicted: finds", np.sum(strict & members) <= _value(hits) <= np.sum(called & members))
-        shares = sorted(np.sum(rows & members) / max(rows.sum(), 1) for rows in (called, strict))
-        faults.claim("never predicted: precision", shares[0] - 0.03 <= _value(right) / 100 <= shares[1] + 0.03)
+        faults.claim(
+            "never predicted: finds",
+            np.sum(strict & members) <= _value(hits) <= np.sum(called & members),
+        )
+        shares = sorted(
+            np.sum(rows & members) / max(rows.sum(), 1) for rows in (called, strict)
+        )
+        faults.claim(
+            "never predicted: precision",
+            shares[0] - 0.03 <= _value(right) / 100 <= shares[1] + 0.03,
+        )
 
 
 def _order_words(one: Situation, words: str, faults: Faults) -> None:
     numbers = np.array([int(label) for label in one.classes])
     far = np.abs(np.array([int(label) for label in one.truth])[:, None] - numbers)
     usual = one.guess / one.guess.mean(axis=0)
-    faults.claim("in an order: near classes are no likelier", usual[far == 1].mean() > usual[far > 1].mean())
-    faults.claim("in an order: unknown sentence", words.startswith("The classes of y seem to be in an order"))
+    faults.claim(
+        "in an order: near classes are no likelier",
+        usual[far == 1].mean() > usual[far > 1].mean(),
+    )
+    faults.claim(
+        "in an order: unknown sentence",
+        words.startswith("The classes of y seem to be in an order"),
+    )
 
 
 def _duplicate_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.match(r"(\d+) test rows? \((\S+) %\) (?:is|are) also in the training rows", words)
-    joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
+    match = re.match(
+        r"(\d+) test rows? \((\S+) %\) (?:is|are) also in the training rows", words
+    )
+    joined = one.test.assign(y=one.truth).merge(
+        one.train.assign(y=one.learned).drop_duplicates(), how="inner"
+    )
     joined = joined.dropna(how="all", subset=FEATURES)
     faults.claim("duplicates: rows", match is not None and int(match[1]) == len(joined))
     if match is not None:
@@ -635,18 +974,31 @@ def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
         edges = np.quantile(scores, np.linspace(0, 1, 11)[1:-1])
         member = np.searchsorted(edges, scores)
 
-        def error(truth: Array, member: Array = member, scores: Array = scores) -> float:
-            gaps = [abs(np.sum((truth - scores)[member == one_bin])) for one_bin in range(10)]
+        def error(
+            truth: Array, member: Array = member, scores: Array = scores
+        ) -> float:
+            gaps = [
+                abs(np.sum((truth - scores)[member == one_bin]))
+                for one_bin in range(10)
+            ]
             return float(np.sum(gaps)) / len(scores)
 
         ours.append(error((one.truth == one.classes[place]).astype(float)))
-        drawn.append([error((rng.random(len(scores)) < scores).astype(float)) for _ in range(100)])
+        drawn.append(
+            [
+                error((rng.random(len(scores)) < scores).astype(float))
+                for _ in range(100)
+            ]
+        )
     written = re.search(rf"expected calibration error is ({_NUMBER})", words)
     mean = float(np.mean(ours))
     faults.claim("calibration: the number is missing", written is not None)
     if written is not None:
         faults.same("calibration: error", written[1], mean, 0.35 * mean + 0.005)
-    faults.claim("calibration: chance explains it", mean > float(np.quantile(np.mean(drawn, axis=0), 0.9)))
+    faults.claim(
+        "calibration: chance explains it",
+        mean > float(np.quantile(np.mean(drawn, axis=0), 0.9)),
+    )
 
 
 def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
@@ -672,7 +1024,11 @@ def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
             faults.percent("drift: share", text, float(np.mean(rows)), 0.01)
         else:
             names = re.split(r", | or ", match[5])
-            cells = column.map("{:g}".format) if pd.api.types.is_numeric_dtype(column) else column
+            cells = (
+                column.map("{:g}".format)
+                if pd.api.types.is_numeric_dtype(column)
+                else column
+            )
             faults.percent("drift: share", text, float(cells.isin(names).mean()))
     gap = abs(_value(match[2]) - _value(match[3]))
     faults.claim("drift: the difference is small", gap >= 9)
@@ -680,17 +1036,35 @@ def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
 
 def _next_words(one: Situation, words: str, faults: Faults) -> None:
     if words.startswith("For predictions alone, use "):
-        name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
-        scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
+        name = (
+            "RMSE"
+            if one.task == "regression"
+            else "ROC-AUC"
+            if len(one.classes) == 2
+            else "accuracy"
+        )
+        scores = {
+            key: metric_of(name, one, guess) for key, guess in one.baselines.items()
+        }
         best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
-        faults.claim("next: another baseline is the best", LABELS[best] in words or baselines.get(best).label in words)
+        faults.claim(
+            "next: another baseline is the best",
+            LABELS[best] in words or baselines.get(best).label in words,
+        )
     if words.startswith("Pass train="):
         faults.claim("next: there are training rows", bool(one.unchecked))
     if "remove the copies" in words:
-        joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
-        faults.claim("next: few copies", len(joined.dropna(how="all", subset=FEATURES)) >= 0.01 * len(one.test))
+        joined = one.test.assign(y=one.truth).merge(
+            one.train.assign(y=one.learned).drop_duplicates(), how="inner"
+        )
+        faults.claim(
+            "next: few copies",
+            len(joined.dropna(how="all", subset=FEATURES)) >= 0.01 * len(one.test),
+        )
     if "more rows" in words:
-        fewest = min((np.sum(one.truth == label) for label in set(one.truth.tolist())), default=0)
+        fewest = min(
+            (np.sum(one.truth == label) for label in set(one.truth.tolist())), default=0
+        )
         faults.claim("next: there are enough rows", len(one.truth) < 100 or fewest < 20)
 
 
@@ -725,7 +1099,9 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Draw situations, check their sentences, and return 1 if one is not true."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="One situation of each kind.")
+    parser.add_argument(
+        "--quick", action="store_true", help="One situation of each kind."
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     record = Record("Every sentence of the verdict is true", options.seed)
@@ -737,20 +1113,34 @@ def main(arguments: list[str] | None = None) -> int:
         one = draw(kind, options.seed + place // len(KINDS))
         sentences = verdict(content_of(one))
         for sentence in sentences:
-            spoken[sentence["facts"]["kind"]] = spoken.get(sentence["facts"]["kind"], 0) + 1
+            spoken[sentence["facts"]["kind"]] = (
+                spoken.get(sentence["facts"]["kind"], 0) + 1
+            )
         wrong += [f"{kind} {place}: {fault}" for fault in check(one, sentences)]
-    record.write(f"{total} situations of {len(KINDS)} kinds, {sum(spoken.values())} sentences of {len(spoken)} kinds.")
+    record.write(
+        f"{total} situations of {len(KINDS)} kinds, {sum(spoken.values())} sentences of {len(spoken)} kinds."
+    )
     record.write(markdown_table(["sentence", "how often"], sorted(spoken.items())))
     for line in wrong[:40]:
         record.write(f"- {line}")
-    record.floor("kinds of sentences that were said", float(len(spoken)), len(_CHECKS) - 1, len(_CHECKS))
+    record.floor(
+        "kinds of sentences that were said",
+        float(len(spoken)),
+        len(_CHECKS) - 1,
+        len(_CHECKS),
+    )
     record.floor("claims that are not true", float(len(wrong)), 0, 0)
     if not options.quick:
         advised, failed = faults_of_advice()
         for line in failed:
             record.write(f"- {line}")
         record.floor("advised commands, run as printed", float(advised), 11, math.inf)
-        record.floor("tables whose advice is missing or ends in an error", float(len(failed)), 0, 0)
+        record.floor(
+            "tables whose advice is missing or ends in an error",
+            float(len(failed)),
+            0,
+            0,
+        )
     return record.close(None if options.quick else RESULTS / "verify_verdict.md")
 
 

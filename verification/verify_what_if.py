@@ -27,7 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+from verification._verification import (
+    RESULTS,
+    Record,
+    markdown_table,
+)  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -50,7 +54,11 @@ from permgrad.models.images import PATCHES
 from permgrad.pages import whatif
 from permgrad.pages.views import page_data
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER = (
+    shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 SCRIPTS = Path(whatif.__file__).parent / "templates" / "scripts"
 #: Rows are changed this many times before another row is taken.
 _EDITS_OF_ROW = 10
@@ -89,19 +97,28 @@ class Case:
 
 
 def _table(rng: np.random.Generator, rows: int, numbers: int) -> pd.DataFrame:
-    table = pd.DataFrame(rng.normal(size=(rows, numbers)).round(3), columns=[f"n{k}" for k in range(numbers)])
+    table = pd.DataFrame(
+        rng.normal(size=(rows, numbers)).round(3),
+        columns=[f"n{k}" for k in range(numbers)],
+    )
     table["n1"] = np.exp(2 * table["n1"]).round(2)
     table["n2"] = rng.poisson(2, rows).astype(float)
     return table
 
 
-def _mixed(rng: np.random.Generator, rows: int, numbers: int = 6, levels: int = 5) -> pd.DataFrame:
+def _mixed(
+    rng: np.random.Generator, rows: int, numbers: int = 6, levels: int = 5
+) -> pd.DataFrame:
     table = _table(rng, rows, numbers)
     table["colour"] = rng.choice([f"colour {k}" for k in range(levels)], rows)
-    table["shop"] = rng.choice(["a", "b", "c", 'odd <&">'], rows, p=[0.6, 0.2, 0.15, 0.05])
+    table["shop"] = rng.choice(
+        ["a", "b", "c", 'odd <&">'], rows, p=[0.6, 0.2, 0.15, 0.05]
+    )
     table["member"] = rng.choice(["yes", "no"], rows)
     table["paid"] = rng.random(rows) < 0.3
-    table["when"] = pd.Timestamp("2021-02-03") + pd.to_timedelta(rng.integers(0, 900 * 24, rows), unit="h")
+    table["when"] = pd.Timestamp("2021-02-03") + pd.to_timedelta(
+        rng.integers(0, 900 * 24, rows), unit="h"
+    )
     table.loc[rng.random(rows) < 0.1, "n0"] = np.nan
     table.loc[rng.random(rows) < 0.1, "n3"] = -9.0
     table.loc[rng.random(rows) < 0.1, "colour"] = None
@@ -111,8 +128,15 @@ def _mixed(rng: np.random.Generator, rows: int, numbers: int = 6, levels: int = 
 
 def _signal(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     numbers = table.filter(regex=r"^n\d+$").fillna(0).to_numpy()
-    wave = np.sin(2 * numbers[:, 0]) * (1 + 0.5 * np.tanh(numbers[:, 3])) + 0.4 * numbers[:, 4] * numbers[:, -1]
-    extra = 0.0 if "colour" not in table else (table["colour"] == "colour 1").to_numpy() * 1.0
+    wave = (
+        np.sin(2 * numbers[:, 0]) * (1 + 0.5 * np.tanh(numbers[:, 3]))
+        + 0.4 * numbers[:, 4] * numbers[:, -1]
+    )
+    extra = (
+        0.0
+        if "colour" not in table
+        else (table["colour"] == "colour 1").to_numpy() * 1.0
+    )
     return wave + extra + 0.2 * rng.normal(size=len(table))
 
 
@@ -121,27 +145,44 @@ def members(epochs: int = 8) -> Case:
     rng = np.random.default_rng(1)
     table = _table(rng, 1500, 25)
     y = np.where(_signal(table, rng) > 0, "good", "bad")
-    model = pg.HyNNClassifier(image="always", max_epochs=epochs, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        image="always", max_epochs=epochs, random_state=0, progress=False
+    )
     return Case(model.fit(table, y), table)
 
 
 def curve(epochs: int = 3) -> Case:
     """The network for ordered columns: convolutions along a row of 25 pixels, beside random kernels."""
     rng = np.random.default_rng(5)
-    table = pd.DataFrame(np.cumsum(rng.normal(size=(600, 25)), axis=1), columns=[f"t{at}" for at in range(25)])
-    model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
+    table = pd.DataFrame(
+        np.cumsum(rng.normal(size=(600, 25)), axis=1),
+        columns=[f"t{at}" for at in range(25)],
+    )
+    model = pg.HyNNRegressor(
+        layout="given", max_epochs=epochs, random_state=0, progress=False
+    )
     return Case(model.fit(table, table.to_numpy().max(axis=1)), table)
 
 
 def channels(epochs: int = 3) -> Case:
     """Pictures of 2 × 4 pixels with three channels, and a category: convolutions and random kernels read all three."""
     rng = np.random.default_rng(8)
-    names = [f"px_{row}_{column}_{one}" for row in range(2) for column in range(4) for one in "rgb"]
+    names = [
+        f"px_{row}_{column}_{one}"
+        for row in range(2)
+        for column in range(4)
+        for one in "rgb"
+    ]
     table = pd.DataFrame(rng.normal(size=(600, 24)).round(3), columns=names)
     red, green = (table.filter(regex=f"_{one}$").to_numpy() for one in "rg")
     table["site"] = rng.choice(["a", "b"], 600)
-    model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
-    return Case(model.fit(table, (red * green).sum(axis=1) + 2.0 * (table["site"] == "a")), table)
+    model = pg.HyNNRegressor(
+        layout="given", max_epochs=epochs, random_state=0, progress=False
+    )
+    return Case(
+        model.fit(table, (red * green).sum(axis=1) + 2.0 * (table["site"] == "a")),
+        table,
+    )
 
 
 def mixed(epochs: int = 3) -> Case:
@@ -159,7 +200,10 @@ def mixed(epochs: int = 3) -> Case:
 def routes(epochs: int = 3) -> Case:
     """A regression with a number that is a level, too: the length of a route, whose price is its own."""
     rng = np.random.default_rng(4)
-    table, length = _mixed(rng, 1500), np.sort(rng.choice(np.arange(100, 3000), 70, replace=False))
+    table, length = (
+        _mixed(rng, 1500),
+        np.sort(rng.choice(np.arange(100, 3000), 70, replace=False)),
+    )
     at = rng.integers(0, 70, len(table))
     table["length"] = pd.Series(length[at], dtype="Int64").mask(at == 7)
     model = pg.HyNNRegressor(max_epochs=epochs, random_state=0, progress=False)
@@ -173,13 +217,21 @@ def levels(epochs: int = 3) -> Case:
     rng = np.random.default_rng(3)
     table = _mixed(rng, 1500, levels=70)
     words = np.array(["red", "old", "<b>", "small", "cheap", "round"])
-    table["note"] = [" ".join(rng.permutation(words)[:3]) + f" {row}" for row in range(len(table))]
+    table["note"] = [
+        " ".join(rng.permutation(words)[:3]) + f" {row}" for row in range(len(table))
+    ]
     effects = table["colour"].str[-1:].fillna("0").astype(int) / 9
     table["n2"] += 3 * effects
     extra = table["note"].str.contains("red") + effects * (1 + table["n4"])
     network = {"normalization": "layer", "fusion_units": (64, 32)}
     preset = {"base": "default", "max_levels": 60}
-    model = pg.HyNNRegressor(preset=preset, max_epochs=epochs, network=network, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset=preset,
+        max_epochs=epochs,
+        network=network,
+        random_state=0,
+        progress=False,
+    )
     model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5)
     assert {len(one) for one in model.preprocessor_.slopes_} == {2, 3}
     return Case(model, table)
@@ -207,15 +259,32 @@ def words(epochs: int = 3) -> Case:
             "x_1",
         ]
     )
-    table["note"] = [" ".join(rng.permutation(some)[: rng.integers(2, 9)]) + "\t!" for _ in range(len(table))]
+    table["note"] = [
+        " ".join(rng.permutation(some)[: rng.integers(2, 9)]) + "\t!"
+        for _ in range(len(table))
+    ]
     table.loc[rng.random(len(table)) < 0.1, "note"] = None
-    some = [f"{one}{end}" for one in "abcde" for end in ("n the", "lso", "nd", "ll", "way")]
-    ends, tales = rng.choice(["well", "ill"], len(table)), rng.choice(some, (len(table), 70))
-    table["story"] = [f"{' '.join(tale)}; all is {ends[row]}. {row}" for row, tale in enumerate(tales)]
-    extra = 2.0 * (ends == "well") + 3 * table["note"].str.contains("red|中").fillna(False).astype(float)
+    some = [
+        f"{one}{end}" for one in "abcde" for end in ("n the", "lso", "nd", "ll", "way")
+    ]
+    ends, tales = (
+        rng.choice(["well", "ill"], len(table)),
+        rng.choice(some, (len(table), 70)),
+    )
+    table["story"] = [
+        f"{' '.join(tale)}; all is {ends[row]}. {row}" for row, tale in enumerate(tales)
+    ]
+    extra = 2.0 * (ends == "well") + 3 * table["note"].str.contains("red|中").fillna(
+        False
+    ).astype(float)
     y = np.digitize(_signal(table, rng) + extra, [1.5, 3.5])
     kinds = {"note": "text", "story": "text"}
-    return Case(pg.HyNNClassifier(max_epochs=epochs, kinds=kinds, random_state=0, progress=False).fit(table, y), table)
+    return Case(
+        pg.HyNNClassifier(
+            max_epochs=epochs, kinds=kinds, random_state=0, progress=False
+        ).fit(table, y),
+        table,
+    )
 
 
 def paper(epochs: int = 2) -> Case:
@@ -248,7 +317,11 @@ def one_logit(epochs: int = 3) -> Case:
     table = _mixed(rng, 800, 8)
     y = np.where(_signal(table, rng) > 0.8, "rare", "usual")
     model = pg.HyNNClassifier(
-        preset="ig_example", max_epochs=epochs, random_state=0, progress=False, calibration="prior"
+        preset="ig_example",
+        max_epochs=epochs,
+        random_state=0,
+        progress=False,
+        calibration="prior",
     )
     return Case(model.fit(table, y), table)
 
@@ -262,9 +335,17 @@ def dated(epochs: int = 3) -> Case:
             rng.integers(0, 210 * 365 * 24, len(table)), unit="h"
         )
     table.loc[rng.random(len(table)) < 0.1, "seen"] = pd.NaT
-    y = _signal(table, rng) + (table["due"].dt.dayofweek > 4) + (table["seen"].dt.month == 2) * 2.0
+    y = (
+        _signal(table, rng)
+        + (table["due"].dt.dayofweek > 4)
+        + (table["seen"].dt.month == 2) * 2.0
+    )
     model = pg.HyNNRegressor(
-        branches=("tabular",), kinds={"due": "calendar"}, max_epochs=epochs, random_state=0, progress=False
+        branches=("tabular",),
+        kinds={"due": "calendar"},
+        max_epochs=epochs,
+        random_state=0,
+        progress=False,
     )
     return Case(model.fit(table, y), table)
 
@@ -274,13 +355,20 @@ def photos(epochs: int = 4) -> Case:
     rng = np.random.default_rng(7)
     table = _mixed(rng, 400, 5).drop(columns="when")
     side = rng.integers(0, 2, len(table))
-    scans = [rng.integers(0, 60, (12, 12 + 4 * (row % 3 == 0), 3), np.uint8) for row in range(len(table))]
+    scans = [
+        rng.integers(0, 60, (12, 12 + 4 * (row % 3 == 0), 3), np.uint8)
+        for row in range(len(table))
+    ]
     for scan, right in zip(scans, side, strict=True):
         scan[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
-    table["scan"] = pd.Series(scans, dtype=object).where(rng.random(len(table)) > 0.1, None)
+    table["scan"] = pd.Series(scans, dtype=object).where(
+        rng.random(len(table)) > 0.1, None
+    )
     y = np.where(_signal(table, rng) + 3 * side - 1.5 > 0, "ill", "well")
     table = as_frame(table)  # as images, which can be compared
-    model = pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y)
+    model = pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(
+        table, y
+    )
     return Case(model, table)
 
 
@@ -289,13 +377,17 @@ def beside(epochs: int = 3) -> Case:
     rng = np.random.default_rng(10)
     table = _mixed(rng, 1200)
     branches = ("tabular", "image", "linear", "trees")
-    model = pg.HyNNClassifier(branches=branches, max_epochs=epochs, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        branches=branches, max_epochs=epochs, random_state=0, progress=False
+    )
     model.fit(table, np.digitize(_signal(table, rng), [-0.5, 0.5]))
     assert model.module_.paths == branches
     return Case(model, table)
 
 
-def _boosted(name: str, task: Any, kind: str, seed: int, numbers: int = 6, **options: Any) -> Case:
+def _boosted(
+    name: str, task: Any, kind: str, seed: int, numbers: int = 6, **options: Any
+) -> Case:
     rng = np.random.default_rng(seed)
     table = _mixed(rng, 1500, numbers)
     signal = _signal(table, rng)
@@ -310,7 +402,15 @@ def _boosted(name: str, task: Any, kind: str, seed: int, numbers: int = 6, **opt
 def trees(_: int = 0) -> Case:
     """Boosted trees of LightGBM: 300 rounds of 31 leaves, nearly 30 features, numbers far from 0."""
     settings = {"n_estimators": 300, "num_leaves": 31, "learning_rate": 0.05}
-    return _boosted("lightgbm", "regression", "numbers", 11, 19, settings=settings, validation_fraction=0)
+    return _boosted(
+        "lightgbm",
+        "regression",
+        "numbers",
+        11,
+        19,
+        settings=settings,
+        validation_fraction=0,
+    )
 
 
 def classes(_: int = 0) -> Case:
@@ -331,7 +431,20 @@ def oblivious(_: int = 0) -> Case:
 CASES: dict[str, Callable[..., Case]] = {
     one.__name__: one
     for one in (
-        *(members, curve, channels, mixed, routes, levels, words, paper, pixels, one_logit, dated, photos),
+        *(
+            members,
+            curve,
+            channels,
+            mixed,
+            routes,
+            levels,
+            words,
+            paper,
+            pixels,
+            one_logit,
+            dated,
+            photos,
+        ),
         *(beside, trees, classes, counts, oblivious),
     )
 }
@@ -371,17 +484,30 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     for number in range(edits):
         place, step = divmod(number, _EDITS_OF_ROW)
         if step == 0:
-            current, changed, part = table.astype(object).iloc[place].copy(), list[str](), dict[str, Any]()
+            current, changed, part = (
+                table.astype(object).iloc[place].copy(),
+                list[str](),
+                dict[str, Any](),
+            )
         else:
             name = str(rng.choice(table.columns))
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
             part.pop(name, None)
-            if name in known and pd.notna(table[name].iloc[place]) and rng.random() < 0.8:
+            if (
+                name in known
+                and pd.notna(table[name].iloc[place])
+                and rng.random() < 0.8
+            ):
                 if schema[name].kind == "text":
-                    current[name], part[name] = _without_some(table[name].iloc[place], rng)
+                    current[name], part[name] = _without_some(
+                        table[name].iloc[place], rng
+                    )
                 elif schema[name].kind == "image":
-                    current[name], part[name] = table[name].iloc[place], {"covered": int(rng.integers(PATCHES**2))}
+                    current[name], part[name] = (
+                        table[name].iloc[place],
+                        {"covered": int(rng.integers(PATCHES**2))},
+                    )
             changed = list(dict.fromkeys([*changed, name]))
         lines.append(current.copy())
         places.append(place)
@@ -394,7 +520,9 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
         elif kind.kind == "M":
             frame[name] = pd.to_datetime(frame[name])
     for name in schema.of_kind("image"):
-        frame[name] = pd.Series([line[name] for line in lines], dtype=object)  # strings would lose the pixels
+        frame[name] = pd.Series(
+            [line[name] for line in lines], dtype=object
+        )  # strings would lose the pixels
     return Edits(table, frame, places, columns, cells)
 
 
@@ -404,7 +532,9 @@ def _without_some(text: str, rng: np.random.Generator) -> tuple[str, dict[str, A
     for part in parts:
         spans.append((end, end + len("".join(part))))
         end = spans[-1][1]
-    gone = np.flatnonzero(rng.random(len(parts) // 2) < rng.choice([0.2, 0.5, 1.0])).tolist() or [0]
+    gone = np.flatnonzero(
+        rng.random(len(parts) // 2) < rng.choice([0.2, 0.5, 1.0])
+    ).tolist() or [0]
     return without(text, [spans[2 * at + 1] for at in gone]), {"without": gone}
 
 
@@ -445,11 +575,17 @@ def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) 
     """Return a page that makes the edits and writes what comes out."""
     cells = cells_of(encoder, edits.frame)
     changes = [
-        {name: edits.cells[at].get(name, cells[name][at]) for name in names if name in cells}
+        {
+            name: edits.cells[at].get(name, cells[name][at])
+            for name in names
+            if name in cells
+        }
         for at, names in enumerate(edits.columns)
     ]
     rows = list(zip(edits.places, changes, strict=True))
-    return scripted(page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN)
+    return scripted(
+        page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN
+    )
 
 
 def scripted(data: str, script: str) -> str:
@@ -469,10 +605,24 @@ def browse(text: str, folder: Path) -> list[dict[str, Any]]:
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
     assert BROWSER is not None, "no Chromium on this machine"
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    command += ["--no-first-run", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}"]
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+    ]
+    command += [
+        "--no-first-run",
+        "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
     done = subprocess.run(
-        [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=600, check=False
+        [*command, "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     written = re.search(r'<pre id="out">(.*?)</pre>', done.stdout, re.DOTALL)
     said = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
@@ -489,12 +639,18 @@ def background_of(model: Any, rows: ChangeableRows) -> EncodedRows:
     return EncodedRows(table, model.preprocessor_, rows.background)
 
 
-def explained(model: Any, rows: Any, background: EncodedRows, walks: int) -> pg.Explanation:
+def explained(
+    model: Any, rows: Any, background: EncodedRows, walks: int
+) -> pg.Explanation:
     """Return the explanation in Python whose values the page should have."""
     return pg.explain(
         model,
         rows,
-        method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=2 * walks), exact=0, same_orders=True),
+        method=tuned(
+            pg.methods.Shapley(tolerance=0, max_permutations=2 * walks),
+            exact=0,
+            same_orders=True,
+        ),
         scale="probability",
         random_state=SEED,
         progress=False,
@@ -510,21 +666,34 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
         warnings.simplefilter("ignore")
         listed = model.encode_rows(made.listed)
         rows = rows_of(model, listed, np.arange(len(listed)), kept=_kept(case))
-        content = whatif.what_if(model, rows, photos=_photos(model.preprocessor_, made.listed))
+        content = whatif.what_if(
+            model, rows, photos=_photos(model.preprocessor_, made.listed)
+        )
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")
         changed = _changed(model, made)
-        wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
+        wanted = (
+            model.predict_proba(changed) if classes else model.predict(changed)[:, None]
+        )
         form, background = json.loads(content["form"]), background_of(model, rows)
         off = [
-            _difference(results, at, explained(model, changed.take(at), background, results[at[0]]["walks"]), form)
+            _difference(
+                results,
+                at,
+                explained(model, changed.take(at), background, results[at[0]]["walks"]),
+                form,
+            )
             for at in ([at for at in range(edits) if at not in later], later)
         ]
     predicted = np.array([result["predicted"] for result in results])
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
     exact = in_float64(model, changed.encoded)
-    times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
+    times = [
+        result["ms"]
+        for at, result in enumerate(results)
+        if at not in later and at % _EDITS_OF_ROW
+    ]
     pairs = (predicted, wanted), (predicted, exact), (wanted, exact)
     apart = [float(np.abs(one - other).max()) / scale for one, other in pairs]
     return Outcome(
@@ -552,7 +721,11 @@ def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
         guess: np.ndarray = model.fitted_.guess(encoded)
         return guess if hasattr(model, "classes_") else guess[:, None]
     with torch.no_grad():
-        outputs = copy.deepcopy(model.module_).double()(torch.from_numpy(encoded).double()).numpy()
+        outputs = (
+            copy.deepcopy(model.module_)
+            .double()(torch.from_numpy(encoded).double())
+            .numpy()
+        )
     if hasattr(model, "classes_"):
         return model.calibration_.probabilities(outputs)
     return outputs * model.target_scale_ + model.target_mean_
@@ -561,9 +734,16 @@ def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
 def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
     """Return what a page has of the images of rows: their scores with each patch covered."""
     made = []
-    for name in (one for one in encoder.schema_.of_kind("image") if one in encoder.scores_.columns):
+    for name in (
+        one
+        for one in encoder.schema_.of_kind("image")
+        if one in encoder.scores_.columns
+    ):
         rows = np.flatnonzero(frame[name].notna()).tolist()
-        scores = {str(row): covered_scores(encoder, name, frame[name].iloc[row]) for row in rows}
+        scores = {
+            str(row): covered_scores(encoder, name, frame[name].iloc[row])
+            for row in rows
+        }
         made.append(PhotoColumn(name=name, covered=scores))
     return made
 
@@ -574,9 +754,19 @@ def _changed(model: Any, edits: Edits) -> EncodedRows:
     for at, cells in enumerate(edits.cells):
         for name, cell in cells.items():
             if "covered" in cell:
-                columns = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "score"]
-                pixels = _covered_pixels(encoder.images_.columns[name], edits.frame[name].iloc[at], cell["covered"])
-                vectors = encoder.images_.vectors(name, [ImageCell(f"covered {at}", pixels)])
+                columns = [
+                    place
+                    for place in encoder.columns_of(name)
+                    if encoder.kinds_[place] == "score"
+                ]
+                pixels = _covered_pixels(
+                    encoder.images_.columns[name],
+                    edits.frame[name].iloc[at],
+                    cell["covered"],
+                )
+                vectors = encoder.images_.vectors(
+                    name, [ImageCell(f"covered {at}", pixels)]
+                )
                 rows.encoded[at, columns] = encoder.scores_.of(name, vectors)
     return rows
 
@@ -587,12 +777,17 @@ def _covered_pixels(column: Any, cell: Any, patch: int) -> np.ndarray:
     pixels = np.moveaxis(read_image(cell.source, *size, framed=True), 0, -1).copy()
     colour = read_image(cell.source, *size).mean(axis=(1, 2)).round()
     down, across = (np.arange(side) * PATCHES // side for side in pixels.shape[:2])
-    pixels[np.ix_(down == patch // PATCHES, across == patch % PATCHES)] = colour.astype(np.uint8)
+    pixels[np.ix_(down == patch // PATCHES, across == patch % PATCHES)] = colour.astype(
+        np.uint8
+    )
     return pixels
 
 
 def _difference(
-    results: list[dict[str, Any]], places: list[int], explanation: pg.Explanation, form: dict[str, Any]
+    results: list[dict[str, Any]],
+    places: list[int],
+    explanation: pg.Explanation,
+    form: dict[str, Any],
 ) -> tuple[float, float]:
     """Return the largest difference of shares and of their errors, and the largest share, in ranges of the output."""
     names = [name for name, _ in form["players"]]
@@ -602,8 +797,13 @@ def _difference(
     if len(explanation.outputs) > len(span):  # one logit for two classes
         span = np.repeat(span, 2)
     off = largest = 0.0
-    for key, theirs in (("values", explanation.values), ("errors", explanation.std_error)):
-        ours = np.array([results[at][key] for at in places]).reshape(len(places), len(names), -1)
+    for key, theirs in (
+        ("values", explanation.values),
+        ("errors", explanation.std_error),
+    ):
+        ours = np.array([results[at][key] for at in places]).reshape(
+            len(places), len(names), -1
+        )
         off = max(off, float((np.abs(ours - theirs[:, order]) / span).max()))
         largest = max(largest, float((np.abs(theirs) / span).max()))
     return off, largest
@@ -611,7 +811,9 @@ def _difference(
 
 def main() -> None:
     """Check all models and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--only", nargs="*", default=list(CASES))
     parser.add_argument("--quick", action="store_true", help="20 edits of each model.")
@@ -626,9 +828,17 @@ def main() -> None:
         exact = outcome.page_exact, outcome.model_exact
         off = [
             f"{value:.2g}"
-            for value in (outcome.predictions, *exact, outcome.shares, outcome.largest_share, outcome.moved)
+            for value in (
+                outcome.predictions,
+                *exact,
+                outcome.shares,
+                outcome.largest_share,
+                outcome.moved,
+            )
         ]
-        lines.append([name, str(CASES[name].__doc__), *off, f"{median:.1f}", f"{high:.1f}"])
+        lines.append(
+            [name, str(CASES[name].__doc__), *off, f"{median:.1f}", f"{high:.1f}"]
+        )
         worst = np.maximum(worst, [outcome.predictions, outcome.shares, median])
     head = [
         "model",
@@ -644,9 +854,20 @@ def main() -> None:
     ]
     record.write(f"{edits} edits of each of {len(lines)} models, in Chromium.")
     record.write(markdown_table(head, lines))
-    record.floor("largest difference of a prediction, times 1e5", 1e5 * float(worst[0]), 0)
-    record.floor("largest difference of a share, in thousandths of the range", 1e3 * float(worst[1]), 0)
-    record.floor("largest median time of an edit with its waterfall, in ms", float(worst[2]), 0, 100)
+    record.floor(
+        "largest difference of a prediction, times 1e5", 1e5 * float(worst[0]), 0
+    )
+    record.floor(
+        "largest difference of a share, in thousandths of the range",
+        1e3 * float(worst[1]),
+        0,
+    )
+    record.floor(
+        "largest median time of an edit with its waterfall, in ms",
+        float(worst[2]),
+        0,
+        100,
+    )
     complete = edits >= 200 and set(chosen.only) == set(CASES)
     raise SystemExit(record.close(RESULTS / "verify_what_if.md" if complete else None))
 

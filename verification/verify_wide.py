@@ -24,12 +24,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         table, run = Path(folder, "wide.csv"), Path(folder, "run")
         wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(table, index=False)
-        words = [sys.executable, "-m", "permgrad", "run", str(table), "--target", "y", "--preset", "fast"]
+        words = [
+            sys.executable,
+            "-m",
+            "permgrad",
+            "run",
+            str(table),
+            "--target",
+            "y",
+            "--preset",
+            "fast",
+        ]
         ended = subprocess.run(
-            [*words, "--out", str(run)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*words, "--out", str(run)],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         if ended.returncode:
-            sys.exit(f"permgrad run must end well, however: exit code {ended.returncode}")
+            sys.exit(
+                f"permgrad run must end well, however: exit code {ended.returncode}"
+            )
         stages = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]
         lines = len(pd.read_csv(run / "importance.csv"))
     print(
@@ -37,7 +52,9 @@ def main() -> None:
         + ", ".join(f"{name} {facts['seconds']} s" for name, facts in stages.items())
     )
     if lines != 3 * COLUMNS:
-        sys.exit(f"importance.csv must have a line per feature and class, however: {lines} lines")
+        sys.exit(
+            f"importance.csv must have a line per feature and class, however: {lines} lines"
+        )
 
 
 if __name__ == "__main__":

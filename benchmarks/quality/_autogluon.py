@@ -27,15 +27,33 @@ class AutoGluon:
 
     task: str
 
-    def fit(self, X: pd.DataFrame, y: np.ndarray, held_out: tuple[pd.DataFrame, np.ndarray]) -> AutoGluon:
+    def fit(
+        self, X: pd.DataFrame, y: np.ndarray, held_out: tuple[pd.DataFrame, np.ndarray]
+    ) -> AutoGluon:
         """Train on the rows; the held-out ones stop each model and weigh them."""
         from autogluon.tabular import TabularPredictor
 
-        kind = "regression" if self.task == "regression" else "binary" if len(np.unique(y)) == 2 else "multiclass"
+        kind = (
+            "regression"
+            if self.task == "regression"
+            else "binary"
+            if len(np.unique(y)) == 2
+            else "multiclass"
+        )
         metric = "root_mean_squared_error" if kind == "regression" else "log_loss"
         self.predictor_: Any = TabularPredictor(
-            label=TARGET, problem_type=kind, eval_metric=metric, path=tempfile.mkdtemp(), verbosity=0
-        ).fit(_joined(X, y), tuning_data=_joined(*held_out), presets="medium_quality", num_cpus=1, num_gpus=0)
+            label=TARGET,
+            problem_type=kind,
+            eval_metric=metric,
+            path=tempfile.mkdtemp(),
+            verbosity=0,
+        ).fit(
+            _joined(X, y),
+            tuning_data=_joined(*held_out),
+            presets="medium_quality",
+            num_cpus=1,
+            num_gpus=0,
+        )
         return self
 
     @property
@@ -46,7 +64,9 @@ class AutoGluon:
         return np.asarray(self.predictor_.predict(X))
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
-        return self.predictor_.predict_proba(X)[list(self.predictor_.class_labels)].to_numpy()
+        return self.predictor_.predict_proba(X)[
+            list(self.predictor_.class_labels)
+        ].to_numpy()
 
 
 def _joined(X: pd.DataFrame, y: np.ndarray) -> pd.DataFrame:

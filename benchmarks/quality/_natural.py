@@ -17,7 +17,10 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     Columns of a feature that are 0 or 1 become one category, from 0 for "none of these", and those of a date one for
     each part: weekday, month. Needs ``numeric="standard"``.
     """
-    features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
+    features = {
+        name: np.asarray(columns)
+        for name, columns in encoder.features("feature").items()
+    }
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
     continuous[encoder.numeric_columns_] = True
     continuous |= np.array(encoder.kinds_) == "score"
@@ -27,14 +30,20 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         for column in numbers:
             made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
         said = encoder.date_parts_.get(name)
-        is_date = said is not None or any(encoder.kinds_[column] == "date_part" for column in columns)
+        is_date = said is not None or any(
+            encoder.kinds_[column] == "date_part" for column in columns
+        )
         source = name if said is None else said.column
         parts: dict[str, list[int]] = {}
         for column in flags.tolist():
-            parts.setdefault(str(encoder.slots_[column].detail).split()[0] if is_date else "", []).append(column)
+            parts.setdefault(
+                str(encoder.slots_[column].detail).split()[0] if is_date else "", []
+            ).append(column)
         for part, places in parts.items():
             raised = np.asarray(encoded)[:, places] > 0.5
             level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
             # All levels are declared, so that rows that lack some of them have the same categories.
-            made[f"{source}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
+            made[f"{source}=?{part}"] = pd.Categorical(
+                level, categories=range(len(places) + 1)
+            )
     return pd.DataFrame(made)

@@ -56,7 +56,11 @@ class Task:
     @cached_property
     def held(self) -> tuple[np.ndarray, np.ndarray]:
         """Training rows to learn from and to choose by, a fifth of them."""
-        from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+        from sklearn.model_selection import (
+            GroupShuffleSplit,
+            ShuffleSplit,
+            StratifiedShuffleSplit,
+        )
 
         rows = np.arange(len(self.train))
         if self.one.time is not None:
@@ -64,7 +68,9 @@ class Task:
             return order[: -len(order) // 5], order[-len(order) // 5 :]
         groups = None if self.one.group is None else self.train[self.one.group]
         maker = StratifiedShuffleSplit if self.classes else ShuffleSplit
-        divide = (maker if groups is None else GroupShuffleSplit)(1, test_size=0.2, random_state=self.seed)
+        divide = (maker if groups is None else GroupShuffleSplit)(
+            1, test_size=0.2, random_state=self.seed
+        )
         return next(divide.split(rows, self.y, groups))
 
     def frames(self, kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -81,7 +87,11 @@ class Looked:
         self.starts, start = dict[str, int](), 0
         for name, own in vectors.items():
             self.starts[name], start = start, start + len(own)
-        self.rows = np.concatenate(list(vectors.values())) if vectors else np.zeros((0, 1), np.float32)
+        self.rows = (
+            np.concatenate(list(vectors.values()))
+            if vectors
+            else np.zeros((0, 1), np.float32)
+        )
 
     def cells(self, name: str, places: pd.Series[Any]) -> pd.Series[Any]:
         """Return small images of one colour each. Levels lie apart, so that resizing cannot mix them up."""
@@ -92,7 +102,11 @@ class Looked:
         return pd.Series(made, index=places.index, dtype=object)
 
     def __call__(self, images: Any) -> np.ndarray:
-        levels = np.rint(images.numpy()[:, :, images.shape[2] // 2, images.shape[3] // 2] * 255 / _SPACING).astype(int)
+        levels = np.rint(
+            images.numpy()[:, :, images.shape[2] // 2, images.shape[3] // 2]
+            * 255
+            / _SPACING
+        ).astype(int)
         return self.rows[levels @ [32**2, 32, 1]]
 
 
@@ -103,20 +117,35 @@ def permgrad_on(kind: str, *, drop: Sequence[str] = ()) -> Callable[[Task], np.n
         from permgrad import HyNNClassifier, HyNNRegressor, InputError
 
         one = task.one
-        found = [frame.drop(columns=list(drop), errors="ignore") for frame in task.frames("all")]
+        found = [
+            frame.drop(columns=list(drop), errors="ignore")
+            for frame in task.frames("all")
+        ]
         names = [name for name in one.columns(kind, task.train) if name not in drop]
-        looked = Looked({name: own for name, own in task.vectors.items() if name in found[0]})
+        looked = Looked(
+            {name: own for name, own in task.vectors.items() if name in found[0]}
+        )
         for frame in found:
             for name in looked.starts:
                 frame[name] = looked.cells(name, frame[name])
         encoder = {"image_encoder": looked} if looked.starts else {}
-        related: dict[str, Any] = {} if one.group is None else {"row_groups": task.train[one.group].to_numpy()}
+        related: dict[str, Any] = (
+            {}
+            if one.group is None
+            else {"row_groups": task.train[one.group].to_numpy()}
+        )
         if one.time is not None:
             related = {"row_time": task.train[one.time].to_numpy()}
         maker = HyNNClassifier if task.classes else HyNNRegressor
 
         def trained(frame: pd.DataFrame, **options: Any) -> Any:
-            model = maker(device="cpu", random_state=task.seed, progress=False, **encoder, **options)
+            model = maker(
+                device="cpu",
+                random_state=task.seed,
+                progress=False,
+                **encoder,
+                **options,
+            )
             return model.fit(frame, task.y, **related)
 
         model = None
@@ -135,9 +164,13 @@ def permgrad_on(kind: str, *, drop: Sequence[str] = ()) -> Callable[[Task], np.n
             except InputError as error:
                 if kind == "all":
                     raise
-                task.said["how"] = f"nothing to learn from, so the training rows' mean ({error})"
+                task.said["how"] = (
+                    f"nothing to learn from, so the training rows' mean ({error})"
+                )
                 return _mean(task)
-        return model.predict_proba(found[1]) if task.classes else model.predict(found[1])
+        return (
+            model.predict_proba(found[1]) if task.classes else model.predict(found[1])
+        )
 
     return fit
 
@@ -157,12 +190,18 @@ def calendar(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if pd.api.types.is_datetime64_any_dtype(frame[name]):
             when = made.pop(name).dt
-            made[f"{name}: year"], made[f"{name}: day of the year"] = when.year, when.day_of_year
+            made[f"{name}: year"], made[f"{name}: day of the year"] = (
+                when.year,
+                when.day_of_year,
+            )
             made[f"{name}: hour"], made[f"{name}: days"] = (
                 when.hour,
                 (when.normalize() - pd.Timestamp(2000, 1, 1)).dt.days,
             )
-            made[f"{name}: weekday"], made[f"{name}: month"] = when.day_name(), when.month_name()
+            made[f"{name}: weekday"], made[f"{name}: month"] = (
+                when.day_name(),
+                when.month_name(),
+            )
     return made
 
 
@@ -181,11 +220,17 @@ def sides(task: Task, kinds: Sequence[str]) -> tuple[Any, Any]:
         numbers = [name for name in train if _is_number(train[name])]
         for name in numbers:
             middle = train[name].astype(float).median()
-            columns = [np.c_[frame[name].astype(float).fillna(middle), frame[name].isna()] for frame in (train, test)]
+            columns = [
+                np.c_[frame[name].astype(float).fillna(middle), frame[name].isna()]
+                for frame in (train, test)
+            ]
             scaler = StandardScaler().fit(columns[0])
             pairs.append((scaler.transform(columns[0]), scaler.transform(columns[1])))
         if others := [name for name in train if name not in numbers]:
-            cells = [frame[others].astype(object).where(frame[others].notna(), "missing") for frame in (train, test)]
+            cells = [
+                frame[others].astype(object).where(frame[others].notna(), "missing")
+                for frame in (train, test)
+            ]
             coder = OneHotEncoder(handle_unknown="ignore").fit(cells[0])
             pairs.append((coder.transform(cells[0]), coder.transform(cells[1])))
     for name in task.one.texts if "text" in kinds else ():
@@ -193,10 +238,18 @@ def sides(task: Task, kinds: Sequence[str]) -> tuple[Any, Any]:
         reader = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         pairs.append((reader.fit_transform(texts[0]), reader.transform(texts[1])))
     for name in task.one.images if "photo" in kinds else ():
-        own = [task.vectors[name][frame[name].to_numpy()] for frame in (task.train, task.test)]
+        own = [
+            task.vectors[name][frame[name].to_numpy()]
+            for frame in (task.train, task.test)
+        ]
         scaler = StandardScaler().fit(own[0])
-        pairs.append(tuple(scaler.transform(part) / np.sqrt(own[0].shape[1]) for part in own))  # type: ignore[arg-type]
-    both = [sparse.hstack([sparse.csr_matrix(pair[part]) for pair in pairs], format="csr") for part in (0, 1)]
+        pairs.append(
+            tuple(scaler.transform(part) / np.sqrt(own[0].shape[1]) for part in own)
+        )  # type: ignore[arg-type]
+    both = [
+        sparse.hstack([sparse.csr_matrix(pair[part]) for pair in pairs], format="csr")
+        for part in (0, 1)
+    ]
     dense = both[0].nnz > 0.3 * np.prod(both[0].shape)
     return (both[0].toarray(), both[1].toarray()) if dense else (both[0], both[1])
 
@@ -248,7 +301,9 @@ def linear_of(*kinds: str) -> Callable[[Task], np.ndarray]:
 
 
 # ---- boosting -------------------------------------------------------------------------------------------------------
-def lightgbm(task: Task, more: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+def lightgbm(
+    task: Task, more: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """LightGBM on the table, with parts of dates, levels as categories."""
     import lightgbm as gbm
 
@@ -260,7 +315,13 @@ def lightgbm(task: Task, more: tuple[np.ndarray, np.ndarray] | None = None) -> n
     for place in range(0 if more is None else more[0].shape[1]):
         train[f"m{place}"], test[f"m{place}"] = more[0][:, place], more[1][:, place]  # type: ignore[index]
     maker = gbm.LGBMClassifier if task.classes else gbm.LGBMRegressor
-    options = {"learning_rate": RATE, "n_jobs": 1, "random_state": task.seed, "verbose": -1, "colsample_bytree": 0.8}
+    options = {
+        "learning_rate": RATE,
+        "n_jobs": 1,
+        "random_state": task.seed,
+        "verbose": -1,
+        "colsample_bytree": 0.8,
+    }
     learned, chosen = task.held
     model = maker(n_estimators=TREES, **options)
     model.fit(
@@ -268,7 +329,9 @@ def lightgbm(task: Task, more: tuple[np.ndarray, np.ndarray] | None = None) -> n
         callbacks=[gbm.early_stopping(PATIENCE, verbose=False)],
     )  # fmt: skip
     task.said["trees"] = max(int(model.best_iteration_), 1)
-    return _says(task, maker(n_estimators=task.said["trees"], **options).fit(train, task.y), test)
+    return _says(
+        task, maker(n_estimators=task.said["trees"], **options).fit(train, task.y), test
+    )
 
 
 def stacked(task: Task) -> np.ndarray:
@@ -289,7 +352,11 @@ def stacked(task: Task) -> np.ndarray:
         elif task.classes:
             folds = StratifiedKFold(5, shuffle=True, random_state=task.seed)
         for learned, left in folds.split(rows, task.y, groups):
-            says = _says(task, _linear(task, strength).fit(rows[learned], task.y[learned]), rows[left])
+            says = _says(
+                task,
+                _linear(task, strength).fit(rows[learned], task.y[learned]),
+                rows[left],
+            )
             own[left] = says.reshape(len(left), -1)
         model = _linear(task, strength).fit(rows, task.y)
         made.append((own, _says(task, model, test).reshape(len(task.test), -1)))
@@ -306,7 +373,9 @@ def catboost(task: Task) -> np.ndarray:
     train, test = (calendar(frame) for frame in task.frames("table"))
     named = [name for name in train if not _is_number(train[name])]
     for frame in (train, test):
-        frame[named] = frame[named].astype(object).where(frame[named].notna(), "missing")
+        frame[named] = (
+            frame[named].astype(object).where(frame[named].notna(), "missing")
+        )
     maker = CatBoostClassifier if task.classes else CatBoostRegressor
     options = {
         "thread_count": 1, "random_seed": task.seed, "verbose": False, "cat_features": named,
@@ -315,9 +384,17 @@ def catboost(task: Task) -> np.ndarray:
     learned, chosen = task.held
     model = maker(iterations=TREES, **options)
     held = train.iloc[chosen], task.y[chosen]
-    model.fit(train.iloc[learned], task.y[learned], eval_set=held, early_stopping_rounds=PATIENCE, use_best_model=True)
+    model.fit(
+        train.iloc[learned],
+        task.y[learned],
+        eval_set=held,
+        early_stopping_rounds=PATIENCE,
+        use_best_model=True,
+    )
     task.said["trees"] = max(int(model.tree_count_), 1)
-    return _says(task, maker(iterations=task.said["trees"], **options).fit(train, task.y), test)
+    return _says(
+        task, maker(iterations=task.said["trees"], **options).fit(train, task.y), test
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,12 @@ PEERS = ("onehot", "lightgbm", "catboost")
 SHOWN = {
     "accuracy": "accuracy", "log_loss": "log loss", "roc_auc": "AUC", "rmse": "RMSE", "r2": "R²", "mae": "mean error"
 }  # fmt: skip
-MORE = {"accuracy": ("log_loss",), "roc_auc": ("log_loss",), "rmse": ("r2",), "r2": ("rmse",)}
+MORE = {
+    "accuracy": ("log_loss",),
+    "roc_auc": ("log_loss",),
+    "rmse": ("r2",),
+    "r2": ("rmse",),
+}
 #: What may be lost against tf-idf in AUC, and against the best peer as a share of its error.
 MOST_BEHIND, MOST_ABOVE = 0.003, 1.02
 COUNTS = {"folds of groups": 5, "three times five folds": 15, "twelve": 12}
@@ -34,13 +39,21 @@ def splits(one: RowSet) -> range:
     return range(COUNTS.get(one.division, 3))
 
 
-def values(cells: Cells, model: str, one: RowSet, metric: str | None = None) -> list[float]:
+def values(
+    cells: Cells, model: str, one: RowSet, metric: str | None = None
+) -> list[float]:
     """Return a contestant's test values on the splits of a set that are there."""
     own = (cells.found.get((model, one.name, split)) for split in splits(one))
-    return [cell["metrics"]["test"][metric or one.metric] for cell in own if cell is not None]
+    return [
+        cell["metrics"]["test"][metric or one.metric]
+        for cell in own
+        if cell is not None
+    ]
 
 
-def mean(cells: Cells, model: str, one: RowSet, metric: str | None = None) -> float | None:
+def mean(
+    cells: Cells, model: str, one: RowSet, metric: str | None = None
+) -> float | None:
     """Return the mean over all splits of a set, None where one is missing."""
     found = values(cells, model, one, metric)
     return float(np.mean(found)) if len(found) == len(splits(one)) else None
@@ -56,13 +69,32 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
 
     def add(name: str, floor: str, seen: str | None, met: bool | None) -> None:
-        made.append({"check": name, "floor": floor, "seen": "not measured" if seen is None else seen, "met": met})
+        made.append(
+            {
+                "check": name,
+                "floor": floor,
+                "seen": "not measured" if seen is None else seen,
+                "met": met,
+            }
+        )
 
     for one in SETS.values():
         for metric, floor in one.floors:
-            seen, sign = mean(cells, OURS, one, metric), "at least" if _is_higher(metric) else "at most"
-            met = None if seen is None else (seen >= floor) == _is_higher(metric) or seen == floor
-            add(f"{one.name}, {SHOWN[metric]}", f"{sign} {floor:g}", None if seen is None else f"{seen:.4f}", met)
+            seen, sign = (
+                mean(cells, OURS, one, metric),
+                "at least" if _is_higher(metric) else "at most",
+            )
+            met = (
+                None
+                if seen is None
+                else (seen >= floor) == _is_higher(metric) or seen == floor
+            )
+            add(
+                f"{one.name}, {SHOWN[metric]}",
+                f"{sign} {floor:g}",
+                None if seen is None else f"{seen:.4f}",
+                met,
+            )
     for one in (one for one in SETS.values() if one.texts and one.metric == "roc_auc"):
         ours, words = mean(cells, OURS, one), mean(cells, "tfidf", one)
         both = ours is not None and words is not None
@@ -71,7 +103,11 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
         add(one.name, floor, seen, ours >= words - MOST_BEHIND if both else None)  # type: ignore[operator]
     for one in (one for one in SETS.values() if one.metric == "rmse"):
         ours = mean(cells, OURS, one)
-        others = {model: found for model in PEERS if (found := mean(cells, model, one)) is not None}
+        others = {
+            model: found
+            for model in PEERS
+            if (found := mean(cells, model, one)) is not None
+        }
         floor = f"RMSE at most {MOST_ABOVE - 1:.0%} above the best of {', '.join(CONTESTANTS[m].label for m in PEERS)}"
         if ours is None or not others:
             add(one.name, floor, None, None)
@@ -91,8 +127,9 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
     met = all(row["p"] < tables.LEVEL and row["gain"] > 0 for row in ahead)
     complete = len(ahead) == len(PARTS) * len(splits(SETS["cards"]))
     behind = sum(not (row["p"] < tables.LEVEL and row["gain"] > 0) for row in ahead)
-    text = f"ahead in {len(ahead) - behind} of {len(ahead)} pairs of fold and part, smallest gain " + (
-        f"{min(row['gain'] for row in ahead):.3f}" if ahead else ""
+    text = (
+        f"ahead in {len(ahead) - behind} of {len(ahead)} pairs of fold and part, smallest gain "
+        + (f"{min(row['gain'] for row in ahead):.3f}" if ahead else "")
     )
     add("cards, all together against each part", "log loss lower in each fold, p < .05", text if complete else None,
         met if complete else None)  # fmt: skip
@@ -106,11 +143,15 @@ def by_fold(cells: Cells, one: RowSet) -> list[dict[str, Any]]:
     """
     made, known = [], {}
     if (RESULTS / "rows.json").exists():
-        told = json.loads((RESULTS / "rows.json").read_bytes())["results"]["cards, fold by fold"]
+        told = json.loads((RESULTS / "rows.json").read_bytes())["results"][
+            "cards, fold by fold"
+        ]
         known = {(row["split"], row["part"]): row for row in told}
     for split in splits(one):
         for part, shown in PARTS.items():
-            ours, other = (cells.found.get((model, one.name, split)) for model in (OURS, part))
+            ours, other = (
+                cells.found.get((model, one.name, split)) for model in (OURS, part)
+            )
             if ours is None or other is None:
                 continue
             if "losses" not in ours or "losses" not in other:
@@ -122,7 +163,15 @@ def by_fold(cells: Cells, one: RowSet) -> list[dict[str, Any]]:
             sums = np.bincount(groups, weights=gains - gains.mean())
             error = math.sqrt(float((sums**2).sum())) / len(gains)
             p = math.erfc(abs(gains.mean()) / error / math.sqrt(2)) if error else 1.0
-            made.append({"split": split, "part": shown, "gain": float(gains.mean()), "error": error, "p": p})
+            made.append(
+                {
+                    "split": split,
+                    "part": shown,
+                    "gain": float(gains.mean()),
+                    "error": error,
+                    "p": p,
+                }
+            )
     return made
 
 
@@ -141,11 +190,17 @@ def _table(cells: Cells, one: RowSet) -> list[dict[str, str]]:
             row[SHOWN[metric]] = f"{np.mean(found):.4f}{spread}"
         if len(own) < len(splits(one)):
             row["model"] += f" ({len(own)} of {len(splits(one))})"
-        test = None if model == OURS else tables.paired(cells, OURS, model, one.name, splits(one))
+        test = (
+            None
+            if model == OURS
+            else tables.paired(cells, OURS, model, one.name, splits(one))
+        )
         row["permgrad is better by"] = f"{test['difference']:+.4f}" if test else ""
         row["p"] = f"{test['p_value']:.3f}" if test else ""
         seconds = [
-            cell["processor_seconds"] for split in splits(one) if (cell := cells.found.get((model, one.name, split)))
+            cell["processor_seconds"]
+            for split in splits(one)
+            if (cell := cells.found.get((model, one.name, split)))
         ]
         row["processor seconds"] = f"{np.mean(seconds):.0f}"
         rows.append((float(np.mean(own)) * (-1 if _is_higher(one.metric) else 1), row))
@@ -157,7 +212,10 @@ def _about(one: RowSet) -> str:
              "the latest fifth is tested, three seeds", "three times five folds": "three times five folds",
              "twelve": "twelve splits 80/20",
              "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
-    parts = [f"{one.about} ({one.source}).", count.get(one.division, "three splits 80/20").capitalize() + "."]
+    parts = [
+        f"{one.about} ({one.source}).",
+        count.get(one.division, "three splits 80/20").capitalize() + ".",
+    ]
     parts += [f"Texts: {', '.join(one.texts)}."] if one.texts else []
     parts += [f"Images: {', '.join(one.images)}."] if one.images else []
     parts += [f"Many levels: {', '.join(one.levels)}."] if one.levels else []

@@ -68,7 +68,9 @@ class RowSet:
         features = [name for name in frame.columns if name != self.target]
         wide = {"text": self.texts, "photo": self.images}
         if kind == "table":
-            return [name for name in features if name not in (*self.texts, *self.images)]
+            return [
+                name for name in features if name not in (*self.texts, *self.images)
+            ]
         return features if kind == "all" else list(wide[kind])
 
     def parts(self, frame: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -95,14 +97,18 @@ def _at_random(one: RowSet, frame: pd.DataFrame, count: int = 3) -> Iterator[Any
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
     if one.task == "classification":
-        return StratifiedShuffleSplit(count, test_size=0.2, random_state=SEED).split(frame, frame[one.target])
+        return StratifiedShuffleSplit(count, test_size=0.2, random_state=SEED).split(
+            frame, frame[one.target]
+        )
     return ShuffleSplit(count, test_size=0.2, random_state=SEED).split(frame)
 
 
 def _three_of_groups(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
     from sklearn.model_selection import GroupShuffleSplit
 
-    return GroupShuffleSplit(3, test_size=0.2, random_state=SEED).split(frame, groups=frame[one.group])
+    return GroupShuffleSplit(3, test_size=0.2, random_state=SEED).split(
+        frame, groups=frame[one.group]
+    )
 
 
 def _latest_fifth(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
@@ -129,13 +135,17 @@ def _r(package: str, item: str) -> pd.DataFrame:
 
 
 def _some(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    chosen = np.random.default_rng(SEED).choice(len(frame), min(rows, len(frame)), replace=False)
+    chosen = np.random.default_rng(SEED).choice(
+        len(frame), min(rows, len(frame)), replace=False
+    )
     return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Return a frame in which whole numbers that are names say so, as in their source they are factors."""
-    return frame.assign(**{name: name + " " + frame[name].astype(str) for name in columns})
+    return frame.assign(
+        **{name: name + " " + frame[name].astype(str) for name in columns}
+    )
 
 
 def _clone(folder: Path | None, name: str) -> Path:
@@ -156,7 +166,9 @@ def _cards(folder: Path | None) -> pd.DataFrame:
 
     tiles = _clone(folder, "hs-card-tiles") / "Tiles"
     rows = []
-    for _, entity in ET.iterparse(import_module("hearthstone_data").get_carddefs_path()):
+    for _, entity in ET.iterparse(
+        import_module("hearthstone_data").get_carddefs_path()
+    ):
         if entity.tag != "Entity":
             continue
         found = {tag.get("name"): tag for tag in entity if tag.tag == "Tag"}
@@ -172,9 +184,13 @@ def _cards(folder: Path | None) -> pd.DataFrame:
     frame = pd.DataFrame(rows)[[*_CARD.values(), "art"]]
     for column in _NUMBERS:
         frame[column] = pd.to_numeric(frame[column])
-    codes = [column for column in _CARD.values() if column not in (*_NUMBERS, "name", "text")]
+    codes = [
+        column for column in _CARD.values() if column not in (*_NUMBERS, "name", "text")
+    ]
     for column in codes:
-        frame[column] = frame[column].where(frame[column].isna(), column + " " + frame[column].astype(str))
+        frame[column] = frame[column].where(
+            frame[column].isna(), column + " " + frame[column].astype(str)
+        )
     plain = frame["text"].str.replace(r"<[^>]+>|\[x\]|[$#]", "", regex=True)
     frame["text"] = plain.str.replace(r"\s+", " ", regex=True).str.strip()
     return frame
@@ -183,27 +199,44 @@ def _cards(folder: Path | None) -> pd.DataFrame:
 def _houses(folder: Path | None) -> pd.DataFrame:
     photos = _clone(folder, "Houses-dataset") / "Houses Dataset"
     names = ["bedrooms", "bathrooms", "area", "zipcode", "price"]
-    lines = [line.split() for line in (photos / "HousesInfo.txt").read_text().splitlines() if line.strip()]
+    lines = [
+        line.split()
+        for line in (photos / "HousesInfo.txt").read_text().splitlines()
+        if line.strip()
+    ]
     frame = pd.DataFrame(lines, columns=names)
     numbers = frame.drop(columns="zipcode").apply(pd.to_numeric)
     frame = _names(frame, "zipcode")
-    frame = numbers.assign(zipcode=frame["zipcode"], log_price=np.log(numbers["price"])).drop(columns="price")
+    frame = numbers.assign(
+        zipcode=frame["zipcode"], log_price=np.log(numbers["price"])
+    ).drop(columns="price")
     for room in ("frontal", "kitchen", "bedroom", "bathroom"):
-        frame[room] = [str(photos / f"{number}_{room}.jpg") for number in range(1, len(frame) + 1)]
+        frame[room] = [
+            str(photos / f"{number}_{room}.jpg") for number in range(1, len(frame) + 1)
+        ]
     return frame
 
 
 def _cells(_: Path | None) -> pd.DataFrame:
     place = Path(str(import_module("elpv_dataset").__file__)).parent / "data"
-    frame = pd.read_csv(place / "labels.csv", sep=r"\s+", header=None, names=["photo", "probability", "type"])
+    frame = pd.read_csv(
+        place / "labels.csv",
+        sep=r"\s+",
+        header=None,
+        names=["photo", "probability", "type"],
+    )
     frame["photo"] = [str(place / name) for name in frame["photo"]]
-    return frame.assign(state=np.where(frame.pop("probability") > 0.5, "defect", "sound"))
+    return frame.assign(
+        state=np.where(frame.pop("probability") > 0.5, "defect", "sound")
+    )
 
 
 def _birds(_: Path | None) -> pd.DataFrame:
     frame = _some(_r("openintro", "birds"), 8_000)
     frame["date"] = pd.to_datetime(frame["date"], format="%m/%d/%Y %H:%M:%S")
-    return frame.assign(bird=np.where(frame.pop("species").str.contains("GULL"), "gull", "other"))
+    return frame.assign(
+        bird=np.where(frame.pop("species").str.contains("GULL"), "gull", "other")
+    )
 
 
 def _reviews(_: Path | None) -> pd.DataFrame:
@@ -213,7 +246,9 @@ def _reviews(_: Path | None) -> pd.DataFrame:
 
 def _tweets(_: Path | None) -> pd.DataFrame:
     frame = _r("dslabs", "trump_tweets")
-    frame = frame[frame["source"].isin(["Twitter for Android", "Twitter for iPhone"])].reset_index(drop=True)
+    frame = frame[
+        frame["source"].isin(["Twitter for Android", "Twitter for iPhone"])
+    ].reset_index(drop=True)
     frame["created_at"] = pd.to_datetime(frame["created_at"]).dt.tz_localize(None)
     frame["is_reply"] = frame["in_reply_to_user_id_str"].notna()
     return frame.drop(columns=["id_str", "in_reply_to_user_id_str", "is_retweet"])
@@ -232,7 +267,15 @@ def _wages(_: Path | None) -> pd.DataFrame:
 
 
 def _ratings(_: Path | None) -> pd.DataFrame:
-    return _names(_some(_r("lme4", "InstEval"), 20_000), "s", "d", "studage", "lectage", "service", "dept")
+    return _names(
+        _some(_r("lme4", "InstEval"), 20_000),
+        "s",
+        "d",
+        "studage",
+        "lectage",
+        "service",
+        "dept",
+    )
 
 
 def _rides(_: Path | None) -> pd.DataFrame:
@@ -348,7 +391,9 @@ SETS = {
 # ---- the cache ------------------------------------------------------------------------------------------------------
 def _files(cache: Path, one: RowSet) -> tuple[Path, dict[str, Path]]:
     stem = re.sub(r"\W+", "-", one.name)
-    return cache / f"{stem}.parquet", {column: cache / f"{stem}.{column}.npy" for column in one.images}
+    return cache / f"{stem}.parquet", {
+        column: cache / f"{stem}.{column}.npy" for column in one.images
+    }
 
 
 def prepare(one: RowSet, cache: Path, folder: Path | None) -> None:
@@ -373,4 +418,6 @@ def prepare(one: RowSet, cache: Path, folder: Path | None) -> None:
 def load(one: RowSet, cache: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return a set's frame, in which an image is its place among the vectors, and the vectors of each column."""
     table, vectors = _files(cache, one)
-    return pd.read_parquet(table), {column: np.load(file).astype(np.float32) for column, file in vectors.items()}
+    return pd.read_parquet(table), {
+        column: np.load(file).astype(np.float32) for column, file in vectors.items()
+    }

@@ -40,15 +40,28 @@ def fitted(name: str, X: pd.DataFrame, y: Any, *, classes: bool) -> Any:
     from lightgbm import LGBMClassifier, LGBMRegressor
 
     if name == "network":
-        return (pg.HyNNClassifier if classes else pg.HyNNRegressor)(preset="fast", random_state=0).fit(X, y)
+        return (pg.HyNNClassifier if classes else pg.HyNNRegressor)(
+            preset="fast", random_state=0
+        ).fit(X, y)
     texts = make_column_selector(dtype_exclude="number")
     if name == "LightGBM":
-        encode = (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), texts)
-        first = make_column_transformer(encode, remainder="passthrough", verbose_feature_names_out=False)
-        last = (LGBMClassifier if classes else LGBMRegressor)(verbosity=-1, random_state=0)
+        encode = (
+            OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+            texts,
+        )
+        first = make_column_transformer(
+            encode, remainder="passthrough", verbose_feature_names_out=False
+        )
+        last = (LGBMClassifier if classes else LGBMRegressor)(
+            verbosity=-1, random_state=0
+        )
         return make_pipeline(first.set_output(transform="pandas"), last).fit(X, y)
-    first = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), texts), remainder=StandardScaler())
-    return make_pipeline(first, LogisticRegression(max_iter=500) if classes else Ridge()).fit(X, y)
+    first = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), texts), remainder=StandardScaler()
+    )
+    return make_pipeline(
+        first, LogisticRegression(max_iter=500) if classes else Ridge()
+    ).fit(X, y)
 
 
 class Typed:
@@ -58,7 +71,9 @@ class Typed:
         self.model, self.like = model, X[:0]
 
     def predict_proba(self, rows: pd.DataFrame) -> Any:
-        return self.model.predict_proba(rows[self.like.columns].astype(self.like.dtypes))
+        return self.model.predict_proba(
+            rows[self.like.columns].astype(self.like.dtypes)
+        )
 
     def predict(self, rows: pd.DataFrame) -> Any:
         if hasattr(self.model, "predict_proba"):
@@ -68,7 +83,11 @@ class Typed:
 
 def meets(predicted: Any, want: Any) -> Any:
     """Return which predictions are wanted: a class's number, or a range."""
-    return predicted == want if isinstance(want, int) else (predicted >= want[0]) & (predicted <= want[1])
+    return (
+        predicted == want
+        if isinstance(want, int)
+        else (predicted >= want[0]) & (predicted <= want[1])
+    )
 
 
 def distances(X: pd.DataFrame, rows: pd.DataFrame, others: pd.DataFrame) -> Any:
@@ -84,7 +103,9 @@ def distances(X: pd.DataFrame, rows: pd.DataFrame, others: pd.DataFrame) -> Any:
     return np.stack(columns, axis=2)
 
 
-def contestants(model: Any, typed: Typed, X: pd.DataFrame, y: Any, *, classes: bool) -> dict[str, Any]:
+def contestants(
+    model: Any, typed: Typed, X: pd.DataFrame, y: Any, *, classes: bool
+) -> dict[str, Any]:
     """Return what finds rows for a row and what is wanted."""
     import dice_ml
 
@@ -94,21 +115,37 @@ def contestants(model: Any, typed: Typed, X: pd.DataFrame, y: Any, *, classes: b
 
     def nearest(row: pd.DataFrame, want: Any) -> pd.DataFrame:
         reached = X[meets(typed.predict(X), want)]
-        return reached.iloc[np.argsort(distances(X, row, reached).sum(axis=2)[0], kind="stable")[:COUNT]]
+        return reached.iloc[
+            np.argsort(distances(X, row, reached).sum(axis=2)[0], kind="stable")[:COUNT]
+        ]
 
     def dice(method: str, row: pd.DataFrame, want: Any) -> pd.DataFrame | None:
         options = {"desired_class": want} if classes else {"desired_range": list(want)}
         options |= {"random_seed": 0} if method == "random" else {}
         try:
-            found = explainers[method].generate_counterfactuals(row, total_CFs=COUNT, verbose=False, **options)
+            found = explainers[method].generate_counterfactuals(
+                row, total_CFs=COUNT, verbose=False, **options
+            )
         except Exception:  # noqa: BLE001 — how dice-ml says that there are none
             return None
         return found.cf_examples_list[0].final_cfs_df
 
-    numbers, y = list(X.select_dtypes("number").columns), pd.factorize(y, sort=True)[0] if classes else y
-    data = dice_ml.Data(dataframe=X.assign(_y=y), continuous_features=numbers, outcome_name="_y")
-    asked = dice_ml.Model(model=typed, backend="sklearn", model_type="classifier" if classes else "regressor")
-    explainers = {method: dice_ml.Dice(data, asked, method=method) for method in ("random", "genetic")}
+    numbers, y = (
+        list(X.select_dtypes("number").columns),
+        pd.factorize(y, sort=True)[0] if classes else y,
+    )
+    data = dice_ml.Data(
+        dataframe=X.assign(_y=y), continuous_features=numbers, outcome_name="_y"
+    )
+    asked = dice_ml.Model(
+        model=typed,
+        backend="sklearn",
+        model_type="classifier" if classes else "regressor",
+    )
+    explainers = {
+        method: dice_ml.Dice(data, asked, method=method)
+        for method in ("random", "genetic")
+    }
     theirs = {f"dice-ml {method}": partial(dice, method) for method in explainers}
     return {"permgrad": ours, **theirs, "nearest rows": nearest}
 
@@ -117,7 +154,10 @@ def measure(name: str, kind: str, rows: int) -> list[dict[str, Any]]:
     """Return a line for each contestant on a set and a model."""
     data, classes, lines = pg.load_dataset(name), SETS[name] == "classification", []
     order = np.random.default_rng(0).permutation(len(data.X))[: TRAINING + rows]
-    X, y = data.X.iloc[order].reset_index(drop=True), data.y.iloc[order].reset_index(drop=True)
+    X, y = (
+        data.X.iloc[order].reset_index(drop=True),
+        data.y.iloc[order].reset_index(drop=True),
+    )
     X, y, tests = X[:TRAINING], y[:TRAINING], X[TRAINING:]
     model = fitted(kind, X, y, classes=classes)
     typed = Typed(model, X)
@@ -126,10 +166,15 @@ def measure(name: str, kind: str, rows: int) -> list[dict[str, Any]]:
     ranges = np.sort([own + up, own + 2 * up], axis=0).T.tolist()
     wanted = [1 - int(one) for one in own] if classes else ranges
     finds = contestants(model, typed, X, y, classes=classes)
-    seconds, results = dict.fromkeys(finds, 0.0), {contestant: list[Any]() for contestant in finds}
+    seconds, results = (
+        dict.fromkeys(finds, 0.0),
+        {contestant: list[Any]() for contestant in finds},
+    )
     for find in finds.values():
         find(tests[:1], wanted[0])  # imports what it needs
-    for k, want in enumerate(wanted):  # row by row, so that a busy machine slows all of them
+    for k, want in enumerate(
+        wanted
+    ):  # row by row, so that a busy machine slows all of them
         for contestant, find in finds.items():
             if k < GENETIC or contestant != "dice-ml genetic":
                 start = time.process_time()
@@ -140,16 +185,32 @@ def measure(name: str, kind: str, rows: int) -> list[dict[str, Any]]:
         for k, result in enumerate(found):
             if result is not None and len(result):
                 apart = distances(X, result[X.columns], tests[k : k + 1])[:, 0]
-                near = distances(X, result, X[meets(predicted, wanted[k])]).sum(axis=2).min(axis=1, initial=np.inf)
+                near = (
+                    distances(X, result, X[meets(predicted, wanted[k])])
+                    .sum(axis=2)
+                    .min(axis=1, initial=np.inf)
+                )
                 valid = meets(typed.predict(result), wanted[k])
-                each.append(np.column_stack([valid, (apart > 0).sum(axis=1), apart.sum(axis=1), near]))
+                each.append(
+                    np.column_stack(
+                        [valid, (apart > 0).sum(axis=1), apart.sum(axis=1), near]
+                    )
+                )
                 ways.append(len(np.unique(apart > 0, axis=0)))
         means = np.concatenate(each).mean(axis=0).tolist()
         seconds[contestant] /= len(found)
-        lines.append({"set": name, "model": kind, "contestant": contestant, "rows": len(found)})
+        lines.append(
+            {"set": name, "model": kind, "contestant": contestant, "rows": len(found)}
+        )
         lines[-1] |= {"found": len(each) / len(found)}
-        lines[-1] |= dict(zip(("valid", "changes", "distance", "to data"), means, strict=True))
-        lines[-1] |= {"ways": float(np.mean(ways)), "seconds": seconds[contestant], "results": sum(map(len, each))}
+        lines[-1] |= dict(
+            zip(("valid", "changes", "distance", "to data"), means, strict=True)
+        )
+        lines[-1] |= {
+            "ways": float(np.mean(ways)),
+            "seconds": seconds[contestant],
+            "results": sum(map(len, each)),
+        }
     return lines
 
 
@@ -161,7 +222,15 @@ def main() -> int:
     for kind in MODELS:
         for name in SETS:
             lines += measure(name, kind, 5 if arguments.quick else ROWS)
-            record(arguments, title, markdown_table(lines), lines, passed=None, seeds=0, name="counterfactuals")
+            record(
+                arguments,
+                title,
+                markdown_table(lines),
+                lines,
+                passed=None,
+                seeds=0,
+                name="counterfactuals",
+            )
     return 0
 
 

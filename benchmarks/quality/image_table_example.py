@@ -36,11 +36,17 @@ def write_records(folder: Path, source: Path, rows: int, seed: int = 0) -> Path:
     from PIL import Image
 
     with np.load(source) as stored:
-        images = np.concatenate([stored[f"{part}_images"] for part in ("train", "val", "test")])
-        labels = np.concatenate([stored[f"{part}_labels"].ravel() for part in ("train", "val", "test")])
+        images = np.concatenate(
+            [stored[f"{part}_images"] for part in ("train", "val", "test")]
+        )
+        labels = np.concatenate(
+            [stored[f"{part}_labels"].ravel() for part in ("train", "val", "test")]
+        )
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(images))
-    chosen = np.concatenate([order[labels[order] == label][: rows // 2] for label in (0, 1)])
+    chosen = np.concatenate(
+        [order[labels[order] == label][: rows // 2] for label in (0, 1)]
+    )
     chosen = chosen[rng.permutation(len(chosen))]
     ill = labels[chosen].astype(bool)
     (folder / "scans").mkdir(parents=True, exist_ok=True)
@@ -63,15 +69,25 @@ def read_run(run: Path) -> dict[str, Any]:
     """Return scores, shares of the kinds of columns, and each column's importance with its interval."""
     metrics = json.loads((run / "metrics.json").read_text())
     inputs = json.loads((run / "branches.json").read_text())
-    importance = pd.read_csv(run / "importance.csv").query("`class` == 'all'").set_index("feature")
+    importance = (
+        pd.read_csv(run / "importance.csv")
+        .query("`class` == 'all'")
+        .set_index("feature")
+    )
     return {
         "rows": metrics["rows"],
         "accuracy": metrics["test"]["accuracy"],
         "log loss": metrics["test"]["log_loss"],
         "best baseline": max(own["accuracy"] for own in metrics["baselines"].values()),
-        "shares": {name: inputs[name]["share"] for name in ("photo", "table") if name in inputs},
+        "shares": {
+            name: inputs[name]["share"] for name in ("photo", "table") if name in inputs
+        },
         "columns": [
-            {"column": name, "known": name not in NOISE, **importance.loc[name, ["importance", "ci_low", "ci_high"]]}
+            {
+                "column": name,
+                "known": name not in NOISE,
+                **importance.loc[name, ["importance", "ci_low", "ci_high"]],
+            }
             for name in (*INFORMATIVE, "scan", *NOISE)
             if name in importance.index
         ],
@@ -85,21 +101,34 @@ def main() -> int:
 
     options = parser(__doc__)
     options.add_argument("--rows", type=int, default=1200)
-    options.add_argument("--out", type=Path, default=Path("permgrad-runs/image-table-example"))
+    options.add_argument(
+        "--out", type=Path, default=Path("permgrad-runs/image-table-example")
+    )
     options.add_argument("--preset", default="default")
-    options.add_argument("--data", type=Path, default=Path(os.environ.get("PERMGRAD_DATA", ".")))
+    options.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("PERMGRAD_DATA", "."))
+    )
     given = options.parse_args()
     rows, preset = (300, "fast") if given.quick else (given.rows, given.preset)
-    table = write_records(given.out / "records", given.data / "pneumoniamnist.npz", rows)
+    table = write_records(
+        given.out / "records", given.data / "pneumoniamnist.npz", rows
+    )
     runs = {"run": {"images": ("scan",)}, "run-table": {"drop": ("scan",)}}
     for name, columns in runs.items():
         out = given.out / name
         request = RunRequest(
-            table=str(table), target=("label",), preset=preset, baselines=("usual",), out=out, **columns
+            table=str(table),
+            target=("label",),
+            preset=preset,
+            baselines=("usual",),
+            out=out,
+            **columns,
         )
         print(run_table(request).text)
     found, alone = (read_run(given.out / name) for name in runs)
-    found["table alone"] = {name: alone[name] for name in ("accuracy", "log loss", "best baseline")}
+    found["table alone"] = {
+        name: alone[name] for name in ("accuracy", "log loss", "best baseline")
+    }
     text = (
         f"Known: {', '.join(INFORMATIVE)} and the image carry the label; {', '.join(NOISE)} do not.\n\n"
         f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log loss {found['log loss']:.3f}; "
@@ -111,8 +140,12 @@ def main() -> int:
     )
     clear = {own["column"] for own in found["columns"] if own["ci_low"] > 0}
     # Where the image and crp are known, cough says little.
-    right = {"scan", "crp"} <= clear <= {"scan", *INFORMATIVE} and found["accuracy"] > alone["accuracy"] + 0.03
-    return record(given, "A table and a folder of images", text, found, passed=right, seeds=[0])
+    right = {"scan", "crp"} <= clear <= {"scan", *INFORMATIVE} and found[
+        "accuracy"
+    ] > alone["accuracy"] + 0.03
+    return record(
+        given, "A table and a folder of images", text, found, passed=right, seeds=[0]
+    )
 
 
 if __name__ == "__main__":

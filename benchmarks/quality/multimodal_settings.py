@@ -34,7 +34,10 @@ from permgrad_benchmark.suites.multimodal.training import QUICK, accuracy, train
 def hold_out(design: PairsDesign) -> PairsDesign:
     """Return the design with a fifth of the training images as test images: what settings are chosen on."""
     cuts = [round(0.8 * len(images)) for images in design.training]
-    first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
+    first, second = (
+        (images[:cut], images[cut:])
+        for images, cut in zip(design.training, cuts, strict=True)
+    )
     return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))
 
 
@@ -42,7 +45,12 @@ def main() -> int:
     options = parser(__doc__)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--functions", nargs="+", default=["F0", "F6", "F7"])
-    options.add_argument("--images", nargs="+", default=list(IMAGE_SETS), help="one MedMNIST set or two, or files")
+    options.add_argument(
+        "--images",
+        nargs="+",
+        default=list(IMAGE_SETS),
+        help="one MedMNIST set or two, or files",
+    )
     arguments = options.parse_args()
     torch.set_num_threads(1)
     chosen = QUICK if arguments.quick else TRAINING
@@ -65,14 +73,28 @@ def main() -> int:
             for seed in range(arguments.seeds):
                 design = hold_out(suite.design(function, seed, settings))
                 network = train(design, seed, training)
-                pairs = design.draw(design.test, 6_000, generator(seed, "validation pairs"))
+                pairs = design.draw(
+                    design.test, 6_000, generator(seed, "validation pairs")
+                )
                 right.append(accuracy(network, design, pairs))
                 case = make_case(design, network, pairs, seed, FULL)
                 fused = case.fused.clone().requires_grad_()
                 (slopes,) = torch.autograd.grad(case.head()(fused).sum(), fused)
-                shares = slopes.abs().mean(dim=0).reshape(4, -1).sum(dim=1).double().numpy()
-                wrong.append(share_error(true_importance(design.function, design.population(), "published"), shares))
-            row |= {f"{function} accuracy": float(np.mean(right)), f"{function} gradient": float(np.mean(wrong))}
+                shares = (
+                    slopes.abs().mean(dim=0).reshape(4, -1).sum(dim=1).double().numpy()
+                )
+                wrong.append(
+                    share_error(
+                        true_importance(
+                            design.function, design.population(), "published"
+                        ),
+                        shares,
+                    )
+                )
+            row |= {
+                f"{function} accuracy": float(np.mean(right)),
+                f"{function} gradient": float(np.mean(wrong)),
+            }
         rows.append(row)
         print(row, flush=True)
     text = (

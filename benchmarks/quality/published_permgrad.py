@@ -32,14 +32,20 @@ EPOCHS = 60
 
 def by_class(values: dict[str, Any]) -> np.ndarray:
     """Return ``(features, classes)`` of a published list, which is nested for classes and flat for numbers."""
-    lists = list(values.values()) if isinstance(next(iter(values.values())), dict) else [values]
+    lists = (
+        list(values.values())
+        if isinstance(next(iter(values.values())), dict)
+        else [values]
+    )
     return np.array([list(one.values()) for one in lists], dtype=float).T
 
 
 def published_bars(published: dict[str, Any]) -> np.ndarray:
     """Return the length of each feature's bar in the published figure."""
     weights = published["branch_weights"]
-    table, image = (scale_to_unit(by_class(published[name])) for name in ("permutation", "gradcam"))
+    table, image = (
+        scale_to_unit(by_class(published[name])) for name in ("permutation", "gradcam")
+    )
     bars: np.ndarray = (weights["MLP"] * table + weights["CNN"] * image).sum(axis=1)
     return bars
 
@@ -51,7 +57,8 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     limit = 600 if quick else None
     (X, y), (X_validation, y_validation), (X_test, y_test) = (
-        (data.X.iloc[part[:limit]], data.y.iloc[part[:limit]]) for part in (split.train, split.validation, split.test)
+        (data.X.iloc[part[:limit]], data.y.iloc[part[:limit]])
+        for part in (split.train, split.validation, split.test)
     )
     model = estimator(
         preset="paper",
@@ -62,7 +69,9 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
     ).fit(X, y, eval_set=(X_validation, y_validation))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        paper = pg.explain(model, X_test, y_test, method="permgrad_paper", random_state=0)
+        paper = pg.explain(
+            model, X_test, y_test, method="permgrad_paper", random_state=0
+        )
         ours = pg.explain(model, X_test, y_test, random_state=0)
     columns = list(data.X.columns)
     bars = {
@@ -71,7 +80,8 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
         "permgrad": pd.Series(ours.values[:, 0], ours.names)[columns],
     }
     agreement = {
-        who: float(spearmanr(bars["published"], bars[who]).statistic) for who in ("permgrad_paper", "permgrad")
+        who: float(spearmanr(bars["published"], bars[who]).statistic)
+        for who in ("permgrad_paper", "permgrad")
     }
     return {
         "set": name,
@@ -79,7 +89,9 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
         "score": float(model.score(X_test, y_test)),
         "top": {who: list(values.nlargest(3).index) for who, values in bars.items()},
         "rank correlation": agreement,
-        "values of the published maps": len(np.unique(np.round(by_class(published["gradcam"])[:, 0], 6))),
+        "values of the published maps": len(
+            np.unique(np.round(by_class(published["gradcam"])[:, 0], 6))
+        ),
         "image weight": {
             "published": float(published["branch_weights"]["CNN"]),
             "permgrad_paper": float(paper.meta["branch_weights"]["image"]),
@@ -91,16 +103,30 @@ def compare(name: str, published: dict[str, Any], *, quick: bool) -> dict[str, A
 def main() -> int:
     """Compare all five tables."""
     arguments_of = parser(__doc__)
-    arguments_of.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="the others stay as recorded")
+    arguments_of.add_argument(
+        "--sets",
+        nargs="+",
+        choices=SETS,
+        default=SETS,
+        help="the others stay as recorded",
+    )
     arguments = arguments_of.parse_args()
     torch.set_num_threads(1)
     folder = data_folder()
     if folder is None or not (folder / "published_permgrad.json").is_file():
-        print("PERMGRAD_DATA names no folder with published_permgrad.json. Nothing was compared.")
+        print(
+            "PERMGRAD_DATA names no folder with published_permgrad.json. Nothing was compared."
+        )
         return 0
-    published = json.loads((folder / "published_permgrad.json").read_text(encoding="utf-8"))
+    published = json.loads(
+        (folder / "published_permgrad.json").read_text(encoding="utf-8")
+    )
     recorded = RESULTS / "published_permgrad.json"
-    earlier = json.loads(recorded.read_text(encoding="utf-8"))["results"] if recorded.is_file() else []
+    earlier = (
+        json.loads(recorded.read_text(encoding="utf-8"))["results"]
+        if recorded.is_file()
+        else []
+    )
     found = {row["set"]: row for row in earlier}
     for name in SETS[-1:] if arguments.quick else arguments.sets:
         found[name] = compare(name, published[name], quick=arguments.quick)
@@ -110,10 +136,19 @@ def main() -> int:
         {
             "set": row["set"],
             "score on test rows": row["score"],
-            **{f"first three, {who}": ", ".join(names) for who, names in row["top"].items()},
-            **{f"rank correlation, {who}": value for who, value in row["rank correlation"].items()},
+            **{
+                f"first three, {who}": ", ".join(names)
+                for who, names in row["top"].items()
+            },
+            **{
+                f"rank correlation, {who}": value
+                for who, value in row["rank correlation"].items()
+            },
             "values of the published map": row["values of the published maps"],
-            **{f"image weight, {who}": value for who, value in row["image weight"].items()},
+            **{
+                f"image weight, {who}": value
+                for who, value in row["image weight"].items()
+            },
             "share of the image, permgrad": row["share of the image"],
         }
         for row in rows
@@ -124,7 +159,14 @@ def main() -> int:
         "branches is not clearly above 0. A network with a score near chance says nothing about its table: on gas the "
         "validation loss of preset `paper` never falls.\n\n" + markdown_table(table)
     )
-    return record(arguments, "PermGrad's published importances", text, rows, passed=None, seeds=[0])
+    return record(
+        arguments,
+        "PermGrad's published importances",
+        text,
+        rows,
+        passed=None,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

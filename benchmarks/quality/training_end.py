@@ -23,7 +23,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks._results import markdown_table, record
-from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, Cells, contenders, load, run
+from benchmarks.quality._cells import (
+    CACHE,
+    METRICS,
+    SEED,
+    SPLITS,
+    Cells,
+    contenders,
+    load,
+    run,
+)
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.comparison import corrected_paired_test
@@ -48,22 +57,40 @@ def fit_by_patience(name: str, split: int) -> dict[str, Any]:
         losses.append(line["validation_loss"])
         return len(losses) - 1 - losses.index(min(losses)) >= patience
 
-    held, started = (X.iloc[rows.validation], y.iloc[rows.validation]), time.process_time()
+    held, started = (
+        (X.iloc[rows.validation], y.iloc[rows.validation]),
+        time.process_time(),
+    )
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
     seconds = time.process_time() - started
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
         scores = evaluate(task, truth, predictions=model.predict(test))
     else:
-        scores = evaluate(task, truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
+        scores = evaluate(
+            task,
+            truth,
+            probabilities=model.predict_proba(test),
+            classes=list(model.classes_),
+        )
     sizes = {part: len(getattr(rows, part)) for part in ("train", "validation", "test")}
     value = float(scores[METRICS[name]])
-    return {"set": name, "split": split, "losses": losses, "value": value, "rows": sizes, "seconds": seconds}
+    return {
+        "set": name,
+        "split": split,
+        "losses": losses,
+        "value": value,
+        "rows": sizes,
+        "seconds": seconds,
+    }
 
 
 def ended(losses: list[float]) -> tuple[int, int]:
     """Return the last epoch by the rule, and the best epoch until then."""
-    last = next((epoch for epoch in range(1, len(losses) + 1) if rises(losses[:epoch])), len(losses))
+    last = next(
+        (epoch for epoch in range(1, len(losses) + 1) if rises(losses[:epoch])),
+        len(losses),
+    )
     return last, int(np.argmin(losses[:last])) + 1
 
 
@@ -73,22 +100,35 @@ def measure(cells: Cells, name: str, split: int) -> dict[str, Any]:
     if ended(cell["losses"])[1] == int(np.argmin(cell["losses"])) + 1:
         return cell
     key = ("default", name, split)
-    run(cells, [(contenders()["default"], name, split)], refresh=[] if "losses" in cells.found.get(key, {}) else key)
+    run(
+        cells,
+        [(contenders()["default"], name, split)],
+        refresh=[] if "losses" in cells.found.get(key, {}) else key,
+    )
     return {**cell, "value_now": cells.found[key]["metrics"]["test"][METRICS[name]]}
 
 
 def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a line of the table for each set."""
     lines = []
-    for name in [name for name in METRICS if any(cell["set"] == name for cell in cells)]:
-        own = sorted((cell for cell in cells if cell["set"] == name), key=lambda cell: cell["split"])
+    for name in [
+        name for name in METRICS if any(cell["set"] == name for cell in cells)
+    ]:
+        own = sorted(
+            (cell for cell in cells if cell["set"] == name),
+            key=lambda cell: cell["split"],
+        )
         before = np.array([cell["value"] for cell in own])
         now = np.array([cell.get("value_now", cell["value"]) for cell in own])
         sign = 1 if metrics.get(METRICS[name]).direction == "higher" else -1
         difference, p = sign * (now - before), None
         if len(own) > 1 and difference.any():
             rows = own[0]["rows"]
-            p = float(corrected_paired_test(difference, train_rows=rows["train"], test_rows=rows["test"]).p_value)
+            p = float(
+                corrected_paired_test(
+                    difference, train_rows=rows["train"], test_rows=rows["test"]
+                ).p_value
+            )
         epochs = [(len(cell["losses"]), ended(cell["losses"])[0]) for cell in own]
         shares = [last / first for first, last in epochs]
         lines.append({
@@ -106,16 +146,26 @@ def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Train what is missing, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=CACHE, help="folder of finished cells"
+    )
     parser.add_argument("--sets", nargs="*", default=list(METRICS), choices=METRICS)
     parser.add_argument("--splits", nargs="*", type=int, default=list(SPLITS))
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    parser.add_argument(
+        "--no-record", action="store_true", help="do not write benchmarks/results"
+    )
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     found = Cells.read(arguments.cache)
     file = arguments.cache / "training_end.jsonl"
-    cells = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    cells = (
+        [json.loads(line) for line in file.read_text().splitlines()]
+        if file.exists()
+        else []
+    )
     for split in arguments.splits:
         for name in arguments.sets:
             if any((cell["set"], cell["split"]) == (name, split) for cell in cells):
@@ -125,7 +175,9 @@ def main() -> int:
                 lines.write(json.dumps(cells[-1]) + "\n")
     table = rows_of(cells)
     behind = [
-        line["table"] for line in table if isinstance(line["p"], float) and line["p"] < 0.05 and line["better by"] < 0
+        line["table"]
+        for line in table
+        if isinstance(line["p"], float) and line["p"] < 0.05 and line["better by"] < 0
     ]
     same = sum("value_now" not in cell for cell in cells)
     text = (

@@ -36,21 +36,28 @@ def interpret(model: Any, train: Rows, test: Rows, page: Path) -> None:
     from interpret.perf import ROC
 
     def predict(rows: Any) -> Any:  # it passes cells as objects
-        return model.predict_proba(pd.DataFrame(np.asarray(rows, dtype=np.float64), columns=train[0].columns))
+        return model.predict_proba(
+            pd.DataFrame(np.asarray(rows, dtype=np.float64), columns=train[0].columns)
+        )
 
     explained = [
         ClassHistogram().explain_data(*train),
         ROC(predict).explain_perf(*test),
         MorrisSensitivity(predict, train[0]).explain_global(),
         PartialDependence(predict, train[0]).explain_global(),
-        ShapKernel(predict, train[0].sample(50, random_state=0)).explain_local(test[0][:5], test[1][:5]),
+        ShapKernel(predict, train[0].sample(50, random_state=0)).explain_local(
+            test[0][:5], test[1][:5]
+        ),
     ]
     figures = []
     for one in explained:
         count = len(one.selector) if one.selector is not None else 0
         figures += [one.visualize(key) for key in [None, *range(count)]]
     drawn = [figure for figure in figures if hasattr(figure, "to_html")]
-    parts = [figure.to_html(include_plotlyjs=place == 0, full_html=False) for place, figure in enumerate(drawn)]
+    parts = [
+        figure.to_html(include_plotlyjs=place == 0, full_html=False)
+        for place, figure in enumerate(drawn)
+    ]
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -74,7 +81,9 @@ def shapash(model: Any, train: Rows, test: Rows, page: Path) -> None:
     from shapash import SmartExplainer
 
     explainer = SmartExplainer(model=model)
-    explainer.compile(x=test[0], y_target=pd.Series(test[1], index=test[0].index, name="y"))
+    explainer.compile(
+        x=test[0], y_target=pd.Series(test[1], index=test[0].index, name="y")
+    )
     explainer.generate_report(
         output_file=str(page),
         x_train=train[0],
@@ -84,7 +93,8 @@ def shapash(model: Any, train: Rows, test: Rows, page: Path) -> None:
 
 
 PACKAGES: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (permgrad, interpret, skrub, explainerdashboard, shapash)
+    one.__name__: one
+    for one in (permgrad, interpret, skrub, explainerdashboard, shapash)
 }
 
 
@@ -94,9 +104,12 @@ def main() -> None:
     stored = np.load(folder / "rows.npz", allow_pickle=False)
     columns = [str(each) for each in stored["columns"]]
     train, test = (
-        (pd.DataFrame(stored[f"X_{part}"], columns=columns), stored[f"y_{part}"]) for part in ("train", "test")
+        (pd.DataFrame(stored[f"X_{part}"], columns=columns), stored[f"y_{part}"])
+        for part in ("train", "test")
     )
-    model = lightgbm.LGBMClassifier(n_estimators=100, random_state=0, n_jobs=1, verbosity=-1).fit(*train)
+    model = lightgbm.LGBMClassifier(
+        n_estimators=100, random_state=0, n_jobs=1, verbosity=-1
+    ).fit(*train)
     page = folder / f"{name}.html"
     started, processor = time.perf_counter(), time.process_time()
     PACKAGES[name](model, train, test, page)

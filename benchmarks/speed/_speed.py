@@ -16,7 +16,9 @@ Line = dict[str, Any]
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
     """Return what each call took in each round; all are called once before, so that nobody pays for loading.
 
@@ -95,7 +97,9 @@ def line(
 
 def missing(what: str, peer: str, why: str) -> Line:
     """Return the line of a peer that is not there: it is named, never left out in silence."""
-    empty = dict.fromkeys(("equal", "unit", "ours", "theirs", "ratio", "low", "high", "rounds"))
+    empty = dict.fromkeys(
+        ("equal", "unit", "ours", "theirs", "ratio", "low", "high", "rounds")
+    )
     return {"what": what, "peer": peer, **empty, "note": f"missing: {why}"}
 
 

@@ -43,12 +43,16 @@ def trained() -> tuple[pg.HyNNClassifier, object]:
     frame = data.frame.drop(columns=data.target)
     y = data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
-    model = pg.HyNNClassifier(preset="paper", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="paper", max_epochs=1, random_state=0, progress=False
+    )
     model.fit(frame.iloc[split.train], y[split.train])
     return model, frame.iloc[split.test].reset_index(drop=True)
 
 
-def contestants(model: pg.HyNNClassifier, rows, loop_rows: int, batches: list[int]) -> dict[str, tuple[int, Callable]]:
+def contestants(
+    model: pg.HyNNClassifier, rows, loop_rows: int, batches: list[int]
+) -> dict[str, tuple[int, Callable]]:
     """Return for each contestant how many rows it explains and the call."""
     from captum.attr import LayerGradCam
 
@@ -65,7 +69,8 @@ def contestants(model: pg.HyNNClassifier, rows, loop_rows: int, batches: list[in
     def captum(size: int, count: int) -> Callable[[], object]:
         def work() -> object:
             return [
-                peer.attribute(part, target=1, relu_attributions=True).detach() for part in encoded[:count].split(size)
+                peer.attribute(part, target=1, relu_attributions=True).detach()
+                for part in encoded[:count].split(size)
             ]
 
         return work
@@ -87,13 +92,21 @@ def check_equal(model: pg.HyNNClassifier, rows) -> float:
     net = model.module_
     want = (
         LayerGradCam(net, cam_layer(net).before[-1])
-        .attribute(torch.as_tensor(model.encode_rows(rows).encoded), target=1, relu_attributions=True)
+        .attribute(
+            torch.as_tensor(model.encode_rows(rows).encoded),
+            target=1,
+            relu_attributions=True,
+        )
         .detach()
         .numpy()[:, 0]
     )
-    got = pg.explain(model, rows, method=tuned(pg.methods.GradCam(), upsample="none"), target=1, progress=False).maps[
-        "cam"
-    ][:, 0]
+    got = pg.explain(
+        model,
+        rows,
+        method=tuned(pg.methods.GradCam(), upsample="none"),
+        target=1,
+        progress=False,
+    ).maps["cam"][:, 0]
     return float(np.abs(got - want).max() / want.max())
 
 
@@ -103,14 +116,23 @@ def measure(*, quick: bool = False) -> list[Line]:
     model, rows = trained()
     rows = rows[:200] if quick else rows
     apart = check_equal(model, rows[:200])
-    runs = contestants(model, rows, 20 if quick else 200, [128] if quick else [32, 128, 512, 2048])
-    taken = take_turns({name: work for name, (_, work) in runs.items()}, 1 if quick else 3)
-    per_row = {name: [1000 * own / runs[name][0] for own in taken[name]] for name in runs}
+    runs = contestants(
+        model, rows, 20 if quick else 200, [128] if quick else [32, 128, 512, 2048]
+    )
+    taken = take_turns(
+        {name: work for name, (_, work) in runs.items()}, 1 if quick else 3
+    )
+    per_row = {
+        name: [1000 * own / runs[name][0] for own in taken[name]] for name in runs
+    }
     note = f"maps differ by at most {apart:.0e} of the largest cell; permgrad also reads the maps at the features"
     what = f"Grad-CAM of a row, paper network, {len(rows):,} HELOC rows"
     ours = per_row.pop("permgrad, one class")
     del per_row["permgrad, both classes"]
-    return [line(what, f"layer Grad-CAM of {name}", ours, own, unit="ms", note=note) for name, own in per_row.items()]
+    return [
+        line(what, f"layer Grad-CAM of {name}", ours, own, unit="ms", note=note)
+        for name, own in per_row.items()
+    ]
 
 
 def main() -> None:
@@ -123,9 +145,15 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     model, rows = trained()
-    print(f"Grad-CAM, preset paper ({count_numbers(model.module_):,} numbers), {len(rows)} HELOC test rows")
-    print(f"one thread, {platform.machine()}, torch {torch.__version__}, medians of {options.rounds} rounds")
-    print(f"largest difference to captum's maps: {check_equal(model, rows[:200]):.1e} of the largest cell")
+    print(
+        f"Grad-CAM, preset paper ({count_numbers(model.module_):,} numbers), {len(rows)} HELOC test rows"
+    )
+    print(
+        f"one thread, {platform.machine()}, torch {torch.__version__}, medians of {options.rounds} rounds"
+    )
+    print(
+        f"largest difference to captum's maps: {check_equal(model, rows[:200]):.1e} of the largest cell"
+    )
     runs = contestants(model, rows, options.loop_rows, options.batches)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(options.rounds + 1):
@@ -133,7 +161,9 @@ def main() -> None:
             taken = timed(work)
             if number:  # the first round warms up
                 seconds[name].append(taken)
-    rates = {name: runs[name][0] / statistics.median(own) for name, own in seconds.items()}
+    rates = {
+        name: runs[name][0] / statistics.median(own) for name, own in seconds.items()
+    }
     ours = rates["permgrad, one class"]
     print(f"\n{'':32}{'rows/s':>10}{'permgrad is':>16}")
     for name, rate in rates.items():

@@ -125,44 +125,70 @@ except m.PackageNotFoundError:
 
 def examples() -> dict[str, str]:
     """Return the first example of README on a fitted model, and that on a network."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```",
+        README.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
     network = next(block for block in blocks if "import torch" in block)
     # Up to its first output.
-    network = "import permgrad as pg\n" + network.partition("print(shares.summary())")[0] + "print(shares.summary())\n"
+    network = (
+        "import permgrad as pg\n"
+        + network.partition("print(shares.summary())")[0]
+        + "print(shares.summary())\n"
+    )
     return {"**permgrad** (a forest)": blocks[0], "**permgrad** (a network)": network}
 
 
 def taken(python: str, program: Path) -> tuple[float, float]:
     """Return the seconds by the clock, and of the processor, that a program takes."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([python, program.name], cwd=program.parent, check=True, capture_output=True)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [python, program.name], cwd=program.parent, check=True, capture_output=True
+    )
+    wall, after = (
+        time.perf_counter() - started,
+        resource.getrusage(resource.RUSAGE_CHILDREN),
+    )
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def size_of(text: str) -> dict[str, Any]:
     """Return how many words and pictures a README has, and how many words stand before its first code."""
     words = re.sub(r"<[^>]+>|\]\([^)]*\)", " ", text)
-    before = re.split(r"^```|^\.\. code|^>>> ", words, maxsplit=1, flags=re.MULTILINE)[0]
+    before = re.split(r"^```|^\.\. code|^>>> ", words, maxsplit=1, flags=re.MULTILINE)[
+        0
+    ]
     return {
         "words": len(words.split()),
         "before the first code": len(before.split()),
-        "pictures": len(re.findall(r"!\[|<img|^\.\. image::|^\.\. figure::", text, re.MULTILINE)),
+        "pictures": len(
+            re.findall(r"!\[|<img|^\.\. image::|^\.\. figure::", text, re.MULTILINE)
+        ),
     }
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a line for each example."""
     lines: list[dict[str, Any]] = []
-    programs: dict[str, tuple[str, str]] = {name: (sys.executable, code) for name, code in examples().items()}
+    programs: dict[str, tuple[str, str]] = {
+        name: (sys.executable, code) for name, code in examples().items()
+    }
     sizes = dict.fromkeys(programs, size_of(README.read_text(encoding="utf-8")))
     versions: dict[str, str] = dict.fromkeys(programs, "")
     for name, (package, code) in PEERS.items() if arguments.peers else ():
         asked = subprocess.run(
-            [arguments.peers, "-c", _DESCRIPTION, package], check=True, capture_output=True, text=True
+            [arguments.peers, "-c", _DESCRIPTION, package],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         facts = json.loads(asked.stdout)
-        if facts is None or package in arguments.without or (arguments.quick and "fits its own" in name):
+        if (
+            facts is None
+            or package in arguments.without
+            or (arguments.quick and "fits its own" in name)
+        ):
             print(f"left out: {package}", file=sys.stderr)
             continue
         versions[name], sizes[name] = facts[0], size_of(facts[1])
@@ -182,7 +208,11 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     seconds[name].append(result)
     for name, pairs in seconds.items():
         wall, processor = zip(*pairs, strict=True)
-        size = sizes[name] if sizes[name]["words"] > 100 else dict.fromkeys(sizes[name], "not brought along")
+        size = (
+            sizes[name]
+            if sizes[name]["words"] > 100
+            else dict.fromkeys(sizes[name], "not brought along")
+        )
         lines.append(
             {
                 "first example of": f"{name} {versions[name]}".strip(),
@@ -198,17 +228,35 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> int:
     """Measure, print and record."""
     options = parser(__doc__)
-    options.add_argument("--peers", help="the Python of an environment with the other packages")
-    options.add_argument("--without", nargs="*", default=(), metavar="PACKAGE", help="leave out, such as interpret")
-    options.add_argument("--rounds", type=int, default=5, help="how often each example runs")
+    options.add_argument(
+        "--peers", help="the Python of an environment with the other packages"
+    )
+    options.add_argument(
+        "--without",
+        nargs="*",
+        default=(),
+        metavar="PACKAGE",
+        help="leave out, such as interpret",
+    )
+    options.add_argument(
+        "--rounds", type=int, default=5, help="how often each example runs"
+    )
     arguments = options.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     lines = measure(arguments)
     title = "Time to the first output of README's first example"
     text = "Seconds by the clock are the median of the rounds and the shortest, processor seconds the least."
-    load = f"{os.getloadavg()[2]:.0f} other processes on {os.cpu_count()} processors" if os.getloadavg()[2] > 2 else ""
-    text += f" The machine was busy ({load}): compare the processor seconds." if load else ""
+    load = (
+        f"{os.getloadavg()[2]:.0f} other processes on {os.cpu_count()} processors"
+        if os.getloadavg()[2] > 2
+        else ""
+    )
+    text += (
+        f" The machine was busy ({load}): compare the processor seconds."
+        if load
+        else ""
+    )
     text = f"{markdown_table(lines)}\n\n{text}"
     return record(arguments, title, text, lines, passed=None, seeds="none")
 

@@ -43,11 +43,18 @@ class Case:
 
     def __init__(self, preset: str, rows: int, background: int) -> None:
         data = load_dataset("heloc")
-        frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
+        frame, y = (
+            data.frame.drop(columns=data.target),
+            data.frame[data.target].to_numpy(),
+        )
         split = split_rows(len(frame), y, task="classification")
         self.name = f"HyNN, preset {preset}"
         self.model = pg.HyNNClassifier(
-            preset=preset, branches=("tabular", "image"), max_epochs=2, random_state=0, progress=False
+            preset=preset,
+            branches=("tabular", "image"),
+            max_epochs=2,
+            random_state=0,
+            progress=False,
         )
         self.model.fit(frame.iloc[split.train], y[split.train])
         chosen = np.random.default_rng(0).permutation(split.train)[:background]
@@ -58,8 +65,15 @@ class Case:
         """Return an explanation by permgrad's public call, as a function of the seed."""
 
         def work(seed: int) -> np.ndarray:
-            given = {"background": self.background, "n_repeats": repeats, "random_state": seed, "progress": False}
-            return explain_with(self.model, self.rows, self.y, scope="global", **given, **options).values[:, 0]
+            given = {
+                "background": self.background,
+                "n_repeats": repeats,
+                "random_state": seed,
+                "progress": False,
+            }
+            return explain_with(
+                self.model, self.rows, self.y, scope="global", **given, **options
+            ).values[:, 0]
 
         return work
 
@@ -74,12 +88,18 @@ class Case:
     def sage(self, walks: int) -> Work:
         """Return SAGE over the network's probabilities."""
         net, size = self.model.module_, 256
-        rows, background = self.model.encode_rows(self.rows).encoded, self.model.encode_rows(self.background).encoded
+        rows, background = (
+            self.model.encode_rows(self.rows).encoded,
+            self.model.encode_rows(self.background).encoded,
+        )
         labels = np.searchsorted(self.model.classes_, self.y)
 
         def predict(array: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                parts = [net(part) for part in torch.as_tensor(array, dtype=torch.float32).split(size)]
+                parts = [
+                    net(part)
+                    for part in torch.as_tensor(array, dtype=torch.float32).split(size)
+                ]
                 return torch.softmax(torch.cat(parts).double(), dim=1).numpy()
 
         def loss(said: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -88,16 +108,25 @@ class Case:
         def work(seed: int) -> np.ndarray:
             rng = np.random.default_rng(seed)
             owner = np.arange(rows.shape[1])
-            return sage_permutation(predict, loss, rows, labels, background, owner, walks=walks, rng=rng).values
+            return sage_permutation(
+                predict, loss, rows, labels, background, owner, walks=walks, rng=rng
+            ).values
 
         return work
 
 
-def run(who: str, setting: str, work: Work, truth: np.ndarray, seeds: range) -> dict[str, Any]:
+def run(
+    who: str, setting: str, work: Work, truth: np.ndarray, seeds: range
+) -> dict[str, Any]:
     """Return processor seconds and relative error of a contestant, over several seeds."""
     seconds, error = timed_errors(work, truth, seeds)
     size = np.sqrt(np.mean(truth**2))
-    line = {"method": who, "setting": setting, "s": float(np.median(seconds)), "least–most": _range(seconds)}
+    line = {
+        "method": who,
+        "setting": setting,
+        "s": float(np.median(seconds)),
+        "least–most": _range(seconds),
+    }
     return {**line, "relative error": float(error / size)}
 
 
@@ -120,14 +149,23 @@ def measure(*, preset: str = "fast", quick: bool = False) -> list[dict[str, Any]
     truth = case.shapley(5 if quick else 16)(12345)
     own_truth = case.path_game(50 if quick else 300)(12345)
     repeats = (1, 2) if quick else (1, 2, 4)
-    shapley = [run("permgrad shapley", f"{n} pairs per row", case.shapley(n), truth, seeds) for n in repeats]
+    shapley = [
+        run("permgrad shapley", f"{n} pairs per row", case.shapley(n), truth, seeds)
+        for n in repeats
+    ]
     repeats = (1, 4) if quick else (1, 5, 20, 60)
-    game = [run("permgrad path game", f"{n} repeats", case.path_game(n), own_truth, seeds) for n in repeats]
+    game = [
+        run("permgrad path game", f"{n} repeats", case.path_game(n), own_truth, seeds)
+        for n in repeats
+    ]
     walks = (32,) if quick else (128, 512)
     sage = [run("SAGE", f"{n} walks", case.sage(n), truth, seeds) for n in walks]
     for line in sage:
         for name, lines in (("shapley's ratio", shapley), ("path game's ratio", game)):
-            taken = time_to(line["relative error"], [(own["s"], own["relative error"]) for own in lines])
+            taken = time_to(
+                line["relative error"],
+                [(own["s"], own["relative error"]) for own in lines],
+            )
             line[name] = None if taken is None else line["s"] / taken
     return [{"network": case.name, **line} for line in (*sage, *shapley, *game)]
 
@@ -140,11 +178,26 @@ def main() -> int:
     lines = measure(preset=arguments.preset, quick=arguments.quick)
     names = list(dict.fromkeys(name for line in lines for name in line))
     lines = [{name: line.get(name) for name in names} for line in lines]
-    ratios = {name: [line[name] for line in lines if line[name] is not None] for name in names if "ratio" in name}
-    text = "; ".join(f"{name} {min(own):.3g} to {max(own):.3g}" for name, own in ratios.items() if own)
+    ratios = {
+        name: [line[name] for line in lines if line[name] is not None]
+        for name in names
+        if "ratio" in name
+    }
+    text = "; ".join(
+        f"{name} {min(own):.3g} to {max(own):.3g}"
+        for name, own in ratios.items()
+        if own
+    )
     text = f"{text} (floor {FLOOR:g}, aim {AIM:g}).\n\n{markdown_table(lines)}"
     passed = all(min(own) >= FLOOR for own in ratios.values() if own)
-    return record(arguments, "Global importance: time to the same error", text, lines, passed=passed, seeds=[1, 2])
+    return record(
+        arguments,
+        "Global importance: time to the same error",
+        text,
+        lines,
+        passed=passed,
+        seeds=[1, 2],
+    )
 
 
 if __name__ == "__main__":

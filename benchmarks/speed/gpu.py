@@ -50,7 +50,15 @@ ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100}
 USUAL_ROWS = 300
 SECTION_SECONDS = 55
 #: Methods that are fast enough for ten times the rows.
-TENFOLD = ("permgrad", "permutation", "ablation", "gradient", "integrated_gradients", "deeplift", "gradcam")
+TENFOLD = (
+    "permgrad",
+    "permutation",
+    "ablation",
+    "gradient",
+    "integrated_gradients",
+    "deeplift",
+    "gradcam",
+)
 
 
 class Bench:
@@ -69,7 +77,9 @@ class Bench:
     def rows(self, count: int) -> int:
         return max(20, int(count * self.scale))
 
-    def clock(self, work: Callable[[], Any], *, warm: bool = False) -> tuple[Any, float]:
+    def clock(
+        self, work: Callable[[], Any], *, warm: bool = False
+    ) -> tuple[Any, float]:
         """Return a result and its wall-clock seconds, what a GPU still has to do included."""
         if warm:
             work()
@@ -93,8 +103,15 @@ class Bench:
         """Return an estimator fitted on the device and brought to the processor; made once."""
         if preset not in self._models:
             X, y = table(4000)
-            options = {"max_epochs": 3, "random_state": 0, "progress": False, "device": self.device}
-            model = pg.HyNNClassifier(preset=preset, branches=("tabular", "image"), **options)
+            options = {
+                "max_epochs": 3,
+                "random_state": 0,
+                "progress": False,
+                "device": self.device,
+            }
+            model = pg.HyNNClassifier(
+                preset=preset, branches=("tabular", "image"), **options
+            )
             model.fit(X, y)
             model.module_.to("cpu")
             self._models[preset] = model
@@ -106,7 +123,12 @@ class Bench:
 
     def section(self, name: str, work: Callable[[Bench], Iterator[Row]]) -> None:
         """Run a section as far as it goes; each of its rows is kept as soon as it is there."""
-        found: dict[str, Any] = {"section": name, "rows": [], "error": None, "seconds": 0.0}
+        found: dict[str, Any] = {
+            "section": name,
+            "rows": [],
+            "error": None,
+            "seconds": 0.0,
+        }
         self.sections.append(found)
         print(f"== {name}", flush=True)
         if self.left() <= 0:
@@ -117,7 +139,11 @@ class Bench:
         try:
             for row in work(self):
                 found["rows"].append(row)
-                print("  " + ", ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
+                print(
+                    "  "
+                    + ", ".join(f"{key} {shown(value)}" for key, value in row.items()),
+                    flush=True,
+                )
                 if self.over(started):
                     found["error"] = "cut short: its time is over"
                     break
@@ -134,10 +160,19 @@ def shown(value: Any) -> str:
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     """Return numeric columns that depend on each other, and two classes, of the shape of HELOC."""
     rng = np.random.default_rng(seed)
-    mixing = np.random.default_rng(99).normal(size=(COLUMNS, COLUMNS)) * 0.3 + np.eye(COLUMNS)
+    mixing = np.random.default_rng(99).normal(size=(COLUMNS, COLUMNS)) * 0.3 + np.eye(
+        COLUMNS
+    )
     values = rng.normal(size=(rows, COLUMNS)) @ mixing
-    signal = values[:, 0] + values[:, 1] * values[:, 2] + np.sin(values[:, 3] * 2) + rng.normal(size=rows) * 0.5
-    return pd.DataFrame(values, columns=[f"x{k}" for k in range(COLUMNS)]), (signal > 0).astype(int)
+    signal = (
+        values[:, 0]
+        + values[:, 1] * values[:, 2]
+        + np.sin(values[:, 3] * 2)
+        + rng.normal(size=rows) * 0.5
+    )
+    return pd.DataFrame(values, columns=[f"x{k}" for k in range(COLUMNS)]), (
+        signal > 0
+    ).astype(int)
 
 
 def distance(own: np.ndarray, reference: np.ndarray) -> float:
@@ -145,7 +180,10 @@ def distance(own: np.ndarray, reference: np.ndarray) -> float:
     both = np.isfinite(own) & np.isfinite(reference)
     if not np.array_equal(np.isfinite(own), np.isfinite(reference)):
         return float("nan")
-    return float(np.abs(own[both] - reference[both]).max() / max(np.abs(reference[both]).max(), 1e-30))
+    return float(
+        np.abs(own[both] - reference[both]).max()
+        / max(np.abs(reference[both]).max(), 1e-30)
+    )
 
 
 # ---- sections ------------------------------------------------------------------------------------------------------
@@ -169,9 +207,18 @@ def arithmetic(bench: Bench) -> Iterator[Row]:
 def rendering(bench: Bench) -> Iterator[Row]:
     rows = bench.rows(20_000)
     encoded = np.random.default_rng(0).random((rows, COLUMNS)).astype(np.float32)
-    kinds: dict[str, dict[str, Any]] = {"assignment": {}, "tinto": {}, "tinto, blurred": {"blur": True}}
+    kinds: dict[str, dict[str, Any]] = {
+        "assignment": {},
+        "tinto": {},
+        "tinto, blurred": {"blur": True},
+    }
     for name, options in kinds.items():
-        layout = fit_layout(make_layout(name.partition(",")[0], 20, 0, **options), encoded[:1000], None, 0)
+        layout = fit_layout(
+            make_layout(name.partition(",")[0], 20, 0, **options),
+            encoded[:1000],
+            None,
+            0,
+        )
         renderer = Renderer(layout, encoded.min(axis=0), encoded.max(axis=0))
         given = torch.from_numpy(encoded)
         there = given.to(bench.device)
@@ -209,7 +256,9 @@ def training(bench: Bench) -> Iterator[Row]:
                 "validation loss": float(history["validation_loss"].iloc[1]),
             }
             row = measured[name]
-            row["times"] = measured["processor"]["seconds per epoch"] / row["seconds per epoch"]
+            row["times"] = (
+                measured["processor"]["seconds per epoch"] / row["seconds per epoch"]
+            )
             yield row
 
 
@@ -220,8 +269,12 @@ def prediction(bench: Bench) -> Iterator[Row]:
         X, _ = table(bench.rows(200_000), seed=1)
         few = bench.rows(8000)
         encoded = model.encode_rows(X).encoded
-        reference, slow = bench.clock(lambda m=model, e=encoded[:few]: m.predict_encoded(e))
-        found, fast = bench.clock(lambda t=twin, e=encoded: t.predict_encoded(e), warm=True)
+        reference, slow = bench.clock(
+            lambda m=model, e=encoded[:few]: m.predict_encoded(e)
+        )
+        found, fast = bench.clock(
+            lambda t=twin, e=encoded: t.predict_encoded(e), warm=True
+        )
         yield {
             "preset": preset,
             "rows": len(X),
@@ -232,15 +285,26 @@ def prediction(bench: Bench) -> Iterator[Row]:
         }
 
 
-def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any) -> pg.Explanation:
+def explain(
+    model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any
+) -> pg.Explanation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        given = {"random_state": 0, "n_repeats": 5, "progress": False, **OPTIONS.get(method, {}), **options}
+        given = {
+            "random_state": 0,
+            "n_repeats": 5,
+            "progress": False,
+            **OPTIONS.get(method, {}),
+            **options,
+        }
         return explain_with(model, inputs, y, method=method, scope=scope, **given)
 
 
 def compare_methods(
-    bench: Bench, model: Any, rows_of: Callable[[int], tuple[Any, Any, Any]], **options: Any
+    bench: Bench,
+    model: Any,
+    rows_of: Callable[[int], tuple[Any, Any, Any]],
+    **options: Any,
 ) -> Iterator[Row]:
     """Explain the same rows on both sides, and ten times as many on the device."""
     twin = bench.on_device(model)
@@ -250,7 +314,9 @@ def compare_methods(
                 continue
             count = bench.rows(ROWS.get(name, USUAL_ROWS))
             try:
-                yield one_method(bench, model, twin, name, scope, count, rows_of, options)
+                yield one_method(
+                    bench, model, twin, name, scope, count, rows_of, options
+                )
             except pg.InputError:
                 continue  # this network does not have what the method reads, such as images
             except Exception as error:  # noqa: BLE001 — the other methods go on
@@ -293,7 +359,9 @@ def one_method(
         row["difference of std"] = distance(found.std_error, reference.std_error)
     if name in TENFOLD and scope == methods.get(name).scopes[0]:
         many, y, background = rows_of(10 * count)
-        _, seconds = bench.clock(lambda: explain(twin, many, y, **{**given, "background": background}))
+        _, seconds = bench.clock(
+            lambda: explain(twin, many, y, **{**given, "background": background})
+        )
         row["ten times the rows: times"] = (10 * slow) / seconds
     if bench.device.type == "cuda":
         row["peak MiB"] = torch.cuda.max_memory_allocated() / 2**20
@@ -304,7 +372,9 @@ def hybrid_methods(preset: str) -> Callable[[Bench], Iterator[Row]]:
     def work(bench: Bench) -> Iterator[Row]:
         X, y = table(10 * bench.rows(USUAL_ROWS), seed=2)
         background, _ = table(500, seed=3)
-        yield from compare_methods(bench, bench.model(preset), lambda count: (X[:count], y[:count], background))
+        yield from compare_methods(
+            bench, bench.model(preset), lambda count: (X[:count], y[:count], background)
+        )
 
     return work
 
@@ -329,7 +399,9 @@ class Fused(nn.Module):
         self.head = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
 
     def forward(self, image: Tensor, clinical: Tensor) -> Tensor:
-        return self.head(torch.cat([torch.relu(self.cnn(image)), self.mlp(clinical)], dim=1))
+        return self.head(
+            torch.cat([torch.relu(self.cnn(image)), self.mlp(clinical)], dim=1)
+        )
 
 
 def multimodal_rows(count: int) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -368,7 +440,10 @@ def multimodal_methods(bench: Bench) -> Iterator[Row]:
 def allowed_tf32() -> Iterator[None]:
     """Let TF32 through to explanations, which permgrad does not."""
     place: Any = importlib.import_module("permgrad.attribution.explain")
-    kept, flags = place.full_float32, (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    kept, flags = (
+        place.full_float32,
+        (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32),
+    )
     place.full_float32 = nullcontext
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     try:
@@ -399,14 +474,18 @@ def precision(bench: Bench) -> Iterator[Row]:
             with allowed_tf32():
                 row["TF32"] = distance(explain(twin, X, y, **given).values, reference)
             if name != "permgrad":  # the game keeps float32 in any case
-                row["bfloat16"] = distance(explain(half, X, y, **given).values.astype(float), reference)
+                row["bfloat16"] = distance(
+                    explain(half, X, y, **given).values.astype(float), reference
+                )
             yield row
         encoded = torch.from_numpy(model.encode_rows(X).encoded)
         with torch.inference_mode():
             reference = model.module_(encoded).numpy()
             there = encoded.to(bench.device)
             row = {"preset": preset, "method": "(outputs)"}
-            row["float32"] = distance(bench.on_device(model).predict_encoded(encoded.numpy()), reference)
+            row["float32"] = distance(
+                bench.on_device(model).predict_encoded(encoded.numpy()), reference
+            )
             twin = bench.on_device(model).module_
             with allowed_tf32():
                 row["TF32"] = distance(twin(there).cpu().numpy(), reference)
@@ -425,7 +504,14 @@ def large(bench: Bench) -> Iterator[Row]:
             torch.cuda.reset_peak_memory_stats()
         explanation, seconds = bench.clock(
             lambda t=twin, X=X, y=y, b=background: explain(
-                t, X, y, "permgrad", "global", background=b, branches=False, direction=False
+                t,
+                X,
+                y,
+                "permgrad",
+                "global",
+                background=b,
+                branches=False,
+                direction=False,
             )
         )
         row: Row = {
@@ -455,8 +541,15 @@ def repeatable(bench: Bench) -> Iterator[Row]:
         ).fit(X, y)
         for _ in range(2)
     ]
-    pairs = zip(models[0].module_.state_dict().values(), models[1].module_.state_dict().values(), strict=True)
-    one, two = (explain(model, X[:200], y[:200], "permgrad", "global").values for model in models)
+    pairs = zip(
+        models[0].module_.state_dict().values(),
+        models[1].module_.state_dict().values(),
+        strict=True,
+    )
+    one, two = (
+        explain(model, X[:200], y[:200], "permgrad", "global").values
+        for model in models
+    )
     yield {
         "weights equal": all(torch.equal(left, right) for left, right in pairs),
         "explanations equal": bool(np.array_equal(one, two)),
@@ -494,7 +587,11 @@ def head(device: torch.device) -> dict[str, Any]:
         found["device"] = torch.cuda.get_device_name(device)
         found["CUDA"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
         try:
-            asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+            asked = [
+                "nvidia-smi",
+                "--query-gpu=driver_version",
+                "--format=csv,noheader",
+            ]
             found["driver"] = subprocess.run(
                 asked, capture_output=True, text=True, timeout=10, check=True
             ).stdout.strip()
@@ -504,7 +601,12 @@ def head(device: torch.device) -> dict[str, Any]:
 
 
 def page(facts: dict[str, Any], sections: list[dict[str, Any]]) -> str:
-    text = ["# Processor against GPU", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]
+    text = [
+        "# Processor against GPU",
+        "",
+        *(f"- {key}: {value}" for key, value in facts.items()),
+        "",
+    ]
     text += [
         "Times are wall-clock seconds, the device's after a warm-up; `times` is how often the device is faster.",
         "`difference` is the largest difference between the two sides' values, as a share of the largest value.",
@@ -514,33 +616,64 @@ def page(facts: dict[str, Any], sections: list[dict[str, Any]]) -> str:
         text += [f"## {section['section']}", ""]
         if section["rows"]:
             names = dict.fromkeys(name for row in section["rows"] for name in row)
-            text += [markdown_table([{name: row.get(name) for name in names} for row in section["rows"]]), ""]
+            text += [
+                markdown_table(
+                    [{name: row.get(name) for name in names} for row in section["rows"]]
+                ),
+                "",
+            ]
         if section["error"]:
             text += ["```", section["error"].rstrip(), "```", ""]
     return "\n".join(text)
 
 
 def main() -> int:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results", help="folder of the record")
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--seconds", type=float, default=220.0, help="no section begins after this")
-    made.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of rows")
-    made.add_argument("--only", nargs="*", default=None, help="sections, by the beginning of their names")
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[1] / "results",
+        help="folder of the record",
+    )
+    made.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu"
+    )
+    made.add_argument(
+        "--seconds", type=float, default=220.0, help="no section begins after this"
+    )
+    made.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies the numbers of rows"
+    )
+    made.add_argument(
+        "--only",
+        nargs="*",
+        default=None,
+        help="sections, by the beginning of their names",
+    )
     arguments = made.parse_args()
     bench = Bench(arguments.device, arguments.seconds, arguments.scale)
     facts = head(bench.device)
     print(json.dumps(facts, indent=1), flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, work in SECTIONS.items():
-        if arguments.only is None or any(name.startswith(start) for start in arguments.only):
+        if arguments.only is None or any(
+            name.startswith(start) for start in arguments.only
+        ):
             bench.section(name, work)
             # After each section, so that nothing is lost when the machine is taken away.
-            text = json.dumps(shortened({**facts, "results": bench.sections}), indent=1, default=str)
+            text = json.dumps(
+                shortened({**facts, "results": bench.sections}), indent=1, default=str
+            )
             (arguments.out / "gpu.json").write_text(text + "\n", encoding="utf-8")
-            (arguments.out / "gpu.md").write_text(shortened(page(facts, bench.sections)), encoding="utf-8")
+            (arguments.out / "gpu.md").write_text(
+                shortened(page(facts, bench.sections)), encoding="utf-8"
+            )
     failed = [one["section"] for one in bench.sections if one["error"]]
-    print(f"{len(bench.sections) - len(failed)} sections whole; not whole: {', '.join(failed) or 'none'}")
+    print(
+        f"{len(bench.sections) - len(failed)} sections whole; not whole: {', '.join(failed) or 'none'}"
+    )
     return 1 if failed else 0
 
 

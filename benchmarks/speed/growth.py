@@ -41,14 +41,18 @@ def table(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return continuous features, so that no two replacements are equal, and a target."""
     rng = np.random.default_rng(0)
     values = rng.standard_normal((rows, features), dtype=np.float32)
-    frame = pd.DataFrame(values, columns=[f"feature {number}" for number in range(features)])
+    frame = pd.DataFrame(
+        values, columns=[f"feature {number}" for number in range(features)]
+    )
     return frame, values[:, 0] + np.sin(values[:, 1]) + 0.1 * rng.standard_normal(rows)
 
 
 def fitted(features: int, branches: tuple[str, ...]) -> pg.HyNNRegressor:
     """Return the `paper` network, or its tabular branch, after one epoch over 1,000 rows."""
     frame, y = table(1_000, features)
-    model = pg.HyNNRegressor(preset="paper", branches=branches, max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="paper", branches=branches, max_epochs=1, random_state=0, progress=False
+    )
     return model.fit(frame, y)
 
 
@@ -67,26 +71,36 @@ def seconds(model: pg.HyNNRegressor, frame: pd.DataFrame, y: np.ndarray) -> floa
     return time.process_time() - started
 
 
-def _lines(what: str, branches: tuple[str, ...], took: dict[int, list[float]]) -> list[dict[str, Any]]:
+def _lines(
+    what: str, branches: tuple[str, ...], took: dict[int, list[float]]
+) -> list[dict[str, Any]]:
     sizes = sorted(took)
     medians = np.array([statistics.median(took[size]) for size in sizes])
     logs, times = np.log(sizes), np.log(medians)
     between = np.diff(times) / np.diff(logs)
     return [
         {
-            "network": "tabular branch" if branches == ("tabular",) else "paper network",
+            "network": "tabular branch"
+            if branches == ("tabular",)
+            else "paper network",
             "what grows": what,
             "size": size,
             "s": float(median),
             "least–most": f"{min(took[size]):.3g}–{max(took[size]):.3g}",
             "slope to here": float(slope) if index else None,
-            "slope of all": float(np.polyfit(logs, times, 1)[0]) if index == len(sizes) - 1 else None,
+            "slope of all": float(np.polyfit(logs, times, 1)[0])
+            if index == len(sizes) - 1
+            else None,
         }
-        for index, (size, median, slope) in enumerate(zip(sizes, medians, [0.0, *between], strict=True))
+        for index, (size, median, slope) in enumerate(
+            zip(sizes, medians, [0.0, *between], strict=True)
+        )
     ]
 
 
-def growth_in_rows(branches: tuple[str, ...], sizes: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+def growth_in_rows(
+    branches: tuple[str, ...], sizes: tuple[int, ...], rounds: int
+) -> list[dict[str, Any]]:
     """Return one line per number of rows."""
     model = fitted(10, branches)
     frame, y = table(max(sizes), 10)
@@ -100,14 +114,18 @@ def growth_in_rows(branches: tuple[str, ...], sizes: tuple[int, ...], rounds: in
     return _lines("rows", branches, took)
 
 
-def growth_in_features(branches: tuple[str, ...], sizes: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+def growth_in_features(
+    branches: tuple[str, ...], sizes: tuple[int, ...], rounds: int
+) -> list[dict[str, Any]]:
     """Return one line per number of features, at 2,000 rows."""
     took: dict[int, list[float]] = {}
     for size in sizes:
         model = fitted(size, branches)
         frame, y = table(2_000, size)
         seconds(model, frame[:300], y[:300])
-        took[size] = [seconds(model, frame, y) for _ in range(rounds if size <= 256 else 1)]
+        took[size] = [
+            seconds(model, frame, y) for _ in range(rounds if size <= 256 else 1)
+        ]
     return _lines("features", branches, took)
 
 
@@ -123,7 +141,9 @@ def measure(*, rounds: int = 3, quick: bool = False) -> list[dict[str, Any]]:
     for branches, sizes in ROWS.items():
         lines += growth_in_rows(branches, sizes[:3] if quick else sizes, rounds)
     for branches in ROWS:
-        lines += growth_in_features(branches, FEATURES[:4] if quick else FEATURES, rounds)
+        lines += growth_in_features(
+            branches, FEATURES[:4] if quick else FEATURES, rounds
+        )
     return lines
 
 
@@ -132,10 +152,21 @@ def main() -> int:
     options: argparse.ArgumentParser = parser(__doc__)
     options.add_argument("--rounds", type=int, default=3)
     arguments = options.parse_args()
-    lines = measure(rounds=1 if arguments.quick else arguments.rounds, quick=arguments.quick)
-    slopes = [line["slope of all"] for line in lines if line["slope of all"] is not None]
+    lines = measure(
+        rounds=1 if arguments.quick else arguments.rounds, quick=arguments.quick
+    )
+    slopes = [
+        line["slope of all"] for line in lines if line["slope of all"] is not None
+    ]
     text = f"Largest slope of a curve: {max(slopes):.2f} (at most {MOST}).\n\n{markdown_table(lines)}"
-    return record(arguments, "Growth of the path game", text, lines, passed=max(slopes) <= MOST, seeds=[0])
+    return record(
+        arguments,
+        "Growth of the path game",
+        text,
+        lines,
+        passed=max(slopes) <= MOST,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

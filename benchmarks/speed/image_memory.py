@@ -26,15 +26,27 @@ RECORD = RESULTS / "image_memory.json"
 METHODS: dict[str, tuple[dict[str, object], str | None, tuple[int, ...]]] = {
     "gradient": ({"target": 0}, "Saliency", (1, 4, 32)),
     "smoothgrad": ({"target": 0, "samples": 2}, "NoiseTunnel", (1, 2)),
-    "integrated_gradients": ({"target": 0, "steps": 2}, "IntegratedGradients", (32, 64)),
+    "integrated_gradients": (
+        {"target": 0, "steps": 2},
+        "IntegratedGradients",
+        (32, 64),
+    ),
     "integrated_gradients, until settled": ({"target": 0, "max_steps": 8}, None, ()),
     "deeplift": ({"target": 0}, "DeepLift", (1, 4, 32)),
     "gradcam": ({"target": 0}, "LayerGradCam", (1, 4, 32)),
     "ablation": ({"target": 0, "scope": "local"}, "FeatureAblation", (1, 4, 8)),
     "permutation": ({"n_repeats": 1}, "FeaturePermutation", (1, 4)),
     "permgrad": ({"n_repeats": 1}, None, ()),
-    "shapley": ({"target": 0, "max_permutations": 4, "references": 1}, "ShapleyValueSampling", (1, 4, 8)),
-    "shapley, of the loss": ({"scope": "global", "n_repeats": 1, "references": 1}, None, ()),
+    "shapley": (
+        {"target": 0, "max_permutations": 4, "references": 1},
+        "ShapleyValueSampling",
+        (1, 4, 8),
+    ),
+    "shapley, of the loss": (
+        {"scope": "global", "n_repeats": 1, "references": 1},
+        None,
+        (),
+    ),
     "lime": ({"target": 0, "samples": 20}, "Lime", (4, 8)),
     "aggregate": ({"members": ("gradient", "permutation"), "n_repeats": 1}, None, ()),
 }
@@ -98,14 +110,23 @@ print(json.dumps({"seconds": seconds, "above start, MB": peak - before, "peak, M
 """
 
 
-def measure(who: str, method: str, options: object, batch: int, *, quick: bool) -> dict[str, float]:
+def measure(
+    who: str, method: str, options: object, batch: int, *, quick: bool
+) -> dict[str, float]:
     """Run one call in a process of its own."""
     rows, side = (4, 64) if quick else (ROWS, SIDE)
-    words = [sys.executable, "-c", PROGRAM, json.dumps([who, method, options, batch, rows, side, CELLS])]
+    words = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        json.dumps([who, method, options, batch, rows, side, CELLS]),
+    ]
     root = Path(__file__).resolve().parents[2]
     paths = os.pathsep.join(str(root / folder) for folder in ("src", "tests/foreign"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    ended = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        words, env=environment, check=True, capture_output=True, text=True
+    )
     numbers: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return numbers
 
@@ -114,16 +135,34 @@ def compare(name: str, *, quick: bool) -> list[dict[str, object]]:
     """Return one line for ours and one for each batch size of Captum's."""
     options, peer, batches = METHODS[name]
     ours = measure("permgrad", name.split(",", maxsplit=1)[0], options, 0, quick=quick)
-    theirs = {batch: measure("captum", peer, None, batch, quick=quick) for batch in batches if peer}
+    theirs = {
+        batch: measure("captum", peer, None, batch, quick=quick)
+        for batch in batches
+        if peer
+    }
     fastest = min((each["seconds"] for each in theirs.values()), default=0.0)
-    fast = {batch for batch, each in theirs.items() if each["seconds"] <= 1.05 * fastest}
+    fast = {
+        batch for batch, each in theirs.items() if each["seconds"] <= 1.05 * fastest
+    }
     # What the libraries take by themselves is no part of a method: they are compared by what a call adds.
-    floor = max((theirs[batch]["above start, MB"] for batch in fast), default=float("inf"))
+    floor = max(
+        (theirs[batch]["above start, MB"] for batch in fast), default=float("inf")
+    )
     met = ours["peak, MB"] < FLOOR_MB and ours["above start, MB"] <= floor
-    lines: list[dict[str, object]] = [{"method": name, "who": "permgrad", "batch": "auto", **ours, "floor met": met}]
+    lines: list[dict[str, object]] = [
+        {"method": name, "who": "permgrad", "batch": "auto", **ours, "floor met": met}
+    ]
     for batch, each in theirs.items():
         which = "fastest" if batch in fast else None
-        lines.append({"method": f"  {peer}", "who": "captum", "batch": batch, **each, "floor met": which})
+        lines.append(
+            {
+                "method": f"  {peer}",
+                "who": "captum",
+                "batch": batch,
+                **each,
+                "floor met": which,
+            }
+        )
     return lines
 
 
@@ -131,7 +170,11 @@ def main() -> int:
     """Measure, compare and record."""
     made = parser(__doc__)
     made.add_argument(
-        "--only", nargs="*", default=list(METHODS), choices=list(METHODS), help="these; the others as in the record"
+        "--only",
+        nargs="*",
+        default=list(METHODS),
+        choices=list(METHODS),
+        help="these; the others as in the record",
     )
     arguments = made.parse_args()
     groups: dict[str, list[dict[str, object]]] = {}
@@ -141,7 +184,9 @@ def main() -> int:
         print(f"{name}: {groups[name]}", file=sys.stderr, flush=True)
     if set(groups) != set(METHODS) and RECORD.is_file() and not arguments.quick:
         groups = {**json.loads(RECORD.read_text(encoding="utf-8"))["results"], **groups}
-        earlier = " Methods that the command does not name were measured in an earlier run."
+        earlier = (
+            " Methods that the command does not name were measured in an earlier run."
+        )
     groups = {name: groups[name] for name in METHODS if name in groups}
     lines = [line for group in groups.values() for line in group]
     passed = all(line["floor met"] is not False for line in lines)
@@ -150,7 +195,9 @@ def main() -> int:
         f"{earlier}\n\n"
         f"{markdown_table(lines)}"
     )
-    return record(arguments, "Memory of explaining images", text, groups, passed=passed, seeds=[0])
+    return record(
+        arguments, "Memory of explaining images", text, groups, passed=passed, seeds=[0]
+    )
 
 
 if __name__ == "__main__":

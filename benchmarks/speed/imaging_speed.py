@@ -67,13 +67,20 @@ def load(folder: Path, name: str) -> pd.DataFrame:
     return table.astype(np.float64)
 
 
-def tintolib_method(train: pd.DataFrame, file_format: str, options: dict[str, Any]) -> Any:
+def tintolib_method(
+    train: pd.DataFrame, file_format: str, options: dict[str, Any]
+) -> Any:
     from sklearn.preprocessing import MinMaxScaler
     from TINTOlib.tinto import TINTO
 
     # A new scaler each time: TINTOlib's default is one object shared by all its methods.
     method = TINTO(
-        problem="unsupervised", pixels=20, format=file_format, cmap="binary", transformer=MinMaxScaler(), **options
+        problem="unsupervised",
+        pixels=20,
+        format=file_format,
+        cmap="binary",
+        transformer=MinMaxScaler(),
+        **options,
     )
     method.fit(train)
     return method
@@ -82,7 +89,9 @@ def tintolib_method(train: pd.DataFrame, file_format: str, options: dict[str, An
 def written_arrays(method: Any, rows: pd.DataFrame) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         method.transform(rows, folder)
-        return np.stack([np.load(path) for path in sorted(Path(folder).glob("images/*.npy"))])
+        return np.stack(
+            [np.load(path) for path in sorted(Path(folder).glob("images/*.npy"))]
+        )
 
 
 def seconds_to_write(method: Any, rows: pd.DataFrame, repeats: int) -> float:
@@ -111,7 +120,9 @@ def seconds_to_render(renderer: Renderer, rows: np.ndarray, repeats: int) -> flo
     return float(np.median(times)) / len(batch)
 
 
-def compare(folder: Path, name: str, blur: str, rows: int, repeats: int) -> dict[str, Any]:
+def compare(
+    folder: Path, name: str, blur: str, rows: int, repeats: int
+) -> dict[str, Any]:
     options = BLURS[blur]
     table = load(folder, name)
     train, test = train_test_split(table, test_size=0.2, random_state=42)
@@ -126,7 +137,10 @@ def compare(folder: Path, name: str, blur: str, rows: int, repeats: int) -> dict
     if not (expected.max() > 0.05 and np.ptp(expected, axis=0).max() > 0.02):
         raise RuntimeError(f"{name}: the pictures are trivial, nothing is compared")
     # What a network is given: columns standardised in float64, then stored in float32.
-    mean, spread = values.mean(axis=0), np.where(values.std(axis=0) > 0, values.std(axis=0), 1.0)
+    mean, spread = (
+        values.mean(axis=0),
+        np.where(values.std(axis=0) > 0, values.std(axis=0), 1.0),
+    )
     encoded = ((values - mean) / spread).astype(np.float32)
     single = Renderer(layout, encoded.min(axis=0), encoded.max(axis=0))
     test_encoded = ((test.to_numpy() - mean) / spread).astype(np.float32)
@@ -157,19 +171,35 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     for name in ("puma",) if quick else ("puma", "heloc", "covertype"):
         for blur in ("none",) if quick else ("none", "mean"):
-            found = [compare(folder, name, blur, 30 if quick else 300, 1) for _ in range(1 if quick else 3)]
-            apart = max(max(own["difference"], own["difference_float32"]) for own in found)
+            found = [
+                compare(folder, name, blur, 30 if quick else 300, 1)
+                for _ in range(1 if quick else 3)
+            ]
+            apart = max(
+                max(own["difference"], own["difference_float32"]) for own in found
+            )
             for kind in ("png", "npy"):
-                ours, theirs = ([1e6 / own[f"{who}_rows_per_second"] for own in found] for who in ("ours", kind))
-                what = f"a picture, {name} ({found[0]['columns']} columns), blur: {blur}"
+                ours, theirs = (
+                    [1e6 / own[f"{who}_rows_per_second"] for own in found]
+                    for who in ("ours", kind)
+                )
+                what = (
+                    f"a picture, {name} ({found[0]['columns']} columns), blur: {blur}"
+                )
                 note = f"pixels differ by at most {apart:.0e}; TINTOlib writes files"
-                lines.append(line(what, f"TINTOlib, {kind}", ours, theirs, unit="µs", note=note))
+                lines.append(
+                    line(what, f"TINTOlib, {kind}", ours, theirs, unit="µs", note=note)
+                )
     return lines
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=300, help="test rows that TINTOlib writes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows", type=int, default=300, help="test rows that TINTOlib writes"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--blurs", nargs="+", default=list(BLURS), choices=list(BLURS))
@@ -180,7 +210,9 @@ def main() -> int:
     print(
         "rows per second of processor time, one thread; difference: largest over all pixels from TINTOlib's npy arrays"
     )
-    head = f"{'set':10} {'columns':>7} {'blur':8} {'difference':>10} {'in float32':>10} "
+    head = (
+        f"{'set':10} {'columns':>7} {'blur':8} {'difference':>10} {'in float32':>10} "
+    )
     print(head + f"{'ours':>10} {'npy':>7} {'png':>7} {'ours/png':>9} {'ours/npy':>9}")
     results = []
     for name in arguments.sets:
@@ -196,7 +228,9 @@ def main() -> int:
             )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
-    equal = all(max(row["difference"], row["difference_float32"]) <= 1e-6 for row in results)
+    equal = all(
+        max(row["difference"], row["difference_float32"]) <= 1e-6 for row in results
+    )
     fast = all(row["png_ratio"] >= 200 and row["npy_ratio"] >= 50 for row in results)
     print(
         f"equal within 1e-6: {'yes' if equal else 'NO'}; floors 200 (png) and 50 (npy): {'met' if fast else 'MISSED'}"

@@ -43,9 +43,23 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 
 STEPS, INTERNAL_BATCH = 50, 4096
-CATEGORIES = ["job", "marital", "education", "default", "housing", "loan", "contact", "month", "poutcome"]
+CATEGORIES = [
+    "job",
+    "marital",
+    "education",
+    "default",
+    "housing",
+    "loan",
+    "contact",
+    "month",
+    "poutcome",
+]
 NETWORK = NetworkOptions(
-    dense_units=(80, 30, 10), fusion_units=(), dropout=0.3, normalization="none", initializer="glorot_uniform"
+    dense_units=(80, 30, 10),
+    fusion_units=(),
+    dropout=0.3,
+    normalization="none",
+    initializer="glorot_uniform",
 )
 
 
@@ -55,7 +69,9 @@ def bank_model(epochs: int = 30) -> tuple[pg.HyNNClassifier, Any, int]:
 
     data = load_dataset("bank")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
-    training, test = train_test_split(np.arange(len(frame)), test_size=0.2, random_state=42, stratify=y)
+    training, test = train_test_split(
+        np.arange(len(frame)), test_size=0.2, random_state=42, stratify=y
+    )
     model = pg.HyNNClassifier(
         preset=Preset("assignment", "standard", NETWORK, {"batch_size": 512}),
         branches=("tabular",),
@@ -65,10 +81,15 @@ def bank_model(epochs: int = 30) -> tuple[pg.HyNNClassifier, Any, int]:
         progress=False,
     ).fit(frame.iloc[training], y[training])
     # One output, the logit of "yes"; the training loop is the published one.
-    encoded, yes = model.encode_rows(frame.iloc[training]).encoded, (y[training] == model.classes_[1])
+    encoded, yes = (
+        model.encode_rows(frame.iloc[training]).encoded,
+        (y[training] == model.classes_[1]),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model.module_ = one_logit(torch.from_numpy(encoded), torch.from_numpy(yes).float()[:, None], epochs)
+        model.module_ = one_logit(
+            torch.from_numpy(encoded), torch.from_numpy(yes).float()[:, None], epochs
+        )
     return model, frame.iloc[test].reset_index(drop=True), 1
 
 
@@ -91,7 +112,11 @@ def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
     model = pg.HyNNClassifier(
-        branches=("tabular", "image"), random_state=0, progress=False, max_epochs=epochs, na=data.na
+        branches=("tabular", "image"),
+        random_state=0,
+        progress=False,
+        max_epochs=epochs,
+        na=data.na,
     )
     model.fit(frame.iloc[split.train], y[split.train])
     return model, frame.iloc[split.test[:rows]].reset_index(drop=True), 1
@@ -125,7 +150,9 @@ def captum(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:
 CONTESTANTS = {"permgrad": ours, "captum": captum}
 
 
-def reference(model: pg.HyNNClassifier, rows: Any, target: int, steps: int) -> np.ndarray:
+def reference(
+    model: pg.HyNNClassifier, rows: Any, target: int, steps: int
+) -> np.ndarray:
     """Return attributions by a midpoint sum of many gradients in float64."""
     net = copy.deepcopy(model.module_).double()
     encoded = torch.from_numpy(model.encode_rows(rows).encoded).double()
@@ -137,14 +164,18 @@ def reference(model: pg.HyNNClassifier, rows: Any, target: int, steps: int) -> n
     return (total / steps * encoded).numpy()
 
 
-def gaps(model: pg.HyNNClassifier, rows: Any, target: int, values: np.ndarray) -> tuple[np.ndarray, float]:
+def gaps(
+    model: pg.HyNNClassifier, rows: Any, target: int, values: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Return |Σ attributions − (f(x) − f(baseline))| of each row, and the range of f over the rows."""
     net, encoded = model.module_, torch.from_numpy(model.encode_rows(rows).encoded)
     column = target if net.outputs > 1 else 0
     with torch.no_grad():
         output = net(encoded)[:, column].double().numpy()
         base = float(net(torch.zeros(1, encoded.shape[1]))[0, column])
-    return np.abs(values.sum(axis=1, dtype=np.float64) - (output - base)), float(np.ptp(output))
+    return np.abs(values.sum(axis=1, dtype=np.float64) - (output - base)), float(
+        np.ptp(output)
+    )
 
 
 # ---- memory, in a process of its own ---------------------------------------------------------------------------------
@@ -153,7 +184,9 @@ def gaps(model: pg.HyNNClassifier, rows: Any, target: int, values: np.ndarray) -
 def resident(name: str) -> float:
     """Return a line of /proc/self/status in MB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
+    return next(
+        int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")
+    )
 
 
 def measure_memory(name: str, file: str) -> None:
@@ -170,15 +203,33 @@ def measure_memory(name: str, file: str) -> None:
 
 def peak_memory(name: str, file: Path) -> float:
     """Run ``measure_memory`` in a fresh process; the file is the one that this script has just written."""
-    command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--measure", name, "--file", str(file)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        __spec__.name,
+        "--measure",
+        name,
+        "--file",
+        str(file),
+    ]
+    return float(
+        subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+    )
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------
 
 
 def compare(
-    label: str, subject: tuple[pg.HyNNClassifier, Any, int], rounds: int, some: int, steps: int
+    label: str,
+    subject: tuple[pg.HyNNClassifier, Any, int],
+    rounds: int,
+    some: int,
+    steps: int,
 ) -> list[dict[str, Any]]:
     """Return one line for each contestant."""
     model, rows, target = subject
@@ -230,22 +281,34 @@ def measure(*, quick: bool = False) -> list[Line]:
         given = rows[:200] if quick else rows
         values: dict[str, np.ndarray] = {}
 
-        def one(name: str, given: Any = given, model: Any = model, target: int = target, into: Any = values) -> None:
+        def one(
+            name: str,
+            given: Any = given,
+            model: Any = model,
+            target: int = target,
+            into: Any = values,
+        ) -> None:
             into[name] = CONTESTANTS[name](model, given, target)
 
         calls = {name: (lambda name=name, one=one: one(name)) for name in CONTESTANTS}
         taken = take_turns(calls, 1 if quick else rounds)
         truth = reference(model, given[:20], target, 500)
-        error = {name: float(np.abs(own[:20] - truth).max()) for name, own in values.items()}
+        error = {
+            name: float(np.abs(own[:20] - truth).max()) for name, own in values.items()
+        }
         note = f"largest error of a value: permgrad {error['permgrad']:.1e}, Captum {error['captum']:.1e}"
         peer = f"Captum, {STEPS} steps, batches of {INTERNAL_BATCH:,}"
-        ours, theirs = ([own / len(given) * 1000 for own in taken[name]] for name in CONTESTANTS)
+        ours, theirs = (
+            [own / len(given) * 1000 for own in taken[name]] for name in CONTESTANTS
+        )
         what = f"integrated gradients of a row, {label}"
         lines.append(line(what, peer, ours, theirs, unit="ms", note=note))
     return lines + expected_gradients(*subjects[0][1], quick=quick)
 
 
-def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quick: bool) -> list[Line]:
+def expected_gradients(
+    model: pg.HyNNClassifier, rows: Any, target: int, *, quick: bool
+) -> list[Line]:
     """Return the line of expected gradients (the mean over 100 background rows) against shap's GradientExplainer.
 
     shap draws pairs of a background row and a point of the line; its draws are as many as it needs to be as near to the
@@ -256,26 +319,34 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
     net, column = model.module_, target if model.module_.outputs > 1 else 0
     some = rows[: 5 if quick else 20].reset_index(drop=True)
     references = rows[-100:].reset_index(drop=True)
-    encoded, background = (torch.from_numpy(model.encode_rows(part).encoded) for part in (some, references))
+    encoded, background = (
+        torch.from_numpy(model.encode_rows(part).encoded) for part in (some, references)
+    )
 
     def own() -> np.ndarray:
         found = pg.explain(
             model,
             some,
-            method=pg.methods.IntegratedGradients(baseline="background", references=len(references), players="encoded"),
+            method=pg.methods.IntegratedGradients(
+                baseline="background", references=len(references), players="encoded"
+            ),
             background=references,
             target=target,
             progress=False,
         )
         return found.values[:, :, 0]
 
-    truth = _expected_gradients(copy.deepcopy(net).double(), encoded.double(), background.double(), column)
+    truth = _expected_gradients(
+        copy.deepcopy(net).double(), encoded.double(), background.double(), column
+    )
     explainer = shap.GradientExplainer(net, background)
     draws, theirs_error = 200, np.inf
     error = float(np.sqrt(np.mean((own() - truth) ** 2)))
 
     def theirs(count: int) -> np.ndarray:
-        return np.asarray(explainer.shap_values(encoded, nsamples=count, rseed=0)).reshape(truth.shape)
+        return np.asarray(
+            explainer.shap_values(encoded, nsamples=count, rseed=0)
+        ).reshape(truth.shape)
 
     while draws < (400 if quick else 5_000):
         theirs_error = float(np.sqrt(np.mean((theirs(draws) - truth) ** 2)))
@@ -283,7 +354,10 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
             break
         draws = min(5_000, draws * 5)
     taken = take_turns({"own": own, "shap": lambda: theirs(draws)}, 1 if quick else 3)
-    ours, other = ([1000 * seconds / len(some) for seconds in taken[name]] for name in ("own", "shap"))
+    ours, other = (
+        [1000 * seconds / len(some) for seconds in taken[name]]
+        for name in ("own", "shap")
+    )
     note = f"root mean square error: permgrad {error:.1e}, shap {theirs_error:.1e} with {draws:,} draws"
     peer = "shap GradientExplainer"
     what = "expected gradients of a row, bank, 100 background rows"
@@ -291,14 +365,20 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
 
 
 def _expected_gradients(
-    net: torch.nn.Module, encoded: torch.Tensor, background: torch.Tensor, column: int, steps: int = 100
+    net: torch.nn.Module,
+    encoded: torch.Tensor,
+    background: torch.Tensor,
+    column: int,
+    steps: int = 100,
 ) -> np.ndarray:
     """Return a midpoint sum over every background row in float64."""
     total = torch.zeros_like(encoded)
     for base in background:
         for part in range(steps):
             points = (base + (encoded - base) * ((part + 0.5) / steps)).requires_grad_()
-            total += torch.autograd.grad(net(points)[:, column].sum(), points)[0] * (encoded - base)
+            total += torch.autograd.grad(net(points)[:, column].sum(), points)[0] * (
+                encoded - base
+            )
     return (total / steps / len(background)).numpy()
 
 
@@ -325,13 +405,23 @@ def main() -> int:
         and own["largest gap, % of range"] <= 0.5
     )
     if not arguments.quick:
-        found += compare("HELOC, preset default", heloc_model(500), max(1, rounds // 2), 20, 1000)
+        found += compare(
+            "HELOC, preset default", heloc_model(500), max(1, rounds // 2), 20, 1000
+        )
     text = (
         f"Captum: {STEPS} steps, internal_batch_size={INTERNAL_BATCH}. Gaps and errors in logits; medians of {rounds} "
         "rounds of processor time, one thread. The floor is for bank: 3 times as fast, no larger gap (largest, mean), "
-        "no more memory, and a largest gap of 0.5 % of the range of f.\n\n" + markdown_table(found)
+        "no more memory, and a largest gap of 0.5 % of the range of f.\n\n"
+        + markdown_table(found)
     )
-    return record(arguments, "Integrated gradients: speed, memory, completeness", text, found, passed=passed, seeds=[0])
+    return record(
+        arguments,
+        "Integrated gradients: speed, memory, completeness",
+        text,
+        found,
+        passed=passed,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

@@ -61,12 +61,28 @@ def make_environment(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Path
     A stamp is written last: an environment whose making was interrupted is made again.
     """
     python, stamp = python_of(folder), folder / "made-from.json"
-    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == list(packages) and python.exists():
+    if (
+        stamp.exists()
+        and json.loads(stamp.read_text(encoding="utf-8")) == list(packages)
+        and python.exists()
+    ):
         return python
-    print(f"making {folder} ({', '.join(packages)}); a few minutes", file=sys.stderr, flush=True)
+    print(
+        f"making {folder} ({', '.join(packages)}); a few minutes",
+        file=sys.stderr,
+        flush=True,
+    )
     venv.create(folder, with_pip=True, clear=True)
     subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
+        [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *packages,
+        ],
         check=True,
         stdout=sys.stderr,
     )
@@ -77,7 +93,9 @@ def make_environment(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Path
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
-def build_network(features: int, pixels: int, outputs: int, sizes: dict[str, Any]) -> Any:
+def build_network(
+    features: int, pixels: int, outputs: int, sizes: dict[str, Any]
+) -> Any:
     """Return the uncompiled Keras network; the joined branches are its layer ``"joined"``.
 
     Args:
@@ -93,7 +111,12 @@ def build_network(features: int, pixels: int, outputs: int, sizes: dict[str, Any
 
     def dense(x: Any, widths: list[int], name: str) -> Any:
         for number, width in enumerate(widths):
-            x = layers.Dense(width, activation="relu", kernel_initializer=he(), name=f"{name}_{number}")(x)
+            x = layers.Dense(
+                width,
+                activation="relu",
+                kernel_initializer=he(),
+                name=f"{name}_{number}",
+            )(x)
             x = layers.Dropout(sizes["dropout"])(layers.BatchNormalization()(x))
         return x
 
@@ -115,11 +138,19 @@ def build_network(features: int, pixels: int, outputs: int, sizes: dict[str, Any
     joined = layers.Concatenate(name="joined")(branches)
     activation = "softmax" if outputs > 1 else "linear"
     # Whatever the network computes in, its answer is in float32, as Keras' guide to mixed precision asks.
-    last = layers.Dense(outputs, activation=activation, kernel_initializer=he(), name="out", dtype="float32")
+    last = layers.Dense(
+        outputs,
+        activation=activation,
+        kernel_initializer=he(),
+        name="out",
+        dtype="float32",
+    )
     return Model([table, image], last(dense(joined, sizes["fusion_units"], "fusion")))
 
 
-def compile_network(network: Any, job: dict[str, Any], *, published_metrics: bool = True) -> None:
+def compile_network(
+    network: Any, job: dict[str, Any], *, published_metrics: bool = True
+) -> None:
     """Compile with the notebooks' optimizer, loss and list of metrics, or without the metrics."""
     from keras import metrics, optimizers
 
@@ -133,15 +164,24 @@ def compile_network(network: Any, job: dict[str, Any], *, published_metrics: boo
             metrics.R2Score(),
         ]
     else:
-        listed = [metrics.CategoricalAccuracy(), metrics.Precision(), metrics.Recall(), metrics.AUC()]
+        listed = [
+            metrics.CategoricalAccuracy(),
+            metrics.Precision(),
+            metrics.Recall(),
+            metrics.AUC(),
+        ]
     network.compile(
-        optimizer=optimizers.AdamW(learning_rate=job["learning_rate"], weight_decay=job["weight_decay"]),
+        optimizer=optimizers.AdamW(
+            learning_rate=job["learning_rate"], weight_decay=job["weight_decay"]
+        ),
         loss="mean_squared_error" if regression else "categorical_crossentropy",
         metrics=listed if published_metrics else None,
     )
 
 
-def rate_of(epoch: int, most: float, *, least: float = 1e-5, epochs: int = EPOCHS) -> float:
+def rate_of(
+    epoch: int, most: float, *, least: float = 1e-5, epochs: int = EPOCHS
+) -> float:
     """Return the published learning rate: linear rise over the first quarter of the epochs, then half a cosine."""
     import math
 
@@ -155,7 +195,9 @@ def schedule(job: dict[str, Any]) -> Any:
     """Return the callback that sets the rate of each epoch."""
     from keras import callbacks
 
-    return callbacks.LearningRateScheduler(lambda epoch, _: rate_of(epoch, job["learning_rate"]))
+    return callbacks.LearningRateScheduler(
+        lambda epoch, _: rate_of(epoch, job["learning_rate"])
+    )
 
 
 def epoch_clock() -> Any:
@@ -171,7 +213,12 @@ def epoch_clock() -> Any:
             self.begun = time.process_time(), time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002 — Keras' signature
-            self.taken.append((time.process_time() - self.begun[0], time.perf_counter() - self.begun[1]))
+            self.taken.append(
+                (
+                    time.process_time() - self.begun[0],
+                    time.perf_counter() - self.begun[1],
+                )
+            )
 
     return Clock()
 
@@ -185,13 +232,25 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from keras import mixed_precision
 
     arrays = np.load(job["arrays"])
-    rows = {part: [arrays[f"{part}_table"], arrays[f"{part}_image"]] for part in ("train", "validation")}
+    rows = {
+        part: [arrays[f"{part}_table"], arrays[f"{part}_image"]]
+        for part in ("train", "validation")
+    }
     target = {part: arrays[f"{part}_target"] for part in rows}
     found: dict[str, Any] = {"rows": len(target["train"])}
-    ways = (("published", True, "float32"), ("bare", False, "float32"), ("bfloat16", True, "mixed_bfloat16"))
+    ways = (
+        ("published", True, "float32"),
+        ("bare", False, "float32"),
+        ("bfloat16", True, "mixed_bfloat16"),
+    )
     for name, published, precision in ways:
         mixed_precision.set_global_policy(precision)
-        network = build_network(rows["train"][0].shape[1], rows["train"][1].shape[1], job["outputs"], job["sizes"])
+        network = build_network(
+            rows["train"][0].shape[1],
+            rows["train"][1].shape[1],
+            job["outputs"],
+            job["sizes"],
+        )
         compile_network(network, job, published_metrics=published)
         clock = epoch_clock()
         history = network.fit(
@@ -203,7 +262,11 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             verbose=0,
             callbacks=[schedule(job), clock],
         )
-        found[name] = {"epochs": clock.taken, "loss": history.history["loss"], "val_loss": history.history["val_loss"]}
+        found[name] = {
+            "epochs": clock.taken,
+            "loss": history.history["loss"],
+            "val_loss": history.history["val_loss"],
+        }
         found["parameters"] = network.count_params()
     return found
 
@@ -222,8 +285,15 @@ class Steps:
         """Measure what happens inside."""
         begun = time.process_time(), time.perf_counter()
         yield
-        self.taken[name] = (time.process_time() - begun[0], time.perf_counter() - begun[1])
-        print(f"{name}: {self.taken[name][0]:.1f} s of processor time", file=sys.stderr, flush=True)
+        self.taken[name] = (
+            time.process_time() - begun[0],
+            time.perf_counter() - begun[1],
+        )
+        print(
+            f"{name}: {self.taken[name][0]:.1f} s of processor time",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def notebook(job: dict[str, Any]) -> dict[str, Any]:
@@ -289,26 +359,43 @@ def _read_parts(table: Any, folder: Path, job: dict[str, Any]) -> dict[str, Any]
     target = table[job["target"]]
     numbers = table.drop(columns=job["target"])
     numbers = (numbers - numbers.min()) / (numbers.max() - numbers.min())
-    train, rest = train_test_split(np.arange(len(table)), test_size=0.4, random_state=42)
+    train, rest = train_test_split(
+        np.arange(len(table)), test_size=0.4, random_state=42
+    )
     validation, test = train_test_split(rest, test_size=0.5, random_state=42)
     size = (job["pixels"], job["pixels"])
     parts = {}
     for part, rows in (("train", train), ("validation", validation), ("test", test)):
-        images = np.array([cv2.resize(cv2.imread(str(folder / name)), size) for name in files.iloc[rows]])
-        parts[part] = ([numbers.iloc[rows].reset_index(drop=True), images], target.iloc[rows].to_numpy())
+        images = np.array(
+            [
+                cv2.resize(cv2.imread(str(folder / name)), size)
+                for name in files.iloc[rows]
+            ]
+        )
+        parts[part] = (
+            [numbers.iloc[rows].reset_index(drop=True), images],
+            target.iloc[rows].to_numpy(),
+        )
     return parts
 
 
-def _fit(parts: dict[str, Any], features: int, job: dict[str, Any], folder: Path) -> tuple[Any, int]:
+def _fit(
+    parts: dict[str, Any], features: int, job: dict[str, Any], folder: Path
+) -> tuple[Any, int]:
     """Return the network with its best weights, and how many epochs it had: the job's, or until patience ends."""
     from keras import callbacks, saving
 
     network = build_network(features, job["pixels"], 1, job["sizes"])
     compile_network(network, job)
     best = folder / "best.keras"
-    watching = [callbacks.ModelCheckpoint(str(best), save_best_only=True), schedule(job)]
+    watching = [
+        callbacks.ModelCheckpoint(str(best), save_best_only=True),
+        schedule(job),
+    ]
     if job["epochs"] is None:
-        watching.insert(0, callbacks.EarlyStopping(patience=6, restore_best_weights=True))
+        watching.insert(
+            0, callbacks.EarlyStopping(patience=6, restore_best_weights=True)
+        )
     history = network.fit(
         *parts["train"],
         validation_data=parts["validation"],
@@ -336,7 +423,9 @@ def _permute(test: list[Any], effect: Callable[[list[Any]], float]) -> Any:
     return np.array(means)
 
 
-def _grad_cam(network: Any, test: list[Any], positions: Any, job: dict[str, Any]) -> Any:
+def _grad_cam(
+    network: Any, test: list[Any], positions: Any, job: dict[str, Any]
+) -> Any:
     """Return what the maps of the rows, one after the other, show at the features' pixels.
 
     The notebook makes the model of maps and outputs anew for each row; ``"grad_cam": "one model"`` makes it once.
@@ -363,7 +452,11 @@ def _grad_cam(network: Any, test: list[Any], positions: Any, job: dict[str, Any]
         heat = tf.maximum(tf.squeeze(maps[0] @ weights[..., tf.newaxis]), 0)
         largest = tf.reduce_max(heat)
         shown = (heat / largest if largest > 0 else heat).numpy()
-        cells = np.clip((np.asarray(positions) * shown.shape[0] / job["pixels"]).astype(int), 0, shown.shape[0] - 1)
+        cells = np.clip(
+            (np.asarray(positions) * shown.shape[0] / job["pixels"]).astype(int),
+            0,
+            shown.shape[0] - 1,
+        )
         total += shown[cells[:, 1], cells[:, 0]]
     return total / len(numbers)
 
@@ -397,7 +490,15 @@ def versions() -> dict[str, str]:
     """Return the versions of what matters in this environment."""
     from importlib.metadata import version
 
-    names = ("tensorflow_cpu", "keras", "TINTOlib", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+    names = (
+        "tensorflow_cpu",
+        "keras",
+        "TINTOlib",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "opencv-python-headless",
+    )
     return {name: version(name) for name in names}
 
 
@@ -414,12 +515,19 @@ def do(job: dict[str, Any]) -> dict[str, Any]:
     keras.utils.set_random_seed(job.get("seed", 0))
     loaded = time.process_time() - begun[0], time.perf_counter() - begun[1]
     found = {"train": train, "notebook": notebook}[job["work"]](job)
-    return {**found, "import": loaded, "versions": versions(), "threads": job["threads"]}
+    return {
+        **found,
+        "import": loaded,
+        "versions": versions(),
+        "threads": job["threads"],
+    }
 
 
 def main() -> int:
     """Make the environment, or do a job in it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--make-environment",
         nargs="?",
@@ -428,7 +536,9 @@ def main() -> int:
         metavar="DIR",
         help=f"build the environment of the peer (default: {DEFAULT_ENVIRONMENT})",
     )
-    parser.add_argument("--job", type=Path, help="JSON file of what to do; see the text above")
+    parser.add_argument(
+        "--job", type=Path, help="JSON file of what to do; see the text above"
+    )
     arguments = parser.parse_args()
     if arguments.make_environment:
         print(make_environment(arguments.make_environment))

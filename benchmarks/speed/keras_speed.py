@@ -39,7 +39,11 @@ from benchmarks.speed._speed import Line, line
 BATCH, FLOORS = 32, {"training": 1.4, "notebook": 4.0}
 AIMS = {"training": 4.0, "notebook": 10.0}
 #: The peer's trainings, and what its answer calls them.
-PEERS = {"as published": "published", "without metrics": "bare", "in bfloat16": "bfloat16"}
+PEERS = {
+    "as published": "published",
+    "without metrics": "bare",
+    "in bfloat16": "bfloat16",
+}
 TABLES = {"puma": "puma8NH.csv", "heloc": "heloc.csv"}
 
 
@@ -69,7 +73,11 @@ def write_arrays(name: str, path: Path) -> int:
         target = ((y - mean) / scale).astype(np.float32)[:, None]
     else:
         target = (y[:, None] == np.unique(y)).astype(np.float32)
-    arrays: dict[str, Any] = {"positions": layout.positions, "minimum": limits[0], "maximum": limits[1]}
+    arrays: dict[str, Any] = {
+        "positions": layout.positions,
+        "minimum": limits[0],
+        "maximum": limits[1],
+    }
     for part in ("train", "validation"):
         rows = getattr(split, part)
         drawn = renderer(torch.from_numpy(X[rows])).permute(0, 2, 3, 1)
@@ -102,14 +110,28 @@ def job(folder: Path, **more: Any) -> dict[str, Any]:
 
 def run(command: list[str], threads: int | None) -> tuple[float, float]:
     """Run a command and return its processor seconds and seconds; its text is shown only if it fails."""
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.endswith("_NUM_THREADS")
+    }
     if threads is not None:
-        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        environment |= {
+            name: str(threads)
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    after, taken = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begun
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    after, taken = (
+        resource.getrusage(resource.RUSAGE_CHILDREN),
+        time.perf_counter() - begun,
+    )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+        )
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, taken
 
 
@@ -138,7 +160,9 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(work["threads"])
     arrays = np.load(work["arrays"])
     layout = StoredLayout(arrays["positions"], 20)
-    renderer = Renderer(layout, arrays["minimum"], arrays["maximum"], channels=3, scale=255)
+    renderer = Renderer(
+        layout, arrays["minimum"], arrays["maximum"], channels=3, scale=255
+    )
 
     def rows(part: str) -> Rows:
         target = torch.from_numpy(arrays[f"{part}_target"])
@@ -146,7 +170,12 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
         return Rows(torch.from_numpy(arrays[f"{part}_table"]), y, torch.ones(len(y)))
 
     torch.manual_seed(0)
-    network = HybridNetwork(arrays["train_table"].shape[1], work["outputs"], PAPER.network, renderer=renderer)
+    network = HybridNetwork(
+        arrays["train_table"].shape[1],
+        work["outputs"],
+        PAPER.network,
+        renderer=renderer,
+    )
     marks = []
 
     def mark(_: object) -> None:
@@ -163,7 +192,9 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
             "precision": work["precision"],
         }
     )
-    job = TrainingJob(network, rows("train"), rows("validation"), options, seed=0, progress=False)
+    job = TrainingJob(
+        network, rows("train"), rows("validation"), options, seed=0, progress=False
+    )
     result = train(job, on_epoch=mark)
     taken = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)]
     losses = [epoch["validation_loss"] for epoch in result.history]
@@ -174,14 +205,20 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_training(
-    python: Path, tables: list[str], rounds: int, epochs: int, threads: tuple[int | None, ...] = (1, None)
+    python: Path,
+    tables: list[str],
+    rounds: int,
+    epochs: int,
+    threads: tuple[int | None, ...] = (1, None),
 ) -> list[dict[str, Any]]:
     """Return a line for each table and number of threads: processor seconds per epoch, medians and spread."""
     found = []
     for name in tables:
         for number in threads:
             with tempfile.TemporaryDirectory() as place:
-                found.append(_compare_training(python, name, number, rounds, epochs, Path(place)))
+                found.append(
+                    _compare_training(python, name, number, rounds, epochs, Path(place))
+                )
                 print(found[-1], flush=True)
     return found
 
@@ -190,7 +227,14 @@ def _compare_training(
     python: Path, name: str, threads: int | None, rounds: int, epochs: int, folder: Path
 ) -> dict[str, Any]:
     outputs = write_arrays(name, folder / "arrays.npz")
-    work = job(folder, work="train", arrays=str(folder / "arrays.npz"), outputs=outputs, epochs=epochs, threads=threads)
+    work = job(
+        folder,
+        work="train",
+        arrays=str(folder / "arrays.npz"),
+        outputs=outputs,
+        epochs=epochs,
+        threads=threads,
+    )
     peer_command = [str(python), str(Path(keras_peer.__file__)), "--job"]
     own_command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--ours"]
 
@@ -207,7 +251,10 @@ def _compare_training(
         for who, answer in answers.items():
             taken[who].append([epoch[0] for epoch in answer["epochs"][1:]])
             losses[who].append(min(answer["val_loss"]))
-    middle = {who: statistics.median(itertools.chain(*epochs_of)) for who, epochs_of in taken.items()}
+    middle = {
+        who: statistics.median(itertools.chain(*epochs_of))
+        for who, epochs_of in taken.items()
+    }
     ratios = [
         statistics.median(a) / statistics.median(b)
         for a, b in zip(taken["as published"], taken["permgrad"], strict=True)
@@ -221,8 +268,14 @@ def _compare_training(
         **{f"Keras {who}, s per epoch": middle[who] for who in PEERS},
         "times as fast": statistics.median(ratios),
         "spread": (min(ratios), max(ratios)),
-        **{f"times as fast as {who}": middle[who] / middle["permgrad"] for who in PEERS if who != "as published"},
-        "least validation losses": {who: [round(own, 4) for own in losses[who]] for who in losses},
+        **{
+            f"times as fast as {who}": middle[who] / middle["permgrad"]
+            for who in PEERS
+            if who != "as published"
+        },
+        "least validation losses": {
+            who: [round(own, 4) for own in losses[who]] for who in losses
+        },
         "rounds": rounds,
         "versions": peer["versions"],
     }
@@ -240,7 +293,10 @@ def measure_notebook(
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             own_times.append(run_ours(folder, threads, number, most_epochs))
-            epochs = sum(1 for _ in (folder / "run" / "history.csv").open(encoding="utf-8")) - 1
+            epochs = (
+                sum(1 for _ in (folder / "run" / "history.csv").open(encoding="utf-8"))
+                - 1
+            )
             table = data_folder()
             assert table is not None
             work = job(
@@ -253,29 +309,42 @@ def measure_notebook(
                 threads=threads,
                 seed=number,
             )
-            answer = ask([str(python), str(Path(keras_peer.__file__)), "--job"], work, folder)
+            answer = ask(
+                [str(python), str(Path(keras_peer.__file__)), "--job"], work, folder
+            )
             peer_times.append(answer["process"])
             for step, (processor, _) in answer["steps"].items():
                 steps.setdefault(step, []).append(processor)
-            print(f"round {number + 1}: permgrad {own_times[-1]}, peer {peer_times[-1]}, {epochs} epochs", flush=True)
+            print(
+                f"round {number + 1}: permgrad {own_times[-1]}, peer {peer_times[-1]}, {epochs} epochs",
+                flush=True,
+            )
     ratios = [peer[0] / own[0] for own, peer in zip(own_times, peer_times, strict=True)]
     clock = [peer[1] / own[1] for own, peer in zip(own_times, peer_times, strict=True)]
     return {
         "threads": threads or f"default ({os.cpu_count()} cores)",
         "epochs of the last round": epochs,
         "permgrad, processor s": statistics.median(own[0] for own in own_times),
-        "Keras notebook, processor s": statistics.median(peer[0] for peer in peer_times),
+        "Keras notebook, processor s": statistics.median(
+            peer[0] for peer in peer_times
+        ),
         "times as fast": statistics.median(ratios),
         "spread": (min(ratios), max(ratios)),
         "times as fast on the clock": statistics.median(clock),
         "rounds": rounds,
-        "peer's steps, processor s": {step: statistics.median(own) for step, own in steps.items()},
+        "peer's steps, processor s": {
+            step: statistics.median(own) for step, own in steps.items()
+        },
     }
 
 
-def run_ours(folder: Path, threads: int | None, seed: int, most_epochs: int | None) -> tuple[float, float]:
+def run_ours(
+    folder: Path, threads: int | None, seed: int, most_epochs: int | None
+) -> tuple[float, float]:
     """Run the command line as a user would."""
-    training = {"batch_size": BATCH} | ({} if most_epochs is None else {"max_epochs": most_epochs})
+    training = {"batch_size": BATCH} | (
+        {} if most_epochs is None else {"max_epochs": most_epochs}
+    )
     preset = folder / "batches.json"
     preset.write_text(json.dumps({"base": "paper", **training}), encoding="utf-8")
     command = [sys.executable, "-m", "permgrad", "run", "puma", "--preset", str(preset)]
@@ -289,17 +358,40 @@ def measure(*, quick: bool = False) -> list[Line]:
     python = keras_peer.make_environment(keras_peer.DEFAULT_ENVIRONMENT)
     lines = []
     for own in measure_training(
-        python, ["puma"] if quick else list(TABLES), 1 if quick else 2, 2 if quick else 4, (1,)
+        python,
+        ["puma"] if quick else list(TABLES),
+        1 if quick else 2,
+        2 if quick else 4,
+        (1,),
     ):
         what = f"an epoch of the paper network, batches of {BATCH}, {own['table']}, threads: {own['threads']}"
-        ours, note = own["permgrad, s per epoch"], "permgrad draws the pictures in each step"
+        ours, note = (
+            own["permgrad, s per epoch"],
+            "permgrad draws the pictures in each step",
+        )
         for peer in PEERS:
-            ratio = "times as fast" if peer == "as published" else f"times as fast as {peer}"
+            ratio = (
+                "times as fast"
+                if peer == "as published"
+                else f"times as fast as {peer}"
+            )
             theirs = own[f"Keras {peer}, s per epoch"]
-            rest = {"ratio": own[ratio], "low": None, "high": None, "rounds": own["rounds"]}
+            rest = {
+                "ratio": own[ratio],
+                "low": None,
+                "high": None,
+                "rounds": own["rounds"],
+            }
             if peer == "as published":
                 rest |= dict(zip(("low", "high"), own["spread"], strict=True))
-            lines.append({**line(what, f"Keras, model.fit {peer}", [ours], [theirs], note=note), **rest})
+            lines.append(
+                {
+                    **line(
+                        what, f"Keras, model.fit {peer}", [ours], [theirs], note=note
+                    ),
+                    **rest,
+                }
+            )
     own = measure_notebook(python, 1, most_epochs=2 if quick else None)
     found = line(
         f"from CSV to report, puma, {own['epochs of the last round']} epochs in batches of {BATCH}",
@@ -309,7 +401,10 @@ def measure(*, quick: bool = False) -> list[Line]:
         note="permgrad also gives intervals and writes a report",
     )
     spread = dict(zip(("low", "high"), own["spread"], strict=True))
-    return [*lines, {**found, "ratio": own["times as fast"], **spread, "rounds": own["rounds"]}]
+    return [
+        *lines,
+        {**found, "ratio": own["times as fast"], **spread, "rounds": own["rounds"]},
+    ]
 
 
 # ---- the face --------------------------------------------------------------------------------------------------------
@@ -318,9 +413,16 @@ def measure(*, quick: bool = False) -> list[Line]:
 def main() -> int:
     """Measure, print and record."""
     made: argparse.ArgumentParser = parser(__doc__)
-    made.add_argument("--environment", type=Path, default=keras_peer.DEFAULT_ENVIRONMENT)
+    made.add_argument(
+        "--environment", type=Path, default=keras_peer.DEFAULT_ENVIRONMENT
+    )
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--epochs", type=int, default=5, help="of each training that is timed; the first is left out")
+    made.add_argument(
+        "--epochs",
+        type=int,
+        default=5,
+        help="of each training that is timed; the first is left out",
+    )
     made.add_argument("--only", choices=list(FLOORS), help="one of the two comparisons")
     made.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     arguments = made.parse_args()
@@ -333,16 +435,35 @@ def main() -> int:
     results: dict[str, Any] = {}
     if arguments.only != "notebook":
         tables = ["puma"] if arguments.quick else list(TABLES)
-        results["training"] = measure_training(python, tables, rounds, 2 if arguments.quick else arguments.epochs)
+        results["training"] = measure_training(
+            python, tables, rounds, 2 if arguments.quick else arguments.epochs
+        )
     if arguments.only != "training":
-        results["notebook"] = measure_notebook(python, rounds, most_epochs=2 if arguments.quick else None)
-    return record(arguments, "The published system in Keras", text(results), results, passed=passed(results), seeds=[0])
+        results["notebook"] = measure_notebook(
+            python, rounds, most_epochs=2 if arguments.quick else None
+        )
+    return record(
+        arguments,
+        "The published system in Keras",
+        text(results),
+        results,
+        passed=passed(results),
+        seeds=[0],
+    )
 
 
 def passed(results: dict[str, Any]) -> bool:
     """Whether the floors are met: training on one thread on every table, and the whole process."""
-    ratios = {"training": [line["times as fast"] for line in results.get("training", []) if line["threads"] == 1]}
-    ratios["notebook"] = [results["notebook"]["times as fast"]] if "notebook" in results else []
+    ratios = {
+        "training": [
+            line["times as fast"]
+            for line in results.get("training", [])
+            if line["threads"] == 1
+        ]
+    }
+    ratios["notebook"] = (
+        [results["notebook"]["times as fast"]] if "notebook" in results else []
+    )
     return all(ratio >= FLOORS[name] for name, own in ratios.items() for ratio in own)
 
 
@@ -350,8 +471,13 @@ def text(results: dict[str, Any]) -> str:
     """Return what was measured as a page."""
     parts = []
     if "training" in results:
-        lines = [{key: value for key, value in line.items() if key != "versions"} for line in results["training"]]
-        parts.append(f"Training, floor {FLOORS['training']:g} times, aim {AIMS['training']:g}.")
+        lines = [
+            {key: value for key, value in line.items() if key != "versions"}
+            for line in results["training"]
+        ]
+        parts.append(
+            f"Training, floor {FLOORS['training']:g} times, aim {AIMS['training']:g}."
+        )
         parts.append(markdown_table(lines))
         parts.append(
             f"Peer: {', '.join(f'{name} {version}' for name, version in results['training'][0]['versions'].items())}."
@@ -359,10 +485,21 @@ def text(results: dict[str, Any]) -> str:
     if "notebook" in results:
         own = dict(results["notebook"])
         steps = own.pop("peer's steps, processor s")
-        parts.append(f"From CSV to report, floor {FLOORS['notebook']:g} times, aim {AIMS['notebook']:g}.")
-        parts.append(markdown_table([{"figure": name, "value": value} for name, value in own.items()]))
         parts.append(
-            markdown_table([{"step of the notebook": name, "processor s": value} for name, value in steps.items()])
+            f"From CSV to report, floor {FLOORS['notebook']:g} times, aim {AIMS['notebook']:g}."
+        )
+        parts.append(
+            markdown_table(
+                [{"figure": name, "value": value} for name, value in own.items()]
+            )
+        )
+        parts.append(
+            markdown_table(
+                [
+                    {"step of the notebook": name, "processor s": value}
+                    for name, value in steps.items()
+                ]
+            )
         )
     return "\n\n".join(parts)
 

@@ -37,16 +37,29 @@ def timed(work: Callable[[], object]) -> float:
 
 def ours(case: Case, rows: torch.Tensor) -> pg.Explanation:
     """Explain rows through the public call."""
-    given = {"background": case.background, "target": 1, "returns": "logits", "progress": False}
+    given = {
+        "background": case.background,
+        "target": 1,
+        "returns": "logits",
+        "progress": False,
+    }
     return explain_with(
-        case.net, rows, method="lime", random_state=0, neighbourhood="coalition", samples=SAMPLES, **given
+        case.net,
+        rows,
+        method="lime",
+        random_state=0,
+        neighbourhood="coalition",
+        samples=SAMPLES,
+        **given,
     )
 
 
 def neighbours(case: Case, rows: torch.Tensor) -> list[torch.Tensor]:
     """Return the batches that the network is called with while permgrad explains the rows."""
     seen: list[torch.Tensor] = []
-    handle = case.net.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].clone()))
+    handle = case.net.register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[0].clone())
+    )
     try:
         ours(case, rows)
     finally:
@@ -82,7 +95,9 @@ def compare(case: Case, rows: int, rounds: int) -> dict[str, object]:
     many, few = case.rows[:rows], case.rows[:3]
     batches = neighbours(case, many)
     evaluated = sum(map(len, batches))
-    per_forward = min((100, 500, 1000), key=lambda size: timed(lambda: captum(case, few[:1], size)))
+    per_forward = min(
+        (100, 500, 1000), key=lambda size: timed(lambda: captum(case, few[:1], size))
+    )
     seconds: dict[str, list[float]] = {"permgrad": [], "bare": [], "captum": []}
     for number in range(rounds + 1):
         taken = {
@@ -114,11 +129,19 @@ def lime_package(case: Case, rows: torch.Tensor) -> None:
     def predict(array: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             parts = torch.as_tensor(array, dtype=torch.float32).split(256)
-            return torch.cat([torch.softmax(case.net(part), dim=1) for part in parts]).double().numpy()
+            return (
+                torch.cat([torch.softmax(case.net(part), dim=1) for part in parts])
+                .double()
+                .numpy()
+            )
 
-    explainer = LimeTabularExplainer(case.background.numpy(), discretize_continuous=False, random_state=0)
+    explainer = LimeTabularExplainer(
+        case.background.numpy(), discretize_continuous=False, random_state=0
+    )
     for row in rows.numpy():
-        explainer.explain_instance(row, predict, num_features=len(row), num_samples=SAMPLES)
+        explainer.explain_instance(
+            row, predict, num_features=len(row), num_samples=SAMPLES
+        )
 
 
 def lines_of(case: Case, rounds: int) -> list[Line]:
@@ -134,14 +157,29 @@ def lines_of(case: Case, rounds: int) -> list[Line]:
         calls["lime"] = lambda: lime_package(case, few)
     count = {"permgrad": len(many), "captum": len(few), "lime": len(few)}
     taken = take_turns(calls, rounds)
-    per_row = {name: [1000 * own / count[name] for own in found] for name, found in taken.items()}
+    per_row = {
+        name: [1000 * own / count[name] for own in found]
+        for name, found in taken.items()
+    }
     what = f"LIME of a row, {SAMPLES:,} neighbours, {case.name}"
     note = f"{size} perturbations in a forward, the faster of 100 and 500"
-    lines = [line(what, "Captum Lime", per_row["permgrad"], per_row["captum"], unit="ms", note=note)]
+    lines = [
+        line(
+            what,
+            "Captum Lime",
+            per_row["permgrad"],
+            per_row["captum"],
+            unit="ms",
+            note=note,
+        )
+    ]
     if "lime" not in per_row:
         return [*lines, missing(what, "lime", "the package lime is not installed")]
     note = "as many neighbours, which it draws around the row; forwards of 256 rows"
-    return [*lines, line(what, "lime", per_row["permgrad"], per_row["lime"], unit="ms", note=note)]
+    return [
+        *lines,
+        line(what, "lime", per_row["permgrad"], per_row["lime"], unit="ms", note=note),
+    ]
 
 
 def measure(*, quick: bool = False) -> list[Line]:
@@ -159,17 +197,38 @@ def main() -> int:
     rows, rounds = (20, 1) if arguments.quick else (200, 5)
     lines = []
     for case in heloc_cases(["fast"], rows, 100, 1):
-        lines.append(compare(case, rows if case.name.startswith("MLP") else max(5, rows // 10), rounds))
+        lines.append(
+            compare(
+                case,
+                rows if case.name.startswith("MLP") else max(5, rows // 10),
+                rounds,
+            )
+        )
         print(lines[-1], flush=True)
     passed = all(
-        line["share of the bare rate"] >= BARE_FLOOR and line["times as fast as captum"] >= PEER_FLOOR for line in lines
+        line["share of the bare rate"] >= BARE_FLOOR
+        and line["times as fast as captum"] >= PEER_FLOOR
+        for line in lines
     )
     text = "\n\n".join(
-        markdown_table([{"figure": name, line["network"]: value} for name, value in line.items() if name != "network"])
+        markdown_table(
+            [
+                {"figure": name, line["network"]: value}
+                for name, value in line.items()
+                if name != "network"
+            ]
+        )
         for line in lines
     )
     assert np.isfinite([line["permgrad, ms per row"] for line in lines]).all()
-    return record(arguments, "LIME: rate of bare forwards, and Captum", text, lines, passed=passed, seeds=[0])
+    return record(
+        arguments,
+        "LIME: rate of bare forwards, and Captum",
+        text,
+        lines,
+        passed=passed,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

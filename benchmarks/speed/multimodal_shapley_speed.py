@@ -45,7 +45,10 @@ FLOOR = 1.3
 BEST = 2
 #: Rows of the network in one forward of the peers' games, found to be the fastest here.
 BATCH = 256
-ORDERS = {1: (6, 12, 24, 50, 100, 200, 400, 2000), 20: (6, 12, 20, 40, 80, 160, 400, 2000)}
+ORDERS = {
+    1: (6, 12, 24, 50, 100, 200, 400, 2000),
+    20: (6, 12, 20, 40, 80, 160, 400, 2000),
+}
 BUDGETS = {1: (50, 100, 200, 400, 800, 1600, 3200), 20: (50, 100, 200, 400)}
 SAMPLES = {1: (2, 5, 10, 20, 40, 80, 160), 20: (1, 2, 5)}
 
@@ -61,7 +64,9 @@ def declare_operators() -> None:
     if not _stand_ins and not hasattr(torch.ops.torchvision, "nms"):
         _stand_ins.append(torch.library.Library("torchvision", "DEF"))
         for operator in ("nms", "qnms"):
-            _stand_ins[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _stand_ins[0].define(
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
 
 
 class Multimodal(nn.Module):
@@ -82,16 +87,28 @@ class Multimodal(nn.Module):
             nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
             nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(512, 64), nn.ReLU(),
         )  # fmt: skip
-        self.table = nn.Sequential(nn.Linear(COLUMNS, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(HIDDEN + 96, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.table = nn.Sequential(
+            nn.Linear(COLUMNS, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU()
+        )
+        self.head = nn.Sequential(
+            nn.Linear(HIDDEN + 96, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
 
-    def branches(self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor) -> list[Tensor]:
+    def branches(
+        self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
+    ) -> list[Tensor]:
         """Return the embedding of each input."""
-        text = self.text(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+        text = self.text(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).pooler_output
         return [text, self.image(image), self.table(table)]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor) -> Tensor:
-        return self.head(torch.cat(self.branches(input_ids, attention_mask, image, table), dim=1))
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
+    ) -> Tensor:
+        return self.head(
+            torch.cat(self.branches(input_ids, attention_mask, image, table), dim=1)
+        )
 
 
 @dataclass
@@ -111,7 +128,9 @@ class Case:
 def drawn(rows: int, seed: int) -> dict[str, Tensor]:
     """Return rows of all inputs."""
     random = torch.Generator().manual_seed(seed)
-    level = nn.functional.interpolate(torch.randn(rows, 3, 2, 2, generator=random), size=(PIXELS, PIXELS))
+    level = nn.functional.interpolate(
+        torch.randn(rows, 3, 2, 2, generator=random), size=(PIXELS, PIXELS)
+    )
     return {
         "input_ids": torch.randint(5, WORDS, (rows, TOKENS), generator=random),
         "attention_mask": torch.ones(rows, TOKENS, dtype=torch.long),
@@ -123,9 +142,18 @@ def drawn(rows: int, seed: int) -> dict[str, Tensor]:
 def target(inputs: dict[str, Tensor]) -> Tensor:
     """Return what the network learns: words times words, blocks and columns, each also by itself."""
     words = torch.sin(inputs["input_ids"] * 1.7)
-    blocks = inputs["image"].mean(dim=1).unflatten(1, (2, -1)).unflatten(3, (2, -1)).mean(dim=(2, 4)).flatten(1)
+    blocks = (
+        inputs["image"]
+        .mean(dim=1)
+        .unflatten(1, (2, -1))
+        .unflatten(3, (2, -1))
+        .mean(dim=(2, 4))
+        .flatten(1)
+    )
     table = inputs["table"]
-    within = words[:, 0] * words[:, 1] * 2 + words[:, 2:5].prod(dim=1) * 3 + words.sum(dim=1)
+    within = (
+        words[:, 0] * words[:, 1] * 2 + words[:, 2:5].prod(dim=1) * 3 + words.sum(dim=1)
+    )
     across = words[:, 5] * table[:, 0] + blocks[:, 0] * table[:, 1] * words[:, 6] * 2
     return (
         within
@@ -154,7 +182,12 @@ def trained(steps: int) -> Multimodal:
 
 def owners() -> dict[str, Tensor]:
     """Return for each input who owns its positions."""
-    blocks = torch.arange(BLOCKS).reshape(2, 2).repeat_interleave(PIXELS // 2, 0).repeat_interleave(PIXELS // 2, 1)
+    blocks = (
+        torch.arange(BLOCKS)
+        .reshape(2, 2)
+        .repeat_interleave(PIXELS // 2, 0)
+        .repeat_interleave(PIXELS // 2, 1)
+    )
     return {
         "input_ids": torch.arange(TOKENS),
         "image": TOKENS + blocks.expand(3, -1, -1),
@@ -165,7 +198,9 @@ def owners() -> dict[str, Tensor]:
 def blend(case: Case, row: int, donor: int, keeps: Tensor) -> dict[str, Tensor]:
     """Return the inputs of coalitions ``(coalitions, players)`` of one row, the others taken from one donor."""
     made = {
-        name: torch.where(keeps[:, owner], case.rows[name][row], case.background[name][donor])
+        name: torch.where(
+            keeps[:, owner], case.rows[name][row], case.background[name][donor]
+        )
         for name, owner in owners().items()
     }
     return {**made, "attention_mask": torch.ones_like(made["input_ids"])}
@@ -173,7 +208,10 @@ def blend(case: Case, row: int, donor: int, keeps: Tensor) -> dict[str, Tensor]:
 
 def doubled(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return inputs in float64."""
-    return {name: rows.double() if rows.is_floating_point() else rows for name, rows in inputs.items()}
+    return {
+        name: rows.double() if rows.is_floating_point() else rows
+        for name, rows in inputs.items()
+    }
 
 
 def worth_of_all(case: Case, row: int, donor: int) -> np.ndarray:
@@ -183,14 +221,18 @@ def worth_of_all(case: Case, row: int, donor: int) -> np.ndarray:
     with torch.no_grad():
         for position, count in enumerate((TOKENS, BLOCKS, COLUMNS)):
             keeps = torch.zeros(2**count, PLAYERS, dtype=torch.bool)
-            keeps[:, first : first + count] = (torch.arange(2**count)[:, None] >> torch.arange(count)) & 1 == 1
+            keeps[:, first : first + count] = (
+                torch.arange(2**count)[:, None] >> torch.arange(count)
+            ) & 1 == 1
             parts.append(net.branches(**blend(precise, row, donor, keeps))[position])
             first += count
         text, image, table = parts
         worths = []
         for one in table:
             both = [text.repeat(len(image), 1), image.repeat_interleave(len(text), 0)]
-            worths.append(net.head(torch.cat([*both, one.expand(len(both[0]), -1)], dim=1))[:, 0])
+            worths.append(
+                net.head(torch.cat([*both, one.expand(len(both[0]), -1)], dim=1))[:, 0]
+            )
     net.float()
     return torch.cat(worths).numpy()
 
@@ -200,11 +242,15 @@ def shapley(worth: np.ndarray) -> np.ndarray:
     codes = np.arange(len(worth))
     players = int(np.log2(len(worth)))
     sizes = sum((codes >> player) & 1 for player in range(players))
-    weight = np.array([1 / (players * comb(players - 1, size)) for size in range(players)])
+    weight = np.array(
+        [1 / (players * comb(players - 1, size)) for size in range(players)]
+    )
     values = np.empty(players)
     for player in range(players):
         without = codes[(codes >> player) & 1 == 0]
-        values[player] = (weight[sizes[without]] * (worth[without | (1 << player)] - worth[without])).sum()
+        values[player] = (
+            weight[sizes[without]] * (worth[without | (1 << player)] - worth[without])
+        ).sum()
     return values
 
 
@@ -217,7 +263,10 @@ def truth(case: Case) -> np.ndarray:
     worth = worth_of_all(case, 0, 0)
     codes = (check.numpy() * (1 << np.arange(PLAYERS))).sum(axis=1)
     np.testing.assert_allclose(worth[codes], direct, atol=1e-3)
-    values = [[shapley(worth_of_all(case, row, donor)) for donor in range(count)] for row in range(case.count)]
+    values = [
+        [shapley(worth_of_all(case, row, donor)) for donor in range(count)]
+        for row in range(case.count)
+    ]
     return np.mean(values, axis=1)
 
 
@@ -229,9 +278,17 @@ def ours(case: Case, most: int) -> Work:
 
     def work(seed: int) -> np.ndarray:
         explanation = pg.explain(
-            pg.Model(case.net, segments=("grid", 2), task="regression", hold=("attention_mask",)),
+            pg.Model(
+                case.net,
+                segments=("grid", 2),
+                task="regression",
+                hold=("attention_mask",),
+            ),
             case.rows,
-            method=tuned(pg.methods.Shapley(tolerance=0, max_permutations=most), min_permutations=2),
+            method=tuned(
+                pg.methods.Shapley(tolerance=0, max_permutations=most),
+                min_permutations=2,
+            ),
             background=case.background,
             random_state=seed,
             progress=False,
@@ -258,10 +315,17 @@ class Game:
             for some in keeps.split(size):
                 made = {}
                 for name, owner in self.owners.items():
-                    row, others = self.case.rows[name][self.row], self.case.background[name]
-                    made[name] = torch.where(some[:, owner][:, None], row, others).flatten(0, 1)
+                    row, others = (
+                        self.case.rows[name][self.row],
+                        self.case.background[name],
+                    )
+                    made[name] = torch.where(
+                        some[:, owner][:, None], row, others
+                    ).flatten(0, 1)
                 mask = torch.ones_like(made["input_ids"])
-                outputs = self.case.net(made["input_ids"], mask, made["image"], made["table"])
+                outputs = self.case.net(
+                    made["input_ids"], mask, made["image"], made["table"]
+                )
                 parts.append(outputs[:, 0].unflatten(0, (-1, donors)).mean(dim=1))
         return torch.cat(parts).double().numpy() - self.nobody
 
@@ -272,14 +336,28 @@ def shapiq_approximators() -> dict[str, Callable[[int], object]]:
 
     named: dict[str, Callable[[int], object]] = {
         "KernelSHAP": lambda seed: made.KernelSHAP(n=PLAYERS, random_state=seed),
-        "KernelSHAP, pairs": lambda seed: made.KernelSHAP(n=PLAYERS, pairing_trick=True, random_state=seed),
-        "kADDSHAP 2": lambda seed: made.kADDSHAP(n=PLAYERS, max_order=2, random_state=seed),
-        "UnbiasedKernelSHAP": lambda seed: made.UnbiasedKernelSHAP(n=PLAYERS, random_state=seed),
+        "KernelSHAP, pairs": lambda seed: made.KernelSHAP(
+            n=PLAYERS, pairing_trick=True, random_state=seed
+        ),
+        "kADDSHAP 2": lambda seed: made.kADDSHAP(
+            n=PLAYERS, max_order=2, random_state=seed
+        ),
+        "UnbiasedKernelSHAP": lambda seed: made.UnbiasedKernelSHAP(
+            n=PLAYERS, random_state=seed
+        ),
         "SVARM": lambda seed: made.SVARM(n=PLAYERS, random_state=seed),
-        "PermutationSamplingSV": lambda seed: made.PermutationSamplingSV(n=PLAYERS, random_state=seed),
-        "StratifiedSamplingSV": lambda seed: made.StratifiedSamplingSV(n=PLAYERS, random_state=seed),
-        "OwenSamplingSV": lambda seed: made.OwenSamplingSV(n=PLAYERS, random_state=seed),
-        "ProxySPEX": lambda seed: made.ProxySPEX(n=PLAYERS, index="SV", max_order=1, random_state=seed),
+        "PermutationSamplingSV": lambda seed: made.PermutationSamplingSV(
+            n=PLAYERS, random_state=seed
+        ),
+        "StratifiedSamplingSV": lambda seed: made.StratifiedSamplingSV(
+            n=PLAYERS, random_state=seed
+        ),
+        "OwenSamplingSV": lambda seed: made.OwenSamplingSV(
+            n=PLAYERS, random_state=seed
+        ),
+        "ProxySPEX": lambda seed: made.ProxySPEX(
+            n=PLAYERS, index="SV", max_order=1, random_state=seed
+        ),
     }
     return named
 
@@ -309,7 +387,11 @@ def by_captum(case: Case, name: str, samples: int, per_forward: int) -> Work:
         return case.net(input_ids, mask[:1].expand(len(table), -1), image, table)[:, 0]
 
     explainer = getattr(captum.attr, name)(forward)
-    rows = [slice(None)] if name == "ShapleyValueSampling" else [slice(row, row + 1) for row in range(case.count)]
+    rows = (
+        [slice(None)]
+        if name == "ShapleyValueSampling"
+        else [slice(row, row + 1) for row in range(case.count)]
+    )
 
     def work(seed: int) -> np.ndarray:
         torch.manual_seed(seed)
@@ -322,8 +404,14 @@ def by_captum(case: Case, name: str, samples: int, per_forward: int) -> Work:
                         tuple(case.rows[key][part] for key in order), baselines=base, feature_mask=masks,
                         n_samples=samples, perturbations_per_eval=per_forward,
                     )  # fmt: skip
-                    picked = [parts[0], parts[1][:, 0, :: PIXELS // 2, :: PIXELS // 2].flatten(1), parts[2]]
-                    values[part] += torch.cat([one.double() for one in picked], dim=1).numpy()
+                    picked = [
+                        parts[0],
+                        parts[1][:, 0, :: PIXELS // 2, :: PIXELS // 2].flatten(1),
+                        parts[2],
+                    ]
+                    values[part] += torch.cat(
+                        [one.double() for one in picked], dim=1
+                    ).numpy()
         return values / len(case.background["table"])
 
     return work
@@ -332,17 +420,28 @@ def by_captum(case: Case, name: str, samples: int, per_forward: int) -> Work:
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 
-def screened(case: Case, exact: np.ndarray, donors: int, quick: bool) -> list[dict[str, object]]:
+def screened(
+    case: Case, exact: np.ndarray, donors: int, quick: bool
+) -> list[dict[str, object]]:
     """Return the time and error of each of shapiq's approximators, once, with a middling number of coalitions."""
     lines = []
     for name, make in shapiq_approximators().items():
         budget = 100 if quick else 400 // donors**0.5
         seconds, error = timed(by_shapiq(case, make, int(budget)), 0, exact)
-        lines.append({"approximator": name, "coalitions": int(budget), "s per row": seconds, "error": error})
+        lines.append(
+            {
+                "approximator": name,
+                "coalitions": int(budget),
+                "s per row": seconds,
+                "error": error,
+            }
+        )
     return sorted(lines, key=lambda line: float(line["error"]))  # type: ignore[arg-type]
 
 
-def contestants(case: Case, donors: int, best: Sequence[str], quick: bool) -> dict[tuple[str, str], Work]:
+def contestants(
+    case: Case, donors: int, best: Sequence[str], quick: bool
+) -> dict[tuple[str, str], Work]:
     """Return who runs, by name and setting."""
     runs: dict[tuple[str, str], Work] = {}
     for most in ORDERS[donors][: 4 if quick else None]:
@@ -350,18 +449,24 @@ def contestants(case: Case, donors: int, best: Sequence[str], quick: bool) -> di
     for name, make in shapiq_approximators().items():
         if name in best:
             for budget in BUDGETS[donors][: 2 if quick else None]:
-                runs[f"shapiq {name}", f"{budget} coalitions"] = by_shapiq(case, make, budget)
+                runs[f"shapiq {name}", f"{budget} coalitions"] = by_shapiq(
+                    case, make, budget
+                )
     for name, scale in (("ShapleyValueSampling", 1), ("KernelShap", PLAYERS)):
         fastest = fastest_captum(case, name)
         for samples in SAMPLES[donors][: 3 if quick else None]:
             setting = f"{samples * scale} samples, {fastest} in a forward"
-            runs[f"captum {name}", setting] = by_captum(case, name, samples * scale, fastest)
+            runs[f"captum {name}", setting] = by_captum(
+                case, name, samples * scale, fastest
+            )
     return runs
 
 
 def fastest_captum(case: Case, name: str) -> int:
     """Return how many perturbations in a forward a method of Captum is fastest with."""
-    few = Case(case.net, case.rows, {key: rows[:1] for key, rows in case.background.items()})
+    few = Case(
+        case.net, case.rows, {key: rows[:1] for key, rows in case.background.items()}
+    )
     taken = {}
     for size in (4, 16, 64):
         work = by_captum(few, name, 3 if name == "ShapleyValueSampling" else 51, size)
@@ -396,13 +501,18 @@ def seconds_at(curve: Sequence[tuple[float, float]], error: float) -> float:
     return float("inf")
 
 
-def ratio(own: Sequence[tuple[float, float]], peers: Sequence[Sequence[tuple[float, float]]]) -> float:
+def ratio(
+    own: Sequence[tuple[float, float]], peers: Sequence[Sequence[tuple[float, float]]]
+) -> float:
     """Return how many times as long the best of the peers takes, the geometric mean over the errors that it reaches."""
     theirs = [error for curve in peers for _, error in curve]
     # From the largest error that both have, where the cheapest runs stand, down to the least that both reach.
     largest = min(max(error for _, error in own), max(theirs))
     errors = np.geomspace(largest, max(min(theirs), min(error for _, error in own)), 12)
-    best = [min(seconds_at(curve, error) for curve in peers) / seconds_at(own, error) for error in errors]
+    best = [
+        min(seconds_at(curve, error) for curve in peers) / seconds_at(own, error)
+        for error in errors
+    ]
     return float(np.exp(np.mean(np.log(best))))
 
 
@@ -412,7 +522,9 @@ def compare(
     """Return lines of the screening and of each run, and each seed's ratio to the best of shapiq and of Captum."""
     exact = truth(case)
     ranked = screened(case, exact, donors, quick)
-    runs = contestants(case, donors, [str(line["approximator"]) for line in ranked[:BEST]], quick)
+    runs = contestants(
+        case, donors, [str(line["approximator"]) for line in ranked[:BEST]], quick
+    )
     # Once before the clock runs, so that nobody pays for loading.
     for work in {name: work for (name, _), work in reversed(runs.items())}.values():
         work(0)
@@ -423,16 +535,28 @@ def compare(
     ratios: dict[str, list[float]] = {"shapiq": [], "captum": []}
     names = list(dict.fromkeys(name for name, _ in runs))
     for number in range(len(seeds)):
-        curves = {name: [points[key][number] for key in runs if key[0] == name] for name in names}
+        curves = {
+            name: [points[key][number] for key in runs if key[0] == name]
+            for name in names
+        }
         for peer, measured in ratios.items():
-            measured.append(ratio(curves["permgrad"], [curves[name] for name in names if name.startswith(peer)]))
+            measured.append(
+                ratio(
+                    curves["permgrad"],
+                    [curves[name] for name in names if name.startswith(peer)],
+                )
+            )
     lines = [
         {
             "background rows": donors,
             "method": name,
             "setting": setting,
-            "s per row": statistics.median(seconds for seconds, _ in points[name, setting]),
-            "error": float(np.sqrt(np.mean([error**2 for _, error in points[name, setting]]))),
+            "s per row": statistics.median(
+                seconds for seconds, _ in points[name, setting]
+            ),
+            "error": float(
+                np.sqrt(np.mean([error**2 for _, error in points[name, setting]]))
+            ),
         }
         for name, setting in runs
     ]
@@ -448,7 +572,10 @@ def main() -> int:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     net = trained(10 if arguments.quick else 400)
-    count, seeds = 1 if arguments.quick else arguments.rows, range(1, 2 if arguments.quick else 1 + arguments.seeds)
+    count, seeds = (
+        1 if arguments.quick else arguments.rows,
+        range(1, 2 if arguments.quick else 1 + arguments.seeds),
+    )
     screening, lines, summary = [], [], []
     for donors in (1, 20):
         case = Case(net, drawn(count, 7), drawn(donors, 8))

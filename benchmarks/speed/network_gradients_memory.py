@@ -48,12 +48,20 @@ class TwoImages(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 10)
+            nn.Conv2d(1, 8, 3),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(288, 10),
         )
         self.head = nn.Sequential(nn.Linear(30, 50), nn.ReLU(), nn.Linear(50, 1))
 
-    def forward(self, first: torch.Tensor, second: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        return self.head(torch.cat([self.encoder(first), self.encoder(second), table], dim=1))
+    def forward(
+        self, first: torch.Tensor, second: torch.Tensor, table: torch.Tensor
+    ) -> torch.Tensor:
+        return self.head(
+            torch.cat([self.encoder(first), self.encoder(second), table], dim=1)
+        )
 
 
 def table_network(rows: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
@@ -63,7 +71,11 @@ def table_network(rows: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     for before, after in itertools.pairwise(WIDTHS):
         layers += [nn.Linear(before, after), nn.ReLU()]
     net = nn.Sequential(*layers[:-1])
-    train(net, lambda: (torch.randn(512, WIDTHS[0]),), lambda x: x[:, :1] * x[:, 1:2] + x[:, 2:3].abs() * 2)
+    train(
+        net,
+        lambda: (torch.randn(512, WIDTHS[0]),),
+        lambda x: x[:, :1] * x[:, 1:2] + x[:, 2:3].abs() * 2,
+    )
     return net.eval(), (torch.randn(rows, WIDTHS[0]),)
 
 
@@ -73,12 +85,19 @@ def image_network(rows: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     net = TwoImages()
 
     def draw(count: int) -> tuple[torch.Tensor, ...]:
-        return torch.randn(count, 1, 14, 14), torch.randn(count, 1, 14, 14), torch.randn(count, 10)
+        return (
+            torch.randn(count, 1, 14, 14),
+            torch.randn(count, 1, 14, 14),
+            torch.randn(count, 10),
+        )
 
     train(
         net,
         lambda: draw(256),
-        lambda a, b, t: a[:, 0, :7].amax(dim=(1, 2))[:, None] * t[:, :1] + b[:, 0, 7:].amax(dim=(1, 2))[:, None],
+        lambda a, b, t: (
+            a[:, 0, :7].amax(dim=(1, 2))[:, None] * t[:, :1]
+            + b[:, 0, 7:].amax(dim=(1, 2))[:, None]
+        ),
         steps=150,
     )
     return net.eval(), draw(rows)
@@ -97,10 +116,20 @@ def train(net: nn.Module, draw: Any, function: Any, steps: int = 300) -> None:
 # ---- memory, in a process of its own ---------------------------------------------------------------------------------
 
 
-def ours(net: nn.Module, rows: tuple[torch.Tensor, ...], **options: Any) -> pg.Explanation:
+def ours(
+    net: nn.Module, rows: tuple[torch.Tensor, ...], **options: Any
+) -> pg.Explanation:
     """Return permgrad's explanation from zeros, every position a player."""
-    inputs = rows[0] if len(rows) == 1 else dict(zip(("first", "second", "table"), rows, strict=True))
-    pixels = {name: "pixels" for name, own in zip(("first", "second"), rows, strict=False) if own.ndim == 4}
+    inputs = (
+        rows[0]
+        if len(rows) == 1
+        else dict(zip(("first", "second", "table"), rows, strict=True))
+    )
+    pixels = {
+        name: "pixels"
+        for name, own in zip(("first", "second"), rows, strict=False)
+        if own.ndim == 4
+    }
     return explain_with(
         net,
         inputs,
@@ -113,7 +142,12 @@ def ours(net: nn.Module, rows: tuple[torch.Tensor, ...], **options: Any) -> pg.E
     )
 
 
-def captum(net: nn.Module, rows: tuple[torch.Tensor, ...], steps: int, method: str = "gausslegendre") -> np.ndarray:
+def captum(
+    net: nn.Module,
+    rows: tuple[torch.Tensor, ...],
+    steps: int,
+    method: str = "gausslegendre",
+) -> np.ndarray:
     """Return Captum's attributions of every position."""
     from captum.attr import IntegratedGradients
 
@@ -148,10 +182,29 @@ def memory(rows: int) -> list[dict[str, Any]]:
     """Return one line for each call, each made in a fresh process."""
     found = []
     for name in CALLS:
-        command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--measure", name, "--rows", str(rows)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            __spec__.name,
+            "--measure",
+            name,
+            "--rows",
+            str(rows),
+        ]
+        output = subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout.splitlines()[-1]
         own = json.loads(output)
-        found.append({"call": name, "rows": rows, "peak GB, all in all": own["peak"], "seconds": own["seconds"]})
+        found.append(
+            {
+                "call": name,
+                "rows": rows,
+                "peak GB, all in all": own["peak"],
+                "seconds": own["seconds"],
+            }
+        )
     return found
 
 
@@ -167,11 +220,17 @@ def reference(net: nn.Module, rows: tuple[torch.Tensor, ...], steps: int) -> np.
         points = tuple((own * ((step + 0.5) / steps)).requires_grad_() for own in wide)
         slopes = torch.autograd.grad(net(*points).sum(), points)
         totals = [total + own for total, own in zip(totals, slopes, strict=True)]
-    return torch.cat([(t / steps * own).flatten(1) for t, own in zip(totals, wide, strict=True)], dim=1).numpy()
+    return torch.cat(
+        [(t / steps * own).flatten(1) for t, own in zip(totals, wide, strict=True)],
+        dim=1,
+    ).numpy()
 
 
 def gaps(
-    label: str, subject: tuple[nn.Module, tuple[torch.Tensor, ...]], some: int, steps: int
+    label: str,
+    subject: tuple[nn.Module, tuple[torch.Tensor, ...]],
+    some: int,
+    steps: int,
 ) -> list[dict[str, Any]]:
     """Return one line for each contestant and number of steps."""
     net, rows = subject
@@ -193,11 +252,24 @@ def gaps(
         }
 
     found = []
-    for name, options in (("permgrad, default", {}), ("permgrad, max_steps=8", {"max_steps": 8})):
+    for name, options in (
+        ("permgrad, default", {}),
+        ("permgrad, max_steps=8", {"max_steps": 8}),
+    ):
         explanation = ours(net, rows, **options)
-        found.append(line(name, explanation.values[:, :, 0], explanation.meta["gradient_evaluations"]))
+        found.append(
+            line(
+                name,
+                explanation.values[:, :, 0],
+                explanation.meta["gradient_evaluations"],
+            )
+        )
     for count in LADDER:
-        found.append(line(f"captum, {count} steps", captum(net, rows, count), count * len(output)))
+        found.append(
+            line(
+                f"captum, {count} steps", captum(net, rows, count), count * len(output)
+            )
+        )
         if found[-1]["largest gap, % of range"] <= 0.5 and count >= 50:
             break
     return found
@@ -207,7 +279,9 @@ def meets_floor(lines: list[dict[str, Any]]) -> bool:
     """Return whether the gap is below 0.5 %, and Captum needs more gradients for as small a one."""
     own = lines[0]
     gap = "largest gap, % of range"
-    as_small = [line["gradients per row"] for line in lines[2:] if line[gap] <= own[gap]]
+    as_small = [
+        line["gradients per row"] for line in lines[2:] if line[gap] <= own[gap]
+    ]
     return own[gap] < 0.5 and own["gradients per row"] < min(as_small, default=np.inf)
 
 
@@ -224,8 +298,18 @@ def main() -> int:
     torch.set_num_threads(1)
     quick = arguments.quick
     rows = 20_000 if quick else arguments.rows
-    tables = gaps("51–80–30–10–1", table_network(200 if quick else 2000), 50, 500 if quick else 4000)
-    pictures = gaps("two images and a table", image_network(50 if quick else 300), 20, 300 if quick else 2000)
+    tables = gaps(
+        "51–80–30–10–1",
+        table_network(200 if quick else 2000),
+        50,
+        500 if quick else 4000,
+    )
+    pictures = gaps(
+        "two images and a table",
+        image_network(50 if quick else 300),
+        20,
+        300 if quick else 2000,
+    )
     peaks = memory(rows)
     passed = (
         all(line["peak GB, all in all"] < FLOOR_GB for line in peaks[:2])
@@ -238,7 +322,14 @@ def main() -> int:
         f"{markdown_table(peaks)}\n\n{markdown_table(tables + pictures)}"
     )
     data = {"memory": peaks, "gaps": tables + pictures}
-    return record(arguments, "Gradients of any network: memory, completeness", text, data, passed=passed, seeds=[0])
+    return record(
+        arguments,
+        "Gradients of any network: memory, completeness",
+        text,
+        data,
+        passed=passed,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

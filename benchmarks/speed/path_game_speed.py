@@ -33,7 +33,10 @@ from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 
 REPEATS = 5
-PLAIN, PREDICT = "scikit-learn over a plain forward, batches of 2,048", "scikit-learn over permgrad's predict"
+PLAIN, PREDICT = (
+    "scikit-learn over a plain forward, batches of 2,048",
+    "scikit-learn over permgrad's predict",
+)
 GAME, DENSE = "path game (3 coalitions, intervals)", "the same, dense"
 #: Least, and wished for, number of times scikit-learn takes as long.
 FLOORS, AIMS = {PLAIN: 8.0, PREDICT: 3.0}, {PLAIN: 20.0, PREDICT: 6.0}
@@ -50,7 +53,10 @@ class PlainForward(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         with torch.no_grad():
-            parts = [self.module(part) for part in torch.as_tensor(X, dtype=torch.float32).split(2048)]
+            parts = [
+                self.module(part)
+                for part in torch.as_tensor(X, dtype=torch.float32).split(2048)
+            ]
             return torch.softmax(torch.cat(parts).double(), dim=1).numpy()
 
     def predict(self, X):
@@ -62,9 +68,15 @@ def trained(epochs: int = 3):
     data = load_dataset("heloc")
     X, y = data.frame.drop(columns=data.target), data.frame[data.target]
     split = split_rows(len(X), y.to_numpy(), task="classification")
-    model = pg.HyNNClassifier(preset="paper", max_epochs=epochs, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="paper", max_epochs=epochs, random_state=0, progress=False
+    )
     model.fit(X.iloc[split.train], y.iloc[split.train])
-    return model, X.iloc[split.test].reset_index(drop=True), y.iloc[split.test].to_numpy()
+    return (
+        model,
+        X.iloc[split.test].reset_index(drop=True),
+        y.iloc[split.test].to_numpy(),
+    )
 
 
 def captum_permutation(model, encoded: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -77,7 +89,12 @@ def captum_permutation(model, encoded: np.ndarray, y: np.ndarray) -> np.ndarray:
         parts = zip(rows.split(256), target.split(256), strict=True)
         with torch.no_grad():
             return torch.cat(
-                [torch.nn.functional.cross_entropy(model.module_(x), t, reduction="none") for x, t in parts]
+                [
+                    torch.nn.functional.cross_entropy(
+                        model.module_(x), t, reduction="none"
+                    )
+                    for x, t in parts
+                ]
             )
 
     peer, rows = FeaturePermutation(losses), torch.as_tensor(encoded)
@@ -95,27 +112,45 @@ def measure(*, quick: bool = False) -> list[Line]:
     plain = PlainForward(model.module_, model.classes_)
     given = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
     peers = {
-        "scikit-learn, permutation_importance over a plain forward, batches of 2,048": lambda: permutation_importance(
-            plain, encoded, y, **given
+        "scikit-learn, permutation_importance over a plain forward, batches of 2,048": lambda: (
+            permutation_importance(plain, encoded, y, **given)
         ),
-        "scikit-learn, permutation_importance over permgrad's predict": lambda: permutation_importance(
-            model, X, y, **given
+        "scikit-learn, permutation_importance over permgrad's predict": lambda: (
+            permutation_importance(model, X, y, **given)
         ),
-        "Captum FeaturePermutation, batches of 256": lambda: captum_permutation(model, encoded, y),
+        "Captum FeaturePermutation, batches of 256": lambda: captum_permutation(
+            model, encoded, y
+        ),
     }
-    game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}
+    game = {
+        "n_repeats": REPEATS,
+        "random_state": 0,
+        "direction": False,
+        "progress": False,
+    }
     mine = {
         "path game": lambda: explain_with(model, X, y, **game),
-        "permutation": lambda: pg.explain(model, X, y, method="permutation", n_repeats=REPEATS, progress=False),
+        "permutation": lambda: pg.explain(
+            model, X, y, method="permutation", n_repeats=REPEATS, progress=False
+        ),
     }
     taken = take_turns({**mine, **peers}, 1 if quick else 2)
     on = f"{len(X):,} HELOC rows, 23 features, {REPEATS} repeats, paper network"
     lines = [
-        line(f"path game, {on}", name, taken["path game"], taken[name], note="one coalition of our three, no intervals")
+        line(
+            f"path game, {on}",
+            name,
+            taken["path game"],
+            taken[name],
+            note="one coalition of our three, no intervals",
+        )
         for name in peers
     ]
     first = next(iter(peers))
-    return [*lines, line(f"method='permutation', {on}", first, taken["permutation"], taken[first])]
+    return [
+        *lines,
+        line(f"method='permutation', {on}", first, taken["permutation"], taken[first]),
+    ]
 
 
 def check(runs: int) -> tuple[list[dict[str, object]], str]:
@@ -123,13 +158,22 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
     model, X, y = trained()
     encoded = model.encode_rows(X).encoded
     if encoded.shape[1] != 23:
-        raise SystemExit(f"23 encoded columns are expected, however: {encoded.shape[1]}")
-    game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}
+        raise SystemExit(
+            f"23 encoded columns are expected, however: {encoded.shape[1]}"
+        )
+    game = {
+        "n_repeats": REPEATS,
+        "random_state": 0,
+        "direction": False,
+        "progress": False,
+    }
     peer = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
     plain = PlainForward(model.module_, model.classes_)
     work = {
         GAME: lambda n: explain_with(model, X[:n], y[:n], **game),
-        "the same, with directions": lambda n: explain_with(model, X[:n], y[:n], **{**game, "direction": True}),
+        "the same, with directions": lambda n: explain_with(
+            model, X[:n], y[:n], **{**game, "direction": True}
+        ),
         DENSE: lambda n: explain_with(model, X[:n], y[:n], **game, incremental=False),
         PLAIN: lambda n: permutation_importance(plain, encoded[:n], y[:n], **peer),
         PREDICT: lambda n: permutation_importance(model, X[:n], y[:n], **peer),
@@ -139,7 +183,9 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
     for number in range(runs + 1):
         for name, call in work.items():
             started = time.process_time()
-            found[name] = call(len(X) if number else 50)  # a few rows first, so that nobody pays for loading
+            found[name] = call(
+                len(X) if number else 50
+            )  # a few rows first, so that nobody pays for loading
             if number:
                 taken[name].append(time.process_time() - started)
     first = taken[GAME]
@@ -155,7 +201,11 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
                 "times the path game's time": statistics.median(ratios),
             }
         )
-    ours, theirs, dense = found[GAME].values[:, 0], found[PLAIN].importances_mean, found[DENSE].values[:, 0]
+    ours, theirs, dense = (
+        found[GAME].values[:, 0],
+        found[PLAIN].importances_mean,
+        found[DENSE].values[:, 0],
+    )
     text = (
         f"HELOC, {len(X):,} test rows, 23 features, {REPEATS} repeats, `paper` network, one thread, {runs} rounds, "
         f"processor time, scikit-learn {sklearn.__version__}. Correlation of our importances and scikit-learn's "
@@ -174,9 +224,18 @@ def main() -> int:
     lines, text = check(1 if arguments.quick else arguments.runs)
     ratio = {line["who"]: line["times the path game's time"] for line in lines}
     passed = all(ratio[name] >= floor for name, floor in FLOORS.items())
-    wanted = "; ".join(f"{name}: floor {floor:g}, aim {AIMS[name]:g}" for name, floor in FLOORS.items())
+    wanted = "; ".join(
+        f"{name}: floor {floor:g}, aim {AIMS[name]:g}" for name, floor in FLOORS.items()
+    )
     text = f"{text}\n\n{wanted}.\n\n{markdown_table(lines)}"
-    return record(arguments, "Path game against permutation importance", text, lines, passed=passed, seeds=[0])
+    return record(
+        arguments,
+        "Path game against permutation importance",
+        text,
+        lines,
+        passed=passed,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

@@ -36,11 +36,15 @@ def write_rows(folder: Path) -> None:
     frame = pg.load_dataset("bank").frame
     table, y = frame.drop(columns="y"), (frame["y"] == "yes").to_numpy(np.int64)
     numbers = {
-        name: column if pd.api.types.is_numeric_dtype(column) else pd.factorize(column, sort=True)[0]
+        name: column
+        if pd.api.types.is_numeric_dtype(column)
+        else pd.factorize(column, sort=True)[0]
         for name, column in table.items()
     }
     X = pd.DataFrame(numbers)
-    train, test, y_train, y_test = train_test_split(X, y, test_size=ROWS, random_state=0, stratify=y)
+    train, test, y_train, y_test = train_test_split(
+        X, y, test_size=ROWS, random_state=0, stratify=y
+    )
     np.savez(
         folder / "rows.npz",
         X_train=train.to_numpy(np.float64),
@@ -54,7 +58,9 @@ def write_rows(folder: Path) -> None:
 def loaded(page: Path) -> list[str]:
     """Return the hosts whose scripts and styles a page loads."""
     text = page.read_text(encoding="utf-8", errors="replace")
-    tags = re.findall(r"<(?:script|link)\b[^>]*?(?:src|href)=[\"']https?://([^/\"']+)", text)
+    tags = re.findall(
+        r"<(?:script|link)\b[^>]*?(?:src|href)=[\"']https?://([^/\"']+)", text
+    )
     return sorted(set(tags))
 
 
@@ -82,16 +88,27 @@ def built(name: str, python: str, folder: Path) -> dict[str, Any]:
 def main() -> int:
     """Build every page, and record what it took."""
     options = parser(__doc__)
-    options.add_argument("--python", action="append", default=[], metavar="PACKAGE=PATH")
+    options.add_argument(
+        "--python", action="append", default=[], metavar="PACKAGE=PATH"
+    )
     arguments = options.parse_args()
     pythons = dict(one.split("=", 1) for one in arguments.python)
     names = PACKAGES[:1] if arguments.quick else PACKAGES
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_rows(folder)
-        lines = [built(name, pythons.get(name, sys.executable), folder) for name in names]
+        lines = [
+            built(name, pythons.get(name, sys.executable), folder) for name in names
+        ]
     text = f"{markdown_table(lines)}\n"
-    return record(arguments, "Pages of one model by five packages", text, lines, passed=None, seeds=[0])
+    return record(
+        arguments,
+        "Pages of one model by five packages",
+        text,
+        lines,
+        passed=None,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

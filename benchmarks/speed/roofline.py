@@ -45,7 +45,9 @@ def heloc_model(epochs: int = 2) -> tuple[Any, np.ndarray]:
     data = load_dataset("heloc")
     X, y = data.frame.drop(columns=data.target), data.frame[data.target]
     split = split_rows(len(X), y.to_numpy(), task="classification")
-    model = pg.HyNNClassifier(preset="paper", max_epochs=epochs, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="paper", max_epochs=epochs, random_state=0, progress=False
+    )
     model.fit(X.iloc[split.train], y.iloc[split.train])
     return model, model.encode_rows(X.iloc[split.test]).encoded
 
@@ -53,7 +55,13 @@ def heloc_model(epochs: int = 2) -> tuple[Any, np.ndarray]:
 class Work:
     """One convolution or product of the dense path: its operations per row, and the bare call."""
 
-    def __init__(self, name: str, flops: int, bare: Callable[[], Tensor], fastest: Callable[[], Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        flops: int,
+        bare: Callable[[], Tensor],
+        fastest: Callable[[], Tensor],
+    ) -> None:
         self.name, self.flops, self.bare, self.fastest = name, flops, bare, fastest
 
 
@@ -65,16 +73,24 @@ def convolution(segment: Any, number: int) -> Work:
     weight, bias = torch.randn_like(segment.weight), torch.randn(own.out_channels)
 
     def bare() -> Tensor:
-        return functional.conv2d(images, weight, bias, own.stride, own.padding, own.dilation, own.groups)
+        return functional.conv2d(
+            images, weight, bias, own.stride, own.padding, own.dilation, own.groups
+        )
 
     per_place = 2 * int(weight[0].numel()) * own.out_channels
     name = f"convolution {number}: {segment.in_channels} → {own.out_channels}, {height} × {width}"
-    return Work(name, per_place * segment.slide.size[0] * segment.slide.size[1], bare, bare)
+    return Work(
+        name, per_place * segment.slide.size[0] * segment.slide.size[1], bare, bare
+    )
 
 
 def product(width: int, units: int) -> Work:
     """Return a dense layer on random rows."""
-    rows, weight, bias = torch.randn(BATCH, width), torch.randn(units, width), torch.randn(units)
+    rows, weight, bias = (
+        torch.randn(BATCH, width),
+        torch.randn(units, width),
+        torch.randn(units),
+    )
 
     def bare() -> Tensor:
         return functional.linear(rows, weight, bias)
@@ -87,13 +103,22 @@ def parts(model: Any) -> list[Work]:
     net = model.module_
     chain = FoldedNetwork(net).image
     assert chain is not None
-    found = [convolution(segment, number) for number, segment in enumerate(chain.segments, start=1)]
-    dense = [layer for layer in net.table_branch.modules() if isinstance(layer, torch.nn.Linear)]
+    found = [
+        convolution(segment, number)
+        for number, segment in enumerate(chain.segments, start=1)
+    ]
+    dense = [
+        layer
+        for layer in net.table_branch.modules()
+        if isinstance(layer, torch.nn.Linear)
+    ]
     head = [layer for layer in net.head if isinstance(layer, torch.nn.Linear)]
     found += [product(layer.in_features, layer.out_features) for layer in dense]
     # The head's first layer is two products, one for each path.
     found += [product(net.widths[path], head[0].out_features) for path in net.paths]
-    return found + [product(layer.in_features, layer.out_features) for layer in head[1:]]
+    return found + [
+        product(layer.in_features, layer.out_features) for layer in head[1:]
+    ]
 
 
 def seconds(work: Callable[[], Any], times: int = 1) -> float:
@@ -104,7 +129,9 @@ def seconds(work: Callable[[], Any], times: int = 1) -> float:
     return time.process_time() - started
 
 
-def measure(*, rounds: int = 15, model: Any = None, encoded: np.ndarray | None = None) -> list[dict[str, Any]]:
+def measure(
+    *, rounds: int = 15, model: Any = None, encoded: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Return one line for the dense path and one for each of its convolutions and products.
 
     Args:
@@ -118,7 +145,9 @@ def measure(*, rounds: int = 15, model: Any = None, encoded: np.ndarray | None =
     encoded = encoded[: len(encoded) // BATCH * BATCH]
     batches = len(encoded) // BATCH
     works = parts(model)
-    took: dict[str, list[float]] = {"dense": []} | {f"{kind} {w.name}": [] for w in works for kind in ("bare", "fast")}
+    took: dict[str, list[float]] = {"dense": []} | {
+        f"{kind} {w.name}": [] for w in works for kind in ("bare", "fast")
+    }
     with torch.inference_mode():
         for number in range(rounds + 2):  # the first ones warm up
             now = {"dense": seconds(lambda: model.predict_encoded(encoded))}
@@ -131,11 +160,16 @@ def measure(*, rounds: int = 15, model: Any = None, encoded: np.ndarray | None =
     return _lines(works, took, len(encoded))
 
 
-def _lines(works: list[Work], took: dict[str, list[float]], rows: int) -> list[dict[str, Any]]:
+def _lines(
+    works: list[Work], took: dict[str, list[float]], rows: int
+) -> list[dict[str, Any]]:
     total = sum(w.flops for w in works)
 
     def share(kind: str) -> list[float]:
-        sums = [sum(each) for each in zip(*(took[f"{kind} {w.name}"] for w in works), strict=True)]
+        sums = [
+            sum(each)
+            for each in zip(*(took[f"{kind} {w.name}"] for w in works), strict=True)
+        ]
         return [own / dense for own, dense in zip(sums, took["dense"], strict=True)]
 
     def line(name: str, flops: int, times: list[float], **more: Any) -> dict[str, Any]:
@@ -155,7 +189,10 @@ def _lines(works: list[Work], took: dict[str, list[float]], rows: int) -> list[d
             "dense path",
             total,
             took["dense"],
-            **{"share of the bare rate": statistics.median(bare), "of the fastest": statistics.median(fast)},
+            **{
+                "share of the bare rate": statistics.median(bare),
+                "of the fastest": statistics.median(fast),
+            },
         )
     ]
     for w in works:
@@ -176,7 +213,14 @@ def main() -> int:
         f"rate of torch's bare convolutions and products (floor {FLOOR:.0%}, aim {AIM:.0%}), "
         f"{lines[0]['of the fastest']:.0%} of the fastest that torch has here.\n\n{markdown_table(lines)}"
     )
-    return record(arguments, "Rate of arithmetic of the dense path", text, lines, passed=share >= FLOOR, seeds=[0])
+    return record(
+        arguments,
+        "Rate of arithmetic of the dense path",
+        text,
+        lines,
+        passed=share >= FLOOR,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

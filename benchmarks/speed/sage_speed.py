@@ -69,19 +69,31 @@ def sage(case: Case, y: np.ndarray, walks: int | None) -> Callable[[int], np.nda
     """Return the peer: so many rows, each with an order of its own; None: until its own rule ends it."""
     import sage as package
 
-    size = 256 if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules()) else 4096
+    size = (
+        256
+        if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules())
+        else 4096
+    )
 
     def predict(array: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             tensor = torch.as_tensor(array, dtype=torch.float32)
-            return torch.cat([torch.softmax(case.net(part), dim=1) for part in tensor.split(size)]).numpy()
+            return torch.cat(
+                [torch.softmax(case.net(part), dim=1) for part in tensor.split(size)]
+            ).numpy()
 
     def work(seed: int) -> np.ndarray:
         imputer = package.MarginalImputer(predict, case.background.numpy())
-        estimator = package.PermutationEstimator(imputer, "cross entropy", random_state=seed)
+        estimator = package.PermutationEstimator(
+            imputer, "cross entropy", random_state=seed
+        )
         given: dict[str, Any] = {"bar": False}
         if walks is not None:
-            given |= {"batch_size": min(512, walks), "n_permutations": walks, "detect_convergence": False}
+            given |= {
+                "batch_size": min(512, walks),
+                "n_permutations": walks,
+                "detect_convergence": False,
+            }
         return np.asarray(estimator(case.rows.numpy(), y, **given).values)[:, None]
 
     return work
@@ -94,7 +106,11 @@ def compare(case: Case, y: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
     seeds = range(1, 2 if quick else 3 if large else 4)
     truth = ours(case, y, 2 if quick else 64)(12345)
     runs = [
-        ("permgrad", f"{repeats} designs or pairs of orders per row", ours(case, y, repeats))
+        (
+            "permgrad",
+            f"{repeats} designs or pairs of orders per row",
+            ours(case, y, repeats),
+        )
         for repeats in ((1, 2) if quick else (1, 2, 4, 8, 16))
     ]
     if is_there("sage"):
@@ -104,18 +120,30 @@ def compare(case: Case, y: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
     for who, setting, work in runs:
         seconds, error = measure_one(work, truth, seeds)
         lines.append(
-            {"network": case.name, "method": who, "setting": setting, "s": seconds * len(truth), "error": error}
+            {
+                "network": case.name,
+                "method": who,
+                "setting": setting,
+                "s": seconds * len(truth),
+                "error": error,
+            }
         )
         print(lines[-1], flush=True)
-    curve = [(line["s"], line["error"]) for line in lines if line["method"] == "permgrad"]
+    curve = [
+        (line["s"], line["error"]) for line in lines if line["method"] == "permgrad"
+    ]
     for line in lines:
-        taken = time_to(line["error"], curve) if line["method"] != "permgrad" else line["s"]
+        taken = (
+            time_to(line["error"], curve) if line["method"] != "permgrad" else line["s"]
+        )
         line["times permgrad's time"] = None if taken is None else line["s"] / taken
     return lines
 
 
 def _setting(walks: int | None) -> str:
-    return "as it comes, until it has converged" if walks is None else f"{walks:,} walks"
+    return (
+        "as it comes, until it has converged" if walks is None else f"{walks:,} walks"
+    )
 
 
 def results(*, quick: bool) -> list[dict[str, Any]]:
@@ -123,9 +151,15 @@ def results(*, quick: bool) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     lines = []
-    for case in heloc_cases(["fast"], 20 if quick else 200, REFERENCES, 1 if quick else 3):
+    for case in heloc_cases(
+        ["fast"], 20 if quick else 200, REFERENCES, 1 if quick else 3
+    ):
         rows = case.rows if case.name.startswith("MLP") else case.rows[:40]
-        lines += compare(Case(case.name, case.net, rows, case.background), labels(len(rows)), quick=quick)
+        lines += compare(
+            Case(case.name, case.net, rows, case.background),
+            labels(len(rows)),
+            quick=quick,
+        )
     return lines
 
 
@@ -153,7 +187,13 @@ def measure(*, quick: bool = False) -> list[Line]:
             }
         )
     if not is_there("sage"):
-        found.append(missing("loss shared out among 23 features, HELOC", "sage-importance", "it is not installed"))
+        found.append(
+            missing(
+                "loss shared out among 23 features, HELOC",
+                "sage-importance",
+                "it is not installed",
+            )
+        )
     return found
 
 
@@ -161,7 +201,14 @@ def main() -> int:
     """Measure and print."""
     arguments: argparse.Namespace = parser(__doc__).parse_args()
     lines = results(quick=arguments.quick)
-    return record(arguments, "SAGE: time to the same error", markdown_table(lines), lines, passed=True, seeds=[1, 2, 3])
+    return record(
+        arguments,
+        "SAGE: time to the same error",
+        markdown_table(lines),
+        lines,
+        passed=True,
+        seeds=[1, 2, 3],
+    )
 
 
 if __name__ == "__main__":

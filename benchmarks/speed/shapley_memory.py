@@ -29,12 +29,20 @@ def main() -> int:
     torch.manual_seed(0)
     rows = 2_000 if arguments.quick else 100_000
     net = torch.nn.Sequential(
-        torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
+        torch.nn.Linear(8, 64),
+        torch.nn.ReLU(),
+        torch.nn.Linear(64, 64),
+        torch.nn.ReLU(),
+        torch.nn.Linear(64, 1),
     )
     inputs, background = torch.randn(rows, 8), torch.randn(4, 8)
     started = time.process_time()
     found = pg.explain(
-        pg.Model(net, task="regression"), inputs, method="shapley", background=background, progress=False
+        pg.Model(net, task="regression"),
+        inputs,
+        method="shapley",
+        background=background,
+        progress=False,
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert np.isfinite(found.values).all()
@@ -48,7 +56,12 @@ def main() -> int:
         "floor, GB": FLOOR_GB,
     }
     return record(
-        arguments, "Shapley values: memory", markdown_table([line]), [line], passed=peak < FLOOR_GB, seeds=[0]
+        arguments,
+        "Shapley values: memory",
+        markdown_table([line]),
+        [line],
+        passed=peak < FLOOR_GB,
+        seeds=[0],
     )
 
 

@@ -48,7 +48,9 @@ class Case:
     background: torch.Tensor
 
 
-def heloc_cases(presets: list[str], rows: int, references: int, epochs: int) -> list[Case]:
+def heloc_cases(
+    presets: list[str], rows: int, references: int, epochs: int
+) -> list[Case]:
     """Return the hybrid networks and an MLP of the usual size, trained on HELOC's training rows."""
     data = load_dataset("heloc")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
@@ -56,18 +58,43 @@ def heloc_cases(presets: list[str], rows: int, references: int, epochs: int) -> 
     cases = []
     for preset in presets:
         model = pg.HyNNClassifier(
-            preset=preset, branches=("tabular", "image"), max_epochs=epochs, random_state=0, progress=False
+            preset=preset,
+            branches=("tabular", "image"),
+            max_epochs=epochs,
+            random_state=0,
+            progress=False,
         )
         model.fit(frame.iloc[split.train], y[split.train])
         encoded = torch.as_tensor(model.encode_rows(frame).encoded)
-        cases.append(_case(f"HyNN, preset {preset}", model.module_, encoded, split, rows, references))
+        cases.append(
+            _case(
+                f"HyNN, preset {preset}",
+                model.module_,
+                encoded,
+                split,
+                rows,
+                references,
+            )
+        )
         if len(cases) == 1:
-            mlp = _mlp(encoded[split.train], torch.as_tensor((y[split.train] == model.classes_[1]).astype(np.int64)))
-            cases.append(_case("MLP 23–128–128–2", mlp, encoded, split, rows, references))
+            mlp = _mlp(
+                encoded[split.train],
+                torch.as_tensor((y[split.train] == model.classes_[1]).astype(np.int64)),
+            )
+            cases.append(
+                _case("MLP 23–128–128–2", mlp, encoded, split, rows, references)
+            )
     return cases
 
 
-def _case(name: str, net: torch.nn.Module, encoded: torch.Tensor, split, rows: int, references: int) -> Case:
+def _case(
+    name: str,
+    net: torch.nn.Module,
+    encoded: torch.Tensor,
+    split,
+    rows: int,
+    references: int,
+) -> Case:
     chosen = np.random.default_rng(0).permutation(split.train)[:references]
     return Case(name, net.eval(), encoded[split.test[:rows]], encoded[chosen])
 
@@ -85,7 +112,9 @@ def _mlp(features: torch.Tensor, target: torch.Tensor) -> torch.nn.Module:
     for _ in range(10):
         for part in torch.randperm(len(features)).split(128):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(net(features[part]), target[part]).backward()
+            torch.nn.functional.cross_entropy(
+                net(features[part]), target[part]
+            ).backward()
             optimizer.step()
     return net
 
@@ -97,14 +126,24 @@ def ours(case: Case, **options: object) -> Callable[[int], np.ndarray]:
     """Return permgrad through its public call."""
 
     def work(seed: int) -> np.ndarray:
-        given = {"background": case.background, "target": 1, "returns": "logits", "progress": False, **options}
-        found = explain_with(case.net, case.rows, method="shapley", random_state=seed, **given)
+        given = {
+            "background": case.background,
+            "target": 1,
+            "returns": "logits",
+            "progress": False,
+            **options,
+        }
+        found = explain_with(
+            case.net, case.rows, method="shapley", random_state=seed, **given
+        )
         return found.values[:, :, 0]
 
     return work
 
 
-def kernel(case: Case, samples: int | str, **options: object) -> Callable[[int], np.ndarray]:
+def kernel(
+    case: Case, samples: int | str, **options: object
+) -> Callable[[int], np.ndarray]:
     """Return shap's KernelExplainer over the background rows."""
     import shap
 
@@ -112,7 +151,9 @@ def kernel(case: Case, samples: int | str, **options: object) -> Callable[[int],
 
     def work(seed: int) -> np.ndarray:
         np.random.seed(seed)
-        return explainer.shap_values(case.rows.numpy(), nsamples=samples, silent=True, **options)
+        return explainer.shap_values(
+            case.rows.numpy(), nsamples=samples, silent=True, **options
+        )
 
     return work
 
@@ -142,12 +183,18 @@ def captum(case: Case, samples: int, per_forward: int) -> Callable[[int], np.nda
 
 def _predicting(case: Case) -> Callable[[np.ndarray], np.ndarray]:
     """Return the explained output as a function of arrays, called in batches of the size that permgrad uses."""
-    size = 256 if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules()) else 1024
+    size = (
+        256
+        if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules())
+        else 1024
+    )
 
     def predict(array: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             tensor = torch.as_tensor(np.asarray(array), dtype=torch.float32)
-            return torch.cat([case.net(part)[:, 1] for part in tensor.split(size)]).numpy()
+            return torch.cat(
+                [case.net(part)[:, 1] for part in tensor.split(size)]
+            ).numpy()
 
     return predict
 
@@ -157,7 +204,9 @@ def shap_permutation(case: Case, rounds: int) -> Callable[[int], np.ndarray]:
     import shap
 
     features = case.rows.shape[1]
-    masker = shap.maskers.Independent(case.background.numpy(), max_samples=len(case.background))
+    masker = shap.maskers.Independent(
+        case.background.numpy(), max_samples=len(case.background)
+    )
     # What it compiles at the first call is compiled before the clock runs.
     shap.PermutationExplainer(_predicting(case), masker, seed=0)(
         case.rows[:1].numpy(), max_evals=2 * features + 1, silent=True
@@ -165,7 +214,9 @@ def shap_permutation(case: Case, rounds: int) -> Callable[[int], np.ndarray]:
 
     def work(seed: int) -> np.ndarray:
         explainer = shap.PermutationExplainer(_predicting(case), masker, seed=seed)
-        return explainer(case.rows.numpy(), max_evals=rounds * (2 * features + 1), silent=True).values
+        return explainer(
+            case.rows.numpy(), max_evals=rounds * (2 * features + 1), silent=True
+        ).values
 
     return work
 
@@ -186,7 +237,10 @@ def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
             random_state=seed,
             sample_size=len(case.background),
         )
-        found = [explainer.explain(row[None], budget=budget, random_state=seed) for row in rows]
+        found = [
+            explainer.explain(row[None], budget=budget, random_state=seed)
+            for row in rows
+        ]
         return np.stack([own.get_n_order_values(1) for own in found])
 
     return work
@@ -195,7 +249,9 @@ def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure_errors(work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range) -> tuple[float, float]:
+def measure_errors(
+    work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range
+) -> tuple[float, float]:
     """Return processor seconds per row, and the root mean square error; over several random seeds."""
     # Every contestant loads its libraries before the clock runs: the truth was permgrad's first call.
     seconds, error = timed_errors(work, truth, seeds)
@@ -205,7 +261,11 @@ def measure_errors(work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: 
 def time_to(error: float, curve: list[tuple[float, float]]) -> float | None:
     """Return the least time of a curve of (seconds, error) that reaches an error; None if nothing does."""
     best = [(seconds, reached) for seconds, reached in sorted(curve)]
-    front = [point for index, point in enumerate(best) if all(point[1] < other[1] for other in best[:index])]
+    front = [
+        point
+        for index, point in enumerate(best)
+        if all(point[1] < other[1] for other in best[:index])
+    ]
     for first, second in zip([None, *front], front, strict=False):
         if second[1] <= error:
             if first is None:
@@ -228,26 +288,50 @@ def fastest_captum(case: Case) -> int:
     return min(rates, key=rates.__getitem__)
 
 
-def contestants(case: Case, quick: bool) -> list[tuple[str, str, Callable[[int], np.ndarray]]]:
+def contestants(
+    case: Case, quick: bool
+) -> list[tuple[str, str, Callable[[int], np.ndarray]]]:
     """Return who runs: name, setting, and the call."""
     loose = {"tolerance": 0, "min_permutations": 2}
     runs = [
         ("permgrad", f"{most} orders", ours(case, max_permutations=most, **loose))
         for most in ((100, 200, 400, 800, 1600, 3200) if not quick else (100, 400))
     ]
-    for name, options in (("shap KernelExplainer", {}), ("shap KernelExplainer, l1_reg=0", {"l1_reg": 0})):
+    for name, options in (
+        ("shap KernelExplainer", {}),
+        ("shap KernelExplainer, l1_reg=0", {"l1_reg": 0}),
+    ):
         counts = ((512, "auto") if options else ("auto",)) if not quick else (256,)
-        runs += [(name, f"{samples} coalitions", kernel(case, samples, **options)) for samples in counts]
+        runs += [
+            (name, f"{samples} coalitions", kernel(case, samples, **options))
+            for samples in counts
+        ]
     if is_there("shapiq"):
         budgets = (512, 2048) if not quick else (128,)
-        runs += [("shapiq TabularExplainer", f"budget {budget}", shapiq_sampling(case, budget)) for budget in budgets]
+        runs += [
+            (
+                "shapiq TabularExplainer",
+                f"budget {budget}",
+                shapiq_sampling(case, budget),
+            )
+            for budget in budgets
+        ]
     for rounds in (2, 10) if not quick else (1,):
         label = f"{rounds} pairs of orders" + (" (its default)" if rounds == 10 else "")
-        runs.append(("shap PermutationExplainer", label, shap_permutation(case, rounds)))
+        runs.append(
+            ("shap PermutationExplainer", label, shap_permutation(case, rounds))
+        )
     per_forward = fastest_captum(case)
-    print(f"{case.name}: captum is fastest with {per_forward} perturbations per forward", flush=True)
+    print(
+        f"{case.name}: captum is fastest with {per_forward} perturbations per forward",
+        flush=True,
+    )
     runs += [
-        ("captum ShapleyValueSampling", f"{samples} orders per background row", captum(case, samples, per_forward))
+        (
+            "captum ShapleyValueSampling",
+            f"{samples} orders per background row",
+            captum(case, samples, per_forward),
+        )
         for samples in ((1, 5, 25) if not quick else (1,))
     ]
     return runs
@@ -271,10 +355,20 @@ def compare(case: Case, quick: bool) -> list[dict[str, object]]:
             }
         )
         print(lines[-1], flush=True)
-    curve = [(line["s per row"], line["error"]) for line in lines if line["method"] == "permgrad"]
+    curve = [
+        (line["s per row"], line["error"])
+        for line in lines
+        if line["method"] == "permgrad"
+    ]
     for line in lines:
-        taken = time_to(line["error"], curve) if line["method"] != "permgrad" else line["s per row"]
-        line["times permgrad's time"] = None if taken is None else line["s per row"] / taken
+        taken = (
+            time_to(line["error"], curve)
+            if line["method"] != "permgrad"
+            else line["s per row"]
+        )
+        line["times permgrad's time"] = (
+            None if taken is None else line["s per row"] / taken
+        )
     return lines
 
 
@@ -288,9 +382,13 @@ def measure(*, quick: bool = False) -> list[Line]:
         # the page says how many there are. A hybrid network costs twenty times as much for each prediction.
         if not case.name.startswith("MLP"):
             case.rows = case.rows[:8]
-        found += [_line(own) for own in compare(case, quick) if own["method"] != "permgrad"]
+        found += [
+            _line(own) for own in compare(case, quick) if own["method"] != "permgrad"
+        ]
     if not is_there("shapiq"):
-        found.append(missing("Shapley values of a row, HELOC", "shapiq", "it is not installed"))
+        found.append(
+            missing("Shapley values of a row, HELOC", "shapiq", "it is not installed")
+        )
     return found
 
 
@@ -326,9 +424,19 @@ def main() -> int:
     for case in heloc_cases(arguments.presets, arguments.rows, 100, 3):
         lines += compare(case, arguments.quick)
     at_default = [line for line in lines if line["setting"] in DEFAULTS]
-    passed = all((line["times permgrad's time"] or 0) >= FLOORS.get(line["method"], 0) for line in at_default)
+    passed = all(
+        (line["times permgrad's time"] or 0) >= FLOORS.get(line["method"], 0)
+        for line in at_default
+    )
     text = markdown_table(lines)
-    return record(arguments, "Shapley values: time to the same error", text, lines, passed=passed, seeds=[1, 2])
+    return record(
+        arguments,
+        "Shapley values: time to the same error",
+        text,
+        lines,
+        passed=passed,
+        seeds=[1, 2],
+    )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,12 @@ SECTIONS = {
         Section("path-game", "Path game and permutation", "path_game_speed", 5),
         Section("loss-shapley", "Shapley values of the loss", "sage_speed", 8),
         Section("cam", "Class activation maps", "cam_speed", 2),
-        Section("integrated-gradients", "Integrated gradients", "integrated_gradients_speed", 4),
+        Section(
+            "integrated-gradients",
+            "Integrated gradients",
+            "integrated_gradients_speed",
+            4,
+        ),
         Section("shapley", "Shapley values of outputs", "shapley_speed", 12),
         Section("lime", "LIME", "lime_speed", 2),
         Section("growth", "Growth with rows and features", "growth", 6),
@@ -118,10 +123,23 @@ def add_peers() -> str:
     """Put the small peers into a folder of their own and return it; an empty text where that fails."""
     folder = ENVIRONMENTS / "peers"
     stamp = folder / "made-from.json"
-    if not (stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == list(PEER_PACKAGES)):
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if not (
+        stamp.exists()
+        and json.loads(stamp.read_text(encoding="utf-8")) == list(PEER_PACKAGES)
+    ):
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
         done = subprocess.run(
-            [*command, "--upgrade", "--target", str(folder), *PEER_PACKAGES], check=False, stdout=sys.stderr
+            [*command, "--upgrade", "--target", str(folder), *PEER_PACKAGES],
+            check=False,
+            stdout=sys.stderr,
         )
         if done.returncode:
             return ""
@@ -133,10 +151,35 @@ def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str
     """Measure a section in a process of its own and keep what it found; a failure is not kept."""
     out = KEPT / f"{section.name}{'-quick' if quick else ''}.json"
     KEPT.mkdir(exist_ok=True)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    paths = [str(HERE.parent / "src"), str(HERE.parent), peers, os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [str(python), "-W", "ignore", "-m", "benchmarks.speed.speed", "--section", section.name]
+    threads = dict.fromkeys(
+        (
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "NUMBA_NUM_THREADS",
+        ),
+        "1",
+    )
+    paths = [
+        str(HERE.parent / "src"),
+        str(HERE.parent),
+        peers,
+        os.environ.get("PYTHONPATH", ""),
+    ]
+    environment = {
+        **os.environ,
+        **threads,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    command = [
+        str(python),
+        "-W",
+        "ignore",
+        "-m",
+        "benchmarks.speed.speed",
+        "--section",
+        section.name,
+    ]
     begun, measured_on = time.time(), commit()
     partial = out.with_suffix(".part")
     done = subprocess.run(
@@ -147,10 +190,19 @@ def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str
     )
     if done.returncode:
         reason = f"the section failed with exit code {done.returncode}; run it alone to see why"
-        return {"commit": measured_on, "lines": [], "failed": reason, "minutes": (time.time() - begun) / 60}
+        return {
+            "commit": measured_on,
+            "lines": [],
+            "failed": reason,
+            "minutes": (time.time() - begun) / 60,
+        }
     found = json.loads(partial.read_text(encoding="utf-8"))
     partial.unlink()
-    found |= {"commit": measured_on, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "machine": machine()}
+    found |= {
+        "commit": measured_on,
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "machine": machine(),
+    }
     found["minutes"] = round((time.time() - begun) / 60, 1)
     out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
@@ -161,17 +213,33 @@ def measure_here(name: str, into: Path, quick: bool) -> None:
     module = importlib.import_module(f"benchmarks.speed.{SECTIONS[name].module}")
     # A script whose figures are no comparison has its own rounds instead of a short form.
     short = (
-        {"quick": quick} if "quick" in inspect.signature(module.measure).parameters else {"rounds": 3} if quick else {}
+        {"quick": quick}
+        if "quick" in inspect.signature(module.measure).parameters
+        else {"rounds": 3}
+        if quick
+        else {}
     )
     lines = module.measure(**short)
-    into.write_text(json.dumps({"lines": lines, "versions": versions()}) + "\n", encoding="utf-8")
+    into.write_text(
+        json.dumps({"lines": lines, "versions": versions()}) + "\n", encoding="utf-8"
+    )
 
 
 def versions() -> dict[str, str]:
     """Return the versions of everything compared that is installed here."""
     from importlib.metadata import PackageNotFoundError, version
 
-    names = ("torch", "numpy", "scikit-learn", "captum", "shap", "shapiq", "lime", "sage-importance", "TINTOlib")
+    names = (
+        "torch",
+        "numpy",
+        "scikit-learn",
+        "captum",
+        "shap",
+        "shapiq",
+        "lime",
+        "sage-importance",
+        "TINTOlib",
+    )
     found = {"Python": platform.python_version()}
     for name in names:
         try:
@@ -190,7 +258,14 @@ def machine() -> str:
     with_names = Path("/proc/cpuinfo")
     if with_names.exists():
         lines = with_names.read_text(encoding="utf-8").splitlines()
-        name = next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), name)
+        name = next(
+            (
+                text.partition(":")[2].strip()
+                for text in lines
+                if text.startswith("model name")
+            ),
+            name,
+        )
     return f"{name}, {os.cpu_count()} cores, {platform.system()}"
 
 
@@ -208,15 +283,40 @@ def table(lines: list[dict[str, Any]]) -> str:
     if "ratio" not in lines[0]:
         names = list(dict.fromkeys(name for own in lines for name in own))
         bare = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        return "\n".join(bare + ["| " + " | ".join(number(own.get(name)) for name in names) + " |" for own in lines])
+        return "\n".join(
+            bare
+            + [
+                "| " + " | ".join(number(own.get(name)) for name in names) + " |"
+                for own in lines
+            ]
+        )
     head = "| what | peer | equal | permgrad | peer's | unit | **times as fast** | least–most | rounds | note |"
     rows = [head, "|" + "---|" * 10]
     for own in lines:
         ratio = "–" if own["ratio"] is None else f"**{number(own['ratio'])}**"
-        spread = "–" if own["low"] is None else f"{number(own['low'])}–{number(own['high'])}"
-        cells = [own["what"], own["peer"], own["equal"] or "–", number(own["ours"]), number(own["theirs"])]
+        spread = (
+            "–" if own["low"] is None else f"{number(own['low'])}–{number(own['high'])}"
+        )
+        cells = [
+            own["what"],
+            own["peer"],
+            own["equal"] or "–",
+            number(own["ours"]),
+            number(own["theirs"]),
+        ]
         rows.append(
-            "| " + " | ".join([*cells, own["unit"] or "–", ratio, spread, number(own["rounds"]), own["note"]]) + " |"
+            "| "
+            + " | ".join(
+                [
+                    *cells,
+                    own["unit"] or "–",
+                    ratio,
+                    spread,
+                    number(own["rounds"]),
+                    own["note"],
+                ]
+            )
+            + " |"
         )
     return "\n".join(rows)
 
@@ -230,15 +330,25 @@ def page(results: dict[str, dict[str, Any]], command: str) -> str:
         "below 1 says that the peer is faster."
     )
     parts = ["# Speed", head]
-    every = {name: version for found in results.values() for name, version in found.get("versions", {}).items()}
-    parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in every.items()) + ".")
+    every = {
+        name: version
+        for found in results.values()
+        for name, version in found.get("versions", {}).items()
+    }
+    parts.append(
+        "Versions: "
+        + ", ".join(f"{name} {version}" for name, version in every.items())
+        + "."
+    )
     for name, found in results.items():
         parts.append(f"## {SECTIONS[name].title}")
         if found["lines"]:
             parts.append(table(found["lines"]))
         if found.get("failed"):
             parts.append(f"Not measured: {found['failed']}.")
-        parts.append(f"Commit {found['commit']}, {found['minutes']:.1f} minutes{_where(found)}.")
+        parts.append(
+            f"Commit {found['commit']}, {found['minutes']:.1f} minutes{_where(found)}."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -259,26 +369,40 @@ def not_measured(why: str) -> dict[str, Any]:
     return {"commit": commit(), "lines": [], "failed": why, "minutes": 0.0}
 
 
-def collect(chosen: list[str], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def collect(
+    chosen: list[str], arguments: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
     """Measure the chosen sections, or read what was kept, one after the other."""
     results: dict[str, dict[str, Any]] = {}
     peers = "" if arguments.no_environments else add_peers()
     for name in chosen:
         section = SECTIONS[name]
-        before = None if arguments.again else kept(section, arguments.quick, arguments.any_commit)
+        before = (
+            None
+            if arguments.again
+            else kept(section, arguments.quick, arguments.any_commit)
+        )
         if before is not None:
-            print(f"{name}: kept from commit {before['commit']}", file=sys.stderr, flush=True)
+            print(
+                f"{name}: kept from commit {before['commit']}",
+                file=sys.stderr,
+                flush=True,
+            )
             results[name] = before
             continue
         if not (HERE / "speed" / f"{section.module}.py").exists():
             results[name] = not_measured(f"there is no {section.module}.py yet")
             continue
         if section.data and not os.environ.get("PERMGRAD_DATA"):
-            results[name] = not_measured("it needs the data sets, and PERMGRAD_DATA names no folder")
+            results[name] = not_measured(
+                "it needs the data sets, and PERMGRAD_DATA names no folder"
+            )
             continue
         python = interpreter(section, make=not arguments.no_environments)
         if python is None or (name == "keras" and arguments.no_environments):
-            results[name] = not_measured("its environment is missing, and --no-environments forbids to make it")
+            results[name] = not_measured(
+                "its environment is missing, and --no-environments forbids to make it"
+            )
             continue
         print(f"{name}: about {section.minutes:g} minutes", file=sys.stderr, flush=True)
         results[name] = measure(section, python, peers, arguments.quick)
@@ -287,15 +411,47 @@ def collect(chosen: list[str], arguments: argparse.Namespace) -> dict[str, dict[
 
 def main() -> int:
     """Measure what is asked for and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help="these sections alone")
-    parser.add_argument("--quick", action="store_true", help="the short form: for a look and for the tests")
-    parser.add_argument("--list", action="store_true", help="list the sections and what each takes")
-    parser.add_argument("--again", action="store_true", help="measure what was measured on this commit again")
-    parser.add_argument("--any-commit", action="store_true", help="let sections stand that other commits measured")
-    parser.add_argument("--into-page", action="store_true", help="let the page's other sections stand as they are")
-    parser.add_argument("--no-environments", action="store_true", help="make no environments, download nothing")
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(SECTIONS),
+        metavar="SECTION",
+        help="these sections alone",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the short form: for a look and for the tests",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the sections and what each takes"
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="measure what was measured on this commit again",
+    )
+    parser.add_argument(
+        "--any-commit",
+        action="store_true",
+        help="let sections stand that other commits measured",
+    )
+    parser.add_argument(
+        "--into-page",
+        action="store_true",
+        help="let the page's other sections stand as they are",
+    )
+    parser.add_argument(
+        "--no-environments",
+        action="store_true",
+        help="make no environments, download nothing",
+    )
+    parser.add_argument(
+        "--no-record", action="store_true", help="do not write benchmarks/results"
+    )
     parser.add_argument("--section", choices=list(SECTIONS), help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -305,10 +461,16 @@ def main() -> int:
     chosen = [name for name in SECTIONS if not arguments.only or name in arguments.only]
     if arguments.list:
         for name in chosen:
-            print(f"{name:22} {SECTIONS[name].minutes:4g} minutes  {SECTIONS[name].title}")
+            print(
+                f"{name:22} {SECTIONS[name].minutes:4g} minutes  {SECTIONS[name].title}"
+            )
         return 0
     total = sum(SECTIONS[name].minutes for name in chosen)
-    print(f"about {total:g} minutes on an idle core, if nothing is kept", file=sys.stderr, flush=True)
+    print(
+        f"about {total:g} minutes on an idle core, if nothing is kept",
+        file=sys.stderr,
+        flush=True,
+    )
     results = collect(chosen, arguments)
     if arguments.into_page:
         known = recorded() | results
@@ -318,7 +480,9 @@ def main() -> int:
     print(text)
     if not arguments.quick and not arguments.no_record:
         (RESULTS / "speed.md").write_text(text, encoding="utf-8")
-        (RESULTS / "speed.json").write_text(json.dumps({"sections": results}, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "speed.json").write_text(
+            json.dumps({"sections": results}, indent=1) + "\n", encoding="utf-8"
+        )
     return 1 if any(found.get("failed") for found in results.values()) else 0
 
 

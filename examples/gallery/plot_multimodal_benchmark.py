@@ -40,7 +40,10 @@ def draw(rows):
     inputs = {name: rng.normal(size=(rows, 10)) for name in names}
     inputs["X3"] = inputs["X3"] @ root.T
     label = (sum(values.sum(axis=1) for values in inputs.values()) > 0).astype(int)
-    return {name: torch.tensor(values, dtype=torch.float32) for name, values in inputs.items()}, label
+    return {
+        name: torch.tensor(values, dtype=torch.float32)
+        for name, values in inputs.items()
+    }, label
 
 
 class Fused(nn.Module):
@@ -71,7 +74,9 @@ print(f"accuracy: {(net.eval()(**test).argmax(1).numpy() == test_label).mean():.
 # compared with the truth that it estimates.
 
 variances = np.array([10.0, 10.0, correlations.sum(), 10.0])
-truth = pd.DataFrame({"slope": np.full(4, 0.25), "effect": variances / variances.sum()}, index=names)
+truth = pd.DataFrame(
+    {"slope": np.full(4, 0.25), "effect": variances / variances.sum()}, index=names
+)
 
 
 def squared_change(outputs, log_odds):
@@ -87,7 +92,11 @@ shapley = pg.explain(net, test, log_odds, method="shapley", scope="global", **ga
 read = pg.Model(net, task="classification")
 gradient = pg.explain(read, test, method="gradient", target=1, progress=False)
 slopes = gradient.by_modality().to_global("mean_abs")
-shares = truth.assign(gradient=slopes.values[:, 0], permutation=permutation.values[:, 0], shapley=shapley.values[:, 0])
+shares = truth.assign(
+    gradient=slopes.values[:, 0],
+    permutation=permutation.values[:, 0],
+    shapley=shapley.values[:, 0],
+)
 shares /= shares.sum()
 
 figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
@@ -109,9 +118,16 @@ plt.show()
 record = read_record("verify_multimodal")
 accuracy = None
 if record:
-    found = {check["check"].split()[-1]: check["found"] for check in record["checks"] if "accuracy" in check["check"]}
+    found = {
+        check["check"].split()[-1]: check["found"]
+        for check in record["checks"]
+        if "accuracy" in check["check"]
+    }
     accuracy = pd.DataFrame(
-        {"published": [0.95, 0.93, 0.98, 0.99, 0.92, 0.99, 0.93, 0.93], "ours, lowest seed": list(found.values())},
+        {
+            "published": [0.95, 0.93, 0.98, 0.99, 0.92, 0.99, 0.93, 0.93],
+            "ours, lowest seed": list(found.values()),
+        },
         index=list(found),
     ).T
 else:
@@ -124,8 +140,16 @@ accuracy.round(2) if record else None
 errors = None
 if record:
     mean = {row["method"]: row["published: mean"] for row in record["errors"]}
-    published = {"gradient": 0.122, "permutation": 0.088, "lime": 0.135, "shap:kernel": 0.100, "aggregate": 0.084}
-    errors = pd.DataFrame({"published": published, "ours": {name: mean.get(name) for name in published}})
+    published = {
+        "gradient": 0.122,
+        "permutation": 0.088,
+        "lime": 0.135,
+        "shap:kernel": 0.100,
+        "aggregate": 0.084,
+    }
+    errors = pd.DataFrame(
+        {"published": published, "ours": {name: mean.get(name) for name in published}}
+    )
 errors.round(3) if record else None
 
 # %%
@@ -134,5 +158,7 @@ errors.round(3) if record else None
 games = None
 if record:
     effect = {row["method"]: row["effect: mean"] for row in record["errors"]}
-    games = pd.Series({name: effect[name] for name in ("permgrad", "permutation", "shapley")}).round(4)
+    games = pd.Series(
+        {name: effect[name] for name in ("permgrad", "permutation", "shapley")}
+    ).round(4)
 games.to_frame("error against the effect truth") if record else None

@@ -31,7 +31,9 @@ from permgrad_benchmark.records import read_record
 
 X, y = make_friedman1(1500, n_features=10, noise=0.5, random_state=0)
 X = pd.DataFrame(X, columns=[f"x{column + 1}" for column in range(10)])
-model = pg.HyNNRegressor(preset="fast", layout="tinto", max_epochs=15, random_state=0, progress=False)
+model = pg.HyNNRegressor(
+    preset="fast", layout="tinto", max_epochs=15, random_state=0, progress=False
+)
 model.fit(X[:1000], y[:1000])
 rows, outcome = X[1000:], y[1000:]
 print(f"R² on new rows: {model.score(rows, outcome):.2f}")
@@ -42,7 +44,12 @@ print(f"R² on new rows: {model.score(rows, outcome):.2f}")
 
 
 def function(x):
-    return 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+    return (
+        10 * np.sin(np.pi * x[:, 0] * x[:, 1])
+        + 20 * (x[:, 2] - 0.5) ** 2
+        + 10 * x[:, 3]
+        + 5 * x[:, 4]
+    )
 
 
 rng = np.random.default_rng(0)
@@ -54,12 +61,19 @@ for column in range(10):
     truth.append(np.mean((function(changed) - function(draws)) ** 2))
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the published method warns that it has no intervals
+    warnings.simplefilter(
+        "ignore"
+    )  # the published method warns that it has no intervals
     paper = pg.explain(model, rows, outcome, method="permgrad_paper", progress=False)
 ours = pg.explain(model, rows, outcome, progress=False)
 
 shares = pd.DataFrame(
-    {"truth": truth, "permgrad": ours.values[:, 0].clip(0), "permgrad_paper": paper.values[:, 0]}, index=list(X)
+    {
+        "truth": truth,
+        "permgrad": ours.values[:, 0].clip(0),
+        "permgrad_paper": paper.values[:, 0],
+    },
+    index=list(X),
 )
 shares /= shares.sum()
 figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
@@ -81,7 +95,13 @@ record = read_record("published_permgrad")
 if record is None:
     print("The record is in the repository: benchmarks/results/published_permgrad.md")
 else:
-    top = [{"table": row["set"], **{who: ", ".join(names) for who, names in row["top"].items()}} for row in record]
+    top = [
+        {
+            "table": row["set"],
+            **{who: ", ".join(names) for who, names in row["top"].items()},
+        }
+        for row in record
+    ]
     table = pd.DataFrame(top).set_index("table")
 table if record else None
 
@@ -99,7 +119,9 @@ if record:
                 "permgrad": row["rank correlation"]["permgrad"],
                 "values of the map": f"{row['values of the published maps']} for {row['features']} features",
                 "image weight, published": row["image weight"]["published"],
-                "image weight, ours by that rule": row["image weight"]["permgrad_paper"],
+                "image weight, ours by that rule": row["image weight"][
+                    "permgrad_paper"
+                ],
                 "share of the image": row["share of the image"],
             }
             for row in record

@@ -38,12 +38,22 @@ if path.is_file():
     y = X.pop("values")
 else:
     X, y = make_friedman1(900, n_features=8, noise=3.0, random_state=0)
-    X, y = pd.DataFrame(X, columns=[f"x{column + 1}" for column in range(8)]), pd.Series(y)
+    X, y = (
+        pd.DataFrame(X, columns=[f"x{column + 1}" for column in range(8)]),
+        pd.Series(y),
+    )
 train, test = slice(0, 600), slice(600, None)
 
 
 def network(**options):
-    return pg.HyNNRegressor(preset="fast", layout="tinto", max_epochs=8, random_state=0, progress=False, **options)
+    return pg.HyNNRegressor(
+        preset="fast",
+        layout="tinto",
+        max_epochs=8,
+        random_state=0,
+        progress=False,
+        **options,
+    )
 
 
 leaking = X.assign(target=y)
@@ -71,7 +81,11 @@ plt.show()
 # The same network with both branches, and with each alone, beside a random forest:
 
 errors = {}
-for name, branches in {"table and image": ("tabular", "image"), "table": ("tabular",), "image": ("image",)}.items():
+for name, branches in {
+    "table and image": ("tabular", "image"),
+    "table": ("tabular",),
+    "image": ("image",),
+}.items():
     model = network(branches=branches).fit(X[train], y[train])
     errors[name] = root_mean_squared_error(y[test], model.predict(X[test]))
 forest = RandomForestRegressor(100, random_state=0).fit(X[train], y[train])
@@ -91,19 +105,37 @@ questions, comparison = read_record("image_question"), read_record("comparison")
 
 def puma(record):
     cells = [cell for cell in record["cells"] if cell["set"] == "puma"]
-    scores = pd.Series([cell["metrics"]["test"]["rmse"] for cell in cells], [cell["model"] for cell in cells])
-    words = {"default": "table and image", "hybrid": "table and image", "tabular_only": "table", "image_only": "image"}
+    scores = pd.Series(
+        [cell["metrics"]["test"]["rmse"] for cell in cells],
+        [cell["model"] for cell in cells],
+    )
+    words = {
+        "default": "table and image",
+        "hybrid": "table and image",
+        "tabular_only": "table",
+        "image_only": "image",
+    }
     words |= {"hybrid_random": "table and image, columns at random pixels"}
-    return scores.rename(words).groupby(level=0).agg(["mean", "std"]).sort_values("mean").round(3)
+    return (
+        scores.rename(words)
+        .groupby(level=0)
+        .agg(["mean", "std"])
+        .sort_values("mean")
+        .round(3)
+    )
 
 
-puma(questions) if questions else print("The record is in the repository: benchmarks/results/image_question.md")
+puma(questions) if questions else print(
+    "The record is in the repository: benchmarks/results/image_question.md"
+)
 
 # %%
 # The differences between the forms with a table are within the noise of the splits. The image alone is worse. Second:
 # other models.
 
-puma(comparison) if comparison else print("The record is in the repository: benchmarks/results/comparison.md")
+puma(comparison) if comparison else print(
+    "The record is in the repository: benchmarks/results/comparison.md"
+)
 
 # %%
 # Third: the published search space costs 75 trials. Thirty trials of ``permgrad tune`` around the default preset gave
@@ -111,4 +143,6 @@ puma(comparison) if comparison else print("The record is in the repository: benc
 
 tuning = read_record("verify_tuning")
 [row] = [row for row in tuning if row["set"] == "puma"] if tuning else [None]
-pd.Series(row)[["trials", "test metric", "default", "tuned"]].to_frame("Puma") if row else None
+pd.Series(row)[["trials", "test metric", "default", "tuned"]].to_frame(
+    "Puma"
+) if row else None

@@ -27,9 +27,16 @@ rng = np.random.default_rng(0)
 
 def loans(rows, income, worth):
     training = rng.normal(0, 1, rows)
-    X = pd.DataFrame({"training": training, "income": income + 0.8 * training + rng.normal(0, 0.6, rows)})
+    X = pd.DataFrame(
+        {
+            "training": training,
+            "income": income + 0.8 * training + rng.normal(0, 0.6, rows),
+        }
+    )
     X["amount"] = rng.normal(0, 1, rows)
-    repaid = rng.random(rows) < 1 / (1 + np.exp(-1.5 * X["income"] - worth * X["training"] + 0.5 * X["amount"]))
+    repaid = rng.random(rows) < 1 / (
+        1 + np.exp(-1.5 * X["income"] - worth * X["training"] + 0.5 * X["amount"])
+    )
     return X, repaid.map({True: "repaid", False: "not"})
 
 
@@ -39,7 +46,13 @@ model = LogisticRegression().fit(*loans(3000, 1.0, 1.0))
 
 
 def drawn(ax, names, values, low, high, label=None, shift=0.0):
-    ax.errorbar(values, np.arange(len(names)) + shift, xerr=[values - low, high - values], fmt="o", label=label)
+    ax.errorbar(
+        values,
+        np.arange(len(names)) + shift,
+        xerr=[values - low, high - values],
+        fmt="o",
+        label=label,
+    )
     ax.set_yticks(np.arange(len(names)), names)
     ax.axvline(0, color="0.5", linewidth=0.8)
     ax.margins(y=0.15)
@@ -55,7 +68,9 @@ changed = pg.changes(model, X_old, y_old, X_new, y_new, progress=False)
 print(changed.summary())
 features = changed.to_frame().query("kind == 'importance'").iloc[::-1]
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
-drawn(axes, features["name"], features["change"], features["ci_low"], features["ci_high"])
+drawn(
+    axes, features["name"], features["change"], features["ci_low"], features["ci_high"]
+)
 axes.set_xlabel("change of the importance, with its 95 % interval")
 plt.show()
 
@@ -75,10 +90,20 @@ read = pg.Model(income_alone, task="regression")
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
 for shift, sampling in enumerate(("marginal", "conditional")):
     method = pg.methods.Shapley(sampling=sampling)
-    local = pg.explain(read, X_old[:200], method=method, background=X_old, progress=False)
+    local = pg.explain(
+        read, X_old[:200], method=method, background=X_old, progress=False
+    )
     explanation = local.to_global("mean_abs")
     low, high = explanation.ci()
-    drawn(axes, X_old.columns, explanation.values[:, 0], low[:, 0], high[:, 0], sampling, 0.2 * shift)
+    drawn(
+        axes,
+        X_old.columns,
+        explanation.values[:, 0],
+        low[:, 0],
+        high[:, 0],
+        sampling,
+        0.2 * shift,
+    )
 axes.set_xlabel("mean absolute Shapley value")
 axes.legend()
 plt.show()
@@ -99,6 +124,12 @@ figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 shares = [line for line in judged["measures"] if line["share"]]
 names = [line["measure"].replace("_", " ") for line in shares]
 for shift, level in enumerate(("north", "south")):
-    drawn(axes, names, *np.array([line["levels"][level] for line in shares]).T, level, 0.2 * shift)
+    drawn(
+        axes,
+        names,
+        *np.array([line["levels"][level] for line in shares]).T,
+        level,
+        0.2 * shift,
+    )
 axes.legend()
 plt.show()

@@ -80,7 +80,12 @@ if TYPE_CHECKING:
     from permgrad.attribution.parts.engines import RayEngine
     from permgrad.attribution.parts.stream import explain_stream
     from permgrad.attribution.wide import explain_parts
-    from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
+    from permgrad.base.errors import (
+        EnvironmentProblem,
+        InputError,
+        PermgradError,
+        PermgradWarning,
+    )
     from permgrad.data.datasets import load_dataset
     from permgrad.data.encode.transformer import TableTransformer
     from permgrad.data.read.table import read_table
@@ -93,11 +98,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "integrations":  # found without an import of its own, though it is no public name of this module
+    if (
+        name == "integrations"
+    ):  # found without an import of its own, though it is no public name of this module
         return importlib.import_module("permgrad.integrations")
     if name in _PUBLIC:
         module = importlib.import_module(_PUBLIC[name])
-        value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        value = (
+            module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        )
         globals()[name] = value
         return value
     raise AttributeError(f"module 'permgrad' has no attribute {name!r}")

@@ -70,11 +70,20 @@ class Contestant:
 
     def missing(self) -> list[str]:
         """Return the packages it needs that are not installed."""
-        return [package for package in self.needs if importlib.util.find_spec(package) is None]
+        return [
+            package
+            for package in self.needs
+            if importlib.util.find_spec(package) is None
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return what the page says of it."""
-        return {"label": self.label, "estimand": self.estimand, "kind": self.kind, "note": self.note}
+        return {
+            "label": self.label,
+            "estimand": self.estimand,
+            "kind": self.kind,
+            "note": self.note,
+        }
 
 
 _LISTS: dict[str, Registry[Contestant]] = {}

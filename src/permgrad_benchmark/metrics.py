@@ -18,19 +18,30 @@ from scipy import stats
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.registry import Registry
 from permgrad.evaluation.measures import removal_curves
-from permgrad.evaluation.ranking import among_largest, importance_shares, kendall, pair_of
+from permgrad.evaluation.ranking import (
+    among_largest,
+    importance_shares,
+    kendall,
+    pair_of,
+)
 
 
 # ---- against the truth ----------------------------------------------------------------------------------------------
 def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Root mean square difference of importance shares: 0 is right, at most √(2 / features)."""
     left, right = pair_of(truth, estimate)
-    return float(np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2)))
+    return float(
+        np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2))
+    )
 
 
 def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Return the error of importance shares as a per cent of the true shares, each as a root mean square."""
-    return 100 * share_error(truth, estimate) / float(np.sqrt(np.mean(importance_shares(truth) ** 2)))
+    return (
+        100
+        * share_error(truth, estimate)
+        / float(np.sqrt(np.mean(importance_shares(truth) ** 2)))
+    )
 
 
 def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
@@ -45,7 +56,9 @@ def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     return float(np.mean((np.sign(relevant[:, None] - irrelevant[None, :]) + 1) / 2))
 
 
-def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None) -> float:
+def top_k_recovery(
+    truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None
+) -> float:
     """Share of the ``k`` largest estimates that belong to the truth's. None: as many as are above 0, NaN for none.
 
     Ties at the edge of the estimate's top k are averaged over all ways of breaking them. Features tied at the edge of
@@ -63,7 +76,10 @@ def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None 
 # ---- calling features relevant ---------------------------------------------------------------------------------------
 def discoveries(p_values: npt.ArrayLike, level: float = 0.05) -> Booleans:
     """Call features relevant at a rate of false discoveries (Benjamini & Hochberg 1995). NaN is never called."""
-    return np.asarray(stats.false_discovery_control(np.nan_to_num(np.asarray(p_values), nan=1.0)) <= level)
+    return np.asarray(
+        stats.false_discovery_control(np.nan_to_num(np.asarray(p_values), nan=1.0))
+        <= level
+    )
 
 
 def false_discovery_rate(relevant: Booleans, called: Booleans) -> float:
@@ -76,11 +92,19 @@ def power(relevant: Booleans, called: Booleans) -> float:
     return float(np.mean(called[relevant])) if relevant.any() else math.nan
 
 
-def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
+def interval_coverage(
+    truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike
+) -> float:
     """Return the share of the defined intervals that hold the truth, ends included. NaN if none is defined."""
-    true, lower, upper = (np.asarray(values, dtype=np.float64) for values in (truth, low, high))
+    true, lower, upper = (
+        np.asarray(values, dtype=np.float64) for values in (truth, low, high)
+    )
     defined = np.isfinite(lower) & np.isfinite(upper)
-    return float(np.mean(((lower <= true) & (true <= upper))[defined])) if defined.any() else math.nan
+    return (
+        float(np.mean(((lower <= true) & (true <= upper))[defined]))
+        if defined.any()
+        else math.nan
+    )
 
 
 # ---- repetitions -----------------------------------------------------------------------------------------------------
@@ -93,14 +117,20 @@ def mean_kendall(importances: npt.ArrayLike) -> float:
 
 def share_spread(importances: npt.ArrayLike) -> float:
     """Return the root mean square over features of the standard deviation of shares over repetitions."""
-    shares = np.stack([importance_shares(row) for row in np.asarray(importances, dtype=np.float64)])
+    shares = np.stack(
+        [importance_shares(row) for row in np.asarray(importances, dtype=np.float64)]
+    )
     return float(np.sqrt(np.mean(shares.var(axis=0, ddof=1))))
 
 
-def bias_and_variance(true_shares: npt.ArrayLike, shares: npt.ArrayLike) -> tuple[Floats, Floats]:
+def bias_and_variance(
+    true_shares: npt.ArrayLike, shares: npt.ArrayLike
+) -> tuple[Floats, Floats]:
     """Split the error of shares ``(repetitions, features)``: mean square error = bias² + variance, ``(features,)``."""
     values = np.asarray(shares, dtype=np.float64)
-    return values.mean(axis=0) - np.asarray(true_shares, dtype=np.float64), values.var(axis=0)
+    return values.mean(axis=0) - np.asarray(true_shares, dtype=np.float64), values.var(
+        axis=0
+    )
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -123,7 +153,11 @@ class Curves:
 
 
 def _area(curve: Floats, zero: float, one: float) -> float:
-    return math.nan if one == zero else float(np.mean(((curve[1:] + curve[:-1]) / 2 - zero) / (one - zero)))
+    return (
+        math.nan
+        if one == zero
+        else float(np.mean(((curve[1:] + curve[:-1]) / 2 - zero) / (one - zero)))
+    )
 
 
 def faithfulness_curves(
@@ -191,7 +225,9 @@ class BenchmarkMetric:
     def facts(self) -> dict[str, Any]:
         """Return what ``results.json`` and the page say of it. An open end of the range is None."""
         ends = [end if math.isfinite(end) else None for end in self.range]
-        return {name: value for name, value in vars(self).items() if name != "name"} | {"range": ends}
+        return {name: value for name, value in vars(self).items() if name != "name"} | {
+            "range": ends
+        }
 
 
 benchmark_metrics: Registry[BenchmarkMetric] = Registry("benchmark metric")

@@ -55,10 +55,25 @@ class Record:
 
     @classmethod
     def of(
-        cls, suite: str, function: str, seed: int, method: str, estimand: str, metric: str, value: float | None
+        cls,
+        suite: str,
+        function: str,
+        seed: int,
+        method: str,
+        estimand: str,
+        metric: str,
+        value: float | None,
     ) -> Record:
         """Return the record of a number. None is undefined and becomes NaN."""
-        return cls(suite, function, int(seed), method, estimand, metric, math.nan if value is None else float(value))
+        return cls(
+            suite,
+            function,
+            int(seed),
+            method,
+            estimand,
+            metric,
+            math.nan if value is None else float(value),
+        )
 
 
 def frame_of(records: Iterable[Record]) -> pd.DataFrame:
@@ -68,36 +83,63 @@ def frame_of(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def write_records(
-    folder: str | os.PathLike[str], records: Sequence[Record], facts: Mapping[str, Any] | None = None
+    folder: str | os.PathLike[str],
+    records: Sequence[Record],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``results.csv`` and ``results.json`` into a folder, each in one step."""
     write_csv(frame_of(records), Path(folder, RESULTS_TABLE))
     stored = {"columns": COLUMNS, "records": [record.row for record in records]}
-    write_json_atomic(Path(folder, RESULTS_JSON), {"schema_version": SCHEMA_VERSION, **(facts or {}), **stored})
+    write_json_atomic(
+        Path(folder, RESULTS_JSON),
+        {"schema_version": SCHEMA_VERSION, **(facts or {}), **stored},
+    )
 
 
 # ---- one cell at a time ----------------------------------------------------------------------------------------------
-def cell_path(folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> Path:
+def cell_path(
+    folder: str | os.PathLike[str], suite: str, function: str, seed: int
+) -> Path:
     """Return the file in which a cell's records are kept."""
     return Path(folder) / CELLS / suite / f"{function}-{int(seed)}.json"
 
 
-def write_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: int, records: Sequence[Record]) -> None:
+def write_cell(
+    folder: str | os.PathLike[str],
+    suite: str,
+    function: str,
+    seed: int,
+    records: Sequence[Record],
+) -> None:
     """Keep a finished cell, in one step."""
     cell = (suite, function, int(seed))
-    content = {**dict(zip(COLUMNS, cell, strict=False)), "records": [record.row[3:] for record in records]}
+    content = {
+        **dict(zip(COLUMNS, cell, strict=False)),
+        "records": [record.row[3:] for record in records],
+    }
     write_json_atomic(cell_path(folder, *cell), content)
 
 
-def read_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> list[Record] | None:
+def read_cell(
+    folder: str | os.PathLike[str], suite: str, function: str, seed: int
+) -> list[Record] | None:
     """Return the records of a finished cell, or None if it is not finished, or its file is damaged."""
     path = cell_path(folder, suite, function, seed)
     try:
         return [
-            Record.of(suite, function, seed, str(method), str(estimand), str(metric), value)
+            Record.of(
+                suite, function, seed, str(method), str(estimand), str(metric), value
+            )
             for method, estimand, metric, value in read_json(path)["records"]
         ]
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ):
         return None
 
 

@@ -41,7 +41,9 @@ from permgrad_benchmark.records import (
 from permgrad_benchmark.standing import summarise
 
 RECORD, REPORT = "benchmark.json", "report.html"
-FOLDER = FolderKind("benchmark", (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS), empty="all")
+FOLDER = FolderKind(
+    "benchmark", (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS), empty="all"
+)
 EVERY = "all"
 #: Packages whose versions are recorded. Peers that are not installed are absent.
 _PACKAGES = ("torch", "numpy", "scikit-learn", "captum", "shap", "lightgbm")
@@ -58,12 +60,23 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         check_whole("seeds", request.seeds, "for example: --seeds 3")
     if request.images and request.suite not in ("multimodal", EVERY):
         problem = f"The suite {request.suite!r} has no images"
-        raise InputError(problem, "Leave --image-sets out, or choose multimodal.", "PG004")
-    same = {name: getattr(request, name) for name in ("methods", "images", "peers", "threads")}
+        raise InputError(
+            problem, "Leave --image-sets out, or choose multimodal.", "PG004"
+        )
+    same = {
+        name: getattr(request, name)
+        for name in ("methods", "images", "peers", "threads")
+    }
     settings = Settings(scale="quick" if request.quick else "full", **same)
-    chosen = [registry.get(name) for name in (list(registry) if request.suite == EVERY else [request.suite])]
+    chosen = [
+        registry.get(name)
+        for name in (list(registry) if request.suite == EVERY else [request.suite])
+    ]
     cells = _cells(request, settings, chosen)
-    folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
+    folder, configuration = (
+        request.folder,
+        {"version": __version__, **settings.to_dict()},
+    )
     if not request.overwrite:
         FOLDER.find(folder, configuration)
         if FOLDER.finished(folder, configuration) and not _missing(folder, cells):
@@ -71,11 +84,19 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
                 return _outcome(folder, already=True)
     use_threads(request.threads)
     for name in dict.fromkeys(suite for suite, _, _ in cells):
-        registry.get(name).check(settings)  # missing data are reported before a folder is made
-    with FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record:
+        registry.get(name).check(
+            settings
+        )  # missing data are reported before a folder is made
+    with FOLDER.open(
+        folder, configuration, command=request.command, overwrite=request.overwrite
+    ) as record:
         # Compute the cells that are missing, and say how long the others will take.
         missing = _missing(folder, cells)
-        before = f", {len(cells) - len(missing)} finished before" if len(missing) < len(cells) else ""
+        before = (
+            f", {len(cells) - len(missing)} finished before"
+            if len(missing) < len(cells)
+            else ""
+        )
         say(f"{counted(len(cells), 'cell')} (one function and one seed each){before}.")
         started = time.perf_counter()
         for number, (suite, function, seed) in enumerate(missing, start=1):
@@ -86,20 +107,28 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
             ended = time.perf_counter()
             left = (ended - started) / number * (len(missing) - number)
             rest = f", about {readable(left)} left" if left else ""
-            say(f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}")
+            say(
+                f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}"
+            )
         _write_results(folder, registry, settings, record)
         FOLDER.finish(folder, record, now())
     return _outcome(folder)
 
 
 # ---- what is to be done ----------------------------------------------------------------------------------------------
-def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -> list[Cell]:
+def _cells(
+    request: BenchmarkRequest, settings: Settings, chosen: list[Suite]
+) -> list[Cell]:
     """List the requested cells, seed by seed, so that an interrupted run has every function of the first seeds."""
-    functions = list(dict.fromkeys(name for suite in chosen for name in suite.functions))
+    functions = list(
+        dict.fromkeys(name for suite in chosen for name in suite.functions)
+    )
     for name in request.functions:
         check_choice("function", name, functions)
     everyone = replace(settings, methods=(), peers=True)
-    contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
+    contestants = list(
+        dict.fromkeys(name for suite in chosen for name in suite.methods(everyone))
+    )
     for name in request.methods:
         check_choice("method", name, contestants)
     usual = 1 if request.quick else 3
@@ -108,7 +137,11 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
         for suite in chosen
         for seed in range(usual if request.seeds is None else request.seeds)
         for function in suite.functions
-        if function in (request.functions or (suite.quick_functions if request.quick else suite.functions))
+        if function
+        in (
+            request.functions
+            or (suite.quick_functions if request.quick else suite.functions)
+        )
     ]
 
 
@@ -121,17 +154,35 @@ def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
     cells: list[Cell] = []
     for suite in registry:
         names = [path.stem for path in (folder / CELLS / suite).glob("*.json")]
-        split = [(function, int(seed)) for function, _, seed in (name.rpartition("-") for name in names)]
-        order = {function: place for place, function in enumerate(registry.get(suite).functions)}
+        split = [
+            (function, int(seed))
+            for function, _, seed in (name.rpartition("-") for name in names)
+        ]
+        order = {
+            function: place
+            for place, function in enumerate(registry.get(suite).functions)
+        }
         in_order = [cell for cell in split if cell[0] in order]
-        cells += [(suite, *cell) for cell in sorted(in_order, key=lambda cell: (order[cell[0]], cell[1]))]
+        cells += [
+            (suite, *cell)
+            for cell in sorted(in_order, key=lambda cell: (order[cell[0]], cell[1]))
+        ]
     return cells
 
 
 # ---- what it leaves --------------------------------------------------------------------------------------------------
-def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, record: Mapping[str, Any]) -> None:
+def _write_results(
+    folder: Path,
+    registry: Registry[Suite],
+    settings: Settings,
+    record: Mapping[str, Any],
+) -> None:
     """Write the tables and the page from all finished cells."""
-    records = [record for cell in _stored_cells(folder, registry) for record in read_cell(folder, *cell) or ()]
+    records = [
+        record
+        for cell in _stored_cells(folder, registry)
+        for record in read_cell(folder, *cell) or ()
+    ]
     frame = frame_of(records)
     described = {}
     for name in dict.fromkeys(frame["suite"]):
@@ -141,7 +192,9 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
             "title": suite.title,
             "functions": list(suite.functions),
             **suite_facts,
-            "summary": summarise(frame[frame["suite"] == name], suite_facts.get("contestants", {})),
+            "summary": summarise(
+                frame[frame["suite"] == name], suite_facts.get("contestants", {})
+            ),
         }
     facts = {
         "command": record["command"],
@@ -149,7 +202,9 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
         "settings": {**settings.to_dict(), "threads": settings.threads},
         "versions": versions(_PACKAGES),
         "suites": described,
-        "metrics": {metric.name: metric.facts() for metric in benchmark_metrics.values()},
+        "metrics": {
+            metric.name: metric.facts() for metric in benchmark_metrics.values()
+        },
     }
     with writing(folder):
         write_records(folder, records, facts)
@@ -168,8 +223,15 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         "cells": cells,
         "rows": len(frame),
     }
-    lines = [f"This benchmark is already finished ({folder}). Nothing was changed."] if already else []
-    lines += [*_table_lines(frame), f"Results: {folder / RESULTS_TABLE} ({cells} cells, {len(frame):,} figures)"]
+    lines = (
+        [f"This benchmark is already finished ({folder}). Nothing was changed."]
+        if already
+        else []
+    )
+    lines += [
+        *_table_lines(frame),
+        f"Results: {folder / RESULTS_TABLE} ({cells} cells, {len(frame):,} figures)",
+    ]
     return Outcome(facts, "\n".join([*lines, f"Report: {folder / REPORT}"]))
 
 
@@ -178,8 +240,21 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
     lines: list[str] = []
     errors = frame[frame["metric"] == "share_error"]
     for suite, of_suite in errors.groupby("suite", sort=False):
-        table = of_suite.pivot_table(index="method", columns="estimand", values="value", aggfunc="mean", sort=False)
+        table = of_suite.pivot_table(
+            index="method",
+            columns="estimand",
+            values="value",
+            aggfunc="mean",
+            sort=False,
+        )
         table = table.sort_values(str(table.columns[0]), kind="stable")
-        lines.append(f"{suite}: mean error of importance shares, by the truth it is compared with")
-        lines += ["  " + line for line in table.to_string(float_format="{:.4f}".format, na_rep="–").splitlines()]
+        lines.append(
+            f"{suite}: mean error of importance shares, by the truth it is compared with"
+        )
+        lines += [
+            "  " + line
+            for line in table.to_string(
+                float_format="{:.4f}".format, na_rep="–"
+            ).splitlines()
+        ]
     return lines

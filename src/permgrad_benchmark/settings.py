@@ -37,7 +37,9 @@ class Settings:
             check_whole("threads", self.threads, "leave it out for the default")
         if len(self.images) > 2:
             problem = f"images must name 1 or 2 sets, got {len(self.images)}"
-            raise InputError(problem, hint="Name one for both images, or one for each.", code="PG007")
+            raise InputError(
+                problem, hint="Name one for both images, or one for each.", code="PG007"
+            )
 
     @property
     def quick(self) -> bool:
@@ -57,4 +59,9 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return what changes the results: neither threads nor the place of the data do."""
         images = {"images": list(self.images)} if self.images else {}
-        return {"scale": self.scale, "methods": sorted(self.methods), "peers": self.peers, **images}
+        return {
+            "scale": self.scale,
+            "methods": sorted(self.methods),
+            "peers": self.peers,
+            **images,
+        }

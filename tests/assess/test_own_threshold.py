@@ -37,28 +37,46 @@ def case(classes: int):
 def test_the_page_counts_what_the_model_predicts(classes):
     model, X, y = case(classes)
     likeliest = model.classes_[model.predict_proba(X).argmax(axis=1)]
-    assert (model.predict(X) != likeliest).mean() > 0.1, "its decisions must differ from the most probable class"
+    assert (model.predict(X) != likeliest).mean() > 0.1, (
+        "its decisions must differ from the most probable class"
+    )
     read = ReadModel(model, X, y, n_repeats=2)
-    content = assess(Work(read.model, read.rows, Assessment(title="t", target="y", task="classification", subject="m")))
+    content = assess(
+        Work(
+            read.model,
+            read.rows,
+            Assessment(title="t", target="y", task="classification", subject="m"),
+        )
+    )
     assert content.test["accuracy"] == pytest.approx(model.score(X, y))
     wanted = confusion_matrix(y, model.predict(X), labels=model.classes_)
     np.testing.assert_array_equal(content.test["confusion_matrix"], wanted)
     np.testing.assert_array_equal(content.predictions.best, model.predict(X))
     np.testing.assert_array_equal(
-        np.asarray(content.listed.classes)[content.listed.called], model.predict(X)[content.listed.numbers]
+        np.asarray(content.listed.classes)[content.listed.called],
+        model.predict(X)[content.listed.numbers],
     )
     overall = content.segments["overall"]
     assert overall == pytest.approx(model.score(X, y))
     wrong = next(one for one in content.chosen if "wrong" in one["why"])
     assert wrong["prediction"] == model.predict(X)[wrong["row"]] != y[wrong["row"]]
     plain = LogisticRegression().fit(X, y)
-    assert ReadModel(plain, X, y).model.called is None, "nothing changes for other models"
+    assert ReadModel(plain, X, y).model.called is None, (
+        "nothing changes for other models"
+    )
 
 
 def test_the_predicted_output_of_a_row_is_the_models_own():
     model, X, _ = case(2)
-    rows = X[model.predict(X) != model.classes_[model.predict_proba(X).argmax(axis=1)]].iloc[:4]
-    call = {"background": X.iloc[:20], "method": "shapley", "random_state": 0, "progress": False}
+    rows = X[
+        model.predict(X) != model.classes_[model.predict_proba(X).argmax(axis=1)]
+    ].iloc[:4]
+    call = {
+        "background": X.iloc[:20],
+        "method": "shapley",
+        "random_state": 0,
+        "progress": False,
+    }
     predicted = explain_with(model, rows, target="predicted", **call)
     named = explain_with(model, rows, target=model.predict(rows), **call)
     other = explain_with(model, rows, target=["fine"] * len(rows), **call)

@@ -8,13 +8,17 @@ import pytest
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.models.estimators.calibration import Calibration
 
-CHANCES = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.4, 0.35, 0.25]])
+CHANCES = np.array(
+    [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.4, 0.35, 0.25]]
+)
 
 
 def three_classes(**changes) -> Predictions:
     """Four rows, of which the third has a class that the model does not know."""
     truth = np.array(["a", "c", "z", "b"], dtype=object)
-    return Predictions(**{"truth": truth, "guess": CHANCES, "classes": ("a", "b", "c"), **changes})
+    return Predictions(
+        **{"truth": truth, "guess": CHANCES, "classes": ("a", "b", "c"), **changes}
+    )
 
 
 def test_classes_in_every_form():
@@ -33,7 +37,9 @@ def test_a_model_of_labels_has_no_probabilities():
 
 
 def test_numbers_in_every_form():
-    rows = Predictions(truth=np.array([1, 2, 4]), guess=np.array([1.5, 2.0, 3.0]), training_mean=2.5)
+    rows = Predictions(
+        truth=np.array([1, 2, 4]), guess=np.array([1.5, 2.0, 3.0]), training_mean=2.5
+    )
     assert rows.codes.tolist() == [1.0, 2.0, 4.0]
     assert rows.codes.dtype == np.float64
     assert rows.best is rows.predictions is rows.guess
@@ -43,13 +49,20 @@ def test_numbers_in_every_form():
 
 def test_names_of_classes_are_texts_that_are_equal_in_every_letter():
     rows = Predictions(
-        truth=np.array(["1", "01", "True", "", "é"], dtype=object), guess=np.full((5, 2), 0.5), classes=("1", "é")
+        truth=np.array(["1", "01", "True", "", "é"], dtype=object),
+        guess=np.full((5, 2), 0.5),
+        classes=("1", "é"),
     )
     assert rows.codes.tolist() == [0, -1, -1, -1, 1]
 
 
 def test_some_rows_are_taken_with_all_that_belongs_to_them():
-    rows = three_classes(inside=CHANCES > 0.3, before_calibration=CHANCES[::-1], training_mean=1.0, positive="a")
+    rows = three_classes(
+        inside=CHANCES > 0.3,
+        before_calibration=CHANCES[::-1],
+        training_mean=1.0,
+        positive="a",
+    )
     places = np.array([3, 0, 3])
     some = rows.take(places)
     assert some.truth.tolist() == ["b", "a", "b"]
@@ -61,14 +74,21 @@ def test_some_rows_are_taken_with_all_that_belongs_to_them():
     assert rows.codes.tolist() == [0, 2, -1, 1]
     none = rows.take(np.zeros(0, dtype=np.int64))
     assert (len(none), none.guess.shape) == (0, (0, 3))
-    numbers = Predictions(truth=np.arange(3.0), guess=np.arange(3.0), inside=np.array([[0, 1], [1, 2], [2, 3]]))
+    numbers = Predictions(
+        truth=np.arange(3.0),
+        guess=np.arange(3.0),
+        inside=np.array([[0, 1], [1, 2], [2, 3]]),
+    )
     assert numbers.take(np.array([2])).inside.tolist() == [[2, 3]]
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "calibrated",
-    [Calibration("temperature", (0.0, 0.7, -0.2), 2.5), Calibration("prior", (0.0, 1.0, 2.0))],
+    [
+        Calibration("temperature", (0.0, 0.7, -0.2), 2.5),
+        Calibration("prior", (0.0, 1.0, 2.0)),
+    ],
     ids=["temperature", "prior"],
 )
 def test_calibration_is_undone(calibrated):
@@ -83,5 +103,8 @@ def test_what_cannot_be_undone_or_changed_nothing_is_not_shown():
     even = np.full((4, 2), 0.5)
     assert before_calibration(None, even) is None
     assert before_calibration(Calibration(), even) is None
-    assert before_calibration(Calibration("isotonic", curves=(((0.0,), (0.5,)),)), even) is None
+    assert (
+        before_calibration(Calibration("isotonic", curves=(((0.0,), (0.5,)),)), even)
+        is None
+    )
     assert before_calibration(Calibration("temperature", (0.0, 0.0), 1.0), even) is None

@@ -24,7 +24,12 @@ Pair = namedtuple("Pair", "left right")  # noqa: PYI024 — as a user may write 
 def rows_of(**changes) -> Rows:
     """Five rows whose every part says which one it is."""
     table = pd.DataFrame({"a": NUMBERS[:, 0]}, index=[9, 8, 7, 6, 5])
-    fields = {"inputs": table, "y": np.arange(5), "numbers": np.arange(5) * 100, "table": table}
+    fields = {
+        "inputs": table,
+        "y": np.arange(5),
+        "numbers": np.arange(5) * 100,
+        "table": table,
+    }
     return Rows(**{**fields, **changes})
 
 
@@ -32,7 +37,10 @@ def rows_of(**changes) -> Rows:
     ("inputs", "listed"),
     [
         (NUMBERS, lambda some: some.tolist()),
-        (pd.DataFrame(NUMBERS, index=[5, 5, 5, 2, 1]), lambda some: some.to_numpy().tolist()),
+        (
+            pd.DataFrame(NUMBERS, index=[5, 5, 5, 2, 1]),
+            lambda some: some.to_numpy().tolist(),
+        ),
         (torch.from_numpy(NUMBERS), lambda some: some.tolist()),
         (NUMBERS.tolist(), lambda some: some),
     ],
@@ -46,17 +54,27 @@ def test_rows_of_every_container_are_taken_by_position(inputs, listed):
 
 def test_every_input_of_a_network_is_taken():
     image = torch.arange(5)[:, None, None] * torch.ones(1, 2, 2)
-    some = taken({"image": image, "table": pd.DataFrame(NUMBERS), "none": None}, PLACES, 5)
+    some = taken(
+        {"image": image, "table": pd.DataFrame(NUMBERS), "none": None}, PLACES, 5
+    )
     assert list(some) == ["image", "table", "none"]
     assert some["image"].shape == (3, 2, 2)
     assert some["image"][:, 0, 0].tolist() == [3, 1, 1]
     assert some["table"].to_numpy().tolist() == NUMBERS[PLACES].tolist()
     assert some["none"] is None
-    for inputs in ((image, NUMBERS), [image, NUMBERS], Pair(image, NUMBERS), {"deep": (image, [NUMBERS])}):
+    for inputs in (
+        (image, NUMBERS),
+        [image, NUMBERS],
+        Pair(image, NUMBERS),
+        {"deep": (image, [NUMBERS])},
+    ):
         some = taken(inputs, PLACES, 5)
         assert type(some) is type(inputs)
     assert some["deep"][1][0].tolist() == NUMBERS[PLACES].tolist()
-    assert taken(Pair(image, NUMBERS), PLACES, 5).right.tolist() == NUMBERS[PLACES].tolist()
+    assert (
+        taken(Pair(image, NUMBERS), PLACES, 5).right.tolist()
+        == NUMBERS[PLACES].tolist()
+    )
 
 
 def test_as_many_inputs_as_rows_are_no_list_of_rows():
@@ -70,7 +88,11 @@ def test_lists_of_texts_are_rows():
     texts = ["none", "one", "two", "three", "four"]
     assert taken(texts, PLACES, 5) == ["three", "one", "one"]
     assert taken(tuple(texts), PLACES, 5) == ["three", "one", "one"]
-    assert taken({"text": texts, "number": NUMBERS}, PLACES, 5)["text"] == ["three", "one", "one"]
+    assert taken({"text": texts, "number": NUMBERS}, PLACES, 5)["text"] == [
+        "three",
+        "one",
+        "one",
+    ]
 
 
 def test_encoded_rows_take_their_own():
@@ -97,7 +119,12 @@ def test_all_parts_of_rows_are_taken():
     assert rows.take(np.arange(5)) is rows, "nothing is copied"
     assert len(rows.take(np.zeros(0, dtype=np.int64))) == 0
     without = rows_of(table=None).take(PLACES)
-    assert (without.table, without.identifiers, without.truth, without.cut) == (None, None, None, None)
+    assert (without.table, without.identifiers, without.truth, without.cut) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,18 +149,28 @@ def test_targets_of_several_outputs_are_taken():
 
 def test_some_rows_are_taken_in_the_order_asked_for():
     X = pd.DataFrame({"a": np.arange(6.0), "b": 1.0})
-    read = ReadModel(lambda table: table["a"].to_numpy(), X, X["a"], n_repeats=2, progress=False)
+    read = ReadModel(
+        lambda table: table["a"].to_numpy(), X, X["a"], n_repeats=2, progress=False
+    )
     order = np.array([3, 1, 5, 0, 4, 2])
     rows = read.rows.take(order)
     assert rows.inputs["a"].tolist() == order.tolist() == rows.y.tolist()
     again = rows.take(np.array([2, 0]))
-    assert again.inputs["a"].tolist() == again.numbers.tolist() == again.table["a"].tolist() == [5, 3]
+    assert (
+        again.inputs["a"].tolist()
+        == again.numbers.tolist()
+        == again.table["a"].tolist()
+        == [5, 3]
+    )
 
 
 @pytest.mark.parametrize(
-    ("classes", "features", "rows"), [(0, 23, 200), (6, 23, 200), (300, 23, 20), (6, 130, 45), (2, 5000, 20)]
+    ("classes", "features", "rows"),
+    [(0, 23, 200), (6, 23, 200), (300, 23, 20), (6, 130, 45), (2, 5000, 20)],
 )
-def test_a_beeswarm_of_a_model_without_slopes_has_fewer_rows_where_each_takes_many_predictions(classes, features, rows):
+def test_a_beeswarm_of_a_model_without_slopes_has_fewer_rows_where_each_takes_many_predictions(
+    classes, features, rows
+):
     budget = Budget()
     each = predictions_of_row(features)
     assert budget.swarm_rows(classes, each) == rows

@@ -32,13 +32,28 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.files import plain
 
 #: Names that columns may have, and that no file or archive keeps as they are.
-NAMES = ("\0", "\0key", "\0\0", "a/0", "a", "a.npy", "file", "", "../x", "</script>", "\ud800", "name" * 20_000)
+NAMES = (
+    "\0",
+    "\0key",
+    "\0\0",
+    "a/0",
+    "a",
+    "a.npy",
+    "file",
+    "",
+    "../x",
+    "</script>",
+    "\ud800",
+    "name" * 20_000,
+)
 
 
 def listed_section(rows: int = 6, **changes) -> ListedSection:
     """Return listed rows with columns of every kind."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"size": rng.normal(size=rows), "colour": ["red", "blue", None] * (rows // 3)})
+    table = pd.DataFrame(
+        {"size": rng.normal(size=rows), "colour": ["red", "blue", None] * (rows // 3)}
+    )
     table["day"] = pd.date_range("2020-01-01", periods=rows)
     table.loc[0, "size"] = np.nan
     near = np.array([[0, 1]] * rows)
@@ -71,8 +86,14 @@ def listed_section(rows: int = 6, **changes) -> ListedSection:
 
 def cards_section() -> CardsSection:
     return CardsSection(
-        cards=[{"feature": "a", "at": [0.0, np.nan], "points": np.arange(2)}, {"feature": "b/.."}],
-        curves={"a": np.arange(12, dtype=np.float32).reshape(2, 3, 2), "b/..": np.zeros((2, 1, 2), dtype=np.float32)},
+        cards=[
+            {"feature": "a", "at": [0.0, np.nan], "points": np.arange(2)},
+            {"feature": "b/.."},
+        ],
+        curves={
+            "a": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
+            "b/..": np.zeros((2, 1, 2), dtype=np.float32),
+        },
         classes=("no", "yes"),
         rows=9,
         features=30,
@@ -96,7 +117,12 @@ SECTIONS = {
     "Dependence": Dependence(np.array([0, 0, 1]), name="patient"),
     "GradientSection": GradientSection(
         table=pd.DataFrame({"name": ["a", "b=1"], "mean": [0.5, np.nan]}),
-        facts={"rows": np.int64(3), "baselines": [{"baseline_name": "zeros", "completeness_gap": np.float32(0.5)}]},
+        facts={
+            "rows": np.int64(3),
+            "baselines": [
+                {"baseline_name": "zeros", "completeness_gap": np.float32(0.5)}
+            ],
+        },
     ),
     "ListedSection": listed_section(),
     "LocalRows": LocalRows(explanation=make_local(), numbers=(3, 1, 4, 1)),
@@ -124,17 +150,36 @@ def stored(value):
         for place in range(value.shape[1]):
             column = value.iloc[:, place]
             if pd.api.types.is_numeric_dtype(column) and column.dtype != bool:
-                numbers = np.array([np.nan if pd.isna(cell) else float(cell) for cell in column])
-                columns.append(pd.Series(np.where(np.isfinite(numbers), numbers, np.nan)))
+                numbers = np.array(
+                    [np.nan if pd.isna(cell) else float(cell) for cell in column]
+                )
+                columns.append(
+                    pd.Series(np.where(np.isfinite(numbers), numbers, np.nan))
+                )
             else:
-                cells = [None if pd.isna(cell) else str(cell) for cell in column.tolist()]
+                cells = [
+                    None if pd.isna(cell) else str(cell) for cell in column.tolist()
+                ]
                 columns.append(pd.Series(cells, dtype=object))
-        frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(len(value)))
-        return frame.set_axis(pd.Index([str(name) for name in value.columns], dtype=object), axis=1)
+        frame = (
+            pd.concat(columns, axis=1)
+            if columns
+            else pd.DataFrame(index=range(len(value)))
+        )
+        return frame.set_axis(
+            pd.Index([str(name) for name in value.columns], dtype=object), axis=1
+        )
     if isinstance(value, np.ndarray):
-        return value if value.dtype != object else np.array([stored(cell) for cell in value], dtype=object)
+        return (
+            value
+            if value.dtype != object
+            else np.array([stored(cell) for cell in value], dtype=object)
+        )
     if is_dataclass(value):
-        return replace(value, **{one.name: stored(getattr(value, one.name)) for one in fields(value)})
+        return replace(
+            value,
+            **{one.name: stored(getattr(value, one.name)) for one in fields(value)},
+        )
     if isinstance(value, Mapping):
         return {str(name): stored(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -147,13 +192,19 @@ def check_same(first, second):
     assert type(first) is type(second)
     if isinstance(first, Explanation):
         pd.testing.assert_frame_equal(first.to_frame(), second.to_frame())
-        assert (first.outputs, first.method, first.modality) == (second.outputs, second.method, second.modality)
+        assert (first.outputs, first.method, first.modality) == (
+            second.outputs,
+            second.method,
+            second.modality,
+        )
         np.testing.assert_array_equal(first.predictions, second.predictions)
     elif isinstance(first, pd.DataFrame):
         pd.testing.assert_frame_equal(first, second, check_column_type=False)
     elif isinstance(first, np.ndarray):
         assert (first.dtype, first.shape) == (second.dtype, second.shape)
-        assert first.tolist() == second.tolist() or np.array_equal(first, second, equal_nan=True)
+        assert first.tolist() == second.tolist() or np.array_equal(
+            first, second, equal_nan=True
+        )
     elif is_dataclass(first):
         for one in fields(first):
             check_same(getattr(first, one.name), getattr(second, one.name))
@@ -172,7 +223,9 @@ def check_same(first, second):
 def there_and_back(value, folder: Path, expected=None, explanation: str = ""):
     """Store a value with and without a folder, check that both are what is read, and return that."""
     place = "explanations/it"
-    put, written = (Store(where).put(place, value, explanation) for where in (None, folder))
+    put, written = (
+        Store(where).put(place, value, explanation) for where in (None, folder)
+    )
     read = Store(folder).get(place, explanation)
     for found in (put, written, read):
         check_same(found, stored(value) if expected is None else expected)
@@ -190,27 +243,49 @@ def test_every_section_comes_back_by_its_fields(kind, tmp_path):
     there_and_back(section, tmp_path, explanation="why")
     names = {path.name for path in (tmp_path / "explanations").iterdir()}
     explained = kind in ("LocalRows", "TogetherSection")
-    assert names == {"it.json", *(["why"] if explained else []), *(["it.npz"] if kind != "LocalRows" else [])}
+    assert names == {
+        "it.json",
+        *(["why"] if explained else []),
+        *(["it.npz"] if kind != "LocalRows" else []),
+    }
 
 
 def test_an_explanation_is_a_folder_that_users_can_load(tmp_path):
     local = make_local()
-    assert Store().put("explanations/it", local) is Store(tmp_path).put("explanations/it", local) is local
+    assert (
+        Store().put("explanations/it", local)
+        is Store(tmp_path).put("explanations/it", local)
+        is local
+    )
     check_same(Store(tmp_path).get("explanations/it"), local)
     check_same(pg.Explanation.load(tmp_path / "explanations" / "it"), local)
     Store(tmp_path).put("explanations/it", make_global())
-    assert Store(tmp_path).get("explanations/it").method == "permgrad", "the last one stands"
+    assert Store(tmp_path).get("explanations/it").method == "permgrad", (
+        "the last one stands"
+    )
 
 
 def test_an_explanation_deep_inside_comes_back(tmp_path):
-    there_and_back([{"a": [LocalRows(explanation=make_local(), numbers=[1])]}, "b"], tmp_path, explanation="why")
+    there_and_back(
+        [{"a": [LocalRows(explanation=make_local(), numbers=[1])]}, "b"],
+        tmp_path,
+        explanation="why",
+    )
 
 
 def test_mappings_are_documents_that_other_programs_read(tmp_path):
-    value = {"curve": np.array([[0.5, np.nan]]), 3: ("a", np.int64(2), Path("x")), "none": None, "yes": np.True_}
+    value = {
+        "curve": np.array([[0.5, np.nan]]),
+        3: ("a", np.int64(2), Path("x")),
+        "none": None,
+        "yes": np.True_,
+    }
     document = {"curve": [[0.5, None]], "3": ["a", 2, "x"], "none": None, "yes": True}
     there_and_back(value, tmp_path, document)
-    assert json.loads((tmp_path / "explanations" / "it.json").read_text(encoding="utf-8")) == document
+    assert (
+        json.loads((tmp_path / "explanations" / "it.json").read_text(encoding="utf-8"))
+        == document
+    )
     assert [path.name for path in (tmp_path / "explanations").iterdir()] == ["it.json"]
 
 
@@ -221,7 +296,10 @@ PLAIN = st.recursive(
     | st.floats()
     | st.text(st.characters(exclude_categories=()))  # also halves of characters
     | st.sampled_from(NAMES[:-1]),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(NAMES[:-1]), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text() | st.sampled_from(NAMES[:-1]), inner)
+    ),
     max_leaves=12,
 )
 
@@ -235,15 +313,21 @@ def test_facts_of_any_form_come_back(value):
 
 CELLS = st.none() | st.integers(-(2**53), 2**53) | st.floats() | st.text()
 ARRAYS = arrays(
-    st.sampled_from([np.dtype("f4"), np.dtype("f8"), np.dtype("?"), np.dtype("U3")]) | integer_dtypes(),
+    st.sampled_from([np.dtype("f4"), np.dtype("f8"), np.dtype("?"), np.dtype("U3")])
+    | integer_dtypes(),
     st.lists(st.integers(0, 3), max_size=3).map(tuple),
 )
 FRAMES = st.integers(0, 4).flatmap(
     lambda rows: st.lists(
         st.tuples(
-            st.text(st.characters(exclude_categories=()), max_size=3) | st.sampled_from(NAMES[:-1]),
-            st.lists(CELLS, min_size=rows, max_size=rows).map(lambda cells: pd.Series(cells, dtype=object))
-            | st.lists(st.floats(), min_size=rows, max_size=rows).map(lambda cells: pd.Series(cells, dtype=float)),
+            st.text(st.characters(exclude_categories=()), max_size=3)
+            | st.sampled_from(NAMES[:-1]),
+            st.lists(CELLS, min_size=rows, max_size=rows).map(
+                lambda cells: pd.Series(cells, dtype=object)
+            )
+            | st.lists(st.floats(), min_size=rows, max_size=rows).map(
+                lambda cells: pd.Series(cells, dtype=float)
+            ),
         ),
         max_size=3,
     ).map(
@@ -260,7 +344,12 @@ FRAMES = st.integers(0, 4).flatmap(
 
 @settings(deadline=None)
 @given(
-    st.lists(st.dictionaries(st.text() | st.sampled_from(NAMES[:-1]), ARRAYS | FRAMES | PLAIN, max_size=4), max_size=3)
+    st.lists(
+        st.dictionaries(
+            st.text() | st.sampled_from(NAMES[:-1]), ARRAYS | FRAMES | PLAIN, max_size=4
+        ),
+        max_size=3,
+    )
 )
 def test_arrays_and_tables_in_lists_and_mappings_come_back(value):
     with tempfile.TemporaryDirectory() as folder:
@@ -271,7 +360,11 @@ def test_arrays_and_tables_in_lists_and_mappings_come_back(value):
 def test_mappings_by_names_of_columns_come_back(name, tmp_path):
     """Names are no names in the archive, in which these would be cut off, join or be refused."""
     section = cards_section()
-    section.curves = {name: np.zeros((1, 2, 1)), "a/0/": np.ones((1, 2, 1)), "a": np.full((1, 2, 1), 2.0)}
+    section.curves = {
+        name: np.zeros((1, 2, 1)),
+        "a/0/": np.ones((1, 2, 1)),
+        "a": np.full((1, 2, 1), 2.0),
+    }
     assert len(there_and_back(section, tmp_path).curves) == (2 if name == "a" else 3)
 
 
@@ -303,9 +396,14 @@ def test_columns_come_back_as_numbers_or_texts(column, expected, tmp_path):
 
 
 def test_tables_without_columns_or_with_equal_names_come_back(tmp_path):
-    assert there_and_back([pd.DataFrame(index=["x", "y", "z"])], tmp_path)[0].shape == (3, 0)
+    assert there_and_back([pd.DataFrame(index=["x", "y", "z"])], tmp_path)[0].shape == (
+        3,
+        0,
+    )
     table = pd.DataFrame([[1.0, "a"], [2.0, "b"]], columns=["</script>", "</script>"])
-    read = there_and_back(listed_section(table=table, identifiers=None, similar=None), tmp_path)
+    read = there_and_back(
+        listed_section(table=table, identifiers=None, similar=None), tmp_path
+    )
     assert read.table.iloc[:, 1].tolist() == ["a", "b"]
     assert (read.similar, read.identifiers) == (None, None)
 
@@ -321,14 +419,23 @@ def test_tables_without_columns_or_with_equal_names_come_back(tmp_path):
 )
 def test_arrays_of_objects_come_back_as_facts(cells, expected, tmp_path):
     array = np.array(cells, dtype=object)
-    assert there_and_back([array], tmp_path, [np.array(expected, dtype=object)])[0].tolist() == expected
+    assert (
+        there_and_back([array], tmp_path, [np.array(expected, dtype=object)])[
+            0
+        ].tolist()
+        == expected
+    )
 
 
 def test_a_folder_without_a_value_has_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Store(tmp_path / "none").get("explanations/cards") is None
     Store().put("explanations/cards", cards_section())
-    assert Store().get("explanations/cards") is Store(tmp_path).get("explanations/cards") is None
+    assert (
+        Store().get("explanations/cards")
+        is Store(tmp_path).get("explanations/cards")
+        is None
+    )
     assert list(tmp_path.iterdir()) == [], "without a folder nothing is written"
 
 
@@ -348,7 +455,9 @@ def refused(folder: Path, place: str, explanation: str = "") -> str:
     with pytest.raises(pg.InputError) as caught:
         Store(folder).get(place, explanation)
     assert caught.value.code == "PG052"
-    assert "Run again with --from" in str(caught.value) or "Create it again" in str(caught.value)
+    assert "Run again with --from" in str(caught.value) or "Create it again" in str(
+        caught.value
+    )
     return str(caught.value)
 
 
@@ -374,7 +483,11 @@ def test_damaged_facts_are_refused(content, whole, tmp_path):
     said = refused(folder, "explanations/CardsSection", "none")
     assert str(file) in said or str(folder / "explanations" / "none") in said
     (folder / "metrics.json").write_bytes(content)
-    assert "metrics.json is damaged. Run again with --from model." in refused(folder, "metrics") or b'"expl' in content
+    assert (
+        "metrics.json is damaged. Run again with --from model."
+        in refused(folder, "metrics")
+        or b'"expl' in content
+    )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SECTIONS if kind != "LocalRows"])
@@ -383,21 +496,37 @@ def test_damaged_emptied_and_missing_arrays_are_refused(kind, whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     file = tmp_path / "run" / f"{place}.npz"
     content = file.read_bytes()
-    for damaged in (b"", content[: len(content) // 2], content[:-1], b"\x80\x04.", b"text"):
+    for damaged in (
+        b"",
+        content[: len(content) // 2],
+        content[:-1],
+        b"\x80\x04.",
+        b"text",
+    ):
         file.write_bytes(damaged)
         said = refused(tmp_path / "run", place, explanation)
         assert f"{file} is damaged. Run again with --from explanation." in said
     np.savez(file, other=np.zeros(2))
-    assert f"{file.with_suffix('.json')} is damaged" in refused(tmp_path / "run", place, explanation)
+    assert f"{file.with_suffix('.json')} is damaged" in refused(
+        tmp_path / "run", place, explanation
+    )
     file.unlink()
-    assert f"{file.with_suffix('.json')} is damaged" in refused(tmp_path / "run", place, explanation)
+    assert f"{file.with_suffix('.json')} is damaged" in refused(
+        tmp_path / "run", place, explanation
+    )
 
 
 @pytest.mark.parametrize(
     ("place", "explanation"),
-    [("LocalRows", "of LocalRows"), ("TogetherSection", "of TogetherSection"), ("permgrad", "")],
+    [
+        ("LocalRows", "of LocalRows"),
+        ("TogetherSection", "of TogetherSection"),
+        ("permgrad", ""),
+    ],
 )
-def test_damaged_emptied_and_missing_explanations_are_refused(place, explanation, whole, tmp_path):
+def test_damaged_emptied_and_missing_explanations_are_refused(
+    place, explanation, whole, tmp_path
+):
     place = f"explanations/{place}"
     folder = tmp_path / "run" / "explanations" / (explanation or "permgrad")
     shutil.copytree(whole, tmp_path / "run")
@@ -406,13 +535,19 @@ def test_damaged_emptied_and_missing_explanations_are_refused(place, explanation
         content = file.read_bytes()
         for damaged in (b"", content[: len(content) // 2]):
             file.write_bytes(damaged)
-            assert f"The explanation in {folder} is damaged" in refused(tmp_path / "run", place, explanation)
+            assert f"The explanation in {folder} is damaged" in refused(
+                tmp_path / "run", place, explanation
+            )
         file.unlink()
-        assert f"{file} is missing. Run again with --from explanation." in refused(tmp_path / "run", place, explanation)
+        assert f"{file} is missing. Run again with --from explanation." in refused(
+            tmp_path / "run", place, explanation
+        )
         file.write_bytes(content)
     for path in folder.iterdir():
         path.unlink()
-    assert "explanation.json is missing" in refused(tmp_path / "run", place, explanation)
+    assert "explanation.json is missing" in refused(
+        tmp_path / "run", place, explanation
+    )
 
 
 def what_reading_says(folder: Path, place: str, explanation: str) -> str | None:

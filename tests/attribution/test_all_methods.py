@@ -28,7 +28,13 @@ FAST = {
     "shapley": {"references": 10},
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 5},
-    "aggregate": {"members": ("permutation", pg.methods.Lime(samples=60), pg.methods.Shapley(references=10))},
+    "aggregate": {
+        "members": (
+            "permutation",
+            pg.methods.Lime(samples=60),
+            pg.methods.Shapley(references=10),
+        )
+    },
 }
 
 
@@ -41,7 +47,11 @@ def make_data() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
     X["colour"] = rng.choice(["red", "green", "blue"], 300)
     signal = X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"]
-    return X, signal.to_numpy(), np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])]
+    return (
+        X,
+        signal.to_numpy(),
+        np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])],
+    )
 
 
 X, NUMBERS, LABELS = make_data()
@@ -49,19 +59,36 @@ X, NUMBERS, LABELS = make_data()
 
 @pytest.fixture(scope="module", params=["classification", "regression", "members"])
 def fitted(request) -> tuple[Any, np.ndarray]:
-    estimator, y = (pg.HyNNRegressor, NUMBERS) if request.param == "regression" else (pg.HyNNClassifier, LABELS)
+    estimator, y = (
+        (pg.HyNNRegressor, NUMBERS)
+        if request.param == "regression"
+        else (pg.HyNNClassifier, LABELS)
+    )
     # Dropout and batch normalisation behave otherwise in train mode, so leaving it on would be seen.
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
     if request.param == "members":
         network |= {"normalization": "none", "members": 3}
-    model = estimator(preset="fast", image="always", network=network, max_epochs=3, random_state=0, progress=False).fit(
-        X, y
-    )
+    model = estimator(
+        preset="fast",
+        image="always",
+        network=network,
+        max_epochs=3,
+        random_state=0,
+        progress=False,
+    ).fit(X, y)
     return model, y[:ROWS]
 
 
-def explain(model: Any, y: np.ndarray, name: str, scope: str, **options: Any) -> pg.Explanation:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {}), **options}
+def explain(
+    model: Any, y: np.ndarray, name: str, scope: str, **options: Any
+) -> pg.Explanation:
+    given = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **FAST.get(name, {}),
+        **options,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return explain_with(model, X[:ROWS], y, method=name, scope=scope, **given)
@@ -90,16 +117,29 @@ def state_of(model: Any) -> dict[str, Any]:
     hooks = {
         f"{name}.{kind}": len(getattr(part, kind))
         for name, part in module.named_modules()
-        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        for kind in (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+        )
     }
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {
         "hooks": hooks,
-        "tensor hooks": {name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()},
+        "tensor hooks": {
+            name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()
+        },
         "modes": {name: part.training for name, part in module.named_modules()},
-        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
-        "grad": {name: tensor.grad is None for name, tensor in module.named_parameters()},
-        "weights": {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()},
+        "requires_grad": {
+            name: tensor.requires_grad for name, tensor in tensors.items()
+        },
+        "grad": {
+            name: tensor.grad is None for name, tensor in module.named_parameters()
+        },
+        "weights": {
+            name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()
+        },
         "background": model.background_.tobytes(),
         "attributes": sorted(vars(model)),
         "random": random.getstate(),
@@ -139,7 +179,14 @@ def test_nothing_is_left_behind(unusual, name, scope):
     inputs, target, background = X[:ROWS].copy(), y.copy(), X[100:150].copy()
     kept = [inputs.copy(), target.copy(), background.copy()]
     before = state_of(model)
-    given = {"method": name, "scope": scope, "random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
+    given = {
+        "method": name,
+        "scope": scope,
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **FAST.get(name, {}),
+    }
     explanation = explain_with(model, inputs, target, background=background, **given)
     assert_untouched(before, state_of(model))
     pd.testing.assert_frame_equal(inputs, kept[0])
@@ -208,7 +255,14 @@ def test_chance(fitted, plain, name, scope):
 
 #: Methods of which it is known whether they draw by chance with their default options.
 BY_CHANCE = {"permgrad", "permutation", "permgrad_paper", "smoothgrad"}
-SETTLED = {*BY_CHANCE, "ablation", "gradcam", "integrated_gradients", "gradient", "deeplift"}
+SETTLED = {
+    *BY_CHANCE,
+    "ablation",
+    "gradcam",
+    "integrated_gradients",
+    "gradient",
+    "deeplift",
+}
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------
@@ -221,11 +275,29 @@ def test_the_result_is_whole(plain, name, scope, tmp_path):
     assert explanation.scope == scope
     assert explanation.names == ("a", "b", "c", "colour")
     assert set(explanation.modality) == {"table"}
-    for key in ("seed", "quantity", "unit", "background", "versions", "n_repeats", "seconds"):
+    for key in (
+        "seed",
+        "quantity",
+        "unit",
+        "background",
+        "versions",
+        "n_repeats",
+        "seconds",
+    ):
         assert key in explanation.meta, key
     assert np.abs(explanation.values).max() > 0
     frame = explanation.to_frame()
-    columns = ["feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    columns = [
+        "feature",
+        "modality",
+        "class",
+        "importance",
+        "std_error",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "p_adjusted",
+    ]
     if scope == "local":
         columns = ["row", *columns]
     assert list(frame.columns)[: len(columns)] == columns
@@ -233,29 +305,42 @@ def test_the_result_is_whole(plain, name, scope, tmp_path):
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
     assert ((frame["p_value"] < 0.05) == outside)[known].all()
     explanation.save(tmp_path / "saved")
-    pd.testing.assert_frame_equal(pg.Explanation.load(tmp_path / "saved").to_frame(), frame, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pg.Explanation.load(tmp_path / "saved").to_frame(), frame, check_dtype=False
+    )
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_the_batch_size_changes_nothing(fitted, plain, name, scope):
     model, y = fitted
     whole = plain(name, scope)
-    scale = max(1.0, float(whole.meta.get("loss_scale") or 0), float(np.abs(whole.values).max()))
+    scale = max(
+        1.0, float(whole.meta.get("loss_scale") or 0), float(np.abs(whole.values).max())
+    )
     for batch_size in (5, 1000):
         cut = explain(model, y, name, scope, batch_size=batch_size)
-        np.testing.assert_allclose(numbers(cut), numbers(whole), rtol=0, atol=1e-5 * scale)
+        np.testing.assert_allclose(
+            numbers(cut), numbers(whole), rtol=0, atol=1e-5 * scale
+        )
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_groups_are_players(fitted, plain, name, scope):
     model, y = fitted
-    explanation = explain(model, y, name, scope, groups={"pair": ["b", "c"], "colour": ["colour"]})
+    explanation = explain(
+        model, y, name, scope, groups={"pair": ["b", "c"], "colour": ["colour"]}
+    )
     assert set(explanation.names) == {"pair", "colour", "a"}
     single = plain(name, scope)
-    if methods.get(name).options.get("baseline") is not None or name in {"permgrad", "permutation"}:
+    if methods.get(name).options.get("baseline") is not None or name in {
+        "permgrad",
+        "permutation",
+    }:
         # A group of one feature is that feature; donors are keyed by the player's name.
         own = explanation.values[..., explanation.names.index("colour"), :]
-        np.testing.assert_allclose(own, single.values[..., single.names.index("colour"), :], atol=1e-6)
+        np.testing.assert_allclose(
+            own, single.values[..., single.names.index("colour"), :], atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", USUAL)

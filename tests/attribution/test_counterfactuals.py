@@ -31,7 +31,8 @@ def people(rows=400, seed=0):
             "income": rng.gamma(4.0, 10.0, rows),
             "job": pd.Categorical(rng.choice(["none", "clerk", "chef"], rows)),
             "member": rng.random(rows) < 0.5,
-            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 2000, rows), unit="D"),
+            "since": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 2000, rows), unit="D"),
             "visits": np.where(rng.random(rows) < 0.2, np.nan, rng.poisson(3, rows)),
         }
     )
@@ -85,7 +86,9 @@ def grid_models():
     return {
         "linear": lambda t: t @ weights,
         "both": lambda t: 4.0 * ((t[:, 0] > 1) & (t[:, 1] > 1)) + 2.0 * (t[:, 3] == 2),
-        "either": lambda t: 6.0 * ((t[:, 0] > 1) ^ (t[:, 2] > 0)) + 2.0 * (t[:, 3] == 3),
+        "either": lambda t: (
+            6.0 * ((t[:, 0] > 1) ^ (t[:, 2] > 0)) + 2.0 * (t[:, 3] == 3)
+        ),
         "product": lambda t: t[:, 0] * t[:, 1] * t[:, 2] - t[:, 3],
     }
 
@@ -96,7 +99,9 @@ def test_fewest_changes_equal_enumeration(name, most):
     predict, rng, seen = grid_models()[name], np.random.default_rng(1), []
     X = rng.integers(0, 4, size=(120, 4)).astype(float)
     for row, low in itertools.product(X[:8], (2.0, 4.0, 7.0)):
-        truth = enumerated(predict, row, [np.arange(4.0)] * 4, lambda numbers, low=low: numbers >= low)
+        truth = enumerated(
+            predict, row, [np.arange(4.0)] * 4, lambda numbers, low=low: numbers >= low
+        )
         found = pg.counterfactuals(predict, row, X, want=(low, None), max_changes=most)
         seen.append(truth)
         if truth == 0:
@@ -107,7 +112,9 @@ def test_fewest_changes_equal_enumeration(name, most):
         else:
             assert found.measures["changes"].min() == truth
             assert (predict(found.rows) >= low).all()
-    assert {1, 2} <= set(seen)  # the task is neither empty nor always solved by one change
+    assert {1, 2} <= set(
+        seen
+    )  # the task is neither empty nor always solved by one change
 
 
 def test_first_is_the_nearest_of_the_fewest_changes():
@@ -130,7 +137,11 @@ def test_no_change_of_a_result_can_be_undone():
     assert (found.changed.sum(axis=1) > 1).any()
     for (_, other), changed in zip(found.rows.iterrows(), found.changed, strict=True):
         for name in X.columns[changed]:
-            back = pd.DataFrame([other]).assign(**{name: row[name].iloc[0]}).astype(X.dtypes)
+            back = (
+                pd.DataFrame([other])
+                .assign(**{name: row[name].iloc[0]})
+                .astype(X.dtypes)
+            )
             assert rule(back).argmax() == 0
 
 
@@ -146,7 +157,10 @@ def test_all_kinds_of_columns_stay_what_they_are():
     frame = found.to_frame()
     assert (frame["prediction"] == "yes").all()
     np.testing.assert_allclose(frame["probability"], rule(found.rows)[:, 1])
-    moved = [[str(a) != str(b) for a, b in zip(row.iloc[0], other, strict=True)] for _, other in found.rows.iterrows()]
+    moved = [
+        [str(a) != str(b) for a, b in zip(row.iloc[0], other, strict=True)]
+        for _, other in found.rows.iterrows()
+    ]
     assert (np.array(moved) == found.changed).all()
     assert frame["changes"].tolist() == found.changed.sum(axis=1).tolist()
     assert len({tuple(map(str, other)) for _, other in found.rows.iterrows()}) == 4
@@ -168,21 +182,41 @@ def test_distances_are_those_of_a_slow_loop():
                 total += pd.isna(a) != pd.isna(b)
             elif name in numbers:
                 gap = (a - b).total_seconds() if name == "since" else a - b
-                seconds = X[name].map(lambda day: day.timestamp()) if name == "since" else X[name]
+                seconds = (
+                    X[name].map(lambda day: day.timestamp())
+                    if name == "since"
+                    else X[name]
+                )
                 total += abs(gap) / (seconds - seconds.median()).abs().median()
             else:
                 total += a != b
         return total
 
-    data = [one for (_, one), reached in zip(X.iterrows(), rule(X).argmax(axis=1) == 1, strict=True) if reached]
+    data = [
+        one
+        for (_, one), reached in zip(
+            X.iterrows(), rule(X).argmax(axis=1) == 1, strict=True
+        )
+        if reached
+    ]
     for place, (_, other) in enumerate(found.rows.iterrows()):
-        assert found.measures["distance"][place] == pytest.approx(apart(row.iloc[0], other))
-        assert found.measures["to_data"][place] == pytest.approx(min(apart(other, one) for one in data))
+        assert found.measures["distance"][place] == pytest.approx(
+            apart(row.iloc[0], other)
+        )
+        assert found.measures["to_data"][place] == pytest.approx(
+            min(apart(other, one) for one in data)
+        )
 
 
 LIMITS = {
     "fixed": {"fixed": ["age", "income"]},
-    "ranges": {"ranges": {"age": (30, 60), "job": ["clerk", "none"], "since": ("2021-01-01", "2023-01-01")}},
+    "ranges": {
+        "ranges": {
+            "age": (30, 60),
+            "job": ["clerk", "none"],
+            "since": ("2021-01-01", "2023-01-01"),
+        }
+    },
     "up": {"direction": {"age": "up", "since": "up", "income": "down"}},
     "few": {"max_changes": 2},
 }
@@ -204,7 +238,12 @@ def test_limits_hold(limit):
             if limit == "ranges":
                 assert 30 <= new["age"] <= 60 or "age" not in names
                 assert new["job"] != "chef" or "job" not in names
-                assert pd.Timestamp("2021-01-01") <= new["since"] <= pd.Timestamp("2023-01-01") or "since" not in names
+                assert (
+                    pd.Timestamp("2021-01-01")
+                    <= new["since"]
+                    <= pd.Timestamp("2023-01-01")
+                    or "since" not in names
+                )
             if limit == "up":
                 assert new["age"] >= old["age"]
                 assert new["since"] >= old["since"]
@@ -236,7 +275,9 @@ def test_bounds_are_never_broken(low, width, seed, way, most, bound):
     changed = found.rows[:, 0][found.rows[:, 0] != row[0]]
     assert ((changed >= low) & (changed <= low + width)).all()
     assert (found.rows[:, 2] == row[2]).all()
-    assert {"up": found.rows[:, 1] >= row[1], "down": found.rows[:, 1] <= row[1]}.get(way, np.ones(1, bool)).all()
+    assert {"up": found.rows[:, 1] >= row[1], "down": found.rows[:, 1] <= row[1]}.get(
+        way, np.ones(1, bool)
+    ).all()
     assert (found.changed.sum(axis=1) <= most).all()
 
 
@@ -253,21 +294,28 @@ def test_a_range_beyond_the_data_is_reached_at_its_end():
 def test_pipelines_and_bounds_of_a_probability():
     X, y = people()
     X = X.drop(columns="since")
-    encode = make_column_transformer((OneHotEncoder(), ["job"]), remainder=SimpleImputer())
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["job"]), remainder=SimpleImputer()
+    )
     model = make_pipeline(encode, LogisticRegression(max_iter=2000)).fit(X, y)
     row = X[model.predict(X) == "no"][:1]
     found = pg.counterfactuals(model, row, X, want={"yes": 0.8})
     assert len(found)
     assert (model.predict_proba(found.rows)[:, 1] >= 0.8).all()
     found = pg.counterfactuals(model, row, X, want={"yes": (0.5, 0.6)})
-    assert ((model.predict_proba(found.rows)[:, 1] >= 0.5) & (model.predict_proba(found.rows)[:, 1] <= 0.6)).all()
+    assert (
+        (model.predict_proba(found.rows)[:, 1] >= 0.5)
+        & (model.predict_proba(found.rows)[:, 1] <= 0.6)
+    ).all()
     assert len(found)
 
 
 def test_another_of_three_classes_and_a_named_one():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4))
-    model = RandomForestClassifier(20, random_state=0).fit(X, X[:, 0].round().clip(-1, 1).astype(int) + 5)
+    model = RandomForestClassifier(20, random_state=0).fit(
+        X, X[:, 0].round().clip(-1, 1).astype(int) + 5
+    )
     row = X[model.predict(X) == 5][:1]
     anything = pg.counterfactuals(model, row, X)
     assert len(anything)
@@ -299,7 +347,9 @@ def test_a_rule_that_first_rows_do_not_show_decides():
         def predict(self, X):
             return (self.predict_proba(X)[:, 1] > 0.9).astype(int)
 
-    X = np.concatenate([np.repeat([[-3.0], [3.0]], 150, axis=0), np.linspace(-1, 1, 60)[:, None]])
+    X = np.concatenate(
+        [np.repeat([[-3.0], [3.0]], 150, axis=0), np.linspace(-1, 1, 60)[:, None]]
+    )
     model = Strict().fit(X, (X[:, 0] > 0).astype(int))
     odds = model.predict_proba(X)[:, 1]
     between = (odds > 0.5) & (odds < 0.9)
@@ -341,7 +391,9 @@ def test_missing_cells_are_kept_or_filled_and_never_made():
 def test_dates_take_days_of_the_data_in_order():
     X, _ = people()
     row = X[(score(X) < -0.2) & (score(X) > -0.5) & (X["since"] < "2022-01-01")][:1]
-    found = pg.counterfactuals(RULE, row, X, fixed=[name for name in X if name != "since"], count=1)
+    found = pg.counterfactuals(
+        RULE, row, X, fixed=[name for name in X if name != "since"], count=1
+    )
     later = X["since"][X["since"] > row["since"].iloc[0]].sort_values().unique()
     tried = pd.concat([row] * len(later), ignore_index=True).assign(since=later)
     reached = later[rule(tried)[:, 1] > 0.5]
@@ -363,7 +415,9 @@ def test_other_libraries(library):
         assert type(table) is type(X)
         return np.asarray(table["age"]) / 10 + np.asarray(table["income"]) / 50
 
-    found = pg.counterfactuals(model, X[:1] if library == "polars" else X.slice(0, 1), X, want=(9, None))
+    found = pg.counterfactuals(
+        model, X[:1] if library == "polars" else X.slice(0, 1), X, want=(9, None)
+    )
     assert type(found.rows) is type(X)
     assert (model(found.rows) >= 9).all()
     assert len(found)
@@ -374,7 +428,9 @@ def test_a_series_or_mapping_is_a_row():
     row, X = refused_row()
     expected = pg.counterfactuals(RULE, row, X).to_frame()
     for form in (row.iloc[0], row.iloc[0].to_dict()):
-        pd.testing.assert_frame_equal(pg.counterfactuals(RULE, form, X).to_frame(), expected)
+        pd.testing.assert_frame_equal(
+            pg.counterfactuals(RULE, form, X).to_frame(), expected
+        )
 
 
 def test_the_seed_decides_which_rows_are_looked_at():
@@ -383,7 +439,9 @@ def test_the_seed_decides_which_rows_are_looked_at():
     options = {"want": (2.5, 2.6)}
 
     def asked(seed):
-        return pg.counterfactuals(lambda t: t.sum(axis=1), X[0], X, random_state=seed, **options).rows
+        return pg.counterfactuals(
+            lambda t: t.sum(axis=1), X[0], X, random_state=seed, **options
+        ).rows
 
     first = asked(0)
     assert np.array_equal(first, asked(0))
@@ -396,7 +454,9 @@ def test_results_are_predicted_alone_where_rows_depend_on_each_other():
     options = {"want": (1.0, None)}
     row = [-1.0, 0.0]
     assert len(pg.counterfactuals(lambda t: t[:, 0], row, X, **options))
-    assert not len(pg.counterfactuals(lambda t: t[:, 0] - t[:, 0].mean(), row, X, **options))  # alone it is 0
+    assert not len(
+        pg.counterfactuals(lambda t: t[:, 0] - t[:, 0].mean(), row, X, **options)
+    )  # alone it is 0
 
 
 @pytest.mark.parametrize("low", [0.0, 3.0])
@@ -405,7 +465,10 @@ def test_rows_far_away_are_predicted_if_few_near_ones_have_the_outcome(low):
     found = pg.counterfactuals(lambda t: t[:, 0], [-0.1], X, want=(low, None))
     near = np.sort(np.abs(X[:, 0] + 0.1))[1999]
     looked = X[np.abs(X[:, 0] + 0.1) <= near] if low == 0 else X
-    assert (found.meta["rows"], found.meta["outcome_rows"]) == (len(looked), (looked >= low).sum())
+    assert (found.meta["rows"], found.meta["outcome_rows"]) == (
+        len(looked),
+        (looked >= low).sum(),
+    )
     assert found.rows.item() == X[low <= X].min()
 
 
@@ -413,7 +476,12 @@ def test_summary_and_notebook():
     row, X = refused_row()
     X, row = X.rename(columns={"job": "<b>job"}), row.rename(columns={"job": "<b>job"})
     found = pg.counterfactuals(
-        pg.Model(lambda t: rule(t.rename(columns={"<b>job": "job"})), class_names=["no", "yes"]), row, X
+        pg.Model(
+            lambda t: rule(t.rename(columns={"<b>job": "job"})),
+            class_names=["no", "yes"],
+        ),
+        row,
+        X,
     )
     text = found.summary()
     assert "predicts no for the row" in text
@@ -440,7 +508,10 @@ WRONG = {
     "count": ({"count": 0}, "count must be"),
     "most": ({"max_changes": 0}, "max_changes must be"),
     "ranges form": ({"ranges": ["age"]}, "mapping"),
-    "ranges as an array": ({"ranges": np.array([[0, 1]])}, "ranges must be a mapping, got array"),
+    "ranges as an array": (
+        {"ranges": np.array([[0, 1]])},
+        "ranges must be a mapping, got array",
+    ),
 }
 
 
@@ -459,16 +530,22 @@ def test_what_cannot_be_asked():
         pg.counterfactuals(RULE, X[:2], X)
     for place in (row, X):
         name = next(name for name in X if X[name].dtype == np.float64)
-        endless = place.assign(**{name: place[name].where(np.arange(len(place)) > 0, -np.inf)})
+        endless = place.assign(
+            **{name: place[name].where(np.arange(len(place)) > 0, -np.inf)}
+        )
         given = (endless, X) if place is row else (row, endless)
-        with pytest.raises(InputError, match=f"no distance in column '{name}', which holds infinity"):
+        with pytest.raises(
+            InputError, match=f"no distance in column '{name}', which holds infinity"
+        ):
             pg.counterfactuals(RULE, *given)
     with pytest.raises(InputError, match="row must hold the row's cells, got 5"):
         pg.counterfactuals(RULE, 5, X)
     with pytest.raises(InputError, match="columns of the inputs"):
         pg.counterfactuals(RULE, row.drop(columns="age"), X)
     with pytest.raises(InputError, match="want must be a pair of numbers"):
-        pg.counterfactuals(lambda t: t[:, 0], np.zeros(2), np.random.default_rng(0).random((30, 2)))
+        pg.counterfactuals(
+            lambda t: t[:, 0], np.zeros(2), np.random.default_rng(0).random((30, 2))
+        )
     import torch
 
     with pytest.raises(InputError, match="torch network"):
@@ -497,7 +574,9 @@ class Coded:
     preprocessor_ = SimpleNamespace(codes_=MissingCodes.of([-9, "?"]))
 
     def predict_proba(self, X):
-        yes = np.where((X["dose"] == -9) | (X["town"] == "?") | (X["dose"] > 5), 0.9, 0.1)
+        yes = np.where(
+            (X["dose"] == -9) | (X["town"] == "?") | (X["dose"] > 5), 0.9, 0.1
+        )
         return np.column_stack([1 - yes, yes])
 
     def predict(self, X):
@@ -506,18 +585,24 @@ class Coded:
 
 def test_a_cell_does_not_become_one_of_the_models_codes_of_missing_cells():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"dose": rng.integers(0, 10, 200), "age": rng.integers(20, 60, 200)})
+    X = pd.DataFrame(
+        {"dose": rng.integers(0, 10, 200), "age": rng.integers(20, 60, 200)}
+    )
     X["town"] = rng.choice(["Bonn", "Ulm"], 200)
     X.loc[:60, "dose"], X.loc[40:80, "town"] = -9, "?"
     row = pd.DataFrame({"dose": [2], "age": [30], "town": ["Ulm"]})
     found = pg.counterfactuals(Coded(), row, X)
     assert len(found)
-    assert found.rows["dose"].iloc[0] == 6, "the nearest number, though most such rows have a code"
+    assert found.rows["dose"].iloc[0] == 6, (
+        "the nearest number, though most such rows have a code"
+    )
     assert (found.rows["dose"] >= 6).all()
     assert set(found.rows["town"]) <= {"Bonn", "Ulm"}
     dose = X["dose"][X["dose"] != -9]
     spread = np.median(np.abs(dose - dose.median()))
-    assert found.measures["distance"][0] == pytest.approx(4 / spread), "codes are no numbers"
+    assert found.measures["distance"][0] == pytest.approx(4 / spread), (
+        "codes are no numbers"
+    )
     # A row that has a code keeps it, and is as far from a number as any missing cell.
     row = pd.DataFrame({"dose": [-9], "age": [30], "town": ["Ulm"]})
     back = pg.counterfactuals(Coded(), row, X)

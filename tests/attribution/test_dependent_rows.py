@@ -30,9 +30,15 @@ def shops(seed: int, sizes):
     """A column of each shop without any effect on y, which shops share for another reason."""
     draw = np.random.default_rng(seed)
     shop = np.repeat(np.arange(len(sizes)), sizes)
-    rows = np.column_stack([draw.normal(size=len(shop)), draw.normal(size=len(sizes))[shop]])
+    rows = np.column_stack(
+        [draw.normal(size=len(shop)), draw.normal(size=len(sizes))[shop]]
+    )
     score = rows[:, 0] + 1.5 * draw.normal(size=len(sizes))[shop]
-    return rows, (draw.uniform(size=len(shop)) < 1 / (1 + np.exp(-score))).astype(int), shop
+    return (
+        rows,
+        (draw.uniform(size=len(shop)) < 1 / (1 + np.exp(-score))).astype(int),
+        shop,
+    )
 
 
 def series(seed: int, times: int, each: int):
@@ -40,7 +46,9 @@ def series(seed: int, times: int, each: int):
     draw = np.random.default_rng(seed)
     walks = np.zeros((2, times))
     for now in range(1, times):
-        walks[:, now] = 0.9 * walks[:, now - 1] + draw.normal(size=2) * np.sqrt(1 - 0.9**2)
+        walks[:, now] = 0.9 * walks[:, now - 1] + draw.normal(size=2) * np.sqrt(
+            1 - 0.9**2
+        )
     when = np.repeat(np.arange(times), each)
     rows = np.column_stack([draw.normal(size=len(when)), walks[0][when]])
     return rows, rows[:, 0] + walks[1][when] + 0.5 * draw.normal(size=len(when)), when
@@ -52,21 +60,38 @@ def p_of_nothing(make, model, samples=SAMPLES, **options):
         rows, y, code = make(seed)
         given = {name: code for name in ("row_groups", "row_time") if options.get(name)}
         rest = {name: value for name, value in options.items() if name not in given}
-        explained = explain_with(model, rows, y, n_repeats=3, random_state=seed, progress=False, **given, **rest)
+        explained = explain_with(
+            model,
+            rows,
+            y,
+            n_repeats=3,
+            random_state=seed,
+            progress=False,
+            **given,
+            **rest,
+        )
         found.append(explained.p_values[:, 0])
     return np.array(found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
-@pytest.mark.parametrize("sizes", [[12] * 25, [4] * 20 + [20] * 10], ids=["equal", "unequal"])
+@pytest.mark.parametrize(
+    "sizes", [[12] * 25, [4] * 20 + [20] * 10], ids=["equal", "unequal"]
+)
 def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     if scoring and len(set(sizes)) > 1:
         pytest.skip("scores are looked at once")
     options = {"returns": "probabilities", "scoring": scoring}
-    alone = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, samples=20, **options)
-    assert (alone[:, 1] < 0.05).mean() > (0.1 if scoring else 0.2), "rows taken as independent: the case is not trivial"
-    found = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options)
+    alone = p_of_nothing(
+        lambda seed: shops(seed, sizes), probabilities, samples=20, **options
+    )
+    assert (alone[:, 1] < 0.05).mean() > (0.1 if scoring else 0.2), (
+        "rows taken as independent: the case is not trivial"
+    )
+    found = p_of_nothing(
+        lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options
+    )
     assert (found[:, 1] < 0.05).mean() <= 0.14
     assert (found[:, 0] < 0.05).mean() > 0.9, "the column with an effect is still found"
 
@@ -75,9 +100,13 @@ def test_a_column_along_time_without_effect_keeps_its_level():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 0.3]
 
-    alone = p_of_nothing(lambda seed: series(seed, 150, 3), model, samples=20, task="regression")
+    alone = p_of_nothing(
+        lambda seed: series(seed, 150, 3), model, samples=20, task="regression"
+    )
     assert (alone[:, 1] < 0.05).mean() > 0.3
-    found = p_of_nothing(lambda seed: series(seed, 150, 3), model, task="regression", row_time=True)
+    found = p_of_nothing(
+        lambda seed: series(seed, 150, 3), model, task="regression", row_time=True
+    )
     assert (found[:, 1] < 0.05).mean() <= 0.16
     assert (found[:, 0] < 0.05).mean() > 0.9
 
@@ -85,18 +114,32 @@ def test_a_column_along_time_without_effect_keeps_its_level():
 def test_waves_of_independent_times_share_their_variance():
     scores = np.random.default_rng(0).normal(size=(1, 60))
     scores -= scores.mean()
-    variance, correction, freedom = spread(scores, np.ones(60), Dependence(np.arange(60), timed=True))
-    slow = [np.sqrt(2) * np.cos(np.pi * k * (np.arange(60) + 0.5) / 60) @ scores[0] for k in range(1, 60)]
+    variance, correction, freedom = spread(
+        scores, np.ones(60), Dependence(np.arange(60), timed=True)
+    )
+    slow = [
+        np.sqrt(2) * np.cos(np.pi * k * (np.arange(60) + 0.5) / 60) @ scores[0]
+        for k in range(1, 60)
+    ]
     waves = int(freedom[0, 0])
     assert 4 <= waves < 12
     assert variance[0] * correction == pytest.approx(np.mean(np.square(slow[:waves])))
-    assert np.mean(np.square(slow)) == pytest.approx(60 * scores.var(ddof=1)), "all of them are the usual variance"
+    assert np.mean(np.square(slow)) == pytest.approx(60 * scores.var(ddof=1)), (
+        "all of them are the usual variance"
+    )
 
 
 def test_groups_of_one_row_are_rows():
     rows, y, _ = shops(0, [1] * 120)
-    options = {"returns": "probabilities", "n_repeats": 10, "random_state": 0, "progress": False}
-    found = explain_with(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
+    options = {
+        "returns": "probabilities",
+        "n_repeats": 10,
+        "random_state": 0,
+        "progress": False,
+    }
+    found = explain_with(
+        probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options
+    )
     plain = explain_with(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)
     np.testing.assert_allclose(found.std_error, plain.std_error, rtol=0.025)
@@ -106,7 +149,9 @@ def test_groups_of_one_row_are_rows():
 
 def request_of(weights=None, units=None, count=60):
     donors = (np.zeros((count, 1)),)
-    return SimpleNamespace(donors=donors, shared=True, sample_weight=weights, units=units)
+    return SimpleNamespace(
+        donors=donors, shared=True, sample_weight=weights, units=units
+    )
 
 
 def test_donors_come_from_other_groups_and_times_and_by_weight():
@@ -120,10 +165,14 @@ def test_donors_come_from_other_groups_and_times_and_by_weight():
     shares = np.bincount(drawn[:, 7], minlength=60) / len(drawn)
     np.testing.assert_allclose(shares, others / others.sum(), atol=0.02)
     timed = Lenders.of(request_of(None, Dependence(rows, timed=True)))
-    apart = np.abs(np.stack([timed.draw(3, "x", repeat, rows) for repeat in range(50)]) - rows)
+    apart = np.abs(
+        np.stack([timed.draw(3, "x", repeat, rows) for repeat in range(50)]) - rows
+    )
     assert apart.min() == 7, "a tenth of the times lies between"
     even = Lenders.of(request_of(np.full(60, 2.0)))
-    np.testing.assert_array_equal(even.draw(3, "x", 0, rows), Lenders(60, shared=True).draw(3, "x", 0, rows))
+    np.testing.assert_array_equal(
+        even.draw(3, "x", 0, rows), Lenders(60, shared=True).draw(3, "x", 0, rows)
+    )
     with pytest.raises(pg.InputError, match="another group or time"):
         Lenders.of(request_of(None, Dependence(np.zeros(60, dtype=np.int64))))
 
@@ -147,7 +196,11 @@ def ward(seed: int = 0):
     return table, y, shop
 
 
-@pytest.mark.parametrize("model", [Named(), lambda table: np.asarray(table, float) @ [1.0, 0.3]], ids=["named", "any"])
+@pytest.mark.parametrize(
+    "model",
+    [Named(), lambda table: np.asarray(table, float) @ [1.0, 0.3]],
+    ids=["named", "any"],
+)
 @pytest.mark.parametrize("argument", ["row_groups", "row_time"])
 def test_a_named_column_leaves_the_inputs(model, argument):
     table, y, code = ward()
@@ -157,9 +210,17 @@ def test_a_named_column_leaves_the_inputs(model, argument):
     by_name = explain_with(model, wide, y, **{argument: "visit"}, **options)
     pd.testing.assert_frame_equal(by_name.to_frame(), by_values.to_frame())
     assert by_name.names == ("dose", "age")
-    kept = explain_with(lambda frame: frame["visit"] * 1.0 + frame["dose"], wide, y, **{argument: "visit"}, **options)
+    kept = explain_with(
+        lambda frame: frame["visit"] * 1.0 + frame["dose"],
+        wide,
+        y,
+        **{argument: "visit"},
+        **options,
+    )
     assert kept.names == ("dose", "age", "visit"), "the model fails without it"
-    with pytest.raises(pg.InputError, match=f"{argument} cannot be 'vist'. Did you mean 'visit'"):
+    with pytest.raises(
+        pg.InputError, match=f"{argument} cannot be 'vist'. Did you mean 'visit'"
+    ):
         explain_with(model, wide, y, **{argument: "vist"}, **options)
 
 
@@ -172,32 +233,50 @@ def test_what_is_wrong_is_said():
     with pytest.raises(pg.InputError, match="row_groups= does not take row_time="):
         explain(row_groups=code, row_time=code)
     with pytest.raises(
-        pg.InputError, match=r"row_groups must have one value for each of the 160 rows, got the shape \(5,\)"
+        pg.InputError,
+        match=r"row_groups must have one value for each of the 160 rows, got the shape \(5,\)",
     ):
         explain(row_groups=code[:5])
     with pytest.raises(pg.InputError, match="no value for row 3 "):
         explain(row_groups=np.where(np.arange(160) == 3, np.nan, code))
-    with pytest.raises(pg.InputError, match="row_time must hold numbers or dates, got 'soon'"):
+    with pytest.raises(
+        pg.InputError, match="row_time must hold numbers or dates, got 'soon'"
+    ):
         explain(row_time=["soon"] * 160)
-    dates = pd.Series(pd.date_range("2024-01-01", periods=40)).repeat(4).astype(str).to_numpy()
+    dates = (
+        pd.Series(pd.date_range("2024-01-01", periods=40))
+        .repeat(4)
+        .astype(str)
+        .to_numpy()
+    )
     assert explain(row_time=dates).meta["independent"]["count"] == 40
 
 
 def test_single_rows_keep_their_groups(tmp_path):
     table, _, code = ward()
-    local = pg.explain(Named(), table, scope="local", row_groups=code, random_state=0, progress=False)
+    local = pg.explain(
+        Named(), table, scope="local", row_groups=code, random_state=0, progress=False
+    )
     again = pg.Explanation.load(local.save(tmp_path / "why")).to_global()
     off = np.abs(local.values[:, :, 0]).reshape(40, 4, 2).mean(axis=1)
-    np.testing.assert_allclose(again.std_error[:, 0], off.std(axis=0, ddof=1) / np.sqrt(40))
+    np.testing.assert_allclose(
+        again.std_error[:, 0], off.std(axis=0, ddof=1) / np.sqrt(40)
+    )
     assert "40 independent groups of rows" in again.summary()
-    plain = pg.explain(Named(), table, scope="local", random_state=0, progress=False).to_global()
-    assert plain.std_error[1, 0] < 0.8 * again.std_error[1, 0], "the case is not trivial"
+    plain = pg.explain(
+        Named(), table, scope="local", random_state=0, progress=False
+    ).to_global()
+    assert plain.std_error[1, 0] < 0.8 * again.std_error[1, 0], (
+        "the case is not trivial"
+    )
 
 
 def test_all_subsets_of_modalities_know_groups():
     table, y, code = ward()
     options = {"groups": {"one": ["dose"]}, "random_state": 0, "progress": False}
-    found = pg.missing_modalities(Named(), table, y, row_groups=code, **options).to_frame()
+    found = pg.missing_modalities(
+        Named(), table, y, row_groups=code, **options
+    ).to_frame()
     plain = pg.missing_modalities(Named(), table, y, **options).to_frame()
     assert found["std_error"][0] > 1.5 * plain["std_error"][0]
     assert found["loss"][0] == plain["loss"][0]
@@ -206,8 +285,14 @@ def test_all_subsets_of_modalities_know_groups():
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_there_is_no_interval_below_four(rows):
     _, y, _ = ward()
-    table = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 2)), columns=["dose", "age"])
-    options = {"random_state": 0, "progress": False, "background": ward()[0] if rows == 1 else None}
+    table = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(rows, 2)), columns=["dose", "age"]
+    )
+    options = {
+        "random_state": 0,
+        "progress": False,
+        "background": ward()[0] if rows == 1 else None,
+    }
     found = explain_with(Named(), table, y[:rows], **options)
     assert np.isnan(found.std_error).all()
     assert np.isnan(found.p_values).all()
@@ -215,7 +300,9 @@ def test_there_is_no_interval_below_four(rows):
     words = "A single row has" if rows == 1 else "Fewer than 4 rows have"
     assert f"{words} no intervals" in found.summary()
     table, y, code = ward()
-    three = pg.explain(Named(), table, y, row_groups=code % 3, random_state=0, progress=False)
+    three = pg.explain(
+        Named(), table, y, row_groups=code % 3, random_state=0, progress=False
+    )
     assert np.isnan(three.low).all()
     assert "Fewer than 4 groups of rows have no intervals" in three.summary()
 
@@ -231,8 +318,17 @@ def test_whole_weights_give_what_repeated_rows_give():
         return np.eye(2)[(np.asarray(table)[:, 0] > 2.5).astype(int)]
 
     def mean(rows, y, **given):
-        asked = {"loss": "zero_one", "n_repeats": 4, "progress": False, "returns": "probabilities", **given}
-        found = [explain_with(model, rows, y, random_state=seed, **asked).values[0, 0] for seed in range(8)]
+        asked = {
+            "loss": "zero_one",
+            "n_repeats": 4,
+            "progress": False,
+            "returns": "probabilities",
+            **given,
+        }
+        found = [
+            explain_with(model, rows, y, random_state=seed, **asked).values[0, 0]
+            for seed in range(8)
+        ]
         return np.mean(found)
 
     again = np.repeat(np.arange(200), weights)
@@ -267,16 +363,30 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     inside, usual, rough = 0, 0, 0
     for seed in range(90):
         found = pg.explain(
-            pg.Model(model, task="regression"), *heavy(seed, 100), n_repeats=3, random_state=seed, progress=False
+            pg.Model(model, task="regression"),
+            *heavy(seed, 100),
+            n_repeats=3,
+            random_state=seed,
+            progress=False,
         )
         inside += found.low[0, 0] <= truth <= found.high[0, 0]
-        usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std_error[0, 0]
+        usual += (
+            abs(found.values[0, 0] - truth)
+            <= stats.t(99).ppf(0.975) * found.std_error[0, 0]
+        )
         rough += "rough for" in found.summary()
-        assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std_error[0, 0])
+        assert found.low[0, 0] == pytest.approx(
+            found.values[0, 0] - stats.t(99).ppf(0.975) * found.std_error[0, 0]
+        )
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
     assert rough > 50
-    even = pg.explain(pg.Model(model, task="regression"), *shops(0, [1] * 400)[:2], random_state=0, progress=False)
+    even = pg.explain(
+        pg.Model(model, task="regression"),
+        *shops(0, [1] * 400)[:2],
+        random_state=0,
+        progress=False,
+    )
     assert "rough" not in even.summary()
 
 
@@ -293,13 +403,22 @@ def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():
 def _told(rows, y, **given):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        options = {"task": "regression", "random_state": 0, "progress": False, "n_repeats": 3}
+        options = {
+            "task": "regression",
+            "random_state": 0,
+            "progress": False,
+            "n_repeats": 3,
+        }
         explain_with(lambda t: t @ [1.0, 0.3], rows, y, **options, **given)
-    return [str(one.message) for one in caught if "depend on each other" in str(one.message)]
+    return [
+        str(one.message) for one in caught if "depend on each other" in str(one.message)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_of_patients_in_any_order_are_seen_by_what_was_measured_once_for_each(seed):
+def test_rows_of_patients_in_any_order_are_seen_by_what_was_measured_once_for_each(
+    seed,
+):
     draw = np.random.default_rng(seed)
     patient = draw.permutation(np.repeat(np.arange(40), 10))
     rows = np.column_stack([draw.normal(size=400), draw.normal(size=40)[patient]])
@@ -313,10 +432,17 @@ def test_rows_of_patients_in_any_order_are_seen_by_what_was_measured_once_for_ea
 
 
 @pytest.mark.parametrize(
-    "weights", [np.repeat([1.0, 0.0], 100), np.geomspace(1, 1e4, 200), np.repeat([1.0, 0.0], [10, 190])]
+    "weights",
+    [
+        np.repeat([1.0, 0.0], 100),
+        np.geomspace(1, 1e4, 200),
+        np.repeat([1.0, 0.0], [10, 190]),
+    ],
 )
 def test_weights_in_the_order_of_rows_are_no_sign_of_dependence(weights):
     for seed in range(3):
         draw = np.random.default_rng(seed)
         rows = draw.normal(size=(200, 2))
-        assert not _told(rows, rows[:, 0] + draw.normal(size=200), sample_weight=weights)
+        assert not _told(
+            rows, rows[:, 0] + draw.normal(size=200), sample_weight=weights
+        )

@@ -31,7 +31,9 @@ TOLERANCE = 2e-5
 #: Steps of the optimizer divide by small gradients, so that rounding grows. Measured: 4e-5 at most.
 TRAINED = 5e-4
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch sees no GPU here"
+)
 
 
 #: How many cases each kind of work has at least.
@@ -68,7 +70,11 @@ def test_as_on_the_processor(differences, work):
     assert not {name: value for name, value in cases.items() if not value <= allowed}
     if work == "hybrid":
         # A method that is new is met without a word here.
-        assert {f"default {name} {scope}" for name in USUAL for scope in methods.get(name).scopes} <= set(cases)
+        assert {
+            f"default {name} {scope}"
+            for name in USUAL
+            for scope in methods.get(name).scopes
+        } <= set(cases)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
@@ -88,7 +94,9 @@ def fitted():
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
     X["colour"] = rng.choice(["red", "green", "blue"], 300)
     y = (X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"] > 0).to_numpy()
-    model = pg.HyNNClassifier(max_epochs=3, image="always", random_state=0, progress=False, device="cpu")
+    model = pg.HyNNClassifier(
+        max_epochs=3, image="always", random_state=0, progress=False, device="cpu"
+    )
     return model.fit(X, y), X[:40], y[:40]
 
 
@@ -113,16 +121,26 @@ def test_hybrid_on_a_gpu(fitted, name, scope):
     model, X, y = fitted
     twin = copy.deepcopy(model)
     twin.module_.to("cuda")
-    assert_close(explained(twin, X, y, name, scope), explained(model, X, y, name, scope))
+    assert_close(
+        explained(twin, X, y, name, scope), explained(model, X, y, name, scope)
+    )
 
 
 @needs_gpu
-@pytest.mark.parametrize(("name", "scope"), [case for case in CASES if case[0] != "permgrad_paper"])
-@pytest.mark.parametrize("stranger", ["images_first", "embedded_codes", "attention", "tuple_of_outputs"])
+@pytest.mark.parametrize(
+    ("name", "scope"), [case for case in CASES if case[0] != "permgrad_paper"]
+)
+@pytest.mark.parametrize(
+    "stranger", ["images_first", "embedded_codes", "attention", "tuple_of_outputs"]
+)
 def test_network_on_a_gpu(stranger, name, scope):
     net, inputs, y = STRANGERS[stranger]()
     try:
         reference = explained(net, inputs, y, name, scope)
     except pg.InputError:
-        pytest.skip("this network does not have what the method needs, on the processor either")
-    assert_close(explained(copy.deepcopy(net).to("cuda"), inputs, y, name, scope), reference)
+        pytest.skip(
+            "this network does not have what the method needs, on the processor either"
+        )
+    assert_close(
+        explained(copy.deepcopy(net).to("cuda"), inputs, y, name, scope), reference
+    )

@@ -24,7 +24,9 @@ def table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
             "b": rng.normal(size=ROWS),
         }
     )
-    return frame, LEVEL_EFFECT[frame["kind"]] * (1 + (frame["a"] > 0)) + frame["a"].to_numpy()
+    return frame, LEVEL_EFFECT[frame["kind"]] * (1 + (frame["a"] > 0)) + frame[
+        "a"
+    ].to_numpy()
 
 
 # ---- one function, two encodings -------------------------------------------------------------------------------------
@@ -43,7 +45,13 @@ def model_of(frame: pd.DataFrame, y: np.ndarray, kind: str) -> pg.HyNNRegressor:
     base = get_preset("fast")
     preset = Preset(base.layout, "standard", base.network, base.training)
     model = pg.HyNNRegressor(
-        preset=preset, network=network, kinds={"kind": kind}, pixels=4, max_epochs=1, random_state=0, progress=False
+        preset=preset,
+        network=network,
+        kinds={"kind": kind},
+        pixels=4,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     ).fit(frame, y)
     model.target_mean_, model.target_scale_ = 0.0, 1.0
     with torch.no_grad():
@@ -72,7 +80,10 @@ def set_weights(model: pg.HyNNRegressor, kind: str) -> None:
     second.weight[1, 3] = 1
     # The head reads pixel p of channel c at widths[tabular] + c · pixels² + p.
     places, pixels = net.renderer.positions, net.renderer.height
-    flat = [2 + int(places[column][0]) * pixels + int(places[column][1]) for column in columns]
+    flat = [
+        2 + int(places[column][0]) * pixels + int(places[column][1])
+        for column in columns
+    ]
     by_picture = torch.zeros(head.weight.shape[1], dtype=torch.float32)
     convolution.weight[0] = 1
     if kind == "categorical":
@@ -90,7 +101,9 @@ def set_weights(model: pg.HyNNRegressor, kind: str) -> None:
             first.weight[unit, column], first.bias[unit] = 1, -values[unit]
             second.weight[0, unit] = slopes[unit]
         second.bias[0] = 5 + LEVEL_EFFECT[0]
-        drawn = (values - float(encoder.minimum_[column])) / float(encoder.maximum_[column] - encoder.minimum_[column])
+        drawn = (values - float(encoder.minimum_[column])) / float(
+            encoder.maximum_[column] - encoder.minimum_[column]
+        )
         convolution.weight[1], convolution.bias[1] = 1, -drawn[1]
         by_picture[flat[0]], by_picture[flat[0] + pixels**2] = steps_of(drawn)
         offset = LEVEL_EFFECT[0]
@@ -127,7 +140,8 @@ def test_the_path_game_does_not_see_the_encoding(twins, with_y):
     one_hot, number, frame, y = twins
     target = y if with_y else None
     own, other = (
-        pg.explain(model, frame, target, random_state=0, n_repeats=5, progress=False) for model in (one_hot, number)
+        pg.explain(model, frame, target, random_state=0, n_repeats=5, progress=False)
+        for model in (one_hot, number)
     )
     kind = own.names.index("kind")
     assert own.values[kind, 0] > 0.1
@@ -143,7 +157,8 @@ def test_the_path_game_does_not_see_the_encoding(twins, with_y):
 def test_one_row_does_not_see_the_encoding(twins):
     one_hot, number, frame, _ = twins
     own, other = (
-        pg.explain(model, frame[:20], scope="local", random_state=0, progress=False) for model in (one_hot, number)
+        pg.explain(model, frame[:20], scope="local", random_state=0, progress=False)
+        for model in (one_hot, number)
     )
     assert np.abs(own.values[:, 0]).max() > 0.1
     np.testing.assert_allclose(own.values, other.values, atol=1e-5)
@@ -152,16 +167,26 @@ def test_one_row_does_not_see_the_encoding(twins):
 # ---- names of levels -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["permgrad", "permutation", "integrated_gradients", "ablation"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "integrated_gradients", "ablation"]
+)
 def test_renaming_levels_changes_nothing(method):
     frame, y = table(seed=1)
     frame["kind"] = frame["kind"].map({0: "zebra", 1: "ant", 2: "mole"})
-    renamed = frame.assign(kind=frame["kind"].map({"zebra": "A 1", "ant": "Ω", "mole": "no=yes"}))
+    renamed = frame.assign(
+        kind=frame["kind"].map({"zebra": "A 1", "ant": "Ω", "mole": "no=yes"})
+    )
     found = []
     for own in (frame, renamed):
-        model = pg.HyNNRegressor(preset="fast", pixels=6, max_epochs=3, random_state=0, progress=False).fit(own, y)
-        found.append(pg.explain(model, own, y, method=method, random_state=0, progress=False))
-    assert len(set(frame["kind"].value_counts())) == 3  # precondition: levels are ordered by frequency, not by name
+        model = pg.HyNNRegressor(
+            preset="fast", pixels=6, max_epochs=3, random_state=0, progress=False
+        ).fit(own, y)
+        found.append(
+            pg.explain(model, own, y, method=method, random_state=0, progress=False)
+        )
+    assert (
+        len(set(frame["kind"].value_counts())) == 3
+    )  # precondition: levels are ordered by frequency, not by name
     assert np.abs(found[0].values).max() > 0.01
     np.testing.assert_array_equal(found[0].values, found[1].values)
     for name, part in found[0].parts.items():

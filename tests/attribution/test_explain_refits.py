@@ -42,7 +42,9 @@ class Counted(Ridge):
 
 def table(rows=120):
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc")).assign(id=np.arange(rows) / rows)
+    X = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc")).assign(
+        id=np.arange(rows) / rows
+    )
     return X, np.asarray(2 * X["a"] + X["b"] + rng.normal(0, 0.5, rows))
 
 
@@ -54,7 +56,9 @@ def no_fits():
 def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(monkeypatch):
     X, y = table()
     held, combine = [], module.combine
-    monkeypatch.setattr(module, "combine", lambda fits, *rest: held.extend(fits) or combine(fits, *rest))
+    monkeypatch.setattr(
+        module, "combine", lambda fits, *rest: held.extend(fits) or combine(fits, *rest)
+    )
     explanation = pg.explain_refits(Counted(), X, y, **ASKED)
     assert len(Counted.fits) == 6
     assert explanation.ranking()[:2] == ["a", "b"]
@@ -71,7 +75,10 @@ def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(monkey
 
 def test_nothing_of_the_user_is_touched():
     X, y = table()
-    before, copy = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()), X.copy()
+    before, copy = (
+        (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()),
+        X.copy(),
+    )
     estimator = Ridge(random_state=7)
     pg.explain_refits(estimator, X, y, **ASKED)
     assert (estimator.random_state, hasattr(estimator, "coef_")) == (7, False)
@@ -85,26 +92,39 @@ def test_a_pipeline_with_classes_and_levels():
     X, y = table()
     X = X.assign(town=np.where(X["c"] > 0, "Bonn", "Ulm"))
     labels = np.where(y + 2 * (X["town"] == "Bonn") > 1, "ill", "well")
-    encode = make_column_transformer((OneHotEncoder(), ["town"]), remainder="passthrough")
-    explanation = pg.explain_refits(make_pipeline(encode, LogisticRegression()), X, labels, max_rows=100, **ASKED)
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["town"]), remainder="passthrough"
+    )
+    explanation = pg.explain_refits(
+        make_pipeline(encode, LogisticRegression()), X, labels, max_rows=100, **ASKED
+    )
     assert explanation.outputs == ("all", "ill", "well")
     assert explanation.ranking()[0] == "a"
     assert "town" in explanation.ranking()[:3]
     assert explanation.meta["rows_explained"] == 100
     np.testing.assert_array_less(0, explanation.std_error[0])
-    numbers = pg.explain_refits(LogisticRegression(), X.drop(columns="town").to_numpy(), labels, **ASKED)
+    numbers = pg.explain_refits(
+        LogisticRegression(), X.drop(columns="town").to_numpy(), labels, **ASKED
+    )
     assert numbers.names == ("x0", "x1", "x2", "x3")
 
 
 def test_groups_of_columns_and_of_rows():
     X, y = table()
     explanation = pg.explain_refits(
-        Counted(), X, y, groups={"both": ["a", "b"]}, row_groups=np.repeat(np.arange(40), 3), **ASKED
+        Counted(),
+        X,
+        y,
+        groups={"both": ["a", "b"]},
+        row_groups=np.repeat(np.arange(40), 3),
+        **ASKED,
     )
     assert explanation.names == ("both", "c", "id")
     assert explanation.ranking()[0] == "both"
     ids = X["id"].to_numpy().reshape(-1, 3)
-    assert all(len(set(group) & trained) in (0, 3) for trained in Counted.fits for group in ids)
+    assert all(
+        len(set(group) & trained) in (0, 3) for trained in Counted.fits for group in ids
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,8 +133,16 @@ def test_groups_of_columns_and_of_rows():
         ({"refits": 4}, "PG002", "refits must be an integer of at least 5"),
         ({"refits": 40}, "PG013", "40 refits need at least 160 rows, got 120"),
         ({"max_rows": 10}, "PG002", "max_rows must be an integer of at least 100"),
-        ({"method": "shapley"}, "PG004", "'shapley' does not take explain_refits. Choose 'ablation',"),
-        ({"method": pg.methods.PermGrad(order=2)}, "PG006", "explain_refits does not take order=2"),
+        (
+            {"method": "shapley"},
+            "PG004",
+            "'shapley' does not take explain_refits. Choose 'ablation',",
+        ),
+        (
+            {"method": pg.methods.PermGrad(order=2)},
+            "PG006",
+            "explain_refits does not take order=2",
+        ),
         ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
         ({"loss": "what"}, "PG003", "loss must be one of"),
         ({"row_groups": [1, 2]}, "PG007", "one value for each of the 120 rows"),
@@ -122,7 +150,11 @@ def test_groups_of_columns_and_of_rows():
         ({"estimator": len}, "PG031", "an estimator of scikit-learn's kind"),
         ({"y": np.zeros(7)}, "PG007", "X has 120 rows and y has 7"),
         ({"y": np.full(120, np.nan)}, "PG015", "y has missing values"),
-        ({"estimator": LogisticRegression(), "y": np.repeat(["a", "b"], [3, 117])}, "PG018", "Class 'a' has 3 rows"),
+        (
+            {"estimator": LogisticRegression(), "y": np.repeat(["a", "b"], [3, 117])},
+            "PG018",
+            "Class 'a' has 3 rows",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_fit(changed, code, words):
@@ -136,7 +168,9 @@ def test_wrong_arguments_are_refused_before_any_fit(changed, code, words):
 
 def test_an_estimator_that_fails_is_named():
     X, y = table()
-    with pytest.raises(pg.InputError, match="Ridge cannot be fitted on 80 of the 120 rows") as caught:
+    with pytest.raises(
+        pg.InputError, match="Ridge cannot be fitted on 80 of the 120 rows"
+    ) as caught:
         pg.explain_refits(Ridge(), X.assign(town="Ulm"), y, **ASKED)
     assert caught.value.code == "PG032"
 
@@ -154,11 +188,20 @@ def test_a_model_that_ignores_its_rows_has_importances_of_exactly_0():
 def test_the_page_says_what_another_training_would_say():
     X, y = table()
     explanation = pg.explain_refits(Ridge(), X, y, **ASKED)
-    content = Assessment(title="table", target="y", task="regression", explanation=explanation)
+    content = Assessment(
+        title="table", target="y", task="regression", explanation=explanation
+    )
     for refits, shown in ((None, False), (explanation, True)):
         report = replace(content, refits=refits)
-        sections = {one.anchor: one for tab in (FEATURES, TRUST) for one in tab_view(tab, report).sections}
-        section = sections.get("trainings", SectionView("trainings", "Would another training say the same?"))
+        sections = {
+            one.anchor: one
+            for tab in (FEATURES, TRUST)
+            for one in tab_view(tab, report).sections
+        }
+        section = sections.get(
+            "trainings",
+            SectionView("trainings", "Would another training say the same?"),
+        )
         assert bool(section.blocks) == shown
         assert (training_words(explanation) in str(sections["drivers"].blocks)) == shown
     assert training_words(explanation) in str(section.blocks)
@@ -173,12 +216,27 @@ def test_the_command_refuses_what_does_not_go_together():
     RunRequest(table="t.csv", target=("y",), refits=10, kind=("scan=image",)).check()
 
 
-@pytest.mark.parametrize(("rows", "message"), [(30, "10 refits need at least 40 rows"), (60, "Class 'r' has 3 rows")])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [(30, "10 refits need at least 40 rows"), (60, "Class 'r' has 3 rows")],
+)
 def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
     y = pd.Series(np.where(np.arange(rows) % 2, "p", "q"))
     y[:4] = "r" if rows > 40 else "p"
-    pd.DataFrame({"a": np.random.default_rng(0).normal(size=rows), "y": y}).to_csv(tmp_path / "t.csv", index=False)
-    said = call("run", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "run", "--refits", "10", code=2)
+    pd.DataFrame({"a": np.random.default_rng(0).normal(size=rows), "y": y}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    said = call(
+        "run",
+        tmp_path / "t.csv",
+        "--target",
+        "y",
+        "--out",
+        tmp_path / "run",
+        "--refits",
+        "10",
+        code=2,
+    )
     assert message in said
     assert "plan:" not in said
     assert not list((tmp_path / "run").glob("model*"))
@@ -217,7 +275,10 @@ def test_any_object_with_fit_and_predict_works():
     assert pg.explain_refits(plain, numbers, y, **ASKED).ranking()[0] == "x0"
     assert not vars(plain)
     labels = np.where(y > 0, "yes", "no")
-    assert pg.explain_refits(PlainClassifier(), numbers, labels, **ASKED).ranking()[0] == "x0"
+    assert (
+        pg.explain_refits(PlainClassifier(), numbers, labels, **ASKED).ranking()[0]
+        == "x0"
+    )
 
 
 @pytest.mark.slow

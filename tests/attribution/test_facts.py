@@ -37,7 +37,9 @@ class Pair(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)
+        )
         self.head = nn.Linear(4, 2)
 
     def forward(self, picture: Tensor, table: Tensor) -> Tensor:
@@ -53,27 +55,44 @@ def case(request) -> tuple[str, Any, Any, Any, Any]:
             torch.manual_seed(0)
             net = Pair().eval()
             inputs, background = (
-                {"picture": torch.randn(rows, 1, 4, 4), "table": torch.randn(rows, 2)} for rows in (ROWS, BACKGROUND)
+                {"picture": torch.randn(rows, 1, 4, 4), "table": torch.randn(rows, 2)}
+                for rows in (ROWS, BACKGROUND)
             )
-        return request.param, net, inputs, (inputs["table"][:, 0] > 0).long().numpy(), background
+        return (
+            request.param,
+            net,
+            inputs,
+            (inputs["table"][:, 0] > 0).long().numpy(),
+            background,
+        )
     X = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
     y: Any = X["a"] + X["b"] * X["c"]
     estimator: Any = pg.HyNNRegressor
     if request.param == "classification":
         estimator, y = pg.HyNNClassifier, np.where(y > 0, "up", "down")
-    model = estimator(preset="fast", image="always", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    model = estimator(
+        preset="fast", image="always", max_epochs=1, random_state=0, progress=False
+    ).fit(X, y)
     return request.param, model, X[:ROWS], np.asarray(y)[:ROWS], X[-BACKGROUND:]
 
 
 def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
     _, model, rows, y, background = case
-    given = {"random_state": 5, "n_repeats": REPEATS, "progress": False, "confidence": 0.9, "background": background}
+    given = {
+        "random_state": 5,
+        "n_repeats": REPEATS,
+        "progress": False,
+        "confidence": 0.9,
+        "background": background,
+    }
     given |= FAST.get(name, {}) | options
     if scope == "global":
         given.setdefault("y", y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(model, rows, given.pop("y", None), method=name, scope=scope, **given)
+        return explain_with(
+            model, rows, given.pop("y", None), method=name, scope=scope, **given
+        )
 
 
 COMMON = {
@@ -85,7 +104,14 @@ LOSSES = {"loss", "loss_scale", "model_loss", "repeats", "model_rows", "classes_
 INTEGRAL = {
     "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",
 }  # fmt: skip
-SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
+SHAPLEY = {
+    "baseline",
+    "structure",
+    "estimator",
+    "permutations",
+    "completeness_gap",
+    "model_rows",
+}
 OWN: dict[tuple[str, str], set[str]] = {
     **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
     **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation", "ablation")},
@@ -108,7 +134,10 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("shapley", "global"): SHAPLEY | {"loss", "loss_scale", "model_loss", "game", "classes_by"},
 }  # fmt: skip
 HYBRID = {
-    **{(name, "global"): {"not_identifiable"} for name in ("permgrad", "permutation", "ablation")},
+    **{
+        (name, "global"): {"not_identifiable"}
+        for name in ("permgrad", "permutation", "ablation")
+    },
     ("gradcam", "local"): {"background_share"},
     ("integrated_gradients", "local"): {"players"},
 }
@@ -150,7 +179,9 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
     expected |= {"scale", "output_columns"} if scope == "local" else set()
     expected |= {"positive"} if kind != "regression" else set()
-    assert set(meta) - {"options", "options_not_kept"} == expected | (NETWORK if kind == "network" else set())
+    assert set(meta) - {"options", "options_not_kept"} == expected | (
+        NETWORK if kind == "network" else set()
+    )
     assert 0 < meta["seconds"] < elapsed
     assert {key: meta[key] for key in ("seed", "n_repeats", "rows_explained", "sampling", "confidence")} == {
         "seed": 5, "n_repeats": TIMES.get(name, REPEATS), "rows_explained": ROWS, "sampling": "marginal",
@@ -171,7 +202,9 @@ def test_every_method_tells_the_same_facts(case, name, scope):
         unit = unit.replace("logit", "y") if kind == "regression" else unit
         assert (meta["quantity"], meta["unit"]) == (quantity, unit)
     if "loss" in meta:
-        assert meta["loss"] == ("squared_error" if kind == "regression" else "cross_entropy")
+        assert meta["loss"] == (
+            "squared_error" if kind == "regression" else "cross_entropy"
+        )
     assert meta.get("classes_by", "y") == "y"
     for key in ("model_rows", "gradient_evaluations", "baseline_rows", "samples"):
         assert isinstance(meta.get(key, 1), int), key
@@ -193,12 +226,17 @@ def test_without_y_classes_are_predicted_and_the_loss_is_a_divergence(case, name
 
 @pytest.mark.parametrize("name", ["permgrad", "permutation", "ablation", "shapley"])
 def test_other_losses_have_units_of_their_own(case, name):
-    loss, unit = ("absolute_error", "y") if case[0] == "regression" else ("brier", "brier")
+    loss, unit = (
+        ("absolute_error", "y") if case[0] == "regression" else ("brier", "brier")
+    )
     meta = explain(case, name, "global", loss=loss).meta
     assert (meta["loss"], meta["unit"]) == (loss, unit)
 
 
-@pytest.mark.parametrize(("name", "scope"), [own for own in CASES if own[1] == "local" and own[0] != "gradcam"])
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [own for own in CASES if own[1] == "local" and own[0] != "gradcam"],
+)
 def test_probabilities_are_told_as_such(case, name, scope):
     if case[0] == "regression":
         pytest.skip("a regression has no probabilities")
@@ -210,12 +248,16 @@ def test_probabilities_are_told_as_such(case, name, scope):
 
 
 @pytest.mark.parametrize("references", [1, 3])
-@pytest.mark.parametrize(("name", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 4})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 4})]
+)
 def test_backward_passes_are_counted_row_by_row(case, name, options, references):
     options = options | {"baseline": "background", "references": references}
     for size in ("auto", 5):
         meta = explain(case, name, "local", batch_size=size, **options).meta
-        assert meta["gradient_evaluations"] == ROWS * references * options.get("steps", 1)
+        assert meta["gradient_evaluations"] == ROWS * references * options.get(
+            "steps", 1
+        )
         assert meta["baseline_rows"] == references
         assert meta["model_rows"] > meta["gradient_evaluations"]
     assert explain(case, "gradient", "local").meta["gradient_evaluations"] == ROWS
@@ -224,7 +266,9 @@ def test_backward_passes_are_counted_row_by_row(case, name, options, references)
 # ---- a method for each input -----------------------------------------------------------------------------------------
 
 
-def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Explanation:
+def side(
+    name: str, outputs: tuple[str, ...], seed: int, **fields: Any
+) -> pg.Explanation:
     """Return the explanation of one input with two players."""
     rng = np.random.default_rng(seed)
     shape = (4, 2, len(outputs))
@@ -241,7 +285,14 @@ def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Ex
         "feature_values": pd.DataFrame({f"{name}[0]": range(4)}),
     } | fields  # fmt: skip
     return pg.Explanation(
-        values, (f"{name}[0]", f"{name}[1]"), (name, name), outputs, f"method of {name}", "local", meta=facts, **given
+        values,
+        (f"{name}[0]", f"{name}[1]"),
+        (name, name),
+        outputs,
+        f"method of {name}",
+        "local",
+        meta=facts,
+        **given,
     )
 
 
@@ -264,7 +315,9 @@ def test_methods_of_their_own_stand_side_by_side():
     for name in ("low", "high", "p_values"):
         assert np.isnan(getattr(found, name)).all(), "neither gives one"
     absolute = np.abs(first.values)
-    np.testing.assert_allclose(found.parts["share"][:, :2, :2], absolute / absolute.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(
+        found.parts["share"][:, :2, :2], absolute / absolute.sum(axis=1, keepdims=True)
+    )
     assert set(found.groups) == {"group of a", "group of b"}
     assert found.feature_values.columns.tolist() == ["a[0]", "b[0]"]
     assert found.predictions is None, "of other outputs"
@@ -273,7 +326,9 @@ def test_methods_of_their_own_stand_side_by_side():
     np.testing.assert_array_equal(found.maps["segments:b"], [[-1, 2], [3, 3]])
     np.testing.assert_array_equal(found.maps["images:b"], second.maps["images:b"])
     kept = ("seed", "rows_explained", "background", "confidence", "task", "versions")
-    assert {name: found.meta[name] for name in kept} == {name: first.meta[name] for name in kept}
+    assert {name: found.meta[name] for name in kept} == {
+        name: first.meta[name] for name in kept
+    }
     assert found.meta["methods"] == {"a": "method of a", "b": "method of b"}
     assert found.meta["units"] == {"a": "unit of a", "b": "unit of b"}
     assert found.meta["quantities"] == {"a": "quantity of a", "b": "quantity of b"}
@@ -308,27 +363,44 @@ def test_what_all_methods_give_alike_is_given():
     ],
 )
 def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
-    assert _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes]) == expected
+    assert (
+        _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes])
+        == expected
+    )
 
 
 # ---- what values are compared with -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("given", ["background", "own"])
-@pytest.mark.parametrize("name", ["zeros", "mean", "median", "background", "one row", "rows"])
-@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+@pytest.mark.parametrize(
+    "name", ["zeros", "mean", "median", "background", "one row", "rows"]
+)
+@pytest.mark.parametrize(
+    ("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})]
+)
 def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, given):
     kind, model, _, _, background = case
     baseline: Any = name
     if name in ("one row", "rows"):
         count = 1 if name == "one row" else 3
-        first = {key: own[:count] for key, own in background.items()} if kind == "network" else background[:count]
+        first = (
+            {key: own[:count] for key, own in background.items()}
+            if kind == "network"
+            else background[:count]
+        )
         baseline = first
     own = {} if given == "background" else {"background": None}
-    found = explain(case, method, "local", baseline=baseline, references=5, **options, **own)
+    found = explain(
+        case, method, "local", baseline=baseline, references=5, **options, **own
+    )
     known, where = BACKGROUND, "background rows"
     if given == "own":
-        known, where = (ROWS, "rows explained") if kind == "network" else (len(model.background_), "training rows")
+        known, where = (
+            (ROWS, "rows explained")
+            if kind == "network"
+            else (len(model.background_), "training rows")
+        )
     network = kind == "network"
     words = {
         "zeros": "every input at 0" if network else "every encoded input at 0",
@@ -339,16 +411,33 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
         "rows": "average over 3 rows given by the user",
     }[name]
     assert found.meta["baseline"] == words
-    assert found.meta["baseline_name"] == (name if isinstance(baseline, str) else "given")
+    assert found.meta["baseline_name"] == (
+        name if isinstance(baseline, str) else "given"
+    )
     assert found.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(name, 1)
 
 
-@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})]
+)
 def test_all_background_rows_are_told_where_all_are_taken(case, method, options):
-    found = explain(case, method, "local", baseline="background", references=BACKGROUND, **options)
-    assert found.meta["baseline"] == f"average over {BACKGROUND} background rows (expected gradients)"
+    found = explain(
+        case, method, "local", baseline="background", references=BACKGROUND, **options
+    )
+    assert (
+        found.meta["baseline"]
+        == f"average over {BACKGROUND} background rows (expected gradients)"
+    )
     drawn = [
-        explain(case, method, "local", baseline="background", references=5, random_state=seed, **options).base_values
+        explain(
+            case,
+            method,
+            "local",
+            baseline="background",
+            references=5,
+            random_state=seed,
+            **options,
+        ).base_values
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])

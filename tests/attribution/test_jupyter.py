@@ -15,9 +15,16 @@ from rounding import as_many_threads, rounding
 
 import permgrad as pg
 
-pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install -e '.[dev]'")
-manager = pytest.importorskip("jupyter_client.manager", reason="jupyter_client is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytest.importorskip(
+    "ipykernel", reason="ipykernel is not installed: pip install -e '.[dev]'"
+)
+manager = pytest.importorskip(
+    "jupyter_client.manager", reason="jupyter_client is not installed"
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 SECONDS = 120
 
@@ -28,16 +35,24 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         environment = as_many_threads(IPYTHONDIR=str(folder / "ipython"))
         self.process, self.client = manager.start_new_kernel(
-            kernel_name="python3", env=environment, cwd=str(folder), startup_timeout=SECONDS
+            kernel_name="python3",
+            env=environment,
+            cwd=str(folder),
+            startup_timeout=SECONDS,
         )
 
     def run(self, cell: str) -> list[dict[str, Any]]:
         """Run a cell and return its messages; an error in it is one here."""
         said: list[dict[str, Any]] = []
         answer = self.client.execute_interactive(
-            textwrap.dedent(cell), timeout=SECONDS, output_hook=said.append, store_history=False
+            textwrap.dedent(cell),
+            timeout=SECONDS,
+            output_hook=said.append,
+            store_history=False,
         )
-        assert answer["content"]["status"] == "ok", "\n".join(answer["content"].get("traceback", []))
+        assert answer["content"]["status"] == "ok", "\n".join(
+            answer["content"].get("traceback", [])
+        )
         return said
 
     def close(self) -> None:
@@ -61,7 +76,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     X = pd.DataFrame(rng.normal(size=(120, 3)), columns=["a", "b", "c"])
     y = X["a"] + 0.2 * rng.normal(size=120)
     folder = tmp_path_factory.mktemp("model")
-    pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y).save(folder / "model")
+    pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0, progress=False).fit(
+        X, y
+    ).save(folder / "model")
     X.assign(y=y).to_parquet(folder / "rows.parquet")
     return folder
 
@@ -76,36 +93,61 @@ READ = """
 
 def texts(said: list[dict[str, Any]], name: str = "stdout") -> str:
     return "".join(
-        one["content"]["text"] for one in said if one["msg_type"] == "stream" and one["content"]["name"] == name
+        one["content"]["text"]
+        for one in said
+        if one["msg_type"] == "stream" and one["content"]["name"] == name
     )
 
 
 def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path) -> None:
     rows = pd.read_parquet(model / "rows.parquet")
     options = {"n_repeats": 3, "random_state": 0, "progress": False}
-    wanted = pg.explain(pg.load(model / "model"), rows.drop(columns="y"), rows["y"], **options)
+    wanted = pg.explain(
+        pg.load(model / "model"), rows.drop(columns="y"), rows["y"], **options
+    )
     assert wanted.ranking()[0] == "a"
     kernel.run(READ.format(folder=model))
     # Once as a cell is run, once while it is awaited by the kernel's own loop.
-    for call in ("explained = pg.explain({})", "async def own():\n    return pg.explain({})\nexplained = await own()"):
+    for call in (
+        "explained = pg.explain({})",
+        "async def own():\n    return pg.explain({})\nexplained = await own()",
+    ):
         said = kernel.run(call.format(f"model, X, y, **{options}"))
         assert texts(said) + texts(said, "stderr") == ""
-        found = json.loads(texts(kernel.run("print(json.dumps(explained.values.tolist()))")))
-        np.testing.assert_allclose(found, wanted.values, rtol=0, atol=rounding(wanted.values))
+        found = json.loads(
+            texts(kernel.run("print(json.dumps(explained.values.tolist()))"))
+        )
+        np.testing.assert_allclose(
+            found, wanted.values, rtol=0, atol=rounding(wanted.values)
+        )
 
 
 def test_progress_and_plots_are_shown_in_the_cell(kernel: Kernel, model: Path) -> None:
     kernel.run(READ.format(folder=model))
-    said = kernel.run("explained = pg.explain(model, X, y, n_repeats=2, random_state=0); explained")
+    said = kernel.run(
+        "explained = pg.explain(model, X, y, n_repeats=2, random_state=0); explained"
+    )
     assert "\r" in texts(said, "stderr")  # a bar, which is rewritten
-    shown = [one["content"]["data"] for one in said if one["msg_type"] == "execute_result"]
+    shown = [
+        one["content"]["data"] for one in said if one["msg_type"] == "execute_result"
+    ]
     assert len(shown) == 1
     assert "a" in shown[0]["text/plain"]
     said = kernel.run("explained.plot.bar()")
-    drawn = [one["content"]["data"] for one in said if one["msg_type"] in ("execute_result", "display_data")]
-    assert any({"image/png", "image/svg+xml", "text/html"} & set(one) for one in drawn), said
+    drawn = [
+        one["content"]["data"]
+        for one in said
+        if one["msg_type"] in ("execute_result", "display_data")
+    ]
+    assert any(
+        {"image/png", "image/svg+xml", "text/html"} & set(one) for one in drawn
+    ), said
     said = kernel.run("explained.plot.bar().show()")
-    assert ["image/png" in one["content"]["data"] for one in said if one["msg_type"] == "display_data"] == [True]
+    assert [
+        "image/png" in one["content"]["data"]
+        for one in said
+        if one["msg_type"] == "display_data"
+    ] == [True]
     # What a figure has drawn is let go with the cell.
     kernel.run("import matplotlib.pyplot as plt; assert plt.get_fignums() == []")
 

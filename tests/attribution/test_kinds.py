@@ -13,7 +13,20 @@ from explaining import explain_with
 import permgrad as pg
 from permgrad.attribution.subject.encoded import HybridSubject
 
-VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta", "zeta", "iota"])
+VOCABULARY = np.array(
+    [
+        "Alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "omega",
+        "sigma",
+        "kappa",
+        "theta",
+        "zeta",
+        "iota",
+    ]
+)
 FAST = {"preset": "fast", "random_state": 0, "progress": False}
 QUIET = {"random_state": 0, "progress": False}
 KINDS = ("table", "text", "photo")
@@ -21,17 +34,41 @@ KINDS = ("table", "text", "photo")
 
 def patches(images: torch.Tensor) -> torch.Tensor:
     """Return the mean brightness of the 4 × 4 patches of images."""
-    return images.mean(dim=1).unflatten(1, (4, -1)).unflatten(3, (4, -1)).mean(dim=(2, 4)).flatten(1)
+    return (
+        images.mean(dim=1)
+        .unflatten(1, (4, -1))
+        .unflatten(3, (4, -1))
+        .mean(dim=(2, 4))
+        .flatten(1)
+    )
 
 
 def made(seed: int, rows: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows with a number, a word and a patch of an image that have effects."""
     rng = np.random.default_rng(seed)
-    note = [" ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}" for row in range(rows)]
-    scan, bright = rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8), rng.random(rows)
+    note = [
+        " ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}"
+        for row in range(rows)
+    ]
+    scan, bright = (
+        rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8),
+        rng.random(rows),
+    )
     scan[:, :4, 4:8] = (20 + 200 * bright[:, None, None]).astype(np.uint8)
-    table = pd.DataFrame({"x": rng.normal(size=rows), "note": note, "z": rng.normal(size=rows), "scan": list(scan)})
-    y = 2.0 * table["note"].str.contains("Alpha") + table["x"] + 3 * bright + 0.3 * rng.normal(size=rows)
+    table = pd.DataFrame(
+        {
+            "x": rng.normal(size=rows),
+            "note": note,
+            "z": rng.normal(size=rows),
+            "scan": list(scan),
+        }
+    )
+    y = (
+        2.0 * table["note"].str.contains("Alpha")
+        + table["x"]
+        + 3 * bright
+        + 0.3 * rng.normal(size=rows)
+    )
     return table, y.to_numpy()
 
 
@@ -66,7 +103,9 @@ def test_features_have_the_kind_of_their_columns(fitted):
     groups = {"both": ["x", "note"]}
     joined = pg.explain(fitted, table, y, groups=groups, method="permutation", **QUIET)
     assert dict(zip(joined.names, joined.modality, strict=True))["both"] == "table+text"
-    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(
+        table[["x", "z"]], y
+    )
     assert set(pg.explain(plain, table[["x", "z"]], y, **QUIET).modality) == {"table"}
 
 
@@ -88,7 +127,10 @@ def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
     assert min(gain[frozenset([kind])] for kind in KINDS) > 0.1, "each kind matters"
     assert found.names[:3] == KINDS
     for place, kind in enumerate(KINDS):
-        one, two = (frozenset(each) for each in combinations([name for name in KINDS if name != kind], 1))
+        one, two = (
+            frozenset(each)
+            for each in combinations([name for name in KINDS if name != kind], 1)
+        )
         me, every = frozenset([kind]), frozenset(KINDS)
         steps = [(gain[me], 2), (gain[me | one] - gain[one], 1), (gain[me | two] - gain[two], 1),
                  (gain[every] - gain[one | two], 2)]  # fmt: skip
@@ -101,7 +143,11 @@ def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
         assert entry["share"] == pytest.approx(value / gain[every], rel=1e-3)
     assert sum(found.branches[kind]["share"] for kind in KINDS) == pytest.approx(1)
     pairs = dict(zip(found.names[3:], found.values[3:, 0], strict=True))
-    both = gain[frozenset(("table", "text"))] - gain[frozenset(("table",))] - gain[frozenset(("text",))]
+    both = (
+        gain[frozenset(("table", "text"))]
+        - gain[frozenset(("table",))]
+        - gain[frozenset(("text",))]
+    )
     assert pairs["table × text"] == pytest.approx(both, abs=2e-3)
     assert len(pairs) == 3
 
@@ -109,7 +155,9 @@ def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
 @pytest.mark.parametrize("method", ["permutation", "ablation", "shapley"])
 def test_every_game_takes_kinds(fitted, method):
     table, y = made(3, 60)
-    found = pg.explain(fitted, table, y, method=method, groups="modality", scope="global", **QUIET)
+    found = pg.explain(
+        fitted, table, y, method=method, groups="modality", scope="global", **QUIET
+    )
     assert found.names == found.modality == KINDS
     assert (found.values > 0.05).all()
 
@@ -137,49 +185,83 @@ def test_scores_and_rows_take_kinds(fitted):
 
 def test_one_kind_is_played_by_paths_and_conditional_draws_are_refused(fitted):
     table, y = made(5, 120)
-    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(
+        table[["x", "z"]], y
+    )
     found = pg.explain(plain, table[["x", "z"]], y, groups="modality", **QUIET)
     assert found.names == ("table",)
     assert {"tabular", "image"} <= set(found.parts)
-    with pytest.raises(pg.InputError, match="sampling='conditional' does not take groups='modality'"):
-        pg.explain(fitted, table, y, method=pg.methods.PermGrad(sampling="conditional"), groups="modality", **QUIET)
+    with pytest.raises(
+        pg.InputError, match="sampling='conditional' does not take groups='modality'"
+    ):
+        pg.explain(
+            fitted,
+            table,
+            y,
+            method=pg.methods.PermGrad(sampling="conditional"),
+            groups="modality",
+            **QUIET,
+        )
 
 
 def test_a_typical_text_has_the_median_score(fitted):
     subject = HybridSubject(fitted)
     rows = subject.read(made(6, 51)[0])
-    scores = [at for at, kind in enumerate(fitted.preprocessor_.kinds_) if kind == "score"]
+    scores = [
+        at for at, kind in enumerate(fitted.preprocessor_.kinds_) if kind == "score"
+    ]
     assert len(scores) == 2
     assert rows[0][:, scores].std(dim=0).min() > 0
-    np.testing.assert_allclose(subject.typical(rows)[0][0, scores], rows[0][:, scores].median(dim=0).values)
+    np.testing.assert_allclose(
+        subject.typical(rows)[0][0, scores], rows[0][:, scores].median(dim=0).values
+    )
 
 
-def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_rows(fitted):
+def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_rows(
+    fitted,
+):
     table, y = made(7, 250)
     found = pg.missing_modalities(fitted, table, y, **QUIET)
     frame = found.to_frame().set_index("present")
-    empty = {"table + text + photo": [], "table + photo": ["note"], "table + text": ["scan"], "table": ["note", "scan"]}
+    empty = {
+        "table + text + photo": [],
+        "table + photo": ["note"],
+        "table + text": ["scan"],
+        "table": ["note", "scan"],
+    }
     for present, names in empty.items():
         losses = (fitted.predict(table.assign(**dict.fromkeys(names))) - y) ** 2
         assert frame.loc[present, "loss"] == pytest.approx(losses.mean(), rel=1e-4)
-        assert frame.loc[present, "std_error"] == pytest.approx(losses.std(ddof=1) / np.sqrt(250), rel=0.05)
+        assert frame.loc[present, "std_error"] == pytest.approx(
+            losses.std(ddof=1) / np.sqrt(250), rel=0.05
+        )
     losses = {donor: ((fitted.predict(table.assign(x=table["x"][donor], z=table["z"][donor])) - y) ** 2).mean()
               for donor in range(0, 250, 10)}  # fmt: skip
     assert np.ptp(list(losses.values())) > 1
-    assert frame.loc["text + photo", "loss"] == pytest.approx(np.mean(list(losses.values())), rel=0.25)
+    assert frame.loc["text + photo", "loss"] == pytest.approx(
+        np.mean(list(losses.values())), rel=0.25
+    )
     assert frame["loss"].idxmin() == "table + text + photo"
     assert frame["loss"].idxmax() == "nothing"
 
 
 def test_missing_takes_scores_and_groups_and_holds_inputs_of_networks_alone(fitted):
     table, y = made(8, 120)
-    frame = pg.missing_modalities(fitted, table, y, scoring="r2", **QUIET).to_frame().set_index("present")
+    frame = (
+        pg.missing_modalities(fitted, table, y, scoring="r2", **QUIET)
+        .to_frame()
+        .set_index("present")
+    )
     blank = table.assign(note=None, scan=None)
     assert frame.loc["table", "r2"] == pytest.approx(fitted.score(blank, y), abs=1e-4)
     with pytest.raises(pg.InputError, match="does not take hold="):
         pg.missing_modalities(pg.Model(fitted, hold=("table",)), table, y, **QUIET)
-    grouped = pg.missing_modalities(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
+    grouped = pg.missing_modalities(
+        fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET
+    )
     assert set(grouped.modalities) == {"words and x", "table", "photo"}
-    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(
+        table[["x", "z"]], y
+    )
     with pytest.raises(pg.InputError, match="'table' is the only one"):
         pg.missing_modalities(plain, table[["x", "z"]], y, **QUIET)

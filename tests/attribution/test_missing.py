@@ -28,11 +28,16 @@ class Net(torch.nn.Module):
     def __init__(self, outputs=2):
         super().__init__()
         torch.manual_seed(1)
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(size, outputs) for size in SIZES.values())
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Linear(size, outputs) for size in SIZES.values()
+        )
         self.double()
 
     def forward(self, image, table, mask):
-        a, b, c = (layer(rows) for layer, rows in zip(self.layers, (image, table, mask), strict=True))
+        a, b, c = (
+            layer(rows)
+            for layer, rows in zip(self.layers, (image, table, mask), strict=True)
+        )
         return a + b + c + a * b
 
 
@@ -47,7 +52,9 @@ def case(rows=80, outputs=2):
 
 def answers(net, inputs):
     with torch.no_grad():
-        return net(**{name: torch.as_tensor(rows) for name, rows in inputs.items()}).numpy()
+        return net(
+            **{name: torch.as_tensor(rows) for name, rows in inputs.items()}
+        ).numpy()
 
 
 def losses(net, inputs, y):
@@ -56,14 +63,21 @@ def losses(net, inputs, y):
 
 
 def edited(inputs, donors, absent, lenders=None):
-    return {name: (lenders or inputs)[name][donors] if name in absent else rows for name, rows in inputs.items()}
+    return {
+        name: (lenders or inputs)[name][donors] if name in absent else rows
+        for name, rows in inputs.items()
+    }
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["own background", "given background"])
+@pytest.mark.parametrize(
+    "own", [True, False], ids=["own background", "given background"]
+)
 def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
     net, inputs, y = case()
     lenders = inputs if own else {name: rows[:30] + 1 for name, rows in inputs.items()}
-    result = pg.missing_modalities(net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET)
+    result = pg.missing_modalities(
+        net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET
+    )
     frame = result.to_frame()
     assert list(frame.columns) == ["present", "loss", "std_error", "ci_low", "ci_high"]
     assert len(frame) == 8
@@ -71,10 +85,14 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
     assert frame["present"].tolist()[-1] == "nothing"
     by_name = frame.set_index("present")
     rows = np.arange(len(y))
-    for size, present in ((k, each) for k in range(3) for each in itertools.combinations(SIZES, k)):
+    for size, present in (
+        (k, each) for k in range(3) for each in itertools.combinations(SIZES, k)
+    ):
         moments = PairMoments(len(y), len(lenders["image"]), own, 1, 1)
         for repeat in range(3):
-            donors = donor_rows(3, "modalities", repeat, rows, len(lenders["image"]), shared=own)
+            donors = donor_rows(
+                3, "modalities", repeat, rows, len(lenders["image"]), shared=own
+            )
             changed = edited(inputs, donors, set(SIZES) - set(present), lenders)
             moments.add(rows, donors, losses(net, changed, y)[:, None])
         mean, std, count = moments.estimate()
@@ -85,16 +103,24 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
         np.testing.assert_allclose(line.to_numpy()[2:], [low[0], high[0]], rtol=1e-9)
     whole = losses(net, inputs, y)
     assert by_name.iloc[0]["loss"] == pytest.approx(whole.mean(), rel=1e-9)
-    assert by_name.iloc[0]["std_error"] == pytest.approx(whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9)
+    assert by_name.iloc[0]["std_error"] == pytest.approx(
+        whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9
+    )
     assert by_name["loss"].nunique() == 8  # the modalities matter, and interact
 
 
 def test_effects_are_those_of_the_modality_game():
     net, inputs, y = case(rows=250)
-    result = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    result = (
+        pg.missing_modalities(net, inputs, y, **QUIET)
+        .to_frame()
+        .set_index("present")["loss"]
+    )
     game = pg.explain(net, inputs, y, groups="modality", n_repeats=10, **QUIET)
     alone = dict(zip(game.names, game.parts["alone"][:, 0], strict=True))
-    assert result["table + mask"] - result["image + table + mask"] == pytest.approx(alone["image"], rel=1e-9)
+    assert result["table + mask"] - result["image + table + mask"] == pytest.approx(
+        alone["image"], rel=1e-9
+    )
     total = result["nothing"] - result["image + table + mask"]
     assert game.values[:, 0].sum() == pytest.approx(total, rel=1e-9)
     assert total > 0.1
@@ -106,7 +132,11 @@ def test_squared_error_of_a_sum_has_a_closed_form():
     X = rng.normal(size=(4000, 2)) * [2.0, 1.0]
     groups = {"a": ["x0"], "b": ["x1"]}
     result = pg.missing_modalities(
-        pg.Model(lambda t: t.sum(axis=1), task="regression"), X, X.sum(axis=1), groups=groups, **QUIET
+        pg.Model(lambda t: t.sum(axis=1), task="regression"),
+        X,
+        X.sum(axis=1),
+        groups=groups,
+        **QUIET,
     )
     frame = result.to_frame().set_index("present")
     for name, expected in {"a + b": 0.0, "b": 8.0, "a": 2.0, "nothing": 10.0}.items():
@@ -117,18 +147,38 @@ def test_squared_error_of_a_sum_has_a_closed_form():
 
 def test_scores_stand_behind_with_their_intervals():
     net, inputs, y = case(rows=200)
-    result = pg.missing_modalities(net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET)
+    result = pg.missing_modalities(
+        net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET
+    )
     frame = result.to_frame().set_index("present")
-    assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std_error", "roc_auc_ci_low", "roc_auc_ci_high"]
-    plain = pg.missing_modalities(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
-    np.testing.assert_allclose(frame[["loss", "std_error"]], plain[["loss", "std_error"]], rtol=1e-12)
+    assert list(frame.columns[4:8]) == [
+        "roc_auc",
+        "roc_auc_std_error",
+        "roc_auc_ci_low",
+        "roc_auc_ci_high",
+    ]
+    plain = (
+        pg.missing_modalities(net, inputs, y, n_repeats=2, **QUIET)
+        .to_frame()
+        .set_index("present")
+    )
+    np.testing.assert_allclose(
+        frame[["loss", "std_error"]], plain[["loss", "std_error"]], rtol=1e-12
+    )
     rows = np.arange(len(y))
-    draws = [donor_rows(3, "modalities", repeat, rows, len(y), shared=True) for repeat in range(2)]
-    outputs = np.concatenate([answers(net, edited(inputs, donors, {"image"})) for donors in draws])
+    draws = [
+        donor_rows(3, "modalities", repeat, rows, len(y), shared=True)
+        for repeat in range(2)
+    ]
+    outputs = np.concatenate(
+        [answers(net, edited(inputs, donors, {"image"})) for donors in draws]
+    )
     expected = roc_auc_score(np.tile(y, 2), outputs[:, 1] - outputs[:, 0])
     assert frame.loc["table + mask", "roc_auc"] == pytest.approx(expected, rel=1e-9)
     whole = answers(net, inputs)
-    assert frame.iloc[0]["roc_auc"] == pytest.approx(roc_auc_score(y, whole[:, 1] - whole[:, 0]), rel=1e-9)
+    assert frame.iloc[0]["roc_auc"] == pytest.approx(
+        roc_auc_score(y, whole[:, 1] - whole[:, 0]), rel=1e-9
+    )
     assert frame.iloc[0]["roc_auc"] > 0.8 > frame.iloc[-1]["roc_auc"]
     assert (frame["roc_auc_ci_low"] < frame["roc_auc"]).all()
 
@@ -157,7 +207,11 @@ def test_intervals_of_the_loss_hold():
 
 def test_what_is_held_stays_with_its_row():
     net, inputs, y = case()
-    every = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    every = (
+        pg.missing_modalities(net, inputs, y, **QUIET)
+        .to_frame()
+        .set_index("present")["loss"]
+    )
     result = pg.missing_modalities(pg.Model(net, hold=("mask",)), inputs, y, **QUIET)
     assert result.modalities == ("image", "table")
     assert result.meta["held"] == ["mask"]
@@ -169,7 +223,9 @@ def test_what_is_held_stays_with_its_row():
         "Always present: mask.",
         "80 rows. Intervals: 95 %.",
     ]
-    scored = pg.missing_modalities(pg.Model(net, hold=("mask",)), inputs, y, scoring="accuracy", **QUIET)
+    scored = pg.missing_modalities(
+        pg.Model(net, hold=("mask",)), inputs, y, scoring="accuracy", **QUIET
+    )
     assert scored.summary("accuracy", top_n=1).endswith("and 3 more")
     with pytest.raises(InputError, match="measure must be one of 'loss', 'accuracy'"):
         scored.summary("f1")
@@ -177,23 +233,46 @@ def test_what_is_held_stays_with_its_row():
 
 def test_groups_join_inputs_and_leave_other_columns_together():
     net, inputs, y = case()
-    every = pg.missing_modalities(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
-    joined = pg.missing_modalities(net, inputs, y, groups={"both": ["image", "mask"]}, **QUIET).to_frame()
+    every = (
+        pg.missing_modalities(net, inputs, y, **QUIET)
+        .to_frame()
+        .set_index("present")["loss"]
+    )
+    joined = pg.missing_modalities(
+        net, inputs, y, groups={"both": ["image", "mask"]}, **QUIET
+    ).to_frame()
     assert joined["present"].tolist() == ["both + table", "both", "table", "nothing"]
     assert joined["loss"][2] == pytest.approx(every["table"], rel=1e-12)
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 4)), columns=list("abcd"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(90, 4)), columns=list("abcd")
+    )
     target = X["a"] * 2 + X["b"] * X["c"]
     forest = RandomForestRegressor(10, random_state=0).fit(X, target)
-    result = pg.missing_modalities(forest, X, target, groups={"first": ["a"]}, scoring="r2", **QUIET)
+    result = pg.missing_modalities(
+        forest, X, target, groups={"first": ["a"]}, scoring="r2", **QUIET
+    )
     assert result.modalities == ("first", "table")
-    assert result.to_frame()["r2"][0] == pytest.approx(forest.score(X, target), rel=1e-9)
+    assert result.to_frame()["r2"][0] == pytest.approx(
+        forest.score(X, target), rel=1e-9
+    )
 
 
 def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=list("abc"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(120, 3)), columns=list("abc")
+    )
     y = X["a"] * 2 + X["b"]
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
-    result = pg.missing_modalities(model, X, y, groups={"first": ["a"], "others": ["b", "c"]}, background=X, **QUIET)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    ).fit(X, y)
+    result = pg.missing_modalities(
+        model,
+        X,
+        y,
+        groups={"first": ["a"], "others": ["b", "c"]},
+        background=X,
+        **QUIET,
+    )
     frame = result.to_frame().set_index("present")
     rows = np.arange(len(X))
     changed = []
@@ -210,11 +289,20 @@ def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
 
 def test_numbers_do_not_depend_on_the_batch_and_repeat():
     net, inputs, y = case()
-    first = pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame()
-    pd.testing.assert_frame_equal(first, pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame())
-    other = pg.missing_modalities(pg.Model(net, batch_size=7), inputs, y, scoring="accuracy", **QUIET).to_frame()
+    first = pg.missing_modalities(
+        net, inputs, y, scoring="accuracy", **QUIET
+    ).to_frame()
+    pd.testing.assert_frame_equal(
+        first,
+        pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame(),
+    )
+    other = pg.missing_modalities(
+        pg.Model(net, batch_size=7), inputs, y, scoring="accuracy", **QUIET
+    ).to_frame()
     pd.testing.assert_frame_equal(first, other, rtol=1e-9)
-    different = pg.missing_modalities(net, inputs, y, random_state=4, progress=False).to_frame()
+    different = pg.missing_modalities(
+        net, inputs, y, random_state=4, progress=False
+    ).to_frame()
     assert (different["loss"][1:] != first["loss"][1:]).all()
 
 
@@ -246,7 +334,9 @@ def test_bad_arguments_are_refused(words, message):
     net, inputs, y = case(rows=20)
     given = {"y": y, "progress": False, **words}
     with pytest.raises(InputError, match=message):
-        pg.missing_modalities(pg.Model(net, hold=given.pop("hold", ())), inputs, **given)
+        pg.missing_modalities(
+            pg.Model(net, hold=given.pop("hold", ())), inputs, **given
+        )
 
 
 def test_one_modality_and_too_many_are_refused_with_the_remedy():
@@ -255,10 +345,16 @@ def test_one_modality_and_too_many_are_refused_with_the_remedy():
     with pytest.raises(InputError, match=r"'table' is the only one. Pass groups="):
         pg.missing_modalities(first, X, X[:, 0], **options)
     groups = {f"g{place}": [f"x{place}"] for place in range(14)}
-    with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups="):
+    with pytest.raises(
+        InputError, match=r"at most 12 modalities, got 14. Join some with groups="
+    ):
         pg.missing_modalities(first, X, X[:, 0], groups=groups, **options)
-    with pytest.raises(InputError, match="does not take hold="):  # of a table there are no inputs to hold
-        pg.missing_modalities(replace(first, hold=list(groups)[4:]), X, X[:, 0], groups=groups, **options)
+    with pytest.raises(
+        InputError, match="does not take hold="
+    ):  # of a table there are no inputs to hold
+        pg.missing_modalities(
+            replace(first, hold=list(groups)[4:]), X, X[:, 0], groups=groups, **options
+        )
 
 
 def test_nothing_of_the_network_changes():
@@ -269,7 +365,9 @@ def test_nothing_of_the_network_changes():
     state = torch.get_rng_state()
     pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET)
     assert net.training
-    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+    assert all(
+        torch.equal(weights[name], value) for name, value in net.state_dict().items()
+    )
     assert all(np.array_equal(before[name], rows) for name, rows in inputs.items())
     assert torch.equal(state, torch.get_rng_state())
 
@@ -282,16 +380,28 @@ def test_what_modalities_tell_only_together_is_asked_of_the_loss():
     groups = {"A": ["a"], "B": ["b", "c"]}
     add = lambda table: (table["a"] + table["b"]).to_numpy()  # noqa: E731
     told = pg.explain(
-        pg.Model(add, task="regression"), X, y, method=pg.methods.PermGrad(order=2), groups=groups, **QUIET
+        pg.Model(add, task="regression"),
+        X,
+        y,
+        method=pg.methods.PermGrad(order=2),
+        groups=groups,
+        **QUIET,
     ).to_frame()
     pair = told.set_index("feature").loc["A × B"]
     assert pair["ci_low"] < 0 < pair["ci_high"], "a sum has no interaction"
     assert (told["ci_low"][:2] > 1).all()
     product = lambda table: (table["a"] * table["b"]).to_numpy()  # noqa: E731
     told = pg.explain(
-        pg.Model(product, task="regression"), X, product(X), method=pg.methods.PermGrad(order=2), groups=groups, **QUIET
+        pg.Model(product, task="regression"),
+        X,
+        product(X),
+        method=pg.methods.PermGrad(order=2),
+        groups=groups,
+        **QUIET,
     ).to_frame()
-    assert told.set_index("feature").loc["A × B", "ci_high"] < 0, "each of them needs the other"
+    assert told.set_index("feature").loc["A × B", "ci_high"] < 0, (
+        "each of them needs the other"
+    )
 
 
 def test_the_call_to_make_for_networks_has_effects_alone_and_last():
@@ -302,7 +412,12 @@ def test_the_call_to_make_for_networks_has_effects_alone_and_last():
     inputs = {"image": torch.randn(300, 1, 4, 4), "table": torch.randn(300, 2)}
     y = Two()(**inputs)[:, 0].numpy()
     found = pg.explain(
-        pg.Model(Two(), task="regression"), inputs, y, method=pg.methods.PermGrad(order=2), groups="modality", **QUIET
+        pg.Model(Two(), task="regression"),
+        inputs,
+        y,
+        method=pg.methods.PermGrad(order=2),
+        groups="modality",
+        **QUIET,
     )
     assert found.names == ("image", "table", "image × table")
     assert np.isfinite(found.parts["alone"][:2]).all()

@@ -72,7 +72,11 @@ class TwoHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.shared, self.dose, self.kind = nn.Linear(4, 8), nn.Linear(8, 1), nn.Linear(8, 3)
+        self.shared, self.dose, self.kind = (
+            nn.Linear(4, 8),
+            nn.Linear(8, 1),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         inside = self.shared(x).relu()
@@ -88,24 +92,46 @@ def lightgbm() -> tuple[Any, Any, Any]:
     booster = pytest.importorskip("lightgbm")
     X, y = make_classification(ROWS * 3, 5, random_state=0)
     frame = pd.DataFrame(X, columns=list("abcde"))
-    return booster.LGBMClassifier(n_estimators=5, min_child_samples=5, verbose=-1).fit(frame, y), frame, y
+    return (
+        booster.LGBMClassifier(n_estimators=5, min_child_samples=5, verbose=-1).fit(
+            frame, y
+        ),
+        frame,
+        y,
+    )
 
 
 def forest() -> tuple[Any, Any, Any]:
-    X, y = make_classification(ROWS, 5, n_classes=3, n_informative=4, n_redundant=0, random_state=0)
+    X, y = make_classification(
+        ROWS, 5, n_classes=3, n_informative=4, n_redundant=0, random_state=0
+    )
     return RandomForestClassifier(5, random_state=0).fit(X, y), X, y
 
 
 def text() -> dict[str, Tensor]:
     ids = torch.randint(1, 20, (ROWS, 6), generator=torch.Generator().manual_seed(1))
-    mask = (torch.arange(6) < torch.randint(3, 7, (ROWS, 1), generator=torch.Generator().manual_seed(2))).long()
+    mask = (
+        torch.arange(6)
+        < torch.randint(3, 7, (ROWS, 1), generator=torch.Generator().manual_seed(2))
+    ).long()
     return {"input_ids": ids * mask, "attention_mask": mask}
 
 
 def own() -> tuple[Any, Any, Any]:
-    X = pd.DataFrame({"age": draw(ROWS).numpy(), "town": np.resize(["Ulm", "Bonn", "Trier", "Bonn"], ROWS)})
+    X = pd.DataFrame(
+        {
+            "age": draw(ROWS).numpy(),
+            "town": np.resize(["Ulm", "Bonn", "Trier", "Bonn"], ROWS),
+        }
+    )
     y = np.where(X["age"] > 0.3, "late", "on time")
-    return pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y), X, y
+    return (
+        pg.HyNNClassifier(
+            preset="fast", max_epochs=1, random_state=0, progress=False
+        ).fit(X, y),
+        X,
+        y,
+    )
 
 
 CLASSES = np.arange(ROWS) % 3
@@ -158,7 +184,12 @@ def test_what_it_says_is_what_an_explanation_does(name):
     model = model if isinstance(model, pg.Model) else pg.Model(model)
     said = dict(line.split(": ", 1) for line in model.describe(X, y).splitlines()[1:])
     kind = model.describe(X, y).splitlines()[0]
-    found = pg.explain(model, X, method="shapley" if name != "tokens and a mask" else "permutation", scope="local")
+    found = pg.explain(
+        model,
+        X,
+        method="shapley" if name != "tokens and a mask" else "permutation",
+        scope="local",
+    )
     assert kind.endswith(found.meta["task"])
     shown = said["features"].split(" and ")[0].split(", ")
     assert tuple(shown) == found.names[: len(shown)]
@@ -166,21 +197,33 @@ def test_what_it_says_is_what_an_explanation_does(name):
     assert f"{ROWS * (3 if name == 'LightGBM' else 1)} rows" in said["inputs"]
     modalities = list(dict.fromkeys(found.modality))
     assert said.get("modalities", modalities[0]).split(", ") == modalities
-    assert said.get("held, and no features", "").split(", ") == (found.meta.get("held") or [""])
+    assert said.get("held, and no features", "").split(", ") == (
+        found.meta.get("held") or [""]
+    )
     classes = found.meta["task"] == "classification"
-    wanted = [str(one) for one in found.outputs] if classes or len(found.outputs) > 1 else []
+    wanted = (
+        [str(one) for one in found.outputs] if classes or len(found.outputs) > 1 else []
+    )
     assert all(one in said["outputs"] for one in wanted)
     assert said["inputs"] == INPUTS.get(name, said["inputs"])
     assert said["outputs"].startswith(
-        "labels of" if name == "labels" else RETURNED[found.meta.get("returns", "logits")]
+        "labels of"
+        if name == "labels"
+        else RETURNED[found.meta.get("returns", "logits")]
     )
     assert ("tokens" in said["inputs"]) == (found.meta.get("tokens") is not None)
-    positive = pg.explain(model, X, y, method="permutation", n_repeats=2).meta.get("positive")
-    assert said["outputs"].endswith(f"(positive: {positive})" if positive is not None else said["outputs"][-1])
+    positive = pg.explain(model, X, y, method="permutation", n_repeats=2).meta.get(
+        "positive"
+    )
+    assert said["outputs"].endswith(
+        f"(positive: {positive})" if positive is not None else said["outputs"][-1]
+    )
     assert ("positive" in said["outputs"]) == (positive is not None)
     if found.meta.get("head") is not None:
         assert found.meta["head"] in said["outputs"]
-    np.testing.assert_allclose(model.predict(X)[:, : len(found.outputs)], found.predictions, atol=1e-5)
+    np.testing.assert_allclose(
+        model.predict(X)[:, : len(found.outputs)], found.predictions, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation"])
@@ -190,11 +233,15 @@ def test_a_second_explanation_pays_for_itself_alone(method):
     model, spent, found = pg.Model(counted), [], []
     for _ in range(2):
         counted.sizes.clear()
-        found.append(pg.explain(model, X, y, method=method, n_repeats=2, progress=False))
+        found.append(
+            pg.explain(model, X, y, method=method, n_repeats=2, progress=False)
+        )
         spent.append(list(counted.sizes))
     np.testing.assert_array_equal(found[0].values, found[1].values)
     assert len(spent[0]) > len(spent[1])
-    assert spent[1] == [200, 30 * 2 * 200], "the rows themselves, and two donors of all features at once"
+    assert spent[1] == [200, 30 * 2 * 200], (
+        "the rows themselves, and two donors of all features at once"
+    )
     assert sum(spent[1]) == found[1].meta["model_rows"]
 
 
@@ -215,11 +262,23 @@ def test_rows_read_later_are_explained_as_if_first(name):
     model, X, y = CASES[name]()
     read = model if isinstance(model, pg.Model) else pg.Model(model)
     fresh = pg.Model(
-        read.model, **{one: getattr(read, one) for one in ("class_names", "returns", "head", "hold", "segments")}
+        read.model,
+        **{
+            one: getattr(read, one)
+            for one in ("class_names", "returns", "head", "hold", "segments")
+        },
     )
     half = ROWS // 2
-    some = {key: value[:half] for key, value in X.items()} if isinstance(X, dict) else X[:half]
-    others = {key: value[half:ROWS] for key, value in X.items()} if isinstance(X, dict) else X[half:ROWS]
+    some = (
+        {key: value[:half] for key, value in X.items()}
+        if isinstance(X, dict)
+        else X[:half]
+    )
+    others = (
+        {key: value[half:ROWS] for key, value in X.items()}
+        if isinstance(X, dict)
+        else X[half:ROWS]
+    )
     given = {"method": "permutation", "n_repeats": 2, "progress": False}
     explain_with(read, some, None if y is None else y[:half], **given)
     found = explain_with(read, others, None if y is None else y[half:ROWS], **given)

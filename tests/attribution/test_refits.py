@@ -7,7 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from permgrad.attribution.explain_refits import _divided, combine, draw_design, moderated
+from permgrad.attribution.explain_refits import (
+    _divided,
+    combine,
+    draw_design,
+    moderated,
+)
 from permgrad.attribution.explanation import Explanation
 from permgrad.pages.summary import summary
 from permgrad.pages.words import training_text, training_words
@@ -21,15 +26,27 @@ def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0
     ``rows`` and ``trained`` ``(features, rows)``: the effect of a row as a row explained, and as a training row.
     """
     value = np.asarray(value, dtype=float)
-    rows, trained = (np.zeros((len(value), design.rows)) if one is None else one for one in (rows, trained))
+    rows, trained = (
+        np.zeros((len(value), design.rows)) if one is None else one
+        for one in (rows, trained)
+    )
     rng, fits = np.random.default_rng(seed), []
     for part in design.trained:
         held = np.setdiff1d(np.arange(design.rows), part)
         moved = trained[:, part].mean(axis=1) + noise * rng.normal(size=len(value))
-        moved = moved if slope is None else moved + slope * (1 / len(part) - 1 / design.rows)
+        moved = (
+            moved
+            if slope is None
+            else moved + slope * (1 / len(part) - 1 / design.rows)
+        )
         values = value + moved + rows[:, held].mean(axis=1)
         scores = rows[:, held] - rows[:, held].mean(axis=1, keepdims=True)
-        meta = {"confidence": 0.95, "loss_scale": 1.0, "model_rows": 5, "rows_explained": len(held)}
+        meta = {
+            "confidence": 0.95,
+            "loss_scale": 1.0,
+            "model_rows": 5,
+            "rows_explained": len(held),
+        }
         parts = {"tabular": values[:, None] * 0.25, "image": values[:, None] * 0.75}
         maps = {"rows": held, "row_scores": scores[None].astype(np.float32)}
         fits.append(
@@ -73,7 +90,9 @@ def test_classes_are_divided_evenly_and_groups_stay_together():
 
 
 def test_the_design_depends_on_the_seed_alone():
-    one, same, other = (draw_design(ROWS, REFITS, seed, None).trained for seed in (3, 3, 4))
+    one, same, other = (
+        draw_design(ROWS, REFITS, seed, None).trained for seed in (3, 3, 4)
+    )
     assert all(map(np.array_equal, one, same))
     assert not any(map(np.array_equal, one, other))
 
@@ -81,7 +100,14 @@ def test_the_design_depends_on_the_seed_alone():
 def test_rows_and_fits_are_told_apart_as_by_plain_least_squares():
     rng, design = np.random.default_rng(0), draw_design(ROWS, REFITS, 0, None)
     fits = refits([1.0, 2.0], design, rng.normal(size=(2, ROWS)), noise=0.5)
-    fits = [replace(fit, maps=fit.maps | {"row_scores": rng.normal(size=fit.maps["row_scores"].shape)}) for fit in fits]
+    fits = [
+        replace(
+            fit,
+            maps=fit.maps
+            | {"row_scores": rng.normal(size=fit.maps["row_scores"].shape)},
+        )
+        for fit in fits
+    ]
     of_rows, of_fits, _ = _divided(fits, design, 0)
     # Slow twin: one column for each row and each fit, one line for each part that was measured.
     lines, targets = [], []
@@ -92,8 +118,14 @@ def test_rows_and_fits_are_told_apart_as_by_plain_least_squares():
             lines.append(line)
             targets.append(fit.maps["row_scores"][0][:, place] + fit.values[:, 0])
     slow = np.linalg.lstsq(np.array(lines), np.array(targets), rcond=None)[0]
-    np.testing.assert_allclose(of_fits - of_fits.mean(axis=0), slow[ROWS:] - slow[ROWS:].mean(axis=0), atol=1e-9)
-    np.testing.assert_allclose(of_rows.T, slow[:ROWS] - slow[:ROWS].mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(
+        of_fits - of_fits.mean(axis=0),
+        slow[ROWS:] - slow[ROWS:].mean(axis=0),
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(
+        of_rows.T, slow[:ROWS] - slow[:ROWS].mean(axis=0), atol=1e-9
+    )
     assert np.abs(of_fits).max() > 0.1
 
 
@@ -104,11 +136,16 @@ def test_a_bias_that_is_a_line_in_1_over_n_is_taken_off_and_parts_add_up():
     explanation = combine(fits, design, 0, {})
     np.testing.assert_allclose(explanation.values[:, 0], [1, 2, 0], atol=1e-12)
     np.testing.assert_allclose(
-        explanation.parts["tabular"] + explanation.parts["image"], explanation.values, atol=1e-12
+        explanation.parts["tabular"] + explanation.parts["image"],
+        explanation.values,
+        atol=1e-12,
     )
     frame = explanation.to_frame()
     assert {"within", "between"} < set(frame)
-    assert (explanation.meta["model_rows"], explanation.meta["rows_explained"]) == (50, ROWS)
+    assert (explanation.meta["model_rows"], explanation.meta["rows_explained"]) == (
+        50,
+        ROWS,
+    )
 
 
 @pytest.mark.parametrize("together", [0.0, 1.0])
@@ -119,9 +156,13 @@ def test_the_error_is_that_of_measuring_and_of_training_together(together):
         rng, design = np.random.default_rng(seed), draw_design(200, REFITS, seed, None)
         rows, other = rng.normal(size=(2, 4, 200))
         trained = together * rows + (1 - together) * other
-        explanation = combine(refits([1.0] * 4, design, rows, trained), design, seed, {})
+        explanation = combine(
+            refits([1.0] * 4, design, rows, trained), design, seed, {}
+        )
         ratio.append(explanation.std_error[:, 0] ** 2 * 200 / (4 if together else 2))
-        np.testing.assert_allclose(explanation.part_std["within"][:, 0], np.sqrt(1 / 200), rtol=0.3)
+        np.testing.assert_allclose(
+            explanation.part_std["within"][:, 0], np.sqrt(1 / 200), rtol=0.3
+        )
     assert np.mean(ratio) == pytest.approx(1, abs=0.25)
     assert np.std(ratio) > 0.01
 
@@ -129,11 +170,17 @@ def test_the_error_is_that_of_measuring_and_of_training_together(together):
 def test_another_training_is_drawn_from_the_estimated_distribution():
     design = draw_design(ROWS, REFITS, 0, None)
     rows = 0.1 * np.random.default_rng(0).normal(size=(4, ROWS))
-    certain = combine(refits([4.0, 3.0, 2.0, 1.0], design, rows, noise=0.01), design, 0, {})
-    assert certain.meta["another_training"] == {"first": 3, "shares": {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}}
+    certain = combine(
+        refits([4.0, 3.0, 2.0, 1.0], design, rows, noise=0.01), design, 0, {}
+    )
+    assert certain.meta["another_training"] == {
+        "first": 3,
+        "shares": {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0},
+    }
     words = training_words(certain)
     assert (
-        words == "In another training a would be among the first three in more than 91 of 100, b in more than 91 "
+        words
+        == "In another training a would be among the first three in more than 91 of 100, b in more than 91 "
         "and c in more than 91 (by 10 refits)."
     )
     tied = combine(refits([4.0, 3.0, 1.0, 1.0], design, rows, noise=2.0), design, 0, {})
@@ -147,9 +194,9 @@ def test_another_training_is_drawn_from_the_estimated_distribution():
 def test_a_wider_spread_of_trainings_makes_another_training_less_sure():
     design = draw_design(ROWS, REFITS, 0, None)
     shares = [
-        combine(refits([4.0, 3.0, 2.0, 1.0], design, noise=noise), design, 0, {}).meta["another_training"]["shares"][
-            "c"
-        ]
+        combine(refits([4.0, 3.0, 2.0, 1.0], design, noise=noise), design, 0, {}).meta[
+            "another_training"
+        ]["shares"]["c"]
         for noise in (0.05, 0.5, 2.0)
     ]
     assert shares[0] > shares[1] > shares[2] > 0.3
@@ -163,14 +210,20 @@ def test_a_class_that_a_refit_could_not_measure_is_undefined():
             values=np.hstack([fit.values] * 2),
             outputs=("all", "rare"),
             parts={},
-            maps=fit.maps | {"row_scores": np.repeat(fit.maps["row_scores"], 2, axis=0)},
+            maps=fit.maps
+            | {"row_scores": np.repeat(fit.maps["row_scores"], 2, axis=0)},
         )
         for fit in refits([2.0, 1.0], design, noise=0.3)
     ]
     fits[1].values[:, 1] = np.nan
     explanation = combine(fits, design, 0, {})
     assert np.isfinite(explanation.std_error[:, 0]).all()
-    for numbers in (explanation.std_error, explanation.low, explanation.p_values, explanation.part_std["between"]):
+    for numbers in (
+        explanation.std_error,
+        explanation.low,
+        explanation.p_values,
+        explanation.part_std["between"],
+    ):
         assert np.isnan(numbers[:, 1]).all()
 
 
@@ -193,7 +246,9 @@ def test_refits_are_stored_with_both_errors(tmp_path):
     design = draw_design(ROWS, REFITS, 0, None)
     explanation = combine(refits([2.0, 1.0], design, noise=0.3), design, 0, {})
     loaded = Explanation.load(explanation.save(tmp_path / "refits"))
-    np.testing.assert_array_equal(loaded.part_std["between"], explanation.part_std["between"])
+    np.testing.assert_array_equal(
+        loaded.part_std["between"], explanation.part_std["between"]
+    )
     assert training_words(loaded) == training_words(explanation)
     assert "come first" in training_words(loaded)
 

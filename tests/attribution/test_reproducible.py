@@ -21,7 +21,12 @@ def make_data(rows: int) -> tuple[pd.DataFrame, np.ndarray]:
     X = pd.DataFrame(rng.normal(size=(rows, 4)), columns=list("abcd"))
     X["colour"] = rng.choice(["red", "green", "blue"], rows)
     X.loc[rng.random(rows) < 0.1, "b"] = np.nan
-    return X, (X["a"] * X["c"] + (X["colour"] == "red") + X["b"].fillna(0) + 0.2 * rng.normal(size=rows)).to_numpy()
+    return X, (
+        X["a"] * X["c"]
+        + (X["colour"] == "red")
+        + X["b"].fillna(0)
+        + 0.2 * rng.normal(size=rows)
+    ).to_numpy()
 
 
 X, NUMBERS = make_data(2 * ROWS)
@@ -31,10 +36,14 @@ TEST = X[ROWS:].reset_index(drop=True)
 
 @pytest.fixture(scope="module", params=["classification", "regression"])
 def fitted(request):
-    estimator, y = (pg.HyNNClassifier, LABELS) if request.param == "classification" else (pg.HyNNRegressor, NUMBERS)
-    model = estimator(preset="fast", image="always", max_epochs=4, random_state=0, progress=False).fit(
-        X[:ROWS], y[:ROWS]
+    estimator, y = (
+        (pg.HyNNClassifier, LABELS)
+        if request.param == "classification"
+        else (pg.HyNNRegressor, NUMBERS)
     )
+    model = estimator(
+        preset="fast", image="always", max_epochs=4, random_state=0, progress=False
+    ).fit(X[:ROWS], y[:ROWS])
     return model, y[ROWS:]
 
 
@@ -43,19 +52,28 @@ def explain(model, y, rows=TEST, **options) -> pg.Explanation:
     return explain_with(model, rows, y, **given)
 
 
-def assert_same(one: pg.Explanation, other: pg.Explanation, *, exact: bool = False) -> None:
+def assert_same(
+    one: pg.Explanation, other: pg.Explanation, *, exact: bool = False
+) -> None:
     """Compare values, parts, errors and branch weights; 1e-5 of the loss scale."""
     scale = 0.0 if exact else one.meta["loss_scale"]
     order = [other.names.index(name) for name in one.names]
     assert np.abs(one.values).max() > 0.01 * one.meta["loss_scale"]
-    pairs = [(one.values, other.values), (one.std_error, other.std_error), (one.low, other.low), (one.high, other.high)]
+    pairs = [
+        (one.values, other.values),
+        (one.std_error, other.std_error),
+        (one.low, other.low),
+        (one.high, other.high),
+    ]
     pairs += [(one.parts[name], other.parts[name]) for name in one.parts]
     for own, their in pairs:
         np.testing.assert_allclose(own, their[order], rtol=0, atol=TOLERANCE * scale)
     if one.branches is not None:
         for path in ("tabular", "image"):
             for key in ("importance", "alone", "last", "ci_low", "ci_high"):
-                assert one.branches[path][key] == pytest.approx(other.branches[path][key], abs=TOLERANCE * scale, rel=0)
+                assert one.branches[path][key] == pytest.approx(
+                    other.branches[path][key], abs=TOLERANCE * scale, rel=0
+                )
 
 
 # ---- the model -------------------------------------------------------------------------------------------------------
@@ -64,11 +82,18 @@ def assert_same(one: pg.Explanation, other: pg.Explanation, *, exact: bool = Fal
 @pytest.mark.parametrize("preset", ["fast", "default", "paper"])
 def test_the_same_seed_gives_the_same_model(preset):
     def weights(seed: int) -> dict[str, bytes]:
-        torch.manual_seed(seed + 99)  # what the user does with torch's generator is of no account
+        torch.manual_seed(
+            seed + 99
+        )  # what the user does with torch's generator is of no account
         np.random.seed(seed)
-        model = pg.HyNNClassifier(preset=preset, max_epochs=2, random_state=seed, progress=False)
+        model = pg.HyNNClassifier(
+            preset=preset, max_epochs=2, random_state=seed, progress=False
+        )
         model.fit(X[:200], LABELS[:200])
-        return {name: tensor.numpy().tobytes() for name, tensor in model.module_.state_dict().items()}
+        return {
+            name: tensor.numpy().tobytes()
+            for name, tensor in model.module_.state_dict().items()
+        }
 
     first = weights(0)
     torch.rand(3)
@@ -78,7 +103,13 @@ def test_the_same_seed_gives_the_same_model(preset):
 
 def test_a_generator_as_seed_advances():
     def one(random_state) -> np.ndarray:
-        model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=random_state, progress=False)
+        model = pg.HyNNRegressor(
+            preset="fast",
+            image="always",
+            max_epochs=1,
+            random_state=random_state,
+            progress=False,
+        )
         return model.fit(X[:100], NUMBERS[:100]).predict(X[:50])
 
     generator, twin = np.random.default_rng(3), np.random.default_rng(3)
@@ -118,7 +149,10 @@ def test_whatever_the_memory(fitted, monkeypatch):
 
     def small_blocks(self: Replacement, span: slice | None = None) -> list[slice]:
         assert span is None
-        return [slice(start, min(start + 37, len(self.encoded))) for start in range(0, len(self.encoded), 37)]
+        return [
+            slice(start, min(start + 37, len(self.encoded)))
+            for start in range(0, len(self.encoded), 37)
+        ]
 
     monkeypatch.setattr(Replacement, "_spans", small_blocks)
     assert_same(whole, explain(model, y))
@@ -154,7 +188,11 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
         assert_same(whole, other)
     # Nor does it matter where and when tasks are run.
     plain = game.Game.play
-    monkeypatch.setattr(game.Game, "play", lambda self, plays, *rest: plain(self, list(plays)[::-1], *rest))
+    monkeypatch.setattr(
+        game.Game,
+        "play",
+        lambda self, plays, *rest: plain(self, list(plays)[::-1], *rest),
+    )
     assert_same(whole, explain(model, y), exact=True)
 
 
@@ -162,27 +200,44 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
 def test_whatever_the_partition_of_rows(fitted, sampling):
     """With one background for all, the mean over the parts, weighted by rows, is the mean over all rows."""
     model, y = fitted
-    options = {"background": X[:100], "sampling": sampling, "direction": False, "n_repeats": 2}
+    options = {
+        "background": X[:100],
+        "sampling": sampling,
+        "direction": False,
+        "n_repeats": 2,
+    }
     whole = explain(model, y, **options)
     total = np.zeros_like(whole.values[:, 0])
     parts = {name: np.zeros_like(total) for name in whole.parts}
     importance = dict.fromkeys(("tabular", "image"), 0.0)
     for start, stop in ((0, 1), (1, 90), (90, ROWS)):
-        piece = explain(model, y[start:stop], TEST[start:stop], row_offset=start, **options)
+        piece = explain(
+            model, y[start:stop], TEST[start:stop], row_offset=start, **options
+        )
         total += piece.values[:, 0] * (stop - start) / ROWS
         for name in parts:
             parts[name] += piece.parts[name][:, 0] * (stop - start) / ROWS
         for path in importance:
-            importance[path] += piece.branches[path]["importance"] * (stop - start) / ROWS
+            importance[path] += (
+                piece.branches[path]["importance"] * (stop - start) / ROWS
+            )
     scale = whole.meta["loss_scale"]
-    np.testing.assert_allclose(total, whole.values[:, 0], rtol=0, atol=TOLERANCE * scale)
+    np.testing.assert_allclose(
+        total, whole.values[:, 0], rtol=0, atol=TOLERANCE * scale
+    )
     for name, values in parts.items():
-        np.testing.assert_allclose(values, whole.parts[name][:, 0], rtol=0, atol=TOLERANCE * scale)
+        np.testing.assert_allclose(
+            values, whole.parts[name][:, 0], rtol=0, atol=TOLERANCE * scale
+        )
     for path, value in importance.items():
-        assert value == pytest.approx(whole.branches[path]["importance"], abs=TOLERANCE * scale)
+        assert value == pytest.approx(
+            whole.branches[path]["importance"], abs=TOLERANCE * scale
+        )
     # Precondition: without the offset other donors are drawn.
     other = explain(model, y[90:], TEST[90:], **options)
-    assert not np.allclose(other.values, explain(model, y[90:], TEST[90:], row_offset=90, **options).values)
+    assert not np.allclose(
+        other.values, explain(model, y[90:], TEST[90:], row_offset=90, **options).values
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,9 +262,13 @@ def test_one_row_alone_is_that_row_of_all(fitted, method, sampling):
     assert np.abs(whole.values).max() > 0.01 * spread
     for row in (0, 5, 11):
         alone = explain_with(model, rows.iloc[[row]], row_offset=row, **options)
-        np.testing.assert_allclose(alone.values[0], whole.values[row], rtol=0, atol=TOLERANCE * spread)
+        np.testing.assert_allclose(
+            alone.values[0], whole.values[row], rtol=0, atol=TOLERANCE * spread
+        )
         for name, part in alone.parts.items():
-            np.testing.assert_allclose(part[0], whole.parts[name][row], rtol=0, atol=TOLERANCE * spread)
+            np.testing.assert_allclose(
+                part[0], whole.parts[name][row], rtol=0, atol=TOLERANCE * spread
+            )
 
 
 def test_a_feature_draws_its_donors_whatever_else_is_asked_for(fitted):
@@ -217,8 +276,13 @@ def test_a_feature_draws_its_donors_whatever_else_is_asked_for(fitted):
     model, y = fitted
     whole, grouped = explain(model, y), explain(model, y, groups={"pair": ["a", "b"]})
     for name in ("c", "d", "colour"):
-        own, their = whole.values[whole.names.index(name)], grouped.values[grouped.names.index(name)]
-        np.testing.assert_allclose(own, their, rtol=0, atol=TOLERANCE * whole.meta["loss_scale"])
+        own, their = (
+            whole.values[whole.names.index(name)],
+            grouped.values[grouped.names.index(name)],
+        )
+        np.testing.assert_allclose(
+            own, their, rtol=0, atol=TOLERANCE * whole.meta["loss_scale"]
+        )
 
 
 def test_more_repeats_begin_with_the_same_pairs(fitted):

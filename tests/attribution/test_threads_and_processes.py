@@ -32,7 +32,12 @@ CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 ROWS = 12
 #: Fewer draws than usual: here only the way through matters.
 FAST: dict[str, dict[str, Any]] = {
-    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 10},
+    "shapley": {
+        "min_permutations": 4,
+        "max_permutations": 8,
+        "tolerance": 0.5,
+        "references": 10,
+    },
     "lime": {"samples": 150},
     "smoothgrad": {"samples": 4},
     "aggregate": {"members": ("permutation", "gradient")},
@@ -92,19 +97,34 @@ def process_state() -> dict[str, Any]:
 
 
 def module_state(module: nn.Module) -> dict[str, Any]:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    kinds = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+    )
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {
         "modes": {name: part.training for name, part in module.named_modules()},
         "hooks": {
-            f"{name}.{kind}": len(getattr(part, kind)) for name, part in module.named_modules() for kind in kinds
+            f"{name}.{kind}": len(getattr(part, kind))
+            for name, part in module.named_modules()
+            for kind in kinds
         },
-        "gradients": {name: (tensor.requires_grad, tensor.grad is None) for name, tensor in tensors.items()},
-        "weights": {name: tensor.detach().double().numpy().tobytes() for name, tensor in tensors.items()},
+        "gradients": {
+            name: (tensor.requires_grad, tensor.grad is None)
+            for name, tensor in tensors.items()
+        },
+        "weights": {
+            name: tensor.detach().double().numpy().tobytes()
+            for name, tensor in tensors.items()
+        },
     }
 
 
-def compare(works: Sequence[Work], module: nn.Module, threads: int = 4, *, filters: bool = True) -> None:
+def compare(
+    works: Sequence[Work], module: nn.Module, threads: int = 4, *, filters: bool = True
+) -> None:
     """Do works one after the other and then in threads, each twice, and compare; nothing else may change.
 
     ``filters``: whether the warning filters are looked at; libraries that read and draw change them without a lock.
@@ -137,10 +157,17 @@ def compare(works: Sequence[Work], module: nn.Module, threads: int = 4, *, filte
         assert threading.active_count() == running
         after = process_state(), module_state(module)
     for place, own in zip(order, found, strict=True):
-        np.testing.assert_allclose(own, alone[place], rtol=0, atol=1e-7 * max(1.0, float(np.nanmax(np.abs(own)))))
+        np.testing.assert_allclose(
+            own,
+            alone[place],
+            rtol=0,
+            atol=1e-7 * max(1.0, float(np.nanmax(np.abs(own)))),
+        )
     for kind, old in zip(after, before, strict=True):
         looked_at = [name for name in old if filters or name != "filters"]
-        assert {name: kind[name] for name in looked_at} == {name: old[name] for name in looked_at}
+        assert {name: kind[name] for name in looked_at} == {
+            name: old[name] for name in looked_at
+        }
         assert kind.keys() == old.keys()
 
 
@@ -150,8 +177,17 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
     model.module_.table_branch.train()
 
     def work(name: str, scope: Any) -> Work:
-        given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
-        return lambda: explain_with(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values
+        given = {
+            "random_state": 0,
+            "n_repeats": 2,
+            "progress": False,
+            **FAST.get(name, {}),
+        }
+        return lambda: (
+            explain_with(
+                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given
+            ).values
+        )
 
     try:
         # pandas, by which the model encodes rows, changes the filters for a moment without a lock.
@@ -169,10 +205,23 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None}
 
     def work(method: str, **options: Any) -> Work:
-        return lambda: explain_with(net, inputs, y, method=method, **given, **FAST.get(method, {}), **options).values
+        return lambda: (
+            explain_with(
+                net,
+                inputs,
+                y,
+                method=method,
+                **given,
+                **FAST.get(method, {}),
+                **options,
+            ).values
+        )
 
     works = [work(method) for method in USUAL if method != "permgrad_paper"]
-    works += [work("permgrad", groups="modality"), work("permutation", groups="modality")]
+    works += [
+        work("permgrad", groups="modality"),
+        work("permutation", groups="modality"),
+    ]
     if name == "shared_encoder":
         works += [
             work("gradient", layer="fusion"),
@@ -203,9 +252,15 @@ def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
     compare(
         [
             lambda: explain_with(net, rows, layer="first", **given).values,
-            lambda: explain_with(net, rows, method="gradient", layer="first", **given).values,
+            lambda: (
+                explain_with(
+                    net, rows, method="gradient", layer="first", **given
+                ).values
+            ),
             lambda: explain_with(net, rows, **given).values,
-            lambda: explain_with(net, rows, method="integrated_gradients", **given).values,
+            lambda: (
+                explain_with(net, rows, method="integrated_gradients", **given).values
+            ),
         ],
         net,
     )
@@ -242,8 +297,20 @@ def test_captum_objects_one_after_the_other() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     rows, one = torch.randn(40, 3), attr.DeepLift(net)
-    works: list[Work] = [lambda: pg.explain(net, rows, method=one, target=0, progress=False).values]
-    works += [lambda: pg.explain(net, rows, method=attr.IntegratedGradients(net), target=1, progress=False).values]
+    works: list[Work] = [
+        lambda: pg.explain(net, rows, method=one, target=0, progress=False).values
+    ]
+    works += [
+        lambda: (
+            pg.explain(
+                net,
+                rows,
+                method=attr.IntegratedGradients(net),
+                target=1,
+                progress=False,
+            ).values
+        )
+    ]
     compare(works, net, threads=3)
 
 
@@ -275,7 +342,10 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     def broken() -> Callable[[], None]:
         raise ValueError("cannot")
 
-    with pytest.raises(ValueError, match="cannot"), together({"a": change, "c": broken}):
+    with (
+        pytest.raises(ValueError, match="cannot"),
+        together({"a": change, "c": broken}),
+    ):
         pass
     assert seen[4:] == ["changed", "put back"]
 
@@ -289,7 +359,9 @@ def test_an_explanation_works_in_the_callers_thread(model: Any) -> None:
         return outputs[:, 0] - np.mean(y == "no")
 
     options: dict[str, Any] = {"n_repeats": 1, "random_state": 0, "progress": False}
-    explain_with(model, X[:ROWS], LABELS[:ROWS], method="permutation", loss=loss, **options)
+    explain_with(
+        model, X[:ROWS], LABELS[:ROWS], method="permutation", loss=loss, **options
+    )
     assert len(where) > 3
     assert set(where) == {threading.get_ident()}
 
@@ -298,7 +370,9 @@ def test_an_explanation_works_in_the_callers_thread(model: Any) -> None:
 def explain_in_worker(model: Any, method: str) -> np.ndarray:
     """Explain, wherever this is called."""
     torch.set_num_threads(1)
-    return pg.explain(model, X[:ROWS], method=method, n_repeats=2, random_state=0, progress=False).values
+    return pg.explain(
+        model, X[:ROWS], method=method, n_repeats=2, random_state=0, progress=False
+    ).values
 
 
 @pytest.mark.slow
@@ -307,7 +381,9 @@ def test_in_joblib_workers(model: Any) -> None:
     names = ["permgrad", "gradient"]
     alone = [explain_in_worker(model, name) for name in names]
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        found = joblib.Parallel(n_jobs=2)(joblib.delayed(explain_in_worker)(model, name) for name in names)
+        found = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(explain_in_worker)(model, name) for name in names
+        )
     for own, expected in zip(found, alone, strict=True):
         np.testing.assert_allclose(own, expected, rtol=0, atol=1e-6)
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
@@ -387,7 +463,9 @@ def test_in_a_forked_child() -> None:
     """Of an idle process and of a busy one. With several threads torch waits there forever for those left behind."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-c", _FORKING]
-    ended = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=240)
+    ended = subprocess.run(
+        words, check=False, capture_output=True, text=True, env=environment, timeout=240
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "the same\n"
 
@@ -399,13 +477,15 @@ def test_inside_a_running_event_loop(model: Any) -> None:
     async def cell() -> np.ndarray:
         found = pg.explain(model, X[:ROWS], n_repeats=2, random_state=0, progress=True)
         assert found.plot.bar()._repr_png_().startswith(b"\x89PNG")
-        fitted = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0, progress=False).fit(
-            X, LABELS
-        )
+        fitted = pg.HyNNClassifier(
+            preset="fast", image="always", max_epochs=1, random_state=0, progress=False
+        ).fit(X, LABELS)
         assert fitted.predict(X[:3]).shape == (3,)
         # Beside a cell that still runs in a thread.
         await asyncio.to_thread(pg.explain, model, X[:ROWS], method="gradient")
         return found.values
 
-    alone = pg.explain(model, X[:ROWS], n_repeats=2, random_state=0, progress=False).values
+    alone = pg.explain(
+        model, X[:ROWS], n_repeats=2, random_state=0, progress=False
+    ).values
     np.testing.assert_array_equal(asyncio.run(cell()), alone)

@@ -22,12 +22,16 @@ def test_units_change_nothing(lines):
         assert line["largest change of a share"] <= verify.TOLERANCE, line
         assert line["change of branch shares"] <= verify.TOLERANCE, line
         assert line["same ranking"], line
-        assert 0.02 < line["image"] < 0.98  # both branches carry something, so there is something to be wrong about
+        assert (
+            0.02 < line["image"] < 0.98
+        )  # both branches carry something, so there is something to be wrong about
 
 
 @pytest.mark.slow
 def test_the_published_method_saturates_without_a_crash(lines):
-    theirs = {line["target"]: line for line in lines if line["method"] == "permgrad_paper"}
+    theirs = {
+        line["target"]: line for line in lines if line["method"] == "permgrad_paper"
+    }
     assert {theirs["1000·y"]["tabular"], theirs["1000·y"]["image"]} == {0.0, 1.0}
     # In small units the weights say nothing: both branches weigh the same.
     assert theirs["y / 1000"]["tabular"] == pytest.approx(0.5, abs=1e-3)
@@ -43,7 +47,9 @@ def test_importances_carry_the_unit_of_the_loss():
     y = X[:, 0] + 0.5 * X[:, 1] ** 2
     small, large = (
         pg.explain(
-            pg.HyNNRegressor(preset="fast", max_epochs=4, random_state=0, progress=False).fit(X, factor * y),
+            pg.HyNNRegressor(
+                preset="fast", max_epochs=4, random_state=0, progress=False
+            ).fit(X, factor * y),
             X,
             factor * y,
             random_state=0,

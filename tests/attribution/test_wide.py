@@ -13,20 +13,38 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide, level_effects, word_effects
 from permgrad.data.encode.designs import Levels, spans_of, without
 
-VOCABULARY = np.array(["Alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta", "zeta", "iota"])
+VOCABULARY = np.array(
+    [
+        "Alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "omega",
+        "sigma",
+        "kappa",
+        "theta",
+        "zeta",
+        "iota",
+    ]
+)
 FAST = {"preset": "fast", "random_state": 0, "progress": False}
 
 
 def made(seed: int, rows: int, effect: float = 2.0) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows with a text, of whose words "alpha" alone has an effect, and a number."""
     rng = np.random.default_rng(seed)
-    text = [" ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}" for row in range(rows)]
+    text = [
+        " ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}"
+        for row in range(rows)
+    ]
     table = pd.DataFrame({"text": text, "x": rng.normal(size=rows)})
     planted = table["text"].str.contains("Alpha").to_numpy()
     return table, effect * planted + table["x"].to_numpy() + 0.5 * rng.normal(size=rows)
 
 
-def mixed(seed: int, rows: int = 2600, levels: int = 250) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def mixed(
+    seed: int, rows: int = 2600, levels: int = 250
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Return rows of a mixed model with a random intercept, some of few rows, and its values."""
     rng = np.random.default_rng(seed)
     level = rng.choice(levels, rows, p=rng.dirichlet(np.full(levels, 0.8)))
@@ -51,18 +69,26 @@ def test_the_planted_word_comes_first_with_its_effect(fitted):
     assert (found["rows"] >= 10).all()
     assert found["rows"][0] == table["text"].str.contains("Alpha").sum()
     assert found["effect"].is_monotonic_decreasing
-    pd.testing.assert_frame_equal(found, word_effects(fitted, table, "text", random_state=0))
+    pd.testing.assert_frame_equal(
+        found, word_effects(fitted, table, "text", random_state=0)
+    )
 
 
-def test_an_effect_is_the_mean_change_of_the_prediction_when_the_word_leaves_the_text(fitted):
+def test_an_effect_is_the_mean_change_of_the_prediction_when_the_word_leaves_the_text(
+    fitted,
+):
     table, _ = made(2, 200)
     found = word_effects(fitted, table, "text", random_state=0).set_index("word")
     for word in ("alpha", "beta"):
         has = table["text"].str.contains(word, case=False)
-        less = table[has].assign(text=table["text"][has].str.replace(rf"(?i)\b{word}\b", " ", regex=True))
+        less = table[has].assign(
+            text=table["text"][has].str.replace(rf"(?i)\b{word}\b", " ", regex=True)
+        )
         changes = fitted.predict(table[has]) - fitted.predict(less)
         assert found.loc[word, "effect"] == pytest.approx(changes.mean(), abs=1e-5)
-        assert found.loc[word, "std_error"] == pytest.approx(changes.std(ddof=1) / np.sqrt(has.sum()), rel=1e-4)
+        assert found.loc[word, "std_error"] == pytest.approx(
+            changes.std(ddof=1) / np.sqrt(has.sum()), rel=1e-4
+        )
 
 
 @pytest.mark.slow
@@ -70,17 +96,27 @@ def test_intervals_cover_the_models_mean_effect_over_all_such_rows(fitted, monke
     table, _ = made(3, 4000)
     with monkeypatch.context() as patch:
         patch.setattr("permgrad.attribution.wide._MOST_ROWS", 10**6)
-        truth = word_effects(fitted, table, "text", random_state=0).set_index("word")["effect"]
+        truth = word_effects(fitted, table, "text", random_state=0).set_index("word")[
+            "effect"
+        ]
     inside = []
     for part in range(25):
-        found = word_effects(fitted, table[100 * part : 100 * part + 100], "text", random_state=0).set_index("word")
+        found = word_effects(
+            fitted, table[100 * part : 100 * part + 100], "text", random_state=0
+        ).set_index("word")
         known = found[~found.index.str.contains(" ")]
-        inside += ((known["ci_low"] <= truth[known.index]) & (truth[known.index] <= known["ci_high"])).tolist()
+        inside += (
+            (known["ci_low"] <= truth[known.index])
+            & (truth[known.index] <= known["ci_high"])
+        ).tolist()
     assert len(inside) > 150
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 8))])
+@pytest.mark.parametrize(
+    "seed",
+    [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 8))],
+)
 def test_of_a_text_without_effect_no_word_matters(seed):
     table, y = made(seed, 600, effect=0.0)
     model = pg.HyNNRegressor(**FAST).fit(table[:400], y[:400])
@@ -89,7 +125,10 @@ def test_of_a_text_without_effect_no_word_matters(seed):
             word_effects(model, table[400:], "text")
         return
     # Noise that the model has learned is an effect of the model, and small beside what it predicts.
-    assert word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.25 * y.std()
+    assert (
+        word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max()
+        < 0.25 * y.std()
+    )
     importance = pg.explain(model, table[400:], y[400:], random_state=0, progress=False)
     assert "text" not in clearly_matter(importance)
 
@@ -98,9 +137,13 @@ def test_rows_of_one_group_widen_the_intervals(fitted):
     table, _ = made(4, 60)
     table = table.loc[np.repeat(table.index, 5)].reset_index(drop=True)
     alone = word_effects(fitted, table, "text", random_state=0).set_index("word")
-    grouped = word_effects(fitted, table, "text", row_groups=np.repeat(np.arange(60), 5), random_state=0)
+    grouped = word_effects(
+        fitted, table, "text", row_groups=np.repeat(np.arange(60), 5), random_state=0
+    )
     grouped = grouped.set_index("word").loc[alone.index]
-    assert (grouped["std_error"] / alone["std_error"]).loc["alpha"] == pytest.approx(5**0.5, rel=0.15)
+    assert (grouped["std_error"] / alone["std_error"]).loc["alpha"] == pytest.approx(
+        5**0.5, rel=0.15
+    )
 
 
 def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused():
@@ -113,7 +156,10 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
     assert sums.abs().max() < 1e-6
     of_alpha = found[found["word"] == "alpha"].set_index("output")["effect"]
     assert of_alpha["0"] < 0 < of_alpha["2"]
-    for column, words in (("x", "reads no words of 'x'"), ("txt", "reads no words of 'txt'")):
+    for column, words in (
+        ("x", "reads no words of 'x'"),
+        ("txt", "reads no words of 'txt'"),
+    ):
         with pytest.raises(pg.InputError, match=words):
             word_effects(model, table[400:], column)
 
@@ -128,17 +174,29 @@ def test_words_of_a_row_add_up_to_what_its_text_does(scale):
         whole = pg.explain(model, table[row : row + 1], method="shapley", **options)
         assert parts.level == "part"
         np.testing.assert_allclose(parts.base_values, whole.base_values, atol=1e-6)
-        np.testing.assert_allclose(parts.predictions[0], whole.predictions[0], atol=1e-6)
-        np.testing.assert_allclose(parts.values.sum(axis=1)[0], parts.predictions[0] - parts.base_values, atol=1e-6)
+        np.testing.assert_allclose(
+            parts.predictions[0], whole.predictions[0], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            parts.values.sum(axis=1)[0],
+            parts.predictions[0] - parts.base_values,
+            atol=1e-6,
+        )
         of_text = np.array([name == "text" for name in parts.modality])
-        words = parts.feature_values.loc[0, [name for name in parts.names if name != "x"]].tolist()
+        words = parts.feature_values.loc[
+            0, [name for name in parts.names if name != "x"]
+        ].tolist()
         assert words == table["text"][row].replace(",", "").split()
         # Owen values: the words of a text share exactly its Shapley value where all coalitions are enumerated.
         slack = 1e-6 if not parts.std_error.any() else 4 * parts.std_error.max()
         np.testing.assert_allclose(
-            parts.values[0, of_text].sum(axis=0), whole.values[0, whole.names.index("text")], atol=slack
+            parts.values[0, of_text].sum(axis=0),
+            whole.values[0, whole.names.index("text")],
+            atol=slack,
         )
-        assert "Alpha" not in words or int(np.argmax(parts.values[0, :, 1])) == words.index("Alpha")
+        assert "Alpha" not in words or int(
+            np.argmax(parts.values[0, :, 1])
+        ) == words.index("Alpha")
         assert words[0] in parts.plot.text(row=0).html
 
 
@@ -148,7 +206,10 @@ def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
         pg.explain_parts(fitted, table)
     with pytest.raises(pg.InputError, match="that reads texts"):
         pg.explain_parts(lambda rows: rows["x"], table[:1])
-    with pytest.raises(pg.InputError, match=r"Call pg\.explain: the features of a network are columns, patches"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"Call pg\.explain: the features of a network are columns, patches",
+    ):
         pg.explain_parts(torch.nn.Linear(2, 1), torch.ones(1, 2))
 
 
@@ -172,7 +233,9 @@ def test_levels_have_the_effects_of_a_mixed_model():
         assert found.attrs["pooled"] == 0
         assert len(seen) - 50 < found.attrs["scored"] <= len(seen)
         assert found["rows"].min() == 1
-        assert (found["rows"].to_numpy() <= seen[found["level"]].to_numpy()).all()  # without validation rows
+        assert (
+            found["rows"].to_numpy() <= seen[found["level"]].to_numpy()
+        ).all()  # without validation rows
         effects = truth[found["level"].str[1:].astype(int)] - truth.mean()
         assert np.corrcoef(effects, found["effect"])[0, 1] > 0.85
         covered = (found["ci_low"] <= effects) & (effects <= found["ci_high"])
@@ -188,8 +251,18 @@ def test_levels_have_the_effects_of_a_mixed_model():
 
 def test_words_are_found_and_left_out_as_the_vocabulary_has_them():
     text = "Old oldie OLD, old-fashioned. é old old old"
-    assert [text[begin:end] for begin, end in spans_of(text, "old")] == ["Old", "OLD", "old", "old", "old", "old"]
-    assert [text[begin:end] for begin, end in spans_of(text, "old old")] == ["OLD, old", "old old"]
+    assert [text[begin:end] for begin, end in spans_of(text, "old")] == [
+        "Old",
+        "OLD",
+        "old",
+        "old",
+        "old",
+        "old",
+    ]
+    assert [text[begin:end] for begin, end in spans_of(text, "old old")] == [
+        "OLD, old",
+        "old old",
+    ]
     assert without(text, spans_of(text, "old old")) == "Old oldie  -fashioned. é   old"
     assert without(text, []) == text
     assert without("", []) == ""

@@ -36,37 +36,75 @@ WHOLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", [True, False, 2.5, "3", -1, np.float64(4), [3]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [True, False, 2.5, "3", -1, np.float64(4), [3]], ids=repr
+)
 @pytest.mark.parametrize(("method", "option", "least"), WHOLE)
 def test_whole_numbers(method, option, least, wrong):
     net = Unused()
     with pytest.raises(pg.InputError, match=option):
-        explain_with(net, ROWS, method=method, progress=False, task="regression", **{option: wrong})
-    assert net.rows < 100, "no more than it takes to read the network, and to ask twice whether it remembers"
+        explain_with(
+            net,
+            ROWS,
+            method=method,
+            progress=False,
+            task="regression",
+            **{option: wrong},
+        )
+    assert net.rows < 100, (
+        "no more than it takes to read the network, and to ask twice whether it remembers"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize("kind", [int, np.int64, np.int32])
 @pytest.mark.parametrize(("method", "option", "least"), WHOLE)
 def test_the_smallest_that_is_allowed(method, option, least, kind):
-    given = {option: kind(least), "task": "regression", "progress": False, "random_state": 0}
+    given = {
+        option: kind(least),
+        "task": "regression",
+        "progress": False,
+        "random_state": 0,
+    }
     if method == "shapley":
         given.setdefault("max_permutations", 8)
     found = explain_with(Unused(), ROWS, method=method, **given)
     assert np.abs(found.values).max() > 0
     if least:
         with pytest.raises(pg.InputError, match=option):
-            explain_with(Unused(), ROWS, method=method, progress=False, task="regression", **{option: least - 1})
+            explain_with(
+                Unused(),
+                ROWS,
+                method=method,
+                progress=False,
+                task="regression",
+                **{option: least - 1},
+            )
 
 
 @pytest.mark.parametrize("wrong", [True, -0.1, np.inf, np.nan, "small"], ids=repr)
 @pytest.mark.parametrize("method", ["integrated_gradients", "shapley"])
 def test_tolerances(method, wrong):
-    with pytest.raises(pg.InputError, match=r"tolerance must be a finite number of at least 0, got "):
-        explain_with(Unused(), ROWS, method=method, progress=False, task="regression", tolerance=wrong)
+    with pytest.raises(
+        pg.InputError, match=r"tolerance must be a finite number of at least 0, got "
+    ):
+        explain_with(
+            Unused(),
+            ROWS,
+            method=method,
+            progress=False,
+            task="regression",
+            tolerance=wrong,
+        )
 
 
 @pytest.mark.parametrize("wrong", [0, 1, -0.5, 1.5, True, "0.9", np.nan], ids=repr)
 def test_confidences(wrong):
     with pytest.raises(pg.InputError, match="confidence"):
-        pg.explain(pg.Model(Unused(), task="regression"), ROWS, method="permutation", progress=False, confidence=wrong)
+        pg.explain(
+            pg.Model(Unused(), task="regression"),
+            ROWS,
+            method="permutation",
+            progress=False,
+            confidence=wrong,
+        )

@@ -14,13 +14,19 @@ NUMBERS = (3, 0.5, math.inf, math.nan, "1", np.array([1.0]), 10**400)
 
 
 def test_kinds_of_numbers():
-    assert [checks.is_whole(value) for value in (3, np.int64(3), True, 3.0, np.array([3]))] == [
+    assert [
+        checks.is_whole(value) for value in (3, np.int64(3), True, 3.0, np.array([3]))
+    ] == [
         True,
         True,
         *[False] * 3,
     ]
     assert [checks.is_number(value) for value in NUMBERS] == [*[True] * 3, *[False] * 4]
-    assert [checks.is_finite_number(value) for value in NUMBERS] == [True, True, *[False] * 5]
+    assert [checks.is_finite_number(value) for value in NUMBERS] == [
+        True,
+        True,
+        *[False] * 5,
+    ]
 
 
 def test_what_is_right_comes_back_as_python_has_it():
@@ -29,7 +35,9 @@ def test_what_is_right_comes_back_as_python_has_it():
     tolerance = checks.check_number("tolerance", 1, "pass for example 0.01")
     assert (tolerance, type(tolerance)) == (1.0, float)
     assert checks.as_numbers("scores", [1, 0.5], "pass a list").tolist() == [1.0, 0.5]
-    assert [checks.check_flag("progress", value, auto=True) for value in ("auto", False)] == ["auto", False]
+    assert [
+        checks.check_flag("progress", value, auto=True) for value in ("auto", False)
+    ] == ["auto", False]
     assert checks.check_path("folder", "model").name == "model"
     assert checks.check_names("models", "linear", "pass names") == ("linear",)
     assert checks.check_names("models", ["a", "b"], "pass names") == ("a", "b")

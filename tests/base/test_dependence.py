@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from permgrad.base.dependence import Dependence, in_blocks, is_clock, neighbours_alike, repeated_rows
+from permgrad.base.dependence import (
+    Dependence,
+    in_blocks,
+    is_clock,
+    neighbours_alike,
+    repeated_rows,
+)
 
 
 def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
@@ -14,14 +20,18 @@ def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
     step, series = draw.normal(size=rows), np.empty(rows)
     series[0] = step[0]
     for place in range(1, rows):
-        series[place] = related * series[place - 1] + step[place] * np.sqrt(1 - related**2)
+        series[place] = related * series[place - 1] + step[place] * np.sqrt(
+            1 - related**2
+        )
     return series
 
 
 def schools(draw: np.random.Generator) -> tuple[np.ndarray, Dependence]:
     """Return values of 30 schools with 4 to 20 pupils."""
     school = np.repeat(np.arange(30), draw.integers(4, 21, 30))
-    return draw.normal(size=30)[school] + draw.normal(size=len(school)), Dependence(school)
+    return draw.normal(size=30)[school] + draw.normal(size=len(school)), Dependence(
+        school
+    )
 
 
 def months(draw: np.random.Generator) -> tuple[np.ndarray, Dependence]:
@@ -38,7 +48,9 @@ def test_means_of_dependent_rows_keep_their_level(make):
         size = values.mean() / values.std() * np.sqrt(len(values))
         p_value, even = float(2 * special.ndtr(-abs(size))), np.ones(len(values))
         plainly += p_value < 0.05
-        corrected += dependence.corrected(p_value, even, dependence.correlation(values)) < 0.05
+        corrected += (
+            dependence.corrected(p_value, even, dependence.correlation(values)) < 0.05
+        )
     assert plainly > 60  # the rows do depend on each other
     assert corrected <= 20
 
@@ -46,10 +58,15 @@ def test_means_of_dependent_rows_keep_their_level(make):
 def test_independent_rows_lose_little():
     draw = np.random.default_rng(0)
     values, even = draw.normal(size=1000), np.ones(1000)
-    for dependence in (Dependence(np.repeat(np.arange(200), 5)), Dependence(np.arange(1000), timed=True)):
+    for dependence in (
+        Dependence(np.repeat(np.arange(200), 5)),
+        Dependence(np.arange(1000), timed=True),
+    ):
         assert 1 <= dependence.widening(even, dependence.correlation(values)) < 1.25
     alone = Dependence(np.arange(1000))
-    assert alone.widening(even, alone.correlation(values)) == pytest.approx(1, abs=0.002)
+    assert alone.widening(even, alone.correlation(values)) == pytest.approx(
+        1, abs=0.002
+    )
 
 
 def test_two_parts_have_groups_of_their_own():
@@ -61,7 +78,9 @@ def test_two_parts_have_groups_of_their_own():
 
 def test_neighbours_of_independent_rows_are_rarely_alike():
     draw = np.random.default_rng(1)
-    tables = [draw.standard_t(2, size=(int(draw.integers(40, 400)), 1)) for _ in range(1000)]
+    tables = [
+        draw.standard_t(2, size=(int(draw.integers(40, 400)), 1)) for _ in range(1000)
+    ]
     assert sum(neighbours_alike(table) is not None for table in tables) <= 8
     series = [wave(draw, 200, 0.5) for _ in range(50)]
     assert sum(neighbours_alike(one) is not None for one in series) >= 48
@@ -82,6 +101,8 @@ def test_copies_are_seen_and_chance_is_not():
     rows = np.column_stack([draw.normal(size=(60, 3)), draw.integers(0, 2, 60)])
     assert repeated_rows(rows) == 0
     assert repeated_rows(np.concatenate([rows, rows[:20]])) == 20
-    ages = np.column_stack([draw.integers(20, 60, 2000), draw.integers(0, 2, (2000, 2))])
+    ages = np.column_stack(
+        [draw.integers(20, 60, 2000), draw.integers(0, 2, (2000, 2))]
+    )
     assert len(np.unique(ages, axis=0)) < 300  # equal rows, by chance
     assert repeated_rows(ages) == 0

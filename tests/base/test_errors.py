@@ -12,21 +12,33 @@ def test_values_are_shown_whatever_they_are():
     assert errors.shown("no such") == "'no such'"
     assert errors.shown(10**5000) == "a value of type int"
     assert len(errors.shown(list(range(1000)))) == 200
-    assert [errors.text_of(value) for value in (3, "a", 10**5000)] == ["3", "a", "a value of type int"]
+    assert [errors.text_of(value) for value in (3, "a", 10**5000)] == [
+        "3",
+        "a",
+        "a value of type int",
+    ]
     assert errors.error_in_words(KeyError("age")) == "KeyError: 'age'"
     assert errors.error_in_words(ValueError()) == "ValueError"
 
 
 def test_names_and_counts():
-    assert errors.did_you_mean("gradcan", ["gradcam", "lime"]) == "Did you mean 'gradcam'?"
+    assert (
+        errors.did_you_mean("gradcan", ["gradcam", "lime"]) == "Did you mean 'gradcam'?"
+    )
     assert errors.did_you_mean("AGE", ["sex", "Age"]) == "Did you mean 'Age'?"
     assert errors.did_you_mean("b", ["a"], "Choose one.") == "Choose one."
     expected = "No method 'gradcan'. Did you mean 'gradcam'? [PG003]"
     assert str(errors.unknown("method", "gradcan", ["gradcam", "lime"])) == expected
     assert errors.listed(["a", "b", "c"], 2) == "a, b and 1 more"
     assert errors.listed(["a"], 2, repr) == "'a'"
-    assert [errors.counted(1, "part"), errors.counted(12000, "row")] == ["1 part", "12,000 rows"]
-    assert [errors.by_count(count, "it is", "they are") for count in (1, 0)] == ["it is", "they are"]
+    assert [errors.counted(1, "part"), errors.counted(12000, "row")] == [
+        "1 part",
+        "12,000 rows",
+    ]
+    assert [errors.by_count(count, "it is", "they are") for count in (1, 0)] == [
+        "it is",
+        "they are",
+    ]
 
 
 def test_memory_that_did_not_suffice_is_known_by_type_or_words():
@@ -55,7 +67,9 @@ def test_warnings_are_collected():
 def test_the_fields_other_names_lead_to_ours(kind, wanted, choices, near):
     said = str(errors.unknown(kind, wanted, choices))
     assert f"{wanted!r}. Did you mean {near!r}?" in said
-    assert choices[1 - choices.index(near)] not in said, "where a name is near, the others are not listed"
+    assert choices[1 - choices.index(near)] not in said, (
+        "where a name is near, the others are not listed"
+    )
     assert errors.synonym(wanted, ["other"]) is None
 
 
@@ -74,7 +88,10 @@ def test_the_first_fault_of_a_list_is_refused():
             yield f"X has {len(rows)} rows", "Pass more.", "PG013"
 
     check([1, 2], least=2)
-    for rows, words in (([], "X has no rows. Pass some."), ([1], "X has 1 rows. Pass more.")):
+    for rows, words in (
+        ([], "X has no rows. Pass some."),
+        ([1], "X has 1 rows. Pass more."),
+    ):
         with pytest.raises(errors.InputError) as raised:
             check(rows, least=2)
         assert (raised.value.message, raised.value.code) == (words, "PG013")
@@ -90,7 +107,10 @@ def test_the_first_fault_of_a_list_is_refused():
     ],
 )
 def test_what_others_raise_is_turned_into_ours(met, options, raised):
-    made = errors.turned(lambda error: errors.InputError(f"it raised {errors.error_in_words(error)}"), **options)
+    made = errors.turned(
+        lambda error: errors.InputError(f"it raised {errors.error_in_words(error)}"),
+        **options,
+    )
     with pytest.raises(Exception) as caught, made:  # noqa: PT011 — each case names its words
         raise met
     assert str(caught.value).rstrip(".") == raised
@@ -99,7 +119,10 @@ def test_what_others_raise_is_turned_into_ours(met, options, raised):
 
 
 def test_other_kinds_pass_as_they_are():
-    with pytest.raises(ZeroDivisionError), errors.turned(lambda _: errors.InputError("no"), KeyError, ValueError):
+    with (
+        pytest.raises(ZeroDivisionError),
+        errors.turned(lambda _: errors.InputError("no"), KeyError, ValueError),
+    ):
         _ = 1 / 0
 
 

@@ -17,7 +17,10 @@ def test_what_lies_at_a_path(tmp_path):
 
 
 def test_json_holds_text_that_is_half_a_character():
-    assert json_text({"größe": 1, "broken": "\ud800"}) == '{"größe": 1, "broken": "\\ud800"}'
+    assert (
+        json_text({"größe": 1, "broken": "\ud800"})
+        == '{"größe": 1, "broken": "\\ud800"}'
+    )
 
 
 def test_what_the_disk_refuses_is_a_sentence():

@@ -14,7 +14,9 @@ ASKED = {"seed": 0, "sizes": (1, 2), "share": float("nan")}
 def work(folder, configuration=None, **options):
     """Do the work of a toy command, and return what was there when it began."""
     options = {"command": "toy", "overwrite": False, **options}
-    with KIND.open(folder, ASKED if configuration is None else configuration, **options) as record:
+    with KIND.open(
+        folder, ASKED if configuration is None else configuration, **options
+    ) as record:
         there = files_of(folder, KIND.names)
         (folder / "cells" / "deep").mkdir(parents=True, exist_ok=True)
         (folder / "cells" / "deep" / "one.json").write_text("1")
@@ -34,7 +36,10 @@ def test_work_resumes_and_is_finished_once(tmp_path):
     assert work(folder) == ["toy.json", "table.csv", "cells/deep/one.json"]
     assert KIND.finished(folder, ASKED)["started"] == record["started"]
     assert KIND.finished(folder, {**ASKED, "seed": 1}) is None
-    with pytest.raises(InputError, match=r"a toy of another settings, which differs in seed \(0 there, 1 now\)"):
+    with pytest.raises(
+        InputError,
+        match=r"a toy of another settings, which differs in seed \(0 there, 1 now\)",
+    ):
         work(folder, {**ASKED, "seed": 1})
     (folder / "notes.txt").write_text("mine")
     assert work(folder, {**ASKED, "seed": 1}, overwrite=True) == ["toy.json"]
@@ -51,6 +56,9 @@ def test_an_emptied_file_is_not_finished_and_goes(tmp_path, name):
 
 
 def test_work_that_is_refused_leaves_no_folder(tmp_path):
-    with pytest.raises(InputError, match="no"), KIND.hold(tmp_path / "a" / "b", ASKED, overwrite=False):
+    with (
+        pytest.raises(InputError, match="no"),
+        KIND.hold(tmp_path / "a" / "b", ASKED, overwrite=False),
+    ):
         raise InputError("no")
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,13 @@ import permgrad as pg
 def test_frames_of_other_libraries_hold_the_same(library):
     pytest.importorskip(library)
     X = np.random.default_rng(0).normal(size=(40, 3))
-    explanation = pg.explain(lambda rows: rows[:, 0] + rows[:, 1], X, X[:, 0] + X[:, 1], random_state=0, n_repeats=2)
+    explanation = pg.explain(
+        lambda rows: rows[:, 0] + rows[:, 1],
+        X,
+        X[:, 0] + X[:, 1],
+        random_state=0,
+        n_repeats=2,
+    )
     frame, wanted = explanation.to_frame(library), explanation.to_frame()
     assert isinstance(wanted, pd.DataFrame)
     assert wanted["importance"].std() > 0

@@ -20,27 +20,46 @@ X = np.zeros((4, 2))
     [
         (lambda: pg.explain(sum, X, n_repeat=3), "n_repeat", "n_repeats"),
         (lambda: pg.explain(sum, X, rows=3), "rows", "max_rows"),
-        (lambda: pg.explain_stream(sum, X, row_per_part=3), "row_per_part", "rows_per_part"),
+        (
+            lambda: pg.explain_stream(sum, X, row_per_part=3),
+            "row_per_part",
+            "rows_per_part",
+        ),
         (lambda: pg.report(sum, X, X, refit=5), "refit", "refits"),
         (lambda: pg.Model(sum, class_name=["a"]), "class_name", "class_names"),
         (lambda: pg.HyNNClassifier(max_epoch=3), "max_epoch", "max_epochs"),
-        (lambda: pg.methods.Shapley(max_permutation=3), "max_permutation", "max_permutations"),
+        (
+            lambda: pg.methods.Shapley(max_permutation=3),
+            "max_permutation",
+            "max_permutations",
+        ),
         (lambda: pg.load("model", encoder={}), "encoder", "encoders"),
     ],
 )
 def test_the_near_name_is_named(call, wrong, near):
-    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{wrong}'\. Did you mean '{near}'\?"):
+    with pytest.raises(
+        TypeError,
+        match=rf"unexpected keyword argument '{wrong}'\. Did you mean '{near}'\?",
+    ):
         call()
 
 
 def test_what_is_near_nothing_is_named_alone():
-    with pytest.raises(TypeError, match=r"explain\(\) got an unexpected keyword argument 'zzz'$"):
+    with pytest.raises(
+        TypeError, match=r"explain\(\) got an unexpected keyword argument 'zzz'$"
+    ):
         pg.explain(sum, X, zzz=1)
 
 
 def test_signatures_copies_and_pickles_are_as_without_it():
     assert "n_repeats" in inspect.signature(pg.explain).parameters
-    assert list(inspect.signature(pg.methods.Permutation).parameters) == list(pg.methods.Permutation.options)
+    assert list(inspect.signature(pg.methods.Permutation).parameters) == list(
+        pg.methods.Permutation.options
+    )
     estimator = pg.HyNNRegressor(max_epochs=3)
-    assert clone(estimator).max_epochs == pickle.loads(pickle.dumps(estimator)).max_epochs == 3
+    assert (
+        clone(estimator).max_epochs
+        == pickle.loads(pickle.dumps(estimator)).max_epochs
+        == 3
+    )
     assert copy.deepcopy(pg.methods.Shapley(tolerance=0.5)).tolerance == 0.5

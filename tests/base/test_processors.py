@@ -32,7 +32,9 @@ def unset(monkeypatch):
 
 
 @pytest.mark.parametrize(("running", "free"), [(1, 4), (2, 3), (4, 1), (40, 1)])
-def test_as_many_threads_as_processors_are_free(unset, monkeypatch, tmp_path, running, free):
+def test_as_many_threads_as_processors_are_free(
+    unset, monkeypatch, tmp_path, running, free
+):
     monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
     (tmp_path / "stat").write_text(f"cpu 1 2 3\nprocs_running {running}\n")
     assert free_processors() == free
@@ -41,7 +43,9 @@ def test_as_many_threads_as_processors_are_free(unset, monkeypatch, tmp_path, ru
 
 
 @pytest.mark.parametrize("content", ["", "procs_running", "procs_running x", None])
-def test_a_machine_that_does_not_say_what_runs_is_free(unset, monkeypatch, tmp_path, content):
+def test_a_machine_that_does_not_say_what_runs_is_free(
+    unset, monkeypatch, tmp_path, content
+):
     monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
     if content is not None:
         (tmp_path / "stat").write_text(content)

@@ -47,7 +47,10 @@ def test_lines_say_how_far_a_long_work_is(monkeypatch):
             assert stderr.lines.acquire(timeout=60)
     lines = stderr.getvalue().splitlines()
     assert lines[0].startswith("shapley: begun ")
-    assert any(line.startswith("shapley: 25 % done after ") and line.endswith(" left") for line in lines)
+    assert any(
+        line.startswith("shapley: 25 % done after ") and line.endswith(" left")
+        for line in lines
+    )
     for thread in threading.enumerate():
         if thread.name == "permgrad-progress":
             thread.join(60)
@@ -87,12 +90,23 @@ def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
 
 def test_lines_come_late_enough_for_short_explanations():
     assert (_progress.FIRST, _progress.AGAIN, _progress.SOON) == (10, 30, 1)
-    assert progress_line("lime", 0.2, 60) == "lime: 20 % done after 60 s, about 4 min left\n"
+    assert (
+        progress_line("lime", 0.2, 60)
+        == "lime: 20 % done after 60 s, about 4 min left\n"
+    )
     assert progress_line("lime", 0.0, 10.0) == "lime: begun 10 s ago\n"
-    assert progress_line("shapley", 0.25, 40.0) == "shapley: 25 % done after 40 s, about 2 min left\n"
+    assert (
+        progress_line("shapley", 0.25, 40.0)
+        == "shapley: 25 % done after 40 s, about 2 min left\n"
+    )
     told = ["0.034 s", "9.9 s", "1.7 min", "4.2 min", "15 min", "2.5 h"]
-    assert [readable(seconds) for seconds in (0.034, 9.94, 99.7, 250, 900, 9000)] == told
-    assert progress_line("lime", 1.0, 60) == "lime: 100 % done after 60 s, about no time left\n"
+    assert [
+        readable(seconds) for seconds in (0.034, 9.94, 99.7, 250, 900, 9000)
+    ] == told
+    assert (
+        progress_line("lime", 1.0, 60)
+        == "lime: 100 % done after 60 s, about no time left\n"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +115,13 @@ def model():
     X = pd.DataFrame(draw.normal(size=(60, 4)), columns=list("abcd"))
     network = {"dense_units": [6], "conv_filters": [3], "fusion_units": [6]}
     fitted = pg.HyNNClassifier(
-        preset="fast", image="always", pixels=8, network=network, max_epochs=2, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        pixels=8,
+        network=network,
+        max_epochs=2,
+        random_state=0,
+        progress=False,
     )
     return fitted.fit(X, (X["a"] > 0).astype(int)), X
 
@@ -125,31 +145,62 @@ def counted(monkeypatch):
 def test_each_method_counts_its_steps(model, counted, name):
     fitted, X = model
     rows = X[:12]
-    pg.explain(fitted, rows, (rows["a"] > 0).astype(int), method=name, random_state=0, n_repeats=2)
+    pg.explain(
+        fitted,
+        rows,
+        (rows["a"] > 0).astype(int),
+        method=name,
+        random_state=0,
+        n_repeats=2,
+    )
     assert counted, "and says how far it is"
     assert all(one.ended.is_set() for one in counted)
-    assert [one.done for one in counted] == pytest.approx([one.total for one in counted])
+    assert [one.done for one in counted] == pytest.approx(
+        [one.total for one in counted]
+    )
     counted.clear()
-    pg.explain(fitted, rows, (rows["a"] > 0).astype(int), method=name, random_state=0, n_repeats=2, progress=False)
+    pg.explain(
+        fitted,
+        rows,
+        (rows["a"] > 0).astype(int),
+        method=name,
+        random_state=0,
+        n_repeats=2,
+        progress=False,
+    )
     assert counted == []
 
 
-def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(counted, monkeypatch):
+def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(
+    counted, monkeypatch
+):
     """A block of many rows may take minutes."""
     seen = []
     monkeypatch.setattr(Progress, "advance", lambda self, steps=1: seen.append(steps))
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-    pg.explain(net, torch.randn(3, 16), method="shapley", background=torch.randn(40, 16), random_state=0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
+    )
+    pg.explain(
+        net,
+        torch.randn(3, 16),
+        method="shapley",
+        background=torch.randn(40, 16),
+        random_state=0,
+    )
     assert len(seen) > 2
     assert sum(seen) == pytest.approx(3)
 
 
 def test_captum_objects_count_their_rows(counted):
     attr = pytest.importorskip("captum.attr")
-    net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+    )
     pg.explain(net, torch.randn(7, 5), method=attr.Saliency(net), random_state=0)
-    assert [(one.label, one.done, one.total) for one in counted][:1] == [("captum.Saliency", 14, 14)]
+    assert [(one.label, one.done, one.total) for one in counted][:1] == [
+        ("captum.Saliency", 14, 14)
+    ]
 
 
 @pytest.fixture
@@ -171,25 +222,41 @@ def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
         with Progress(4, "steps") as bar:
             hands[0] += 10
             bar.advance(2)
-            assert whole.left() == 30, "as planned: further works may follow in this part"
+            assert whole.left() == 30, (
+                "as planned: further works may follow in this part"
+            )
             hands[0] += 30
-            assert whole.left() == pytest.approx(0.5 * 40 + 0.5 * 0.25 * 50 + 10), "half by its own pace"
-        assert whole.left() == 0.25 * 50 + 10, "the pace of a work that has ended says nothing of the next"
+            assert whole.left() == pytest.approx(0.5 * 40 + 0.5 * 0.25 * 50 + 10), (
+                "half by its own pace"
+            )
+        assert whole.left() == 0.25 * 50 + 10, (
+            "the pace of a work that has ended says nothing of the next"
+        )
         whole.expect(60.0)
         hands[0] += 20
         assert whole.left() == 50, "who knows better is believed"
-        assert whole.line() == (70 / 120, "run: 58 % done after 70 s, about 50 s left\n")
+        assert whole.line() == (
+            70 / 120,
+            "run: 58 % done after 70 s, about 50 s left\n",
+        )
         whole.expect(80.0)
-        assert whole.line() == (70 / 120, "run: 58 % done after 70 s, about 90 s left\n"), "what is done stays done"
+        assert whole.line() == (
+            70 / 120,
+            "run: 58 % done after 70 s, about 90 s left\n",
+        ), "what is done stays done"
     assert whole.left() == 10
     with whole.part("report"):
         hands[0] += 30
-        assert whole.left() == 7.5, "what takes longer than expected is likely to take longer still"
+        assert whole.left() == 7.5, (
+            "what takes longer than expected is likely to take longer still"
+        )
     assert whole.left() == 0
 
 
 @pytest.mark.parametrize("works", [(), (5.0,), (2.0, 80.0)])
-def test_a_larger_work_never_says_for_long_that_little_is_left(hands, monkeypatch, works):
+def test_a_larger_work_never_says_for_long_that_little_is_left(
+    hands, monkeypatch, works
+):
     monkeypatch.setattr(Whole, "_write", lambda self: None)
     whole, said = Whole("run"), list[tuple[float, str]]()
 

@@ -15,6 +15,8 @@ def test_seeds_and_draws_depend_on_their_keys_alone():
 
 
 def test_equal_rows_have_equal_keys():
-    first, second, third = content_keys([np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])])
+    first, second, third = content_keys(
+        [np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])]
+    )
     assert first == third
     assert first != second

@@ -47,7 +47,10 @@ def test_a_number_is_its_own_seed_and_none_is_another_each_time():
                 "1.5. Pass for example random_state=0."
             ),
         ),
-        (-1, "random_state must be at least 0, got -1. Pass for example random_state=0."),
+        (
+            -1,
+            "random_state must be at least 0, got -1. Pass for example random_state=0.",
+        ),
     ],
 )
 def test_anything_else_is_refused(given, message):

@@ -37,29 +37,46 @@ def test_adjusted_p_values_reject_what_holms_steps_reject():
         found = adjusted(p_values[:, None])[:, 0]
         assert (np.isnan(found) == np.isnan(p_values)).all()
         for level in (0.01, 0.05, 0.3):
-            np.testing.assert_array_equal(found <= level, rejected_step_by_step(p_values, level))
+            np.testing.assert_array_equal(
+                found <= level, rejected_step_by_step(p_values, level)
+            )
 
 
 def test_each_output_and_each_row_is_a_family_of_its_own():
     p_values = np.random.default_rng(1).random((5, 7, 3)) ** 3
     p_values[2, 4, 1] = np.nan
     together = adjusted(p_values)
-    assert (together > p_values)[np.isfinite(p_values)].any(), "the adjustment is not trivial"
+    assert (together > p_values)[np.isfinite(p_values)].any(), (
+        "the adjustment is not trivial"
+    )
     for row in range(5):
         for output in range(3):
             own = p_values[row, :, output]
             known = np.isfinite(own)
-            np.testing.assert_array_equal(together[row, known, output], holm(own[known]))
+            np.testing.assert_array_equal(
+                together[row, known, output], holm(own[known])
+            )
 
 
 def rejected_with_a_shared_level(p_values, families, level):
     """One rejection at a time: each family that is not through has an equal share, and steps through its own tests."""
-    left = {family: [place for place, f in enumerate(families) if f == family] for family in families}
-    left = {f: [place for place in places if not np.isnan(p_values[place])] for f, places in left.items()}
+    left = {
+        family: [place for place, f in enumerate(families) if f == family]
+        for family in families
+    }
+    left = {
+        f: [place for place in places if not np.isnan(p_values[place])]
+        for f, places in left.items()
+    }
     rejected = np.zeros(len(p_values), dtype=bool)
     while True:
         left = {family: places for family, places in left.items() if places}
-        passing = [(f, k) for f, ks in left.items() for k in ks if p_values[k] <= level / len(left) / len(ks)]
+        passing = [
+            (f, k)
+            for f, ks in left.items()
+            for k in ks
+            if p_values[k] <= level / len(left) / len(ks)
+        ]
         if not passing:
             return rejected
         family, place = passing[0]
@@ -80,39 +97,56 @@ def test_families_share_the_level_and_pass_it_on():
             steps = rejected_with_a_shared_level(p_values, families, level)
             np.testing.assert_array_equal(found <= level, steps)
             differs += (steps != rejected_step_by_step(p_values, level)).any()
-        one, each = (adjusted_within(p_values[:, None], names) for names in (["a"] * len(found), range(len(found))))
+        one, each = (
+            adjusted_within(p_values[:, None], names)
+            for names in (["a"] * len(found), range(len(found)))
+        )
         np.testing.assert_array_equal(one[:, 0], holm(p_values))
         np.testing.assert_array_equal(each[:, 0], holm(p_values))
     assert differs > 20, "a precondition: the families matter"
 
 
 def test_any_false_feature_of_any_modality_stays_within_the_level():
-    rng, families = np.random.default_rng(3), ["image"] * 40 + ["table"] * 2 + ["text"] * 5
+    rng, families = (
+        np.random.default_rng(3),
+        ["image"] * 40 + ["table"] * 2 + ["text"] * 5,
+    )
     p_values = rng.random((20_000, len(families), 1))
     p_values[:, [40, 42, 43, 44], 0] = 0.0  # true features, whose share is passed on
     found = adjusted_within(p_values, families) < 0.05
     false = np.delete(found[:, :, 0], [40, 42, 43, 44], axis=1).any(axis=1).mean()
     assert 0.04 < false < 0.054
-    assert (np.delete(p_values, [40, 42, 43, 44], axis=1) < 0.05).any(axis=1).mean() > 0.8, "not so one by one"
+    assert (np.delete(p_values, [40, 42, 43, 44], axis=1) < 0.05).any(
+        axis=1
+    ).mean() > 0.8, "not so one by one"
 
 
 def test_many_features_of_an_image_do_not_hide_the_only_column_of_a_table():
     p_values = np.full((70, 1), 0.5)
     p_values[69] = 0.004
     found = made(p_values, np.linspace(0.1, 1, 70)[:, None])
-    assert clearly_matter(found) == [], "a precondition: of 70 features of one table none passes"
+    assert clearly_matter(found) == [], (
+        "a precondition: of 70 features of one table none passes"
+    )
     found = dataclasses.replace(found, modality=("scan",) * 69 + ("clinical",))
     assert clearly_matter(found) == ["x69"]
     assert found.to_frame()["p_adjusted"].iloc[69] == 0.008, "half of the level"
     local = dataclasses.replace(
-        found, values=np.stack([found.values] * 2), scope="local", p_values=np.stack([p_values] * 2)
+        found,
+        values=np.stack([found.values] * 2),
+        scope="local",
+        p_values=np.stack([p_values] * 2),
     )
     assert local.p_adjusted[1, 69, 0] == 0.008
 
 
 def made(p_values, values=None, scope="global"):
     p_values = np.asarray(p_values, dtype=np.float64)
-    values = np.arange(p_values.size, 0, -1, dtype=np.float64).reshape(p_values.shape) if values is None else values
+    values = (
+        np.arange(p_values.size, 0, -1, dtype=np.float64).reshape(p_values.shape)
+        if values is None
+        else values
+    )
     names = tuple(f"x{place}" for place in range(p_values.shape[-2]))
     outputs = ("all", "yes", "no")[: p_values.shape[-1]]
     return Explanation(
@@ -125,12 +159,19 @@ def test_the_frame_has_them_behind_p_value_also_where_local_and_undefined(tmp_pa
     p_values = np.array([[0.01, 0.2], [np.nan, 0.01], [0.04, np.nan], [0.03, 1.0]])
     frame = made(p_values).to_frame()
     assert list(frame.columns)[-2:] == ["p_value", "p_adjusted"]
-    for name, expected in (("all", [0.03, np.nan, 0.06, 0.06]), ("yes", [0.4, 0.03, np.nan, 1.0])):
-        np.testing.assert_allclose(frame.loc[frame["class"] == name, "p_adjusted"], expected, rtol=1e-12)
+    for name, expected in (
+        ("all", [0.03, np.nan, 0.06, 0.06]),
+        ("yes", [0.4, 0.03, np.nan, 1.0]),
+    ):
+        np.testing.assert_allclose(
+            frame.loc[frame["class"] == name, "p_adjusted"], expected, rtol=1e-12
+        )
     local = made(np.stack([p_values, p_values[::-1]]), scope="local")
     rows = local.to_frame()
     own = rows[(rows["row"] == 1) & (rows["class"] == "all")]
-    np.testing.assert_allclose(own["p_adjusted"], [0.06, 0.06, np.nan, 0.03], rtol=1e-12)
+    np.testing.assert_allclose(
+        own["p_adjusted"], [0.06, 0.06, np.nan, 0.03], rtol=1e-12
+    )
     bare = dataclasses.replace(made(p_values), p_values=None)
     assert bare.to_frame()["p_adjusted"].isna().all()
     local.save(tmp_path / "kept")
@@ -146,7 +187,11 @@ def test_what_clearly_matters_passes_is_positive_and_stands_in_rank_order():
     assert clearly_matter(found, "yes") == ["x0"], "0.02 is the second of four: 0.06"
     assert clearly_matter(made([[np.nan], [np.nan]])) == []
     assert clearly_matter(dataclasses.replace(found, p_values=None)) == []
-    assert clearly([0.1, np.nan, 0.1], [0.05, 0.01, np.nan]).tolist() == [False, False, False]
+    assert clearly([0.1, np.nan, 0.1], [0.05, 0.01, np.nan]).tolist() == [
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(

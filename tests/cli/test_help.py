@@ -18,7 +18,16 @@ from permgrad.cli.terminal import PANELS
 from permgrad.runs import options
 from permgrad.runs.requests import RunRequest
 
-COMMANDS = ("demo", "run", "explain", "predict", "report", "compare", "tune", "benchmark")
+COMMANDS = (
+    "demo",
+    "run",
+    "explain",
+    "predict",
+    "report",
+    "compare",
+    "tune",
+    "benchmark",
+)
 
 
 def parameters(command: str):
@@ -36,7 +45,9 @@ def test_the_names_known_without_imports_are_those_that_exist():
     assert sorted(options.METHODS) == sorted(methods)
     assert sorted(options.PRESETS[:-1]) == sorted(presets)
     assert list(options.BASELINES) == list(baselines)
-    assert list(options.METRICS) == [name for name in metrics if not metrics.get(name).counts]
+    assert list(options.METRICS) == [
+        name for name in metrics if not metrics.get(name).counts
+    ]
     assert list(options.DATA_SETS) == list_datasets()
 
 
@@ -66,15 +77,33 @@ def test_an_option_name_means_one_thing():
     assert len(meanings) > 50
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}
     pairs = {flag for flag in meanings if f"{flag}s" in meanings}
-    assert pairs <= {"--seed", "--method", "--model"}, "one letter does not change a meaning"
+    assert pairs <= {"--seed", "--method", "--model"}, (
+        "one letter does not change a meaning"
+    )
 
 
 def test_the_options_fit_in_a_head_and_those_of_a_run_on_a_screen(monkeypatch):
-    requests = [vars(module) for module in (permgrad.runs.requests, permgrad.runs.row_requests)]
-    kinds = {one for names in requests for one in names.values() if dataclasses.is_dataclass(one)}
+    requests = [
+        vars(module) for module in (permgrad.runs.requests, permgrad.runs.row_requests)
+    ]
+    kinds = {
+        one
+        for names in requests
+        for one in names.values()
+        if dataclasses.is_dataclass(one)
+    }
     own = [kind.__dataclass_fields__[name].metadata for kind in kinds for name in kind.__annotations__
            if name in kind.__dataclass_fields__]  # fmt: skip
-    assert len([facts for facts in own if "option" in facts and not facts["option"].positional]) <= 95
+    assert (
+        len(
+            [
+                facts
+                for facts in own
+                if "option" in facts and not facts["option"].positional
+            ]
+        )
+        <= 95
+    )
     monkeypatch.setenv("COLUMNS", "100")
     shown = CliRunner().invoke(app, ["run", "--help"], terminal_width=100).output
     assert len(shown.splitlines()) <= 60
@@ -102,7 +131,12 @@ def test_an_option_that_is_gone_is_unknown_as_any_other(command, flag, near):
     assert result.stderr.startswith(f"error: No such option: {flag}. ")
     assert result.stderr.rstrip().endswith(f"See 'permgrad {command} --help'. [PG003]")
     if near is not None:
-        assert f"Did you mean {near!r}" in result.stderr or near in ("--baselines", "--option", "--models", "--encoder")
+        assert f"Did you mean {near!r}" in result.stderr or near in (
+            "--baselines",
+            "--option",
+            "--models",
+            "--encoder",
+        )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +159,9 @@ def test_baselines_are_the_usual_ones_or_those_named(words, names, monkeypatch):
     monkeypatch.setattr(RunRequest, "check", check)
     CliRunner().invoke(app, ["run", *words])
     assert asked[0].baselines == names
-    assert asked[0].command.endswith("--baselines" if names == ("usual",) else ",".join(names))
+    assert asked[0].command.endswith(
+        "--baselines" if names == ("usual",) else ",".join(names)
+    )
 
 
 def test_encoders_are_told_apart_by_their_name(tmp_path):
@@ -134,13 +170,19 @@ def test_encoders_are_told_apart_by_their_name(tmp_path):
     assert tuple(text_encoders) == options.TEXT_ENCODERS
     assert tuple(image_encoders) == options.IMAGE_ENCODERS
     request = RunRequest(table="t.csv", encoder=("efficientnet-lite0", str(tmp_path)))
-    assert (request.text_encoder, request.image_encoder) == (str(tmp_path), "efficientnet-lite0")
+    assert (request.text_encoder, request.image_encoder) == (
+        str(tmp_path),
+        "efficientnet-lite0",
+    )
 
 
 def test_the_model_of_a_run_has_a_short_name(tmp_path):
     (tmp_path / "table.csv").write_text("a,y\n1,2\n")
     command = ["run", str(tmp_path / "table.csv"), "--target", "y", "-m"]
-    shown = [CliRunner().invoke(app, [*command, name]).output for name in ("netwerk", "network")]
+    shown = [
+        CliRunner().invoke(app, [*command, name]).output
+        for name in ("netwerk", "network")
+    ]
     assert "--model cannot be" in shown[0]
     assert "'netwerk'" in shown[0]
     assert "--model" not in shown[1]
@@ -157,7 +199,11 @@ def test_the_model_of_a_run_has_a_short_name(tmp_path):
 def test_shells_complete_choices_and_columns(line, expected, tmp_path):
     (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
     code = "import sys; from permgrad.cli import app; sys.argv = ['permgrad']; app(prog_name='permgrad')"
-    variables = {"_PERMGRAD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    variables = {
+        "_PERMGRAD_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(line.count(" ")),
+    }
     done = subprocess.run(
         [sys.executable, "-c", f"import os; os.environ.update({json.dumps(variables)}); {code}"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -175,7 +221,13 @@ try:
 except SystemExit as end:
     print(end.code, {module!r} in sys.modules)
 """
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +249,9 @@ except SystemExit as end:
 )
 def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
     rows = [f"{row};{row % 2};{row * row % 7}" for row in range(60)]
-    (tmp_path / "table.csv").write_text("\n".join(["age;arm;dose", *rows]), encoding="utf-8")
+    (tmp_path / "table.csv").write_text(
+        "\n".join(["age;arm;dose", *rows]), encoding="utf-8"
+    )
     done = _ended(words, tmp_path, "torch")
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith("error: ")
@@ -210,17 +264,34 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
             ["run", "t.csv", "--target", "armm"],
             "--target armm: no such column. Did you mean 'arm'?",
         ),
-        (["run", "t.csv"], "Missing --target. Which column should be predicted? Columns: age, arm, dose."),
-        (["run", "t.csv", "--target", "arm", "--drop", "dos"], "--drop dos: no such column. Did you mean 'dose'?"),
-        (["compare", "t.csv", "--target", "arm", "--row-group", "clinic"], "--row-group clinic: no such column."),
-        (["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"], "--kind aeg: no such column."),
-        (["run", "u.csv", "--target", "arm"], "The table file 'u.csv' does not exist. Check the path."),
+        (
+            ["run", "t.csv"],
+            "Missing --target. Which column should be predicted? Columns: age, arm, dose.",
+        ),
+        (
+            ["run", "t.csv", "--target", "arm", "--drop", "dos"],
+            "--drop dos: no such column. Did you mean 'dose'?",
+        ),
+        (
+            ["compare", "t.csv", "--target", "arm", "--row-group", "clinic"],
+            "--row-group clinic: no such column.",
+        ),
+        (
+            ["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"],
+            "--kind aeg: no such column.",
+        ),
+        (
+            ["run", "u.csv", "--target", "arm"],
+            "The table file 'u.csv' does not exist. Check the path.",
+        ),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
 def test_a_wrong_name_costs_a_start_and_a_header(words, said, tmp_path):
     # The rest of the file is no table: nobody has read it.
-    (tmp_path / "t.csv").write_text("age;arm;dose\n" + "1;2;3\n" * 100_000 + "no table", encoding="utf-8")
+    (tmp_path / "t.csv").write_text(
+        "age;arm;dose\n" + "1;2;3\n" * 100_000 + "no table", encoding="utf-8"
+    )
     done = _ended(words, tmp_path, "pandas")
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith(f"error: {said}")
@@ -228,6 +299,18 @@ def test_a_wrong_name_costs_a_start_and_a_header(words, said, tmp_path):
 
 def test_a_column_that_only_its_place_names_is_looked_for_in_the_table(tmp_path):
     (tmp_path / "t.csv").write_text(";age;arm\nx;1;2\ny;2;3\n", encoding="utf-8")
-    words = [sys.executable, "-m", "permgrad", "run", "t.csv", "--target", "arm", "--drop", "column 4"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = [
+        sys.executable,
+        "-m",
+        "permgrad",
+        "run",
+        "t.csv",
+        "--target",
+        "arm",
+        "--drop",
+        "column 4",
+    ]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert "--drop 'column 4': no such column. Did you mean 'column 1'?" in done.stderr

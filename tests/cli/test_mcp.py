@@ -22,14 +22,27 @@ import output_schema
 
 sys.path.pop(0)
 jsonschema = pytest.importorskip("jsonschema")
-RUN = {"table": "table.csv", "target": "outcome", "id": ["code"], "preset": "fast", "out": "runs/one"}
+RUN = {
+    "table": "table.csv",
+    "target": "outcome",
+    "id": ["code"],
+    "preset": "fast",
+    "out": "runs/one",
+}
 
 
 def table(rows: int = 240) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
-    frame["town"], frame["code"] = rng.choice(["Bonn", "Ulm", "Köln"], rows), [f"case {i}" for i in range(rows)]
-    ill = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(size=rows) > 0.3
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
+    )
+    frame["town"], frame["code"] = (
+        rng.choice(["Bonn", "Ulm", "Köln"], rows),
+        [f"case {i}" for i in range(rows)],
+    )
+    ill = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(
+        size=rows
+    ) > 0.3
     return frame.assign(outcome=np.where(ill, "ill", "well"))
 
 
@@ -65,7 +78,9 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def agent(world):
     home = str(world / "home")
-    with Agent(world / "inside", HOME=home, XDG_CACHE_HOME=home, TMPDIR=str(world / "tmp")) as agent:
+    with Agent(
+        world / "inside", HOME=home, XDG_CACHE_HOME=home, TMPDIR=str(world / "tmp")
+    ) as agent:
         agent.told("run", **RUN)
         shutil.copytree(world / "inside" / "runs" / "one", world / "outside" / "run")
         yield agent
@@ -74,7 +89,10 @@ def agent(world):
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
     return {
-        str(path): (path.lstat().st_mtime_ns, path.lstat().st_size if path.is_file() else 0)
+        str(path): (
+            path.lstat().st_mtime_ns,
+            path.lstat().st_size if path.is_file() else 0,
+        )
         for path in folder.rglob("*")
     }
 
@@ -94,19 +112,33 @@ def fulfils(name: str, facts: dict) -> None:
     jsonschema.Draft202012Validator(schema).validate(facts)
     assert set(facts) <= set(schema["properties"])
     assert facts["verdict"]
-    assert all(one["sentence"].strip() and one["facts"]["kind"] for one in facts["verdict"])
+    assert all(
+        one["sentence"].strip() and one["facts"]["kind"] for one in facts["verdict"]
+    )
 
 
 # ---- the story -------------------------------------------------------------------------------------------------------
 def test_tools_say_what_they_take_and_whether_they_write(agent):
     tools = agent.tools()
     assert set(tools) == {
-        *("describe_table", "run", "read_run", "explain_row", "what_if", "counterfactuals", "compare"),
+        *(
+            "describe_table",
+            "run",
+            "read_run",
+            "explain_row",
+            "what_if",
+            "counterfactuals",
+            "compare",
+        ),
     }
     for tool in tools.values():
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
-        assert all(entry["description"] for entry in tool.input_schema["properties"].values())
-    writes = {name for name, tool in tools.items() if not tool.annotations.read_only_hint}
+        assert all(
+            entry["description"] for entry in tool.input_schema["properties"].values()
+        )
+    writes = {
+        name for name, tool in tools.items() if not tool.annotations.read_only_hint
+    }
     assert writes == {"run", "explain_row", "compare"}
 
 
@@ -116,8 +148,13 @@ def test_a_table_is_described(agent, world):
     columns = {one["name"]: one for one in facts["columns"]}
     assert columns["age"]["kind"] == "numeric"
     assert columns["age"]["low"] == pytest.approx(table()["age"].min())
-    assert columns["town"]["frequent"][0]["rows"] == table()["town"].value_counts().max()
-    assert agent.told("describe_table", table=str(world / "outside" / "other.csv"))["rows"] == 60, "read only"
+    assert (
+        columns["town"]["frequent"][0]["rows"] == table()["town"].value_counts().max()
+    )
+    assert (
+        agent.told("describe_table", table=str(world / "outside" / "other.csv"))["rows"]
+        == 60
+    ), "read only"
     assert agent.told("describe_table", table="breast_cancer")["target"] == "diagnosis"
 
 
@@ -127,51 +164,96 @@ def test_a_run_gives_the_verdict_and_is_read_again(agent, world):
     assert facts["already_finished"]
     again = agent.told("read_run", run="runs/one")
     assert again == facts
-    stored = json.loads((world / "inside" / "runs" / "one" / "metrics.json").read_text())
+    stored = json.loads(
+        (world / "inside" / "runs" / "one" / "metrics.json").read_text()
+    )
     assert facts["verdict"] == stored["verdict"]
     assert facts["test"]["accuracy"] > 0.7, "the precondition of what follows"
 
 
 def test_a_row_is_explained(agent):
-    facts = agent.told("explain_row", run="runs/one", table="table.csv", row=3, method="shapley")
+    facts = agent.told(
+        "explain_row", run="runs/one", table="table.csv", row=3, method="shapley"
+    )
     fulfils("explain", facts)
     assert facts["scope"] == "local"
     assert facts["rows"][0]["row"] == 3
-    spoken = {one["facts"]["feature"]: one for one in facts["verdict"] if one["facts"]["kind"] == "feature"}
+    spoken = {
+        one["facts"]["feature"]: one
+        for one in facts["verdict"]
+        if one["facts"]["kind"] == "feature"
+    }
     assert set(spoken) == {"age", "dose", "town"}
-    output = next(one["facts"]["output"] for one in facts["verdict"] if one["facts"]["kind"] == "quantity")
-    values = {one["feature"]: one["importance"] for one in facts["importance"] if one["class"] == output}
+    output = next(
+        one["facts"]["output"]
+        for one in facts["verdict"]
+        if one["facts"]["kind"] == "quantity"
+    )
+    values = {
+        one["feature"]: one["importance"]
+        for one in facts["importance"]
+        if one["class"] == output
+    }
     for name, one in spoken.items():
         assert one["facts"]["importance"] == pytest.approx(values[name])
         assert ("raises" in one["sentence"]) == (values[name] > 0)
-    assert agent.told("explain_row", run="runs/one", table="table.csv", row=3, method="shapley") == facts, (
-        "as often as asked"
-    )
+    assert (
+        agent.told(
+            "explain_row", run="runs/one", table="table.csv", row=3, method="shapley"
+        )
+        == facts
+    ), "as often as asked"
 
 
 def test_what_if_and_counterfactuals_agree(agent, world):
     rows = pd.read_csv(world / "inside" / "runs" / "one" / "predictions.csv")
     first = rows[rows["prediction"] == "well"].iloc[0]
-    found = agent.told("counterfactuals", run="runs/one", row=int(first["row"]), want="ill", count=2)
+    found = agent.told(
+        "counterfactuals", run="runs/one", row=int(first["row"]), want="ill", count=2
+    )
     fulfils("counterfactuals", found)
     assert found["prediction"] == "well"
     assert found["alternatives"]
     for one in found["alternatives"]:
         changes = {name: cells["to"] for name, cells in one["cells"].items()}
-        facts = agent.told("what_if", run="runs/one", row=int(first["row"]), changes=changes)
+        facts = agent.told(
+            "what_if", run="runs/one", row=int(first["row"]), changes=changes
+        )
         fulfils("what_if", facts)
-        assert facts["before"]["probability_ill"] == pytest.approx(first["probability_ill"], abs=1e-6)
+        assert facts["before"]["probability_ill"] == pytest.approx(
+            first["probability_ill"], abs=1e-6
+        )
         assert facts["after"]["prediction"] == "ill"
-        assert facts["after"]["probability_ill"] == pytest.approx(one["probability"], abs=1e-5)
-    kept = agent.told("counterfactuals", run="runs/one", row=int(first["row"]), fixed=["age", "town"], max_changes=1)
+        assert facts["after"]["probability_ill"] == pytest.approx(
+            one["probability"], abs=1e-5
+        )
+    kept = agent.told(
+        "counterfactuals",
+        run="runs/one",
+        row=int(first["row"]),
+        fixed=["age", "town"],
+        max_changes=1,
+    )
     assert all(set(one["cells"]) == {"dose"} for one in kept["alternatives"])
     assert kept["alternatives"] or kept["reason"]
 
 
 def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent):
-    facts = agent.told("what_if", run="runs/one", table="table.csv", row=0, changes={"age": 400, "dose": None})
-    assert [one["facts"]["column"] for one in facts["verdict"] if one["facts"]["kind"] == "outside"] == ["age"]
-    facts = agent.told("what_if", run="runs/one", table="table.csv", row=0, changes={"town": "Rom"})
+    facts = agent.told(
+        "what_if",
+        run="runs/one",
+        table="table.csv",
+        row=0,
+        changes={"age": 400, "dose": None},
+    )
+    assert [
+        one["facts"]["column"]
+        for one in facts["verdict"]
+        if one["facts"]["kind"] == "outside"
+    ] == ["age"]
+    facts = agent.told(
+        "what_if", run="runs/one", table="table.csv", row=0, changes={"town": "Rom"}
+    )
     assert any("Rom" in warning for warning in facts["warnings"])
 
 
@@ -190,7 +272,11 @@ def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     asked |= {"models": ["extra_trees", "bagging"], "cv": "4", "explain": False}
     lines: list[str] = []
     steps: list[float] = []
-    call = agent.begin("compare", asked, lambda progress, _, message: (steps.append(progress), lines.append(message)))
+    call = agent.begin(
+        "compare",
+        asked,
+        lambda progress, _, message: (steps.append(progress), lines.append(message)),
+    )
     while not any("[2/8]" in line for line in lines):
         assert not call.done(), "the precondition: it takes long enough to be cancelled"
         time.sleep(0.02)
@@ -198,12 +284,18 @@ def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     assert agent.told("read_run", run="runs/one"), "the next call is answered"
     assert steps == sorted(set(steps))
     lines.clear()
-    result = agent.begin("compare", asked, lambda _, __, message: lines.append(message)).result(timeout=300)
+    result = agent.begin(
+        "compare", asked, lambda _, __, message: lines.append(message)
+    ).result(timeout=300)
     assert not result.is_error
-    assert sum("finished before" in line for line in lines) >= 2, "it goes on where it was"
+    assert sum("finished before" in line for line in lines) >= 2, (
+        "it goes on where it was"
+    )
     assert sum("fitted in" in line for line in lines) >= 2
     assert not result.structured_content["already_finished"]
-    assert not [path for path in (world / "inside" / "long").rglob(".*") if path.name != ".lock"]
+    assert not [
+        path for path in (world / "inside" / "long").rglob(".*") if path.name != ".lock"
+    ]
 
 
 @pytest.mark.slow
@@ -211,18 +303,39 @@ def test_what_is_asked_first_can_be_cancelled_too(agent):
     calls = [agent.begin("describe_table", {"table": "table.csv"}) for _ in range(4)]
     calls[0].cancel()
     calls[2].cancel()
-    assert [call.result(timeout=120).structured_content["rows"] for call in (calls[1], calls[3])] == [240, 240]
+    assert [
+        call.result(timeout=120).structured_content["rows"]
+        for call in (calls[1], calls[3])
+    ] == [240, 240]
 
 
 # ---- wrong calls -----------------------------------------------------------------------------------------------------
-TOOLS = ("describe_table", "run", "explain_row", "what_if", "counterfactuals", "compare", "read_run")
+TOOLS = (
+    "describe_table",
+    "run",
+    "explain_row",
+    "what_if",
+    "counterfactuals",
+    "compare",
+    "read_run",
+)
 GOOD = {
     "describe_table": {"table": "table.csv"},
     "run": {"table": "table.csv", "target": "outcome"},
     "explain_row": {"run": "runs/one", "row": 3, "table": "table.csv"},
-    "what_if": {"run": "runs/one", "row": 3, "table": "table.csv", "changes": {"age": 40}},
+    "what_if": {
+        "run": "runs/one",
+        "row": 3,
+        "table": "table.csv",
+        "changes": {"age": 40},
+    },
     "counterfactuals": {"run": "runs/one", "row": 3, "table": "table.csv"},
-    "compare": {"table": "table.csv", "target": "outcome", "cv": "2", "models": ["linear"]},
+    "compare": {
+        "table": "table.csv",
+        "target": "outcome",
+        "cv": "2",
+        "models": ["linear"],
+    },
     "read_run": {"run": "runs/one"},
 }
 DEEP = json.loads("[" * 60 + "]" * 60)
@@ -285,7 +398,10 @@ def test_a_wrong_call_is_refused_in_words(agent, world, name, wrong):
 def test_a_missing_argument_is_named(agent):
     for name, arguments in GOOD.items():
         for argument in agent.tools()[name].input_schema["required"]:
-            result = agent.ask(name, {key: value for key, value in arguments.items() if key != argument})
+            result = agent.ask(
+                name,
+                {key: value for key, value in arguments.items() if key != argument},
+            )
             assert result.is_error
             assert f"'{argument}'" in result.content[0].text
 
@@ -346,7 +462,12 @@ def test_the_process_that_computes_changes_nothing_outside(world, tmp_path):
     (inside / "link").symlink_to(outside)
     (inside / "file").symlink_to(outside / "old")
     before = tree(outside)
-    done = subprocess.run([sys.executable, "-c", GUARDED, inside, outside], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, inside, outside],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
     assert tree(outside) == before
 
@@ -361,16 +482,30 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 def test_without_the_package_the_extra_is_named(tmp_path):
     (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(name='mcp')")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+        ),
+    }
     words = [sys.executable, "-m", "permgrad", "mcp"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 3
     assert "pip install 'permgrad[agents]'" in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA names no folder")
+@pytest.mark.skipif(
+    "PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA names no folder"
+)
 def test_the_whole_story_on_heloc(world, tmp_path):
     (tmp_path / "work").mkdir()
     with Agent(tmp_path / "work") as agent:
@@ -380,17 +515,33 @@ def test_the_whole_story_on_heloc(world, tmp_path):
         fulfils("run", run)
         assert run["test"]["roc_auc"] > 0.75
         rows = pd.read_csv(tmp_path / "work" / run["folder"] / "predictions.csv")
-        row = int(rows.loc[(rows.filter(like="probability_").iloc[:, 0] - 0.45).abs().idxmin(), "row"])
+        row = int(
+            rows.loc[
+                (rows.filter(like="probability_").iloc[:, 0] - 0.45).abs().idxmin(),
+                "row",
+            ]
+        )
         explained = agent.told("explain_row", run=run["folder"], row=row)
         fulfils("explain", explained)
         found = agent.told("counterfactuals", run=run["folder"], row=row)
         fulfils("counterfactuals", found)
         assert found["alternatives"]
-        changes = {name: cells["to"] for name, cells in found["alternatives"][0]["cells"].items()}
+        changes = {
+            name: cells["to"]
+            for name, cells in found["alternatives"][0]["cells"].items()
+        }
         changed = agent.told("what_if", run=run["folder"], row=row, changes=changes)
         assert (
-            changed["after"]["prediction"] == found["alternatives"][0]["prediction"] != changed["before"]["prediction"]
+            changed["after"]["prediction"]
+            == found["alternatives"][0]["prediction"]
+            != changed["before"]["prediction"]
         )
-        compared = agent.told("compare", table="heloc", models=["linear", "histogram_boosting"], cv="2", explain=False)
+        compared = agent.told(
+            "compare",
+            table="heloc",
+            models=["linear", "histogram_boosting"],
+            cv="2",
+            explain=False,
+        )
         fulfils("compare", compared)
         assert agent.told("read_run", run=run["folder"])["verdict"] == run["verdict"]

@@ -21,7 +21,16 @@ import output_schema  # noqa: E402
 
 sys.path.pop(0)
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
-RUN = ("run", "table.csv", "--target", "outcome", "--id", "code", "--preset", "preset.json")
+RUN = (
+    "run",
+    "table.csv",
+    "--target",
+    "outcome",
+    "--id",
+    "code",
+    "--preset",
+    "preset.json",
+)
 #: Each command, in an order in which it finds what it needs.
 CALLS = [
     ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),
@@ -54,12 +63,20 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("schema")
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"age": rng.normal(50, 10, 200), "dose": rng.normal(size=200)})
-    table["town"], table["code"] = rng.choice(["Bonn", "Ulm"], 200), [f"case {i}" for i in range(200)]
-    table["outcome"] = np.where(table["age"] + 5 * (table["town"] == "Ulm") > 52, "ill", "well")
+    table["town"], table["code"] = (
+        rng.choice(["Bonn", "Ulm"], 200),
+        [f"case {i}" for i in range(200)],
+    )
+    table["outcome"] = np.where(
+        table["age"] + 5 * (table["town"] == "Ulm") > 52, "ill", "well"
+    )
     table.to_csv(folder / "table.csv", index=False)
     (folder / "parts").mkdir()
     table.to_parquet(folder / "parts" / "part.parquet")
-    space = {"base": "preset.json", "parameters": {"learning_rate": {"choices": [1e-3, 1e-2]}}}
+    space = {
+        "base": "preset.json",
+        "parameters": {"learning_rate": {"choices": [1e-3, 1e-2]}},
+    }
     (folder / "space.json").write_text(json.dumps(space))
     with working_in(folder):
         yield folder
@@ -67,8 +84,13 @@ def place(tmp_path_factory):
 
 def check(name: str, facts: dict) -> None:
     """Refuse an output that breaks the schema, or that has entries the schema does not know."""
-    document, schema = output_schema.document(), output_schema.OUTPUTS["run" if name == "demo" else name]
-    jsonschema.Draft202012Validator({**schema, "$defs": document["$defs"]}).validate(facts)
+    document, schema = (
+        output_schema.document(),
+        output_schema.OUTPUTS["run" if name == "demo" else name],
+    )
+    jsonschema.Draft202012Validator({**schema, "$defs": document["$defs"]}).validate(
+        facts
+    )
     assert set(facts) <= set(schema["properties"])
     jsonschema.Draft202012Validator(document).validate(facts)
 
@@ -81,7 +103,9 @@ def test_a_command_prints_what_the_schema_says(place, name, words):
 
 
 def test_every_command_with_a_result_has_a_schema():
-    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    names = {
+        command.name or command.callback.__name__ for command in app.registered_commands
+    }
     groups = {
         f"{group.name} {command.name}"
         for group in app.registered_groups
@@ -93,7 +117,9 @@ def test_every_command_with_a_result_has_a_schema():
 
 
 def test_the_published_file_is_the_schema():
-    assert output_schema.FILE.read_text(encoding="utf-8") == output_schema.written(), "run docs/output_schema.py"
+    assert output_schema.FILE.read_text(encoding="utf-8") == output_schema.written(), (
+        "run docs/output_schema.py"
+    )
     jsonschema.Draft202012Validator.check_schema(output_schema.document())
 
 

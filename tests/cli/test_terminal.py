@@ -76,7 +76,9 @@ def test_a_page_is_opened_only_where_there_is_a_display(monkeypatch, tmp_path, c
 #: A name that erases the line, goes back in it, breaks it, turns the order of letters, and begins a colour.
 HOSTILE = "kg\x1b[2K\rall is well\n\u202egnp.x\u2066\x9b31mred\x7f"
 SEEN = r"kg\u001b[2K\rall is well\n\u202egnp.x\u2066\u009b31mred\u007f"
-UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+UNSEEN = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 def test_what_cannot_be_seen_is_shown(capsys, monkeypatch):
@@ -98,15 +100,25 @@ def test_what_cannot_be_seen_is_shown(capsys, monkeypatch):
     assert not UNSEEN.search(sys.stdout.getvalue())
     with pytest.warns(PermgradWarning) as warned:
         warn_user(f"Column {HOSTILE} is odd")
-    assert str(warned[0].message) == f"Column {SEEN} is odd".replace(r"well\n", "well\n")
-    assert not UNSEEN.search(str(InputError(f"Column {HOSTILE} not found", f"Did you mean {HOSTILE}?")))
+    assert str(warned[0].message) == f"Column {SEEN} is odd".replace(
+        r"well\n", "well\n"
+    )
+    assert not UNSEEN.search(
+        str(InputError(f"Column {HOSTILE} not found", f"Did you mean {HOSTILE}?"))
+    )
 
 
 def test_no_command_prints_a_name_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     other, text = f"x{HOSTILE}", f"t{HOSTILE}"
-    frame = pd.DataFrame({HOSTILE: draw.normal(size=90), other: draw.normal(size=90), "n": draw.permutation(90)})
+    frame = pd.DataFrame(
+        {
+            HOSTILE: draw.normal(size=90),
+            other: draw.normal(size=90),
+            "n": draw.permutation(90),
+        }
+    )
     frame[text] = np.resize([f"a{HOSTILE}", "None", "b"], 90)
     frame["y"] = np.where(frame[HOSTILE] > 0, f"p{HOSTILE}", f"q{HOSTILE}")
     frame.to_parquet("t.parquet")

@@ -12,7 +12,13 @@ from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.scores import Target
-from permgrad.data.image_table import FORMATS, check_image_cells, each_image, pages_said, read_image
+from permgrad.data.image_table import (
+    FORMATS,
+    check_image_cells,
+    each_image,
+    pages_said,
+    read_image,
+)
 from permgrad.models.images import ImageFeatures
 
 
@@ -22,10 +28,17 @@ def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -
     return folder / name
 
 
-def read(files: list[Path], channels: int = 1, height: int = 12, width: int = 12) -> np.ndarray:
+def read(
+    files: list[Path], channels: int = 1, height: int = 12, width: int = 12
+) -> np.ndarray:
     """Read files of column ``scan`` in one shape."""
     pixels: dict[Path, np.ndarray] = {}
-    each_image("scan", files, lambda file: pixels.update({file: read_image(file, channels, height, width)}), len(files))
+    each_image(
+        "scan",
+        files,
+        lambda file: pixels.update({file: read_image(file, channels, height, width)}),
+        len(files),
+    )
     return np.stack([pixels[file] for file in files])
 
 
@@ -49,7 +62,10 @@ def test_every_mode_becomes_grey_or_colour(tmp_path, ramp, mode, channels):
 
 
 def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
-    dark, bright = np.full((12, 12), 1000, np.uint16), np.full((12, 12), 65535, np.uint16)
+    dark, bright = (
+        np.full((12, 12), 1000, np.uint16),
+        np.full((12, 12), 65535, np.uint16),
+    )
     files = [write(tmp_path, "dark.png", dark), write(tmp_path, "bright.png", bright)]
     pixels = read(files)
     assert int(pixels[0].max()) == round(1000 / 65535 * 255)
@@ -64,7 +80,9 @@ def test_levels_of_formats_without_a_range(tmp_path, kind, top):
     pixels = read(files)
     assert int(pixels[0].max()) == 255
     assert abs(float(pixels[0].mean()) - 127.5) < 1
-    assert int(pixels[1].max()) == 1, "images of one storage type have one scale, whatever the brightest pixel is"
+    assert int(pixels[1].max()) == 1, (
+        "images of one storage type have one scale, whatever the brightest pixel is"
+    )
 
 
 def test_real_numbers_may_miss_their_range_by_rounding_and_must_be_finite(tmp_path):
@@ -89,7 +107,10 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
             f"1000.0; {bright}: 0.0 … 1.5). Rescale all images of the column to 0 … 1 in the same way, or save them "
             "with 8 or 16 bits."
         )
-    for levels, fact in (((ramp * 2000 - 1000), "-1,000 … 1,000"), (ramp * 65536, "0 … 65,536")):
+    for levels, fact in (
+        ((ramp * 2000 - 1000), "-1,000 … 1,000"),
+        (ramp * 65536, "0 … 65,536"),
+    ):
         file = write(tmp_path, "integers.tif", levels.astype(np.int32))
         with pytest.raises(InputError) as error:
             read([good, file])
@@ -103,10 +124,13 @@ def test_a_column_that_keeps_few_of_its_levels_is_told_of(tmp_path):
     levels = np.linspace(0, 4095, 144).reshape(12, 12).astype(np.uint16)
     twelve = write(tmp_path, "twelve.png", levels)
     full = write(tmp_path, "full.png", levels * 16)
-    mask = write(tmp_path, "mask.png", (levels > 9).astype(np.uint8))  # it loses nothing
+    mask = write(
+        tmp_path, "mask.png", (levels > 9).astype(np.uint8)
+    )  # it loses nothing
     target = Target(np.arange(2.0), 0, np.ones(2), seed=0)
     with pytest.warns(
-        PermgradWarning, match="The training images of column 'scan' reach level 16 of 255 at most, .* Rescale all"
+        PermgradWarning,
+        match="The training images of column 'scan' reach level 16 of 255 at most, .* Rescale all",
     ):
         ImageFeatures().learn("scan", [str(twelve)], np.zeros(2, dtype=int), target)
     with warnings.catch_warnings():
@@ -121,7 +145,9 @@ def test_files_of_several_pages_are_told_of(tmp_path, ramp):
         one.save(tmp_path / name, save_all=True, append_images=[other])
     one.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[other])
     (tmp_path / "text.png").write_text("no image")
-    whole = [write(tmp_path, name, ramp) for name in ("still.gif", "still.tif", "still.png")]
+    whole = [
+        write(tmp_path, name, ramp) for name in ("still.gif", "still.tif", "still.png")
+    ]
     whole += [tmp_path / "photo.jpg", tmp_path / "text.png"]
     assert pages_said("scan", whole) == []
     several = [tmp_path / "pages.tif", tmp_path / "moving.gif"]
@@ -149,7 +175,11 @@ def test_turned_photographs_stand_upright(tmp_path):
 def test_faults_name_their_files(tmp_path, ramp):
     good = write(tmp_path, "good.png", ramp)
     (tmp_path / "text.png").write_text("no image")
-    noise = write(tmp_path, "noise.png", np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+    noise = write(
+        tmp_path,
+        "noise.png",
+        np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8),
+    )
     (tmp_path / "cut.png").write_bytes(noise.read_bytes()[:600])
     with pytest.raises(InputError) as error:
         read([good, tmp_path / "text.png", tmp_path / "cut.png"])
@@ -159,7 +189,9 @@ def test_faults_name_their_files(tmp_path, ramp):
     assert "cut.png" in said
     assert "good.png" not in said
     with pytest.raises(InputError) as error:
-        check_image_cells("scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")])
+        check_image_cells(
+            "scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")]
+        )
     assert error.value.message == (
         f"1 of 3 image files in column 'scan' cannot be found ({tmp_path / 'gone.png'}). Paths start from the table's "
         "folder, those of a frame made in Python from the working directory. The cell of a row without an image is "
@@ -185,7 +217,9 @@ def test_other_formats_are_not_tried(tmp_path, ramp, kind):
     Image.fromarray(ramp).convert("RGB").save(file, format=kind)
     with Image.open(file) as image:
         assert image.format == kind, "the precondition: Pillow would read it"
-    with pytest.raises(InputError, match=r"not an image that Pillow can read as one of PNG, JPEG, TIFF") as error:
+    with pytest.raises(
+        InputError, match=r"not an image that Pillow can read as one of PNG, JPEG, TIFF"
+    ) as error:
         check_image_cells("scan", [str(file)])
     assert "Replace them or empty their cells" in str(error.value)
     with Image.open(file) as image:
@@ -203,7 +237,9 @@ def test_every_place_that_opens_an_image_names_its_formats():
         text = file.read_text(encoding="utf-8")
         tree = ast.parse(text if "Image.open" in text else "")
         nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        opens = [node for node in nodes if ast.unparse(node.func).endswith("Image.open")]
+        opens = [
+            node for node in nodes if ast.unparse(node.func).endswith("Image.open")
+        ]
         calls += [(file.name, [word.arg for word in node.keywords]) for node in opens]
     assert len(calls) >= 3, "the precondition: it is found"
     assert [name for name, words in calls if "formats" not in words] == []

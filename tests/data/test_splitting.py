@@ -23,11 +23,19 @@ def assert_partition(split, n):
 def test_default_is_the_published_split(task):
     rng = np.random.default_rng(0)
     n = 1003
-    y = rng.choice(["a", "b", "c"], n) if task == "classification" else rng.normal(size=n)
+    y = (
+        rng.choice(["a", "b", "c"], n)
+        if task == "classification"
+        else rng.normal(size=n)
+    )
     stratify = y if task == "classification" else None
-    train, rest = train_test_split(np.arange(n), test_size=0.4, random_state=42, stratify=stratify)
+    train, rest = train_test_split(
+        np.arange(n), test_size=0.4, random_state=42, stratify=stratify
+    )
     stratify = None if stratify is None else y[rest]
-    validation, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=stratify)
+    validation, test = train_test_split(
+        rest, test_size=0.5, random_state=42, stratify=stratify
+    )
     split = split_rows(n, y, task=task)
     np.testing.assert_array_equal(split.train, train)
     np.testing.assert_array_equal(split.validation, validation)
@@ -40,7 +48,8 @@ def test_default_is_the_published_split(task):
 def test_a_rare_class_falls_back_with_a_warning():
     y = np.repeat(np.arange(30), 2)
     with pytest.warns(
-        PermgradWarning, match="The parts are drawn without stratification, because the smallest class has 2 of 60"
+        PermgradWarning,
+        match="The parts are drawn without stratification, because the smallest class has 2 of 60",
     ):
         split = split_rows(60, y)
     assert split.kind == "random"
@@ -49,16 +58,26 @@ def test_a_rare_class_falls_back_with_a_warning():
 
 @pytest.mark.parametrize("alone", [1, 4])
 def test_classes_of_one_row_train_and_the_others_stay_stratified(alone):
-    y = np.concatenate([np.repeat(["a", "b", "c"], [70, 25, 5]), [f"only {place}" for place in range(alone)]])
+    y = np.concatenate(
+        [
+            np.repeat(["a", "b", "c"], [70, 25, 5]),
+            [f"only {place}" for place in range(alone)],
+        ]
+    )
     y = np.random.default_rng(alone).permutation(y)
-    with pytest.warns(PermgradWarning, match=f"{alone} class.* a single row, which trains"):
+    with pytest.warns(
+        PermgradWarning, match=f"{alone} class.* a single row, which trains"
+    ):
         split = split_rows(len(y), y)
     assert split.kind == "stratified"
     assert_partition(split, len(y))
     assert {f"only {place}" for place in range(alone)} <= set(y[split.train])
     for label, rows in (("a", 70), ("b", 25), ("c", 5)):
         assert abs(np.sum(y[split.train] == label) - 0.6 * rows) <= 2.5
-        assert all(abs(np.sum(y[part] == label) - 0.2 * rows) <= 1.5 for part in (split.validation, split.test))
+        assert all(
+            abs(np.sum(y[part] == label) - 0.2 * rows) <= 1.5
+            for part in (split.validation, split.test)
+        )
 
 
 def test_a_class_of_three_rows_leaves_the_parts_stratified():
@@ -87,7 +106,9 @@ def test_groups_stay_together(sizes, seed):
     assert_partition(split, len(groups))
     parts = [set(groups[part]) for part in (split.train, split.validation, split.test)]
     assert sum(map(len, parts)) == len(set(groups))
-    assert len(parts[2]) >= (2 if len(sizes) > 3 else 1)  # rows of one group cannot be explained by other groups
+    assert len(parts[2]) >= (
+        2 if len(sizes) > 3 else 1
+    )  # rows of one group cannot be explained by other groups
     again = split_rows(len(groups), None, groups=groups, seed=seed)
     np.testing.assert_array_equal(split.train, again.train)
 
@@ -104,7 +125,11 @@ def test_time_goes_forward_and_moments_stay_together(form):
     rng = np.random.default_rng(0)
     day = rng.integers(0, 40, 500)
     stamps = pd.Timestamp("2020-01-01") + pd.to_timedelta(day, unit="D")
-    time = {"number": day, "date": stamps, "text": pd.Series(stamps).dt.strftime("%d.%m.%Y")}[form]
+    time = {
+        "number": day,
+        "date": stamps,
+        "text": pd.Series(stamps).dt.strftime("%d.%m.%Y"),
+    }[form]
     split = split_rows(500, None, time=time)
     assert_partition(split, 500)
     assert split.kind == "temporal"
@@ -118,15 +143,21 @@ def test_time_goes_forward_and_moments_stay_together(form):
     [
         (
             {"n": 1},
-            ("Splitting a table in three needs at least 3 rows, got 1. Add rows, or pass test and validation files."),
+            (
+                "Splitting a table in three needs at least 3 rows, got 1. Add rows, or pass test and validation files."
+            ),
         ),
         (
             {"n": 9, "groups": [1, 1, 1, 2, 2, 2, 2, 2, 2]},
-            ("A grouped split needs at least 3 groups, got 2. Choose another column, or split at random."),
+            (
+                "A grouped split needs at least 3 groups, got 2. Choose another column, or split at random."
+            ),
         ),
         (
             {"n": 4, "time": [1, 1, 2, 2]},
-            ("A temporal split needs at least 3 different times, got 2. Choose another column, or split at random."),
+            (
+                "A temporal split needs at least 3 different times, got 2. Choose another column, or split at random."
+            ),
         ),
         (
             {"n": 4, "time": [1, None, 2, 3]},
@@ -165,30 +196,51 @@ def test_bad_splits(arguments, message):
 
 
 def test_shared_rows_are_counted():
-    train = pd.DataFrame({"a": [1, 2, 3, 3], "b": ["x", None, "y", "y"], "c": [0.5, np.nan, 1.0, 1.0]})
-    test = pd.DataFrame({"a": [3.0, 2.0, 3.0, 1.0], "b": ["y", None, "z", "x"], "c": [1.0, np.nan, 1.0, -0.5]})
+    train = pd.DataFrame(
+        {"a": [1, 2, 3, 3], "b": ["x", None, "y", "y"], "c": [0.5, np.nan, 1.0, 1.0]}
+    )
+    test = pd.DataFrame(
+        {
+            "a": [3.0, 2.0, 3.0, 1.0],
+            "b": ["y", None, "z", "x"],
+            "c": [1.0, np.nan, 1.0, -0.5],
+        }
+    )
     assert count_shared_rows(train, test) == 2
     assert count_shared_rows(train, train) == 4
     assert count_shared_rows(train, test[:0]) == 0
     # Types may differ between two files that mean the same.
-    assert count_shared_rows(train.astype({"b": "category"}), test.astype({"b": object})) == 2
+    assert (
+        count_shared_rows(train.astype({"b": "category"}), test.astype({"b": object}))
+        == 2
+    )
     # Columns are not interchangeable.
     swapped = pd.DataFrame({"a": [1, 2], "b": [2, 1]})
     assert count_shared_rows(swapped[:1], swapped[1:]) == 0
     assert count_shared_rows(train, test[["b", "a", "c"]]) == 2
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=2, max_size=30), st.integers(1, 29))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=2, max_size=30
+    ),
+    st.integers(1, 29),
+)
 @settings(max_examples=40, deadline=None)
 def test_shared_rows_equal_a_plain_loop(rows, cut):
     train, test = rows[: min(cut, len(rows) - 1)], rows[min(cut, len(rows) - 1) :]
     expected = sum(row in train for row in test)
-    assert count_shared_rows([list(row) for row in train], [list(row) for row in test]) == expected
+    assert (
+        count_shared_rows([list(row) for row in train], [list(row) for row in test])
+        == expected
+    )
 
 
 def test_copies_beside_rows_without_a_value_are_no_chance():
     rng = np.random.default_rng(0)
-    train, test = (pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc")) for _ in range(2))
+    train, test = (
+        pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc")) for _ in range(2)
+    )
     train["y"], test["y"] = rng.integers(0, 2, 200), rng.integers(0, 2, 200)
     for table in (train, test):
         table.loc[:39, ["a", "b", "c"]] = np.nan

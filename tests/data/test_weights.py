@@ -25,7 +25,9 @@ def model():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [LEAST, MOST / 2])
-@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "aggregate"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "ablation", "shapley", "aggregate"]
+)
 def test_only_ratios_count_where_losses_are_explained(model, method, scale):
     given = {"method": method, "scope": "global", "random_state": 0, "progress": False}
     if method == "aggregate":
@@ -35,13 +37,17 @@ def test_only_ratios_count_where_losses_are_explained(model, method, scale):
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-9, atol=1e-12)
     if plain.std_error is not None:
         np.testing.assert_allclose(scaled.std_error, plain.std_error, rtol=1e-9)
-    assert not np.allclose(plain.values, explain_with(model, X, Y, **given).values, rtol=1e-3)
+    assert not np.allclose(
+        plain.values, explain_with(model, X, Y, **given).values, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("scale", [LEAST, MOST / 2])
 def test_only_ratios_count_in_training(scale):
     def trained(weights, class_weight=None):
-        model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, class_weight=class_weight)
+        model = pg.HyNNClassifier(
+            preset="fast", max_epochs=1, random_state=0, class_weight=class_weight
+        )
         return model.fit(X, Y, sample_weight=weights).predict_proba(X)
 
     plain = trained(WEIGHTS)
@@ -50,7 +56,9 @@ def test_only_ratios_count_in_training(scale):
     # Those of classes scale the loss, which the optimiser all but undoes.
     both = trained(WEIGHTS, {0: 1, 1: 3})
     np.testing.assert_allclose(trained(WEIGHTS * scale, {0: 1, 1: 3}), both, atol=1e-6)
-    np.testing.assert_allclose(trained(WEIGHTS * scale, {0: 3e5, 1: 9e5}), both, atol=1e-3)
+    np.testing.assert_allclose(
+        trained(WEIGHTS * scale, {0: 3e5, 1: 9e5}), both, atol=1e-3
+    )
 
 
 def test_weights_of_all_sizes_at_once_are_those_of_the_largest(model):
@@ -58,31 +66,45 @@ def test_weights_of_all_sizes_at_once_are_those_of_the_largest(model):
     mixed = np.where(np.arange(ROWS) < 60, WEIGHTS, WEIGHTS * LEAST)
     zeros = np.where(np.arange(ROWS) < 60, WEIGHTS, 0.0)
     given = {"method": "permutation", "random_state": 0, "progress": False}
-    found, expected = (explain_with(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros))
+    found, expected = (
+        explain_with(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros)
+    )
     np.testing.assert_allclose(found.values[:, 0], expected.values[:, 0], rtol=1e-9)
     assert np.isfinite(found.values).all()
 
 
-@pytest.mark.parametrize("value", [1e300, 1e-300, 5e-324, float("inf"), float("nan"), -1.0])
+@pytest.mark.parametrize(
+    "value", [1e300, 1e-300, 5e-324, float("inf"), float("nan"), -1.0]
+)
 def test_other_weights_are_refused(model, value):
     weights = WEIGHTS.copy()
     weights[7] = value
-    rule = "be 0 or between 1e-100 and" if 0 < value < np.inf else "be finite and at least 0"
+    rule = (
+        "be 0 or between 1e-100 and"
+        if 0 < value < np.inf
+        else "be finite and at least 0"
+    )
     message = f"sample_weight must {rule}.*, but that of row 7 is "
     with pytest.raises(pg.InputError, match=message):
         pg.explain(model, X, Y, sample_weight=weights)
     with pytest.raises(pg.InputError, match=message):
         pg.HyNNClassifier(preset="fast", max_epochs=1).fit(X, Y, sample_weight=weights)
-    with pytest.raises(CellError, match=rf"sample_weight must {rule}.*, but column 'w' holds '.*' in row 7\. "):
+    with pytest.raises(
+        CellError,
+        match=rf"sample_weight must {rule}.*, but column 'w' holds '.*' in row 7\. ",
+    ):
         read_weights(pd.Series(weights, name="w"))
 
 
 def test_weights_are_a_new_array():
     own = np.ones(3)
     assert check_weights(own, 3) is not own
-    with pytest.raises(pg.InputError, match=r"sample_weight must be numbers, got tensor"):
+    with pytest.raises(
+        pg.InputError, match=r"sample_weight must be numbers, got tensor"
+    ):
         check_weights(torch.ones(3, requires_grad=True), 3)
     with pytest.raises(
-        pg.InputError, match=r"sample_weight must have one value for each of the 2 rows, got the shape \(2, 1\)\. Pass"
+        pg.InputError,
+        match=r"sample_weight must have one value for each of the 2 rows, got the shape \(2, 1\)\. Pass",
     ):
         check_weights(np.ones((2, 1)), 2)

@@ -6,7 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from permgrad.evaluation.calibration import per_class, reliability
 
@@ -31,7 +35,9 @@ def test_chance_is_what_a_calibrated_model_shows():
         found = reliability(rng.uniform(size=500) < said, said)
         errors.append(found.error)
         chances.append(found.chance)
-    assert np.mean(errors) > 0.02, "the error of a perfect model must not be 0, or there is nothing to compare"
+    assert np.mean(errors) > 0.02, (
+        "the error of a perfect model must not be 0, or there is nothing to compare"
+    )
     assert np.mean(errors) == pytest.approx(np.mean(chances), rel=0.05)
 
 
@@ -41,7 +47,9 @@ def test_the_band_covers():
     for _ in range(100):
         said = rng.uniform(size=800)
         found = reliability(rng.uniform(size=800) < said, said)
-        inside += ((found.low <= found.predicted) & (found.predicted <= found.high)).tolist()
+        inside += (
+            (found.low <= found.predicted) & (found.predicted <= found.high)
+        ).tolist()
     assert 0.92 < np.mean(inside) < 0.99
 
 
@@ -66,19 +74,27 @@ def test_single_classes_are_scikit_learns():
     truth = np.array([classes[rng.choice(3, p=row)] for row in said])
     found = per_class(truth, said, classes).set_index("class")
     guess = np.array(classes)[said.argmax(axis=1)]
-    precision, recall, f1, support = precision_recall_fscore_support(truth, guess, labels=classes)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, guess, labels=classes
+    )
     np.testing.assert_allclose(found["precision"], precision)
     np.testing.assert_allclose(found["recall"], recall)
     np.testing.assert_allclose(found["f1"], f1)
     assert found["rows"].tolist() == support.tolist()
     assert found["predicted"].sum() == 300
     for k, name in enumerate(classes):
-        assert found.loc[name, "roc_auc"] == pytest.approx(roc_auc_score(truth == name, said[:, k]))
-        assert found.loc[name, "average_precision"] == pytest.approx(average_precision_score(truth == name, said[:, k]))
+        assert found.loc[name, "roc_auc"] == pytest.approx(
+            roc_auc_score(truth == name, said[:, k])
+        )
+        assert found.loc[name, "average_precision"] == pytest.approx(
+            average_precision_score(truth == name, said[:, k])
+        )
 
 
 def test_classes_that_rows_do_not_define():
-    found = per_class(["a", "z"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]).set_index("class")
+    found = per_class(["a", "z"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]).set_index(
+        "class"
+    )
     assert found.loc["a", ["rows", "predicted"]].tolist() == [1, 2]
     assert found.loc["a", "precision"] == 0.5
     assert found.loc["b", ["precision", "recall", "f1", "roc_auc"]].isna().all()

@@ -9,19 +9,40 @@ from scipy.stats import binomtest
 
 from permgrad.evaluation import cards
 from permgrad.evaluation.calibration import wilson
-from permgrad.evaluation.cards import Sample, distribution, feature_cards, outcome_table, points_of
+from permgrad.evaluation.cards import (
+    Sample,
+    distribution,
+    feature_cards,
+    outcome_table,
+    points_of,
+)
 
 
 def sample_of(raw: pd.DataFrame, **changes) -> Sample:
     """Return rows whose outcome is 0."""
     outcome = np.zeros((len(raw), 1))
-    return Sample(**{"raw": raw, "table": raw, "outcome": outcome, "predicted": outcome, "numbers": {}, **changes})
+    return Sample(
+        **{
+            "raw": raw,
+            "table": raw,
+            "outcome": outcome,
+            "predicted": outcome,
+            "numbers": {},
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(name="table")
 def _table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": rng.normal(size=400), "b": rng.normal(size=400), "c": rng.choice(["x", "y"], 400)})
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=400),
+            "b": rng.normal(size=400),
+            "c": rng.choice(["x", "y"], 400),
+        }
+    )
     frame["when"] = pd.date_range("2020-01-01", periods=400, freq="D")
     frame.loc[::7, "b"] = np.nan
     return frame
@@ -33,16 +54,24 @@ def additive(places, changed):
 
 
 def test_curves_of_an_additive_function_are_parallel_lines_of_its_slope(table):
-    shown, curves = feature_cards(sample_of(table), ["a", "c"], np.array([5, 8, 300]), additive)
+    shown, curves = feature_cards(
+        sample_of(table), ["a", "c"], np.array([5, 8, 300]), additive
+    )
     numbers, levels = shown
     assert len(numbers["at"]) == cards.POINTS, "the case is not trivial"
     slopes = np.diff(curves["a"][:, :, 0]) / np.diff(numbers["at"])
     assert slopes == pytest.approx(3)
-    others = additive(np.array([5, 8, 300]), table.iloc[[5, 8, 300]].assign(a=0.0).reset_index(drop=True))
+    others = additive(
+        np.array([5, 8, 300]),
+        table.iloc[[5, 8, 300]].assign(a=0.0).reset_index(drop=True),
+    )
     assert np.diff(curves["a"][:, 0, 0]) == pytest.approx(np.diff(others[:, 0]))
     assert numbers["mean"] == pytest.approx(curves["a"].mean(axis=0))
     assert levels["label"] in (["x", "y"], ["y", "x"])
-    difference = curves["c"][:, levels["label"].index("x"), 0] - curves["c"][:, levels["label"].index("y"), 0]
+    difference = (
+        curves["c"][:, levels["label"].index("x"), 0]
+        - curves["c"][:, levels["label"].index("y"), 0]
+    )
     assert difference == pytest.approx(1)
 
 
@@ -50,7 +79,9 @@ def test_a_curve_at_a_rows_own_value_is_its_prediction(table):
     rows = points_of(table["a"], None)[0][:4]
     _, curves = feature_cards(sample_of(table), ["a"], rows, additive)
     own = np.diagonal(curves["a"][:, :4, 0])
-    assert own == pytest.approx(additive(rows, table.iloc[rows].reset_index(drop=True))[:, 0])
+    assert own == pytest.approx(
+        additive(rows, table.iloc[rows].reset_index(drop=True))[:, 0]
+    )
 
 
 def test_the_model_gets_the_values_of_the_table_and_missing_codes_are_no_points():
@@ -63,7 +94,9 @@ def test_the_model_gets_the_values_of_the_table_and_missing_codes_are_no_points(
         seen.append(changed)
         return np.zeros((len(changed), 1))
 
-    shown, _ = feature_cards(sample_of(raw, table=blanked), ["a"], np.arange(3), predict)
+    shown, _ = feature_cards(
+        sample_of(raw, table=blanked), ["a"], np.arange(3), predict
+    )
     assert shown[0]["label"] == ["1", "2", "3"]
     assert seen[0]["a"].dtype == raw["a"].dtype
     assert shown[0]["values"]["missing"] == 5
@@ -71,7 +104,9 @@ def test_the_model_gets_the_values_of_the_table_and_missing_codes_are_no_points(
 
 def test_dates_stand_on_a_line_in_their_order(table):
     seconds = table["when"].astype("int64").to_numpy(dtype=float)
-    shown, _ = feature_cards(sample_of(table, numbers={"when": seconds}), ["when"], np.arange(3), additive)
+    shown, _ = feature_cards(
+        sample_of(table, numbers={"when": seconds}), ["when"], np.arange(3), additive
+    )
     (card,) = shown
     assert card["numeric"]
     assert card["label"] == sorted(card["label"])
@@ -87,8 +122,12 @@ def test_many_features_share_the_predictions(table):
         asked.append(len(places))
         return additive(places, changed)
 
-    wide = pd.DataFrame({f"f{k}": np.arange(300.0) * k for k in range(60)}).assign(a=table["a"][:300], c="x")
-    shown, curves = feature_cards(sample_of(wide), [f"f{k}" for k in range(1, 60)], np.arange(300), predict)
+    wide = pd.DataFrame({f"f{k}": np.arange(300.0) * k for k in range(60)}).assign(
+        a=table["a"][:300], c="x"
+    )
+    shown, curves = feature_cards(
+        sample_of(wide), [f"f{k}" for k in range(1, 60)], np.arange(300), predict
+    )
     assert len(shown) == cards.MOST_CARDS
     assert sum(asked) <= cards.MOST_PREDICTIONS
     assert len(next(iter(curves.values()))) > 5, "still several rows"
@@ -96,8 +135,13 @@ def test_many_features_share_the_predictions(table):
 
 def test_a_feature_of_several_columns_and_a_constant_have_no_curve(table):
     table["same"] = 1.0
-    shown, curves = feature_cards(sample_of(table), ["together", "same"], np.arange(3), additive)
-    assert [set(card) for card in shown] == [{"feature"}, {"feature", "values", "outcome"}]
+    shown, curves = feature_cards(
+        sample_of(table), ["together", "same"], np.arange(3), additive
+    )
+    assert [set(card) for card in shown] == [
+        {"feature"},
+        {"feature", "values", "outcome"},
+    ]
     assert curves == {}
 
 
@@ -123,10 +167,17 @@ def test_outcomes_by_level_with_the_interval_of_a_share():
     outcome = np.array([[1.0], [0.0], [1.0], [1.0]])
     levels = np.array([0, 0, 1, 1]), ["low", "high", "never"]
     low, high = outcome_table(levels, outcome, np.full((4, 1), 0.25))
-    assert (low["level"], low["rows"], low["outcome"], low["predicted"]) == ("low", 2, [0.5], [0.25])
+    assert (low["level"], low["rows"], low["outcome"], low["predicted"]) == (
+        "low",
+        2,
+        [0.5],
+        [0.25],
+    )
     assert high["outcome"] == [1.0]
     expected = binomtest(2, 2).proportion_ci(method="wilson")
-    assert [high["low"][0], high["high"][0]] == pytest.approx([expected.low, expected.high])
+    assert [high["low"][0], high["high"][0]] == pytest.approx(
+        [expected.low, expected.high]
+    )
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 5), (3, 7), (40, 41)])

@@ -24,7 +24,9 @@ def predict(table):
 def rows(count, seed, shift=0.0, slope=1.0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(count, 3)) + np.array([shift, 0, 0])
-    return pd.DataFrame(x, columns=["income", "age", "noise"]), x[:, 0] + slope * x[:, 1] + 0.3 * rng.normal(size=count)
+    return pd.DataFrame(x, columns=["income", "age", "noise"]), x[:, 0] + slope * x[
+        :, 1
+    ] + 0.3 * rng.normal(size=count)
 
 
 def lines_of(found, kind):
@@ -49,7 +51,9 @@ def test_a_moved_column_raises_the_loss(moved):
     assert scores.loc["loss", "std_error"] == pytest.approx(
         np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in losses))
     )
-    assert scores.loc["rmse", "change"] == pytest.approx(np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean()))
+    assert scores.loc["rmse", "change"] == pytest.approx(
+        np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean())
+    )
     first = found.summary().splitlines()[0]
     assert first.startswith("The loss (squared error) rose by ")
     assert found._repr_html_().startswith("<pre>The loss")
@@ -66,7 +70,9 @@ def test_a_changed_relation_changes_importances():
     importances = lines_of(found, "importance")
     assert importances.index[importances["p_holm"] < 0.05].tolist() == ["age"]
     # E[(y − x₁')² − (y − x₁)²] is 2 slope.
-    assert importances.loc["age", "change"] == pytest.approx(2.0, abs=3 * importances.loc["age", "std_error"])
+    assert importances.loc["age", "change"] == pytest.approx(
+        2.0, abs=3 * importances.loc["age", "std_error"]
+    )
     assert "Importance: 1 of 3 features changed clearly:\n  age" in found.summary()
 
 
@@ -79,14 +85,24 @@ def test_without_a_change_it_says_so():
 
 def test_infinite_cells_are_compared():
     rng = np.random.default_rng(0)
-    old, new = (pd.DataFrame({"a": rng.normal(size=80) + shift, "b": rng.normal(size=80)}) for shift in (0, 1))
+    old, new = (
+        pd.DataFrame({"a": rng.normal(size=80) + shift, "b": rng.normal(size=80)})
+        for shift in (0, 1)
+    )
     model = lambda rows: np.clip(rows["a"], -5, 5)  # noqa: E731
     truths = [rng.normal(size=80) for _ in range(2)]
     found = []
     for far in (np.inf, 1e9):
         old.loc[:4, "a"], new.loc[:9, "a"] = -far, far
         tables = (old, truths[0], new, truths[1])
-        found.append(pg.changes(pg.Model(model, task="regression"), *tables, random_state=0, progress=False).to_frame())
+        found.append(
+            pg.changes(
+                pg.Model(model, task="regression"),
+                *tables,
+                random_state=0,
+                progress=False,
+            ).to_frame()
+        )
     assert np.isfinite(found[0][["change", "std_error"]].to_numpy()).all()
 
 
@@ -99,9 +115,14 @@ def test_metrics_of_classes_with_the_error_of_the_area():
 
     (x, y), (x_new, y_new) = sample(2.0), sample(0.5)
     model = LogisticRegression().fit(*sample(2.0))
-    found = pg.changes(model, x, y, x_new, y_new, random_state=0, n_repeats=2, progress=False)
+    found = pg.changes(
+        model, x, y, x_new, y_new, random_state=0, n_repeats=2, progress=False
+    )
     scores = lines_of(found, "score")
-    areas = [roc_auc_score(truth, model.predict_proba(table)[:, 1]) for table, truth in ((x, y), (x_new, y_new))]
+    areas = [
+        roc_auc_score(truth, model.predict_proba(table)[:, 1])
+        for table, truth in ((x, y), (x_new, y_new))
+    ]
     assert scores.loc["roc_auc", ["old", "new"]].tolist() == pytest.approx(areas)
     assert scores.loc["accuracy", "new"] == pytest.approx(model.score(x_new, y_new))
     assert (scores["p_holm"] < 0.05).all()
@@ -120,19 +141,34 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
     labels = [np.tile(np.arange(300), 5)] * 2
     alone = lines_of(pg.changes(predict, old, y_old, new, y_new, **OPTIONS), "score")
     found = pg.changes(
-        predict, doubled[0], y[0], doubled[1], y[1], row_groups=labels, groups={"person": ["income", "age"]}, **OPTIONS
+        predict,
+        doubled[0],
+        y[0],
+        doubled[1],
+        y[1],
+        row_groups=labels,
+        groups={"person": ["income", "age"]},
+        **OPTIONS,
     )
-    assert lines_of(found, "score").loc["loss", "std_error"] == pytest.approx(alone.loc["loss", "std_error"], rel=0.01)
+    assert lines_of(found, "score").loc["loss", "std_error"] == pytest.approx(
+        alone.loc["loss", "std_error"], rel=0.01
+    )
     assert "person" in lines_of(found, "importance").index
-    named = [table.assign(who=label) for table, label in zip(doubled, labels, strict=True)]
-    by_name = pg.changes(predict_named, named[0], y[0], named[1], y[1], row_groups="who", **OPTIONS)
+    named = [
+        table.assign(who=label) for table, label in zip(doubled, labels, strict=True)
+    ]
+    by_name = pg.changes(
+        predict_named, named[0], y[0], named[1], y[1], row_groups="who", **OPTIONS
+    )
     assert lines_of(by_name, "score").loc["loss", "std_error"] == pytest.approx(
         alone.loc["loss", "std_error"], rel=0.01
     )
     times = (np.arange(300), np.arange(300))
     sides = zip((old, new), (y_old, y_new), times, strict=True)
     given = {"scope": "global", "n_repeats": 2, "progress": False}
-    timed = changes_between(*(Arguments(predict, X, y, row_time=time, **given) for X, y, time in sides))
+    timed = changes_between(
+        *(Arguments(predict, X, y, row_time=time, **given) for X, y, time in sides)
+    )
     assert np.isfinite(timed.to_frame()[["change", "std_error"]].to_numpy()).all()
 
 
@@ -173,13 +209,19 @@ def test_two_models_on_the_same_rows_are_paired():
     assert found.summary().startswith("The loss (squared error) rose by ")
     assert "on the same rows.\n400 rows, the same for both." in found.summary()
     same = changes_of_models((guesses[0], guesses[0]), None).summary()
-    assert same.startswith("The loss (squared error) is the same in every row.\n400 rows"), "no chance in what is equal"
+    assert same.startswith(
+        "The loss (squared error) is the same in every row.\n400 rows"
+    ), "no chance in what is equal"
     classes = (rng.random(400) < 0.5).astype(int)
     chances = rng.uniform(0.1, 0.9, (2, 400))
     pair = tuple(Predicted(classes, np.column_stack([1 - one, one])) for one in chances)
-    lines = lines_of(changes_of_models(pair, None, Dependence(np.arange(400) // 5)), "score")
+    lines = lines_of(
+        changes_of_models(pair, None, Dependence(np.arange(400) // 5)), "score"
+    )
     assert lines.index.tolist() == ["loss", "accuracy", "roc_auc"]
     rows = [np.log(np.where(classes == 1, one, 1 - one)) for one in chances]
     means = (rows[0] - rows[1]).reshape(80, 5).mean(axis=1)
     assert lines.loc["loss", "change"] == pytest.approx(means.mean())
-    assert lines.loc["loss", "std_error"] == pytest.approx(means.std(ddof=1) / np.sqrt(80), rel=0.05)
+    assert lines.loc["loss", "std_error"] == pytest.approx(
+        means.std(ddof=1) / np.sqrt(80), rel=0.05
+    )

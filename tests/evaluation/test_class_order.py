@@ -14,7 +14,12 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import cross_val_predict
 
 import permgrad as pg
-from permgrad.evaluation.class_order import classes_in_order, kappa_of, metrics_in, with_kappa
+from permgrad.evaluation.class_order import (
+    classes_in_order,
+    kappa_of,
+    metrics_in,
+    with_kappa,
+)
 from permgrad.evaluation.metrics import evaluate
 
 
@@ -30,9 +35,18 @@ def asked(X, y):
 def stars(rows=500, seed=0):
     """One to five stars by price and kind."""
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"price": rng.lognormal(size=rows), "kind": rng.choice(["inn", "hostel", "hotel"], rows)})
-    level = np.log(table["price"]) + table["kind"].map({"inn": 0.0, "hostel": -0.7, "hotel": 0.8})
-    return table, np.digitize(level + 0.7 * rng.normal(size=rows), [-1.5, -0.5, 0.5, 1.5]) + 1
+    table = pd.DataFrame(
+        {
+            "price": rng.lognormal(size=rows),
+            "kind": rng.choice(["inn", "hostel", "hotel"], rows),
+        }
+    )
+    level = np.log(table["price"]) + table["kind"].map(
+        {"inn": 0.0, "hostel": -0.7, "hotel": 0.8}
+    )
+    return table, np.digitize(
+        level + 0.7 * rng.normal(size=rows), [-1.5, -0.5, 0.5, 1.5]
+    ) + 1
 
 
 def test_stars_are_in_an_order_and_the_same_classes_under_other_numbers_are_not():
@@ -47,7 +61,12 @@ def test_stars_are_in_an_order_and_the_same_classes_under_other_numbers_are_not(
 def test_a_bend_is_no_reason_against_an_order():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(900, 2))
-    assert asked(x, np.digitize(x[:, 0] ** 2 + 0.4 * rng.normal(size=900), [0.3, 0.9, 2]))["near"] > 0.95
+    assert (
+        asked(x, np.digitize(x[:, 0] ** 2 + 0.4 * rng.normal(size=900), [0.3, 0.9, 2]))[
+            "near"
+        ]
+        > 0.95
+    )
 
 
 @pytest.mark.parametrize("read", [load_digits, load_wine])
@@ -60,14 +79,23 @@ def test_nothing_is_said_without_evidence():
     x, y = rng.normal(size=(600, 2)), rng.integers(1, 6, 600)
     assert asked(x, y) is None, "noise"
     sure = np.eye(5)[y - 1]
-    assert classes_in_order([1, 2, 3, 4, 5], (y - 1, sure), (None, y - 1)) is None, "always right: no neighbours"
+    assert classes_in_order([1, 2, 3, 4, 5], (y - 1, sure), (None, y - 1)) is None, (
+        "always right: no neighbours"
+    )
     table, stars_ = stars()
-    for labels in (["a", "b", "c", "d", "e"], ["01", "02", "03", "04", "05"], [1.5, 2, 3, 4, 5], [True, 2, 3, 4, 5]):
+    for labels in (
+        ["a", "b", "c", "d", "e"],
+        ["01", "02", "03", "04", "05"],
+        [1.5, 2, 3, 4, 5],
+        [True, 2, 3, 4, 5],
+    ):
         codes = stars_ - 1
         chances = np.exp(-np.abs(codes[:, None] - np.arange(5)))
         chances /= chances.sum(axis=1, keepdims=True)
         assert classes_in_order(labels, (codes, chances), (table, codes)) is None
-    assert classes_in_order([0, 1], (codes % 2, chances[:, :2]), (None, codes % 2)) is None
+    assert (
+        classes_in_order([0, 1], (codes % 2, chances[:, :2]), (None, codes % 2)) is None
+    )
 
 
 def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
@@ -75,23 +103,49 @@ def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
     y, guess = rng.integers(0, 4, (2, 300))
     classes = [10, 2, 3, 7]  # not in their order
     scores = evaluate(
-        "classification", np.array(classes)[y], predictions=np.array(classes)[(y + guess // 2) % 4], classes=classes
+        "classification",
+        np.array(classes)[y],
+        predictions=np.array(classes)[(y + guess // 2) % 4],
+        classes=classes,
     )
     truth, called = np.array(classes)[y], np.array(classes)[(y + guess // 2) % 4]
-    assert kappa_of(scores) == pytest.approx(cohen_kappa_score(truth, called, weights="quadratic"))
-    assert kappa_of({"confusion_matrix": [[4, 0], [0, 0]], "labels": [1, 2]}) is None, "one class alone"
-    assert [one.name for one in metrics_in(with_kappa(scores))][:2] == ["accuracy", "quadratic_kappa"]
-    assert with_kappa({"accuracy": None})["quadratic_kappa"] is None, "a baseline that is not installed"
+    assert kappa_of(scores) == pytest.approx(
+        cohen_kappa_score(truth, called, weights="quadratic")
+    )
+    assert kappa_of({"confusion_matrix": [[4, 0], [0, 0]], "labels": [1, 2]}) is None, (
+        "one class alone"
+    )
+    assert [one.name for one in metrics_in(with_kappa(scores))][:2] == [
+        "accuracy",
+        "quadratic_kappa",
+    ]
+    assert with_kappa({"accuracy": None})["quadratic_kappa"] is None, (
+        "a baseline that is not installed"
+    )
 
 
 def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
     table, y = stars(800, seed=4)
     table.assign(rating=y).to_csv(tmp_path / "hotels.csv", index=False)
-    words = ("run", tmp_path / "hotels.csv", "--target", "rating", "--preset", "fast", "--out", tmp_path / "run")
+    words = (
+        "run",
+        tmp_path / "hotels.csv",
+        "--target",
+        "rating",
+        "--preset",
+        "fast",
+        "--out",
+        tmp_path / "run",
+    )
     said = call(*map(str, words), "--baselines", "linear")
     sentence = "The classes of rating seem to be in an order"
-    report, page = ((tmp_path / "run" / name).read_text() for name in ("report.md", "report.html"))
-    assert all(sentence in text and "--task regression" in text for text in (said, page, report))
+    report, page = (
+        (tmp_path / "run" / name).read_text() for name in ("report.md", "report.html")
+    )
+    assert all(
+        sentence in text and "--task regression" in text
+        for text in (said, page, report)
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
     expected = cohen_kappa_score(rows["truth"], rows["prediction"], weights="quadratic")
@@ -105,7 +159,9 @@ def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
 def test_a_report_in_python_names_a_regressor():
     table, y = stars(600, seed=5)
     X = pd.get_dummies(table).astype(float)
-    model = ExtraTreesClassifier(60, min_samples_leaf=3, random_state=0).fit(X[:400], y[:400])
+    model = ExtraTreesClassifier(60, min_samples_leaf=3, random_state=0).fit(
+        X[:400], y[:400]
+    )
     page = pg.report(model, X[400:], y[400:], train=(X[:400], y[:400]), progress=False)
     assert "seem to be in an order" in page.markdown
     assert "fit a regressor" in page.markdown

@@ -12,8 +12,17 @@ import pytest
 
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number
-from permgrad.evaluation.comparison import ComparedModel, Comparison, corrected_paired_test
-from permgrad.pages.comparison import agreement_line, agreement_words, path_lines, sentences
+from permgrad.evaluation.comparison import (
+    ComparedModel,
+    Comparison,
+    corrected_paired_test,
+)
+from permgrad.pages.comparison import (
+    agreement_line,
+    agreement_words,
+    path_lines,
+    sentences,
+)
 
 NAMES = ("a", "b", "c")
 
@@ -24,12 +33,23 @@ def made(values, metric="roc_auc", *, importances=None, problems=()):
     for model, own in values.items():
         for fold, value in enumerate(own):
             problem = "out of memory" if (model, fold) in problems else ""
-            rows.append({"model": model, "fold": str(fold), metric: value, "problem": problem})
+            rows.append(
+                {"model": model, "fold": str(fold), metric: value, "problem": problem}
+            )
     frame = pd.DataFrame(rows).assign(train_rows=80, test_rows=20, fit_seconds=1.0)
     task = "regression" if metric == "rmse" else "classification"
-    contestants = tuple(ComparedModel(name, name.upper(), "network" if name == "a" else "baseline") for name in values)
+    contestants = tuple(
+        ComparedModel(name, name.upper(), "network" if name == "a" else "baseline")
+        for name in values
+    )
     return Comparison(
-        "t", "y", task, metric, contestants, frame, importances if importances is not None else pd.DataFrame()
+        "t",
+        "y",
+        task,
+        metric,
+        contestants,
+        frame,
+        importances if importances is not None else pd.DataFrame(),
     )
 
 
@@ -40,20 +60,34 @@ WOBBLE = np.array([0.001, -0.002, 0.002, -0.001, 0.0])
 def test_best_level_and_behind():
     rng = np.random.default_rng(0)
     base = rng.normal(0.8, 0.02, 5)
-    found = made({"a": base + 0.01, "b": base + 0.008 + rng.normal(0, 0.004, 5), "c": base - 0.05 + WOBBLE})
+    found = made(
+        {
+            "a": base + 0.01,
+            "b": base + 0.008 + rng.normal(0, 0.004, 5),
+            "c": base - 0.05 + WOBBLE,
+        }
+    )
     frame = found.standing.set_index("model")
     assert found.best == "a"
     assert list(frame.index) == ["a", "b", "c"]
     assert frame["level"].tolist() == [True, True, False]
-    test = corrected_paired_test(base + 0.01 - (base - 0.05 + WOBBLE), train_rows=80, test_rows=20)
+    test = corrected_paired_test(
+        base + 0.01 - (base - 0.05 + WOBBLE), train_rows=80, test_rows=20
+    )
     assert frame.loc["c", "difference"] == pytest.approx(0.06)
     assert frame.loc["c", "ci_low"] == pytest.approx(test.low)
     assert frame.loc["b", "rank"] < frame.loc["c", "rank"] == 3
     assert frame.loc["b", "p_holm"] >= frame.loc["b", "p_value"]
     said = sentences(found)
     assert said[0].startswith("A is best by ROC‑AUC: ")
-    assert any(sentence.startswith("There is no significant difference from B (by 0.00") for sentence in said)
-    assert any(sentence.startswith("It is significantly better than C (by 0.0600") for sentence in said)
+    assert any(
+        sentence.startswith("There is no significant difference from B (by 0.00")
+        for sentence in said
+    )
+    assert any(
+        sentence.startswith("It is significantly better than C (by 0.0600")
+        for sentence in said
+    )
 
 
 def test_lower_is_better_where_the_metric_says_so():
@@ -66,13 +100,18 @@ def test_lower_is_better_where_the_metric_says_so():
 
 def test_models_that_tie_share_the_mean_of_their_ranks():
     values = {"a": [1.0, 2.0, 3.0], "b": [2.0, 2.0, 1.0], "c": [3.0, 2.0, 3.0]}
-    higher, lower = (made(values, metric).standing.set_index("model")["rank"] for metric in ("roc_auc", "rmse"))
+    higher, lower = (
+        made(values, metric).standing.set_index("model")["rank"]
+        for metric in ("roc_auc", "rmse")
+    )
     assert higher.to_dict() == pytest.approx({"a": 6.5 / 3, "b": 7 / 3, "c": 4.5 / 3})
     assert lower.to_dict() == pytest.approx({"a": 5.5 / 3, "b": 5 / 3, "c": 7.5 / 3})
 
 
 def test_a_model_that_failed_stands_behind_and_is_told_of():
-    found = made({"a": [0.9, math.nan, 0.9], "b": [0.7, 0.71, 0.72]}, problems={("a", 1)})
+    found = made(
+        {"a": [0.9, math.nan, 0.9], "b": [0.7, 0.71, 0.72]}, problems={("a", 1)}
+    )
     frame = found.standing.set_index("model")
     assert found.best == "b", "a mean over easier folds is no lead"
     assert list(frame.index) == ["b", "a"]
@@ -85,7 +124,9 @@ def test_a_model_that_failed_stands_behind_and_is_told_of():
 
 def test_where_every_model_failed_nobody_is_best():
     values = {"a": [math.nan] * 2, "b": [math.nan] * 2}
-    found = made(values, problems={(model, fold) for model in values for fold in range(2)})
+    found = made(
+        values, problems={(model, fold) for model in values for fold in range(2)}
+    )
     assert found.best is None
     assert found.pairs.empty
     said = sentences(found)
@@ -113,8 +154,12 @@ def test_errors_of_any_size_are_written_with_the_same_digits(unit, shown):
 def test_the_time_is_told_only_where_another_has_one_too():
     found = made({"a": [0.9, 0.91, 0.92], "b": [0.7, 0.71, 0.72]})
     assert any("fastest" in sentence for sentence in sentences(found))
-    scores = found.scores.assign(fit_seconds=np.where(found.scores["model"] == "a", 1.0, math.nan))
-    assert not any("fastest" in sentence for sentence in sentences(replace(found, scores=scores)))
+    scores = found.scores.assign(
+        fit_seconds=np.where(found.scores["model"] == "a", 1.0, math.nan)
+    )
+    assert not any(
+        "fastest" in sentence for sentence in sentences(replace(found, scores=scores))
+    )
 
 
 def test_one_common_fold_is_not_tested():
@@ -133,18 +178,27 @@ def importance_frame(models, folds=3, names=("x", "y", "z", "w")):
         for fold in range(folds)
         for at, name in enumerate(names)
     ]
-    return pd.DataFrame(rows, columns=["model", "fold", "method", "feature", "importance"])
+    return pd.DataFrame(
+        rows, columns=["model", "fold", "method", "feature", "importance"]
+    )
 
 
 def test_shared_features_and_agreement():
-    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2], "c": [0.1, 0.2, 3, 4]})
+    frame = importance_frame(
+        {"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2], "c": [0.1, 0.2, 3, 4]}
+    )
     found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
     assert found.k == 2
     assert found.shares().sum().tolist() == pytest.approx([1, 1, 1])
     said = " ".join(sentences(found))
     assert "A and B rely most on the same 2 of 4 features: x and y. " in said
-    assert "of models weigh features more differently than refits of one model do, most of all A and C" in said
-    lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(["first", "second"])
+    assert (
+        "of models weigh features more differently than refits of one model do, most of all A and C"
+        in said
+    )
+    lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(
+        ["first", "second"]
+    )
     assert lines.loc[("a", "c"), "differs"] is True
     assert lines.loc[("a", "c"), "agreement"] < 0.1 < lines.loc[("a", "b"), "agreement"]
     content = found.to_dict()
@@ -158,7 +212,11 @@ def test_many_models_have_their_matrices_one_below_the_other():
     for count in (3, 6):
         names = [f"m{k}" for k in range(count)]
         frame = importance_frame({name: rng.uniform(0.1, 4, 4) for name in names})
-        pages.append(made({name: [0.8, 0.81, 0.79] for name in names}, importances=frame).to_html())
+        pages.append(
+            made(
+                {name: [0.8, 0.81, 0.79] for name in names}, importances=frame
+            ).to_html()
+        )
     assert all("verlap of the importance shares" in page for page in pages)
     assert [page.count('<div class="beside">') for page in pages] == [1, 0]
 
@@ -183,7 +241,9 @@ def test_one_fold_tells_no_ceiling():
 
 def test_a_metric_that_one_model_lacks_is_a_dash():
     found = made({"a": [0.9, 0.8], "b": [0.7, 0.6]})
-    scores = found.scores.assign(accuracy=np.where(found.scores["model"] == "a", 0.75, math.nan))
+    scores = found.scores.assign(
+        accuracy=np.where(found.scores["model"] == "a", 0.75, math.nan)
+    )
     page = replace(found, scores=scores).to_html()
     assert "accuracy" in page.lower()
     assert "0.7500" in page or "0.75" in page
@@ -191,18 +251,28 @@ def test_a_metric_that_one_model_lacks_is_a_dash():
 
 
 def test_paths_of_networks_that_found_nothing_have_no_shares():
-    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(method="permgrad")
-    frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(
+        method="permgrad"
+    )
+    frame = frame.assign(
+        tabular=0.75 * frame["importance"], image=0.25 * frame["importance"]
+    )
     frame.loc[frame["model"] == "b", ["importance", "tabular", "image"]] *= -1
     found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
     (line,) = path_lines(found).items()
     assert line[0] == "a"
-    assert {path: mean for path, (mean, _) in line[1].items()} == pytest.approx({"tabular": 0.75, "image": 0.25})
+    assert {path: mean for path, (mean, _) in line[1].items()} == pytest.approx(
+        {"tabular": 0.75, "image": 0.25}
+    )
 
 
 def test_networks_of_a_comparison_may_have_other_paths():
-    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(method="permgrad")
-    frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(
+        method="permgrad"
+    )
+    frame = frame.assign(
+        tabular=0.75 * frame["importance"], image=0.25 * frame["importance"]
+    )
     frame["trees"] = frame["image"].where(frame["model"] == "b")
     frame.loc[frame["model"] == "b", "image"] = np.nan
     found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
@@ -215,13 +285,22 @@ def test_networks_of_a_comparison_may_have_other_paths():
 
 def test_models_that_rely_on_unlike_numbers_of_features():
     names = ("x", "y", "z", "w", "u", "v")
-    models = {"a": [4, 2, 1, 0, 0, 0], "b": [5, 0.001, 0.001, 0, 0, 0], "c": [0, 0, 0, 1, 1, 1]}
+    models = {
+        "a": [4, 2, 1, 0, 0, 0],
+        "b": [5, 0.001, 0.001, 0, 0, 0],
+        "c": [0, 0, 0, 1, 1, 1],
+    }
     frame = importance_frame(models, names=names)
     # No noise: features of which b has less than a hundredth are to stay below it.
-    frame["importance"] = [models[model][names.index(name)] for model, name in frame[["model", "feature"]].to_numpy()]
+    frame["importance"] = [
+        models[model][names.index(name)]
+        for model, name in frame[["model", "feature"]].to_numpy()
+    ]
     found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
     assert found.k == 3
-    assert [found.strongest[name].sum() for name in NAMES] == [3, 1, 3], "the numbers must differ"
+    assert [found.strongest[name].sum() for name in NAMES] == [3, 1, 3], (
+        "the numbers must differ"
+    )
     said = " ".join(sentences(found))
     assert (
         "A and B have x in common among their strongest features. Only A has y and z among its strongest. 57"
@@ -230,7 +309,11 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     assert "1 of 3 and 1" in found.to_html()
     content = found.to_dict()
     assert content["compared"] == {"features": 6, "strongest": 3}
-    assert content["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"], "c": ["w", "u", "v"]}
+    assert content["strongest_features"] == {
+        "a": ["x", "y", "z"],
+        "b": ["x"],
+        "c": ["w", "u", "v"],
+    }
 
 
 def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
@@ -240,14 +323,23 @@ def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
     frame = importance_frame(models, names=names)
     small = {("a", "x"), ("a", "y"), ("a", "z"), ("b", "x")}
     pairs = list(zip(frame["model"], frame["feature"], strict=True))
-    frame["p_value"] = [1e-6 if pair in small else 0.03 if pair == ("b", "y") else 0.7 for pair in pairs]
+    frame["p_value"] = [
+        1e-6 if pair in small else 0.03 if pair == ("b", "y") else 0.7 for pair in pairs
+    ]
     scores = {name: [0.8, 0.81, 0.79] for name in models}
     found = made(scores, importances=frame)
     assert found.shares().loc["y", "b"] > 0.2, "by its share it would be named"
     assert found.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}
-    assert "B have x in common among their strongest features. Only A has y and z" in " ".join(sentences(found))
-    one = made({name: [0.8] for name in models}, importances=frame[frame["fold"] == "0"])
-    assert one.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}, "a fold keeps its own p-values"
+    assert (
+        "B have x in common among their strongest features. Only A has y and z"
+        in " ".join(sentences(found))
+    )
+    one = made(
+        {name: [0.8] for name in models}, importances=frame[frame["fold"] == "0"]
+    )
+    assert one.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}, (
+        "a fold keeps its own p-values"
+    )
     older = made(scores, importances=frame.drop(columns="p_value"))
     assert older.to_dict()["strongest_features"]["b"][:2] == ["x", "y"]
     nothing = made(scores, importances=frame.assign(p_value=0.7))
@@ -259,7 +351,10 @@ def test_models_are_compared_on_the_folds_all_have():
     frame = frame[~((frame["model"] == "b") & (frame["fold"] == "2"))]
     frame = frame[~((frame["model"] == "c") & (frame["fold"] != "0"))]
     found = made({name: [0.8, 0.81, 0.79, 0.8] for name in NAMES}, importances=frame)
-    assert {name: own.shape for name, own in found.reliance.items()} == {"a": (3, 4), "b": (3, 4)}
+    assert {name: own.shape for name, own in found.reliance.items()} == {
+        "a": (3, 4),
+        "b": (3, 4),
+    }
 
 
 def test_save_writes_what_it_says(tmp_path):
@@ -267,7 +362,13 @@ def test_save_writes_what_it_says(tmp_path):
     found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
     found.save(tmp_path / "out", record={"finished": "now"})
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"scores.csv", "importances.csv", "agreement.csv", "comparison.json", "comparison.html"}
+    assert names == {
+        "scores.csv",
+        "importances.csv",
+        "agreement.csv",
+        "comparison.json",
+        "comparison.html",
+    }
     stored = pd.read_csv(tmp_path / "out" / "agreement.csv")
     assert len(stored) == 3 * 4
 

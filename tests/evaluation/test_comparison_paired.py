@@ -16,8 +16,12 @@ NUMBERS = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size
 
 def student_tail(t: float, degrees: int) -> float:
     """P(T > t) by integrating Student's density as it stands in the book."""
-    scale = special.gamma((degrees + 1) / 2) / (np.sqrt(degrees * np.pi) * special.gamma(degrees / 2))
-    return integrate.quad(lambda x: scale * (1 + x * x / degrees) ** (-(degrees + 1) / 2), t, np.inf)[0]
+    scale = special.gamma((degrees + 1) / 2) / (
+        np.sqrt(degrees * np.pi) * special.gamma(degrees / 2)
+    )
+    return integrate.quad(
+        lambda x: scale * (1 + x * x / degrees) ** (-(degrees + 1) / 2), t, np.inf
+    )[0]
 
 
 def test_closed_form():
@@ -28,8 +32,12 @@ def test_closed_form():
     error = np.sqrt((1 / 5 + 200 / 600) * spread)
     assert found.difference == pytest.approx(mean, rel=1e-12)
     assert found.p_value == pytest.approx(2 * student_tail(mean / error, 4), rel=1e-9)
-    half = 2.776445105197793 * error  # Student's 97.5 % point at 4 degrees of freedom, from a table
-    assert (found.low, found.high) == pytest.approx((mean - half, mean + half), rel=1e-9)
+    half = (
+        2.776445105197793 * error
+    )  # Student's 97.5 % point at 4 degrees of freedom, from a table
+    assert (found.low, found.high) == pytest.approx(
+        (mean - half, mean + half), rel=1e-9
+    )
     assert found.splits == 5
     assert 0.05 < found.p_value < 0.95, "the case must not be trivial"
     # Uncorrected, the same numbers would look much better.
@@ -41,7 +49,9 @@ def test_closed_form():
 def test_p_value_and_interval_agree_and_signs_mirror(differences, train, test):
     assume(np.std(differences) > 1e-6)
     one = corrected_paired_test(differences, train_rows=train, test_rows=test)
-    other = corrected_paired_test(np.negative(differences), train_rows=train, test_rows=test)
+    other = corrected_paired_test(
+        np.negative(differences), train_rows=train, test_rows=test
+    )
     assert one.low <= one.difference <= one.high
     assume(abs(one.p_value - 0.05) > 1e-9)
     assert (one.p_value < 0.05) == (one.low > 0 or one.high < 0)
@@ -56,10 +66,19 @@ def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
     wrong = {"corrected": 0, "plain": 0}
     for _ in range(times):
         noise = rng.normal(size=rows)
-        differences = [noise[rng.permutation(rows)[:held]].mean() for _ in range(splits)]
-        wrong["corrected"] += corrected_paired_test(differences, train_rows=rows - held, test_rows=held).p_value < 0.05
+        differences = [
+            noise[rng.permutation(rows)[:held]].mean() for _ in range(splits)
+        ]
+        wrong["corrected"] += (
+            corrected_paired_test(
+                differences, train_rows=rows - held, test_rows=held
+            ).p_value
+            < 0.05
+        )
         wrong["plain"] += stats.ttest_1samp(differences, 0).pvalue < 0.05
-    assert wrong["plain"] / times > 0.12, "the case must be one that the plain test gets wrong"
+    assert wrong["plain"] / times > 0.12, (
+        "the case must be one that the plain test gets wrong"
+    )
     assert wrong["corrected"] / times < 0.07
 
 
@@ -67,7 +86,11 @@ def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
 @pytest.mark.parametrize("size", [0.1, -2 / 150, 0.9 - 0.8])
 def test_equal_differences_are_as_certain_as_their_signs(splits, size):
     """One more right row in both of two folds is no proof."""
-    same = corrected_paired_test([size + 1e-16 * (-1) ** split for split in range(splits)], train_rows=3, test_rows=1)
+    same = corrected_paired_test(
+        [size + 1e-16 * (-1) ** split for split in range(splits)],
+        train_rows=3,
+        test_rows=1,
+    )
     assert same.difference == pytest.approx(size)
     assert same.p_value == pytest.approx(2 * 0.5**splits)
     assert same.low < size < same.high
@@ -76,10 +99,19 @@ def test_equal_differences_are_as_certain_as_their_signs(splits, size):
 
 
 def test_differences_that_cancel_are_none():
-    assert corrected_paired_test([0.0, 0.0], train_rows=3, test_rows=1) == PairedTest(0.0, 0.0, 0.0, 1.0, 2)
-    scores, others = np.array([0.98, 0.9666666666666667]), np.array([0.9666666666666667, 0.98])
-    found = corrected_paired_test(scores - others + [1e-16, 0], train_rows=3, test_rows=1)
-    assert (scores - others + [1e-16, 0]).mean() != 0, "the precondition: only up to rounding"
+    assert corrected_paired_test([0.0, 0.0], train_rows=3, test_rows=1) == PairedTest(
+        0.0, 0.0, 0.0, 1.0, 2
+    )
+    scores, others = (
+        np.array([0.98, 0.9666666666666667]),
+        np.array([0.9666666666666667, 0.98]),
+    )
+    found = corrected_paired_test(
+        scores - others + [1e-16, 0], train_rows=3, test_rows=1
+    )
+    assert (scores - others + [1e-16, 0]).mean() != 0, (
+        "the precondition: only up to rounding"
+    )
     assert (found.difference, found.p_value) == (0.0, 1.0)
 
 

@@ -17,9 +17,12 @@ def table(rows: int, rng: np.random.Generator) -> pd.DataFrame:
             "age": rng.normal(50, 10, rows),
             "grade": rng.integers(1, 6, rows),
             "town": rng.choice(list("abcdefghijklmnop"), rows),
-            "dose": np.where(rng.random(rows) < 0.2, np.nan, rng.exponential(size=rows)),
+            "dose": np.where(
+                rng.random(rows) < 0.2, np.nan, rng.exponential(size=rows)
+            ),
             "seen": rng.choice(["yes", None], rows),
-            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365, rows), unit="D"),
+            "day": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 365, rows), unit="D"),
             "note": [f"text {number}" for number in rng.integers(0, 10**8, rows)],
             "constant": 1,
         }
@@ -46,11 +49,19 @@ def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, fl
         "above": lambda column: column > one["value"],
         "missing": lambda column: column.isna(),
         "present": lambda column: column.notna(),
-        "among": lambda column: column.astype(object).where(column.notna(), "missing").astype(str).isin(one["levels"]),
+        "among": lambda column: (
+            column.astype(object)
+            .where(column.notna(), "missing")
+            .astype(str)
+            .isin(one["levels"])
+        ),
     }
     values = [frame[one["column"]] for frame in (train, test)]
     if one["kind"] == "date":
-        values = [pd.Series(column.astype("datetime64[us]").astype(np.int64) / 1e6) for column in values]
+        values = [
+            pd.Series(column.astype("datetime64[us]").astype(np.int64) / 1e6)
+            for column in values
+        ]
     return tuple(float(sides[one["side"]](column).mean()) for column in values)
 
 
@@ -58,11 +69,23 @@ def test_shifted_columns_are_found_and_others_are_not():
     rng = np.random.default_rng(0)
     train, test = table(900, rng), changed(table(300, rng), rng)
     compared = compare_parts(train, test)["drift"]
-    assert {one["column"] for one in compared if one["clear"]} == {"age", "town", "dose", "seen", "day"}
-    assert {"grade"} == {one["column"] for one in compared if not one["clear"]}, "unique texts and constants: no test"
-    assert [one["clear"] for one in compared] == sorted((one["clear"] for one in compared), reverse=True)
+    assert {one["column"] for one in compared if one["clear"]} == {
+        "age",
+        "town",
+        "dose",
+        "seen",
+        "day",
+    }
+    assert {"grade"} == {one["column"] for one in compared if not one["clear"]}, (
+        "unique texts and constants: no test"
+    )
+    assert [one["clear"] for one in compared] == sorted(
+        (one["clear"] for one in compared), reverse=True
+    )
     for one in compared:
-        assert (one["train"], one["test"]) == pytest.approx(share(train, test, one)), one
+        assert (one["train"], one["test"]) == pytest.approx(share(train, test, one)), (
+            one
+        )
         assert one["size"] == pytest.approx(one["test"] - one["train"])
         assert one["p_holm"] >= one["p_value"]
     p = stats.ks_2samp(train["age"], test["age"], method="asymp").pvalue
@@ -77,13 +100,17 @@ def test_equal_distributions_raise_no_more_alarms_than_promised():
         compared = compare_parts(table(150, rng), table(50, rng))["drift"]
         alarms += any(one["p_holm"] < 0.05 for one in compared)
         sizes += [one["size"] for one in compared]
-    assert np.mean(np.array(sizes) > LARGE) > 0.3, "small samples differ by chance, so size alone is no alarm"
+    assert np.mean(np.array(sizes) > LARGE) > 0.3, (
+        "small samples differ by chance, so size alone is no alarm"
+    )
     assert alarms <= 8, "5 % of 60 is 3"
 
 
 def test_a_difference_that_is_certain_but_small_is_not_clear():
     rng = np.random.default_rng(2)
-    train, test = (pd.DataFrame({"x": rng.normal(shift, 1, 15_000)}) for shift in (0, 0.15))
+    train, test = (
+        pd.DataFrame({"x": rng.normal(shift, 1, 15_000)}) for shift in (0, 0.15)
+    )
     (one,) = compare_parts(train, test)["drift"]
     assert one["p_holm"] < 1e-6
     assert 0 < one["size"] < LARGE
@@ -92,11 +119,17 @@ def test_a_difference_that_is_certain_but_small_is_not_clear():
 
 def test_long_tables_are_sampled_and_the_target_is_compared():
     rng = np.random.default_rng(3)
-    train, test = (pd.DataFrame({"x": rng.normal(size=rows), "code": -9}) for rows in (30_000, 500))
+    train, test = (
+        pd.DataFrame({"x": rng.normal(size=rows), "code": -9}) for rows in (30_000, 500)
+    )
     y = np.repeat(["ill", "well"], 15_000), np.array(["ill"] * 400 + ["well"] * 100)
     compared = compare_parts(train, test, targets=("y", *y), na=[-9])["drift"]
     (target,) = (one for one in compared if one["clear"])
-    assert (target["column"], target["rows"], target["sampled"]) == ("y", [20_000, 500], True)
+    assert (target["column"], target["rows"], target["sampled"]) == (
+        "y",
+        [20_000, 500],
+        True,
+    )
     assert drifted_words(target) == (
         "about 80\u00a0% of the test rows and about 50\u00a0% of the training rows are ill"
     )
@@ -115,7 +148,10 @@ def test_sentences_name_the_rows():
 
 def test_of_texts_that_hardly_repeat_no_level_is_listed_or_typical():
     texts = [f"a text of row {row}" for row in range(60)] + [None, None]
-    train, test = pd.DataFrame({"text": texts, "x": range(62)}), pd.DataFrame({"text": texts[30:], "x": range(32)})
+    train, test = (
+        pd.DataFrame({"text": texts, "x": range(62)}),
+        pd.DataFrame({"text": texts[30:], "x": range(32)}),
+    )
     text, number = compare_parts(train, test)["columns"]
     assert text == {"column": "text", "kind": "levels", "missing": [2 / 62, 2 / 32]}
     assert "shares" in number

@@ -24,7 +24,9 @@ def linear(table):
 
 
 def explained(method="shapley", **options):
-    return explain_with(linear, X, method=method, task="regression", **{**QUIET, **options})
+    return explain_with(
+        linear, X, method=method, task="regression", **{**QUIET, **options}
+    )
 
 
 class Fusion(torch.nn.Module):
@@ -36,7 +38,9 @@ class Fusion(torch.nn.Module):
         self.conv, self.head = torch.nn.Conv2d(1, 3, 3), torch.nn.Linear(3 * 16 + 2, 3)
 
     def forward(self, image, table):
-        return self.head(torch.cat([torch.relu(self.conv(image)).flatten(1), table], dim=1))
+        return self.head(
+            torch.cat([torch.relu(self.conv(image)).flatten(1), table], dim=1)
+        )
 
 
 def fusion(rows=12):
@@ -74,19 +78,28 @@ def test_a_linear_model_and_one_background_row():
     for name, curves in (("deletion", removed), ("insertion", kept)):
         areas = ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
         assert frame.loc[name, "value"] == pytest.approx(areas.mean(), abs=1e-9)
-        assert frame.loc[name, "std_error"] == pytest.approx(areas.std(ddof=1) / np.sqrt(60), abs=1e-9)
+        assert frame.loc[name, "std_error"] == pytest.approx(
+            areas.std(ddof=1) / np.sqrt(60), abs=1e-9
+        )
     assert frame.loc["infidelity", "value"] == pytest.approx(0, abs=1e-18)
     assert frame.loc["infidelity", "random_low"] > 0.5
     assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
     assert frame.loc["insertion", "value"] > frame.loc["insertion", "random_high"]
-    assert frame.loc[["deletion", "insertion"], "direction"].tolist() == ["lower", "higher"]
+    assert frame.loc[["deletion", "insertion"], "direction"].tolist() == [
+        "lower",
+        "higher",
+    ]
 
 
 def test_of_the_loss_deletion_is_better_where_it_rises():
     y = linear(X)
     explanation = pg.explain(pg.Model(linear, task="regression"), X, y, **QUIET)
     evaluation = explanation.evaluate(
-        pg.Model(linear, task="regression"), X, y, metrics=["deletion", "insertion"], **QUIET
+        pg.Model(linear, task="regression"),
+        X,
+        y,
+        metrics=["deletion", "insertion"],
+        **QUIET,
     )
     frame = lines(evaluation)
     assert frame["direction"].tolist() == ["higher", "lower"]
@@ -98,8 +111,15 @@ def test_of_the_loss_deletion_is_better_where_it_rises():
     assert curve[0] == 0  # the model is the truth
     # All replaced: 2 Σ w² of standard normal columns.
     assert curve[-1] == pytest.approx(2 * (WEIGHTS**2).sum(), rel=0.4)
-    swapped = pg.explain(pg.Model(lambda t: np.asarray(t) @ WEIGHTS[::-1], task="regression"), X, y, **QUIET)
-    worse = swapped.evaluate(pg.Model(linear, task="regression"), X, y, metrics="deletion", **QUIET)
+    swapped = pg.explain(
+        pg.Model(lambda t: np.asarray(t) @ WEIGHTS[::-1], task="regression"),
+        X,
+        y,
+        **QUIET,
+    )
+    worse = swapped.evaluate(
+        pg.Model(linear, task="regression"), X, y, metrics="deletion", **QUIET
+    )
     assert lines(worse).loc["deletion", "value"] < frame.loc["deletion", "value"]
 
 
@@ -108,17 +128,31 @@ def test_sensitivity_of_slopes_of_a_linear_network_is_zero():
     rows = X.astype("f4")
     explanation = pg.explain(net, rows, method="gradient", **QUIET)
     plain = {"metrics": "sensitivity", **QUIET}
-    if np.ptp(explanation.values[:, 0, 0]) < 1e-6:  # slopes; else slopes times inputs, which move with them
-        assert lines(explanation.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 1e-6
-    values = pg.explain(net, rows, method=pg.methods.IntegratedGradients(baseline="zeros"), **QUIET)
-    assert 0 < lines(values.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 0.5
+    if (
+        np.ptp(explanation.values[:, 0, 0]) < 1e-6
+    ):  # slopes; else slopes times inputs, which move with them
+        assert (
+            lines(explanation.evaluate(net, rows, **plain)).loc["sensitivity", "value"]
+            < 1e-6
+        )
+    values = pg.explain(
+        net, rows, method=pg.methods.IntegratedGradients(baseline="zeros"), **QUIET
+    )
+    assert (
+        0 < lines(values.evaluate(net, rows, **plain)).loc["sensitivity", "value"] < 0.5
+    )
 
 
 def test_sparsity_and_complexity_are_those_of_the_values():
     explanation = explained()
     sizes = np.abs(explanation.values[:, :, 0])
     frame = lines(
-        explanation.evaluate(pg.Model(linear, task="regression"), X, metrics=["sparsity", "complexity"], **QUIET)
+        explanation.evaluate(
+            pg.Model(linear, task="regression"),
+            X,
+            metrics=["sparsity", "complexity"],
+            **QUIET,
+        )
     )
     shares = sizes / sizes.sum(axis=1, keepdims=True)
     entropies = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
@@ -131,13 +165,22 @@ def test_explanations_change_as_weights_are_drawn_anew():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(150, 12))
     y = rows @ np.where(np.arange(12) < 3, 4.0, 0.0)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=8, random_state=0, progress=False).fit(rows, y)
-    weights = {name: value.clone() for name, value in model.module_.state_dict().items()}
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=8, random_state=0, progress=False
+    ).fit(rows, y)
+    weights = {
+        name: value.clone() for name, value in model.module_.state_dict().items()
+    }
     explanation = pg.explain(model, rows[:20], method="integrated_gradients", **QUIET)
-    found = lines(explanation.evaluate(model, rows[:20], metrics="randomisation", **QUIET))
+    found = lines(
+        explanation.evaluate(model, rows[:20], metrics="randomisation", **QUIET)
+    )
     assert abs(found.loc["randomisation", "value"]) < 0.6
     assert found.loc["randomisation", "direction"] == "lower"
-    assert all(torch.equal(weights[name], value) for name, value in model.module_.state_dict().items())
+    assert all(
+        torch.equal(weights[name], value)
+        for name, value in model.module_.state_dict().items()
+    )
 
 
 # ---- any model -------------------------------------------------------------------------------------------------------
@@ -162,14 +205,21 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
     evaluation = explanation.evaluate(model, inputs, n_repeats=2, **QUIET)
     assert torch.equal(state, torch.get_rng_state())
     assert net.training
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(
+        torch.equal(before[name], value) for name, value in net.state_dict().items()
+    )
     frame = lines(evaluation)
     needs_rows = [] if explanation.scope == "local" else ["infidelity"]
-    assert [*frame.index, *evaluation.left_out] == [*set_in_order(needs_rows), *needs_rows]
+    assert [*frame.index, *evaluation.left_out] == [
+        *set_in_order(needs_rows),
+        *needs_rows,
+    ]
     assert np.isfinite(frame["value"]).all()
     # Saved and loaded, the explanation still tells how it was made.
     explanation.save(tmp_path / "why")
-    again = pg.Explanation.load(tmp_path / "why").evaluate(model, inputs, n_repeats=2, **QUIET)
+    again = pg.Explanation.load(tmp_path / "why").evaluate(
+        model, inputs, n_repeats=2, **QUIET
+    )
     pd.testing.assert_frame_equal(again.to_frame(), evaluation.to_frame())
 
 
@@ -179,20 +229,36 @@ def set_in_order(without):
 
 def test_a_forest_on_a_table_with_levels(tmp_path):
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"a": rng.normal(size=120), "b": rng.integers(0, 3, 120), "c": rng.normal(size=120)})
+    table = pd.DataFrame(
+        {
+            "a": rng.normal(size=120),
+            "b": rng.integers(0, 3, 120),
+            "c": rng.normal(size=120),
+        }
+    )
     y = np.where(table["a"] + table["b"] > 1, "yes", "no")
     forest = RandomForestClassifier(20, random_state=0).fit(table, y)
-    explanation = pg.explain(forest, table[:40], method="shapley", scale="probability", **QUIET)
+    explanation = pg.explain(
+        forest, table[:40], method="shapley", scale="probability", **QUIET
+    )
     evaluation = explanation.evaluate(forest, table[:40], n_repeats=3, **QUIET)
     frame = lines(evaluation)
     assert list(evaluation.left_out) == ["randomisation"]
     assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
     assert frame.loc["insertion", "value"] > frame.loc["insertion", "random"]
-    assert list(evaluation.to_frame().columns[:5]) == ["metric", "value", "std_error", "direction", "random"]
+    assert list(evaluation.to_frame().columns[:5]) == [
+        "metric",
+        "value",
+        "std_error",
+        "direction",
+        "random",
+    ]
     figure = evaluation.plot()
     assert figure.save(tmp_path / "curves.png").stat().st_size > 1000
     assert "deletion: area" in figure.description
-    by_output = explanation.evaluate(forest, table[:40], target="yes", metrics="deletion", n_repeats=3, **QUIET)
+    by_output = explanation.evaluate(
+        forest, table[:40], target="yes", metrics="deletion", n_repeats=3, **QUIET
+    )
     assert lines(by_output).loc["deletion", "value"] != frame.loc["deletion", "value"]
 
 
@@ -219,9 +285,16 @@ def test_an_order_of_chance_lies_among_random_ones():
         noise = np.random.default_rng(seed).normal(size=explanation.values.shape)
         explanation.values[...] = noise
         line = explanation.evaluate(
-            pg.Model(linear, task="regression"), X, metrics="deletion", n_repeats=6, progress=False, random_state=seed
+            pg.Model(linear, task="regression"),
+            X,
+            metrics="deletion",
+            n_repeats=6,
+            progress=False,
+            random_state=seed,
         ).to_frame()
-        inside += bool(line["random_low"][0] <= line["value"][0] <= line["random_high"][0])
+        inside += bool(
+            line["random_low"][0] <= line["value"][0] <= line["random_high"][0]
+        )
     assert inside >= 16
 
 
@@ -244,25 +317,44 @@ def test_bad_arguments_are_refused(words, message):
 
 
 def test_what_the_explanation_cannot_tell_is_asked_for():
-    with pytest.raises(InputError, match=r"a background of 3 rows. Pass the same background="):
+    with pytest.raises(
+        InputError, match=r"a background of 3 rows. Pass the same background="
+    ):
         explained(background=X[:3]).evaluate(linear, X, **QUIET)
     y = linear(X)
     of_loss = pg.explain(pg.Model(linear, task="regression"), X, y, **QUIET)
     with pytest.raises(InputError, match=r"measures the loss and needs y"):
         of_loss.evaluate(linear, X, **QUIET)
     with pytest.raises(InputError, match="infidelity needs a local explanation"):
-        of_loss.evaluate(pg.Model(linear, task="regression"), X, y, metrics="infidelity", **QUIET)
+        of_loss.evaluate(
+            pg.Model(linear, task="regression"), X, y, metrics="infidelity", **QUIET
+        )
     net, inputs = fusion()
     mask = np.arange(36).reshape(6, 6) // 9
-    explanation = pg.explain(pg.Model(net, segments={"image": mask}), inputs, method="gradient", **QUIET)
-    with pytest.raises(InputError, match=r"has other features, rows or outputs\. Pass the model as it was explained"):
+    explanation = pg.explain(
+        pg.Model(net, segments={"image": mask}), inputs, method="gradient", **QUIET
+    )
+    with pytest.raises(
+        InputError,
+        match=r"has other features, rows or outputs\. Pass the model as it was explained",
+    ):
         explanation.evaluate(net, inputs, metrics="sensitivity", **QUIET)
-    assert list(explanation.evaluate(net, inputs, n_repeats=2, **QUIET).left_out) == ["sensitivity", "randomisation"]
-    evaluation = explanation.evaluate(pg.Model(net, segments={"image": mask}), inputs, n_repeats=2, **QUIET)
+    assert list(explanation.evaluate(net, inputs, n_repeats=2, **QUIET).left_out) == [
+        "sensitivity",
+        "randomisation",
+    ]
+    evaluation = explanation.evaluate(
+        pg.Model(net, segments={"image": mask}), inputs, n_repeats=2, **QUIET
+    )
     assert not evaluation.left_out
-    whole = {"image": inputs["image"].round().astype(int), "table": inputs["table"].round().astype(int)}
+    whole = {
+        "image": inputs["image"].round().astype(int),
+        "table": inputs["table"].round().astype(int),
+    }
     with pytest.raises(InputError, match="sensitivity needs inputs with real numbers"):
-        pg.explain(net, whole, method="permutation", **QUIET).evaluate(net, whole, metrics="sensitivity", **QUIET)
+        pg.explain(net, whole, method="permutation", **QUIET).evaluate(
+            net, whole, metrics="sensitivity", **QUIET
+        )
 
 
 def test_other_rows_and_another_background_are_refused():
@@ -272,9 +364,13 @@ def test_other_rows_and_another_background_are_refused():
         return table @ [3.0, 1.0, 0.0]
 
     given = {"background": rows[:20], "random_state": 0, "progress": False}
-    explanation = explain_with(model, rows[20:40], method="shapley", task="regression", **given)
+    explanation = explain_with(
+        model, rows[20:40], method="shapley", task="regression", **given
+    )
     asked = {"metrics": "deletion", "random_state": 0, "progress": False}
-    assert explanation.evaluate(model, rows[20:40], background=rows[:20], **asked).estimates
+    assert explanation.evaluate(
+        model, rows[20:40], background=rows[:20], **asked
+    ).estimates
     for inputs, background, what in (
         (rows[20:40][::-1], rows[:20], "other rows"),
         (rows[40:], rows[:20], "other rows"),
@@ -286,18 +382,31 @@ def test_other_rows_and_another_background_are_refused():
 
 # ---- rows that depend on each other ----------------------------------------------------------------------------------
 # Errors over 50 times are themselves known to about a quarter: on 8 draws they were 1.4 to 2.2 times as large.
-@pytest.mark.parametrize(("argument", "least"), [("row_groups", 1.7), ("row_time", 1.3)])
+@pytest.mark.parametrize(
+    ("argument", "least"), [("row_groups", 1.7), ("row_time", 1.3)]
+)
 def test_groups_and_times_of_single_rows_are_behind_the_errors(argument, least):
     """Rows of a group are one row repeated, so that errors must be those of the groups."""
-    few, code = np.random.default_rng(1).normal(size=(50, 4)), np.repeat(np.arange(50.0), 5)
+    few, code = (
+        np.random.default_rng(1).normal(size=(50, 4)),
+        np.repeat(np.arange(50.0), 5),
+    )
     rows, model = few[code.astype(int)], pg.Model(linear, task="regression")
-    explanation = explain_with(model, rows, method="permutation", scope="local", **QUIET, **{argument: code})
-    told = lines(explanation.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
+    explanation = explain_with(
+        model, rows, method="permutation", scope="local", **QUIET, **{argument: code}
+    )
+    told = lines(explanation.evaluate(model, rows, metrics="deletion", **QUIET)).loc[
+        "deletion"
+    ]
     alone = pg.explain(model, rows, method="permutation", scope="local", **QUIET)
-    plain = lines(alone.evaluate(model, rows, metrics="deletion", **QUIET)).loc["deletion"]
+    plain = lines(alone.evaluate(model, rows, metrics="deletion", **QUIET)).loc[
+        "deletion"
+    ]
     assert told["std_error"] > least * plain["std_error"]
     whole = explain_with(model, rows, linear(rows), **QUIET, **{argument: code})
-    with pytest.raises(pg.InputError, match=f"made with {argument}=, which it does not store"):
+    with pytest.raises(
+        pg.InputError, match=f"made with {argument}=, which it does not store"
+    ):
         whole.evaluate(model, rows, linear(rows), **QUIET)
 
 
@@ -307,7 +416,9 @@ def test_rows_of_a_group_do_not_lend_to_each_other():
     rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
     options = {"task": "regression", **QUIET}
     own = explain_with(linear, rows, scope="local", row_groups=code, **options)
-    found = own.evaluate(pg.Model(linear, task="regression"), rows, metrics="deletion", **QUIET).estimates["deletion"]
+    found = own.evaluate(
+        pg.Model(linear, task="regression"), rows, metrics="deletion", **QUIET
+    ).estimates["deletion"]
     first, last = linear(rows[[0, -1]])
     assert abs(first - last) > 1
     assert found.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)

@@ -23,16 +23,26 @@ def test_intervals_are_counted_with_their_ends():
 def test_sets_are_counted_with_their_sizes_and_unknown_classes_are_never_inside():
     inside = np.array([[True, True], [False, True], [False, False], [True, True]])
     facts = score_intervals(np.array([0, 0, 1, -1]), inside, 0.8)
-    assert holds(np.array([0, 0, 1, -1]), inside).tolist() == [True, False, False, False]
+    assert holds(np.array([0, 0, 1, -1]), inside).tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]
     assert (facts["covered"], facts["size"], facts["empty"]) == (0.25, 1.25, 0.25)
 
 
 def test_groups_have_the_share_of_their_rows():
     X = pd.DataFrame({"town": ["a"] * 60 + ["b"] * 40})
     covered = np.array([True] * 54 + [False] * 6 + [True] * 20 + [False] * 20)
-    result = find_segments(X, Predicted(np.arange(100.0), np.zeros(100)), covered=covered)
+    result = find_segments(
+        X, Predicted(np.arange(100.0), np.zeros(100)), covered=covered
+    )
     groups = result["features"][0]["groups"]
     assert [group["covered"] for group in groups] == pytest.approx([0.9, 0.5])
-    assert all(group["covered_low"] < group["covered"] < group["covered_high"] for group in groups)
+    assert all(
+        group["covered_low"] < group["covered"] < group["covered_high"]
+        for group in groups
+    )
     plain = find_segments(X, Predicted(np.arange(100.0), np.zeros(100)))
     assert "covered" not in plain["features"][0]["groups"][0]

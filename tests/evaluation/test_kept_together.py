@@ -22,10 +22,14 @@ def visits(seed=0):
     """Visits in unknown order: each of 400 has a time, three rows and an outcome of its own."""
     rng = np.random.default_rng(seed)
     visit, outcome = np.repeat(np.arange(400), 3), rng.integers(0, 3, 400)
-    when = pd.Timestamp("2019-05-01") + pd.to_timedelta(rng.choice(10**7, 400, replace=False), unit="s")
+    when = pd.Timestamp("2019-05-01") + pd.to_timedelta(
+        rng.choice(10**7, 400, replace=False), unit="s"
+    )
     noisy = np.where(rng.random(1200) < 0.15, rng.integers(0, 3, 1200), outcome[visit])
     frame = pd.DataFrame({"when": when[visit].astype(str), "x": rng.normal(size=1200)})
-    return frame.assign(out=np.array(list("abc"))[noisy].astype(object)).sample(frac=1, random_state=0)
+    return frame.assign(out=np.array(list("abc"))[noisy].astype(object)).sample(
+        frac=1, random_state=0
+    )
 
 
 def test_a_date_is_found_and_what_the_score_becomes():
@@ -42,23 +46,42 @@ def test_a_column_to_learn_from_is_not_taken_for_the_rows_of_one_visit():
     rng = np.random.default_rng(0)
     of_visit, offence = np.repeat(np.arange(1500), 2), rng.integers(0, 150, 1500)
     usual = rng.integers(0, 6, 150)[offence]
-    outcome = np.where(rng.random(1500) < 0.6, usual, rng.integers(0, 6, 1500))[of_visit]
-    when = pd.Timestamp("2019-05-01") + pd.to_timedelta(rng.choice(10**7, 1500, replace=False), unit="s")
-    frame = pd.DataFrame({"when": when[of_visit].astype(str), "offence": [f"o{k}" for k in offence[of_visit]]})
+    outcome = np.where(rng.random(1500) < 0.6, usual, rng.integers(0, 6, 1500))[
+        of_visit
+    ]
+    when = pd.Timestamp("2019-05-01") + pd.to_timedelta(
+        rng.choice(10**7, 1500, replace=False), unit="s"
+    )
+    frame = pd.DataFrame(
+        {
+            "when": when[of_visit].astype(str),
+            "offence": [f"o{k}" for k in offence[of_visit]],
+        }
+    )
     frame["x"] = rng.normal(size=3000)
     frame["out"] = np.array(list("abcdef"))[outcome].astype(object)
     without = found(frame.drop(columns="when"), "out")
-    assert without.columns == ["offence"], "its score falls, too, as of every column of many levels that says much"
+    assert without.columns == ["offence"], (
+        "its score falls, too, as of every column of many levels that says much"
+    )
     assert found(frame, "out").columns == ["when"]
 
 
 def test_a_pair_is_found_where_neither_column_says_it():
     rng = np.random.default_rng(0)
     herd = np.repeat(np.arange(300), 12)
-    owner, year, level = rng.integers(0, 60, 300), rng.integers(1990, 2010, 300), rng.normal(size=300)
-    frame = pd.DataFrame({"owner": [f"owner {k}" for k in owner[herd]], "year": year[herd]})
+    owner, year, level = (
+        rng.integers(0, 60, 300),
+        rng.integers(1990, 2010, 300),
+        rng.normal(size=300),
+    )
+    frame = pd.DataFrame(
+        {"owner": [f"owner {k}" for k in owner[herd]], "year": year[herd]}
+    )
     frame["weight"] = (level[herd] + 0.3 * rng.normal(size=len(herd))).round(2)
-    frame["yield"] = 2 * level[herd] + rng.normal(size=300)[herd] + 0.2 * rng.normal(size=len(herd))
+    frame["yield"] = (
+        2 * level[herd] + rng.normal(size=300)[herd] + 0.2 * rng.normal(size=len(herd))
+    )
     one = found(frame, "yield")
     assert sorted(one.columns) == ["owner", "year"]
     assert one.clear
@@ -69,11 +92,23 @@ def test_a_pair_is_found_where_neither_column_says_it():
 def test_columns_that_a_model_may_learn_from_are_no_groups(seed):
     rng = np.random.default_rng(seed)
     rows = int(rng.integers(300, 3000))
-    frame = pd.DataFrame({"age": rng.integers(18, 90, rows), "school": rng.integers(0, 17, rows)})
-    frame["income"], frame["x"] = rng.lognormal(size=rows).round(1), rng.normal(size=rows)
-    frame["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365, rows), unit="D")
+    frame = pd.DataFrame(
+        {"age": rng.integers(18, 90, rows), "school": rng.integers(0, 17, rows)}
+    )
+    frame["income"], frame["x"] = (
+        rng.lognormal(size=rows).round(1),
+        rng.normal(size=rows),
+    )
+    frame["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(
+        rng.integers(0, 365, rows), unit="D"
+    )
     frame["town"] = [f"town {k}" for k in rng.integers(0, 60, rows)]
-    signal = frame["age"] / 20 + frame["school"] / 4 + np.log(frame["income"] + 0.1) + frame["x"]
+    signal = (
+        frame["age"] / 20
+        + frame["school"] / 4
+        + np.log(frame["income"] + 0.1)
+        + frame["x"]
+    )
     signal += frame["age"] * frame["school"] / 200 + rng.normal(size=rows)
     frame["y"] = signal if seed % 2 else np.where(signal > signal.median(), "yes", "no")
     assert found(frame, "y") is None
@@ -81,7 +116,9 @@ def test_columns_that_a_model_may_learn_from_are_no_groups(seed):
 
 def test_a_name_is_noted_without_a_fall_and_copies_of_rows_are_none():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"patient": np.repeat(np.arange(150), 4) + 1000, "x": rng.normal(size=600)})
+    frame = pd.DataFrame(
+        {"patient": np.repeat(np.arange(150), 4) + 1000, "x": rng.normal(size=600)}
+    )
     frame["y"] = np.where(frame["x"] + 0.5 * rng.normal(size=600) > 0, "yes", "no")
     one = found(frame, "y", ["patient"])
     assert (one.columns, one.each, one.clear) == (["patient"], 4.0, False)
@@ -91,10 +128,14 @@ def test_a_name_is_noted_without_a_fall_and_copies_of_rows_are_none():
     assert found(twice, "y") is None
 
 
-def test_where_the_first_fold_shows_that_nothing_is_learned_no_other_is_tried(monkeypatch):
+def test_where_the_first_fold_shows_that_nothing_is_learned_no_other_is_tried(
+    monkeypatch,
+):
     rng, fitted = np.random.default_rng(0), []
     fit = RandomForestClassifier.fit
-    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *args: (fitted.append(1), fit(*args))[1])
+    monkeypatch.setattr(
+        RandomForestClassifier, "fit", lambda *args: (fitted.append(1), fit(*args))[1]
+    )
     y, codes = (rng.random(600) < 0.1).astype(int), np.repeat(np.arange(200), 3)
     one = kept_together._Trial(rng.normal(size=(600, 3)), y, 2).of(["visit"], codes)
     assert (one.apart, one.together, one.clear) == (None, None, False)

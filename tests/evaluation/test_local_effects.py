@@ -18,8 +18,19 @@ def cards_of(raw, function, **facts):
         seen.append((places, changed))
         return function(changed)
 
-    sample = Sample(**{"raw": raw, "table": raw, "outcome": outcome, "predicted": outcome, "numbers": {}, **facts})
-    found, curves = feature_cards(sample, list(raw.columns), np.arange(len(raw)), predict)
+    sample = Sample(
+        **{
+            "raw": raw,
+            "table": raw,
+            "outcome": outcome,
+            "predicted": outcome,
+            "numbers": {},
+            **facts,
+        }
+    )
+    found, curves = feature_cards(
+        sample, list(raw.columns), np.arange(len(raw)), predict
+    )
     seen.clear()
     add_local_effects(sample, found, curves, predict)
     return {card["feature"]: card for card in found}, seen
@@ -29,7 +40,9 @@ def pair(rows=1500, noise=0.5, seed=0):
     """Return two columns that nearly agree, one that is independent, and a category of the first one's sign."""
     rng = np.random.default_rng(seed)
     a = rng.normal(size=rows)
-    table = pd.DataFrame({"a": a, "b": a + noise * rng.normal(size=rows), "c": rng.normal(size=rows)})
+    table = pd.DataFrame(
+        {"a": a, "b": a + noise * rng.normal(size=rows), "c": rng.normal(size=rows)}
+    )
     return table.assign(sign=np.where(a > 0, "up", "down"))
 
 
@@ -41,7 +54,9 @@ def beyond(table):
 
 def test_the_local_effect_of_a_line_is_the_line_with_a_band_of_no_width():
     cards, _ = cards_of(pair(), beyond)
-    at, mean, low, high = (np.array(cards["c"]["ale"][key]) for key in ("at", "mean", "low", "high"))
+    at, mean, low, high = (
+        np.array(cards["c"]["ale"][key]) for key in ("at", "mean", "low", "high")
+    )
     assert len(at) > 8, "the case is not trivial"
     assert np.diff(mean[:, 0]) == pytest.approx(2 * np.diff(at))
     assert mean[:, 1] == pytest.approx(np.full(len(at), mean[0, 1]), abs=1e-12)
@@ -59,11 +74,15 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
     assert left["other"] == "b"
     assert 0.5 < left["share"] < 1
     assert float(left["to"]) < 0 < float(left["from"])
-    assert left["clear"] == [False, True], "only of the output that has an edge outside the data"
+    assert left["clear"] == [False, True], (
+        "only of the output that has an edge outside the data"
+    )
     assert 0.5 < left["apart"][1] < 5
     assert left["apart"][0] == 0
     # It is what the mean curve says there, and the local effect does not.
-    assert np.ptp(np.array(cards["a"]["ale"]["mean"])[:, 1]) == pytest.approx(np.ptp(cards["a"]["ale"]["at"]), rel=0.05)
+    assert np.ptp(np.array(cards["a"]["ale"]["mean"])[:, 1]) == pytest.approx(
+        np.ptp(cards["a"]["ale"]["at"]), rel=0.05
+    )
     # The rows really are unlike: of those with a value from there on, so many have another b.
     table = pair()[:1000]
     value = float(left["from"])
@@ -86,18 +105,26 @@ def test_no_curve_leaves_the_data_where_columns_are_independent():
 
 def test_few_values_stand_at_their_labels_and_dates_on_their_axis():
     table = pair().assign(count=np.tile([3, 1, 7], 500))
-    table["when"] = pd.date_range("2020-01-01", periods=1500, freq="D")[np.random.default_rng(1).permutation(1500)]
+    table["when"] = pd.date_range("2020-01-01", periods=1500, freq="D")[
+        np.random.default_rng(1).permutation(1500)
+    ]
     numbers = {"when": table["when"].astype("int64").to_numpy(dtype=float) / 1e9}
     cards, seen = cards_of(
         table,
-        lambda rows: (rows["count"] ** 2 + rows["when"].dt.year).to_numpy(float)[:, None],
+        lambda rows: (rows["count"] ** 2 + rows["when"].dt.year).to_numpy(float)[
+            :, None
+        ],
         numbers=numbers,
         dependence=Dependence(np.repeat(np.arange(300), 5)),
     )
     assert cards["count"]["label"] == ["1", "3", "7"]
     assert cards["count"]["ale"]["at"] == [0, 1, 2]
-    assert np.diff(np.array(cards["count"]["ale"]["mean"])[:, 0]) == pytest.approx([8, 40])
-    assert np.ptp(np.array(cards["when"]["ale"]["mean"])) == pytest.approx(np.ptp(cards["when"]["mean"]), abs=1.5)
+    assert np.diff(np.array(cards["count"]["ale"]["mean"])[:, 0]) == pytest.approx(
+        [8, 40]
+    )
+    assert np.ptp(np.array(cards["when"]["ale"]["mean"])) == pytest.approx(
+        np.ptp(cards["when"]["mean"]), abs=1.5
+    )
     assert cards["when"]["numeric"]
     assert all(changed["count"].dtype == table["count"].dtype for _, changed in seen)
 

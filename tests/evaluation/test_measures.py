@@ -32,13 +32,19 @@ def test_curves_of_a_sum_fall_by_one_value_at_a_time():
     np.testing.assert_allclose(area(curves.shares, curves.deletion), [7 / 3, 4 / 3])
     best = area(curves.shares, curves.deletion)[0]
     for other in itertools.permutations(range(3)):
-        some = removal_curves(lambda replaced: (values * ~replaced).sum(axis=1), np.array([other, other]))
+        some = removal_curves(
+            lambda replaced: (values * ~replaced).sum(axis=1), np.array([other, other])
+        )
         assert area(some.shares, some.deletion)[0] >= best
 
 
 def test_curves_take_at_most_so_many_steps():
     values = RNG.normal(size=(2, 100))
-    curves = removal_curves(lambda replaced: replaced.sum(axis=1).astype(float), np.argsort(-values, axis=1), 10)
+    curves = removal_curves(
+        lambda replaced: replaced.sum(axis=1).astype(float),
+        np.argsort(-values, axis=1),
+        10,
+    )
     assert curves.deletion.tolist() == [list(range(0, 101, 10))] * 2
     assert curves.shares.tolist() == [k / 10 for k in range(11)]
 
@@ -49,8 +55,12 @@ def test_infidelity_is_zero_for_the_terms_of_a_sum_and_grows_with_each_error():
     changes = (replaced * values).sum(axis=2)
     np.testing.assert_allclose(infidelity(values, replaced, changes), 0, atol=1e-28)
     wrong = values + np.array([0.5, 0, 0, 0])
-    np.testing.assert_allclose(infidelity(wrong, replaced, changes), 0.25 * replaced[:, :, 0].mean(axis=0))
-    np.testing.assert_allclose(infidelity(7 * values, replaced, changes, scaled=True), 0, atol=1e-25)
+    np.testing.assert_allclose(
+        infidelity(wrong, replaced, changes), 0.25 * replaced[:, :, 0].mean(axis=0)
+    )
+    np.testing.assert_allclose(
+        infidelity(7 * values, replaced, changes, scaled=True), 0, atol=1e-25
+    )
     assert (infidelity(7 * values, replaced, changes) > 1e-3).all()
 
 
@@ -96,7 +106,13 @@ def test_all_weights_are_drawn_anew_without_touching_the_random_state():
     draw_weights_anew(module, 5)
     assert torch.equal(state, torch.get_rng_state())
     first = {name: value.clone() for name, value in module.named_parameters()}
-    for name in ("linear.weight", "linear.bias", "token", "attention.in_proj_weight", "attention.out_proj.weight"):
+    for name in (
+        "linear.weight",
+        "linear.bias",
+        "token",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+    ):
         assert not torch.equal(before[name], first[name]), name
     token = module.token.detach()
     assert abs(float(token.mean()) - 1) < 0.6
@@ -104,7 +120,9 @@ def test_all_weights_are_drawn_anew_without_touching_the_random_state():
     other = WithToken()
     other.load_state_dict(before)
     draw_weights_anew(other, 5)
-    assert all(torch.equal(first[name], value) for name, value in other.named_parameters())
+    assert all(
+        torch.equal(first[name], value) for name, value in other.named_parameters()
+    )
 
 
 # ---- Quantus ---------------------------------------------------------------------------------------------------------
@@ -132,12 +150,21 @@ def peer():
     return quantus, net, x, labels, rng.normal(size=x.shape)
 
 
-QUIET = {"disable_warnings": True, "display_progressbar": False, "abs": False, "normalise": False}
+QUIET = {
+    "disable_warnings": True,
+    "display_progressbar": False,
+    "abs": False,
+    "normalise": False,
+}
 
 
 def output_of(net, x, labels):
     with torch.no_grad():
-        return net(torch.from_numpy(x.astype(np.float32))).numpy()[np.arange(len(x)), labels].astype(float)
+        return (
+            net(torch.from_numpy(x.astype(np.float32)))
+            .numpy()[np.arange(len(x)), labels]
+            .astype(float)
+        )
 
 
 def black(x, replaced):
@@ -149,7 +176,9 @@ def test_deletion_is_pixel_flipping(peer):
     flipping = quantus.PixelFlipping(perturb_baseline=0.0, **QUIET)
     theirs = np.array(flipping(net, x, labels, attributions.copy(), softmax=False))
     order = np.argsort(-attributions.reshape(7, -1), axis=1)
-    curves = removal_curves(lambda replaced: output_of(net, black(x, replaced), labels), order)
+    curves = removal_curves(
+        lambda replaced: output_of(net, black(x, replaced), labels), order
+    )
     assert np.ptp(theirs) > 0.1
     np.testing.assert_allclose(curves.deletion[:, 1:], theirs, atol=1e-6)
 
@@ -166,7 +195,9 @@ def test_infidelity_is_theirs_on_the_same_patches(peer):
     for place, _ in enumerate(blocks):
         replaced[place][:, np.concatenate(blocks[: place + 1])] = True
     before = output_of(net, x, labels)
-    changes = np.stack([before - output_of(net, black(x, one), labels) for one in replaced])
+    changes = np.stack(
+        [before - output_of(net, black(x, one), labels) for one in replaced]
+    )
     ours = infidelity((attributions * x).reshape(7, -1), replaced, changes)
     assert np.ptp(ours) > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
@@ -185,7 +216,9 @@ def test_sensitivity_is_theirs_on_the_same_noise(peer):
     metric = quantus.MaxSensitivity(nr_samples=5, lower_bound=0.2, **QUIET)
     theirs = metric(net, x, labels, attributions.copy(), explain_func=slopes)
     np.random.seed(4)
-    noisy = [x + np.random.uniform(-0.2, 0.2, (7, 64)).reshape(x.shape) for _ in range(5)]
+    noisy = [
+        x + np.random.uniform(-0.2, 0.2, (7, 64)).reshape(x.shape) for _ in range(5)
+    ]
     moved = np.stack([slopes(net, one, labels).reshape(7, -1) for one in noisy])
     ours = max_sensitivity(attributions.reshape(7, -1), moved)
     assert (ours > 0.01).all()
@@ -198,7 +231,9 @@ def test_sparsity_and_complexity_are_theirs(peer):
     sparse = quantus.Sparseness(**options)(net, x, labels, attributions.copy())
     np.testing.assert_allclose(gini(attributions.reshape(7, -1)), sparse, atol=1e-6)
     complexity = quantus.Complexity(**options)(net, x, labels, attributions.copy())
-    np.testing.assert_allclose(entropy(attributions.reshape(7, -1)), complexity, atol=1e-6)
+    np.testing.assert_allclose(
+        entropy(attributions.reshape(7, -1)), complexity, atol=1e-6
+    )
     assert np.ptp(sparse) > 0.01
 
 

@@ -25,7 +25,9 @@ def test_the_order_test_is_asked_once_for_each_set_and_split(tmp_path, capsys) -
     for _ in range(2):
         cells = Cells(tmp_path, file="orders.jsonl")
         orders.test_orders(cells, ["made-1", "digits_shuffled"], [42, 43])
-    assert capsys.readouterr().err.count("no order among these") == 3, "made tables have one split"
+    assert capsys.readouterr().err.count("no order among these") == 3, (
+        "made tables have one split"
+    )
     rows = orders.found_orders(cells, ["made-1", "digits_shuffled", "heloc"], [42, 43])
     assert [(row["set"], row["order found"]) for row in rows] == [
         ("made-1", "0 of 1"),
@@ -35,7 +37,9 @@ def test_the_order_test_is_asked_once_for_each_set_and_split(tmp_path, capsys) -
 
 def test_rows_of_one_group_stay_in_one_part(monkeypatch) -> None:
     people = np.repeat(np.arange(20), 5)
-    table = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 3)), columns=["c0", "c1", "c2"])
+    table = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(100, 3)), columns=["c0", "c1", "c2"]
+    )
     orders.register("people", lambda: (table, pd.Series(people % 2)))
     monkeypatch.setitem(_cells.GROUPS, "people", lambda: people)
     rows = _cells.load_split("people", 42)["rows"]
@@ -49,9 +53,14 @@ def test_the_bound_reads_the_true_order(tmp_path, monkeypatch) -> None:
     times = np.arange(24)
     starts = np.random.default_rng(0).integers(0, 12, 90)
     # A step up or down at any time: only who knows the order can tell them.
-    values = np.sign(times - 6 - starts[:, None]) * np.where(np.arange(90) % 2, 1, -1)[:, None]
+    values = (
+        np.sign(times - 6 - starts[:, None])
+        * np.where(np.arange(90) % 2, 1, -1)[:, None]
+    )
     orders.register("steps", lambda: orders.shuffled(values, np.arange(90) % 2))
-    monkeypatch.setitem(orders.FORMS, orders.BOUND, Contender(orders.BOUND, "", sets=("steps",)))
+    monkeypatch.setitem(
+        orders.FORMS, orders.BOUND, Contender(orders.BOUND, "", sets=("steps",))
+    )
     cells = Cells(tmp_path, file="orders.jsonl")
     orders.bound(cells, ["steps", "mnist1d"], [42])
     assert list(cells.found) == [(orders.BOUND, "steps", 42)]
@@ -60,7 +69,9 @@ def test_the_bound_reads_the_true_order(tmp_path, monkeypatch) -> None:
 
 def test_every_contestant_has_its_sets() -> None:
     assert len(orders.SUITES["made"]) == 50
-    assert set(orders.FORMS["orders_always"].sets or ()) == set(orders.SUITES["ordinary"])
+    assert set(orders.FORMS["orders_always"].sets or ()) == set(
+        orders.SUITES["ordinary"]
+    )
     trained = {name for form in orders.FORMS.values() for name in form.sets or ()}
     assert trained == {*orders.SUITES["ordered"], *orders.SUITES["ordinary"]}
     fingerprints = [form.fingerprint() for form in orders.FORMS.values() if form.ours]

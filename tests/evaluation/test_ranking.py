@@ -40,7 +40,11 @@ def test_identity_is_one_and_reversal_minus_one(measure, values):
 @settings(max_examples=40, deadline=None)
 @given(truth=with_ties, data=st.data())
 def test_relabelling_features_changes_nothing(compute, truth, data):
-    estimate = data.draw(st.lists(st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)))
+    estimate = data.draw(
+        st.lists(
+            st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)
+        )
+    )
     order = data.draw(st.permutations(range(len(truth))))
     before = compute(truth, estimate)
     after = compute([truth[i] for i in order], [estimate[i] for i in order])
@@ -61,10 +65,18 @@ def test_the_truth_itself_gets_the_best_value(compute):
 @settings(max_examples=60, deadline=None)
 @given(truth=with_ties, data=st.data())
 def test_correlations_equal_scipy(truth, data):
-    estimate = data.draw(st.lists(st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)))
+    estimate = data.draw(
+        st.lists(
+            st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)
+        )
+    )
     assume(len(set(truth)) > 1 and len(set(estimate)) > 1)
-    assert spearman(truth, estimate) == pytest.approx(stats.spearmanr(truth, estimate).statistic)
-    assert kendall(truth, estimate) == pytest.approx(stats.kendalltau(truth, estimate).statistic)
+    assert spearman(truth, estimate) == pytest.approx(
+        stats.spearmanr(truth, estimate).statistic
+    )
+    assert kendall(truth, estimate) == pytest.approx(
+        stats.kendalltau(truth, estimate).statistic
+    )
 
 
 def test_constant_sides_are_undefined():
@@ -82,7 +94,9 @@ def test_top_k_is_the_largest_not_the_first():
 @settings(max_examples=60, deadline=None)
 @given(truth=with_ties, data=st.data())
 def test_top_k_averages_over_every_way_to_break_ties(truth, data):
-    estimate = data.draw(st.lists(st.integers(0, 3).map(float), min_size=len(truth), max_size=len(truth)))
+    estimate = data.draw(
+        st.lists(st.integers(0, 3).map(float), min_size=len(truth), max_size=len(truth))
+    )
     k = data.draw(st.integers(1, len(truth)))
     belongs = {i for i, value in enumerate(truth) if value >= sorted(truth)[-k]}
     scores = []

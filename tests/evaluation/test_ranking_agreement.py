@@ -61,7 +61,9 @@ def test_every_measure_is_symmetric_and_knows_no_order_and_no_scale(values, k, r
         assert compute(other, values, k) == pytest.approx(found)
         shuffled = [values[i] for i in order], [other[i] for i in order]
         assert compute(*shuffled, k) == pytest.approx(found)
-        assert compute([3 * value for value in values], other, k) == pytest.approx(found)
+        assert compute([3 * value for value in values], other, k) == pytest.approx(
+            found
+        )
         assert compute(values, values, k) == pytest.approx(1.0)
 
 
@@ -69,7 +71,9 @@ def test_overlap_of_shares_is_one_minus_the_total_variation_distance():
     left, right = np.array([5.0, 3, 2, 0.5, 0.1]), np.array([1.0, 6, 0.2, 3, 0.1])
     p, q = left[:3] / left[:3].sum(), np.array([1, 6, 0, 3, 0]) / 10
     p = np.append(p, [0, 0])
-    assert weighted_overlap(left, right, 3) == pytest.approx(1 - 0.5 * np.abs(p - q).sum())
+    assert weighted_overlap(left, right, 3) == pytest.approx(
+        1 - 0.5 * np.abs(p - q).sum()
+    )
     assert top_overlap(left, right, 3) == pytest.approx(2 / 3)
 
 
@@ -88,15 +92,21 @@ def test_noise_alone_does_not_make_models_differ_and_another_model_does():
     rng = np.random.default_rng(0)
     centre = np.linspace(3, 0.1, 12)
     other = rng.permutation(centre)
-    assert weighted_overlap(centre, other, 6) < 0.8, "the other model must rely on other features"
+    assert weighted_overlap(centre, other, 6) < 0.8, (
+        "the other model must rely on other features"
+    )
     false, true, gaps = 0, 0, []
     for _ in range(100):
         one, same = draws(rng, centre, 6, 0.4), draws(rng, centre, 6, 0.4)
         found = agreement(one, same, "weighted_overlap")
         gaps.append(found.gap)
         false += bool(found.differs)
-        true += bool(agreement(one, draws(rng, other, 6, 0.4), "weighted_overlap").differs)
-        assert found.value < 0.97, "noise must be felt, or the ceiling has nothing to correct"
+        true += bool(
+            agreement(one, draws(rng, other, 6, 0.4), "weighted_overlap").differs
+        )
+        assert found.value < 0.97, (
+            "noise must be felt, or the ceiling has nothing to correct"
+        )
     assert abs(np.mean(gaps)) < 0.01, "the ceiling must be what the same model reaches"
     assert false <= 8
     assert true >= 95
@@ -111,7 +121,9 @@ def test_the_ceiling_is_that_of_unequal_reliability():
     assert found.within[0] > 0.97
     assert found.within[1] < 0.6
     assert found.value == pytest.approx(found.ceiling, abs=0.02)
-    assert found.value > found.within[1] + 0.1, "the noisy one's own agreement would be no ceiling"
+    assert found.value > found.within[1] + 0.1, (
+        "the noisy one's own agreement would be no ceiling"
+    )
 
 
 def test_pairs_of_the_same_split_are_not_compared():
@@ -126,7 +138,10 @@ def test_pairs_of_the_same_split_are_not_compared():
 def test_overlapping_splits_widen_the_interval():
     rng = np.random.default_rng(3)
     one, other = draws(rng, np.arange(8.0), 5, 1.0), draws(rng, np.arange(8.0), 5, 1.0)
-    independent, overlapping = agreement(one, other), agreement(one, other, train_rows=80, test_rows=20)
+    independent, overlapping = (
+        agreement(one, other),
+        agreement(one, other, train_rows=80, test_rows=20),
+    )
     ratio = (overlapping.high - overlapping.low) / (independent.high - independent.low)
     assert ratio == pytest.approx(math.sqrt(1 + 5 * 20 / 80))
     assert overlapping.gap == independent.gap
@@ -150,7 +165,11 @@ def test_the_table_has_every_pair_and_measure():
     rng = np.random.default_rng(4)
     frame = agreement_table({name: rng.normal(size=(3, 6)) for name in "abc"})
     assert len(frame) == 3 * len(MEASURES)
-    assert set(zip(frame["first"], frame["second"], strict=True)) == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert set(zip(frame["first"], frame["second"], strict=True)) == {
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+    }
     assert agreement_table({}).empty
     assert [usual_k(n) for n in (1, 2, 9, 100)] == [1, 1, 4, 10]
 

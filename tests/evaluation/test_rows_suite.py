@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from benchmarks.quality import _row_record as record
 from benchmarks.quality._cells import Cells
-from benchmarks.quality._row_models import CONTESTANTS, Looked, Task, linear_of, permgrad_on
+from benchmarks.quality._row_models import (
+    CONTESTANTS,
+    Looked,
+    Task,
+    linear_of,
+    permgrad_on,
+)
 from benchmarks.quality._row_sets import SETS, RowSet
 
 from permgrad.data.encode.scores import Target
@@ -25,7 +31,10 @@ def made_up(folder, good=("permgrad",)):
             if not CONTESTANTS[model].on(one):
                 continue
             for split in record.splits(one):
-                values = {key: value + split * 1e-3 for key, value in (GOOD if model in good else BAD).items()}
+                values = {
+                    key: value + split * 1e-3
+                    for key, value in (GOOD if model in good else BAD).items()
+                }
                 noise = np.random.default_rng(split).normal(0, 0.1, 40)
                 cells.found[model, one.name, split] = {
                     "model": model, "set": one.name, "split": split, "metrics": {"test": values},
@@ -47,7 +56,9 @@ def test_checks_hold_where_permgrad_is_ahead_and_fail_where_it_is_behind(tmp_pat
     held = {row["check"] for row in behind if row["met"]}
     assert held == {"ratings, RMSE", "rides, RMSE"}, "whose floors are above 0.2"
     empty = record.checks(Cells(tmp_path))
-    assert {row["met"] for row in empty} == {None}, "what was not measured is neither met nor missed"
+    assert {row["met"] for row in empty} == {None}, (
+        "what was not measured is neither met nor missed"
+    )
 
 
 def test_a_floor_may_be_reached_exactly(tmp_path):
@@ -61,7 +72,10 @@ def test_a_floor_may_be_reached_exactly(tmp_path):
 def test_rows_of_a_group_count_once(tmp_path):
     cells = made_up(tmp_path)
     found = record.by_fold(cells, SETS["cards"])[0]
-    ours, other = (np.array(cells.found[model, "cards", 0]["losses"]) for model in ("permgrad", "text"))
+    ours, other = (
+        np.array(cells.found[model, "cards", 0]["losses"])
+        for model in ("permgrad", "text")
+    )
     gains = other - ours
     pairs = (gains - gains.mean()).reshape(20, 2).sum(axis=1)
     assert found["gain"] == pytest.approx(gains.mean())
@@ -75,7 +89,11 @@ def test_the_page_has_every_set_with_the_best_first(tmp_path):
     text = record.page(cells, record.checks(cells))
     for one in SETS.values():
         place = text.index(f"## {one.name.capitalize()}\n")
-        first = next(line for line in text[place:].splitlines() if line.startswith("| ") and "model" not in line)
+        first = next(
+            line
+            for line in text[place:].splitlines()
+            if line.startswith("| ") and "model" not in line
+        )
         assert first.startswith("| permgrad |"), (one.name, first)
 
 
@@ -91,7 +109,9 @@ def frame_of(rows=120):
 @pytest.mark.parametrize("division", ["folds of groups", "three of groups"])
 def test_groups_are_whole_in_a_part(division):
     frame = frame_of()
-    one = RowSet("made", "", "", "accuracy", lambda _: frame, "y", division, group="group")
+    one = RowSet(
+        "made", "", "", "accuracy", lambda _: frame, "y", division, group="group"
+    )
     parts = one.parts(frame)
     assert len(parts) == len(record.splits(one))
     for train, test in parts:
@@ -101,25 +121,35 @@ def test_groups_are_whole_in_a_part(division):
 
 def test_the_latest_fifth_is_tested_and_the_latest_of_the_rest_is_chosen_by():
     frame = frame_of()
-    one = RowSet("made", "", "", "rmse", lambda _: frame, "x", "latest fifth", time="when")
+    one = RowSet(
+        "made", "", "", "rmse", lambda _: frame, "x", "latest fifth", time="when"
+    )
     train, test = one.parts(frame)[0]
     assert frame["when"].iloc[train].max() < frame["when"].iloc[test].min()
     assert len(test) == 24
     learned, chosen = Task(one, frame.iloc[train], frame.iloc[test], {}, 0).held
-    assert frame["when"].iloc[train].iloc[learned].max() < frame["when"].iloc[train].iloc[chosen].min()
+    assert (
+        frame["when"].iloc[train].iloc[learned].max()
+        < frame["when"].iloc[train].iloc[chosen].min()
+    )
     assert sorted([*learned, *chosen]) == list(range(96))
 
 
 def test_vectors_are_found_by_the_colour_of_an_image_after_it_was_resized():
     draw = np.random.default_rng(1)
-    vectors = {"art": draw.normal(size=(40, 5)).astype(np.float32), "back": draw.normal(size=(9, 5)).astype(np.float32)}
+    vectors = {
+        "art": draw.normal(size=(40, 5)).astype(np.float32),
+        "back": draw.normal(size=(9, 5)).astype(np.float32),
+    }
     looked = Looked(vectors)
     cells = looked.cells("back", pd.Series(np.arange(9)))
     from permgrad.data.read.image_cells import with_image_cells
 
     made = with_image_cells(pd.DataFrame({"back": cells}))["back"].tolist()
     features = ImageFeatures(looked)
-    found = features.learn("back", made, np.arange(9), Target.of(np.arange(9.0), "regression", 0))
+    found = features.learn(
+        "back", made, np.arange(9), Target.of(np.arange(9.0), "regression", 0)
+    )
     assert features.columns["back"].width > 8, "the images were made larger"
     assert np.array_equal(found, vectors["back"])
 
@@ -138,6 +168,9 @@ def test_a_linear_model_reads_all_kinds_and_a_kind_that_tells_nothing_predicts_t
     alone = Task(one, constant.iloc[:90], constant.iloc[90:], vectors, 0)
     shares = permgrad_on("photo")(alone)
     assert shares == pytest.approx(
-        np.tile([(constant["y"][:90] == "a").mean(), (constant["y"][:90] == "b").mean()], (30, 1))
+        np.tile(
+            [(constant["y"][:90] == "a").mean(), (constant["y"][:90] == "b").mean()],
+            (30, 1),
+        )
     )
     assert "nothing to learn" in alone.said["how"]

@@ -19,7 +19,8 @@ def rows(count: int = 600, seed: int = 0) -> pd.DataFrame:
         {
             "age": rng.normal(50, 10, count).round(1),
             "town": rng.choice(["a", "b", "c", "d"], count, p=[0.4, 0.3, 0.25, 0.05]),
-            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365, count), unit="D"),
+            "day": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 365, count), unit="D"),
             "dose": np.where(rng.random(count) < 0.3, -9, rng.integers(1, 4, count)),
             "name": [f"p{number}" for number in range(count)],
         }
@@ -37,39 +38,67 @@ def classified(frame: pd.DataFrame, seed: int = 0) -> Predicted:
 
 
 def groups_of(result: dict, feature: str) -> dict[str, dict]:
-    return {group["group"]: group for one in result["features"] if one["feature"] == feature for group in one["groups"]}
+    return {
+        group["group"]: group
+        for one in result["features"]
+        if one["feature"] == feature
+        for group in one["groups"]
+    }
 
 
 def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     frame = rows()
     predicted = classified(frame)
     result = find_segments(frame, predicted, na=[-9])
-    assert [one["feature"] for one in result["features"]] == ["age", "town", "day", "dose", "written"]
+    assert [one["feature"] for one in result["features"]] == [
+        "age",
+        "town",
+        "day",
+        "dose",
+        "written",
+    ]
     (worse,) = worse_groups(result)
     assert (worse["feature"], worse["group"]) == ("town", "c")
     member = (frame["town"] == "c").to_numpy()
     measured = evaluate(
-        "classification", predicted.truth[member], probabilities=predicted.guess[member], classes=[0, 1]
+        "classification",
+        predicted.truth[member],
+        probabilities=predicted.guess[member],
+        classes=[0, 1],
     )
-    assert (worse["rows"], worse["score"]) == (member.sum(), pytest.approx(measured["accuracy"]))
+    assert (worse["rows"], worse["score"]) == (
+        member.sum(),
+        pytest.approx(measured["accuracy"]),
+    )
     (right, alarms), (missed, hits) = measured["confusion_matrix"]
     assert worse["recall"] == pytest.approx(hits / (hits + missed))
     assert worse["false_alarms"] == pytest.approx(alarms / (right + alarms))
     assert worse["observed"] == pytest.approx(predicted.truth[member].mean())
     assert worse["predicted"] == pytest.approx(predicted.guess[member, 1].mean())
     assert worse["low"] < worse["score"] < worse["high"] < worse["rest"]
-    groups = [group for one in result["features"] for group in one["groups"] if "same_as" not in group]
+    groups = [
+        group
+        for one in result["features"]
+        for group in one["groups"]
+        if "same_as" not in group
+    ]
     tested = [group for group in groups if group["p_value"] is not None]
     assert result["tests"] == len(tested) > 10
     assert all(group["p_holm"] >= group["p_value"] for group in tested)
     dates, texts = (groups_of(result, name) for name in ("day", "written"))
-    assert list(dates) == list(texts), "dates are quarters of the rows, whatever they are written in"
+    assert list(dates) == list(texts), (
+        "dates are quarters of the rows, whatever they are written in"
+    )
     assert next(iter(dates)).startswith("up to 2020-0")
     assert list(groups_of(result, "dose"))[-1] == "missing"
 
 
 def test_exact_and_normal_tests_of_shares():
-    for hits, size, every, count in ((5, 40, 350, 400), (250, 300, 900, 1000), (40, 40, 350, 400)):
+    for hits, size, every, count in (
+        (5, 40, 350, 400),
+        (250, 300, 900, 1000),
+        (40, 40, 350, 400),
+    ):
         table = [[hits, size - hits], [every - hits, count - size - every + hits]]
         exact = stats.fisher_exact(table).pvalue
         assert exact < 0.05
@@ -80,7 +109,9 @@ def test_exact_and_normal_tests_of_shares():
 def test_numbers_are_scored_by_the_mean_error_and_tested_by_welch():
     frame, rng = rows(seed=1), np.random.default_rng(2)
     truth = rng.normal(100, 20, len(frame))
-    error = rng.normal(0, 1, len(frame)) * np.where(frame["age"] > frame["age"].quantile(0.75), 3, 1)
+    error = rng.normal(0, 1, len(frame)) * np.where(
+        frame["age"] > frame["age"].quantile(0.75), 3, 1
+    )
     result = find_segments(frame, Predicted(truth, truth + error))
     (worse,) = worse_groups(result)
     assert worse["feature"] == "age"
@@ -92,7 +123,10 @@ def test_numbers_are_scored_by_the_mean_error_and_tested_by_welch():
     test = stats.ttest_ind(left, right, equal_var=False)
     assert worse["p_value"] == pytest.approx(test.pvalue)
     interval = stats.ttest_1samp(left, 0).confidence_interval()
-    assert (worse["low"], worse["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert (worse["low"], worse["high"]) == (
+        pytest.approx(interval.low),
+        pytest.approx(interval.high),
+    )
 
 
 def test_chance_names_few_groups_and_small_ones_are_not_tested():
@@ -101,7 +135,9 @@ def test_chance_names_few_groups_and_small_ones_are_not_tested():
         frame, rng = rows(300, seed), np.random.default_rng(seed)
         truth = rng.integers(0, 2, 300)
         chance = np.where(rng.random(300) < 0.2, 1 - truth, truth) * 0.6 + 0.2
-        result = find_segments(frame, Predicted(truth, np.column_stack([1 - chance, chance])))
+        result = find_segments(
+            frame, Predicted(truth, np.column_stack([1 - chance, chance]))
+        )
         named += bool(worse_groups(result))
         groups += list(groups_of(result, "town").values())
     small = [group for group in groups if group["rows"] < segments.FEWEST_ROWS]
@@ -127,10 +163,14 @@ def test_single_rows_are_in_the_groups_that_were_scored_and_codes_are_never_low(
     score = rng.integers(40, 95, 300)
     score[::7] = -9
     X = pd.DataFrame({"score": score, "town": rng.choice(["Ulm", "Bonn", None], 300)})
-    scored = find_segments(X, Predicted(score * 1.0, score + rng.normal(size=300)), na=[-9])
+    scored = find_segments(
+        X, Predicted(score * 1.0, score + rng.normal(size=300)), na=[-9]
+    )
     places = np.arange(300)
     for feature in scored["features"]:
-        codes, names = groups_of_rows(X, places, ["score", "town"], [-9])[feature["feature"]]
+        codes, names = groups_of_rows(X, places, ["score", "town"], [-9])[
+            feature["feature"]
+        ]
         counted = {names[code]: int((codes == code).sum()) for code in np.unique(codes)}
         assert counted == {group["group"]: group["rows"] for group in feature["groups"]}
     codes, names = groups_of_rows(X, places[::7], ["score"], [-9])["score"]
@@ -162,9 +202,13 @@ def test_durations_dates_and_flags_are_named_as_rows_show_them():
 def test_a_group_with_the_rows_of_another_one_is_tested_and_named_once():
     frame = rows()
     alone = find_segments(frame[["town"]], classified(frame))
-    both = find_segments(frame.assign(city="in " + frame["town"])[["town", "city"]], classified(frame))
+    both = find_segments(
+        frame.assign(city="in " + frame["town"])[["town", "city"]], classified(frame)
+    )
     assert both["tests"] == alone["tests"] > 1
-    assert [(one["feature"], one["group"]) for one in worse_groups(both)] == [("town", "c")]
+    assert [(one["feature"], one["group"]) for one in worse_groups(both)] == [
+        ("town", "c")
+    ]
     copy = groups_of(both, "city")["in c"]
     assert copy["same_as"] == ["town", "c"]
     assert copy["worse"]

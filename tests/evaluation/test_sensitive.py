@@ -12,7 +12,9 @@ from permgrad.evaluation.sensitive import audit, levels_by, told_by
 from permgrad.evaluation.skill import Predicted
 
 
-def made(rows: int = 900, seed: int = 0, levels: int = 3, gap: float = 0.0) -> tuple[pd.DataFrame, Predicted]:
+def made(
+    rows: int = 900, seed: int = 0, levels: int = 3, gap: float = 0.0
+) -> tuple[pd.DataFrame, Predicted]:
     """Rows of equal levels, of which the last one has probabilities that are larger by ``gap``."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, levels, rows)
@@ -28,7 +30,9 @@ def measure(facts: dict, name: str) -> dict:
     return next(one for one in facts["measures"] if one["measure"] == name)
 
 
-def fairlearn_metrics(truth: np.ndarray, called: np.ndarray, levels: np.ndarray) -> dict[str, float]:
+def fairlearn_metrics(
+    truth: np.ndarray, called: np.ndarray, levels: np.ndarray
+) -> dict[str, float]:
     """The definitions of fairlearn.metrics, with its defaults: between groups, and the worst case of equalized odds."""
     selected, found, alarms = [], [], []
     for level in np.unique(levels):
@@ -43,7 +47,9 @@ def fairlearn_metrics(truth: np.ndarray, called: np.ndarray, levels: np.ndarray)
     return {
         "demographic_parity_difference": max(selected) - min(selected),
         "demographic_parity_ratio": ratio(selected),
-        "equalized_odds_difference": max(max(found) - min(found), max(alarms) - min(alarms)),
+        "equalized_odds_difference": max(
+            max(found) - min(found), max(alarms) - min(alarms)
+        ),
         "equalized_odds_ratio": np.nanmin([ratio(found), ratio(alarms)]),
     }
 
@@ -54,13 +60,19 @@ def test_differences_and_ratios_are_those_of_fairlearn(seed):
     (facts,) = audit(frame, predicted)
     called = predicted.guess.argmax(axis=1)
     expected = fairlearn_metrics(predicted.truth, called, frame["sex"].to_numpy())
-    assert {name: one["value"] for name, one in facts["fairness"].items()} == pytest.approx(expected)
-    assert all(one["low"] <= one["value"] <= one["high"] for one in facts["fairness"].values())
+    assert {
+        name: one["value"] for name, one in facts["fairness"].items()
+    } == pytest.approx(expected)
+    assert all(
+        one["low"] <= one["value"] <= one["high"] for one in facts["fairness"].values()
+    )
 
 
 def test_ratios_of_a_model_that_never_says_yes_are_undefined():
     frame, predicted = made()
-    (facts,) = audit(frame, Predicted(predicted.truth, np.tile([0.9, 0.1], (len(frame), 1))))
+    (facts,) = audit(
+        frame, Predicted(predicted.truth, np.tile([0.9, 0.1], (len(frame), 1)))
+    )
     assert facts["fairness"]["demographic_parity_ratio"] == {}
     assert facts["fairness"]["demographic_parity_difference"]["value"] == 0
     assert measure(facts, "selection_rate")["p_value"] > 0.5
@@ -81,12 +93,20 @@ def test_measures_of_a_level_are_as_by_hand():
         "accuracy": (called[member] == truth).mean(),
         "log_loss": -np.log(np.where(truth == 1, chance, 1 - chance)).mean(),
     }
-    assert {one["measure"]: one["levels"]["c"][0] for one in facts["measures"]} == pytest.approx(hand)
-    assert all(low < value < high for one in facts["measures"] for value, low, high in one["levels"].values())
+    assert {
+        one["measure"]: one["levels"]["c"][0] for one in facts["measures"]
+    } == pytest.approx(hand)
+    assert all(
+        low < value < high
+        for one in facts["measures"]
+        for value, low, high in one["levels"].values()
+    )
     line = measure(facts, "selection_rate")
     assert (line["highest"], line["clear"]) == ("c", True)
     assert line["low"] > 0
-    assert "p_value" not in measure(facts, "observed_rate"), "which is no matter of the model"
+    assert "p_value" not in measure(facts, "observed_rate"), (
+        "which is no matter of the model"
+    )
 
 
 def test_numbers_have_their_error_and_models_without_probabilities_no_calibration():
@@ -106,12 +126,19 @@ def test_numbers_have_their_error_and_models_without_probabilities_no_calibratio
     assert not {"mean_prediction", "predicted_minus_observed", "log_loss"} & {
         one["measure"] for one in facts["measures"]
     }
-    several = Predicted(predicted.truth, np.column_stack([predicted.guess, np.full(len(frame), 0.01)]))
-    assert [one["measure"] for one in audit(frame, several)[0]["measures"]] == ["accuracy", "log_loss"]
+    several = Predicted(
+        predicted.truth, np.column_stack([predicted.guess, np.full(len(frame), 0.01)])
+    )
+    assert [one["measure"] for one in audit(frame, several)[0]["measures"]] == [
+        "accuracy",
+        "log_loss",
+    ]
 
 
 def test_missing_cells_are_a_level_and_small_levels_are_one():
-    column = pd.Series(["a"] * 50 + ["b"] * 40 + ["c"] * 5 + ["d"] * 3 + [None] * 30, name="x")
+    column = pd.Series(
+        ["a"] * 50 + ["b"] * 40 + ["c"] * 5 + ["d"] * 3 + [None] * 30, name="x"
+    )
     codes, levels, merged = levels_by(column.to_frame(), "x", [])
     assert (levels, merged) == (["a", "b", "missing", "other"], ["c", "d"])
     assert np.bincount(codes).tolist() == [50, 40, 30, 8]
@@ -121,12 +148,21 @@ def test_missing_cells_are_a_level_and_small_levels_are_one():
     assert levels_by(pd.DataFrame({"x": ["only"] * 30}), "x", [])[1:] == (["all"], [])
     rng = np.random.default_rng(0)
     guess = rng.random(128)
-    (facts,) = audit(column.to_frame(), Predicted(rng.integers(0, 2, 128), np.column_stack([1 - guess, guess])))
-    assert "other" not in (measure(facts, "accuracy")["highest"], measure(facts, "accuracy")["lowest"]), "too few rows"
     (facts,) = audit(
-        pd.DataFrame({"x": ["only"] * 128}), Predicted(rng.integers(0, 2, 128), np.column_stack([1 - guess, guess]))
+        column.to_frame(),
+        Predicted(rng.integers(0, 2, 128), np.column_stack([1 - guess, guess])),
     )
-    assert not any("p_value" in one for one in facts["measures"]), "one level has nothing to be compared with"
+    assert "other" not in (
+        measure(facts, "accuracy")["highest"],
+        measure(facts, "accuracy")["lowest"],
+    ), "too few rows"
+    (facts,) = audit(
+        pd.DataFrame({"x": ["only"] * 128}),
+        Predicted(rng.integers(0, 2, 128), np.column_stack([1 - guess, guess])),
+    )
+    assert not any("p_value" in one for one in facts["measures"]), (
+        "one level has nothing to be compared with"
+    )
 
 
 @pytest.fixture(name="few_draws")
@@ -141,14 +177,22 @@ def test_without_differences_sentences_are_rare(levels):
     false = 0
     for seed in range(100):
         frame, predicted = made(400, seed, levels)
-        frame["other"] = np.random.default_rng(seed + 1000).choice(["x", "y", "z"], len(frame))
+        frame["other"] = np.random.default_rng(seed + 1000).choice(
+            ["x", "y", "z"], len(frame)
+        )
         told = audit(frame, predicted, seed=seed)
         false += any(one.get("clear") for facts in told for one in facts["measures"])
     assert false <= 100 * 0.05 + 2 * np.sqrt(100 * 0.05 * 0.95)
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", ["selection_rate", pytest.param("predicted_minus_observed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "selection_rate",
+        pytest.param("predicted_minus_observed", marks=pytest.mark.slow),
+    ],
+)
 def test_intervals_hold_the_true_largest_difference(name):
     held = 0
     for seed in range(200):
@@ -157,8 +201,13 @@ def test_intervals_hold_the_true_largest_difference(name):
         called = rng.random(300) < np.where(frame["sex"] == "a", 0.3, 0.5)
         guess = np.where(called, 0.8, 0.2)
         truth = (rng.random(300) < 0.4).astype(int)
-        (facts,) = audit(frame, Predicted(truth, np.column_stack([1 - guess, guess])), seed=seed)
-        line, true = measure(facts, name), {"selection_rate": 0.2, "predicted_minus_observed": 0.12}[name]
+        (facts,) = audit(
+            frame, Predicted(truth, np.column_stack([1 - guess, guess])), seed=seed
+        )
+        line, true = (
+            measure(facts, name),
+            {"selection_rate": 0.2, "predicted_minus_observed": 0.12}[name],
+        )
         held += line["low"] <= true <= line["high"]
     assert 0.92 <= held / 200 <= 0.985
 
@@ -171,7 +220,12 @@ def test_rows_of_a_group_do_not_count_as_independent():
         places = np.repeat(np.arange(40), 10)
         frame, groups = frame.iloc[places].reset_index(drop=True), Dependence(places)
         for known in false:
-            told = audit(frame, predicted.take(places), dependence=groups if known else None, seed=seed)
+            told = audit(
+                frame,
+                predicted.take(places),
+                dependence=groups if known else None,
+                seed=seed,
+            )
             false[known] += any(one.get("clear") for one in told[0]["measures"])
     assert false[True] <= 4 < 16 < false[False]
 
@@ -180,13 +234,19 @@ def test_the_features_that_tell_a_column_are_named():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, 600)
     job = np.where(rng.random(600) < 0.8, codes, 1 - codes)
-    table = pd.DataFrame({"job": np.array(["nurse", "driver"])[job], "noise": rng.normal(size=600)})
+    table = pd.DataFrame(
+        {"job": np.array(["nurse", "driver"])[job], "noise": rng.normal(size=600)}
+    )
     told = told_by(table, codes)
     assert 0.2 < told["low"] < 0.6 < told["high"] < 0.95, "the true 2 AUC − 1 is 0.6"
     assert told["roc_auc"] == pytest.approx((1 + told["told"]) / 2)
     assert list(told["features"]) == ["job"]
-    assert told_by(table, np.zeros(600, dtype=int)) is None, "one level is nothing to tell"
-    assert told_by(table, codes, Dependence(np.arange(600) % 4)) is None, "four groups are too few for five folds"
+    assert told_by(table, np.zeros(600, dtype=int)) is None, (
+        "one level is nothing to tell"
+    )
+    assert told_by(table, codes, Dependence(np.arange(600) % 4)) is None, (
+        "four groups are too few for five folds"
+    )
     timed = told_by(table, codes, Dependence(np.arange(600), timed=True))
     assert timed["told"] == pytest.approx(told["told"], abs=0.1)
 
@@ -197,5 +257,12 @@ def test_noise_seldom_tells_a_column():
     false = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        false += told_by(pd.DataFrame(rng.normal(size=(150, 2))), rng.integers(0, 2, 150), seed=seed)["low"] > 0
+        false += (
+            told_by(
+                pd.DataFrame(rng.normal(size=(150, 2))),
+                rng.integers(0, 2, 150),
+                seed=seed,
+            )["low"]
+            > 0
+        )
     assert false <= 2

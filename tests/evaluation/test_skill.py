@@ -11,7 +11,13 @@ from sklearn import metrics as reference
 
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.skill import Predicted, against_others, metric_by_rows, paired, skill
+from permgrad.evaluation.skill import (
+    Predicted,
+    against_others,
+    metric_by_rows,
+    paired,
+    skill,
+)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -19,15 +25,25 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return risen / risen.sum(axis=1, keepdims=True)
 
 
-def classified(rows: int, strength: float, seed: int, shares=(0.2, 0.3, 0.5)) -> tuple[Predicted, Predicted]:
+def classified(
+    rows: int, strength: float, seed: int, shares=(0.2, 0.3, 0.5)
+) -> tuple[Predicted, Predicted]:
     """A model that knows as much as ``strength``, and the constant."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(len(shares), rows, p=shares)
-    scores = np.log(shares) + strength * np.eye(len(shares))[truth] + 0.5 * rng.normal(size=(rows, len(shares)))
-    return Predicted(truth, softmax(scores)), Predicted(truth, np.tile(shares, (rows, 1)))
+    scores = (
+        np.log(shares)
+        + strength * np.eye(len(shares))[truth]
+        + 0.5 * rng.normal(size=(rows, len(shares)))
+    )
+    return Predicted(truth, softmax(scores)), Predicted(
+        truth, np.tile(shares, (rows, 1))
+    )
 
 
-def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> SimpleNamespace | None:
+def paired_bootstrap(
+    metric: str, ours: Predicted, theirs: Predicted, *, seed: int
+) -> SimpleNamespace | None:
     found = paired(metric, ours, theirs, seed=seed)
     return None if found is None else SimpleNamespace(**found)
 
@@ -38,7 +54,10 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(rows):
     """Also where more rows are drawn in groups."""
     ours, theirs = classified(rows, 0.4, 0)
     found = paired_bootstrap("log_loss", ours, theirs, seed=3)
-    gain = np.log(ours.guess[np.arange(rows), ours.truth] / theirs.guess[np.arange(rows), ours.truth])
+    gain = np.log(
+        ours.guess[np.arange(rows), ours.truth]
+        / theirs.guess[np.arange(rows), ours.truth]
+    )
     error = gain.std() / math.sqrt(rows)
     assert found.difference == pytest.approx(gain.mean())
     assert found.ci_low == pytest.approx(gain.mean() - 1.96 * error, abs=0.2 * error)
@@ -50,16 +69,24 @@ def above(some: np.ndarray, others: np.ndarray) -> float:
     return float(np.sign(some[:, None] - others).mean() / 2 + 0.5)
 
 
-@pytest.mark.parametrize(("metric", "classes"), [("roc_auc", 2), ("roc_auc", 3), ("accuracy", 3), ("rmse", 0)])
+@pytest.mark.parametrize(
+    ("metric", "classes"),
+    [("roc_auc", 2), ("roc_auc", 3), ("accuracy", 3), ("rmse", 0)],
+)
 def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
     rng = np.random.default_rng(1)
     if metric == "rmse":
         truth = rng.normal(size=150)
-        ours, theirs = (Predicted(truth, truth + scale * rng.normal(size=150)) for scale in (0.5, 0.6))
+        ours, theirs = (
+            Predicted(truth, truth + scale * rng.normal(size=150))
+            for scale in (0.5, 0.6)
+        )
     else:
         shares = np.ones(classes) / classes
         (ours, _), (_, _) = (classified(150, 1.0, 1, shares) for _ in range(2))
-        theirs = Predicted(ours.truth, softmax(np.log(ours.guess) + rng.normal(size=ours.guess.shape)))
+        theirs = Predicted(
+            ours.truth, softmax(np.log(ours.guess) + rng.normal(size=ours.guess.shape))
+        )
 
     def measured(own: Predicted, rows: np.ndarray) -> float:
         truth, guess = own.truth[rows], own.guess[rows]
@@ -69,27 +96,47 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
             return reference.accuracy_score(truth, guess.argmax(axis=1))
         ranked = [k for k in range(classes) if classes > 2 or k == 1]
         if len(rows) == len(np.unique(rows)):
-            return float(np.mean([reference.roc_auc_score(truth == k, guess[:, k]) for k in ranked]))
+            return float(
+                np.mean(
+                    [reference.roc_auc_score(truth == k, guess[:, k]) for k in ranked]
+                )
+            )
         # By its definition, in a fiftieth of the time that the reference takes to check its arguments.
-        return float(np.mean([above(guess[truth == k, k], guess[truth != k, k]) for k in ranked]))
+        return float(
+            np.mean([above(guess[truth == k, k], guess[truth != k, k]) for k in ranked])
+        )
 
     found = paired_bootstrap(metric, ours, theirs, seed=0)
     everything = np.arange(150)
-    assert found.difference == pytest.approx(measured(ours, everything) - measured(theirs, everything), abs=1e-12)
+    assert found.difference == pytest.approx(
+        measured(ours, everything) - measured(theirs, everything), abs=1e-12
+    )
     draws = rng.integers(0, 150, (500, 150))
-    slow = np.quantile([measured(ours, rows) - measured(theirs, rows) for rows in draws], [0.025, 0.975])
+    slow = np.quantile(
+        [measured(ours, rows) - measured(theirs, rows) for rows in draws],
+        [0.025, 0.975],
+    )
     width = slow[1] - slow[0]
     assert width > 0.01
-    assert [found.ci_low, found.ci_high] == pytest.approx(slow.tolist(), abs=0.12 * width)
+    assert [found.ci_low, found.ci_high] == pytest.approx(
+        slow.tolist(), abs=0.12 * width
+    )
 
 
 def test_p_values_agree_with_intervals_and_the_order_of_the_models_is_a_sign():
     seen = set()
     for seed in range(25):
         ours, theirs = classified(60, 0.35, seed)
-        there, back = (paired_bootstrap("log_loss", *pair, seed=seed) for pair in ((ours, theirs), (theirs, ours)))
+        there, back = (
+            paired_bootstrap("log_loss", *pair, seed=seed)
+            for pair in ((ours, theirs), (theirs, ours))
+        )
         assert (there.p_value < 0.05) == (there.ci_low > 0 or there.ci_high < 0)
-        assert (there.difference, there.ci_low, there.p_value) == (-back.difference, -back.ci_high, back.p_value)
+        assert (there.difference, there.ci_low, there.p_value) == (
+            -back.difference,
+            -back.ci_high,
+            back.p_value,
+        )
         seen.add(there.p_value < 0.05)
     assert seen == {True, False}
 
@@ -97,7 +144,9 @@ def test_p_values_agree_with_intervals_and_the_order_of_the_models_is_a_sign():
 def test_the_seed_alone_says_which_rows_are_drawn():
     ours, theirs = classified(80, 0.3, 0)
     before = np.random.get_state()[1].tolist()
-    found = [paired_bootstrap("log_loss", ours, theirs, seed=seed) for seed in (0, 0, 1)]
+    found = [
+        paired_bootstrap("log_loss", ours, theirs, seed=seed) for seed in (0, 0, 1)
+    ]
     assert found[0] == found[1] != found[2]
     assert np.random.get_state()[1].tolist() == before
 
@@ -109,24 +158,45 @@ def test_equal_models_do_not_differ_and_what_is_undefined_is_none():
     one_class = Predicted(np.zeros(20, dtype=int), np.full((20, 2), 0.5))
     assert paired_bootstrap("roc_auc", one_class, one_class, seed=0) is None
     assert (
-        paired_bootstrap("log_loss", *(Predicted(np.full(50, -1), own.guess) for own in (ours, theirs)), seed=0) is None
+        paired_bootstrap(
+            "log_loss",
+            *(Predicted(np.full(50, -1), own.guess) for own in (ours, theirs)),
+            seed=0,
+        )
+        is None
     )
-    assert paired_bootstrap("accuracy", Predicted(ours.truth[:1], ours.guess[:1]), theirs, seed=0) is None
+    assert (
+        paired_bootstrap(
+            "accuracy", Predicted(ours.truth[:1], ours.guess[:1]), theirs, seed=0
+        )
+        is None
+    )
 
 
 def test_rows_of_a_class_that_no_model_knows_are_left_out_of_the_log_loss():
     ours, theirs = classified(50, 1.0, 0)
     truth = np.concatenate([ours.truth, [3, -1]])
-    more = [Predicted(truth, np.vstack([own.guess, own.guess[:2]])) for own in (ours, theirs)]
+    more = [
+        Predicted(truth, np.vstack([own.guess, own.guess[:2]]))
+        for own in (ours, theirs)
+    ]
     found = paired_bootstrap("log_loss", *more, seed=0)
-    assert found.difference == pytest.approx(paired_bootstrap("log_loss", ours, theirs, seed=0).difference)
+    assert found.difference == pytest.approx(
+        paired_bootstrap("log_loss", ours, theirs, seed=0).difference
+    )
     assert found.ci_low > 0
 
 
 # ---- against a constant ----------------------------------------------------------------------------------------------
 def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_is_found():
-    noise = [skill("classification", *classified(60, 0.0, seed), seed=seed)["learnt"] for seed in range(100)]
-    known = [skill("classification", *classified(60, 1.5, seed), seed=seed)["learnt"] for seed in range(20)]
+    noise = [
+        skill("classification", *classified(60, 0.0, seed), seed=seed)["learnt"]
+        for seed in range(100)
+    ]
+    known = [
+        skill("classification", *classified(60, 1.5, seed), seed=seed)["learnt"]
+        for seed in range(20)
+    ]
     assert sum(noise) <= 6
     assert all(known)
 
@@ -137,17 +207,32 @@ def test_two_rare_rows_in_front_are_no_knowledge(rare):
     truth = np.r_[np.ones(rare, dtype=int), np.zeros(30, dtype=int)]
     score = np.r_[np.linspace(0.8, 0.7, rare), np.linspace(0.95, 0.2, 30)]
     ours = Predicted(truth, np.stack([1 - score, score], axis=1))
-    found = skill("classification", ours, Predicted(truth, np.tile([0.9, 0.1], (len(truth), 1))), seed=0)
+    found = skill(
+        "classification",
+        ours,
+        Predicted(truth, np.tile([0.9, 0.1], (len(truth), 1))),
+        seed=0,
+    )
     assert found["ahead"]["roc_auc"]["difference"] > 0
     assert not found["learnt"]
 
 
 def test_rows_of_one_class_measure_no_skill_and_a_class_without_rows_no_order():
     ours, constant = classified(200, 1.5, 0)
-    assert list(skill("classification", ours, constant, seed=0)["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
-    for rows, measured in ((ours.truth != 2, ["accuracy", "log_loss"]), (ours.truth == 1, [])):
+    assert list(skill("classification", ours, constant, seed=0)["ahead"]) == [
+        "accuracy",
+        "log_loss",
+        "roc_auc",
+    ]
+    for rows, measured in (
+        (ours.truth != 2, ["accuracy", "log_loss"]),
+        (ours.truth == 1, []),
+    ):
         some = [Predicted(own.truth[rows], own.guess[rows]) for own in (ours, constant)]
-        assert list((skill("classification", *some, seed=0) or {"ahead": {}})["ahead"]) == measured
+        assert (
+            list((skill("classification", *some, seed=0) or {"ahead": {}})["ahead"])
+            == measured
+        )
 
 
 def test_a_frequent_class_does_not_hide_a_good_order():
@@ -155,7 +240,12 @@ def test_a_frequent_class_does_not_hide_a_good_order():
     truth = (rng.random(800) < 0.04).astype(int)
     chance = 1 / (1 + np.exp(3.6 - 1.5 * truth - rng.normal(size=800)))
     ours = Predicted(truth, np.stack([1 - chance, chance], axis=1))
-    found = skill("classification", ours, Predicted(truth, np.tile([0.96, 0.04], (800, 1))), seed=0)
+    found = skill(
+        "classification",
+        ours,
+        Predicted(truth, np.tile([0.96, 0.04], (800, 1))),
+        seed=0,
+    )
     assert np.mean(ours.guess.argmax(axis=1) == truth) <= 1 - truth.mean() + 0.002, (
         "hardly more than the frequent class"
     )
@@ -168,13 +258,18 @@ def test_p_values_against_several_are_adjusted_for_their_number():
     ours, _ = classified(120, 1.0, 0)
     rng = np.random.default_rng(0)
     others = {
-        str(k): Predicted(ours.truth, softmax(np.log(ours.guess) + 0.7 * rng.normal(size=ours.guess.shape)))
+        str(k): Predicted(
+            ours.truth,
+            softmax(np.log(ours.guess) + 0.7 * rng.normal(size=ours.guess.shape)),
+        )
         for k in range(4)
     }
     found = against_others(ours, others, seed=0)
     assert {one["metric"] for one in found.values()} == {"accuracy"}
     plain = sorted(one["p_value"] for one in found.values())
-    assert min(one["p_holm"] for one in found.values()) == pytest.approx(min(1, 4 * plain[0]))
+    assert min(one["p_holm"] for one in found.values()) == pytest.approx(
+        min(1, 4 * plain[0])
+    )
     assert against_others(ours, {}, seed=0) == {}
 
 
@@ -182,17 +277,28 @@ def test_p_values_against_several_are_adjusted_for_their_number():
 def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
     rng = np.random.default_rng(0)
     patient = np.arange(400) // each
-    truth, error = rng.normal(size=400 // each)[patient], rng.normal(size=400 // each)[patient]
+    truth, error = (
+        rng.normal(size=400 // each)[patient],
+        rng.normal(size=400 // each)[patient],
+    )
     known = Dependence(patient)
     found = skill(
-        "regression", Predicted(truth, truth + 0.3 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
+        "regression",
+        Predicted(truth, truth + 0.3 * error),
+        Predicted(truth, np.zeros(400)),
+        seed=0,
+        dependence=known,
     )
     measured = found["ahead"]["rmse"]
     assert measured["ci_low"] > 0
     assert measured["p_value"] < 0.01, "interval and p-value agree"
     assert found["learnt"]
     bad = skill(
-        "regression", Predicted(truth, truth + 1.1 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
+        "regression",
+        Predicted(truth, truth + 1.1 * error),
+        Predicted(truth, np.zeros(400)),
+        seed=0,
+        dependence=known,
     )
     assert not bad["learnt"]
 
@@ -201,10 +307,18 @@ def test_counts_are_judged_by_their_deviance():
     rng = np.random.default_rng(0)
     rate = np.exp(rng.normal(size=800))
     y = rng.poisson(rate).astype(float)
-    ours, constant = (Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean())))
+    ours, constant = (
+        Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean()))
+    )
     found = skill("regression", ours, constant, seed=0)
     assert found["learnt"]
-    measured = evaluate("regression", y, predictions=rate, counts=True)["poisson_deviance"]
-    assert metric_by_rows("poisson_deviance", ours)[0] == pytest.approx(measured, rel=1e-9)
-    assert metric_by_rows("rmse", ours)[0] == pytest.approx(np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9)
+    measured = evaluate("regression", y, predictions=rate, counts=True)[
+        "poisson_deviance"
+    ]
+    assert metric_by_rows("poisson_deviance", ours)[0] == pytest.approx(
+        measured, rel=1e-9
+    )
+    assert metric_by_rows("rmse", ours)[0] == pytest.approx(
+        np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9
+    )
     assert list(found["ahead"]) == ["poisson_deviance"]

@@ -11,7 +11,12 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from permgrad import InputError
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.thresholds import CRITERIA, OUTCOMES, choose_threshold, metrics_at
+from permgrad.evaluation.thresholds import (
+    CRITERIA,
+    OUTCOMES,
+    choose_threshold,
+    metrics_at,
+)
 
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
 
@@ -23,7 +28,12 @@ def by_hand(y, called, by, cost):
     if by == "balanced_accuracy":
         return balanced_accuracy_score(y, called)
     (tn, fp), (fn, tp) = confusion_matrix(y, called, labels=[0, 1])
-    counts = {"false_positive": fp, "false_negative": fn, "true_positive": tp, "true_negative": tn}
+    counts = {
+        "false_positive": fp,
+        "false_negative": fn,
+        "true_positive": tp,
+        "true_negative": tn,
+    }
     return -sum(price * counts[outcome] for outcome, price in cost.items())
 
 
@@ -32,11 +42,18 @@ def random_case(rows=60, seed=0, levels=15):
     rng = np.random.default_rng(seed)
     y = (rng.random(rows) < 0.3).astype(int)
     y[:2] = 0, 1
-    return y, rng.integers(levels, size=rows) / levels + 0.02 * np.round(y * rng.random(rows), 1)
+    return y, rng.integers(levels, size=rows) / levels + 0.02 * np.round(
+        y * rng.random(rows), 1
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 40), st.integers(0, 10**6), st.integers(1, 12), st.sampled_from(CRITERIA))
+@given(
+    st.integers(2, 40),
+    st.integers(0, 10**6),
+    st.integers(1, 12),
+    st.sampled_from(CRITERIA),
+)
 def test_no_cut_is_better(rows, seed, levels, by):
     y, scores = random_case(rows, seed, levels)
     cost = COST if by == "cost" else None
@@ -45,16 +62,25 @@ def test_no_cut_is_better(rows, seed, levels, by):
     goodness = [by_hand(y, scores >= cut, by, COST) for cut in cuts]
     score = -found.score if by == "cost" else found.score
     assert score == pytest.approx(max(goodness), abs=1e-12)
-    assert by_hand(y, found.apply(scores), by, COST) == pytest.approx(max(goodness), abs=1e-12)
+    assert by_hand(y, found.apply(scores), by, COST) == pytest.approx(
+        max(goodness), abs=1e-12
+    )
     # Of equally good cuts the one with the fewest positives.
-    equal = [cut for cut, value in zip(cuts, goodness, strict=True) if value > max(goodness) - 1e-12]
+    equal = [
+        cut
+        for cut, value in zip(cuts, goodness, strict=True)
+        if value > max(goodness) - 1e-12
+    ]
     assert found.apply(scores).sum() == (scores >= max(equal)).sum()
 
 
 def test_the_cases_are_not_trivial():
     y, scores = random_case()
     assert len(np.unique(scores)) < len(scores), "ties are needed"
-    values = [choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value for by in CRITERIA]
+    values = [
+        choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value
+        for by in CRITERIA
+    ]
     assert np.isfinite(values).all()
     assert len(set(values)) > 1, "the criteria must differ"
 
@@ -67,7 +93,11 @@ def test_closed_forms():
         assert (found.value, found.score) == (0.5, 1.0)
     # One useless score: F1 calls all positive, 2p / (1 + p); balanced accuracy is one half wherever.
     useless = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="f1")
-    assert (useless.value, useless.score, useless.metrics["called"]) == (-math.inf, 2 * 0.25 / 1.25, 1.0)
+    assert (useless.value, useless.score, useless.metrics["called"]) == (
+        -math.inf,
+        2 * 0.25 / 1.25,
+        1.0,
+    )
     half = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="balanced_accuracy")
     assert (half.value, half.score, half.metrics["precision"]) == (math.inf, 0.5, None)
     assert not half.apply([1e300]).any()
@@ -77,11 +107,15 @@ def test_true_probabilities_are_cut_where_decision_theory_says():
     # Calling is right where p · C_fn > (1 − p) · C_fp, that is p > C_fp / (C_fp + C_fn) (Elkan 2001, equation 1).
     p = np.repeat(np.arange(1, 20) / 20, 400)
     y = np.concatenate([np.arange(400) < 20 * k for k in range(1, 20)])
-    found = choose_threshold(y, p, by="cost", cost={"false_positive": 1, "false_negative": 3})
+    found = choose_threshold(
+        y, p, by="cost", cost={"false_positive": 1, "false_negative": 3}
+    )
     assert 0.2 < found.value <= 0.3, "p = 0.25 is a draw"
     best = sum(min(400 * s * 3, 400 * (1 - s)) for s in np.arange(1, 20) / 20)
     assert found.score == pytest.approx(best)
-    accurate = choose_threshold(y, p, by="cost", cost={"false_positive": 1, "false_negative": 1})
+    accurate = choose_threshold(
+        y, p, by="cost", cost={"false_positive": 1, "false_negative": 1}
+    )
     assert 0.5 <= accurate.value <= 0.55
 
 
@@ -90,13 +124,21 @@ def test_rising_transformations_change_nothing():
     for by in ("f1", "balanced_accuracy"):
         plain = choose_threshold(y, scores, by=by)
         bent = choose_threshold(y, np.exp(3 * scores), by=by)
-        np.testing.assert_array_equal(plain.apply(scores), bent.apply(np.exp(3 * scores)))
+        np.testing.assert_array_equal(
+            plain.apply(scores), bent.apply(np.exp(3 * scores))
+        )
         assert plain.score == bent.score
 
 
 @pytest.mark.parametrize(
     "scores",
-    [[1.0, np.nextafter(1.0, 2.0)], [-1.7e308, 1.7e308], [5e-324, 1e-323], [0.0, 5e-324], [-0.0, 1.0]],
+    [
+        [1.0, np.nextafter(1.0, 2.0)],
+        [-1.7e308, 1.7e308],
+        [5e-324, 1e-323],
+        [0.0, 5e-324],
+        [-0.0, 1.0],
+    ],
     ids=["neighbours", "overflow", "subnormal", "smallest", "zeros"],
 )
 def test_the_middle_of_extreme_numbers_still_parts_them(scores):
@@ -112,12 +154,20 @@ def test_metrics_at_the_cut_equal_scikit_learn():
     for value in (-math.inf, 0.35, 0.6, math.inf):
         found, called = metrics_at(y, scores, value, COST), scores >= value
         assert found["accuracy"] == pytest.approx(reference.accuracy_score(y, called))
-        assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, called))
+        assert found["balanced_accuracy"] == pytest.approx(
+            reference.balanced_accuracy_score(y, called)
+        )
         assert found["recall"] == pytest.approx(reference.recall_score(y, called))
-        assert found["specificity"] == pytest.approx(reference.recall_score(y, called, pos_label=0))
-        assert found["f1"] == pytest.approx(reference.f1_score(y, called, zero_division=0))
+        assert found["specificity"] == pytest.approx(
+            reference.recall_score(y, called, pos_label=0)
+        )
+        assert found["f1"] == pytest.approx(
+            reference.f1_score(y, called, zero_division=0)
+        )
         precision = reference.precision_score(y, called) if called.any() else None
-        assert found["precision"] == (None if precision is None else pytest.approx(precision))
+        assert found["precision"] == (
+            None if precision is None else pytest.approx(precision)
+        )
         assert found["confusion_matrix"] == confusion_matrix(y, called).tolist()
         assert found["cost"] == pytest.approx(-by_hand(y, called, "cost", COST))
         assert found["called"] == called.mean()
@@ -128,9 +178,17 @@ def test_metrics_at_the_cut_equal_scikit_learn():
 def test_labels_of_every_kind_and_the_other_class_as_positive():
     y, scores = random_case(80, 2)
     expected = choose_threshold(y, scores)
-    for labels in (np.array(["no", "yes"]), np.array([False, True]), np.array(["no", "yes"], dtype=object)):
+    for labels in (
+        np.array(["no", "yes"]),
+        np.array([False, True]),
+        np.array(["no", "yes"], dtype=object),
+    ):
         found = choose_threshold(labels[y], scores)
-        assert (found.value, found.score, found.positive) == (expected.value, expected.score, labels[1])
+        assert (found.value, found.score, found.positive) == (
+            expected.value,
+            expected.score,
+            labels[1],
+        )
         json.dumps(found.to_dict())
     turned = choose_threshold(1 - y, scores, positive=0)
     assert (turned.value, turned.score) == (expected.value, expected.score)
@@ -147,22 +205,62 @@ def test_inputs_stay_as_they_are():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels of one type, got 1 \(\[0\]\)\. Pass rows of both classes"),
-        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels of one type, got 3 \(\[0, 1, 2\]\)"),
-        ((np.array([0, "a"], dtype=object), [0.1, 0.2]), {}, "y must hold two labels of one type, got 2"),
-        ((["c", "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of 'a', 'c', got 'b'"),
-        (([0, 1], [0.1, math.nan]), {}, "1 of 2 scores are not finite. Leave those rows out"),
-        (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"got \(2,\) and \(2, 2\)\. Pass one label and one score"),
-        (([[0], [1]], [0.1, 0.2]), {}, r"y and scores must have shape \(rows,\), got \(2, 1\) and \(2,\)"),
-        (([0, 1], [0.1, 0.2, 0.3]), {}, r"y and scores must have shape \(rows,\), got \(2,\) and \(3,\)"),
+        (
+            ([0, 0], [0.1, 0.2]),
+            {},
+            r"y must hold two labels of one type, got 1 \(\[0\]\)\. Pass rows of both classes",
+        ),
+        (
+            ([0, 1, 2], [0.1, 0.2, 0.3]),
+            {},
+            r"y must hold two labels of one type, got 3 \(\[0, 1, 2\]\)",
+        ),
+        (
+            (np.array([0, "a"], dtype=object), [0.1, 0.2]),
+            {},
+            "y must hold two labels of one type, got 2",
+        ),
+        (
+            (["c", "a"], [0.1, 0.2]),
+            {"positive": "b"},
+            "positive must be one of 'a', 'c', got 'b'",
+        ),
+        (
+            ([0, 1], [0.1, math.nan]),
+            {},
+            "1 of 2 scores are not finite. Leave those rows out",
+        ),
+        (
+            ([0, 1], [[0.1, 0.9], [0.2, 0.8]]),
+            {},
+            r"got \(2,\) and \(2, 2\)\. Pass one label and one score",
+        ),
+        (
+            ([[0], [1]], [0.1, 0.2]),
+            {},
+            r"y and scores must have shape \(rows,\), got \(2, 1\) and \(2,\)",
+        ),
+        (
+            ([0, 1], [0.1, 0.2, 0.3]),
+            {},
+            r"y and scores must have shape \(rows,\), got \(2,\) and \(3,\)",
+        ),
         (
             ([0, 1], [0.1, 0.2]),
             {"by": "costs"},
             r"by cannot be 'costs'. Did you mean 'cost'\?",
         ),
-        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs the costs of outcomes, got cost=None"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "cost"},
+            "by='cost' needs the costs of outcomes, got cost=None",
+        ),
         (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost= needs by='cost', got by='f1'"),
-        (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_alarm": 1}}, "outcome in cost must be one of"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "cost", "cost": {"false_alarm": 1}},
+            "outcome in cost must be one of",
+        ),
         (
             ([0, 1], [0.1, 0.2]),
             {"by": "cost", "cost": {"false_positive": math.inf}},
@@ -206,10 +304,14 @@ def test_lift_of_ties_is_the_mean_over_every_way_of_breaking_them():
     rng = np.random.default_rng(4)
     y, scores = (rng.random(95) < 0.3).astype(int), rng.integers(6, size=95) / 6
     chosen = math.ceil(9.5)
-    assert 0 < y[scores == np.sort(scores)[-chosen]].mean() < 1, "the edge must be tied, between both classes"
+    assert 0 < y[scores == np.sort(scores)[-chosen]].mean() < 1, (
+        "the edge must be tied, between both classes"
+    )
     draws = []
     for _ in range(4000):
         order = np.lexsort([rng.random(len(y)), -scores])
         draws.append(y[order[:chosen]].mean() / y.mean())
     assert np.std(draws) > 0
-    assert lift(y, scores) == pytest.approx(np.mean(draws), abs=5 * np.std(draws) / np.sqrt(len(draws)))
+    assert lift(y, scores) == pytest.approx(
+        np.mean(draws), abs=5 * np.std(draws) / np.sqrt(len(draws))
+    )

@@ -18,14 +18,21 @@ def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_threshold_is_the_best_one_on_the_validation_rows():
     validation, test = rows(400, 0), rows(300, 1)
-    assert (test[1].argmax(axis=1) == 1).all(), "a precondition: nothing is predicted 'bad'"
+    assert (test[1].argmax(axis=1) == 1).all(), (
+        "a precondition: nothing is predicted 'bad'"
+    )
     (facts,) = never_predicted(["bad", "good"], validation, test)
     # The slow twin: every cut between two scores of the validation rows.
     truth, scores = validation[0] == "bad", validation[1][:, 0]
     ordered = np.unique(scores)
     cuts = (ordered[1:] + ordered[:-1]) / 2
-    balanced = [((scores >= cut)[truth].mean() + (scores < cut)[~truth].mean()) / 2 for cut in cuts]
-    assert facts["threshold"] == pytest.approx(cuts[int(np.argmax(balanced))], abs=1e-12)
+    balanced = [
+        ((scores >= cut)[truth].mean() + (scores < cut)[~truth].mean()) / 2
+        for cut in cuts
+    ]
+    assert facts["threshold"] == pytest.approx(
+        cuts[int(np.argmax(balanced))], abs=1e-12
+    )
     called = test[1][:, 0] >= facts["threshold"]
     assert facts["rows"] == (test[0] == "bad").sum()
     assert facts["called"] == called.sum()
@@ -53,4 +60,6 @@ def test_of_many_classes_the_largest_are_named():
     table = np.tile([0.4, *[0.1] * 6], (len(y), 1))
     found = never_predicted(classes, (y, table), (y, table))
     assert [facts["class"] for facts in found] == ["g", "f", "e", "d", "c", "b"]
-    assert not any(facts["threshold"] for facts in found), "a threshold decides between two classes"
+    assert not any(facts["threshold"] for facts in found), (
+        "a threshold decides between two classes"
+    )

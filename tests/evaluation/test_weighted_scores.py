@@ -24,7 +24,10 @@ def case(request):
     truth = rng.integers(classes, size=rows)
     guesses = []
     for strength in (2.0, 1.0):
-        scores = np.exp(strength * np.eye(classes)[truth] * (weights[:, None] < 7) + rng.normal(size=(rows, classes)))
+        scores = np.exp(
+            strength * np.eye(classes)[truth] * (weights[:, None] < 7)
+            + rng.normal(size=(rows, classes))
+        )
         guesses.append((scores / scores.sum(axis=1, keepdims=True)).round(2) + 1e-3)
     return "classification", truth, guesses, weights.astype(float), again
 
@@ -37,27 +40,39 @@ def test_every_metric_of_weighted_rows_is_that_of_repeated_rows(case):
     weighted = evaluate(task, truth, **{name: guess}, weights=weights, **further)
     repeated = evaluate(task, truth[again], **{name: guess[again]}, **further)
     plain = evaluate(task, truth, **{name: guess}, **further)
-    for one in (metric.name for metric in metrics.values() if metric.task == task and not metric.counts):
+    for one in (
+        metric.name
+        for metric in metrics.values()
+        if metric.task == task and not metric.counts
+    ):
         assert weighted[one] == pytest.approx(repeated[one], rel=1e-9), one
-        assert weighted[one] != pytest.approx(plain[one], rel=1e-3), f"{one}: weights must count in this case"
+        assert weighted[one] != pytest.approx(plain[one], rel=1e-3), (
+            f"{one}: weights must count in this case"
+        )
     assert weighted.get("confusion_matrix") == repeated.get("confusion_matrix")
 
 
-def test_differences_between_models_are_those_of_repeated_rows_with_wider_intervals(case):
+def test_differences_between_models_are_those_of_repeated_rows_with_wider_intervals(
+    case,
+):
     task, truth, guesses, weights, again = case
     names = ("rmse",) if task == "regression" else ("accuracy", "log_loss", "roc_auc")
     scaled = weights / weights.mean()
     for name in names:
         models = [Predicted(truth, guess, None, scaled) for guess in guesses]
         found = paired(name, *models, seed=0)
-        copies = paired(name, *(Predicted(truth[again], guess[again]) for guess in guesses), seed=0)
+        copies = paired(
+            name, *(Predicted(truth[again], guess[again]) for guess in guesses), seed=0
+        )
         plain = paired(name, *(Predicted(truth, guess) for guess in guesses), seed=0)
         assert found["difference"] == pytest.approx(copies["difference"], rel=1e-9)
         assert found["difference"] != pytest.approx(plain["difference"], rel=1e-3)
         widths = [one["ci_high"] - one["ci_low"] for one in (found, copies)]
         assert widths[0] > 1.2 * widths[1], "repeated rows are no further rows"
         value, rows = metric_by_rows(name, models[0])
-        assert value == pytest.approx(metric_by_rows(name, models[0].take(np.arange(len(truth))))[0])
+        assert value == pytest.approx(
+            metric_by_rows(name, models[0].take(np.arange(len(truth))))[0]
+        )
         assert rows.mean() == pytest.approx(0, abs=0.02 * max(value, 1))
 
 
@@ -72,7 +87,9 @@ def test_a_few_heavy_rows_in_order_may_be_chance():
         assert found["ahead"]["roc_auc"]["difference"] == pytest.approx(0.5)
         learnt.append(found["learnt"])
     assert learnt == [True, False]
-    assert Predicted(truth, guess, None, heavy).independent(truth == 1) == pytest.approx(2.28**2 / 2.0028)
+    assert Predicted(truth, guess, None, heavy).independent(
+        truth == 1
+    ) == pytest.approx(2.28**2 / 2.0028)
 
 
 @pytest.mark.parametrize("name", ["linear", "histogram_boosting"])
@@ -90,9 +107,18 @@ def test_baselines_are_fitted_and_scored_with_weights(name, task):
     few = {"histogram_boosting": {"max_iter": 5}, "linear": penalty}.get(name, {})
     held = rows.take(np.arange(0, 240, 2)) if name == "histogram_boosting" else None
     weighted = fit_baseline(name, task, rows, held, options=few)
-    assert not np.allclose(weighted.guess(X), fit_baseline(name, task, BaselineRows(X, y), options=few).guess(X))
+    assert not np.allclose(
+        weighted.guess(X),
+        fit_baseline(name, task, BaselineRows(X, y), options=few).guess(X),
+    )
     copies = BaselineRows(X[again], y[again])
     if name == "linear":
-        np.testing.assert_allclose(weighted.guess(X), fit_baseline(name, task, copies, options=few).guess(X), atol=1e-3)
+        np.testing.assert_allclose(
+            weighted.guess(X),
+            fit_baseline(name, task, copies, options=few).guess(X),
+            atol=1e-3,
+        )
     score = "rmse" if task == "regression" else "log_loss"
-    assert weighted.evaluate(rows)[score] == pytest.approx(weighted.evaluate(copies)[score], rel=1e-9)
+    assert weighted.evaluate(rows)[score] == pytest.approx(
+        weighted.evaluate(copies)[score], rel=1e-9
+    )

@@ -19,7 +19,9 @@ NETWORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, Any]]]] = {}
 def register(name: str, package: str) -> Callable[..., Any]:
     """Register a builder of ``(network, inputs)`` that needs a package."""
 
-    def keep(build: Callable[[], tuple[nn.Module, Any]]) -> Callable[[], tuple[nn.Module, Any]]:
+    def keep(
+        build: Callable[[], tuple[nn.Module, Any]],
+    ) -> Callable[[], tuple[nn.Module, Any]]:
         NETWORKS[name] = (package, build)
         return build
 
@@ -31,7 +33,9 @@ def declare_operators() -> None:
     if not _STAND_INS and not hasattr(torch.ops.torchvision, "nms"):
         own = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
-            own.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            own.define(
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
         _STAND_INS.append(own)
 
 
@@ -70,7 +74,9 @@ def _wide_deep(table: nn.Module, *, more: bool = False) -> tuple[nn.Module, Any]
     if not more:
         return WideDeep(deeptabular=table, pred_dim=2), rows
     text = BasicRNN(vocab_size=12, embed_dim=6, hidden_dim=6, n_layers=1, padding_idx=0)
-    image = Vision(pretrained_model_setup=None, channel_sizes=[3, 6, 8], kernel_sizes=3, strides=1)
+    image = Vision(
+        pretrained_model_setup=None, channel_sizes=[3, 6, 8], kernel_sizes=3, strides=1
+    )
     rows |= {"deeptext": 1 + codes(11, 5), "deepimage": torch.randn(ROWS, 3, 16, 16)}
     return WideDeep(deeptabular=table, deeptext=text, deepimage=image, pred_dim=2), rows
 
@@ -88,7 +94,11 @@ def _() -> Any:
     from pytorch_widedeep.models import TabTransformer
 
     embed = [("colour", 4), ("shape", 4)]
-    return _wide_deep(TabTransformer(**_columns(), cat_embed_input=embed, input_dim=8, n_heads=2, n_blocks=1))
+    return _wide_deep(
+        TabTransformer(
+            **_columns(), cat_embed_input=embed, input_dim=8, n_heads=2, n_blocks=1
+        )
+    )
 
 
 @register("widedeep FTTransformer, text, image", "pytorch_widedeep")
@@ -96,7 +106,9 @@ def _() -> Any:
     from pytorch_widedeep.models import FTTransformer
 
     embed = [("colour", 4), ("shape", 4)]
-    table = FTTransformer(**_columns(), cat_embed_input=embed, input_dim=8, n_heads=2, n_blocks=1)
+    table = FTTransformer(
+        **_columns(), cat_embed_input=embed, input_dim=8, n_heads=2, n_blocks=1
+    )
     return _wide_deep(table, more=True)
 
 
@@ -159,7 +171,10 @@ def _() -> Any:
                         max_position_embeddings=16)  # fmt: skip
     mask = torch.ones(ROWS, 6, dtype=torch.int64)
     mask[1, 4:] = 0
-    return BertForSequenceClassification(config), {"input_ids": codes(30, 6), "attention_mask": mask}
+    return BertForSequenceClassification(config), {
+        "input_ids": codes(30, 6),
+        "attention_mask": mask,
+    }
 
 
 def _vision(kind: Any) -> Any:
@@ -173,10 +188,17 @@ def _() -> Any:
 
     text = CLIPTextConfig(vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                           num_attention_heads=2, max_position_embeddings=8, eos_token_id=29)  # fmt: skip
-    config = CLIPConfig(text_config=text.to_dict(), vision_config=_vision(CLIPVisionConfig).to_dict(), projection_dim=8)
+    config = CLIPConfig(
+        text_config=text.to_dict(),
+        vision_config=_vision(CLIPVisionConfig).to_dict(),
+        projection_dim=8,
+    )
     ids = codes(28, 6)
     ids[:, -1] = 29
-    return CLIPModel(config), {"input_ids": ids, "pixel_values": torch.randn(ROWS, 3, 16, 16)}
+    return CLIPModel(config), {
+        "input_ids": ids,
+        "pixel_values": torch.randn(ROWS, 3, 16, 16),
+    }
 
 
 class PairScore(nn.Module):
@@ -193,7 +215,9 @@ class PairScore(nn.Module):
 
 @register("transformers CLIP, score of a pair", "transformers")
 def _() -> Any:
-    net, inputs = NETWORKS["transformers CLIP, images of a batch against its texts"][1]()
+    net, inputs = NETWORKS["transformers CLIP, images of a batch against its texts"][
+        1
+    ]()
     return PairScore(net), inputs
 
 
@@ -201,8 +225,14 @@ def _() -> Any:
 def _() -> Any:
     from transformers import CLIPConfig, CLIPForImageClassification, CLIPVisionConfig
 
-    config = CLIPConfig(vision_config=_vision(CLIPVisionConfig).to_dict(), projection_dim=8, num_labels=2)
-    return CLIPForImageClassification(config), {"pixel_values": torch.randn(ROWS, 3, 16, 16)}
+    config = CLIPConfig(
+        vision_config=_vision(CLIPVisionConfig).to_dict(),
+        projection_dim=8,
+        num_labels=2,
+    )
+    return CLIPForImageClassification(config), {
+        "pixel_values": torch.randn(ROWS, 3, 16, 16)
+    }
 
 
 @register("transformers ViLT", "transformers")
@@ -212,7 +242,10 @@ def _() -> Any:
     config = _vision(ViltConfig)
     config.vocab_size, config.max_position_embeddings, config.num_labels = 30, 8, 2
     net = ViltForQuestionAnswering(config)
-    return net, {"input_ids": codes(30, 6), "pixel_values": torch.randn(ROWS, 3, 16, 16)}
+    return net, {
+        "input_ids": codes(30, 6),
+        "pixel_values": torch.randn(ROWS, 3, 16, 16),
+    }
 
 
 # ---- images and volumes ----------------------------------------------------------------------------------------------
@@ -222,21 +255,35 @@ def _() -> Any:
 def _() -> Any:
     from monai.networks.nets import DenseNet
 
-    return DenseNet(2, 1, 2, init_features=4, growth_rate=4, block_config=(2, 2)), torch.randn(ROWS, 1, 24, 24)
+    return DenseNet(
+        2, 1, 2, init_features=4, growth_rate=4, block_config=(2, 2)
+    ), torch.randn(ROWS, 1, 24, 24)
 
 
 @register("monai DenseNet 3D", "monai")
 def _() -> Any:
     from monai.networks.nets import DenseNet
 
-    return DenseNet(3, 1, 2, init_features=4, growth_rate=4, block_config=(2,)), torch.randn(ROWS, 1, 16, 16, 16)
+    return DenseNet(
+        3, 1, 2, init_features=4, growth_rate=4, block_config=(2,)
+    ), torch.randn(ROWS, 1, 16, 16, 16)
 
 
 @register("monai ViT 3D", "monai")
 def _() -> Any:
     from monai.networks.nets import ViT
 
-    net = ViT(1, 16, 8, hidden_size=12, mlp_dim=12, num_layers=1, num_heads=2, classification=True, spatial_dims=3)
+    net = ViT(
+        1,
+        16,
+        8,
+        hidden_size=12,
+        mlp_dim=12,
+        num_layers=1,
+        num_heads=2,
+        classification=True,
+        spatial_dims=3,
+    )
     return net, torch.randn(ROWS, 1, 16, 16, 16)
 
 
@@ -254,7 +301,9 @@ class WithClinical(nn.Module):
 def _with_clinical(dimensions: int, size: int) -> Any:
     from monai.networks.nets import DenseNet
 
-    trunk = DenseNet(dimensions, 1, 4, init_features=4, growth_rate=4, block_config=(2,))
+    trunk = DenseNet(
+        dimensions, 1, 4, init_features=4, growth_rate=4, block_config=(2,)
+    )
     return WithClinical(trunk, 4), {
         "scan": torch.randn(ROWS, 1, *[size] * dimensions), "clinical": torch.randn(ROWS, 3)
     }  # fmt: skip
@@ -274,7 +323,9 @@ def _() -> Any:
 def _() -> Any:
     from timm.models.densenet import DenseNet
 
-    return DenseNet(growth_rate=4, block_config=(2, 2), num_classes=2), torch.randn(ROWS, 3, 32, 32)
+    return DenseNet(growth_rate=4, block_config=(2, 2), num_classes=2), torch.randn(
+        ROWS, 3, 32, 32
+    )
 
 
 @register("timm ResNet", "timm")
@@ -288,7 +339,15 @@ def _() -> Any:
 def _() -> Any:
     from timm.models.vision_transformer import VisionTransformer
 
-    net = VisionTransformer(img_size=16, patch_size=4, num_classes=2, embed_dim=16, depth=2, num_heads=2, reg_tokens=2)
+    net = VisionTransformer(
+        img_size=16,
+        patch_size=4,
+        num_classes=2,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        reg_tokens=2,
+    )
     return net, torch.randn(ROWS, 3, 16, 16)
 
 
@@ -296,7 +355,9 @@ def _() -> Any:
 def _() -> Any:
     from vit_pytorch import ViT
 
-    net = ViT(image_size=16, patch_size=4, num_classes=2, dim=16, depth=2, heads=2, mlp_dim=16)
+    net = ViT(
+        image_size=16, patch_size=4, num_classes=2, dim=16, depth=2, heads=2, mlp_dim=16
+    )
     return net, torch.randn(ROWS, 3, 16, 16)
 
 

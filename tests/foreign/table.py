@@ -35,7 +35,9 @@ SHORT: dict[str, dict[str, Any]] = {
     "smoothgrad": {"samples": 3},
 }
 #: A refusal names what to do instead.
-REMEDY = re.compile(r"\b(choose|pass|wrap|mend|name|use|leave|give|explain)\b", re.IGNORECASE)
+REMEDY = re.compile(
+    r"\b(choose|pass|wrap|mend|name|use|leave|give|explain)\b", re.IGNORECASE
+)
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
@@ -75,11 +77,22 @@ def main() -> None:
         cells[name] = {}
         for method in METHODS:
             found, reason = outcome(name, method)
-            layer = "" if found is None or method != "gradcam" else f" ({found.meta['layer']})"
-            cells[name][method] = f"done{layer}" if found is not None else f"refused: {reason}"
+            layer = (
+                ""
+                if found is None or method != "gradcam"
+                else f" ({found.meta['layer']})"
+            )
+            cells[name][method] = (
+                f"done{layer}" if found is not None else f"refused: {reason}"
+            )
             print(f"{name}, {method}: {cells[name][method]}", flush=True)  # noqa: T201 — a script
-    versions = {package: metadata.version(package.replace("_", "-")) for package in (*packages, "torch", "permgrad")}
-    (RESULTS / "foreign_networks.json").write_text(json.dumps({"versions": versions, "cells": cells}, indent=1) + "\n")
+    versions = {
+        package: metadata.version(package.replace("_", "-"))
+        for package in (*packages, "torch", "permgrad")
+    }
+    (RESULTS / "foreign_networks.json").write_text(
+        json.dumps({"versions": versions, "cells": cells}, indent=1) + "\n"
+    )
     (RESULTS / "foreign_networks.md").write_text(page(cells, versions))
 
 
@@ -93,12 +106,35 @@ def page(cells: dict[str, dict[str, str]], versions: dict[str, str]) -> str:
         shown = []
         for own in row.values():
             reason = own.removeprefix("refused: ")
-            shown.append("done" if own.startswith("done") else str(reasons.setdefault(reason, len(reasons) + 1)))
+            shown.append(
+                "done"
+                if own.startswith("done")
+                else str(reasons.setdefault(reason, len(reasons) + 1))
+            )
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
-    lines += ["", "Refused:", "", *(f"{number}. {reason}" for reason, number in reasons.items())]
-    maps = {name: row["gradcam"][6:-1] for name, row in cells.items() if row["gradcam"].startswith("done (")}
-    lines += ["", "Where the maps of gradcam are read:", "", *(f"- {name}: `{layer}`" for name, layer in maps.items())]
-    lines += ["", "With " + ", ".join(f"{package} {version}" for package, version in versions.items()) + "."]
+    lines += [
+        "",
+        "Refused:",
+        "",
+        *(f"{number}. {reason}" for reason, number in reasons.items()),
+    ]
+    maps = {
+        name: row["gradcam"][6:-1]
+        for name, row in cells.items()
+        if row["gradcam"].startswith("done (")
+    }
+    lines += [
+        "",
+        "Where the maps of gradcam are read:",
+        "",
+        *(f"- {name}: `{layer}`" for name, layer in maps.items()),
+    ]
+    lines += [
+        "",
+        "With "
+        + ", ".join(f"{package} {version}" for package, version in versions.items())
+        + ".",
+    ]
     return "\n".join(lines) + "\n"
 
 

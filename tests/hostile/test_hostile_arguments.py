@@ -40,20 +40,36 @@ def meant(name: str) -> tuple[str, ...]:
 
 def parameters(function: Any, *without: str) -> list[str]:
     known = inspect.signature(function).parameters.values()
-    return [own.name for own in known if own.kind is not own.VAR_KEYWORD and own.name not in {"self", *without}]
+    return [
+        own.name
+        for own in known
+        if own.kind is not own.VAR_KEYWORD and own.name not in {"self", *without}
+    ]
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(list("xyz"), 60))
+    table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(
+        d=rng.choice(list("xyz"), 60)
+    )
     y = (table["a"] > 0).astype(int)
-    options = {"preset": "fast", "image": "always", "max_epochs": 1, "random_state": 0, "progress": False}
+    options = {
+        "preset": "fast",
+        "image": "always",
+        "max_epochs": 1,
+        "random_state": 0,
+        "progress": False,
+    }
     model = pg.HyNNClassifier(**options).fit(table, y)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     convolution = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(8, 2)
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8, 2),
     )
     half = torch.tensor([0, 1] * 3)
     place = tmp_path_factory.mktemp("files")
@@ -83,8 +99,17 @@ def somewhere(tmp_path: Any) -> Any:
 @pytest.mark.parametrize("kind", ["hybrid", "network"])
 def test_explain(case: Any, kind: str, name: str) -> None:
     model, inputs, y = getattr(case, kind)
-    usual = {"model": model, "X": inputs, "y": y, "method": "permutation", "n_repeats": 1, "random_state": 0}
-    ends = check_argument(lambda own: pg.explain(**{**usual, name: own}), takes=meant(name))
+    usual = {
+        "model": model,
+        "X": inputs,
+        "y": y,
+        "method": "permutation",
+        "n_repeats": 1,
+        "random_state": 0,
+    }
+    ends = check_argument(
+        lambda own: pg.explain(**{**usual, name: own}), takes=meant(name)
+    )
     assert "refused" in ends.values()
 
 
@@ -94,29 +119,51 @@ def test_model(case: Any, kind: str, name: str) -> None:
     model, *rows = getattr(case, kind)
     usual = {"method": "permutation", "n_repeats": 1, "random_state": 0}
     ends = check_argument(
-        lambda own: pg.explain(pg.Model(**{"model": model, name: own}), *rows, **usual), takes=meant(name)
+        lambda own: pg.explain(pg.Model(**{"model": model, name: own}), *rows, **usual),
+        takes=meant(name),
     )
     assert "refused" in ends.values()
 
 
-OPTIONS = [(name, option) for name in methods for option in methods.get(name).options if option != "**"]
+OPTIONS = [
+    (name, option)
+    for name in methods
+    for option in methods.get(name).options
+    if option != "**"
+]
 
 
 # Each option of the hybrid network, and of one of the others: each method meets both.
 @pytest.mark.parametrize(
     ("kind", "method", "option"),
-    [(kind, *own) for at, own in enumerate(OPTIONS) for kind in ("hybrid", ("network", "picture")[at % 2])],
+    [
+        (kind, *own)
+        for at, own in enumerate(OPTIONS)
+        for kind in ("hybrid", ("network", "picture")[at % 2])
+    ],
 )
 def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:
     usual = {**LITTLE.get(method, {}), "n_repeats": 1, "random_state": 0}
-    ends = check_argument(lambda own: explain_with(*getattr(case, kind), method=method, **{**usual, option: own}))
+    ends = check_argument(
+        lambda own: explain_with(
+            *getattr(case, kind), method=method, **{**usual, option: own}
+        )
+    )
     assert "refused" in ends.values()
 
 
 @pytest.mark.parametrize("name", parameters(pg.explain_stream))
 def test_explain_stream(case: Any, name: str) -> None:
-    usual: dict[str, Any] = {"model": case.model, "source": case.place / "table.parquet", "y": "y", "progress": False}
-    check_argument(lambda own: pg.explain_stream(**{**usual, "n_repeats": 1, name: own}), takes=meant(name))
+    usual: dict[str, Any] = {
+        "model": case.model,
+        "source": case.place / "table.parquet",
+        "y": "y",
+        "progress": False,
+    }
+    check_argument(
+        lambda own: pg.explain_stream(**{**usual, "n_repeats": 1, name: own}),
+        takes=meant(name),
+    )
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -131,7 +178,9 @@ def explained(case: Any, method: str) -> Any:
 
 
 @pytest.mark.parametrize("method", ["permgrad", "gradcam"])
-@pytest.mark.parametrize("name", ["output_index", "ranking", "save", "to_global", "load"])
+@pytest.mark.parametrize(
+    "name", ["output_index", "ranking", "save", "to_global", "load"]
+)
 def test_explanations(case: Any, method: str, name: str) -> None:
     explanation = explained(case, method)
     function = getattr(explanation, name)
@@ -140,7 +189,9 @@ def test_explanations(case: Any, method: str, name: str) -> None:
         check_argument(partial(call, function, usual, own), takes=meant(own))
 
 
-@pytest.mark.parametrize("method", ["permgrad", pytest.param("gradcam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["permgrad", pytest.param("gradcam", marks=pytest.mark.slow)]
+)
 def test_plots(case: Any, method: str) -> None:
     explanation = explained(case, method)
     drawn = 0
@@ -171,7 +222,9 @@ def test_estimators(case: Any, name: str) -> None:
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight", "eval_set"])
 def test_fit(case: Any, name: str) -> None:
     usual = {"X": case.table, "y": case.table["a"]}
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
     check_argument(lambda own: model.fit(**{**usual, name: own}))
 
 
@@ -180,8 +233,12 @@ def test_fit_stream(case: Any, name: str) -> None:
     if name == "on_epoch":
         pytest.skip("a function of the user's own may raise what it likes")
     usual = {"path": case.place / "table.parquet", "target": "y"}
-    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False)
-    check_argument(lambda own: model.fit_stream(**{**usual, name: own}), takes=meant(name))
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
+    check_argument(
+        lambda own: model.fit_stream(**{**usual, name: own}), takes=meant(name)
+    )
 
 
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "encode_rows"])
@@ -197,7 +254,12 @@ def test_compare(case: Any, name: str, in_order: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def in_order(case: Any) -> dict[str, Any]:
     """Arguments of a comparison. The precondition: with each of them in order, it is made."""
-    options: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "cv": 2}
+    options: dict[str, Any] = {
+        "X": case.table,
+        "y": case.y,
+        "models": ("linear", "histogram_boosting"),
+        "cv": 2,
+    }
     options |= {"explain": False, "progress": False, "random_state": 0}
     pg.compare(**options)
     return options
@@ -212,7 +274,9 @@ def test_read_table(case: Any, name: str) -> None:
 @pytest.mark.parametrize("name", parameters(pg.load))
 def test_load(case: Any, name: str) -> None:
     usual = {"folder": case.place / "model"}
-    assert check_argument(lambda own: pg.load(**{**usual, name: own}))["word"] == "refused"
+    assert (
+        check_argument(lambda own: pg.load(**{**usual, name: own}))["word"] == "refused"
+    )
 
 
 def test_load_dataset() -> None:

@@ -29,9 +29,24 @@ from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
 
-ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "ascii")
+ENCODINGS = (
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "utf-32",
+    "latin-1",
+    "cp1252",
+    "ascii",
+)
 #: One fixed sequence of cases, as for hostile tables.
-FIXED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+FIXED = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 WORDS = "a b,c;d|e\tf'ghi\nj\rk\r\nl m-n_o.p:q/r#s%t"
 
 
@@ -40,7 +55,9 @@ def packed(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
 
-def read(path: Any, content: bytes, name: str = "t.csv") -> tuple[pd.DataFrame, list[str]]:
+def read(
+    path: Any, content: bytes, name: str = "t.csv"
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the table of some bytes, and what was warned of."""
     (path / name).write_bytes(content)
     with warnings.catch_warnings(record=True) as caught:
@@ -62,8 +79,12 @@ def refused(path: Any, content: bytes, name: str = "t.csv") -> str:
 
 def texts(encoding: str) -> st.SearchStrategy[str]:
     """Return cells of text that the encoding has, and that no reader would take for a number or a missing value."""
-    wide = {"ascii": "z", "latin-1": "éßÿ¡", "cp1252": "€“”–é"}.get(encoding, "é日本👩\u2028€")
-    return st.lists(st.sampled_from([*WORDS, '"', *wide]), max_size=8).map(lambda signs: "x" + "".join(signs) + "x")
+    wide = {"ascii": "z", "latin-1": "éßÿ¡", "cp1252": "€“”–é"}.get(
+        encoding, "é日本👩\u2028€"
+    )
+    return st.lists(st.sampled_from([*WORDS, '"', *wide]), max_size=8).map(
+        lambda signs: "x" + "".join(signs) + "x"
+    )
 
 
 @st.composite
@@ -73,22 +94,38 @@ def written(draw: Any, encoding: str) -> tuple[pd.DataFrame, bytes]:
     columns: dict[str, Any] = {
         "text": draw(st.lists(texts(encoding), min_size=rows, max_size=rows)),
         "number": draw(st.lists(numbers, min_size=rows, max_size=rows)),
-        "whole": draw(st.lists(st.integers(-(2**53), 2**53), min_size=rows, max_size=rows)),
-        "gaps": draw(st.lists(st.none() | st.integers(0, 9), min_size=rows, max_size=rows)),
+        "whole": draw(
+            st.lists(st.integers(-(2**53), 2**53), min_size=rows, max_size=rows)
+        ),
+        "gaps": draw(
+            st.lists(st.none() | st.integers(0, 9), min_size=rows, max_size=rows)
+        ),
     }
     chosen = draw(st.lists(st.sampled_from(sorted(columns)), min_size=2, unique=True))
     frame = pd.DataFrame({name: columns[name] for name in chosen})
     if draw(st.booleans()):
-        names = st.text(st.sampled_from("abco xyz,;|\"'"), min_size=1, max_size=6).map(str.strip).filter(bool)
-        unlike = st.lists(names, min_size=len(chosen), max_size=len(chosen), unique=True)
+        names = (
+            st.text(st.sampled_from("abco xyz,;|\"'"), min_size=1, max_size=6)
+            .map(str.strip)
+            .filter(bool)
+        )
+        unlike = st.lists(
+            names, min_size=len(chosen), max_size=len(chosen), unique=True
+        )
         frame.columns = draw(unlike)
     delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
-    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+    quoting = draw(
+        st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+    )
     ends = draw(st.sampled_from(["\n", "\r\n", "\r"]))
-    if "text" in chosen and any("\r" in cell or "\n" in cell for cell in columns["text"]):
+    if "text" in chosen and any(
+        "\r" in cell or "\n" in cell for cell in columns["text"]
+    ):
         # The writer leaves line ends unquoted that are not its own, and then nobody can read them.
         quoting = csv.QUOTE_NONNUMERIC
-    text = frame.to_csv(index=False, sep=delimiter, quoting=quoting, lineterminator=ends)
+    text = frame.to_csv(
+        index=False, sep=delimiter, quoting=quoting, lineterminator=ends
+    )
     content = text.encode(encoding)
     return frame, packed(content) if draw(st.booleans()) else content
 
@@ -113,7 +150,9 @@ def test_what_was_written_is_read(tmp_path, encoding):
         for name in frame.columns:
             wanted, own = frame[name], found[name]
             if pd.api.types.is_numeric_dtype(wanted) or wanted.isna().any():
-                np.testing.assert_allclose(own.to_numpy(float), wanted.to_numpy(float), rtol=1e-15, atol=0)
+                np.testing.assert_allclose(
+                    own.to_numpy(float), wanted.to_numpy(float), rtol=1e-15, atol=0
+                )
             else:
                 assert own.tolist() == wanted.tolist()
         ends["read"] += 1
@@ -135,10 +174,16 @@ def is_utf8(content: bytes) -> bool:
 TOWNS = "name,größe\nJosé,1.5\nZoë,2.5\n"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
 def test_unicode_is_told_by_its_bytes(tmp_path, encoding):
     table, said = read(tmp_path, TOWNS.encode(encoding))
-    assert (list(table.columns), table["name"].tolist(), said) == (["name", "größe"], ["José", "Zoë"], [])
+    assert (list(table.columns), table["name"].tolist(), said) == (
+        ["name", "größe"],
+        ["José", "Zoë"],
+        [],
+    )
 
 
 def test_two_marks_are_no_part_of_a_name(tmp_path):
@@ -149,18 +194,35 @@ def test_old_encodings_are_read_as_the_usual_one_and_named(tmp_path):
     table, said = read(tmp_path, "name,price\n“x” – €,1\nné,2\n".encode("cp1252"))
     assert table["name"].tolist() == ["“x” – €", "né"]
     assert len(said) == 1
-    assert "is read as Windows-1252 (Western European). If names or levels look wrong" in said[0]
-    assert "a byte (0x81) that is neither UTF-8" in refused(tmp_path, "größe,a\n1,2\n".encode("gb18030"))
+    assert (
+        "is read as Windows-1252 (Western European). If names or levels look wrong"
+        in said[0]
+    )
+    assert "a byte (0x81) that is neither UTF-8" in refused(
+        tmp_path, "größe,a\n1,2\n".encode("gb18030")
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (TOWNS.encode() + b"\xff,1\n", "is UTF-8 except for 1 byte, the first in line 4 (0xff). Save it as UTF-8"),
-        ((TOWNS + "日").encode()[:-1], "is UTF-8 except for 2 bytes, the first in line 4 (0xe6). Save it as UTF-8"),
-        (TOWNS.encode("utf-16") + b"x", "is UTF-16 text that is cut off or damaged. Copy it again"),
+        (
+            TOWNS.encode() + b"\xff,1\n",
+            "is UTF-8 except for 1 byte, the first in line 4 (0xff). Save it as UTF-8",
+        ),
+        (
+            (TOWNS + "日").encode()[:-1],
+            "is UTF-8 except for 2 bytes, the first in line 4 (0xe6). Save it as UTF-8",
+        ),
+        (
+            TOWNS.encode("utf-16") + b"x",
+            "is UTF-16 text that is cut off or damaged. Copy it again",
+        ),
         (b"a,b\n1,\x002\n", "Line 2 of "),
-        (b"a,b\n" + b"1,2\n" * 20_000 + b"3,\x00\n", "holds a NUL byte. Write the file again"),
+        (
+            b"a,b\n" + b"1,2\n" * 20_000 + b"3,\x00\n",
+            "holds a NUL byte. Write the file again",
+        ),
         (bytes(range(256)) * 30, "is a binary file of another kind"),
     ],
 )
@@ -169,14 +231,20 @@ def test_damaged_text_is_refused(tmp_path, content, message):
 
 
 def test_signs_in_the_place_of_lost_letters_are_text(tmp_path):
-    content = "note,a\n" + "".join(f"member\x1a\x1a\x1a{row}s vehicle,{row}\n" for row in range(30))
-    assert read(tmp_path, content.encode())[0]["note"][2] == "member\x1a\x1a\x1a2s vehicle"
+    content = "note,a\n" + "".join(
+        f"member\x1a\x1a\x1a{row}s vehicle,{row}\n" for row in range(30)
+    )
+    assert (
+        read(tmp_path, content.encode())[0]["note"][2] == "member\x1a\x1a\x1a2s vehicle"
+    )
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ends", [("\n", "\n"), ("\r\n", "\n"), ("\r", "\r"), ("\r\n", "\r"), ("\n", "\r\n")])
+@pytest.mark.parametrize(
+    "ends", [("\n", "\n"), ("\r\n", "\n"), ("\r", "\r"), ("\r\n", "\r"), ("\n", "\r\n")]
+)
 def test_line_ends_of_every_kind_and_mixed(tmp_path, ends):
     one, two = ends
     table, _ = read(tmp_path, f'a,b{one}1,"x{two}y"{two}2,z{one}'.encode())
@@ -188,21 +256,39 @@ def test_line_ends_of_every_kind_and_mixed(tmp_path, ends):
     ("content", "message"),
     [
         (b"a,b\n1,2,\n3,4,\n", "Line 2 of {} has 3 fields where the header has 2"),
-        (b"# made by x\na,b\n1,2\n", "{} begins with the comment '# made by x' instead of"),
+        (
+            b"# made by x\na,b\n1,2\n",
+            "{} begins with the comment '# made by x' instead of",
+        ),
         (b"% x\n% y\na\n1\n2\n", "{} begins with the comment '% x'"),
         (b"a,b\n1,2\n# note\n3,4\n", "Line 3 of {} has 1 field where the header has 2"),
         (b"a,b,c\n1,2,3\n4,5\n", "Line 3 of {} has 2 fields where the header has 3"),
         (b"a,b\n", "{} has a header (2 columns) but no rows"),
         (b"a", "{} has a header (1 column) but no rows"),
         (b'a,b\n1,"x\n2,y\n', "is not well-formed CSV"),
-        (b'a,b\n1,"x\n' + b"2,y\n" * 60_000, "Check its quotes (one may not be closed)"),
+        (
+            b'a,b\n1,"x\n' + b"2,y\n" * 60_000,
+            "Check its quotes (one may not be closed)",
+        ),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", "has more than 131,072 characters"),
         (b"a;b\n1;2\n3;4\n5;" + b"x" * 200_000 + b"\n", "A field in line 4 of "),
-        (b"sep=;\na;b\n1;2\n" + b'3;"' + b"x\ny" * 90_000 + b'"\n', "A field in line 4 of "),
-        (b"a,b\n1,2\n" + 4096 * b"\0", "holds a NUL byte, the first of 4,096. Write the file again, or remove them"),
-        (b"a,b\n" + 60 * b"1,x\0\0\0\0\n", "holds a NUL byte, the first of 240. Write the file again, or remove them"),
+        (
+            b"sep=;\na;b\n1;2\n" + b'3;"' + b"x\ny" * 90_000 + b'"\n',
+            "A field in line 4 of ",
+        ),
+        (
+            b"a,b\n1,2\n" + 4096 * b"\0",
+            "holds a NUL byte, the first of 4,096. Write the file again, or remove them",
+        ),
+        (
+            b"a,b\n" + 60 * b"1,x\0\0\0\0\n",
+            "holds a NUL byte, the first of 240. Write the file again, or remove them",
+        ),
         (b"a\0\0\0,b\0\0\n" + 60 * b"1,x\0\0\n", "is a binary file of another kind"),
-        (b'a,b\n1,"x \\"y\\" z"\n2,z\n', 'Line 2 of {} escapes a quote with a backslash. Write "" instead'),
+        (
+            b'a,b\n1,"x \\"y\\" z"\n2,z\n',
+            'Line 2 of {} escapes a quote with a backslash. Write "" instead',
+        ),
         (b"a/b/c\n1/2/3\n4/5/6\n", "seems to use '/'"),
         ("a§b§c\n1§2§3\n4§5§6\n".encode(), "seems to use '§'"),
         (b"a||b\n1||2\n", "Column 2 of {} has no name"),
@@ -213,8 +299,14 @@ def test_lines_that_do_not_fit_are_refused(tmp_path, content, message):
 
 
 def test_a_line_that_names_the_separator_is_understood(tmp_path):
-    assert read(tmp_path, b"sep=;\na;b\n1;2\n")[0].to_dict("list") == {"a": [1], "b": [2]}
-    assert read(tmp_path, b"sep=|\r\na,x|b\r\n1|2\r\n")[0].to_dict("list") == {"a,x": [1], "b": [2]}
+    assert read(tmp_path, b"sep=;\na;b\n1;2\n")[0].to_dict("list") == {
+        "a": [1],
+        "b": [2],
+    }
+    assert read(tmp_path, b"sep=|\r\na,x|b\r\n1|2\r\n")[0].to_dict("list") == {
+        "a,x": [1],
+        "b": [2],
+    }
 
 
 @pytest.mark.parametrize(
@@ -272,7 +364,10 @@ def test_numbers_as_written_in_other_countries(tmp_path, delimiter, cells, numbe
      ["1.2.3", "1.2.4"], ["1,23,4", "1"], ["0x10", "0x11"], ["1-2", "3-4"]],
 )  # fmt: skip
 def test_what_is_no_number_stays_text(tmp_path, cells):
-    table, _ = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=";").encode())
+    table, _ = read(
+        tmp_path,
+        pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=";").encode(),
+    )
     assert table["a"].tolist() == cells
 
 
@@ -282,15 +377,26 @@ def test_numbers_with_two_readings_are_named(tmp_path, delimiter, first):
     table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
     assert table["price"][0] == first
     assert len(said) == 1
-    assert f"Column 'price' may hold thousands or decimals: '1,234' is read as {first:g}" in said[0]
+    assert (
+        f"Column 'price' may hold thousands or decimals: '1,234' is read as {first:g}"
+        in said[0]
+    )
 
 
 GERMAN = ["1.575", "7.456", "238", "1.000"]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
-def test_points_between_thousands_are_told_by_the_decimal_commas_of_other_columns(tmp_path, delimiter):
-    frame = pd.DataFrame({"price": GERMAN, "share": ["0,13", "-0,36", "0,5", "2,25"], "few": ["1.000", "", "2", "3"]})
+def test_points_between_thousands_are_told_by_the_decimal_commas_of_other_columns(
+    tmp_path, delimiter
+):
+    frame = pd.DataFrame(
+        {
+            "price": GERMAN,
+            "share": ["0,13", "-0,36", "0,5", "2,25"],
+            "few": ["1.000", "", "2", "3"],
+        }
+    )
     table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
     assert table["price"].tolist() == [1575, 7456, 238, 1000]
     assert table["price"].dtype == np.int64
@@ -310,18 +416,27 @@ def test_points_between_thousands_are_told_by_the_decimal_commas_of_other_column
         (["1.234.567", "1", "2", "3"], ";", 1575, None),
     ],
 )
-def test_points_that_may_stand_between_thousands_are_named(tmp_path, other, delimiter, price, why):
+def test_points_that_may_stand_between_thousands_are_named(
+    tmp_path, other, delimiter, price, why
+):
     frame = pd.DataFrame({"price": GERMAN, "other": other})
     table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
     assert table["price"][0] == price
     assert len(said) == (why is not None)
     if why is not None:
-        assert f"'price' may hold thousands or decimals: '1.575' is read as 1.575, {why}" in said[0]
+        assert (
+            f"'price' may hold thousands or decimals: '1.575' is read as 1.575, {why}"
+            in said[0]
+        )
 
 
-@pytest.mark.parametrize("other", [["6.2", "6,9", "7.1", "7"], ["1.2.3", "6,9", "7.1", "7"]])
+@pytest.mark.parametrize(
+    "other", [["6.2", "6,9", "7.1", "7"], ["1.2.3", "6,9", "7.1", "7"]]
+)
 def test_a_column_of_mixed_spelling_tells_no_decimal_sign(tmp_path, other):
-    frame = pd.DataFrame({"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "other": other})
+    frame = pd.DataFrame(
+        {"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "other": other}
+    )
     table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
     assert table["price"][0] == 1575
     assert table["other"].tolist() == other
@@ -329,7 +444,9 @@ def test_a_column_of_mixed_spelling_tells_no_decimal_sign(tmp_path, other):
 
 
 def test_files_with_both_signs_are_named(tmp_path):
-    frame = pd.DataFrame({"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "point": [0.13, 1, 2, 3]})
+    frame = pd.DataFrame(
+        {"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "point": [0.13, 1, 2, 3]}
+    )
     table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
     assert table["price"][0] == 1.575
     assert len(said) == 1
@@ -337,7 +454,12 @@ def test_files_with_both_signs_are_named(tmp_path):
 
 
 def test_decimals_of_three_digits_stay_decimals(tmp_path):
-    for cells in (["0.575", "7.456"], ["1.575", "7.45"], ["1.575", "1234.567"], ["01.575", "2"]):
+    for cells in (
+        ["0.575", "7.456"],
+        ["1.575", "7.45"],
+        ["1.575", "1234.567"],
+        ["01.575", "2"],
+    ):
         frame = pd.DataFrame({"a": cells, "share": ["0,13", "0,2"]})
         table, _ = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
         assert table["a"].tolist() == [float(cell) for cell in cells]
@@ -351,7 +473,10 @@ def test_numbers_with_per_cent_signs_are_read_as_written(tmp_path):
     assert written.frame["d"].tolist() == ["x%", "5%"]
     assert (written.units, written.decimal) == (dict.fromkeys("abc", "%"), ",")
     (tmp_path / "t.csv").write_text("a;b\n1.575 %;x\n")
-    with pytest.warns(PermgradWarning, match=r"may hold thousands or decimals: '1.575' is read as 1.575,"):
+    with pytest.warns(
+        PermgradWarning,
+        match=r"may hold thousands or decimals: '1.575' is read as 1.575,",
+    ):
         assert read_table(tmp_path / "t.csv")["a"].tolist() == [1.575]
 
 
@@ -363,7 +488,10 @@ def test_the_decimal_sign_can_be_named(tmp_path):
         point = read_table(tmp_path / "t.csv", decimal=".")
     assert comma.to_numpy().tolist() == [[1575, 6.096], [2, 7]]
     assert point.to_numpy().tolist() == [[1.575, 6096], [2, 7]]
-    with pytest.raises(InputError, match=r"decimal must be ',' or '.', got ';'. Pass one of them, or None"):
+    with pytest.raises(
+        InputError,
+        match=r"decimal must be ',' or '.', got ';'. Pass one of them, or None",
+    ):
         read_table(tmp_path / "t.csv", decimal=";")
 
 
@@ -377,10 +505,14 @@ def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
         warnings.simplefilter("error")
         table = read_written(new, Reading(**like)).frame
     assert table[["a", "b"]].to_numpy().tolist() == [[1235, 1000]]
-    with pytest.warns(PermgradWarning, match="is read as 1.235, as is usual with such delimiters"):
+    with pytest.warns(
+        PermgradWarning, match="is read as 1.235, as is usual with such delimiters"
+    ):
         assert read_written(new).frame["a"][0] == 1.235
     new.write_text("a;b;c\n1.235;0.5;x\n")
-    assert read_written(new, Reading(**like)).frame["a"][0] == 1.235, "what the table itself shows goes before"
+    assert read_written(new, Reading(**like)).frame["a"][0] == 1.235, (
+        "what the table itself shows goes before"
+    )
 
 
 def test_proven_points_hold_for_later_tables(tmp_path):
@@ -389,7 +521,9 @@ def test_proven_points_hold_for_later_tables(tmp_path):
     like = {"later": True, "like": read_written(learned).decimal}
     assert like["like"] == "."
     new.write_text("p;q\n2,000;1\n")
-    with pytest.warns(PermgradWarning, match="is read as 2, as is usual with such delimiters"):
+    with pytest.warns(
+        PermgradWarning, match="is read as 2, as is usual with such delimiters"
+    ):
         assert read_table(new)["p"].tolist() == [2]
     assert read_written(new, Reading(**like)).frame["p"].tolist() == [2000]
     new.write_text("p;q\n1.575;1\n")
@@ -404,15 +538,23 @@ def test_proven_points_hold_for_later_tables(tmp_path):
 
 def test_a_file_with_both_signs_has_none(tmp_path):
     (tmp_path / "t.csv").write_text("a;b;c;d\n0,13;0.25;x;1.575\n1;7;y;2\n")
-    with pytest.warns(PermgradWarning, match="although other columns have decimal commas"):
+    with pytest.warns(
+        PermgradWarning, match="although other columns have decimal commas"
+    ):
         written = read_written(tmp_path / "t.csv")
     assert written.decimal is None
-    assert written.frame[["a", "b", "d"]].to_numpy().tolist() == [[0.13, 0.25, 1.575], [1, 7, 2]]
+    assert written.frame[["a", "b", "d"]].to_numpy().tolist() == [
+        [0.13, 0.25, 1.575],
+        [1, 7, 2],
+    ]
 
 
 def test_columns_kept_as_text_are_left_alone(tmp_path):
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n2,5;y\n")
-    assert read_table(tmp_path / "t.csv", kinds={"a": "text"})["a"].tolist() == ["1,5", "2,5"]
+    assert read_table(tmp_path / "t.csv", kinds={"a": "text"})["a"].tolist() == [
+        "1,5",
+        "2,5",
+    ]
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n?;y\n")
     assert read_table(tmp_path / "t.csv", na=["?"])["a"].tolist()[0] == 1.5
 
@@ -420,16 +562,23 @@ def test_columns_kept_as_text_are_left_alone(tmp_path):
 def test_columns_that_were_text_are_read_as_text(tmp_path):
     learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
     # g: truth values and a gap, which a reader of CSV takes for truth values.
-    learned.write_text("a,b,c,d,e,f,g\n01,TRUE,1.50,3,x,07,TRUE\n02,FALSE,2.00,4,y,?,\nA1,unknown,x,5,z,08,FALSE\n")
+    learned.write_text(
+        "a,b,c,d,e,f,g\n01,TRUE,1.50,3,x,07,TRUE\n02,FALSE,2.00,4,y,?,\nA1,unknown,x,5,z,08,FALSE\n"
+    )
     written = read_written(learned, Reading(codes=MissingCodes.of("?")))
     assert written.texts == ("a", "b", "c", "e")
     new.write_text("b,a,c,d,g\nTRUE,01,1.50,3,TRUE\nFALSE,,2.00,4,FALSE\n")
     usual = read_table(new)
-    assert [usual[name].dtype.kind for name in "abc"] == ["f", "b", "f"], "the precondition: cells alone do not tell"
+    assert [usual[name].dtype.kind for name in "abc"] == ["f", "b", "f"], (
+        "the precondition: cells alone do not tell"
+    )
     table = read_written(new, Reading(later=True, texts=written.texts)).frame
     assert table["a"].tolist()[0] == "01"
     assert table["a"].isna().tolist() == [False, True]
-    assert (table["b"].tolist(), table["c"].tolist()) == (["TRUE", "FALSE"], ["1.50", "2.00"])
+    assert (table["b"].tolist(), table["c"].tolist()) == (
+        ["TRUE", "FALSE"],
+        ["1.50", "2.00"],
+    )
     assert table["d"].tolist() == [3, 4]
     assert table["g"].tolist() == usual["g"].tolist()
 

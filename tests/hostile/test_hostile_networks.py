@@ -47,7 +47,11 @@ def test_every_method_is_asked_of_many_kinds():
 def test_what_is_well_is_explained(method):
     ends = collections.Counter()
     for seed in (0, 1, 3) if method != "aggregate" else (0, 1):
-        ends[hostile_network_checks.check_network(hostile_networks.make("plain", seed, method))] += 1
+        ends[
+            hostile_network_checks.check_network(
+                hostile_networks.make("plain", seed, method)
+            )
+        ] += 1
     assert ends["explained"] >= 1, ends
 
 
@@ -75,7 +79,13 @@ def explain(function, **options):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = function if isinstance(function, nn.Module) else Own(function)
-    given = {"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
+    given = {
+        "method": "permutation",
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **options,
+    }
     return explain_with(net, drawn(), **given)
 
 
@@ -86,19 +96,31 @@ def shift(net, x):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (shift, "A row's output must depend on that row alone, but the other rows of the batch change it"),
-        (lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)), r"got 1 for 1 row after 2 before\. Fix its"),
+        (
+            shift,
+            "A row's output must depend on that row alone, but the other rows of the batch change it",
+        ),
+        (
+            lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)),
+            r"got 1 for 1 row after 2 before\. Fix its",
+        ),
         (
             lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)},
             "got 'b' for 1 row after 'a' before",
         ),
-        (lambda net, x: net.layer(x) + 1j, "must be a dense tensor of real numbers, got complex64"),
+        (
+            lambda net, x: net.layer(x) + 1j,
+            "must be a dense tensor of real numbers, got complex64",
+        ),
         (lambda net, x: net.layer(x)[:, :0], r"got \(\d+, 0\) for \d+ row"),
         (
             nn.Sequential(nn.LazyLinear(2)),
             r"'0.weight' of the network has no values yet\. Call the network once on some rows",
         ),
-        (nn.Linear(3, 2, device="meta"), "'weight' of the network is on the meta device"),
+        (
+            nn.Linear(3, 2, device="meta"),
+            "'weight' of the network is on the meta device",
+        ),
     ],
 )
 def test_what_is_said_of_networks_that_cannot_be_explained(function, message):
@@ -106,22 +128,41 @@ def test_what_is_said_of_networks_that_cannot_be_explained(function, message):
         explain(function)
 
 
-@pytest.mark.parametrize("method", ["permutation", "shapley", "lime", "ablation", "permgrad"])
+@pytest.mark.parametrize(
+    "method", ["permutation", "shapley", "lime", "ablation", "permgrad"]
+)
 def test_what_is_no_number_between_rows_is_refused(method):
     rows = drawn()
     net = Own(lambda net, x: net.layer(x[:, :3]) / (x[:, 0] == x[:, 3])[:, None])
-    with pytest.raises(pg.InputError, match=r"also for rows that take values from others, but .*\. Pass background="):
-        pg.explain(net, torch.cat([rows, rows[:, :1]], dim=1), method=method, random_state=0, progress=False)
+    with pytest.raises(
+        pg.InputError,
+        match=r"also for rows that take values from others, but .*\. Pass background=",
+    ):
+        pg.explain(
+            net,
+            torch.cat([rows, rows[:, :1]], dim=1),
+            method=method,
+            random_state=0,
+            progress=False,
+        )
 
 
 def test_little_mixing_and_chance_are_named():
-    with pytest.warns(pg.PermgradWarning, match="so values are no more exact than that"):
+    with pytest.warns(
+        pg.PermgradWarning, match="so values are no more exact than that"
+    ):
         explain(lambda net, x: net.layer(x) + 0.002 * x.mean(dim=0)[:2])
-    with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
+    with pytest.warns(
+        pg.PermgradWarning, match="gives a row different outputs each time"
+    ):
         explain(lambda net, x: net.layer(x) + 0.001 * torch.randn(len(x), 2))
     with (
-        pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"),
-        pytest.raises(pg.InputError, match=r"must not change later ones.*it writes into 'calls'"),
+        pytest.warns(
+            pg.PermgradWarning, match="gives a row different outputs each time"
+        ),
+        pytest.raises(
+            pg.InputError, match=r"must not change later ones.*it writes into 'calls'"
+        ),
     ):
         explain(lambda net, x: net.layer(x) + 0.001 * net.calls)
 
@@ -138,7 +179,9 @@ def test_rows_that_mix_only_where_they_are_alike_are_found():
     net = Own(lambda net, x: net.layer(torch.softmax(x @ x.T, dim=1) @ x))
     with torch.no_grad():
         alone = torch.cat([net(rows[:1]), net(rows[1:])])
-        assert float((net(rows) - alone).abs().max()) < 1e-3, "not seen on the rows themselves"
+        assert float((net(rows) - alone).abs().max()) < 1e-3, (
+            "not seen on the rows themselves"
+        )
     for method in ("lime", "permutation", "shapley"):
         with pytest.raises(pg.InputError, match="depend on that row alone"):
             pg.explain(net, rows, [0, 1], method=method, random_state=0, progress=False)
@@ -160,19 +203,32 @@ def test_rows_of_any_strides_and_of_no_width_are_explained():
 
     class Two(nn.Module):
         def forward(self, one, other):
-            return (other * torch.tensor([1.0, -2.0, 0.5])).sum(dim=1, keepdim=True) + one.sum(dim=1, keepdim=True)
+            return (other * torch.tensor([1.0, -2.0, 0.5])).sum(
+                dim=1, keepdim=True
+            ) + one.sum(dim=1, keepdim=True)
 
     torch_rows = torch.from_numpy(table)
     cut = torch_rows.as_strided((9, 1), (4, 4)), torch_rows[:, 1:]
     assert cut[0][:1].is_contiguous()
     assert cut[0][:1].stride(-1) == 4, "what torch calls contiguous"
-    options = {"method": "shapley", "random_state": 0, "progress": False, "exact": 1, "task": "regression"}
+    options = {
+        "method": "shapley",
+        "random_state": 0,
+        "progress": False,
+        "exact": 1,
+        "task": "regression",
+    }
     found = explain_with(Two(), cut, **options)
     copied = explain_with(Two(), tuple(own.clone() for own in cut), **options)
     np.testing.assert_array_equal(found.values, copied.values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = {"method": "lime", "random_state": 0, "progress": False, "task": "regression"}
+        options = {
+            "method": "lime",
+            "random_state": 0,
+            "progress": False,
+            "task": "regression",
+        }
         found = explain_with(Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options)
     assert found.values.shape[1] == 3
     assert np.abs(found.values).min() > 0
@@ -193,7 +249,9 @@ def test_the_users_own_error_is_the_cause():
     assert isinstance(caught.value.__cause__, TheirOwnError)
     net = nn.Linear(3, 2)
     net.register_full_backward_hook(lambda *_: 1 / 0)
-    with pytest.raises(pg.InputError, match="torch can differentiate, but it raised ZeroDivisionError") as caught:
+    with pytest.raises(
+        pg.InputError, match="torch can differentiate, but it raised ZeroDivisionError"
+    ) as caught:
         explain(net, method="gradient")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
@@ -208,7 +266,9 @@ def test_memory_that_suffices_for_no_row_is_the_surroundings_problem():
 
 def test_a_squeezed_row_is_a_row():
     plain = explain(lambda net, x: net.layer(x)[:, :1], task="regression")
-    squeezed = explain(lambda net, x: net.layer(x)[:, :1].squeeze(), task="regression", batch_size=1)
+    squeezed = explain(
+        lambda net, x: net.layer(x)[:, :1].squeeze(), task="regression", batch_size=1
+    )
     np.testing.assert_allclose(squeezed.values, plain.values, rtol=1e-4, atol=1e-7)
 
 
@@ -252,14 +312,21 @@ def test_a_forward_that_differentiates_is_no_network_for_deeplift():
         def forward(self, x):
             with torch.enable_grad():
                 x = x if x.requires_grad else x.clone().requires_grad_()
-                return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0].sum(dim=1)
+                return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[
+                    0
+                ].sum(dim=1)
 
     net = Forces()
-    with pytest.raises(pg.InputError, match="deeplift cannot explain a network whose forward computes gradients"):
+    with pytest.raises(
+        pg.InputError,
+        match="deeplift cannot explain a network whose forward computes gradients",
+    ):
         explain(net, method="deeplift")
     found = explain(net, method="integrated_gradients")
     assert found.meta["rule"] == "midpoint rule over gradients"
-    np.testing.assert_allclose(found.predictions[:, 0], net(drawn()).detach(), atol=1e-6)
+    np.testing.assert_allclose(
+        found.predictions[:, 0], net(drawn()).detach(), atol=1e-6
+    )
 
 
 # ---- the checks themselves -------------------------------------------------------------------------------------------
@@ -281,7 +348,9 @@ def test_the_checks_see_what_is_wrong(monkeypatch):
 
     def by_batch(model, *arguments, **options):
         found = usual(model, *arguments, **options)
-        found.values[...] += 0.01 * (isinstance(model, pg.Model) and model.batch_size == 3)
+        found.values[...] += 0.01 * (
+            isinstance(model, pg.Model) and model.batch_size == 3
+        )
         return found
 
     monkeypatch.setattr(pg, "explain", by_batch)
@@ -296,7 +365,9 @@ def test_the_checks_see_what_is_wrong(monkeypatch):
 
     monkeypatch.setattr(pg, "explain", leaving)
     with pytest.raises(BrokenError, match="requires_grad must stay as they were"):
-        hostile_network_checks.check_network(hostile_networks.make("plain", 2, "permutation"))
+        hostile_network_checks.check_network(
+            hostile_networks.make("plain", 2, "permutation")
+        )
 
 
 def test_twins_are_not_trivial():
@@ -305,7 +376,10 @@ def test_twins_are_not_trivial():
         assert np.abs(Twin(case).base).max() > 1e-3
 
 
-@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "permutation", "shapley", "aggregate"])
+@pytest.mark.parametrize(
+    "method",
+    ["gradient", "integrated_gradients", "permutation", "shapley", "aggregate"],
+)
 def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
     def off(net, x):
         out = net.layer(x).tanh()
@@ -316,22 +390,37 @@ def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
     rows, net = torch.randn(6, 3), Own(off)
     plain = Own(lambda net, x: net.layer(x).tanh())
     plain.load_state_dict(net.state_dict())
-    options = {"method": method, "task": "regression", "random_state": 0, "batch_size": 2}
-    options |= {"members": ["permutation", "gradient"]} if method == "aggregate" else {"scope": "local"}
-    found, wanted = (explain_with(own, rows, None, progress=False, **options) for own in (net, plain))
+    options = {
+        "method": method,
+        "task": "regression",
+        "random_state": 0,
+        "batch_size": 2,
+    }
+    options |= (
+        {"members": ["permutation", "gradient"]}
+        if method == "aggregate"
+        else {"scope": "local"}
+    )
+    found, wanted = (
+        explain_with(own, rows, None, progress=False, **options) for own in (net, plain)
+    )
     assert torch.is_grad_enabled()
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
     assert np.abs(wanted.values).max() > 0.05
 
 
 def test_outputs_that_ask_for_gradients_nobody_follows():
-    found = explain(lambda net, x: net.layer(x).detach().requires_grad_(), task="regression")
+    found = explain(
+        lambda net, x: net.layer(x).detach().requires_grad_(), task="regression"
+    )
     wanted = explain(lambda net, x: net.layer(x), task="regression")
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-6)
     assert np.abs(wanted.values).max() > 0.01
 
 
-@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients", "deeplift", "gradient"])
+@pytest.mark.parametrize(
+    "method", ["gradcam", "integrated_gradients", "deeplift", "gradient"]
+)
 def test_a_buffer_that_is_updated_in_place_gets_no_gradients(method):
     class Averaging(nn.Module):
         def __init__(self):

@@ -88,11 +88,16 @@ def arguments(function: Any, named: Any) -> list[str]:
     if isinstance(named, tuple):
         return list(named)
     known = inspect.signature(function if named is None else named).parameters.values()
-    return [own.name for own in known if own.kind not in (own.VAR_KEYWORD, own.VAR_POSITIONAL)]
+    return [
+        own.name
+        for own in known
+        if own.kind not in (own.VAR_KEYWORD, own.VAR_POSITIONAL)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("part", "name"), [(part, name) for part, own in PARTS.items() for name in arguments(own[0], own[1])]
+    ("part", "name"),
+    [(part, name) for part, own in PARTS.items() for name in arguments(own[0], own[1])],
 )
 def test_parts(part: str, name: str, tmp_path: Any) -> None:
     function, _, usual = PARTS[part]

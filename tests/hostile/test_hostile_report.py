@@ -81,9 +81,14 @@ def listener():
 def test_the_browser_would_run_it(tmp_path, listener):
     """The mark and the listener work: a page that is not escaped leaves both."""
     port, asked = listener
-    seen = visit(f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>", tmp_path)
+    seen = visit(
+        f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>",
+        tmp_path,
+    )
     assert 'data-broken="1"' in seen.page
-    assert any("/img" in url for url in seen.requests), "requests are seen in the browser's log too"
+    assert any("/img" in url for url in seen.requests), (
+        "requests are seen in the browser's log too"
+    )
     assert "/img" in asked
 
 
@@ -100,11 +105,24 @@ def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
         table[name] = rng.choice(levels, rows)
     labels = strings[48:50]
     target = f"<b onclick={MARK}>target</b>"
-    table[target] = np.where(table[strings[0]] + (table[strings[24]] == strings[27]) > 0, *labels)
+    table[target] = np.where(
+        table[strings[0]] + (table[strings[24]] == strings[27]) > 0, *labels
+    )
     source = tmp_path / f"a&b<img src=x onerror={MARK}>.csv".replace("/", "")
     table.to_csv(source, index=False)
     out = tmp_path / f"<svg onload={MARK}>"
-    call("run", source, "--target", target, "--preset", "fast", "--out", out, "--seed", "0")
+    call(
+        "run",
+        source,
+        "--target",
+        target,
+        "--preset",
+        "fast",
+        "--out",
+        out,
+        "--seed",
+        "0",
+    )
     seen = visit(out / "report.html", tmp_path)
     assert 'data-broken="1"' not in seen.page
     assert asked == []
@@ -112,5 +130,9 @@ def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
     assert seen.said == []
     words = "".join(Words(seen.page).words)
     squeezed = "".join(words.split())
-    shown = [text for text in [*strings[:27], *labels, target] if "".join(text.split())[:12] in squeezed]
+    shown = [
+        text
+        for text in [*strings[:27], *labels, target]
+        if "".join(text.split())[:12] in squeezed
+    ]
     assert len(shown) >= 25, "names are shown as text"

@@ -58,15 +58,24 @@ def test_every_kind_of_column_alone(kind):
 
 def test_the_checks_see_what_is_wrong(monkeypatch):
     table = pd.DataFrame({"a": np.arange(30.0), "b": np.arange(30.0) % 7})
-    assert hostile_checks.check_training(table, table["a"] * 2, "regression") == "explained"
-    with pytest.raises(hostile_checks.BrokenError, match="a refusal states the problem and a hint"):
+    assert (
+        hostile_checks.check_training(table, table["a"] * 2, "regression")
+        == "explained"
+    )
+    with pytest.raises(
+        hostile_checks.BrokenError, match="a refusal states the problem and a hint"
+    ):
         hostile_checks.refusal(InputError("no"))
     monkeypatch.setattr(hostile_checks, "TOLERANCE", 1e-12)
     with pytest.raises(hostile_checks.BrokenError, match="the effect of 'a' is"):
         hostile_checks.check_training(table, table["a"] * 2, "regression")
     usual = hostile_checks.TableEncoder.transform
     monkeypatch.setattr(
-        hostile_checks.TableEncoder, "transform", lambda self, X: usual(self, X) + len(X)
+        hostile_checks.TableEncoder,
+        "transform",
+        lambda self, X: usual(self, X) + len(X),
     )  # a row alone differs
-    with pytest.raises(hostile_checks.BrokenError, match="a row is encoded alone as among others"):
+    with pytest.raises(
+        hostile_checks.BrokenError, match="a row is encoded alone as among others"
+    ):
         hostile_checks.check_encoding(table)

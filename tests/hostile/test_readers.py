@@ -41,7 +41,9 @@ def test_changed_files_are_read_or_refused(name, tmp_path):
     try:
         for case in valid:
             trial(case)
-        assert trial.ends == {"read": len(valid), "refused": 0, "fault": 0}, trial.faults.found
+        assert trial.ends == {"read": len(valid), "refused": 0, "fault": 0}, (
+            trial.faults.found
+        )
         change, draw = Mutator(reader, trial.canary), random.Random(0)
         for _ in range(CASES[name]):
             trial(change(draw.choice(valid), draw))
@@ -102,11 +104,22 @@ def test_other_exceptions_and_messages_without_a_hint_are_faults(tmp_path):
     found, ends = tried(tmp_path / "a", lambda *_: fail(KeyError("x")))
     assert found == ["KeyError "]
     assert ends["fault"] == 1
-    for number, words in enumerate(("a must be b", "There is no column 'a'.", "a must be b, however: it is c")):
-        found, _ = tried(tmp_path / f"b{number}", lambda *_, words=words: fail(InputError(words)))
+    for number, words in enumerate(
+        ("a must be b", "There is no column 'a'.", "a must be b, however: it is c")
+    ):
+        found, _ = tried(
+            tmp_path / f"b{number}", lambda *_, words=words: fail(InputError(words))
+        )
         assert found == ["a message without problem and hint "]
-    for number, words in enumerate(("There is no column 'a'. Name b.", "a must be b, however: it is c; say b")):
-        assert tried(tmp_path / f"c{number}", lambda *_, words=words: fail(InputError(words)))[0] == []
+    for number, words in enumerate(
+        ("There is no column 'a'. Name b.", "a must be b, however: it is c; say b")
+    ):
+        assert (
+            tried(
+                tmp_path / f"c{number}", lambda *_, words=words: fail(InputError(words))
+            )[0]
+            == []
+        )
 
 
 def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
@@ -123,7 +136,9 @@ def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
 
     assert "a pickle was executed" in tried(tmp_path / "b", unpickle)[0]
     elsewhere = tmp_path / "elsewhere"
-    assert tried(tmp_path / "c", lambda *_: elsewhere.write_text("x"))[0] == ["code or files: writes"]
+    assert tried(tmp_path / "c", lambda *_: elsewhere.write_text("x"))[0] == [
+        "code or files: writes"
+    ]
 
     def connect(*_):
         with socket.socket() as made:
@@ -133,7 +148,10 @@ def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
     assert tried(tmp_path / "d", connect)[0] == ["code or files: socket.connect"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is measured on Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="peak memory is measured on Linux",
+)
 def test_memory_is_noticed(tmp_path):
     def fill(*_):  # memory of its own: what earlier tests left free does not count
         with mmap.mmap(-1, 2**27) as taken:
@@ -143,7 +161,10 @@ def test_memory_is_noticed(tmp_path):
     assert found == ["memory: more than 60 MB"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is measured on Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="peak memory is measured on Linux",
+)
 def test_memory_that_the_making_of_a_case_took_is_none_of_the_readers(tmp_path):
     reader = dataclasses.replace(_fuzz_readers.readers["csv"], read=lambda *_: None)
     trial = Trial(reader, tmp_path, Faults(tmp_path / "faults"), memory_mb=60)
@@ -181,7 +202,10 @@ def test_every_form_is_changed_and_stays_a_form(tmp_path):
     files = {}
     for name in ("model", "csv", "parquet", "images", "checkpoint"):
         for case in _fuzz_readers.corpus(_fuzz_readers.readers[name]):
-            files |= {file.rpartition(".")[2]: (file, content) for file, content in case.items()}
+            files |= {
+                file.rpartition(".")[2]: (file, content)
+                for file, content in case.items()
+            }
     assert set(files) >= set(FORMS) - {"jpg"}
     for form, change in FORMS.items():
         if form not in files:

@@ -81,7 +81,9 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(monkeypatch, tmp_pat
     np.savez_compressed(bomb, a=np.zeros(2**21))
     assert len(bomb.getvalue()) < 2**21 * 8 / 200
     tracemalloc.start()
-    with pytest.raises(ValueError, match="says that it unpacks to 16,777,344, which is not believed"):
+    with pytest.raises(
+        ValueError, match="says that it unpacks to 16,777,344, which is not believed"
+    ):
         read_npz(bomb.getvalue())
     assert tracemalloc.get_traced_memory()[1] < 2**21
     tracemalloc.stop()
@@ -93,7 +95,9 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(monkeypatch, tmp_pat
 
 
 def test_parts_that_share_their_bytes_are_refused():
-    content = bytearray(npz(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (50,)}", bytes(400))))
+    content = bytearray(
+        npz(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (50,)}", bytes(400)))
+    )
     at = content.index(b"PK\x01\x02")
     entry, end = content[at : at + 51], content[at + 51 :]
     doubled = content[:at] + entry * 8 + end
@@ -130,10 +134,17 @@ def stored(tmp_path_factory):
     X = pd.DataFrame({"a": draw.normal(size=40), "b": draw.choice(["x", "y"], 40)})
     network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
     model = pg.HyNNClassifier(
-        preset="fast", image="always", network=network, max_epochs=1, progress=False, random_state=0
+        preset="fast",
+        image="always",
+        network=network,
+        max_epochs=1,
+        progress=False,
+        random_state=0,
     )
     model.fit(X, draw.choice(["p", "q"], 40)).save(place / "model")
-    pg.explain(model, X[:3], method="integrated_gradients", random_state=0, progress=False).save(place / "explanation")
+    pg.explain(
+        model, X[:3], method="integrated_gradients", random_state=0, progress=False
+    ).save(place / "explanation")
     return place
 
 
@@ -149,7 +160,9 @@ def doctored(stored, to, change=None, arrays=None, weights=None):
     if weights is not None:
         (folder / "weights.safetensors").write_bytes(weights_to_bytes(weights))
     names = ("weights.safetensors", "arrays.npz")
-    described["checksums"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    described["checksums"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names
+    }
     (folder / "model.json").write_text(json.dumps(sealed(described)), encoding="utf-8")
     return folder
 
@@ -196,7 +209,9 @@ def at(*way, value):
         (("history",), ["nobody"]),
     ],
 )
-def test_descriptions_that_do_not_fit_are_refused_before_they_cost_anything(stored, tmp_path, way, value):
+def test_descriptions_that_do_not_fit_are_refused_before_they_cost_anything(
+    stored, tmp_path, way, value
+):
     folder = doctored(stored, tmp_path, at(*way, value=value))
     tracemalloc.start()
     with pytest.raises(pg.InputError, match=r"however|\[PG\d+\]"):
@@ -209,7 +224,10 @@ def test_sizes_of_an_embedding_are_refused_where_it_is_used(stored, tmp_path):
     """A network without one has no use for its size, whatever it is."""
 
     def periodic(described):
-        described["network"]["options"] |= {"numeric_embedding": "periodic", "embedding_frequencies": 10**9}
+        described["network"]["options"] |= {
+            "numeric_embedding": "periodic",
+            "embedding_frequencies": 10**9,
+        }
 
     tracemalloc.start()
     with pytest.raises(pg.InputError, match=r"however|\[PG\d+\]"):
@@ -236,7 +254,9 @@ def test_arrays_that_do_not_fit_are_refused(stored, tmp_path, arrays):
 def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
     from safetensors.torch import load as weights_from_bytes
 
-    weights = weights_from_bytes((stored / "model" / "weights.safetensors").read_bytes())
+    weights = weights_from_bytes(
+        (stored / "model" / "weights.safetensors").read_bytes()
+    )
     name = next(iter(weights))
     changes = (
         {name: weights[name].double()},
@@ -246,8 +266,12 @@ def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
     )
     assert pg.load(doctored(stored, tmp_path / "same", weights=weights))
     for number, change in enumerate(changes):
-        with pytest.raises(pg.InputError, match=r"is missing or damaged .ValueError: weights"):
-            pg.load(doctored(stored, tmp_path / str(number), weights={**weights, **change}))
+        with pytest.raises(
+            pg.InputError, match=r"is missing or damaged .ValueError: weights"
+        ):
+            pg.load(
+                doctored(stored, tmp_path / str(number), weights={**weights, **change})
+            )
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -257,7 +281,9 @@ def test_what_lies_deep_or_is_no_number_is_refused(stored, tmp_path, kept):
     shutil.copytree(stored / "model", folder)
     text = (folder / "model.json").read_text(encoding="utf-8")
     deep = "[" * (400 if kept else 100_000) + "]" * (400 if kept else 100_000)
-    (folder / "model.json").write_text(text.rstrip().removesuffix("}") + f', "more": {deep}}}', encoding="utf-8")
+    (folder / "model.json").write_text(
+        text.rstrip().removesuffix("}") + f', "more": {deep}}}', encoding="utf-8"
+    )
     with pytest.raises(pg.InputError, match="nested more than 100 levels deep"):
         pg.load(folder)
 
@@ -272,8 +298,13 @@ def test_explanations_that_do_not_fit_are_refused(stored, tmp_path, way, value):
     shutil.copytree(stored / "explanation", folder)
     header = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
     at(*way, value=value)(header)
-    (folder / "explanation.json").write_text(json.dumps(sealed(header)), encoding="utf-8")
-    with pytest.raises(pg.InputError, match=r"The explanation in .* is damaged \(.* is missing or wrong\)"):
+    (folder / "explanation.json").write_text(
+        json.dumps(sealed(header)), encoding="utf-8"
+    )
+    with pytest.raises(
+        pg.InputError,
+        match=r"The explanation in .* is damaged \(.* is missing or wrong\)",
+    ):
         pg.Explanation.load(folder)
 
 
@@ -282,8 +313,12 @@ def test_values_that_are_no_numbers_are_refused(stored, tmp_path):
     shutil.copytree(stored / "explanation", folder)
     arrays = read_npz(folder / "values.npz")
     for kind in ("<M8[s]", "<U3", "|b1"):
-        np.savez(folder / "values.npz", **{**arrays, "values": arrays["values"].astype(kind)})
-        with pytest.raises(pg.InputError, match=r"values \(of .*\) is missing or wrong"):
+        np.savez(
+            folder / "values.npz", **{**arrays, "values": arrays["values"].astype(kind)}
+        )
+        with pytest.raises(
+            pg.InputError, match=r"values \(of .*\) is missing or wrong"
+        ):
             pg.Explanation.load(folder)
 
 
@@ -299,13 +334,21 @@ def test_half_characters_are_refused_before_training():
     named = pd.DataFrame(numbers, columns=pd.Index([HALF], dtype=object))
     cells = pd.DataFrame({"a": pd.Series([HALF, "b"] * 10, dtype=object)})
     target = np.array(["p", "q"] * 10, dtype=object)
-    model = pg.HyNNClassifier(preset="fast", branches=("tabular",), max_epochs=1, progress=False, random_state=0)
+    model = pg.HyNNClassifier(
+        preset="fast",
+        branches=("tabular",),
+        max_epochs=1,
+        progress=False,
+        random_state=0,
+    )
     for X, y, what in (
         (named, target, "column names"),
         (cells, target, "cells of column 'a'"),
         (cells.replace(HALF, "c"), np.array([HALF, "q"] * 10, dtype=object), "classes"),
     ):
-        with pytest.raises(pg.InputError, match=rf"'a\\ud800' in {what} holds half a character"):
+        with pytest.raises(
+            pg.InputError, match=rf"'a\\ud800' in {what} holds half a character"
+        ):
             model.fit(X, y)
     model.fit(cells.replace(HALF, "c"), target)
     with pytest.raises(
@@ -323,7 +366,9 @@ def test_half_characters_are_refused_before_training():
 
 def test_half_characters_in_explanations_are_kept(tmp_path):
     """Names of parts of somebody's own network may be anything: files say them again, CSV shows them escaped."""
-    explanation = pg.Explanation(np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global")
+    explanation = pg.Explanation(
+        np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global"
+    )
     explanation.save(tmp_path / "explanation")
     again = pg.Explanation.load(tmp_path / "explanation")
     assert again.names == (HALF,)
@@ -366,8 +411,12 @@ STATES = {
     "best epoch": lambda state: state.update(best_epoch=99),
     "temperature": lambda state: state.update(best_temperature=float("nan")),
     "no average": lambda state: state.update(average={}),
-    "average": lambda state: state["average"].update({first(state["average"]): torch.zeros(1)}),
-    "huge": lambda state: state["best_state"].update({first(state["best_state"]): torch.zeros(1).expand(10**9)}),
+    "average": lambda state: state["average"].update(
+        {first(state["average"]): torch.zeros(1)}
+    ),
+    "huge": lambda state: state["best_state"].update(
+        {first(state["best_state"]): torch.zeros(1).expand(10**9)}
+    ),
     "sparse": lambda state: state["network"].update(
         {first(state["network"]): state["network"][first(state["network"])].to_sparse()}
     ),
@@ -376,9 +425,13 @@ STATES = {
     ),
     "optimizer": lambda state: state.update(optimizer=None),
     "rate": lambda state: state["optimizer"]["param_groups"][0].update(lr="x"),
-    "betas": lambda state: state["optimizer"]["param_groups"][0].update(betas=(1, 2, 3)),
+    "betas": lambda state: state["optimizer"]["param_groups"][0].update(
+        betas=(1, 2, 3)
+    ),
     "moments": lambda state: state["optimizer"]["state"][0].pop("exp_avg_sq"),
-    "moment": lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(9)),
+    "moment": lambda state: state["optimizer"]["state"][0].update(
+        exp_avg=torch.zeros(9)
+    ),
     "other parameters": lambda state: state["optimizer"]["state"].update({99: {}}),
 }
 
@@ -406,11 +459,16 @@ def test_states_in_other_forms_are_not_even_opened(trained, tmp_path):
     state, train = trained
     (tmp_path / "training.pt").write_bytes(saved(state))
     assert len(train(tmp_path).history_) == 2, "the state itself is gone on from"
-    (tmp_path / "training.pt").write_bytes(saved(state, _use_new_zipfile_serialization=False))
+    (tmp_path / "training.pt").write_bytes(
+        saved(state, _use_new_zipfile_serialization=False)
+    )
     with pytest.raises(pg.EnvironmentProblem, match=r"cannot be read \(BadZipFile\)"):
         train(tmp_path)
     packed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(saved(state))) as file, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+    with (
+        zipfile.ZipFile(io.BytesIO(saved(state))) as file,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made,
+    ):
         for name in file.namelist():
             made.writestr(name, file.read(name))
     (tmp_path / "training.pt").write_bytes(packed.getvalue())
@@ -433,7 +491,12 @@ def run(tmp_path_factory):
 
 
 DAMAGE = {
-    "run.json": ['{"schema_version": []}', "[]", '{"configuration_hash": 1}', "[" * 500],
+    "run.json": [
+        '{"schema_version": []}',
+        "[]",
+        '{"configuration_hash": 1}',
+        "[" * 500,
+    ],
     "data.json": ["[]", "{}", '{"columns": [1]}', "NaN"],
     "metrics.json": [
         "[]",
@@ -444,9 +507,20 @@ DAMAGE = {
         '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
     ],
     "branches.json": ["[]", "3"],
-    "explanations/chosen.json": ["", "1", "[1]", '[{"output": 99, "title": "", "why": ""}]', '{"rows": [{}]}'],
+    "explanations/chosen.json": [
+        "",
+        "1",
+        "[1]",
+        '[{"output": 99, "title": "", "why": ""}]',
+        '{"rows": [{}]}',
+    ],
     "explanations/explained.json": ["", "[]", "{}", '{"\\u0000": "LocalRows"}'],
-    "explanations/listed.json": ["", "[]", "{}", '{"\\u0000": "ListedSection", "rows": 1}'],
+    "explanations/listed.json": [
+        "",
+        "[]",
+        "{}",
+        '{"\\u0000": "ListedSection", "rows": 1}',
+    ],
     "explanations/cards.json": ["", "[]", "{}", '{"\\u0000": "LocalRows"}'],
     "explanations/listed.npz": ["", "PK"],
     "history.csv": ["", "a\n1\n", "\x80"],
@@ -455,7 +529,10 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(("name", "content"), [(name, text) for name, texts in DAMAGE.items() for text in texts])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, text) for name, texts in DAMAGE.items() for text in texts],
+)
 def test_reports_of_changed_runs_are_refused(run, tmp_path, name, content):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -484,15 +561,22 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     assert name in said
 
 
-@pytest.mark.parametrize("change", [{"columns": [1]}, {"na": "a"}, {"task": "regression"}, None])
+@pytest.mark.parametrize(
+    "change", [{"columns": [1]}, {"na": "a"}, {"task": "regression"}, None]
+)
 def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     assert set(change or {}) <= set(data)
-    (folder / "data.json").write_text(json.dumps([] if change is None else {**data, **change}), encoding="utf-8")
+    (folder / "data.json").write_text(
+        json.dumps([] if change is None else {**data, **change}), encoding="utf-8"
+    )
     (tmp_path / "rows.csv").write_text("a,b\n1,x\n", encoding="utf-8")
-    for words in (("predict", "--out", tmp_path / "p.csv"), ("explain", "--out", tmp_path / "e")):
+    for words in (
+        ("predict", "--out", tmp_path / "p.csv"),
+        ("explain", "--out", tmp_path / "e"),
+    ):
         said = call(words[0], folder, tmp_path / "rows.csv", *words[1:], code=2)
         assert "[PG052]" in said
         assert "data.json" in said
@@ -506,7 +590,9 @@ def test_a_share_that_is_no_number_is_not_shown(run, tmp_path, entry):
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    (folder / "branches.json").write_text(json.dumps({"tabular": {"share": 0.5}, "image": entry}), encoding="utf-8")
+    (folder / "branches.json").write_text(
+        json.dumps({"tabular": {"share": 0.5}, "image": entry}), encoding="utf-8"
+    )
     said = str(read_summary(folder))
     assert "image" not in said.partition("Branch shares:")[2].partition("\n")[0]
 
@@ -530,10 +616,18 @@ def test_cells_that_were_changed_are_done_again(tmp_path):
 
     path = cell_path(tmp_path, "tabular", "linear20", 0)
     path.parent.mkdir(parents=True)
-    for content in ('{"records": [[1, 2, 3]]}', '{"records": 3}', "[]", '{"records": [["a", "b", "c", []]]}', "{}"):
+    for content in (
+        '{"records": [[1, 2, 3]]}',
+        '{"records": 3}',
+        "[]",
+        '{"records": [["a", "b", "c", []]]}',
+        "{}",
+    ):
         path.write_text(content, encoding="utf-8")
         assert read_cell(tmp_path, "tabular", "linear20", 0) is None
-    path.write_text('{"records": [["a", "b", "c", null], ["a", "b", "c", 1]]}', encoding="utf-8")
+    path.write_text(
+        '{"records": [["a", "b", "c", null], ["a", "b", "c", 1]]}', encoding="utf-8"
+    )
     assert len(read_cell(tmp_path, "tabular", "linear20", 0)) == 2
 
 
@@ -560,7 +654,9 @@ def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(text_files, "_MOST_UNPACKED", 2**18)
     rows = b"a,b\n" + b"0,0\n" * 2**18
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(rows))
-    with pytest.raises(pg.InputError, match=r"unpacks to more than .* unpack it with gunzip"):
+    with pytest.raises(
+        pg.InputError, match=r"unpacks to more than .* unpack it with gunzip"
+    ):
         pg.read_table(tmp_path / "bomb.csv.gz")
     (tmp_path / "plain.csv").write_bytes(rows)
     assert len(pg.read_table(tmp_path / "plain.csv")) == 2**18
@@ -574,7 +670,10 @@ def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkey
     monkeypatch.setattr(text_files, "free_memory", lambda: 3 * len(rows) + 3)
     assert len(pg.read_table(tmp_path / "a.csv.gz")) == 2**16
     monkeypatch.setattr(text_files, "free_memory", lambda: 3 * len(rows) - 3)
-    with pytest.raises(pg.InputError, match=r"unpacks to more than .* bytes, a third of the free memory"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"unpacks to more than .* bytes, a third of the free memory",
+    ):
         pg.read_table(tmp_path / "a.csv.gz")
 
 
@@ -587,11 +686,16 @@ def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
     assert names[:4] == ["a", "b", "a.1", "b.1"]
     assert len(set(names)) == 100_000
     with pytest.raises(
-        pg.InputError, match=r"Column names must be unique, but '99999' is in 'x' more than once. Rename the copies"
+        pg.InputError,
+        match=r"Column names must be unique, but '99999' is in 'x' more than once. Rename the copies",
     ):
         _check_names([*map(str, range(100_000)), "99999"], "x")
-    wide = pd.DataFrame(np.zeros((2, 100_001)), columns=[*map(str, range(100_000)), "99999"])
-    with pytest.raises(pg.InputError, match="Column names must differ, but '99999' is repeated"):
+    wide = pd.DataFrame(
+        np.zeros((2, 100_001)), columns=[*map(str, range(100_000)), "99999"]
+    )
+    with pytest.raises(
+        pg.InputError, match="Column names must differ, but '99999' is repeated"
+    ):
         pg.HyNNRegressor().fit(wide, [0.0, 1.0])
 
 
@@ -607,14 +711,19 @@ def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
 
     table = pa.table({"a": [1, 2, 3]}).replace_schema_metadata({"pandas": notes})
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(pg.InputError, match=r"'.*a.parquet' is cut off, damaged or no Parquet file. Write it again"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'.*a.parquet' is cut off, damaged or no Parquet file. Write it again",
+    ):
         open_partitioned(tmp_path / "a.parquet").read_all()
     # pandas itself leaves some of them alone.
     with contextlib.suppress(pg.InputError):
         assert len(pg.read_table(tmp_path / "a.parquet")) == 3
 
 
-def test_a_table_that_says_it_has_more_rows_than_memory_holds_is_refused(tmp_path, monkeypatch):
+def test_a_table_that_says_it_has_more_rows_than_memory_holds_is_refused(
+    tmp_path, monkeypatch
+):
     from permgrad.data.read import text_files
 
     pd.DataFrame({"a": np.zeros(1000)}).to_parquet(tmp_path / "a.parquet")
@@ -627,25 +736,43 @@ def png(width, height):
     """Return a PNG of a few bytes that says it has this size."""
 
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (png(10_000, 9_000), "it has 10,000 × 9,000 pixels, more than 89,478,485: make it smaller"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 moveto\n", "it is PostScript"),
+        (
+            png(10_000, 9_000),
+            "it has 10,000 × 9,000 pixels, more than 89,478,485: make it smaller",
+        ),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 moveto\n",
+            "it is PostScript",
+        ),
     ],
 )
 def test_images_that_are_programs_or_huge_are_refused(tmp_path, content, said):
     from permgrad.data.image_table import check_image_cells
 
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(pg.InputError, match="1 of 1 image files in column 'scan' cannot be read") as error:
+    with pytest.raises(
+        pg.InputError, match="1 of 1 image files in column 'scan' cannot be read"
+    ) as error:
         check_image_cells("scan", [str(tmp_path / "a.png")])
     assert said in str(error.value)
     paths = [tmp_path / f"{row}.png" for row in range(9)]
@@ -653,7 +780,9 @@ def test_images_that_are_programs_or_huge_are_refused(tmp_path, content, said):
         path.write_bytes(content)
     frame = pd.DataFrame({"dose": np.arange(9.0), "scan": list(map(str, paths))})
     with pytest.raises(pg.InputError, match="cannot be read") as error:
-        pg.HyNNRegressor(preset="fast", kinds={"scan": "image"}).fit(frame, np.arange(9.0))
+        pg.HyNNRegressor(preset="fast", kinds={"scan": "image"}).fit(
+            frame, np.arange(9.0)
+        )
     assert said in str(error.value)
 
 
@@ -666,7 +795,9 @@ def test_grey_levels_are_brought_to_eight_bits_as_before():
         (draw.random((5, 7)).astype(np.float32), 1),
         (draw.integers(0, 65536, (5, 7)).astype(np.int32), 65535),
     ):
-        expected = np.clip(np.round(levels.astype(np.float64) * (255 / top)), 0, 255).astype(np.uint8)
+        expected = np.clip(
+            np.round(levels.astype(np.float64) * (255 / top)), 0, 255
+        ).astype(np.uint8)
         assert len(np.unique(expected)) > 5
         np.testing.assert_array_equal(_eight_bits(levels), expected)
     with pytest.raises(ValueError, match="not finite"):

@@ -18,7 +18,23 @@ import pytest
 import permgrad as pg
 from permgrad.base.stored import is_intact, read_npz, sealed
 
-ODD = (None, True, -1, 0, 10**12, 2**63, 1e308, "", "x" * 50, [], {}, [[]], {"a": 1}, "../../x", 0.5)
+ODD = (
+    None,
+    True,
+    -1,
+    0,
+    10**12,
+    2**63,
+    1e308,
+    "",
+    "x" * 50,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "../../x",
+    0.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +43,41 @@ def stored(tmp_path_factory):
     place = tmp_path_factory.mktemp("stored")
     draw = np.random.default_rng(0)
     days = pd.date_range("2020-01-01", periods=60)
-    X = pd.DataFrame({"a": draw.normal(size=60), "b": draw.choice(["x", "y", "z"], 60), "day": days})
+    X = pd.DataFrame(
+        {"a": draw.normal(size=60), "b": draw.choice(["x", "y", "z"], 60), "day": days}
+    )
     network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
-    model = pg.HyNNClassifier(preset="fast", network=network, max_epochs=1, progress=False, random_state=0)
+    model = pg.HyNNClassifier(
+        preset="fast", network=network, max_epochs=1, progress=False, random_state=0
+    )
     model.fit(X, draw.choice(["p", "q"], 60))
     model.save(place / "model")
-    pg.explain(model, X, n_repeats=2, method="shapley", progress=False).save(place / "explanation")
+    pg.explain(model, X, n_repeats=2, method="shapley", progress=False).save(
+        place / "explanation"
+    )
     return place, X
 
 
-LOADERS = {"model": (pg.load, "model.json"), "explanation": (pg.Explanation.load, "explanation.json")}
+LOADERS = {
+    "model": (pg.load, "model.json"),
+    "explanation": (pg.Explanation.load, "explanation.json"),
+}
 
 
 def places(value, place=()):
     """Return the path of every node of a JSON document but its root."""
-    items = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
-    return [found for key, inner in items for found in [(*place, key), *places(inner, (*place, key))]]
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:6])
+        if isinstance(value, list)
+        else ()
+    )
+    return [
+        found
+        for key, inner in items
+        for found in [(*place, key), *places(inner, (*place, key))]
+    ]
 
 
 def change(document, draw):
@@ -107,7 +142,9 @@ def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
     for number in range(80):
         place = tmp_path / str(number)
         shutil.copytree(stored[0] / what, place)
-        path = draw.choice(sorted(each for each in place.iterdir() if each.name != "times.json"))
+        path = draw.choice(
+            sorted(each for each in place.iterdir() if each.name != "times.json")
+        )
         content = bytearray(path.read_bytes())
         if number % 4 == 0:
             content = content[: draw.randrange(len(content))]
@@ -130,13 +167,18 @@ def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
 
 
 @pytest.mark.parametrize("what", LOADERS)
-@pytest.mark.parametrize("content", [None, b"", b"\xff", b"[]", b'{"seconds": "soon"}', b'{"seconds": [1, null]}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\xff", b"[]", b'{"seconds": "soon"}', b'{"seconds": [1, null]}'],
+)
 def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
     """They have no checksum, so whatever became of them, all else is read as it was."""
     place = tmp_path / what
     shutil.copytree(stored[0] / what, place)
     assert (place / "times.json").exists()
-    (place / "times.json").unlink() if content is None else (place / "times.json").write_bytes(content)
+    (place / "times.json").unlink() if content is None else (
+        place / "times.json"
+    ).write_bytes(content)
     LOADERS[what][0](place)
 
 
@@ -146,7 +188,9 @@ def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
 def packed(header, numbers=b"", **options):
     """Return an npz file whose array says what the header says."""
     array = io.BytesIO()
-    np.lib.format.write_array_header_1_0(array, {"descr": "<f8", "fortran_order": False, "shape": (1,), **header})
+    np.lib.format.write_array_header_1_0(
+        array, {"descr": "<f8", "fortran_order": False, "shape": (1,), **header}
+    )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", **options) as made:
         made.writestr("a.npy", array.getvalue() + numbers)
@@ -174,8 +218,14 @@ def test_arrays_are_read_as_numpy_reads_them(array):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (packed({"shape": (10**12,)}, b"\0" * 8), "says it has 1,000,000,000,000 values"),
-        (packed({"shape": (2**40, 2**40)}, b"\0" * 8), "values of float64, and has not"),
+        (
+            packed({"shape": (10**12,)}, b"\0" * 8),
+            "says it has 1,000,000,000,000 values",
+        ),
+        (
+            packed({"shape": (2**40, 2**40)}, b"\0" * 8),
+            "values of float64, and has not",
+        ),
         (packed({"shape": (2,)}, b"\0" * 8), "says it has 2 values"),
         (packed({"shape": (-1,)}, b""), "and has not"),
         (packed({"descr": "|O"}, b"\0" * 8), "holds a pickle"),
@@ -195,7 +245,11 @@ def test_arrays_that_lie_about_their_size_are_refused_without_the_memory(content
 
 
 def test_seals_see_every_change_and_forgive_order():
-    content = {"a": [1, 2.5, None, "ü"], "b": {"c": (1, 2)}, "d": float(np.float32(0.1))}
+    content = {
+        "a": [1, 2.5, None, "ü"],
+        "b": {"c": (1, 2)},
+        "d": float(np.float32(0.1)),
+    }
     closed = json.loads(json.dumps(sealed(content)))
     assert is_intact(closed)
     assert is_intact(dict(reversed(closed.items())))

@@ -107,11 +107,15 @@ CNN = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2
 
 
 def explain(*arguments: Any, **options: Any) -> Any:
-    return explain_with(*arguments, **{"progress": False, "random_state": 0, "n_repeats": 1} | options)
+    return explain_with(
+        *arguments, **{"progress": False, "random_state": 0, "n_repeats": 1} | options
+    )
 
 
 def fitted() -> pg.HyNNClassifier:
-    return pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(FRAME, LABELS)
+    return pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(FRAME, LABELS)
 
 
 def other_library(name: str, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -138,13 +142,21 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: explain(FOREST, FRAME, LABELS, method="gradcam"), "PG034"),
     (lambda: explain(FOREST, FRAME, LABELS, method="integrated_gradients"), "PG034"),
     (lambda: explain(FOREST, FRAME, LABELS, layer="0"), "PG004"),
-    (lambda: explain(FOREST, FRAME, LABELS, method=pg.methods.Shapley(max_permutations=0)), "PG002"),
+    (
+        lambda: explain(
+            FOREST, FRAME, LABELS, method=pg.methods.Shapley(max_permutations=0)
+        ),
+        "PG002",
+    ),
     (lambda: explain(FOREST, FRAME, LABELS, loss="mse"), "PG003"),
     (lambda: explain(FOREST, FRAME, LABELS, scope="row"), "PG003"),
     (lambda: explain(FOREST, FRAME, LABELS, groups="features"), "PG001"),
     (lambda: explain(FOREST, FRAME, LABELS, n_repeats=0), "PG002"),
     (lambda: explain(FOREST, FRAME, LABELS, confidence=95), "PG002"),
-    (lambda: explain(FOREST, FRAME, LABELS, groups={"body": ["wieght", "age"]}), "PG039"),
+    (
+        lambda: explain(FOREST, FRAME, LABELS, groups={"body": ["wieght", "age"]}),
+        "PG039",
+    ),
     (lambda: explain(FOREST, FRAME, LABELS, background=5), "PG038"),
     (lambda: explain(FOREST, FRAME, LABELS, positive="il"), "PG035"),
     (lambda: explain(FOREST, FRAME, LABELS, sample_weight=np.ones(3)), "PG007"),
@@ -154,7 +166,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: explain(NET, ROWS[:, :2], method="gradient"), "PG032"),
     (lambda: explain(CNN, IMAGES, method="gradient", segments=4), "PG039"),
     (lambda: explain(CNN, IMAGES, method="gradient", segments="patches"), "PG003"),
-    (lambda: explain(PAIR, {"input1": ROWS, "inptu2": ROWS}, method="gradient"), "PG007"),
+    (
+        lambda: explain(PAIR, {"input1": ROWS, "inptu2": ROWS}, method="gradient"),
+        "PG007",
+    ),
     (lambda: pg.Explanation.load("nowhere"), "PG010"),
     (lambda: pg.load("nowhere"), "PG010"),
     (lambda: pg.read_table("tabel.csv"), "PG010"),
@@ -166,10 +181,21 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: explain(FOREST, FRAME, LABELS).plot.waterfall(row=0), "PG004"),
     (lambda: explain(FOREST, FRAME, LABELS).ranking("il"), "PG003"),
     (other_library("shap", lambda: explain(FOREST, FRAME, LABELS).to_shap()), "PG060"),
-    (other_library("ray", lambda: explain(FOREST, FRAME, LABELS, engine="ray")), "PG060"),
-    (other_library("onnx", lambda: pg.integrations.export_onnx(fitted(), "model.onnx")), "PG060"),
+    (
+        other_library("ray", lambda: explain(FOREST, FRAME, LABELS, engine="ray")),
+        "PG060",
+    ),
+    (
+        other_library(
+            "onnx", lambda: pg.integrations.export_onnx(fitted(), "model.onnx")
+        ),
+        "PG060",
+    ),
     (lambda: RunRequest(table="t.csv", cost=(-1, 2)).check(), "PG002"),
-    (lambda: pg.compare(["linear", "extra_trees"], np.ones((30, 2)), np.ones(20)), "PG007"),
+    (
+        lambda: pg.compare(["linear", "extra_trees"], np.ones((30, 2)), np.ones(20)),
+        "PG007",
+    ),
 ]
 
 
@@ -181,8 +207,12 @@ def answered(text: str, code: str) -> None:
     """Check that an answer has a problem and a hint as sentences, or names what can be passed, and the code."""
     assert text.endswith(f"[{code}]"), text
     assert code in CODES
-    named = re.search(r"must be (one of|from|at least|at most|above|below) .*, got .*\. \[PG", text)
-    assert named or re.search(r"[.?!…] [A-Z'\"].*[.?!:)\w] \[PG", text), f"a problem and a hint: {text}"
+    named = re.search(
+        r"must be (one of|from|at least|at most|above|below) .*, got .*\. \[PG", text
+    )
+    assert named or re.search(r"[.?!…] [A-Z'\"].*[.?!:)\w] \[PG", text), (
+        f"a problem and a hint: {text}"
+    )
     assert "however" not in text
     assert "Traceback" not in text
     assert len(text.split()) < 80, text
@@ -192,7 +222,13 @@ def answered(text: str, code: str) -> None:
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("wrong")
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60), "town": rng.choice(["Bonn", "Ulm"], 60)})
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=60),
+            "b": rng.normal(size=60),
+            "town": rng.choice(["Bonn", "Ulm"], 60),
+        }
+    )
     frame = frame.assign(same="one", y=np.where(frame["a"] > 0, "yes", "no"))
     frame.to_csv(place / "table.csv", index=False)
     frame.head(5).to_csv(place / "short.csv", index=False)
@@ -210,11 +246,15 @@ def test_wrong_commands_are_answered(folder, monkeypatch):
     before = sorted(path.name for path in Path().rglob("*"))
     for words, code in COMMANDS:
         result = CliRunner().invoke(app, words.split())
-        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        errors = [
+            line for line in result.stderr.splitlines() if line.startswith("error: ")
+        ]
         assert result.exit_code == 2, f"{words}: {result.output} {result.exception!r}"
         assert len(errors) == 1, f"{words}: {result.stderr}"
         answered(errors[0], code)
-    assert sorted(path.name for path in Path().rglob("*")) == before, "nothing is written"
+    assert sorted(path.name for path in Path().rglob("*")) == before, (
+        "nothing is written"
+    )
 
 
 def test_what_the_environment_does_not_allow_is_answered(folder, monkeypatch):
@@ -226,7 +266,9 @@ def test_what_the_environment_does_not_allow_is_answered(folder, monkeypatch):
     monkeypatch.setenv("PERMGRAD_CACHE", str(folder / "cache"))
     for words, code in ENVIRONMENT:
         result = CliRunner().invoke(app, words.split())
-        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        errors = [
+            line for line in result.stderr.splitlines() if line.startswith("error: ")
+        ]
         assert result.exit_code == 3, f"{words}: {result.output} {result.exception!r}"
         assert len(errors) == 1, f"{words}: {result.stderr}"
         answered(errors[0], code)

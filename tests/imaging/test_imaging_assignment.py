@@ -32,14 +32,21 @@ def test_neighbours_are_one_step_away_straight_or_across(reach):
     near = neighbourhood(cells, reach)
     for (i, first), (j, second) in itertools.product(enumerate(cells), repeat=2):
         down, along = np.abs(first - second)
-        straight, across = (down, along) in {(0, reach), (reach, 0)}, (down, along) == (reach, reach)
-        assert near[i, j] == pytest.approx(1.0 if straight else 2**-0.5 if across else 0.0)
+        straight, across = (
+            (down, along) in {(0, reach), (reach, 0)},
+            (down, along) == (reach, reach),
+        )
+        assert near[i, j] == pytest.approx(
+            1.0 if straight else 2**-0.5 if across else 0.0
+        )
 
 
 # --- the plane --------------------------------------------------------------------------------------------------------
 def test_a_sample_of_rows_is_standardised_and_no_row_is_taken_twice():
     rows = 2500
-    table = np.stack([np.arange(rows), np.arange(rows) % 7, np.full(rows, 3.0)], axis=1).astype(float)
+    table = np.stack(
+        [np.arange(rows), np.arange(rows) % 7, np.full(rows, 3.0)], axis=1
+    ).astype(float)
     found = assignment.standardised_sample(table, 5)
     assert len(found) == 2000, "precondition: fewer rows than there are"
     assert len(np.unique(found[:, 0])) == 2000
@@ -49,13 +56,20 @@ def test_a_sample_of_rows_is_standardised_and_no_row_is_taken_twice():
     assert np.array_equal(found, assignment.standardised_sample(table, 5))
     assert not np.array_equal(found, assignment.standardised_sample(table, 6))
     whole = assignment.standardised_sample(table[:2000], 5)
-    np.testing.assert_allclose(np.diff(whole[:, 0]), np.diff(whole[:, 0])[0], rtol=1e-6, err_msg="no row left out")
+    np.testing.assert_allclose(
+        np.diff(whole[:, 0]),
+        np.diff(whole[:, 0])[0],
+        rtol=1e-6,
+        err_msg="no row left out",
+    )
 
 
 def test_wide_tables_are_sampled_down_to_fifty_rows_and_no_further(monkeypatch):
     monkeypatch.setattr(assignment, "_SAMPLED_VALUES", 600)
     table = np.random.default_rng(0).normal(size=(70, 20))
-    assert len(assignment.standardised_sample(table, 0)) == 50, "30 rows would have 600 values"
+    assert len(assignment.standardised_sample(table, 0)) == 50, (
+        "30 rows would have 600 values"
+    )
     assert len(assignment.standardised_sample(table[:, :10], 0)) == 60
     assert len(assignment.standardised_sample(table[:60, :10], 0)) == 60
 
@@ -85,7 +99,9 @@ def test_points_of_a_plane_are_found_again_by_their_distances():
     np.testing.assert_allclose(found, distance, atol=1e-9)
     assert plane[:, 0].var() > plane[:, 1].var(), "the longer axis first"
     largest = np.abs(plane).argmax(axis=0)
-    assert (plane[largest, [0, 1]] > 0).all(), "axes have no sign of their own: the largest entry is positive"
+    assert (plane[largest, [0, 1]] > 0).all(), (
+        "axes have no sign of their own: the largest entry is positive"
+    )
 
 
 def test_loadings_of_many_columns_are_those_of_a_whole_decomposition():
@@ -99,7 +115,9 @@ def test_loadings_of_many_columns_are_those_of_a_whole_decomposition():
     left, strength, _ = np.linalg.svd(turned - turned.mean(axis=0), full_matrices=False)
     expected = left[:, :2] * strength[:2]
     expected *= np.where(expected[np.abs(expected).argmax(axis=0), [0, 1]] < 0, -1, 1)
-    np.testing.assert_allclose(assignment.principal_plane(standardised, 0), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        assignment.principal_plane(standardised, 0), expected, atol=1e-6
+    )
 
 
 # --- giving cells -----------------------------------------------------------------------------------------------------
@@ -115,7 +133,9 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(6, 2)) * [1.0, 30.0]
     cells = block_cells(6, 9)
-    ranks = np.stack([[sorted(axis).index(value) / 5 for value in axis] for axis in plane.T], axis=1)
+    ranks = np.stack(
+        [[sorted(axis).index(value) / 5 for value in axis] for axis in plane.T], axis=1
+    )
     targets = cells.min(axis=0) + ranks * (cells.max(axis=0) - cells.min(axis=0))
 
     def cost(chosen):
@@ -128,10 +148,17 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"), [([3.0, 1.0, 1.0 + 1e-12, 0.5], [3, 1, 2, 0]), ([1.0 + 1e-12, 1.0], [0, 1]), ([7.0], [0])]
+    ("values", "expected"),
+    [
+        ([3.0, 1.0, 1.0 + 1e-12, 0.5], [3, 1, 2, 0]),
+        ([1.0 + 1e-12, 1.0], [0, 1]),
+        ([7.0], [0]),
+    ],
 )
 def test_near_equal_values_keep_their_order_in_ranks(values, expected):
-    line, cells = ([[value, 0] for value in numbers] for numbers in (values, range(len(values))))
+    line, cells = (
+        [[value, 0] for value in numbers] for numbers in (values, range(len(values)))
+    )
     assert assignment.assign(np.array(line), np.array(cells)).tolist() == expected
 
 
@@ -151,11 +178,18 @@ def test_many_columns_are_sorted_into_rows_and_then_along_them():
 
 def test_without_refinement_the_assignment_stands():
     rng = np.random.default_rng(0)
-    table = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 16)) + 0.5 * rng.normal(size=(60, 16))
+    table = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 16)) + 0.5 * rng.normal(
+        size=(60, 16)
+    )
     similarity = similarities(table)
     cells = block_cells(16, 20)
     plain = AssignmentLayout(20, refine=False).fit(table).positions
-    assert plain.tolist() == cells[assignment.assign(assignment._scaled_plane(similarity), cells)].tolist()
+    assert (
+        plain.tolist()
+        == cells[
+            assignment.assign(assignment._scaled_plane(similarity), cells)
+        ].tolist()
+    )
 
     def value(positions):
         return (similarity * neighbourhood(positions)).sum()
@@ -165,13 +199,20 @@ def test_without_refinement_the_assignment_stands():
 
 def test_spaced_columns_are_refined_among_their_own_neighbours():
     rng = np.random.default_rng(0)
-    table = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 9)) + 0.5 * rng.normal(size=(60, 9))
+    table = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 9)) + 0.5 * rng.normal(
+        size=(60, 9)
+    )
     packed = AssignmentLayout(20).fit(table).positions
     spaced = AssignmentLayout(20, spacing=2).fit(table).positions
-    assert ((spaced - spaced.min(axis=0)) // 2).tolist() == (packed - packed.min(axis=0)).tolist()
+    assert ((spaced - spaced.min(axis=0)) // 2).tolist() == (
+        packed - packed.min(axis=0)
+    ).tolist()
 
 
 def test_swaps_end_at_once_where_nothing_is_alike():
     cells = block_cells(5, 9)
     chosen = np.array([4, 2, 0, 1, 3])
-    assert assignment.improve_by_swaps(np.zeros((5, 5)), cells, chosen).tolist() == chosen.tolist()
+    assert (
+        assignment.improve_by_swaps(np.zeros((5, 5)), cells, chosen).tolist()
+        == chosen.tolist()
+    )

@@ -7,9 +7,23 @@ import pytest
 import torch
 
 from permgrad.base.errors import InputError
-from permgrad.imaging import Blur, GivenLayout, GridLayout, Renderer, StoredLayout, draw_layout, fit_layout, make_layout
+from permgrad.imaging import (
+    Blur,
+    GivenLayout,
+    GridLayout,
+    Renderer,
+    StoredLayout,
+    draw_layout,
+    fit_layout,
+    make_layout,
+)
 
-_COLOURS = [f"px_{row}_{column}_{colour}" for colour in "rgb" for row in range(2) for column in range(3)]
+_COLOURS = [
+    f"px_{row}_{column}_{colour}"
+    for colour in "rgb"
+    for row in range(2)
+    for column in range(3)
+]
 
 
 @pytest.mark.parametrize(
@@ -35,11 +49,19 @@ def test_columns_of_a_grid_stand_as_in_an_array_channels_last_or_first_or_where_
     array = np.arange(12).reshape(grid)
     for layout, wanted in (
         (make_layout(grid), array),
-        (GridLayout(grid, channels_first=True), np.moveaxis(array.reshape(2, 2, 3), 0, -1)),
+        (
+            GridLayout(grid, channels_first=True),
+            np.moveaxis(array.reshape(2, 2, 3), 0, -1),
+        ),
     ):
         row, place, channel = layout.fit(rows).positions.T
         assert np.array_equal(wanted[row, place, channel], np.arange(12))
-    names = [f"px_{row}_{column}_{colour}" for colour in "rg" for row in range(2) for column in range(3)]
+    names = [
+        f"px_{row}_{column}_{colour}"
+        for colour in "rg"
+        for row in range(2)
+        for column in range(3)
+    ]
     named = make_layout(grid).fit(rows, names).positions
     assert np.array_equal(named, GivenLayout().fit(rows, names).positions)
     assert not np.array_equal(named, make_layout(grid).fit(rows).positions)
@@ -68,17 +90,25 @@ def test_each_channel_is_drawn_as_a_picture_of_its_own(overlap, blur):
     positions[5] = -1
     assert len(np.unique(positions, axis=0)) < 14, "columns meet"
     low, high = np.full(14, -1.0), np.full(14, 3.0)
-    renderer = Renderer(StoredLayout(positions, 4, overlap, blur, shape=(3, 4, 2)), low, high)
+    renderer = Renderer(
+        StoredLayout(positions, 4, overlap, blur, shape=(3, 4, 2)), low, high
+    )
     rows = torch.rand(6, 14, dtype=torch.float64)
     images = renderer(rows)
     assert images.shape == (6, 2, 3, 4)
     for channel in range(2):
         own = positions[:, 2] == channel
-        alone = Renderer(StoredLayout(positions[own, :2], 4, overlap, blur, shape=(3, 4)), low[own], high[own])
+        alone = Renderer(
+            StoredLayout(positions[own, :2], 4, overlap, blur, shape=(3, 4)),
+            low[own],
+            high[own],
+        )
         torch.testing.assert_close(images[:, channel], alone(rows[:, own])[:, 0])
         torch.testing.assert_close(renderer.influence()[own], alone.influence())
     box = (1, 3, 0, 2)
-    torch.testing.assert_close(renderer.render_region(rows, box), images[:, :, 1:3, 0:2])
+    torch.testing.assert_close(
+        renderer.render_region(rows, box), images[:, :, 1:3, 0:2]
+    )
     again = Renderer.from_dict(renderer.to_dict())
     assert torch.equal(again(rows), images)
     assert (renderer.depth, renderer.channels, again.layout.shape) == (2, 2, (3, 4, 2))
@@ -88,11 +118,22 @@ def test_the_drawing_shows_channels_beside_each_other():
     rows = np.random.default_rng(0).normal(size=(30, 18))
     placed = np.ones(19, dtype=bool)
     placed[4] = False
-    layout = fit_layout(make_layout((2, 3, 3)), np.insert(rows, 4, 0, axis=1), None, 0, placed=placed)
+    layout = fit_layout(
+        make_layout((2, 3, 3)), np.insert(rows, 4, 0, axis=1), None, 0, placed=placed
+    )
     assert layout.positions[4].tolist() == [-1, -1, -1]
     axes = draw_layout(layout, list("abcdefghijklmnopqrs")).axes[0]
-    assert axes.get_title(loc="left") == "grid layout: 18 columns on 2 × 3 pixels in 3 channels"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["channel 0", "channel 1", "channel 2"]
+    assert (
+        axes.get_title(loc="left")
+        == "grid layout: 18 columns on 2 × 3 pixels in 3 channels"
+    )
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "channel 0",
+        "channel 1",
+        "channel 2",
+    ]
     assert axes.get_xticks().tolist() == [1, 5, 9]
     figure = draw_layout(make_layout((1, 6, 3)).fit(rows))
-    assert figure.axes[1].images[0].get_array().shape == (3, 6), "curves stand one below another"
+    assert figure.axes[1].images[0].get_array().shape == (3, 6), (
+        "curves stand one below another"
+    )

@@ -134,7 +134,9 @@ def test_a_method_that_writes_png_files_gives_three_channels_from_0_to_1():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("TINTOlib") is None, reason="TINTOlib is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("TINTOlib") is None, reason="TINTOlib is not installed"
+)
 @pytest.mark.parametrize("problem", ["classification", "regression", "unsupervised"])
 def test_a_fitted_tintolib_method_draws(problem):
     from sklearn.preprocessing import MinMaxScaler
@@ -144,17 +146,25 @@ def test_a_fitted_tintolib_method_draws(problem):
 
     table = np.random.default_rng(0).normal(size=(40, 5))
     frame = pd.DataFrame(table, columns=list("abcde"))
-    fitted_on = frame if problem == "unsupervised" else frame.assign(y=np.arange(40) % 2)
-    method = TINTO(problem=problem, pixels=10, format="npy", cmap=None, transformer=MinMaxScaler())
+    fitted_on = (
+        frame if problem == "unsupervised" else frame.assign(y=np.arange(40) % 2)
+    )
+    method = TINTO(
+        problem=problem, pixels=10, format="npy", cmap=None, transformer=MinMaxScaler()
+    )
     method.fit(fitted_on)
     drawn = ForeignRenderer(method, names=list("abcde"))(torch.from_numpy(table[:4]))
-    ours = Renderer(make_layout("tinto", 10).fit(table), table.min(axis=0), table.max(axis=0))
+    ours = Renderer(
+        make_layout("tinto", 10).fit(table), table.min(axis=0), table.max(axis=0)
+    )
     torch.testing.assert_close(drawn, ours(torch.from_numpy(table[:4])))
 
 
 def test_a_foreign_network_keeps_its_parameters_to_itself():
     network = torch.nn.Linear(3, 4).double()
-    renderer = ForeignRenderer(lambda rows: network(torch.from_numpy(rows)).reshape(-1, 2, 2))
+    renderer = ForeignRenderer(
+        lambda rows: network(torch.from_numpy(rows)).reshape(-1, 2, 2)
+    )
     assert renderer(ROWS).shape == (2, 1, 2, 2)
     assert not list(ForeignRenderer(network).parameters())
 
@@ -163,7 +173,12 @@ def test_saving_leaves_the_foreign_code_out():
     renderer = ForeignRenderer(plain, names=["a", "b", "c"])
     renderer(ROWS)
     content = renderer.to_dict()
-    assert content == {"kind": "foreign", "names": ["a", "b", "c"], "channels_last": None, "shape": [1, 3, 3]}
+    assert content == {
+        "kind": "foreign",
+        "names": ["a", "b", "c"],
+        "channels_last": None,
+        "shape": [1, 3, 3],
+    }
     read = renderer_from_dict(content, plain)
     assert read.height == 3
     assert torch.equal(read(ROWS), renderer(ROWS))
@@ -246,11 +261,15 @@ class SilentMethod:
         ),
         (
             lambda: ForeignRenderer(SilentMethod())(ROWS),
-            ("The TINTOlib method did not write regression.csv, the list of its pictures. Use TINTOlib 1.3 or later."),
+            (
+                "The TINTOlib method did not write regression.csv, the list of its pictures. Use TINTOlib 1.3 or later."
+            ),
         ),
         (
             lambda: ForeignRenderer(plain).height,
-            ("The size of foreign pictures is unknown before the first is drawn. Draw one row first."),
+            (
+                "The size of foreign pictures is unknown before the first is drawn. Draw one row first."
+            ),
         ),
         (
             lambda: ForeignRenderer(plain).influence(),

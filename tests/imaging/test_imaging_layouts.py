@@ -23,7 +23,12 @@ from permgrad.imaging import (
     layouts,
     make_layout,
 )
-from permgrad.imaging.assignment import RandomLayout, block_cells, improve_by_swaps, neighbourhood
+from permgrad.imaging.assignment import (
+    RandomLayout,
+    block_cells,
+    improve_by_swaps,
+    neighbourhood,
+)
 from permgrad.imaging.path import is_ordered
 from permgrad.imaging.tinto import TintoLayout
 
@@ -38,7 +43,9 @@ def correlated_blocks(rows=400, blocks=4, size=4, noise=0.3, seed=0):
     factors = rng.normal(size=(rows, blocks))
     block = rng.permutation(np.repeat(np.arange(blocks), size))
     signs = rng.choice([-1, 1], size=blocks * size)
-    return factors[:, block] * signs + noise * rng.normal(size=(rows, blocks * size)), block
+    return factors[:, block] * signs + noise * rng.normal(
+        size=(rows, blocks * size)
+    ), block
 
 
 def neighbour_similarity(table, positions):
@@ -51,7 +58,9 @@ def neighbour_similarity(table, positions):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (50, 1), (50, 2), (50, 3), (50, 40)])
 def test_positions_are_on_the_grid(name, shape):
     table = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    layout = make_layout(name, 20, 0).fit(table, [f"x{index}" for index in range(shape[1])])
+    layout = make_layout(name, 20, 0).fit(
+        table, [f"x{index}" for index in range(shape[1])]
+    )
     assert layout.positions.shape == (shape[1], 2)
     assert layout.positions.dtype == np.int64
     assert layout.positions.min() >= 0
@@ -64,7 +73,9 @@ def test_positions_are_on_the_grid(name, shape):
 
 
 def test_a_layout_has_twenty_pixels_unless_told_otherwise():
-    assert {kind().pixels for kind in (AssignmentLayout, RandomLayout, TintoLayout)} == {20}
+    assert {
+        kind().pixels for kind in (AssignmentLayout, RandomLayout, TintoLayout)
+    } == {20}
     assert StoredLayout([[0, 0]]).pixels == 20
     assert {make_layout(name).pixels for name in NAMES} == {20}
 
@@ -83,8 +94,20 @@ def test_constant_missing_and_huge_columns_are_placed(name):
 
 def test_a_missing_value_counts_as_its_columns_mean():
     nan = np.nan
-    table = np.array([[1.0, nan, nan, nan], [4.0, 3.0, nan, 8.0], [7.0, 5.0, nan, nan], [nan, 1.0, nan, nan]])
-    expected = [[1.0, 3.0, 0.0, 8.0], [4.0, 3.0, 0.0, 8.0], [7.0, 5.0, 0.0, 8.0], [4.0, 1.0, 0.0, 8.0]]
+    table = np.array(
+        [
+            [1.0, nan, nan, nan],
+            [4.0, 3.0, nan, 8.0],
+            [7.0, 5.0, nan, nan],
+            [nan, 1.0, nan, nan],
+        ]
+    )
+    expected = [
+        [1.0, 3.0, 0.0, 8.0],
+        [4.0, 3.0, 0.0, 8.0],
+        [7.0, 5.0, 0.0, 8.0],
+        [4.0, 1.0, 0.0, 8.0],
+    ]
     placed = []
 
     class Seeing(PlacedLayout):
@@ -97,37 +120,50 @@ def test_a_missing_value_counts_as_its_columns_mean():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_gives_the_same_layout_and_leaves_random_state_and_data_alone(name):
+def test_the_same_seed_gives_the_same_layout_and_leaves_random_state_and_data_alone(
+    name,
+):
     table = np.random.default_rng(0).normal(size=(5000, 23))
     before, state = table.copy(), np.random.get_state()[1].copy()
     first, again = (make_layout(name, 20, 5).fit(table).positions for _ in range(2))
     assert np.array_equal(first, again)
-    assert np.array_equal(first, make_layout(name, 20).fit(table, random_state=5).positions)
+    assert np.array_equal(
+        first, make_layout(name, 20).fit(table, random_state=5).positions
+    )
     assert np.array_equal(table, before)
     assert np.array_equal(np.random.get_state()[1], state)
 
 
 def test_the_random_layout_differs_between_seeds_and_uses_the_same_block():
     table = np.random.default_rng(0).normal(size=(50, 23))
-    first, second = (make_layout("random", 20, seed).fit(table).positions for seed in (0, 1))
+    first, second = (
+        make_layout("random", 20, seed).fit(table).positions for seed in (0, 1)
+    )
     assert not np.array_equal(first, second)
     allowed = {tuple(cell) for cell in block_cells(23, 20)}
     assert {tuple(cell) for cell in first} <= allowed
 
 
-@pytest.mark.parametrize("name", [name for name in WITHOUT_SHARING if not is_ordered(name)])
 @pytest.mark.parametrize(
-    ("columns", "pixels", "side"), [(401, 20, 21), (5, 2, 3), (4, 2, 2), (2, 1, 2), (1700, 20, 42)]
+    "name", [name for name in WITHOUT_SHARING if not is_ordered(name)]
+)
+@pytest.mark.parametrize(
+    ("columns", "pixels", "side"),
+    [(401, 20, 21), (5, 2, 3), (4, 2, 2), (2, 1, 2), (1700, 20, 42)],
 )
 def test_the_grid_grows_when_columns_outnumber_pixels(name, columns, pixels, side):
-    layout = make_layout(name, pixels, 0).fit(np.random.default_rng(0).normal(size=(20, columns)))
+    layout = make_layout(name, pixels, 0).fit(
+        np.random.default_rng(0).normal(size=(20, columns))
+    )
     assert layout.pixels == side
     assert layout.grown == (side > pixels)
     assert layout.collisions == 0
 
 
 def test_tinto_shares_pixels_and_counts_them():
-    layout = make_layout("tinto", 4, 0).fit(np.random.default_rng(0).normal(size=(20, 40)))
+    layout = make_layout("tinto", 4, 0).fit(
+        np.random.default_rng(0).normal(size=(20, 40))
+    )
     assert (layout.pixels, layout.grown) == (4, False)
     assert layout.collisions >= 40 - 16
 
@@ -143,7 +179,11 @@ def test_tinto_shares_pixels_and_counts_them():
     levels=st.integers(1, 3),
 )
 def test_no_two_columns_share_a_pixel(name, columns, rows, pixels, seed, levels):
-    table = np.random.default_rng(seed).integers(0, levels, size=(rows, columns)).astype(float)
+    table = (
+        np.random.default_rng(seed)
+        .integers(0, levels, size=(rows, columns))
+        .astype(float)
+    )
     layout = make_layout(name, pixels, seed).fit(table)
     assert layout.collisions == 0
     assert layout.positions.max() < layout.pixels
@@ -158,17 +198,25 @@ def test_correlated_columns_are_neighbours():
     table, block = correlated_blocks()
     assigned = make_layout("assignment", 20, 0).fit(table).positions
     chance = np.mean(
-        [neighbour_similarity(table, make_layout("random", 20, s).fit(table).positions) for s in range(50)]
+        [
+            neighbour_similarity(
+                table, make_layout("random", 20, s).fit(table).positions
+            )
+            for s in range(50)
+        ]
     )
     reached = neighbour_similarity(table, assigned)
     # 4 blocks of 4 on a 4×4 block: quadrants are the best; 12 + … of the 42 touching pairs lie within one.
     quadrants = np.empty((16, 2), dtype=int)
     for index in range(4):
         quadrants[block == index] = [
-            [index // 2 * 2 + r, index % 2 * 2 + c] for r, c in itertools.product((0, 1), repeat=2)
+            [index // 2 * 2 + r, index % 2 * 2 + c]
+            for r, c in itertools.product((0, 1), repeat=2)
         ]
     best = neighbour_similarity(table, quadrants)
-    assert best > chance + 0.2, "precondition: neighbourhood can be better than by chance"
+    assert best > chance + 0.2, (
+        "precondition: neighbourhood can be better than by chance"
+    )
     assert reached > best - 0.05 * (best - chance)
 
 
@@ -177,7 +225,9 @@ def test_more_columns_than_the_exact_bound_stay_neighbours_too():
     assert table.shape[1] == 2000, "precondition: beyond the exact bound"
     assigned = make_layout("assignment", 20, 0).fit(table).positions
     random = make_layout("random", 20, 0).fit(table).positions
-    assert neighbour_similarity(table, assigned) > 1.5 * neighbour_similarity(table, random)
+    assert neighbour_similarity(table, assigned) > 1.5 * neighbour_similarity(
+        table, random
+    )
 
 
 def test_the_assignment_does_not_depend_on_the_order_of_columns_or_their_signs_in_quality():
@@ -185,7 +235,9 @@ def test_the_assignment_does_not_depend_on_the_order_of_columns_or_their_signs_i
     order = np.random.default_rng(1).permutation(table.shape[1])
     first = make_layout("assignment", 20, 0).fit(table).positions
     second = make_layout("assignment", 20, 0).fit(-table[:, order]).positions
-    assert neighbour_similarity(table, first) == pytest.approx(neighbour_similarity(table[:, order], second), rel=0.1)
+    assert neighbour_similarity(table, first) == pytest.approx(
+        neighbour_similarity(table[:, order], second), rel=0.1
+    )
 
 
 def test_swaps_equal_a_slow_search_for_the_best_swap():
@@ -223,10 +275,17 @@ def test_swaps_equal_a_slow_search_for_the_best_swap():
 
 
 def test_spacing_leaves_pixels_between_columns():
-    layout = AssignmentLayout(20, spacing=2).fit(np.random.default_rng(0).normal(size=(30, 9)))
+    layout = AssignmentLayout(20, spacing=2).fit(
+        np.random.default_rng(0).normal(size=(30, 9))
+    )
     rows = np.unique(layout.positions[:, 0])
     assert np.diff(rows).tolist() == [2, 2]
-    assert AssignmentLayout(4, spacing=2).fit(np.random.default_rng(0).normal(size=(30, 9))).pixels == 5
+    assert (
+        AssignmentLayout(4, spacing=2)
+        .fit(np.random.default_rng(0).normal(size=(30, 9)))
+        .pixels
+        == 5
+    )
 
 
 @pytest.mark.slow
@@ -241,7 +300,9 @@ def test_ten_thousand_columns_take_seconds():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layout_survives_json(name):
     options = {"blur": True, "option": "maximum"} if name == "tinto" else {}
-    layout = make_layout(name, 20, 0, **options).fit(np.random.default_rng(0).normal(size=(30, 450)))
+    layout = make_layout(name, 20, 0, **options).fit(
+        np.random.default_rng(0).normal(size=(30, 450))
+    )
     read = StoredLayout.from_dict(json.loads(json.dumps(layout.to_dict())))
     assert np.array_equal(read.positions, layout.positions)
     assert (read.pixels, read.overlap, read.blur, read.name, read.grown) == (
@@ -272,7 +333,12 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
     assert fitted.positions.tolist() == [[index, index] for index in range(5)]
     assert layout_to_dict(fitted)["name"] == "Diagonal"
     kept = Renderer(fitted, np.zeros(5), np.ones(5)).layout
-    assert (kept.grown, kept.blur, kept.overlap, kept.pixels) == (False, None, "last", 30)
+    assert (kept.grown, kept.blur, kept.overlap, kept.pixels) == (
+        False,
+        None,
+        "last",
+        30,
+    )
 
 
 @pytest.mark.parametrize(

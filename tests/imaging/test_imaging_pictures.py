@@ -54,7 +54,9 @@ def test_shared_pixels_carry_letters_and_the_title_counts_them():
 
 
 def test_ten_thousand_columns_are_drawn_without_a_label_each():
-    layout = StoredLayout(np.stack(np.divmod(np.arange(10_000), 100), axis=1), pixels=100)
+    layout = StoredLayout(
+        np.stack(np.divmod(np.arange(10_000), 100), axis=1), pixels=100
+    )
     assert len(texts(draw_layout(layout))) < 500
 
 
@@ -134,7 +136,9 @@ def test_marks_stand_on_their_cells_and_fit_into_them():
         boxes = boxes_of(figure, grid)
         marks = [text for text in boxes if text.get_text().isdecimal()]
         cells = sorted(map(tuple, renderer.positions.tolist()))
-        assert [int(text.get_text()) for text in marks] == list(range(1, columns + 1)), "numbered in reading order"
+        assert [int(text.get_text()) for text in marks] == list(
+            range(1, columns + 1)
+        ), "numbered in reading order"
         for text, (row, place) in zip(marks, cells, strict=True):
             left, right, top, bottom = boxes[text]
             assert place - 0.5 < left < place < right < place + 0.5
@@ -143,7 +147,9 @@ def test_marks_stand_on_their_cells_and_fit_into_them():
 
 def test_cells_with_room_carry_a_short_name_below_their_mark():
     layout = StoredLayout([[0, 0], [0, 1], [0, 1], [1, 1]], pixels=3)
-    figure = draw_layout(layout, ["a name that is much longer than a cell is wide", "b", "c", "short"])
+    figure = draw_layout(
+        layout, ["a name that is much longer than a cell is wide", "b", "c", "short"]
+    )
     grid = figure.axes[0]
     boxes = boxes_of(figure, grid)
     by_text = {text.get_text(): box for text, box in boxes.items()}
@@ -174,7 +180,9 @@ def test_the_legend_is_read_from_top_to_bottom_and_its_lines_do_not_touch(column
     if columns > 192:
         expected = [*expected[:191], "… and 2 more"]
     assert [text.get_text() for text in listed] == expected
-    assert [int(text.get_text()) for text in marks] == list(range(1, min(columns, 192 if columns < 193 else 191) + 1))
+    assert [int(text.get_text()) for text in marks] == list(
+        range(1, min(columns, 192 if columns < 193 else 191) + 1)
+    )
     for mark, name in zip(marks, listed, strict=False):
         assert boxes[mark][1] < boxes[name][0], "the mark ends before the name begins"
         assert mark.get_position()[1] == name.get_position()[1]
@@ -189,17 +197,28 @@ def test_the_legend_takes_another_column_for_34_lines_and_four_at_most():
     """A picture is as wide as the columns of its legend need."""
     widths = []
     for columns in (1, 34, 35, 69, 136, 144):
-        layout = StoredLayout([divmod(place, 12) for place in range(columns)], pixels=12)
-        widths.append(draw_layout(layout, ["a name that is too long for its line"] * columns).get_figwidth())
+        layout = StoredLayout(
+            [divmod(place, 12) for place in range(columns)], pixels=12
+        )
+        widths.append(
+            draw_layout(
+                layout, ["a name that is too long for its line"] * columns
+            ).get_figwidth()
+        )
     one = widths[2] - widths[1]
     assert one > 1
-    assert np.subtract(widths, widths[0]) == pytest.approx([0, 0, one, 2 * one, 3 * one, 3 * one])
+    assert np.subtract(widths, widths[0]) == pytest.approx(
+        [0, 0, one, 2 * one, 3 * one, 3 * one]
+    )
 
 
 def test_titles_are_the_users_if_given():
     renderer, _ = fitted("assignment", 3)
     assert draw_layout(renderer, title="Mine").axes[0].get_title(loc="left") == "Mine"
-    assert draw_layout(renderer).axes[0].get_title(loc="left") == "assignment layout: 3 columns on 20 × 20 pixels"
+    assert (
+        draw_layout(renderer).axes[0].get_title(loc="left")
+        == "assignment layout: 3 columns on 20 × 20 pixels"
+    )
     shared = StoredLayout([[0, 0], [0, 0]], 2, "mean")
     assert draw_layout(shared).axes[0].get_title(loc="left") == (
         "stored layout: 2 columns on 2 × 2 pixels, 2 share a pixel"
@@ -208,8 +227,14 @@ def test_titles_are_the_users_if_given():
 
 @pytest.mark.parametrize(("side", "step"), [(20, 1), (21, 2), (40, 2), (41, 3)])
 def test_ticks_are_at_most_twenty(side, step):
-    grid = draw_layout(StoredLayout([[0, 0], [side - 1, side - 1]], pixels=side)).axes[0]
-    assert grid.get_xticks().tolist() == grid.get_yticks().tolist() == list(range(0, side, step))
+    grid = draw_layout(StoredLayout([[0, 0], [side - 1, side - 1]], pixels=side)).axes[
+        0
+    ]
+    assert (
+        grid.get_xticks().tolist()
+        == grid.get_yticks().tolist()
+        == list(range(0, side, step))
+    )
 
 
 def test_the_parts_of_a_picture_lie_side_by_side():
@@ -217,7 +242,9 @@ def test_the_parts_of_a_picture_lie_side_by_side():
     figure = draw_layout(renderer)
     width, height = figure.get_size_inches()
     grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
-    assert grid.width * width == pytest.approx(grid.height * height), "pixels are square"
+    assert grid.width * width == pytest.approx(grid.height * height), (
+        "pixels are square"
+    )
     assert whole.width * width == pytest.approx(whole.height * height)
     assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
     assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
@@ -226,7 +253,15 @@ def test_the_parts_of_a_picture_lie_side_by_side():
 
 
 def test_letters_count_as_in_spreadsheets():
-    assert [_letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+    assert [_letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == [
+        "A",
+        "Z",
+        "AA",
+        "AZ",
+        "BA",
+        "ZZ",
+        "AAA",
+    ]
 
 
 @pytest.mark.parametrize("width", range(3, 40))

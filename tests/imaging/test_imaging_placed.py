@@ -17,13 +17,25 @@ def made(kind: str, scale: float = 1.0, **options) -> tuple[Renderer, torch.Tens
     rows = table(30, 9)
     layouts = {
         "alone": lambda: make_layout("assignment", 5, 0).fit(rows),
-        "over each other": lambda: StoredLayout(np.array([[c % 2, c % 3] for c in range(9)]), 4, "last"),
-        "mean": lambda: StoredLayout(np.array([[c % 2, c % 3] for c in range(9)]), 4, "mean"),
-        "maximum": lambda: StoredLayout(np.array([[c % 2, c % 3] for c in range(9)]), 4, "maximum"),
-        "blurred": lambda: StoredLayout(np.array([[c, 8 - c] for c in range(9)]), 9, "mean", Blur(1, 2)),
-        "blurred maximum": lambda: StoredLayout(np.array([[c, 8 - c] for c in range(9)]), 9, "maximum", Blur(1, 2)),
+        "over each other": lambda: StoredLayout(
+            np.array([[c % 2, c % 3] for c in range(9)]), 4, "last"
+        ),
+        "mean": lambda: StoredLayout(
+            np.array([[c % 2, c % 3] for c in range(9)]), 4, "mean"
+        ),
+        "maximum": lambda: StoredLayout(
+            np.array([[c % 2, c % 3] for c in range(9)]), 4, "maximum"
+        ),
+        "blurred": lambda: StoredLayout(
+            np.array([[c, 8 - c] for c in range(9)]), 9, "mean", Blur(1, 2)
+        ),
+        "blurred maximum": lambda: StoredLayout(
+            np.array([[c, 8 - c] for c in range(9)]), 9, "maximum", Blur(1, 2)
+        ),
     }
-    renderer = Renderer(layouts[kind](), rows.min(axis=0), rows.max(axis=0), scale=scale, **options)
+    renderer = Renderer(
+        layouts[kind](), rows.min(axis=0), rows.max(axis=0), scale=scale, **options
+    )
     return renderer, torch.from_numpy(rows[:7])
 
 
@@ -39,13 +51,17 @@ def test_a_picture_is_its_columns_on_their_pixels(kind, scale, dtype):
     placed = renderer.placed()
     columns = [column for column, *_ in placed]
     assert columns == sorted(set(columns))
-    assert len(columns) == (9 if kind == "alone" else 6), "of columns on one pixel the last is seen"
+    assert len(columns) == (9 if kind == "alone" else 6), (
+        "of columns on one pixel the last is seen"
+    )
     low, factor = renderer.ranges(columns, rows)
     assert (low.dtype, factor.dtype) == (dtype, dtype)
     expected = torch.zeros(len(rows), renderer.height * renderer.width, dtype=dtype)
     for place, (column, channel, row, at) in enumerate(placed):
         assert channel == 0
-        expected[:, row * renderer.width + at] = (rows[:, column] - low[place]) * factor[place]
+        expected[:, row * renderer.width + at] = (
+            rows[:, column] - low[place]
+        ) * factor[place]
     torch.testing.assert_close(renderer(rows).flatten(1), expected)
     assert expected.max() > 0.5 * scale
     np.testing.assert_allclose(low.numpy(), renderer.minimum[columns], rtol=1e-6)
@@ -56,7 +72,9 @@ def test_other_pictures_are_more_than_columns_on_pixels(kind):
     assert made(kind)[0].placed() is None
 
 
-@pytest.mark.parametrize("box", [(0, 4, 0, 4), (1, 3, 0, 2), (0, 1, 3, 4), (2, 2, 1, 3)])
+@pytest.mark.parametrize(
+    "box", [(0, 4, 0, 4), (1, 3, 0, 2), (0, 1, 3, 4), (2, 2, 1, 3)]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_box_is_drawn_from_the_columns_near_it_alone(kind, box):
     renderer, rows = made(kind, 2.0)
@@ -67,7 +85,9 @@ def test_a_box_is_drawn_from_the_columns_near_it_alone(kind, box):
     others = [column for column in range(9) if column not in near]
     changed = rows.clone()
     changed[:, others] += 10
-    torch.testing.assert_close(renderer(changed)[:, :, top:bottom, left:right], whole, rtol=0, atol=0)
+    torch.testing.assert_close(
+        renderer(changed)[:, :, top:bottom, left:right], whole, rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +97,10 @@ def test_scale_multiplies_and_clipping_bounds_the_whole_picture(kind):
     torch.testing.assert_close(large.influence(), 255 * plain.influence())
     outside = 3 * rows
     clipped, _ = made(kind, 255.0, clip=True)
-    inside = torch.minimum(torch.maximum(outside, torch.from_numpy(clipped.minimum)), torch.from_numpy(clipped.maximum))
+    inside = torch.minimum(
+        torch.maximum(outside, torch.from_numpy(clipped.minimum)),
+        torch.from_numpy(clipped.maximum),
+    )
     torch.testing.assert_close(clipped(outside), large(inside))
     assert (large(outside) - large(inside)).abs().max() > 1
 
@@ -115,4 +138,7 @@ def test_channels_are_alike(channels):
 
 def test_a_layout_says_what_it_is():
     assert repr(make_layout("random", 6, 0)) == "RandomLayout(pixels=6, not fitted)"
-    assert repr(make_layout("random", 6, 0).fit(table(30, 9))) == "RandomLayout(pixels=6, 9 columns)"
+    assert (
+        repr(make_layout("random", 6, 0).fit(table(30, 9)))
+        == "RandomLayout(pixels=6, 9 columns)"
+    )

@@ -40,8 +40,12 @@ def make(kind, *, pixels=7, columns=9, seed=0, **options):
     minimum = rng.normal(size=columns)
     maximum = minimum + rng.random(columns) + 0.1
     maximum[-1] = minimum[-1]  # constant in training
-    renderer = Renderer(StoredLayout(positions, pixels, overlap, blur), minimum, maximum, **options)
-    rows = torch.from_numpy(minimum + rng.normal(0.6, 0.6, size=(5, columns)) * (maximum - minimum))
+    renderer = Renderer(
+        StoredLayout(positions, pixels, overlap, blur), minimum, maximum, **options
+    )
+    rows = torch.from_numpy(
+        minimum + rng.normal(0.6, 0.6, size=(5, columns)) * (maximum - minimum)
+    )
     rows[:, -1] += 0.3  # exactly 0 would be a kink
     return renderer, rows
 
@@ -54,7 +58,9 @@ def dense_jacobian(renderer, row):
 def test_gradients_are_right(kind):
     renderer, rows = make(kind)
     assert torch.autograd.gradcheck(renderer, (rows.clone().requires_grad_(),))
-    assert dense_jacobian(renderer, rows[0]).abs().sum() > 1, "precondition: the picture depends on the row"
+    assert dense_jacobian(renderer, rows[0]).abs().sum() > 1, (
+        "precondition: the picture depends on the row"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +76,10 @@ def test_with_and_without_gradient_the_picture_is_the_same(kind):
 @given(data=st.data())
 def test_a_region_is_the_crop_of_the_whole(kind, data):
     renderer, rows = make(kind, channels=2, scale=3.0)
-    edges = [sorted(data.draw(st.tuples(st.integers(0, 7), st.integers(0, 7)))) for _ in range(2)]
+    edges = [
+        sorted(data.draw(st.tuples(st.integers(0, 7), st.integers(0, 7))))
+        for _ in range(2)
+    ]
     box = (edges[0][0], edges[0][1], edges[1][0], edges[1][1])
     crop = renderer(rows)[:, :, box[0] : box[1], box[2] : box[3]]
     region = renderer.render_region(rows, box)
@@ -98,19 +107,31 @@ def test_regions_hold_every_pixel_that_changes(kind):
             assert (top, bottom, left, right) == (0, 0, 0, 0)
             assert not found
     hidden = [column for column in range(9) if not renderer.pixels_of(column)]
-    assert bool(hidden) == (kind == "last"), "precondition: overwritten columns reach nothing, and only they"
+    assert bool(hidden) == (kind == "last"), (
+        "precondition: overwritten columns reach nothing, and only they"
+    )
     union = renderer.region_of(range(9))
-    assert len(renderer.pixels_of(range(9))) <= (union[1] - union[0]) * (union[3] - union[2])
+    assert len(renderer.pixels_of(range(9))) <= (union[1] - union[0]) * (
+        union[3] - union[2]
+    )
 
 
 @pytest.mark.parametrize("kind", ["apart", "last", "mean", "blurred mean"])
 def test_influence_is_the_slope_inside_the_training_range(kind):
     renderer, rows = make(kind, scale=2.0)
     inside = torch.from_numpy(
-        renderer.minimum + 0.5 * np.where(renderer.maximum > renderer.minimum, renderer.maximum - renderer.minimum, 1.0)
+        renderer.minimum
+        + 0.5
+        * np.where(
+            renderer.maximum > renderer.minimum,
+            renderer.maximum - renderer.minimum,
+            1.0,
+        )
     )
     expected = dense_jacobian(renderer, inside).permute(2, 0, 1).abs()
-    torch.testing.assert_close(renderer.influence().double(), expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        renderer.influence().double(), expected, rtol=1e-6, atol=1e-7
+    )
     assert expected.sum() > 1, "precondition: not all zero"
     assert rows.shape[1] == len(expected)
 
@@ -122,7 +143,10 @@ def test_influence_of_a_maximum_is_the_winners_slope():
         alone = torch.from_numpy(renderer.minimum.copy())
         alone[column] += 0.5  # all others paint nothing
         torch.testing.assert_close(
-            influence[column], dense_jacobian(renderer, alone)[..., column].abs(), rtol=1e-6, atol=1e-7
+            influence[column],
+            dense_jacobian(renderer, alone)[..., column].abs(),
+            rtol=1e-6,
+            atol=1e-7,
         )
 
 
@@ -142,16 +166,33 @@ def test_precision_and_batch_follow_the_rows(kind, dtype):
     assert images.dtype == dtype
     assert images.shape == (5, 3, 7, 7)
     assert torch.equal(images[:, 0], images[:, 2])
-    torch.testing.assert_close(images, torch.cat([renderer(row[None].to(dtype)) for row in rows]), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        images,
+        torch.cat([renderer(row[None].to(dtype)) for row in rows]),
+        rtol=1e-5,
+        atol=1e-4,
+    )
     assert renderer(rows[:0]).shape == (0, 3, 7, 7)
-    assert renderer(torch.ones(2, 9, dtype=torch.int64)).dtype == torch.get_default_dtype()
+    assert (
+        renderer(torch.ones(2, 9, dtype=torch.int64)).dtype == torch.get_default_dtype()
+    )
 
 
 def test_scale_and_training_range():
-    renderer = Renderer(StoredLayout([[0, 0], [0, 1]], 2), [0.0, 5.0], [4.0, 5.0], scale=255.0)
-    drawn = renderer(torch.tensor([[0.0, 5.0], [4.0, 6.0], [8.0, 5.0]], dtype=torch.float64))[:, 0, 0]
+    renderer = Renderer(
+        StoredLayout([[0, 0], [0, 1]], 2), [0.0, 5.0], [4.0, 5.0], scale=255.0
+    )
+    drawn = renderer(
+        torch.tensor([[0.0, 5.0], [4.0, 6.0], [8.0, 5.0]], dtype=torch.float64)
+    )[:, 0, 0]
     assert drawn.tolist() == [[0.0, 0.0], [255.0, 255.0], [510.0, 0.0]]
-    clipped = Renderer(StoredLayout([[0, 0], [0, 1]], 2), [0.0, 5.0], [4.0, 5.0], scale=255.0, clip=True)
+    clipped = Renderer(
+        StoredLayout([[0, 0], [0, 1]], 2),
+        [0.0, 5.0],
+        [4.0, 5.0],
+        scale=255.0,
+        clip=True,
+    )
     assert clipped(torch.tensor([[8.0, 4.0]]))[0, 0, 0].tolist() == [255.0, 0.0]
 
 
@@ -160,9 +201,15 @@ def test_columns_count_as_constant_below_ten_times_the_precision_as_in_scikit_le
 
     eps = np.finfo(np.float64).eps
     maximum = np.array([9.5 * eps, 10.5 * eps])
-    drawn = Renderer(StoredLayout([[0, 0], [0, 1]], 2), np.zeros(2), maximum)(torch.from_numpy(maximum[None]))
+    drawn = Renderer(StoredLayout([[0, 0], [0, 1]], 2), np.zeros(2), maximum)(
+        torch.from_numpy(maximum[None])
+    )
     assert (
-        drawn[0, 0, 0].tolist() == MinMaxScaler().fit(np.stack([np.zeros(2), maximum])).transform([maximum])[0].tolist()
+        drawn[0, 0, 0].tolist()
+        == MinMaxScaler()
+        .fit(np.stack([np.zeros(2), maximum]))
+        .transform([maximum])[0]
+        .tolist()
     )
     assert drawn[0, 0, 0].tolist() == [9.5 * eps, 1.0]
 
@@ -225,7 +272,9 @@ def test_the_cache_of_plans_is_bounded():
         ),
         (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [1], [0]),
-            ("maximum must be at least minimum, but encoded column 0 has minimum=1 and maximum=0. Swap them."),
+            (
+                "maximum must be at least minimum, but encoded column 0 has minimum=1 and maximum=0. Swap them."
+            ),
         ),
         (
             lambda: make("apart", channels=0),
@@ -237,7 +286,9 @@ def test_the_cache_of_plans_is_bounded():
         ),
         (
             lambda: Renderer(object(), [0], [1]),
-            ("object has no positions, pixels, overlap after fit. Set positions, pixels and overlap in its fit."),
+            (
+                "object has no positions, pixels, overlap after fit. Set positions, pixels and overlap in its fit."
+            ),
         ),
     ],
 )
@@ -251,11 +302,15 @@ def test_mistakes_are_named(call, message):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_accelerator_draws_the_same(kind):
     renderer, rows = make(kind)
-    torch.testing.assert_close(renderer(rows.cuda()).cpu(), renderer(rows), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        renderer(rows.cuda()).cpu(), renderer(rows), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_a_layout_of_ones_own_without_a_name_is_called_stored():
-    own = SimpleNamespace(positions=np.array([[0, 0], [1, 1]]), pixels=2, overlap="last", blur=None)
+    own = SimpleNamespace(
+        positions=np.array([[0, 0], [1, 1]]), pixels=2, overlap="last", blur=None
+    )
     assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "stored"
     own.name = "spiral"
     assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "spiral"

@@ -47,9 +47,13 @@ def slow_picture(values, positions, pixels, *, blur=None, option="mean"):
                 if squared == 0:
                     painted.append(value)
                 elif holding:
-                    painted.append(value * min(amplification / (math.pi * min(holding) ** 2), 1))
+                    painted.append(
+                        value * min(amplification / (math.pi * min(holding) ** 2), 1)
+                    )
             if blur is not None and option == "mean":
-                image[row, column] = sum(painted) / max(sum(value > 0 for value in painted), 1)
+                image[row, column] = sum(painted) / max(
+                    sum(value > 0 for value in painted), 1
+                )
             elif blur is not None:
                 image[row, column] = max([0.0, *painted])
     return image
@@ -68,7 +72,10 @@ def slow_positions(table, pixels):
         turned = coordinates * signs
         placed = []
         for x, y in turned:
-            down, along = (x + half) / (2 * half) * (pixels - 1), (half - y) / (2 * half) * (pixels - 1)
+            down, along = (
+                (x + half) / (2 * half) * (pixels - 1),
+                (half - y) / (2 * half) * (pixels - 1),
+            )
             placed.append([round(down), round(along)])
         found.append(placed)
     return found
@@ -87,10 +94,14 @@ def test_pictures_equal_the_stored_arrays_of_tintolib(reference, case):
     expected = reference[f"images_{case}"]
     assert np.array_equal(layout.positions, reference[f"positions_{case}"])
     assert layout.collisions >= 3, "precondition: columns share a pixel"
-    assert (test < train.min(axis=0)).any(), "precondition: values below the training range"
+    assert (test < train.min(axis=0)).any(), (
+        "precondition: values below the training range"
+    )
     assert (test > train.max(axis=0)).any(), "precondition: and above it"
     assert np.ptp(expected) > 0.3, "precondition: a picture with contrast"
-    drawn = Renderer(layout, train.min(axis=0), train.max(axis=0))(torch.from_numpy(test))
+    drawn = Renderer(layout, train.min(axis=0), train.max(axis=0))(
+        torch.from_numpy(test)
+    )
     assert np.abs(drawn[:, 0].numpy() - expected).max() < 1e-12
 
 
@@ -104,11 +115,19 @@ def test_pictures_equal_a_slow_twin(case):
     assert (values == 0).any(), "precondition: zeros, which a mean does not count"
     assert (values < 0).any(), "precondition: negative values"
     layout = make_layout("tinto", 9, 0, **CASES[case])
-    blur = layout.blur and (layout.blur.amplification, layout.blur.distance, layout.blur.steps)
+    blur = layout.blur and (
+        layout.blur.amplification,
+        layout.blur.distance,
+        layout.blur.steps,
+    )
     stored = StoredLayout(positions, 9, layout.overlap, layout.blur)
-    drawn = Renderer(stored, np.zeros(14), np.ones(14))(torch.from_numpy(values))[:, 0].numpy()
+    drawn = Renderer(stored, np.zeros(14), np.ones(14))(torch.from_numpy(values))[
+        :, 0
+    ].numpy()
     option = CASES[case].get("option", "mean")
-    expected = np.stack([slow_picture(row, positions, 9, blur=blur, option=option) for row in values])
+    expected = np.stack(
+        [slow_picture(row, positions, 9, blur=blur, option=option) for row in values]
+    )
     assert np.ptp(expected) > 0.2, "precondition: a picture with contrast"
     np.testing.assert_allclose(drawn, expected, atol=1e-13)
 
@@ -117,7 +136,9 @@ def test_pictures_equal_a_slow_twin(case):
 def test_positions_equal_a_slow_twin_up_to_signs(rows, columns):
     table = np.random.default_rng(rows).normal(size=(rows, columns))
     placed = TintoLayout(16).fit(table).positions.tolist()
-    assert len({tuple(position) for position in placed}) > 3, "precondition: the columns spread"
+    assert len({tuple(position) for position in placed}) > 3, (
+        "precondition: the columns spread"
+    )
     assert placed in slow_positions(table, 16)
 
 
@@ -145,16 +166,28 @@ def test_columns_all_alike_sit_in_the_middle():
 
 def test_tsne_is_a_function_of_its_seed():
     table = np.random.default_rng(0).normal(size=(40, 6))
-    first, again = (TintoLayout(20, algorithm="t-SNE", random_seed=3).fit(table).positions for _ in range(2))
+    first, again = (
+        TintoLayout(20, algorithm="t-SNE", random_seed=3).fit(table).positions
+        for _ in range(2)
+    )
     assert np.array_equal(first, again)
     assert len(np.unique(first, axis=0)) > 1, "precondition: not all on one pixel"
 
 
 @pytest.mark.parametrize(
     ("columns", "times", "perplexity"),
-    [(3, 0, 2 / 3), (3, 2, 11 / 3), (50, 0, 49 / 3), (25, 1, 49 / 3), (51, 0, 50.0), (26, 1, 50.0)],
+    [
+        (3, 0, 2 / 3),
+        (3, 2, 11 / 3),
+        (50, 0, 49 / 3),
+        (25, 1, 49 / 3),
+        (51, 0, 50.0),
+        (26, 1, 50.0),
+    ],
 )
-def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(monkeypatch, columns, times, perplexity):
+def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(
+    monkeypatch, columns, times, perplexity
+):
     from sklearn import manifold
 
     seen = {}
@@ -165,7 +198,9 @@ def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(monkeyp
 
         def fit_transform(self, table):
             seen["table"] = table
-            return np.stack([np.arange(len(table)), np.zeros(len(table))], axis=1).astype(np.float32)
+            return np.stack(
+                [np.arange(len(table)), np.zeros(len(table))], axis=1
+            ).astype(np.float32)
 
     monkeypatch.setattr(manifold, "TSNE", Recorded)
     table = np.random.default_rng(0).normal(size=(20, columns))
@@ -175,13 +210,23 @@ def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(monkeyp
     # TINTOlib's, which t-SNE refuses for fewer points than that: then a third of them.
     assert seen["perplexity"] == pytest.approx(perplexity)
     assert (seen["n_components"], seen["random_state"], seen["init"]) == (2, 5, "pca")
-    mean = np.stack([np.arange(columns) + columns * (2**times - 1) / 2, np.zeros(columns)], axis=1)
+    mean = np.stack(
+        [np.arange(columns) + columns * (2**times - 1) / 2, np.zeros(columns)], axis=1
+    )
     assert np.array_equal(layout.positions, square_positions(mean, 20))
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(2, 24), st.floats(1e-6, 1e6), st.integers(0, 2**31 - 1))
-def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels, unit, seed):
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(2, 24),
+    st.floats(1e-6, 1e6),
+    st.integers(0, 2**31 - 1),
+)
+def test_positions_stay_inside_and_do_not_depend_on_units(
+    rows, columns, pixels, unit, seed
+):
     table = np.random.default_rng(seed).normal(size=(rows, columns))
     layout = TintoLayout(pixels).fit(table)
     assert layout.positions.min() >= 0
@@ -209,7 +254,9 @@ def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels,
         ),
         (
             {"blur": True, "amplification": 0},
-            ("amplification must be a finite number above 0, got 0. Pass blur=False for pictures without a blur."),
+            (
+                "amplification must be a finite number above 0, got 0. Pass blur=False for pictures without a blur."
+            ),
         ),
         (
             {"times": 11},
@@ -239,12 +286,24 @@ def test_wrong_options_are_named(options, message):
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("TINTOlib") is None, reason="TINTOlib is not installed")
-@pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA does not name the folder of real data")
-@pytest.mark.parametrize("name", ["heloc", "dengue", "covertype", "gas", "puma", "bank"])
+@pytest.mark.skipif(
+    importlib.util.find_spec("TINTOlib") is None, reason="TINTOlib is not installed"
+)
+@pytest.mark.skipif(
+    "PERMGRAD_DATA" not in os.environ,
+    reason="PERMGRAD_DATA does not name the folder of real data",
+)
+@pytest.mark.parametrize(
+    "name", ["heloc", "dengue", "covertype", "gas", "puma", "bank"]
+)
 @pytest.mark.parametrize("blur", ["none", "mean", "maximum"])
 def test_pictures_equal_tintolib_on_real_data(name, blur):
-    benchmark = runpy.run_path(str(HERE.parents[1] / "benchmarks" / "speed" / "imaging_speed.py"), run_name="benchmark")
-    found = benchmark["measure"](Path(os.environ["PERMGRAD_DATA"]), name, blur, rows=20, repeats=1)
+    benchmark = runpy.run_path(
+        str(HERE.parents[1] / "benchmarks" / "speed" / "imaging_speed.py"),
+        run_name="benchmark",
+    )
+    found = benchmark["measure"](
+        Path(os.environ["PERMGRAD_DATA"]), name, blur, rows=20, repeats=1
+    )
     assert found["difference"] <= 1e-6
     assert found["difference_float32"] <= 1e-6

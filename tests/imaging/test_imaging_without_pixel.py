@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from permgrad.imaging import Blur, Renderer, StoredLayout, draw_layout, fit_layout, make_layout
+from permgrad.imaging import (
+    Blur,
+    Renderer,
+    StoredLayout,
+    draw_layout,
+    fit_layout,
+    make_layout,
+)
 
 
 def test_columns_without_a_pixel():
     rows = np.random.default_rng(0).normal(size=(60, 5))
     placed = np.array([True, False, True, True, False])
-    layout = fit_layout(make_layout("assignment", 4, 0), rows, list("abcde"), 0, placed=placed)
+    layout = fit_layout(
+        make_layout("assignment", 4, 0), rows, list("abcde"), 0, placed=placed
+    )
     alone = fit_layout(make_layout("assignment", 4, 0), rows[:, placed], list("acd"), 0)
     assert layout.positions[placed].tolist() == alone.positions.tolist()
     assert layout.positions[~placed].tolist() == [[-1, -1]] * 2
@@ -27,7 +36,9 @@ def test_columns_without_a_pixel():
     assert renderer.influence()[0].any()
     again = Renderer.from_dict(renderer.to_dict())
     assert torch.equal(again(drawn), renderer(drawn))
-    assert "3 columns on" in draw_layout(layout, list("abcde")).axes[0].get_title(loc="left")
+    assert "3 columns on" in draw_layout(layout, list("abcde")).axes[0].get_title(
+        loc="left"
+    )
     # What is known already says itself where each column is.
     assert fit_layout(layout, rows, None, 0, placed=np.ones(5, bool)) is layout
 

@@ -13,7 +13,9 @@ import permgrad as pg
 def model():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 3))
-    return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, X[:, 0] > 0), X
+    return pg.HyNNClassifier(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    ).fit(X, X[:, 0] > 0), X
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def remote(tmp_path, monkeypatch):
         return shutil.copytree(
             tmp_path / "remote" / repo_id,
             tmp_path / "cache",
-            ignore=lambda _, names: [name for name in names if name not in allow_patterns],
+            ignore=lambda _, names: [
+                name for name in names if name not in allow_patterns
+            ],
         )
 
     stand_in = SimpleNamespace(HfApi=HfApi, snapshot_download=snapshot_download)
@@ -47,24 +51,42 @@ def remote(tmp_path, monkeypatch):
 def test_what_is_pushed_is_loaded_again(model, remote, tmp_path):
     fitted, X = model
     assert pg.integrations.push_to_hub(fitted, "somebody/model").startswith("https://")
-    assert remote == [{"repo_id": "somebody/model", "repo_type": "model", "private": True, "exist_ok": True}]
-    assert pg.integrations.push_to_hub(pg.Model(fitted), "somebody/read").startswith("https://")
+    assert remote == [
+        {
+            "repo_id": "somebody/model",
+            "repo_type": "model",
+            "private": True,
+            "exist_ok": True,
+        }
+    ]
+    assert pg.integrations.push_to_hub(pg.Model(fitted), "somebody/read").startswith(
+        "https://"
+    )
     loaded = pg.integrations.load_from_hub("somebody/model")
     wanted = fitted.predict_proba(X)
     assert wanted.std() > 0.01
     assert np.array_equal(loaded.predict_proba(X), wanted)
     # Nothing but the files of the model is there.
     fitted.save(tmp_path / "saved")
-    names = [{path.name for path in (tmp_path / place).iterdir()} for place in ("remote/somebody/model", "saved")]
+    names = [
+        {path.name for path in (tmp_path / place).iterdir()}
+        for place in ("remote/somebody/model", "saved")
+    ]
     assert names[0] == names[1]
 
 
 def test_the_real_library_takes_these_arguments():
     hub = pytest.importorskip("huggingface_hub")
     api = hub.HfApi(token=None)
-    inspect.signature(api.create_repo).bind(repo_id="a/b", repo_type="model", private=True, exist_ok=True)
-    inspect.signature(api.upload_folder).bind(repo_id="a/b", folder_path="f", commit_message="m")
-    inspect.signature(hub.snapshot_download).bind("a/b", revision=None, token=None, allow_patterns=["f"])
+    inspect.signature(api.create_repo).bind(
+        repo_id="a/b", repo_type="model", private=True, exist_ok=True
+    )
+    inspect.signature(api.upload_folder).bind(
+        repo_id="a/b", folder_path="f", commit_message="m"
+    )
+    inspect.signature(hub.snapshot_download).bind(
+        "a/b", revision=None, token=None, allow_patterns=["f"]
+    )
 
 
 def test_other_objects_are_refused():

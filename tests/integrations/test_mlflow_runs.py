@@ -7,10 +7,14 @@ import permgrad as pg
 mlflow = pytest.importorskip("mlflow")
 
 
-def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(finished, tmp_path, monkeypatch):
+def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(
+    finished, tmp_path, monkeypatch
+):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     address, before = (tmp_path / "mlruns").as_uri(), mlflow.get_tracking_uri()
-    identifier = pg.integrations.log_to_mlflow(finished, tracking_uri=address, experiment="ill")
+    identifier = pg.integrations.log_to_mlflow(
+        finished, tracking_uri=address, experiment="ill"
+    )
     client = mlflow.MlflowClient(tracking_uri=address)
     run = client.get_run(identifier)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
@@ -22,7 +26,9 @@ def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(finish
     assert len(losses) > 1
     folder = tmp_path / "back"
     client.download_artifacts(identifier, "", str(folder.mkdir() or folder))
-    assert {"report.html", "importance.csv", "model", "figures"} <= {path.name for path in folder.iterdir()}
+    assert {"report.html", "importance.csv", "model", "figures"} <= {
+        path.name for path in folder.iterdir()
+    }
     assert (folder / "figures" / "permgrad.png").read_bytes().startswith(b"\x89PNG")
     assert list(pg.load(folder / "model").classes_) == ["no", "yes"]
     assert mlflow.get_tracking_uri() == before

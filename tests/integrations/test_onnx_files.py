@@ -28,29 +28,50 @@ def run(path, encoded):
 
 
 @pytest.mark.parametrize(
-    "options", [{"preset": "fast"}, {"preset": "default"}, {"preset": "fast", "branches": ("tabular",)}]
+    "options",
+    [
+        {"preset": "fast"},
+        {"preset": "default"},
+        {"preset": "fast", "branches": ("tabular",)},
+    ],
 )
-def test_a_regressors_file_predicts_the_same_in_the_units_of_y(table, tmp_path, options):
+def test_a_regressors_file_predicts_the_same_in_the_units_of_y(
+    table, tmp_path, options
+):
     X, y = table
     y = 1000 + 100 * y
-    model = pg.HyNNRegressor(**options, max_epochs=2, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        **options, max_epochs=2, random_state=0, progress=False
+    ).fit(X, y)
     wanted = model.predict(X)
     assert np.ptp(wanted) > 10
-    predicted = run(pg.integrations.export_onnx(model, tmp_path / "model.onnx"), model.encode_rows(X).encoded)
+    predicted = run(
+        pg.integrations.export_onnx(model, tmp_path / "model.onnx"),
+        model.encode_rows(X).encoded,
+    )
     assert np.abs(predicted - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert (
-        np.abs(run(tmp_path / "model.onnx", model.encode_rows(X[:1]).encoded) - wanted[:1]).max()
+        np.abs(
+            run(tmp_path / "model.onnx", model.encode_rows(X[:1]).encoded) - wanted[:1]
+        ).max()
         <= 1e-5 * np.abs(wanted).max()
     )
 
 
 @pytest.mark.parametrize("calibration", [None, "temperature", "isotonic"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_classifiers_file_predicts_the_same_probabilities(table, tmp_path, calibration, classes):
+def test_a_classifiers_file_predicts_the_same_probabilities(
+    table, tmp_path, calibration, classes
+):
     X, y = table
     y = np.digitize(y, np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1]))
     model = pg.HyNNClassifier(
-        preset="fast", max_epochs=2, random_state=0, progress=False, calibration=calibration, validation_fraction=0.3
+        preset="fast",
+        max_epochs=2,
+        random_state=0,
+        progress=False,
+        calibration=calibration,
+        validation_fraction=0.3,
     ).fit(X, y)
     wanted = model.predict_proba(X)
     assert wanted.std(axis=0).min() > 0.01
@@ -62,11 +83,27 @@ def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp
     X, y = table
     rows = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     labels = np.where(y > 0, "ill", "well")
-    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(rows, labels)
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    ).fit(rows, labels)
     pg.integrations.export_onnx(model, tmp_path / "model.onnx")
-    encoded = pd.DataFrame(model.encode_rows(rows).encoded, columns=model.preprocessor_.encoded_names_).assign(y=labels)
-    encoded.iloc[:, ::-1].to_csv(tmp_path / "encoded.csv", index=False)  # in another order
-    call = ["explain", "model.onnx", "encoded.csv", "--option", "y=y", "--out", "why", "--seed", "0"]
+    encoded = pd.DataFrame(
+        model.encode_rows(rows).encoded, columns=model.preprocessor_.encoded_names_
+    ).assign(y=labels)
+    encoded.iloc[:, ::-1].to_csv(
+        tmp_path / "encoded.csv", index=False
+    )  # in another order
+    call = [
+        "explain",
+        "model.onnx",
+        "encoded.csv",
+        "--option",
+        "y=y",
+        "--out",
+        "why",
+        "--seed",
+        "0",
+    ]
     with contextlib.chdir(tmp_path):
         ended = CliRunner().invoke(app, call)
     assert ended.exit_code == 0, ended.output
@@ -77,7 +114,9 @@ def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp
 
 def test_a_model_of_an_estimator_is_its_estimator(tmp_path):
     X = np.random.default_rng(0).normal(size=(80, 3))
-    fitted = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
+    fitted = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, X[:, 0])
     paths = [
         pg.integrations.export_onnx(one, tmp_path / f"{place}.onnx")
         for place, one in enumerate((fitted, pg.Model(fitted)))
@@ -86,7 +125,9 @@ def test_a_model_of_an_estimator_is_its_estimator(tmp_path):
 
 
 def test_what_is_no_estimator_of_permgrad_is_refused(tmp_path):
-    with pytest.raises(pg.InputError, match="export_onnx writes estimators of permgrad, got function"):
+    with pytest.raises(
+        pg.InputError, match="export_onnx writes estimators of permgrad, got function"
+    ):
         pg.integrations.export_onnx(lambda rows: rows, tmp_path / "model.onnx")
 
 
@@ -95,12 +136,16 @@ def test_trees_and_a_line_are_in_the_file(table, tmp_path, width):
     """Trees of all outputs, and trees of one output each."""
     X, y = table
     y = np.digitize(y, np.quantile(y, [0.3, 0.7]))
-    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, y)
     module = model.module_
     trees = beside.trees(module.encoded, 3, count=9)
     if width == 1:
         arrays = trees.trees()
-        trees = TreeBranch.of(replace(arrays, values=arrays.values[:, :1]), module.encoded)
+        trees = TreeBranch.of(
+            replace(arrays, values=arrays.values[:, :1]), module.encoded
+        )
     module.add_path("trees", trees, 0.4)
     module.add_path("linear", beside.line(module.encoded, 3), 0.3)
     path = pg.integrations.export_onnx(model, tmp_path / "model.onnx")

@@ -18,7 +18,9 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch sees no GPU here"
+)
 
 
 @pytest.fixture
@@ -36,8 +38,13 @@ def data(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_accelerators_take_more_rows():
-    subjects = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0")]
-    found = [maps_at_once(SimpleNamespace(subject=subject, batch_size="auto")) for subject in subjects]
+    subjects = [
+        SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0")
+    ]
+    found = [
+        maps_at_once(SimpleNamespace(subject=subject, batch_size="auto"))
+        for subject in subjects
+    ]
     assert found == [128, 4096]
 
 
@@ -55,7 +62,10 @@ def test_full_float32_puts_the_switches_back(switches, matmul):
     assert (cudnn.allow_tf32, products.allow_tf32) == (True, matmul)
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has the coarse switches alone")
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "conv"),
+    reason="this torch has the coarse switches alone",
+)
 def test_full_float32_with_the_finer_switches(switches):
     cudnn = torch.backends.cudnn
     cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
@@ -68,12 +78,22 @@ def test_full_float32_with_the_finer_switches(switches):
 
 def test_the_callers_autocast_stays_outside():
     X, y = data()
-    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu").fit(X, y)
-    plain = model.predict_proba(X), pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu"
+    ).fit(X, y)
+    plain = (
+        model.predict_proba(X),
+        pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values,
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16
-        inside = model.predict_proba(X), pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values
-        again = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu").fit(X, y)
+        inside = (
+            model.predict_proba(X),
+            pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values,
+        )
+        again = pg.HyNNClassifier(
+            preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu"
+        ).fit(X, y)
     for own, other in zip(inside, plain, strict=True):
         np.testing.assert_array_equal(own, other)
     np.testing.assert_array_equal(again.predict_proba(X), plain[0])
@@ -84,7 +104,11 @@ def test_mixed_precision_trains_the_same_model_nearly(preset):
     X, y = data()
     fits = [
         pg.HyNNClassifier(
-            preset={"base": preset, "precision": precision}, max_epochs=3, random_state=0, progress=False, device="cpu"
+            preset={"base": preset, "precision": precision},
+            max_epochs=3,
+            random_state=0,
+            progress=False,
+            device="cpu",
         ).fit(X, y)
         for precision in ("float32", "bfloat16")
     ]
@@ -98,10 +122,19 @@ def test_mixed_precision_trains_the_same_model_nearly(preset):
 
 def test_precision_is_checked():
     X, y = data(40)
-    with pytest.raises(pg.InputError, match="precision must be one of 'auto', 'float32', 'bfloat16', got 'half'"):
+    with pytest.raises(
+        pg.InputError,
+        match="precision must be one of 'auto', 'float32', 'bfloat16', got 'half'",
+    ):
         pg.HyNNClassifier(preset={"precision": "half"}).fit(X, y)
     rows = Rows(torch.zeros(4, 2), torch.zeros(4), torch.ones(4))
-    job = TrainingJob(HybridNetwork(2, 1, paths=("tabular",)), rows, None, TrainingOptions(precision="float16"), 0)
+    job = TrainingJob(
+        HybridNetwork(2, 1, paths=("tabular",)),
+        rows,
+        None,
+        TrainingOptions(precision="float16"),
+        0,
+    )
     with pytest.raises(pg.InputError, match="bfloat16"):
         Learner(job)
 
@@ -114,18 +147,30 @@ def test_precision_is_checked():
 def test_trained_and_used_on_a_gpu(tmp_path, preset):
     X, y = data()
     models = [
-        pg.HyNNClassifier(preset=preset, max_epochs=3, random_state=0, progress=False, device=device).fit(X, y)
+        pg.HyNNClassifier(
+            preset=preset, max_epochs=3, random_state=0, progress=False, device=device
+        ).fit(X, y)
         for device in ("cpu", "cuda", "cuda", "auto")
     ]
     on_cpu, on_gpu, again, automatic = models
-    assert {each.device.type for model in (on_gpu, automatic) for each in model.module_.parameters()} == {"cuda"}
+    assert {
+        each.device.type
+        for model in (on_gpu, automatic)
+        for each in model.module_.parameters()
+    } == {"cuda"}
     np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
-    if preset == "ig_example":  # elsewhere dropout draws from another generator, or rounding grows with the steps
-        np.testing.assert_allclose(on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1)
+    if (
+        preset == "ig_example"
+    ):  # elsewhere dropout draws from another generator, or rounding grows with the steps
+        np.testing.assert_allclose(
+            on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1
+        )
     # The same weights predict the same, wherever they are.
     moved = copy.deepcopy(on_gpu)
     moved.module_.cpu()
-    np.testing.assert_allclose(moved.predict_proba(X), on_gpu.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(
+        moved.predict_proba(X), on_gpu.predict_proba(X), atol=1e-4
+    )
     on_gpu.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(loaded.predict_proba(X), moved.predict_proba(X))
@@ -135,13 +180,18 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
 def test_mixed_precision_on_a_gpu():
     X, y = data()
     preset = {"precision": "bfloat16"}
-    model = pg.HyNNClassifier(preset=preset, max_epochs=3, random_state=0, progress=False, device="cuda")
+    model = pg.HyNNClassifier(
+        preset=preset, max_epochs=3, random_state=0, progress=False, device="cuda"
+    )
     model.fit(X, y)
     assert all(value.dtype == torch.float32 for value in model.module_.parameters())
     assert np.isfinite(model.history_["train_loss"]).all()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cuda:1", "cuda:1"), ("mps", "mps")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cuda:1", "cuda:1"), ("mps", "mps")],
+)
 def test_names_of_devices(monkeypatch, name, kind):
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         with pytest.raises(pg.InputError, match="device must be one of"):
@@ -153,13 +203,20 @@ def test_names_of_devices(monkeypatch, name, kind):
     with pytest.raises(pg.InputError) as caught:
         choose_device("gpu:2")
     assert caught.value.message.endswith("got 'gpu:2'. 2 CUDA devices are visible.")
-    assert caught.value.message.startswith("device must be one of 'auto', 'cpu', 'mps' on this machine")
+    assert caught.value.message.startswith(
+        "device must be one of 'auto', 'cpu', 'mps' on this machine"
+    )
     with pytest.raises(pg.InputError) as caught:
         choose_device("cpuu")
     assert caught.value.message.endswith("got 'cpuu'. Did you mean 'cpu'?")
 
 
-@pytest.mark.parametrize("several", ["cuda:0,1", ["cuda:0", "cuda:1"], ("cpu", "cpu"), [0, 1]])
+@pytest.mark.parametrize(
+    "several", ["cuda:0,1", ["cuda:0", "cuda:1"], ("cpu", "cpu"), [0, 1]]
+)
 def test_one_device_trains(several):
-    with pytest.raises(pg.InputError, match=r"device must be one of 'auto', 'cpu'.*on this machine, got "):
+    with pytest.raises(
+        pg.InputError,
+        match=r"device must be one of 'auto', 'cpu'.*on this machine, got ",
+    ):
         pg.HyNNClassifier(device=several).fit([[0.0], [1.0]], [0, 1])

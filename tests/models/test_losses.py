@@ -9,7 +9,12 @@ import torch
 from explaining import donor_rows, explain_with
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import f1_score, label_ranking_average_precision_score, mean_pinball_loss, mean_poisson_deviance
+from sklearn.metrics import (
+    f1_score,
+    label_ranking_average_precision_score,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+)
 from torch import nn
 
 import permgrad as pg
@@ -30,7 +35,9 @@ def net(outputs, seed=0):
 
 def values(module, rows, y, **asked):
     """Return each column's importance over all rows, in the names of ``slow_loop``."""
-    explanation = explain_with(module, {"input": rows}, y, n_repeats=2, **{**QUIET, **asked})
+    explanation = explain_with(
+        module, {"input": rows}, y, n_repeats=2, **{**QUIET, **asked}
+    )
     return explanation.values[:, 0], explanation
 
 
@@ -47,7 +54,10 @@ def slow_loop(module, rows, loss, names):
         for repeat in range(2):
             edited = rows.numpy().copy()
             edited[:, column] = edited[
-                donor_rows(3, name, repeat, np.arange(len(rows)), len(rows), shared=True), column
+                donor_rows(
+                    3, name, repeat, np.arange(len(rows)), len(rows), shared=True
+                ),
+                column,
             ]
             rises.append(loss(numpy_of(module)(edited)) - before)
         effects.append(np.mean(rises))
@@ -57,7 +67,9 @@ def slow_loop(module, rows, loss, names):
 
 CALLABLES = {
     "numpy": lambda outputs, y: ((outputs - y) ** 2).sum(axis=1),
-    "tensor": lambda outputs, y: (torch.as_tensor(outputs) - torch.as_tensor(np.asarray(y))).abs().sum(dim=1),
+    "tensor": lambda outputs, y: (
+        (torch.as_tensor(outputs) - torch.as_tensor(np.asarray(y))).abs().sum(dim=1)
+    ),
 }
 
 
@@ -67,7 +79,12 @@ def test_callable_loss_equals_a_loop(name, method):
     module, rows = net(2)
     y = np.random.default_rng(0).normal(size=(ROWS, 2))
     effects, explanation = values(module, rows, y, loss=CALLABLES[name], method=method)
-    wanted = slow_loop(module, rows, lambda outputs: np.asarray(CALLABLES[name](outputs, y)), explanation.names)
+    wanted = slow_loop(
+        module,
+        rows,
+        lambda outputs: np.asarray(CALLABLES[name](outputs, y)),
+        explanation.names,
+    )
     np.testing.assert_allclose(effects, wanted, atol=1e-9)
     assert explanation.outputs == ("all",)
 
@@ -84,7 +101,9 @@ def test_callable_loss_of_classes_sees_what_the_network_returns_and_keeps_the_cl
     effects, explanation = values(module, rows, y, loss=margin)
     assert explanation.outputs == ("all", "0", "1", "2")
     assert explanation.meta["loss"] == "margin"
-    wanted = slow_loop(module, rows, lambda outputs: margin(outputs, y), explanation.names)
+    wanted = slow_loop(
+        module, rows, lambda outputs: margin(outputs, y), explanation.names
+    )
     np.testing.assert_allclose(effects, wanted, atol=1e-9)
 
 
@@ -108,7 +127,14 @@ def test_y_arrives_as_it_was_given(form):
     effects, _ = values(module, rows, made, loss=loss)
     wanted, _ = values(module, rows, y, loss="squared_error")
     np.testing.assert_allclose(effects, wanted, atol=1e-12)
-    assert kinds == {{"frame": "DataFrame", "series": "Series", "list": "ndarray", "tensor": "Tensor"}[form]}
+    assert kinds == {
+        {
+            "frame": "DataFrame",
+            "series": "Series",
+            "list": "ndarray",
+            "tensor": "Tensor",
+        }[form]
+    }
 
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
@@ -116,7 +142,13 @@ def test_shapley_of_a_callable_loss_is_that_of_the_name(game):
     module, rows = net(1)
     y = np.linspace(-1, 1, ROWS)
     asked = {"method": "shapley", "scope": "global", "game": game}
-    effects, _ = values(module, rows, y, loss=lambda outputs, target: (outputs[:, 0] - target) ** 2, **asked)
+    effects, _ = values(
+        module,
+        rows,
+        y,
+        loss=lambda outputs, target: (outputs[:, 0] - target) ** 2,
+        **asked,
+    )
     wanted, _ = values(module, rows, y, loss="squared_error", **asked)
     np.testing.assert_allclose(effects, wanted, atol=1e-9)
     assert np.abs(wanted).max() > 1e-4
@@ -134,16 +166,26 @@ def test_a_callable_loss_of_a_predictor_sees_both_classes():
 
     asked = {"n_repeats": 2, **QUIET}
     effects = explain_with(model, X, y, loss=brier, **asked)
-    np.testing.assert_allclose(effects.values, explain_with(model, X, y, loss="brier", **asked).values, atol=1e-9)
+    np.testing.assert_allclose(
+        effects.values,
+        explain_with(model, X, y, loss="brier", **asked).values,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda outputs, y: np.mean(outputs), r"one number for each row, \(40,\), got the shape \(\)"),
+        (
+            lambda outputs, y: np.mean(outputs),
+            r"one number for each row, \(40,\), got the shape \(\)",
+        ),
         (lambda outputs, y: outputs, r"got the shape \(40, 1\)"),
         (lambda outputs, y: outputs[:5, 0], r"got the shape \(5,\)"),
-        (lambda outputs, y: outputs[:, 0] * np.nan, "NaN or infinity for 40 of 40 rows"),
+        (
+            lambda outputs, y: outputs[:, 0] * np.nan,
+            "NaN or infinity for 40 of 40 rows",
+        ),
         (lambda outputs, y: None, "must be finite|must return"),
         (lambda outputs, y: ["a"] * len(outputs), "must be numbers"),
         (lambda outputs, y: 1 / 0, "The loss raised ZeroDivisionError"),
@@ -162,7 +204,9 @@ def test_what_is_no_loss_is_refused(loss, message):
 def test_y_of_another_length_is_refused():
     module, rows = net(1)
     with pytest.raises(InputError, match="each of the 40 rows"):
-        pg.explain(module, rows, np.zeros(7), loss=lambda outputs, y: outputs[:, 0], **QUIET)
+        pg.explain(
+            module, rows, np.zeros(7), loss=lambda outputs, y: outputs[:, 0], **QUIET
+        )
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
@@ -171,14 +215,19 @@ def test_quantile_is_scikit_learns(level):
     y = np.random.default_rng(0).normal(size=ROWS)
     effects, explanation = values(module, rows, y, loss=("quantile", level))
     wanted = slow_loop(
-        module, rows, lambda outputs: mean_pinball_loss(y, outputs[:, 0], alpha=level), explanation.names
+        module,
+        rows,
+        lambda outputs: mean_pinball_loss(y, outputs[:, 0], alpha=level),
+        explanation.names,
     )
     np.testing.assert_allclose(effects, wanted, atol=1e-9)
     assert explanation.meta["loss"] == f"quantile {level:g}"
     best = min(mean_pinball_loss(y, np.full(ROWS, one), alpha=level) for one in y)
     assert explanation.meta["loss_scale"] == pytest.approx(best)
     if level == 0.5:
-        np.testing.assert_allclose(effects, values(module, rows, y, loss="quantile")[0], atol=1e-12)
+        np.testing.assert_allclose(
+            effects, values(module, rows, y, loss="quantile")[0], atol=1e-12
+        )
 
 
 def test_poisson_is_scikit_learns():
@@ -187,13 +236,19 @@ def test_poisson_is_scikit_learns():
     assert (y == 0).any()
     rows = poisson(torch.tensor(mean[:, None]), torch.tensor(y))
     assert float(rows.mean()) == pytest.approx(mean_poisson_deviance(y, mean))
-    torch.testing.assert_close(poisson_log(torch.tensor(np.log(mean)[:, None]), torch.tensor(y)), rows)
+    torch.testing.assert_close(
+        poisson_log(torch.tensor(np.log(mean)[:, None]), torch.tensor(y)), rows
+    )
     with pytest.raises(InputError, match="poisson_log"):
         poisson(torch.tensor([[-1.0]]), torch.tensor([1.0]))
     module, inputs = net(1)
-    explanation = pg.explain(module, inputs, y[:ROWS], loss="poisson_log", n_repeats=2, **QUIET)
+    explanation = pg.explain(
+        module, inputs, y[:ROWS], loss="poisson_log", n_repeats=2, **QUIET
+    )
     constant = np.full(ROWS, y[:ROWS].mean())
-    assert explanation.meta["loss_scale"] == pytest.approx(mean_poisson_deviance(y[:ROWS], constant))
+    assert explanation.meta["loss_scale"] == pytest.approx(
+        mean_poisson_deviance(y[:ROWS], constant)
+    )
 
 
 def labels(seed=0):
@@ -212,13 +267,24 @@ def test_several_labels(softened):
         return -(y * np.log(chance) + (1 - y) * np.log(1 - chance)).mean(axis=1)
 
     effects, explanation = values(explained, rows, y)
-    np.testing.assert_allclose(effects, slow_loop(explained, rows, loss, explanation.names), atol=1e-9)
+    np.testing.assert_allclose(
+        effects, slow_loop(explained, rows, loss, explanation.names), atol=1e-9
+    )
     assert explanation.meta["task"] == "multilabel"
     assert explanation.meta["loss"] == "multilabel_cross_entropy"
     rows_alone = pg.explain(
-        explained, rows, y, method="permutation", scope="local", scale="probability", n_repeats=2, **QUIET
+        explained,
+        rows,
+        y,
+        method="permutation",
+        scope="local",
+        scale="probability",
+        n_repeats=2,
+        **QUIET,
     )
-    np.testing.assert_allclose(rows_alone.predictions, torch.sigmoid(module(rows)).detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        rows_alone.predictions, torch.sigmoid(module(rows)).detach().numpy(), atol=1e-12
+    )
     one = values(explained, rows, y, target=1)[0]
     column = nn.Sequential(module, Column(1))
     if not softened:
@@ -240,11 +306,18 @@ class Column(nn.Module):
 def test_shapley_of_several_labels_adds_up(game):
     module, rows = net(3)
     explanation = pg.explain(
-        module, rows, labels(), method=tuned(pg.methods.Shapley(), game=game), scope="global", **QUIET
+        module,
+        rows,
+        labels(),
+        method=tuned(pg.methods.Shapley(), game=game),
+        scope="global",
+        **QUIET,
     )
     assert explanation.meta["completeness_gap"] < 1e-9
     assert np.abs(explanation.values).max() > 1e-4
-    without = pg.explain(pg.Model(module, task="multilabel"), rows, n_repeats=2, **QUIET)
+    without = pg.explain(
+        pg.Model(module, task="multilabel"), rows, n_repeats=2, **QUIET
+    )
     assert (without.values > 0).all()
 
 
@@ -258,11 +331,16 @@ def test_a_forest_of_several_labels_and_its_scores():
     explanation = pg.explain(model, X, y, scoring=scores, n_repeats=2, **QUIET)
     chance = np.stack([each[:, 1] for each in model.predict_proba(X)], axis=1)
     scores_seen = explanation.meta["scores"]
-    assert scores_seen["f1_macro"] == pytest.approx(f1_score(y, chance >= 0.5, average="macro"))
+    assert scores_seen["f1_macro"] == pytest.approx(
+        f1_score(y, chance >= 0.5, average="macro")
+    )
     ranking = label_ranking_average_precision_score(y, chance)
     assert scores_seen["label_ranking_average_precision"] == pytest.approx(ranking)
     assert explanation.values[0, 0] > explanation.values[2, 0]
-    assert pg.explain(model, X, y, n_repeats=2, **QUIET).meta["loss"] == "multilabel_cross_entropy"
+    assert (
+        pg.explain(model, X, y, n_repeats=2, **QUIET).meta["loss"]
+        == "multilabel_cross_entropy"
+    )
 
 
 def test_scores_of_several_numbers():
@@ -270,11 +348,20 @@ def test_scores_of_several_numbers():
     X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
     y = np.stack([X["a"], X["b"] * 2], axis=1)
     model = LinearRegression().fit(X, y)
-    explanation = pg.explain(model, X, y, scoring=["r2", "ndcg"] if (y >= 0).all() else "r2", n_repeats=2, **QUIET)
+    explanation = pg.explain(
+        model,
+        X,
+        y,
+        scoring=["r2", "ndcg"] if (y >= 0).all() else "r2",
+        n_repeats=2,
+        **QUIET,
+    )
     assert explanation.meta["scores"]["r2"] == pytest.approx(model.score(X, y))
     alone = pg.explain(model, X, y, scoring="r2", target=1, n_repeats=2, **QUIET)
     assert abs(alone.values[0, 0]) < 1e-9 < alone.values[1, 0]
 
 
 def test_names_of_losses():
-    assert {"multilabel_cross_entropy", "quantile", "poisson", "poisson_log"} <= set(losses)
+    assert {"multilabel_cross_entropy", "quantile", "poisson", "poisson_log"} <= set(
+        losses
+    )

@@ -16,7 +16,10 @@ from permgrad.data.read.table import read_table
 
 MODEL = Linear(
     {"age": [-0.05, 0.05], "income": [0.0, 0.02], "member": [0.0, 1.0]},
-    {"region": {"west": [0.5, 0.0], "north": [0.0, 2.0]}, "code": {"7": [0.0, -1.0], "07": [0.0, 1.0]}},
+    {
+        "region": {"west": [0.5, 0.0], "north": [0.0, 2.0]},
+        "code": {"7": [0.0, -1.0], "07": [0.0, 1.0]},
+    },
     [2.5, -2.5],
 )
 
@@ -37,8 +40,12 @@ def table(rows=240, seed=0):
 
 def read_as(model, frame, folder):
     """Return the frame as it comes back from a CSV file whose columns are in another order."""
-    frame[frame.columns[::-1]].assign(y=1, more=2).to_csv(folder / "table.csv", index=False)
-    return model.table_for(read_table(folder / "table.csv", kinds=dict.fromkeys(model.texts, "text")), "y")
+    frame[frame.columns[::-1]].assign(y=1, more=2).to_csv(
+        folder / "table.csv", index=False
+    )
+    return model.table_for(
+        read_table(folder / "table.csv", kinds=dict.fromkeys(model.texts, "text")), "y"
+    )
 
 
 @pytest.mark.parametrize("classes", [None, ("early", "late")])
@@ -46,10 +53,14 @@ def test_a_file_predicts_what_its_model_did(tmp_path, classes):
     frame = table()
     expected = MODEL(frame)
     assert expected.std() > 0.05
-    model = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx", classes=classes))
+    model = pg.integrations.read_onnx(
+        MODEL.write(tmp_path / "model.onnx", classes=classes)
+    )
     rows = read_as(model, frame, tmp_path)
     assert list(rows.columns) == list(frame.columns)
-    np.testing.assert_allclose(model(rows), expected, atol=1e-12 if classes is None else 1e-6)
+    np.testing.assert_allclose(
+        model(rows), expected, atol=1e-12 if classes is None else 1e-6
+    )
     assert model.classes_of(rows[:1]) == classes
 
 
@@ -57,7 +68,9 @@ def test_a_missing_text_is_told_of(tmp_path):
     frame = table()
     frame.loc[3, "region"] = None
     model = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx"))
-    with pytest.warns(UserWarning, match="'region' has 1 missing cell, read as the text 'nan'"):
+    with pytest.warns(
+        UserWarning, match="'region' has 1 missing cell, read as the text 'nan'"
+    ):
         rows = read_as(model, frame, tmp_path)
     assert rows["region"][3] == "nan"
     np.testing.assert_allclose(model(rows), MODEL(frame), atol=1e-12)
@@ -79,7 +92,10 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
 
 
 def test_a_table_that_does_not_fit_is_refused(tmp_path):
-    frame, model = table(), pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx"))
+    frame, model = (
+        table(),
+        pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx")),
+    )
     with pytest.raises(InputError, match="'age'"):
         model.table_for(frame.drop(columns="age"))
     with pytest.raises(InputError, match="'member' must hold numbers for this model"):
@@ -90,8 +106,13 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path):
 
 def test_its_explanation_is_that_of_the_function(tmp_path):
     frame = table()
-    rows = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx")).table_for(frame)
-    options = {"y": np.where(MODEL(frame)[:, 1] > 0.5, "late", "early"), "class_names": ["early", "late"]}
+    rows = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx")).table_for(
+        frame
+    )
+    options = {
+        "y": np.where(MODEL(frame)[:, 1] > 0.5, "late", "early"),
+        "class_names": ["early", "late"],
+    }
     ours, theirs = (
         explain_with(model, rows, random_state=0, progress=False, **options)
         for model in (pg.integrations.read_onnx(tmp_path / "model.onnx"), MODEL)
@@ -101,11 +122,16 @@ def test_its_explanation_is_that_of_the_function(tmp_path):
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("ending", ["pkl", "joblib", "pt", "txt", "json", "ubj", "cbm", "skops", "bin"])
+@pytest.mark.parametrize(
+    "ending", ["pkl", "joblib", "pt", "txt", "json", "ubj", "cbm", "skops", "bin"]
+)
 def test_other_files_are_not_opened(tmp_path, ending):
     path = tmp_path / f"model.{ending}"
     path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    with pytest.raises(InputError, match=rf"must be ONNX \(\.onnx\), got model\.{ending}\. Load the model in Python"):
+    with pytest.raises(
+        InputError,
+        match=rf"must be ONNX \(\.onnx\), got model\.{ending}\. Load the model in Python",
+    ):
         pg.integrations.read_onnx(path)
     assert not (tmp_path / "ran").exists()
 

@@ -19,7 +19,12 @@ def rows_and_targets(task, count=400, seed=0):
     x = random.normal(size=(count, COLUMNS)).astype(np.float32)
     x[:, 0] = np.round(x[:, 0], 1)
     x[:, 1] = x[:, 1] > 0.4
-    said = x[:, 0] * x[:, 2] + np.sin(3 * x[:, 3]) + x[:, 1] + 0.3 * random.normal(size=count)
+    said = (
+        x[:, 0] * x[:, 2]
+        + np.sin(3 * x[:, 3])
+        + x[:, 1]
+        + 0.3 * random.normal(size=count)
+    )
     if task == "counts":
         return x, random.poisson(np.exp(0.4 * said)).astype(np.float64)
     if task == "regression":
@@ -28,27 +33,48 @@ def rows_and_targets(task, count=400, seed=0):
 
 
 def fit_histogram_boosting(task, x, y, **options):
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+    )
 
     if task in {"regression", "counts"}:
         loss = "poisson" if task == "counts" else "squared_error"
-        model = HistGradientBoostingRegressor(max_iter=25, loss=loss, early_stopping=False, **options).fit(x, y)
+        model = HistGradientBoostingRegressor(
+            max_iter=25, loss=loss, early_stopping=False, **options
+        ).fit(x, y)
         return model, model._raw_predict
-    model = HistGradientBoostingClassifier(max_iter=25, early_stopping=False, **options).fit(x, y)
+    model = HistGradientBoostingClassifier(
+        max_iter=25, early_stopping=False, **options
+    ).fit(x, y)
     return model, model.decision_function
 
 
 def fit_lightgbm(task, x, y, **options):
     lightgbm = pytest.importorskip("lightgbm")
-    objective = {"regression": "regression", "counts": "poisson", "two classes": "binary"}.get(task, "multiclass")
-    kind = lightgbm.LGBMRegressor if task in {"regression", "counts"} else lightgbm.LGBMClassifier
-    model = kind(n_estimators=25, objective=objective, verbosity=-1, n_jobs=1, **options).fit(x, y)
+    objective = {
+        "regression": "regression",
+        "counts": "poisson",
+        "two classes": "binary",
+    }.get(task, "multiclass")
+    kind = (
+        lightgbm.LGBMRegressor
+        if task in {"regression", "counts"}
+        else lightgbm.LGBMClassifier
+    )
+    model = kind(
+        n_estimators=25, objective=objective, verbosity=-1, n_jobs=1, **options
+    ).fit(x, y)
     return model, lambda rows: model.booster_.predict(rows, raw_score=True)
 
 
 def fit_xgboost(task, x, y, **options):
     xgboost = pytest.importorskip("xgboost")
-    kind = xgboost.XGBRegressor if task in {"regression", "counts"} else xgboost.XGBClassifier
+    kind = (
+        xgboost.XGBRegressor
+        if task in {"regression", "counts"}
+        else xgboost.XGBClassifier
+    )
     counts = {"objective": "count:poisson"} if task == "counts" else {}
     model = kind(n_estimators=25, n_jobs=1, **counts, **options).fit(x, y)
     return model, lambda rows: model.predict(rows, output_margin=True)
@@ -56,9 +82,18 @@ def fit_xgboost(task, x, y, **options):
 
 def fit_catboost(task, x, y, **options):
     catboost = pytest.importorskip("catboost")
-    kind = catboost.CatBoostRegressor if task in {"regression", "counts"} else catboost.CatBoostClassifier
+    kind = (
+        catboost.CatBoostRegressor
+        if task in {"regression", "counts"}
+        else catboost.CatBoostClassifier
+    )
     counts = {"loss_function": "Poisson"} if task == "counts" else {}
-    choices = {"iterations": 25, "verbose": False, "allow_writing_files": False, "thread_count": 1}
+    choices = {
+        "iterations": 25,
+        "verbose": False,
+        "allow_writing_files": False,
+        "thread_count": 1,
+    }
     model = kind(**choices, **counts, **options).fit(x, y)
     return model, lambda rows: model.predict(rows, prediction_type="RawFormulaVal")
 
@@ -80,12 +115,19 @@ def on_thresholds(trees, x, seed=1):
         limits = trees.threshold[inner & (trees.feature == column)]
         if len(limits):
             near = random.choice(limits, len(rows))
-            above, below = np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))
-            rows[:, column] = np.choose(random.integers(0, 4, len(rows)), [near, above, below, rows[:, column]])
+            above, below = (
+                np.nextafter(near, np.float32(np.inf)),
+                np.nextafter(near, np.float32(-np.inf)),
+            )
+            rows[:, column] = np.choose(
+                random.integers(0, 4, len(rows)), [near, above, below, rows[:, column]]
+            )
     return rows
 
 
-@pytest.mark.parametrize("task", ["regression", "counts", "two classes", "three classes"])
+@pytest.mark.parametrize(
+    "task", ["regression", "counts", "two classes", "three classes"]
+)
 @pytest.mark.parametrize("library", FITS)
 def test_trees_say_what_their_library_says(library, task):
     x, y = rows_and_targets(task)
@@ -98,8 +140,12 @@ def test_trees_say_what_their_library_says(library, task):
     assert np.ptp(expected, axis=0).min() > 0.5, "they say something"
     found = trees(rows)
     # XGBoost adds up in float32.
-    np.testing.assert_allclose(found, expected, atol=1e-5 if library == "xgboost" else 1e-9, rtol=0)
-    np.testing.assert_array_equal(found[:7], trees(rows[:7]), err_msg="rows depend on each other")
+    np.testing.assert_allclose(
+        found, expected, atol=1e-5 if library == "xgboost" else 1e-9, rtol=0
+    )
+    np.testing.assert_array_equal(
+        found[:7], trees(rows[:7]), err_msg="rows depend on each other"
+    )
     again = Trees.from_arrays(trees.arrays(), COLUMNS)
     np.testing.assert_array_equal(again(rows), found)
     np.testing.assert_allclose(trees.scaled(0.5)(rows), found / 2, rtol=1e-12)
@@ -109,7 +155,9 @@ def test_trees_say_what_their_library_says(library, task):
 @pytest.mark.parametrize("library", FITS)
 def test_what_changes_with_some_columns_are_the_trees_that_split_on_them(library, task):
     x, y = rows_and_targets(task)
-    options = {"max_leaf_nodes": 4} if library == "histogram_boosting" else {"max_depth": 2}
+    options = (
+        {"max_leaf_nodes": 4} if library == "histogram_boosting" else {"max_depth": 2}
+    )
     trees = read_trees(FITS[library](task, x, y, **options)[0])
     for columns in ([0], [1, 3], [5], [COLUMNS + 9], range(COLUMNS)):
         part = trees.splitting_on(columns)
@@ -117,7 +165,9 @@ def test_what_changes_with_some_columns_are_the_trees_that_split_on_them(library
         for column in columns:
             if column < COLUMNS:
                 other[:, column] = np.roll(other[:, column], 1)
-        np.testing.assert_allclose(part(other) - part(x), trees(other) - trees(x), atol=1e-12)
+        np.testing.assert_allclose(
+            part(other) - part(x), trees(other) - trees(x), atol=1e-12
+        )
         assert not part.base.any()
     assert len(trees.splitting_on([0]).roots) < len(trees.roots)
     nobody = trees.splitting_on([])
@@ -133,7 +183,14 @@ def test_the_first_rounds_are_the_model_of_fewer_rounds(library, task):
     few = trees.first(4)
     few.check(COLUMNS)
     together = len(trees.roots) // 25
-    rest = Trees(trees.feature, trees.threshold, trees.left, trees.values, trees.roots[4 * together :], trees.base * 0)
+    rest = Trees(
+        trees.feature,
+        trees.threshold,
+        trees.left,
+        trees.values,
+        trees.roots[4 * together :],
+        trees.base * 0,
+    )
     np.testing.assert_allclose(few(x) + rest(x), trees(x), atol=1e-12)
     assert len(few.feature) < len(trees.feature)
     assert trees.first(25) is trees
@@ -144,21 +201,31 @@ def test_models_that_stopped_early_have_the_trees_they_predict_by():
     lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
     held = rows_and_targets("two classes", seed=5)
     stop = lightgbm.early_stopping(3, verbose=False)
-    model = lightgbm.LGBMClassifier(n_estimators=300, verbosity=-1).fit(x, y, eval_set=[held], callbacks=[stop])
+    model = lightgbm.LGBMClassifier(n_estimators=300, verbosity=-1).fit(
+        x, y, eval_set=[held], callbacks=[stop]
+    )
     trees = read_trees(model.booster_)
     assert len(trees.roots) == model.best_iteration_ < 300
-    np.testing.assert_allclose(trees(held[0])[:, 0], model.predict(held[0], raw_score=True), atol=1e-9)
-    model = xgboost.XGBClassifier(n_estimators=300, early_stopping_rounds=3).fit(x, y, eval_set=[held], verbose=False)
+    np.testing.assert_allclose(
+        trees(held[0])[:, 0], model.predict(held[0], raw_score=True), atol=1e-9
+    )
+    model = xgboost.XGBClassifier(n_estimators=300, early_stopping_rounds=3).fit(
+        x, y, eval_set=[held], verbose=False
+    )
     trees = read_trees(model)
     assert len(trees.roots) == model.best_iteration + 1 < 300
-    np.testing.assert_allclose(trees(held[0])[:, 0], model.predict(held[0], output_margin=True), atol=1e-5)
+    np.testing.assert_allclose(
+        trees(held[0])[:, 0], model.predict(held[0], output_margin=True), atol=1e-5
+    )
 
 
 def test_catboosts_trees_of_other_shapes_are_read():
     for task in ("regression", "three classes"):
         x, y = rows_and_targets(task)
         model, said = fit_catboost(task, x, y, grow_policy="Lossguide")
-        np.testing.assert_allclose(read_trees(model)(x), said(x).reshape(len(x), -1), atol=1e-9)
+        np.testing.assert_allclose(
+            read_trees(model)(x), said(x).reshape(len(x), -1), atol=1e-9
+        )
 
 
 def test_a_constant_target_leaves_trees_of_one_leaf():
@@ -175,7 +242,11 @@ def test_a_constant_target_leaves_trees_of_one_leaf():
         ("histogram_boosting", {"categorical_features": [1]}, "categories"),
         ("lightgbm", {"categorical_feature": [1]}, "categories"),
         ("lightgbm", {"linear_tree": True}, "linear"),
-        ("lightgbm", {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "averaged"),
+        (
+            "lightgbm",
+            {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+            "averaged",
+        ),
         ("lightgbm", {"zero_as_missing": True}, "zeros"),
         ("xgboost", {"booster": "dart"}, "dart"),
         ("xgboost", {"booster": "gblinear"}, "gblinear"),
@@ -200,7 +271,10 @@ def test_models_of_other_kinds_are_refused():
             read_trees(model)
 
 
-@given(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False, allow_infinity=False))
+@given(
+    st.floats(allow_nan=False),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+)
 @settings(max_examples=300)
 def test_a_threshold_is_rounded_so_that_no_row_goes_another_way(threshold, value):
     [limit] = rounded_down(np.array([threshold]))
@@ -239,15 +313,27 @@ DAMAGES = {
         np.array([1, 1, 4, 3, 4, 5]),  # the other tree's root
         np.array([3, 1, 3, 3, 4, 5]),  # two parents
     ],
-    "roots": [np.array([0, 6]), np.array([0, -1]), np.array([0, 0]), np.array([[0, 5]])],
+    "roots": [
+        np.array([0, 6]),
+        np.array([0, -1]),
+        np.array([0, 0]),
+        np.array([[0, 5]]),
+    ],
     "threshold": [np.full(6, np.nan), np.full(6, np.inf), np.full(6, 1.0), np.zeros(5)],
-    "values": [np.full((6, 1), np.nan), np.zeros((6, 2)), np.zeros((6, 0)), np.zeros(6), np.zeros((5, 1))],
+    "values": [
+        np.full((6, 1), np.nan),
+        np.zeros((6, 2)),
+        np.zeros((6, 0)),
+        np.zeros(6),
+        np.zeros((5, 1)),
+    ],
     "base": [np.array([np.inf]), np.zeros(0), np.array(0.0)],
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [(name, place) for name, all_ in DAMAGES.items() for place in range(len(all_))]
+    ("name", "place"),
+    [(name, place) for name, all_ in DAMAGES.items() for place in range(len(all_))],
 )
 def test_trees_that_do_not_fit_are_refused(name, place):
     arrays = small().arrays()
@@ -262,7 +348,11 @@ def test_trees_of_another_kind_of_number_or_without_a_part_are_refused():
         with pytest.raises(ValueError, match="trees"):
             Trees.from_arrays(arrays | {name: part.astype(np.float16)}, 2)
         with pytest.raises((KeyError, ValueError)):
-            Trees.from_arrays({other: arrays[other] for other in arrays if other != name}, 2)
+            Trees.from_arrays(
+                {other: arrays[other] for other in arrays if other != name}, 2
+            )
     with pytest.raises(ValueError, match="column"):
         Trees.from_arrays(arrays, 1)
-    assert {field.name for field in dataclasses.fields(Trees)} == {name.removeprefix("trees.") for name in arrays}
+    assert {field.name for field in dataclasses.fields(Trees)} == {
+        name.removeprefix("trees.") for name in arrays
+    }

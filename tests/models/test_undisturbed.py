@@ -24,7 +24,11 @@ class Merging(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(3, 3), requires_grad=False)
-        self.down, self.up, self.merged = nn.Parameter(torch.randn(1, 3)), nn.Parameter(torch.randn(3, 1)), False
+        self.down, self.up, self.merged = (
+            nn.Parameter(torch.randn(1, 3)),
+            nn.Parameter(torch.randn(3, 1)),
+            False,
+        )
 
     def train(self, mode: bool = True) -> Merging:
         super().train(mode)
@@ -64,7 +68,10 @@ class Sampling(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mean, self.spread = nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.full((3, 3), 0.1))
+        self.mean, self.spread = (
+            nn.Parameter(torch.randn(3, 3)),
+            nn.Parameter(torch.full((3, 3), 0.1)),
+        )
         self.register_buffer("shift", torch.zeros(3))
         self.draws = True
 
@@ -87,7 +94,9 @@ def network(kind: type[nn.Module]) -> nn.Module:
 def stepped(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Return the weights after one step of training."""
     torch.manual_seed(1)
-    optimizer = torch.optim.SGD([one for one in net.parameters() if one.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [one for one in net.parameters() if one.requires_grad], lr=0.1
+    )
     functional.cross_entropy(net(x), y).backward()
     optimizer.step()
     return net.state_dict()
@@ -95,28 +104,54 @@ def stepped(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 def without_maps() -> list[str]:
     """Return methods that explain a network on a table."""
-    return [name for name in USUAL if name not in ("gradcam", "permgrad_paper", "ale", "aggregate")]
+    return [
+        name
+        for name in USUAL
+        if name not in ("gradcam", "permgrad_paper", "ale", "aggregate")
+    ]
 
 
 @pytest.mark.parametrize("kind", [Merging, Fusing, Sampling])
 @pytest.mark.parametrize("method", without_maps())
 def test_a_step_of_training_is_that_of_a_copy_that_nobody_explained(kind, method):
-    x, y = torch.randn(24, 3, generator=torch.Generator().manual_seed(2)), torch.arange(24) % 2
-    net, given = network(kind), {"shapley": {"references": 5}, "lime": {"samples": 40}}.get(method, {})
+    x, y = (
+        torch.randn(24, 3, generator=torch.Generator().manual_seed(2)),
+        torch.arange(24) % 2,
+    )
+    net, given = (
+        network(kind),
+        {"shapley": {"references": 5}, "lime": {"samples": 40}}.get(method, {}),
+    )
     other, names = copy.deepcopy(net), list(net.state_dict())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        explain_with(net, {"input": x}, y, method=method, random_state=0, progress=False, returns="logits", **given)
+        explain_with(
+            net,
+            {"input": x},
+            y,
+            method=method,
+            random_state=0,
+            progress=False,
+            returns="logits",
+            **given,
+        )
     assert list(net.state_dict()) == names
-    assert [part.training for part in net.modules()] == [part.training for part in other.modules()]
-    assert all(torch.equal(one, other.state_dict()[name]) for name, one in net.state_dict().items())
+    assert [part.training for part in net.modules()] == [
+        part.training for part in other.modules()
+    ]
+    assert all(
+        torch.equal(one, other.state_dict()[name])
+        for name, one in net.state_dict().items()
+    )
     wanted = stepped(other, x, y)
     for name, one in stepped(net, x, y).items():
         torch.testing.assert_close(one, wanted[name], rtol=0, atol=0)
 
 
 def attributes(part: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(part).items() if not name.startswith("_")}
+    return {
+        name: value for name, value in vars(part).items() if not name.startswith("_")
+    }
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -162,14 +197,23 @@ def test_what_a_forward_keeps_stays():
 
 
 def test_a_network_and_a_part_of_it_are_explained_by_two_threads():
-    net, x = network(Merging), torch.randn(8, 3, generator=torch.Generator().manual_seed(2))
+    net, x = (
+        network(Merging),
+        torch.randn(8, 3, generator=torch.Generator().manual_seed(2)),
+    )
     before = copy.deepcopy(net.state_dict())
     failed: list[BaseException] = []
 
     def work(one: nn.Module) -> None:
         try:
             for _ in range(3):
-                pg.explain(one, x, method=pg.methods.Shapley(references=4), random_state=0, progress=False)
+                pg.explain(
+                    one,
+                    x,
+                    method=pg.methods.Shapley(references=4),
+                    random_state=0,
+                    progress=False,
+                )
         except BaseException as error:  # noqa: BLE001 — of a thread
             failed.append(error)
 

@@ -10,10 +10,15 @@ from permgrad.models.vectors import VectorCache, vectors_kept_in
 def encoded(cells, folder, cache=None, encoder="named", calls=None):
     def encode(places):
         calls.extend(cells[place] for place in places.tolist())
-        return np.array([[len(cells[place]), ord(cells[place][0])] for place in places.tolist()], dtype=np.float32)
+        return np.array(
+            [[len(cells[place]), ord(cells[place][0])] for place in places.tolist()],
+            dtype=np.float32,
+        )
 
     with vectors_kept_in(folder):
-        found = (cache or VectorCache()).vectors(cells, encode, encoder, lambda place: cells[place].encode())
+        found = (cache or VectorCache()).vectors(
+            cells, encode, encoder, lambda place: cells[place].encode()
+        )
     assert found.tolist() == [[len(cell), ord(cell[0])] for cell in cells]
 
 

@@ -14,9 +14,19 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.data import DataSection
-from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
+from permgrad.assess.sections.network import (
+    LayoutSection,
+    NetworkSection,
+    TrainingSection,
+)
 from permgrad.assess.sections.provenance import ProvenanceSection
-from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection, SimilarRows, nearest_rows
+from permgrad.assess.sections.rows import (
+    ListedSection,
+    LocalRows,
+    RowSection,
+    SimilarRows,
+    nearest_rows,
+)
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.attribution.explanation import Explanation
 from permgrad.evaluation.cards import Sample, feature_cards, pair_effects
@@ -65,13 +75,21 @@ HOSTILE = [
 
 
 def global_explanation(
-    names=NAMES, classes=("Bad", "Good"), seed: int = 0, task: str = "classification", **changes
+    names=NAMES,
+    classes=("Bad", "Good"),
+    seed: int = 0,
+    task: str = "classification",
+    **changes,
 ) -> Explanation:
     rng = np.random.default_rng(seed)
     names = tuple(names)
     outputs = ("all", *classes) if task == "classification" else ("all",)
     count = len(names)
-    size = 0.045 * np.exp(-np.arange(count) / 3.2)[:, None] * rng.uniform(0.5, 1.5, (count, len(outputs)))
+    size = (
+        0.045
+        * np.exp(-np.arange(count) / 3.2)[:, None]
+        * rng.uniform(0.5, 1.5, (count, len(outputs)))
+    )
     size[:, 0] = np.sort(size[:, 0])[::-1]
     values = size + rng.normal(0, 0.0003, size.shape)
     share = rng.uniform(0.35, 0.95, (count, 1))
@@ -88,7 +106,11 @@ def global_explanation(
         "low": values - 1.96 * std,
         "high": values + 1.96 * std,
         "p_values": 2 * (1 - np.clip(np.abs(values) / std / 4, 0, 1)),
-        "parts": {"tabular": tabular, "image": values - tabular, "interaction": -0.2 * values},
+        "parts": {
+            "tabular": tabular,
+            "image": values - tabular,
+            "interaction": -0.2 * values,
+        },
         "additive": False,
         "branches": {
             "tabular": {
@@ -113,7 +135,9 @@ def global_explanation(
             "paper": {"tabular": 0.55, "image": 0.45},
         },
         "direction": {
-            name: _direction(i, name, len(classes) if task == "classification" else 1, rng)
+            name: _direction(
+                i, name, len(classes) if task == "classification" else 1, rng
+            )
             for i, name in enumerate(names)
         },
         "meta": {
@@ -131,11 +155,25 @@ def _direction(i, name, outputs, rng):
     if i % 4 == 3:
         label = ["never", "within 30 days", "60 days", "unknown", "other"]
         mean = np.clip(0.5 + 0.1 * rng.normal(size=(5, outputs)), 0, 1)
-        return {"kind": "levels", "at": list(range(5)), "label": label, "mean": _normalised(mean)}
+        return {
+            "kind": "levels",
+            "at": list(range(5)),
+            "label": label,
+            "mean": _normalised(mean),
+        }
     at = np.linspace(0, 90, 9)
     slope = (-1) ** i * 0.3 / (1 + i)
-    mean = np.repeat((0.5 + slope * np.linspace(-1, 1, 9) + 0.01 * rng.normal(size=9))[:, None], outputs, axis=1)
-    return {"kind": "numeric", "at": at.tolist(), "label": [f"{x:.0f}" for x in at], "mean": _normalised(mean)}
+    mean = np.repeat(
+        (0.5 + slope * np.linspace(-1, 1, 9) + 0.01 * rng.normal(size=9))[:, None],
+        outputs,
+        axis=1,
+    )
+    return {
+        "kind": "numeric",
+        "at": at.tolist(),
+        "label": [f"{x:.0f}" for x in at],
+        "mean": _normalised(mean),
+    }
 
 
 def _normalised(mean):
@@ -146,23 +184,35 @@ def _normalised(mean):
     return mean.tolist()
 
 
-def local_explanation(names=NAMES, classes=("Bad", "Good"), rows: int = 300, seed: int = 0, **changes) -> Explanation:
+def local_explanation(
+    names=NAMES, classes=("Bad", "Good"), rows: int = 300, seed: int = 0, **changes
+) -> Explanation:
     rng = np.random.default_rng(seed)
     names = tuple(names)
     count = len(names)
     X = rng.normal(size=(rows, count))
     slopes = 0.5 * np.exp(-np.arange(count) / 3.0) * (-1.0) ** np.arange(count)
-    values = np.stack([sign * (X * slopes + 0.1 * slopes * X**2) for sign in np.linspace(-1, 1, len(classes))], axis=2)
+    values = np.stack(
+        [
+            sign * (X * slopes + 0.1 * slopes * X**2)
+            for sign in np.linspace(-1, 1, len(classes))
+        ],
+        axis=2,
+    )
     frame = pd.DataFrame(60 + 20 * X, columns=list(names))
     if count > 3:
-        frame[names[3]] = pd.Categorical(np.where(X[:, 3] > 0, "within 30 days of the statement", "never"))
+        frame[names[3]] = pd.Categorical(
+            np.where(X[:, 3] > 0, "within 30 days of the statement", "never")
+        )
         frame.loc[frame.index[::5], names[1]] = np.nan
     base = np.linspace(-0.2, 0.2, len(classes))
     heat = np.zeros((rows, 20, 20))
     heat[:, 4:10, 6:13] = rng.uniform(0, 1, (rows, 6, 7))
     images = np.zeros((rows, 20, 20))
     spots = rng.permutation(400)[:count]
-    images.reshape(rows, 400)[:, spots[: min(count, 400)]] = rng.uniform(0.1, 1, (rows, min(count, 400)))
+    images.reshape(rows, 400)[:, spots[: min(count, 400)]] = rng.uniform(
+        0.1, 1, (rows, min(count, 400))
+    )
     fields = {
         "values": values,
         "names": names,
@@ -198,10 +248,19 @@ def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
         scores = evaluate(task, codes, predictions=guess)
     else:
         codes = np.array([list(classes).index(label) for label in truth])
-        counts = np.bincount(codes, minlength=len(classes)) if learned is None else np.asarray(learned)
+        counts = (
+            np.bincount(codes, minlength=len(classes))
+            if learned is None
+            else np.asarray(learned)
+        )
         guess = np.tile(counts / counts.sum(), (len(truth), 1))
         scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
-    compared = skill(task, Predicted(codes, np.asarray(said, dtype=float)), Predicted(codes, guess), seed=0)
+    compared = skill(
+        task,
+        Predicted(codes, np.asarray(said, dtype=float)),
+        Predicted(codes, guess),
+        seed=0,
+    )
     return {**scores, **compared}
 
 
@@ -216,13 +275,24 @@ def report_content(
     rows = 900
     if task == "classification":
         codes = rng.integers(len(classes), size=rows)
-        logits = rng.normal(size=(rows, len(classes))) + 1.3 * np.eye(len(classes))[codes]
+        logits = (
+            rng.normal(size=(rows, len(classes))) + 1.3 * np.eye(len(classes))[codes]
+        )
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         truth = np.asarray(classes, dtype=object)[codes]
-        test = evaluate("classification", truth, probabilities=probabilities, classes=list(classes))
-        predictions = Predictions(truth=truth, classes=tuple(classes), guess=probabilities)
-        counts = pd.DataFrame({"train": 4000, "validation": 1300, "test": np.bincount(codes)}, index=list(classes))
-        constant = constant_of(task, truth, probabilities, classes, np.ones(len(classes)))
+        test = evaluate(
+            "classification", truth, probabilities=probabilities, classes=list(classes)
+        )
+        predictions = Predictions(
+            truth=truth, classes=tuple(classes), guess=probabilities
+        )
+        counts = pd.DataFrame(
+            {"train": 4000, "validation": 1300, "test": np.bincount(codes)},
+            index=list(classes),
+        )
+        constant = constant_of(
+            task, truth, probabilities, classes, np.ones(len(classes))
+        )
     else:
         truth = rng.normal(3, 5, rows)
         guess = truth + rng.normal(0, 3, rows)
@@ -237,16 +307,30 @@ def report_content(
         "test": test,
         "constant": constant,
         "baselines": {
-            name: {**{k: (v * f if isinstance(v, float) else v) for k, v in test.items()}, "fit_seconds": 3.2 * f}
-            for name, f in [("random_forest", 0.985), ("extra_trees", 0.97), ("bagging", 0.95), ("lightgbm", 1.004)]
+            name: {
+                **{k: (v * f if isinstance(v, float) else v) for k, v in test.items()},
+                "fit_seconds": 3.2 * f,
+            }
+            for name, f in [
+                ("random_forest", 0.985),
+                ("extra_trees", 0.97),
+                ("bagging", 0.95),
+                ("lightgbm", 1.004),
+            ]
         },
     }
     epochs = np.arange(1, 41)
     history = pd.DataFrame(
         {
             "epoch": epochs,
-            "train_loss": 0.5 + 0.3 * np.exp(-epochs / 6) + 0.005 * rng.normal(size=40) - 0.001 * epochs,
-            "validation_loss": 0.53 + 0.25 * np.exp(-epochs / 5) + 0.004 * rng.normal(size=40) + 0.0005 * epochs,
+            "train_loss": 0.5
+            + 0.3 * np.exp(-epochs / 6)
+            + 0.005 * rng.normal(size=40)
+            - 0.001 * epochs,
+            "validation_loss": 0.53
+            + 0.25 * np.exp(-epochs / 5)
+            + 0.004 * rng.normal(size=40)
+            + 0.0005 * epochs,
         }
     )
     columns = pd.DataFrame(
@@ -260,7 +344,9 @@ def report_content(
     )
     explanation = global_explanation(names, classes, task=task)
     local = local_explanation(names, classes if task == "classification" else ("all",))
-    local = replace(local, meta={**local.meta, "unit": "logit" if task == "classification" else "y"})
+    local = replace(
+        local, meta={**local.meta, "unit": "logit" if task == "classification" else "y"}
+    )
     return Assessment(
         title=title,
         target=target,
@@ -282,17 +368,26 @@ def report_content(
             summary=pd.DataFrame(
                 {
                     "part": ["tabular", "image", "image", "head"],
-                    "layer": ["Linear 128", "Conv 3×3, 32", "Conv 3×3, 64", "Linear 128"],
+                    "layer": [
+                        "Linear 128",
+                        "Conv 3×3, 32",
+                        "Conv 3×3, 64",
+                        "Linear 128",
+                    ],
                     "shape": ["(128,)", "(32, 10, 10)", "(64, 5, 5)", "(2,)"],
                     "parameters": [5760, 320, 18496, 33026],
                 }
             ),
             options={"dropout": 0.1, "activation": "relu", "fusion_units": [128, 128]},
         ),
-        training=TrainingSection(history=history, best_epoch=25, seconds=48.3, loss="cross-entropy (nats)"),
+        training=TrainingSection(
+            history=history, best_epoch=25, seconds=48.3, loss="cross-entropy (nats)"
+        ),
         predictions=predictions,
         explanation=explanation,
-        paper=global_explanation(names, classes, seed=4, task=task, method="permgrad_paper"),
+        paper=global_explanation(
+            names, classes, seed=4, task=task, method="permgrad_paper"
+        ),
         local=local,
         rows=[
             RowSection(
@@ -314,33 +409,71 @@ def report_content(
         provenance=ProvenanceSection(
             command="permgrad run heloc --baselines --seed 0",
             seed=0,
-            versions={"permgrad": "0.1.0", "python": "3.11.9", "torch": "2.13", "numpy": "2.4"},
+            versions={
+                "permgrad": "0.1.0",
+                "python": "3.11.9",
+                "torch": "2.13",
+                "numpy": "2.4",
+            },
             machine="2 processor threads, no accelerator",
             configuration={"preset": "default", "seed": 0, "threads": 2},
             configuration_hash="b3f2a0c9",
         ),
-        warnings=["117 test rows also stand in the training rows; the test metrics may be too good."],
+        warnings=[
+            "117 test rows also stand in the training rows; the test metrics may be too good."
+        ],
     )
 
 
-def with_answers(content: Assessment, rows: int = 60, names: Sequence[str] | None = None) -> Assessment:
+def with_answers(
+    content: Assessment, rows: int = 60, names: Sequence[str] | None = None
+) -> Assessment:
     """Add what the tabs Features and Rows show: cards of features and listed rows, all of the local explanation."""
     rng, local = np.random.default_rng(1), content.local
     names = list(local.names) if names is None else list(names)
-    classes = None if content.task == "regression" else list(map(str, content.predictions.classes))
+    classes = (
+        None
+        if content.task == "regression"
+        else list(map(str, content.predictions.classes))
+    )
     table = local.feature_values.iloc[:rows][names]
     codes = rng.integers(2 if classes is None else len(classes), size=rows)
     truth = rng.normal(3, 1, rows) if classes is None else codes
-    predicted = rng.normal(3, 1, (rows, 1)) if classes is None else rng.dirichlet(np.ones(len(classes)), rows)
-    outputs = [0] if classes is None else [1] if len(classes) == 2 else list(range(len(classes)))
-    outcome = truth[:, None] if classes is None else (codes[:, None] == np.arange(len(classes)))[:, outputs] * 1.0
-    sample = Sample(raw=table, table=table, outcome=outcome, predicted=predicted[:, outputs], numbers={})
+    predicted = (
+        rng.normal(3, 1, (rows, 1))
+        if classes is None
+        else rng.dirichlet(np.ones(len(classes)), rows)
+    )
+    outputs = (
+        [0]
+        if classes is None
+        else [1]
+        if len(classes) == 2
+        else list(range(len(classes)))
+    )
+    outcome = (
+        truth[:, None]
+        if classes is None
+        else (codes[:, None] == np.arange(len(classes)))[:, outputs] * 1.0
+    )
+    sample = Sample(
+        raw=table,
+        table=table,
+        outcome=outcome,
+        predicted=predicted[:, outputs],
+        numbers={},
+    )
 
     def predict(places, changed):
         numbers = changed.select_dtypes("number").fillna(0).to_numpy()
-        return 1 / (1 + np.exp(-(numbers - 60) / 20))[:, : len(outputs)] + 0.001 * places[:, None]
+        return (
+            1 / (1 + np.exp(-(numbers - 60) / 20))[:, : len(outputs)]
+            + 0.001 * places[:, None]
+        )
 
-    cards, curves = feature_cards(sample, content.explanation.ranking(), np.arange(5), predict)
+    cards, curves = feature_cards(
+        sample, content.explanation.ranking(), np.arange(5), predict
+    )
     numbers = np.arange(rows) * 3
     near, distance = nearest_rows(rng.normal(size=(rows, 4)), rng.normal(size=(8, 4)))
     similar = SimilarRows(
@@ -356,7 +489,12 @@ def with_answers(content: Assessment, rows: int = 60, names: Sequence[str] | Non
     )  # fmt: skip
     shown = None if classes is None else [classes[k] for k in outputs]
     content.cards = CardsSection(
-        cards=cards, curves=curves, classes=shown, rows=rows, features=len(local.names), curve_rows=numbers[:5]
+        cards=cards,
+        curves=curves,
+        classes=shown,
+        rows=rows,
+        features=len(local.names),
+        curve_rows=numbers[:5],
     )
     return content
 
@@ -365,7 +503,9 @@ def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
     """Features and their pairs. The first pair works together, the second pair can stand in for each other."""
     rng, count = np.random.default_rng(seed), len(names)
     members = [(place,) for place in range(count)] + list(combinations(range(count), 2))
-    values = np.concatenate([0.05 - 0.005 * np.arange(count), rng.normal(0, 0.0004, len(members) - count)])[:, None]
+    values = np.concatenate(
+        [0.05 - 0.005 * np.arange(count), rng.normal(0, 0.0004, len(members) - count)]
+    )[:, None]
     values[[count, count + 1]] = [[-0.02], [0.01]]
     std = np.full(values.shape, 0.0005)
     pairs = len(members) - count
@@ -381,7 +521,9 @@ def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
 def modalities_explanation() -> Explanation:
     """Two inputs that work together, and one that adds nothing."""
     pairs = pairs_explanation(("image", "table", "note"))
-    alone, last = (np.array([[one], [0.02], [0.0], *[[np.nan]] * 3]) for one in (0.06, 0.04))
+    alone, last = (
+        np.array([[one], [0.02], [0.0], *[[np.nan]] * 3]) for one in (0.06, 0.04)
+    )
     return replace(pairs, parts={"alone": alone, "last": last}, groups="modality")
 
 
@@ -390,16 +532,35 @@ def with_together(content: Assessment) -> Assessment:
     names = [name for name in content.local.names if name.strip()][:6]
     pairs = pairs_explanation(names)
     table = content.local.feature_values.iloc[:60][names]
-    sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
+    sample = Sample(
+        raw=table,
+        table=table,
+        outcome=np.zeros((0, 0)),
+        predicted=np.zeros((0, 0)),
+        numbers={},
+    )
 
     def predict(_, changed):
-        ranks = np.stack([pd.factorize(changed[name], sort=True)[0] for name in names[:3]], axis=1) / 8
+        ranks = (
+            np.stack(
+                [pd.factorize(changed[name], sort=True)[0] for name in names[:3]],
+                axis=1,
+            )
+            / 8
+        )
         return 0.2 + 0.5 * (ranks[:, :1] * ranks[:, 1:2]) + 0.1 * ranks[:, 2:]
 
-    effects = pair_effects(sample, [(names[0], names[1]), (names[0], names[2])], np.arange(10), predict)
-    classes = None if content.task == "regression" else [str(content.predictions.classes[-1])]
+    effects = pair_effects(
+        sample, [(names[0], names[1]), (names[0], names[2])], np.arange(10), predict
+    )
+    classes = (
+        None if content.task == "regression" else [str(content.predictions.classes[-1])]
+    )
     content.together = TogetherSection(
-        pairs=pairs, effects=effects, classes=classes, modalities=modalities_explanation()
+        pairs=pairs,
+        effects=effects,
+        classes=classes,
+        modalities=modalities_explanation(),
     )
     return content
 

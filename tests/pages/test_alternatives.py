@@ -86,15 +86,22 @@ return seen;
 def case_of(name: str):
     """Return a model, listed rows, and a page with them."""
     case = what_if_check.CASES[name](1)
-    some = case.rows if case.model.na else case.rows[case.rows["n3"] != -9]  # else it is a value
+    some = (
+        case.rows if case.model.na else case.rows[case.rows["n3"] != -9]
+    )  # else it is a value
     listed = some[:LISTED].reset_index(drop=True)
-    content = whatif.what_if(case.model, rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)))
+    content = whatif.what_if(
+        case.model,
+        rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)),
+    )
     return case.model, listed, page_of_rows(content)
 
 
 def changed_row(model, row: pd.DataFrame, changes) -> pd.DataFrame:
     """Return a row as a table with the cells that the page sets."""
-    forms = {form["name"]: form for form in encoder_form(model.preprocessor_)["columns"]}
+    forms = {
+        form["name"]: form for form in encoder_form(model.preprocessor_)["columns"]
+    }
     row = row.reset_index(drop=True)
     for name, cell in changes.items():
         kind, words = forms[name]["kind"], forms[name].get("words")
@@ -109,7 +116,11 @@ def number(cell) -> float:
     """Return a number or a date in seconds as a number, NaN for all else and for missing cells."""
     if isinstance(cell, pd.Timestamp):
         return (cell - pd.Timestamp(0)) / pd.Timedelta("1s")
-    return float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell != -9 else np.nan
+    return (
+        float(cell)
+        if isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell != -9
+        else np.nan
+    )
 
 
 def spreads(listed: pd.DataFrame) -> dict[str, float]:
@@ -123,11 +134,19 @@ def spreads(listed: pd.DataFrame) -> dict[str, float]:
     return units
 
 
-@pytest.mark.parametrize("name", ["mixed", pytest.param("levels", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["mixed", pytest.param("levels", marks=pytest.mark.slow)]
+)
 def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
     model, listed, page = case_of(name)
     seen = visit(page, tmp_path, SEARCH.replace("ASKED", str(ASKED))).quiet()
-    classes, units, results, fewest, ratios = hasattr(model, "classes_"), spreads(listed), 0, [], []
+    classes, units, results, fewest, ratios = (
+        hasattr(model, "classes_"),
+        spreads(listed),
+        0,
+        [],
+        [],
+    )
     assert {"n0", "member"} <= set(seen["names"])
     assert "note" not in seen["names"], "texts cannot be set"
     fixed = [column for column in listed if column not in seen["names"]]
@@ -138,7 +157,9 @@ def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
             new = changed_row(model, row, result["changes"])
             there = model.predict_proba(new)[0] if classes else model.predict(new)
             scale = 1.0 if classes else np.abs(there).max()
-            np.testing.assert_allclose(result["predicted"], there, atol=1e-5 * scale, rtol=0)
+            np.testing.assert_allclose(
+                result["predicted"], there, atol=1e-5 * scale, rtol=0
+            )
             if classes:
                 assert model.predict(new)[0] == model.classes_[asked["wish"]]
             else:
@@ -148,15 +169,27 @@ def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
                 before, after = row[column].iloc[0], new[column].iloc[0]
                 far = abs(number(after) - number(before))
                 apart += 1.0 if np.isnan(far) else far / units[column]
-                known = listed[column].map(number) if column in units else listed[column]
-                assert np.isclose(known, number(after), rtol=1e-6).any() if column in units else after in set(known)
+                known = (
+                    listed[column].map(number) if column in units else listed[column]
+                )
+                assert (
+                    np.isclose(known, number(after), rtol=1e-6).any()
+                    if column in units
+                    else after in set(known)
+                )
             assert result["distance"] == pytest.approx(apart, rel=1e-4)
             assert 1 <= len(result["changes"]) <= 3
         sets = [frozenset(result["changes"]) for result in asked["first"]]
-        assert not any(one <= other for one in sets for other in sets if one is not other)
-        assert asked["gone"] not in {column for result in asked["without"] for column in result["changes"]}
+        assert not any(
+            one <= other for one in sets for other in sets if one is not other
+        )
+        assert asked["gone"] not in {
+            column for result in asked["without"] for column in result["changes"]
+        }
         want = model.classes_[asked["wish"]] if classes else (asked["wish"], None)
-        python = pg.counterfactuals(model, row, listed, want=want, max_changes=3, fixed=fixed)
+        python = pg.counterfactuals(
+            model, row, listed, want=want, max_changes=3, fixed=fixed
+        )
         assert bool(len(python)) == bool(asked["first"])
         if asked["first"]:
             best = python.to_frame().sort_values(["changes", "distance"]).iloc[0]
@@ -175,13 +208,20 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
     assert seen["button"] == ["What would have to differ?"]
     assert len(seen["choices"]) == 2, "one of three classes is predicted already"
     wanted = seen["choices"][0]
-    assert seen["said"].startswith(f"With one of these changes the model predicts {wanted}:")
+    assert seen["said"].startswith(
+        f"With one of these changes the model predicts {wanted}:"
+    )
     assert 1 <= len(seen["found"]) <= 4
-    assert all(f". {wanted}: " in line and " → " in line and line.endswith("Fill in") for line in seen["found"])
+    assert all(
+        f". {wanted}: " in line and " → " in line and line.endswith("Fill in")
+        for line in seen["found"]
+    )
     assert f"Now predicted: {wanted}, was " in seen["after"][0]
     assert "Now predicted" not in seen["before"][0]
     assert seen["open"]
-    assert sorted(part.split(":")[0] for part in seen["found"][0].split(". ")[0].split("; ")) == sorted(seen["changed"])
+    assert sorted(
+        part.split(":")[0] for part in seen["found"][0].split(". ")[0].split("; ")
+    ) == sorted(seen["changed"])
     assert seen["none"].startswith(
         f"No change of up to three columns was found with which the model predicts {wanted}."
     )
@@ -189,15 +229,28 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
 
 
 def test_a_number_is_typed_by_the_reader(tmp_path):
-    table = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 5)).round(3)).add_prefix("n")
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=3, random_state=0, progress=False)
+    table = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(400, 5)).round(3)
+    ).add_prefix("n")
+    model = pg.HyNNRegressor(
+        preset="fast",
+        branches=("tabular",),
+        max_epochs=3,
+        random_state=0,
+        progress=False,
+    )
     rows = model.fit(table, 5000 * table["n0"] + 1e5).encode_rows(table[:LISTED])
     page = page_of_rows(whatif.what_if(model, rows_of(model, rows, np.arange(LISTED))))
     seen = visit(page, tmp_path, PANEL).quiet()
     assert seen["choices"] == ["at least", "at most"]
-    assert seen["said"].startswith("With one of these changes the model predicts at least ")
+    assert seen["said"].startswith(
+        "With one of these changes the model predicts at least "
+    )
     assert seen["empty"] == "Type the prediction that is wanted."
     assert seen["already"] == "The model predicts so already."
     limit = float(re.search(r"at least ([\d,]+)", seen["said"])[1].replace(",", ""))
     for line in seen["found"]:
-        assert float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", "")) >= limit - 1
+        assert (
+            float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", ""))
+            >= limit - 1
+        )

@@ -33,11 +33,19 @@ def test_the_mean_error_is_as_uncertain_as_that_of_as_many_patients():
         section = SectionView("errors", "")
         decisions.errors(
             section,
-            Assessment(title="t", target="y", task="regression", predictions=scored, dependence=dependence),
+            Assessment(
+                title="t",
+                target="y",
+                task="regression",
+                predictions=scored,
+                dependence=dependence,
+            ),
         )
         return float(re.search(r"± ([\d.]+)\)", str(section.blocks))[1])
 
-    assert doubt(WHO) == pytest.approx(doubt(None) * np.sqrt(VISITS) * 2.02 / 1.96, rel=0.03)
+    assert doubt(WHO) == pytest.approx(
+        doubt(None) * np.sqrt(VISITS) * 2.02 / 1.96, rel=0.03
+    )
 
 
 def test_the_band_of_a_reliability_curve_is_wider():
@@ -47,8 +55,12 @@ def test_the_band_of_a_reliability_curve_is_wider():
     table = np.column_stack([visits(chance), 1 - visits(chance)])
 
     def area(dependence: Dependence | None) -> float:
-        chart = calibration(truth, table, ["ill", "well"], positive=0, dependence=dependence)
-        (band,) = (mark for mark in chart.data["panels"][0]["marks"] if mark["as"] == "area")
+        chart = calibration(
+            truth, table, ["ill", "well"], positive=0, dependence=dependence
+        )
+        (band,) = (
+            mark for mark in chart.data["panels"][0]["marks"] if mark["as"] == "area"
+        )
         return float(np.trapezoid(band["high"] - band["low"], band["x"]))
 
     assert area(WHO) > 1.3 * area(None)
@@ -58,12 +70,25 @@ def test_levels_are_compared_by_patients():
     rng = np.random.default_rng(2)
     clear = []
     for _ in range(60):
-        outcome, ward = visits(rng.normal(size=PATIENTS)), visits(rng.choice(["a", "b"], PATIENTS))
+        outcome, ward = (
+            visits(rng.normal(size=PATIENTS)),
+            visits(rng.choice(["a", "b"], PATIENTS)),
+        )
         levels = levels_of(pd.Series(ward))
         first, second = level_table(levels, outcome, None, np.arange(len(outcome)), WHO)
-        apart = abs(first["outcome"] - second["outcome"]) > 2 * np.hypot(first["deviation"], second["deviation"])
+        apart = abs(first["outcome"] - second["outcome"]) > 2 * np.hypot(
+            first["deviation"], second["deviation"]
+        )
         counted = WHO.rows(np.ones(len(outcome), dtype=bool), WHO.correlation(outcome))
-        clear.append((apart, *(explained_share(levels[0], outcome, rows)[1] < CHANCE for rows in (counted, None))))
+        clear.append(
+            (
+                apart,
+                *(
+                    explained_share(levels[0], outcome, rows)[1] < CHANCE
+                    for rows in (counted, None)
+                ),
+            )
+        )
     by_level, by_share, as_rows = np.mean(clear, axis=0)
     assert by_level <= 0.12
     assert by_share <= 0.05 < as_rows

@@ -29,15 +29,33 @@ from permgrad.runs.run.summary import _branch_lines
 pytestmark = pytest.mark.usefixtures("undrawn")
 CLASSES = ("Bad", "Good")
 OUTSIDE = {
-    "tabular": {"importance": 0.171, "ci_low": 0.159, "ci_high": 0.183, "share": 1.05, "alone": 0.17, "last": 0.172},
-    "image": {"importance": -0.008, "ci_low": -0.02, "ci_high": 0.004, "share": -0.05, "alone": -0.009, "last": -0.007},
+    "tabular": {
+        "importance": 0.171,
+        "ci_low": 0.159,
+        "ci_high": 0.183,
+        "share": 1.05,
+        "alone": 0.17,
+        "last": 0.172,
+    },
+    "image": {
+        "importance": -0.008,
+        "ci_low": -0.02,
+        "ci_high": 0.004,
+        "share": -0.05,
+        "alone": -0.009,
+        "last": -0.007,
+    },
     "interaction": -0.001,
 }
 
 
-def classified(probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), **changes) -> Assessment:
+def classified(
+    probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), **changes
+) -> Assessment:
     """A report whose network says these probabilities."""
-    test = evaluate("classification", truth, probabilities=probabilities, classes=CLASSES)
+    test = evaluate(
+        "classification", truth, probabilities=probabilities, classes=CLASSES
+    )
     counts = pd.DataFrame({"train": train}, index=CLASSES)
     return Assessment(
         title="t",
@@ -46,7 +64,9 @@ def classified(probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), *
         metrics={
             "rows": {"test": len(truth)},
             "test": test,
-            "constant": constant_of("classification", truth, probabilities, CLASSES, train),
+            "constant": constant_of(
+                "classification", truth, probabilities, CLASSES, train
+            ),
         },
         data=DataSection(rows={"test": len(truth)}, class_counts=counts),
         predictions=Predictions(truth=truth, classes=CLASSES, guess=probabilities),
@@ -83,23 +103,41 @@ def test_the_page_says_what_the_constant_predicts():
     content = classified(probabilities, truth)
     good = float(np.mean(truth == "Good"))
     assert content.constant["accuracy"] == pytest.approx(1 - good)
-    assert content.constant["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
+    assert content.constant["log_loss"] == pytest.approx(
+        -(good * math.log(0.3) + (1 - good) * math.log(0.7))
+    )
     assert content.constant["roc_auc"] == 0.5
     words = "“Always the most frequent class” predicts Bad. Its probabilities are the class shares of the"
     assert words in render_report(content)
     numbers = np.array([1.0, 2.0, 6.0, 7.0])
     mean = regression(numbers + 0.1, numbers, 3.0)
-    assert mean.constant["rmse"] == pytest.approx(math.sqrt(np.mean((numbers - 3.0) ** 2)))
-    assert "“Always the mean” predicts 3.000, the mean of the training rows." in render_report(mean)
+    assert mean.constant["rmse"] == pytest.approx(
+        math.sqrt(np.mean((numbers - 3.0) ** 2))
+    )
+    assert (
+        "“Always the mean” predicts 3.000, the mean of the training rows."
+        in render_report(mean)
+    )
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_the_metrics_table_always_has_the_constant(task):
     content = report_content(task=task)
     assert content.metrics["baselines"], "with baselines, and below without"
-    for each in (content, dataclasses.replace(content, metrics={**content.metrics, "baselines": {}})):
-        table = next(block for kind, block in tab_view(summary.TAB, each).sections[0].blocks if kind == "table")
-        label = "always the mean" if task == "regression" else "always the most frequent class"
+    for each in (
+        content,
+        dataclasses.replace(content, metrics={**content.metrics, "baselines": {}}),
+    ):
+        table = next(
+            block
+            for kind, block in tab_view(summary.TAB, each).sections[0].blocks
+            if kind == "table"
+        )
+        label = (
+            "always the mean"
+            if task == "regression"
+            else "always the most frequent class"
+        )
         assert [row[0].text for row in table.rows].count(label) == 1
         assert all(cell.text != "" for row in table.rows for cell in row)
 
@@ -108,7 +146,11 @@ def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
     truth = np.linspace(0, 9, 40)
     content = regression(truth + np.sin(np.arange(40)), truth, 4.5 + 1e-4)
     assert -1e-6 < content.constant["r2"] < 0
-    table = next(block for kind, block in tab_view(summary.TAB, content).sections[0].blocks if kind == "table")
+    table = next(
+        block
+        for kind, block in tab_view(summary.TAB, content).sections[0].blocks
+        if kind == "table"
+    )
     place = [name for name, _ in table.columns].index("R²\u00a0↑")
     assert table.rows[-1][place].text == "0"
 
@@ -123,21 +165,35 @@ def test_a_useless_network_is_called_so_before_anything_else(undrawn):
         "The network predicts outcome not clearly better than a constant that ignores the features (ROC-AUC 0."
     )
     page = render_report(content)
-    assert page.index("not clearly better than a constant") < page.index("It is not shown that what it relies on helps")
+    assert page.index("not clearly better than a constant") < page.index(
+        "It is not shown that what it relies on helps"
+    )
     assert "What it uses, whatever it has learned" in page
     assert ">What it relies on<" not in page
 
 
 @pytest.mark.parametrize(("rows", "members"), [(500, 150), (60, 20), (154, 4)])
-def test_few_rows_are_advised_to_be_more_and_else_the_features_are_to_blame(rows, members):
+def test_few_rows_are_advised_to_be_more_and_else_the_features_are_to_blame(
+    rows, members
+):
     rng = np.random.default_rng(members + 1)
     truth = np.array(["Good"] * members + ["Bad"] * (rows - members), dtype=object)
     good = np.clip(members / rows + 0.02 * rng.normal(size=rows), 0.001, 0.5)
-    content = classified(np.stack([1 - good, good], axis=1), truth, (950, 50), explanation=report_content().explanation)
+    content = classified(
+        np.stack([1 - good, good], axis=1),
+        truth,
+        (950, 50),
+        explanation=report_content().explanation,
+    )
     content.constant["learnt"] = False
     words = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
-    assert words["features"] == "It is not shown that what it relies on helps to predict outcome."
-    assert words["next"].startswith("Do not use its predictions." if rows == 500 else "Test it on more rows before")
+    assert (
+        words["features"]
+        == "It is not shown that what it relies on helps to predict outcome."
+    )
+    assert words["next"].startswith(
+        "Do not use its predictions." if rows == 500 else "Test it on more rows before"
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -153,17 +209,27 @@ def test_the_constant_itself_is_never_better_than_itself(seed):
 def test_shares_outside_0_to_1_become_words(content):
     changed = dataclasses.replace(content, branches=OUTSIDE)
     words = "tabular 0.171 (0.159 to 0.183) and image −0.008 (−0.02 to 0.004)"
-    assert f"There are no shares, because they would not be parts of a whole: {words}." in render_report(changed)
-    assert _branch_lines(OUTSIDE) == [f"Branch shares: none, because they would not be parts of a whole: {words}"]
+    assert (
+        f"There are no shares, because they would not be parts of a whole: {words}."
+        in render_report(changed)
+    )
+    assert _branch_lines(OUTSIDE) == [
+        f"Branch shares: none, because they would not be parts of a whole: {words}"
+    ]
     drawn = " ".join(branches(OUTSIDE).data["texts"])
     assert "0.171" in drawn
     assert "105 %" not in drawn
-    sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
+    sensible = {
+        name: {**OUTSIDE[name], "share": share}
+        for name, share in (("tabular", 0.9), ("image", 0.1))
+    }
     assert path_shares(sensible) == {"tabular": 0.9, "image": 0.1}
     assert path_words(sensible) == ""
     assert _branch_lines(sensible) == ["Branch shares: tabular 90%, image 10%"]
     undefined = {name: {**entry, "share": None} for name, entry in sensible.items()}
-    assert path_words({"scan": undefined["image"], "table": undefined["tabular"]}).startswith("scan −0.008 (")
+    assert path_words(
+        {"scan": undefined["image"], "table": undefined["tabular"]}
+    ).startswith("scan −0.008 (")
     assert path_words({"tabular": undefined["tabular"]}) == ""
 
 
@@ -178,18 +244,28 @@ def test_shares_outside_0_to_1_become_words(content):
         (None, ""),
     ],
 )
-def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(content, share, words):
+def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(
+    content, share, words
+):
     other = None if share is None else 1 - share
-    shares = {name: {**OUTSIDE[name], "share": own} for name, own in (("tabular", other), ("image", share))}
+    shares = {
+        name: {**OUTSIDE[name], "share": own}
+        for name, own in (("tabular", other), ("image", share))
+    }
     assert map_words(shares).startswith(words)
     assert any(row.heat is not None for row in content.rows), "the page shows maps"
-    said = "its activation maps show only a small part of the prediction" in render_report(
-        dataclasses.replace(content, branches=shares)
+    said = (
+        "its activation maps show only a small part of the prediction"
+        in render_report(dataclasses.replace(content, branches=shares))
     )
     assert said == bool(words)
     if share == 0.03:
-        without = [dataclasses.replace(row, image=None, heat=None) for row in content.rows]
-        page = render_report(dataclasses.replace(content, branches=shares, rows=without))
+        without = [
+            dataclasses.replace(row, image=None, heat=None) for row in content.rows
+        ]
+        page = render_report(
+            dataclasses.replace(content, branches=shares, rows=without)
+        )
         assert "activation maps show only" not in page
     assert map_words({"image": shares["image"]}) == ""
 
@@ -198,9 +274,13 @@ def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(content,
 
 
 def test_the_waterfall_shows_the_output_and_the_beeswarm_the_difference():
-    local = local_explanation(meta={"quantity": "output minus the output at the baseline", "unit": "logit"})
+    local = local_explanation(
+        meta={"quantity": "output minus the output at the baseline", "unit": "logit"}
+    )
     assert plots.waterfall(local).axes[0].get_xlabel() == "output (logit), towards Good"
-    assert plots.waterfall(local, label="height (m)").axes[0].get_xlabel() == "height (m)"
+    assert (
+        plots.waterfall(local, label="height (m)").axes[0].get_xlabel() == "height (m)"
+    )
     beeswarm = "output minus the output at the baseline (logit), towards Good"
     assert plots.beeswarm(local).axes[0].get_xlabel() == beeswarm
     without = dataclasses.replace(local, base_values=None)
@@ -218,12 +298,24 @@ def test_the_waterfall_of_a_number_names_the_target():
     "values",
     [
         pd.Series(pd.to_datetime(["2024-01-03", "2023-05-01", None, "2024-01-02"])),
-        pd.Series(pd.to_datetime(["2024-01-03", "2023-05-01", None, "2024-01-02"], utc=True)),
+        pd.Series(
+            pd.to_datetime(["2024-01-03", "2023-05-01", None, "2024-01-02"], utc=True)
+        ),
         pd.Series(["2024-01-03", "2023-05-01", None, "2024-01-02"], dtype=object),
-        pd.Series(["2024-01-03T12:30", "2023-05-01 11:00:05", np.nan, "2024-01-02"], dtype="str"),
-        pd.Series([dt.date(2024, 1, 3), dt.date(2023, 5, 1), None, dt.date(2024, 1, 2)], dtype=object),
+        pd.Series(
+            ["2024-01-03T12:30", "2023-05-01 11:00:05", np.nan, "2024-01-02"],
+            dtype="str",
+        ),
+        pd.Series(
+            [dt.date(2024, 1, 3), dt.date(2023, 5, 1), None, dt.date(2024, 1, 2)],
+            dtype=object,
+        ),
         pd.Series(pd.to_timedelta([3, 1, None, 2], unit="h")),
-        pd.Series(pd.Categorical(["high", "low", None, "middle"], ["low", "middle", "high"], ordered=True)),
+        pd.Series(
+            pd.Categorical(
+                ["high", "low", None, "middle"], ["low", "middle", "high"], ordered=True
+            )
+        ),
         pd.Series([3.0, 1.0, np.nan, 2.0]),
     ],
 )
@@ -235,16 +327,25 @@ def test_values_with_an_order_are_coloured_by_it(values):
     np.testing.assert_allclose(ranks, [1.0, 0.0, np.nan, 0.5])
 
 
-@pytest.mark.parametrize("values", [["red", "2023-05-01", None, "blue"], ["1", "a", "b", "c"], [None] * 4])
+@pytest.mark.parametrize(
+    "values", [["red", "2023-05-01", None, "blue"], ["1", "a", "b", "c"], [None] * 4]
+)
 def test_values_without_an_order_stay_grey(values):
     local = local_explanation(names=("when",), rows=4)
     frame = pd.DataFrame({"when": pd.Series(values, dtype=object)})
-    assert np.all(np.isnan(ranks_of(dataclasses.replace(local, feature_values=frame), 0)))
+    assert np.all(
+        np.isnan(ranks_of(dataclasses.replace(local, feature_values=frame), 0))
+    )
 
 
 def test_only_what_the_model_has_is_said_to_be_comparable(undrawn):
-    for task, words in (("regression", "features"), ("classification", "features and classes")):
+    for task, words in (
+        ("regression", "features"),
+        ("classification", "features and classes"),
+    ):
         content = report_content(task=task)
         explanation = dataclasses.replace(content.explanation, parts={}, part_std={})
-        page = render_report(dataclasses.replace(content, explanation=explanation, paper=None))
+        page = render_report(
+            dataclasses.replace(content, explanation=explanation, paper=None)
+        )
         assert f"Numbers of different {words} can be compared." in page

@@ -43,35 +43,66 @@ def told(p_values, values=None):
 
 def test_small_p_values_that_do_not_pass_are_nowhere_named():
     p_values = [0.03, 0.01, 0.04, 0.02, 0.045, 0.6, 0.7, 0.8]
-    assert np.sum(np.array(p_values) < 0.05) == 5, "one by one, five features would seem to matter"
+    assert np.sum(np.array(p_values) < 0.05) == 5, (
+        "one by one, five features would seem to matter"
+    )
     assert holm(p_values).min() > 0.05
     content = told(p_values)
     said = say("features", features(content))
-    assert said == "None of 8 features clearly matters (no p-value is below 5\u00a0% after Holm's correction)."
+    assert (
+        said
+        == "None of 8 features clearly matters (no p-value is below 5\u00a0% after Holm's correction)."
+    )
 
 
 def test_only_what_is_certain_is_named_and_larger_estimates_are_called_uncertain():
     found = features(told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]))
-    assert [one["name"] for one in found["leading"]] == ["feature0", "feature2", "feature4"]
-    assert [(one["name"], one["place"]) for one in found["uncertain"]] == [("feature1", 2), ("feature3", 4)]
+    assert [one["name"] for one in found["leading"]] == [
+        "feature0",
+        "feature2",
+        "feature4",
+    ]
+    assert [(one["name"], one["place"]) for one in found["uncertain"]] == [
+        ("feature1", 2),
+        ("feature3", 4),
+    ]
     assert found["relies"] == "relies most"
-    larger = features(told([0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9], [0.61, *np.linspace(0.06, 0.01, 7)]))
+    larger = features(
+        told(
+            [0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9],
+            [0.61, *np.linspace(0.06, 0.01, 7)],
+        )
+    )
     assert [one["name"] for one in larger["leading"]] == ["feature1", "feature3"]
     assert [one["name"] for one in larger["uncertain"]] == ["feature0", "feature2"]
     assert larger["relies"] == "clearly relies"
-    assert features(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))["uncertain"] == []
-    partly = features(told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan]))
+    assert (
+        features(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))["uncertain"] == []
+    )
+    partly = features(
+        told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
+    )
     assert [one["name"] for one in partly["leading"]] == ["feature0", "feature1"]
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 def test_importances_are_said_as_the_loss_without_the_feature(loss):
     content = told([1e-6] * 8)
-    meta = {**content.explanation.meta, "loss": loss, "quantity": "increase of the loss"}
+    meta = {
+        **content.explanation.meta,
+        "loss": loss,
+        "quantity": "increase of the loss",
+    }
     name = "log_loss" if loss == "cross_entropy" else "mse"
-    metrics = {**content.metrics, "test": {name: 0.5}, "constant": {name: 0.9, "learnt": True}}
+    metrics = {
+        **content.metrics,
+        "test": {name: 0.5},
+        "constant": {name: 0.9, "learnt": True},
+    }
     content = dataclasses.replace(
-        content, explanation=dataclasses.replace(content.explanation, meta=meta), metrics=metrics
+        content,
+        explanation=dataclasses.replace(content.explanation, meta=meta),
+        metrics=metrics,
     )
     said = say("features", features(content))
     power = 1 if loss == "cross_entropy" else 0.5
@@ -85,22 +116,39 @@ def test_importances_are_said_as_the_loss_without_the_feature(loss):
 
 @pytest.mark.parametrize("passing", [True, False])
 def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
-    p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9] if passing else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
+    p_values = (
+        [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]
+        if passing
+        else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
+    )
     frame = told(p_values).explanation.to_frame()
     lines = _feature_lines(frame[frame["class"] == "all"])
     assert lines[0].startswith("Most important of 8 features")
-    assert [line.startswith("* ") for line in lines[1:9]] == (holm(p_values) < 0.05).tolist()
-    assert passing == ("clearly matters: p-value below 5 % after Holm's correction" in lines[-1])
+    assert [line.startswith("* ") for line in lines[1:9]] == (
+        holm(p_values) < 0.05
+    ).tolist()
+    assert passing == (
+        "clearly matters: p-value below 5 % after Holm's correction" in lines[-1]
+    )
 
 
 def test_what_is_shown_as_nothing_does_not_clearly_matter():
     values = [0.2, 0.05, 0.00004, 0.00003, 0.00002, 0.00001, 0.00001, 0.00001]
     content = told([1e-9] * 8, values)
     assert holm([1e-9] * 8).max() < 0.05, "each effect is beyond chance"
-    about = {"loss_scale": 0.69, "model_loss": 0.49, "loss": "cross_entropy", "quantity": "increase of the loss"}
-    explanation = dataclasses.replace(content.explanation, meta={**content.explanation.meta, **about})
+    about = {
+        "loss_scale": 0.69,
+        "model_loss": 0.49,
+        "loss": "cross_entropy",
+        "quantity": "increase of the loss",
+    }
+    explanation = dataclasses.replace(
+        content.explanation, meta={**content.explanation.meta, **about}
+    )
     assert clearly_matter(explanation) == ["feature0", "feature1"]
-    assert clearly_matter(content.explanation) == ["feature0", "feature1"], "also where losses are unknown"
+    assert clearly_matter(content.explanation) == ["feature0", "feature1"], (
+        "also where losses are unknown"
+    )
     content = dataclasses.replace(content, explanation=explanation)
     frame = explanation.to_frame()
     lines = _feature_lines(frame[frame["class"] == "all"], whole=0.2)
@@ -122,7 +170,9 @@ def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
 def order_of(other, main) -> list[str]:
     """The order of the features by another method, from the ranks that the page shows."""
     other = dataclasses.replace(other, method="permgrad_paper")
-    content = Assessment(title="t", target="y", task="classification", explanation=main, paper=other)
+    content = Assessment(
+        title="t", target="y", task="classification", explanation=main, paper=other
+    )
     section = SectionView("methods", "Other methods on the same model")
     methods(section, content, main)
     ((_, table),) = (block for kind, block in section.blocks if kind == "fold")

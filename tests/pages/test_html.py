@@ -75,18 +75,25 @@ def light_content(**changes) -> Assessment:
 def _hostile() -> str:
     content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
     network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]})
-    return render_report(dataclasses.replace(content, network=network, warnings=HOSTILE))
+    return render_report(
+        dataclasses.replace(content, network=network, warnings=HOSTILE)
+    )
 
 
 def test_the_answer_stands_first(page):
     heading = page.text.split("It relies most on")[0]
     assert "The network predicts RiskPerformance with ROC-AUC 0." in heading
     assert "on 2,092 test rows." in heading
-    assert "It relies most on ExternalRiskEstimate, MSinceMostRecentInqexcl7days and" in page.text
+    assert (
+        "It relies most on ExternalRiskEstimate, MSinceMostRecentInqexcl7days and"
+        in page.text
+    )
 
 
 def test_every_section_is_there(page):
-    anchors = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
+    anchors = [
+        attributes["id"] for tag, attributes in page.elements if tag == "section"
+    ]
     first = [
         "scores",
         "drivers",
@@ -99,9 +106,20 @@ def test_every_section_is_there(page):
     ]
     trust = ["caveats", "calibration", "order", "methods", "reading"]
     assert anchors == [*first, *trust, "table", "network", "layout", "how", "run"]
-    links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
+    links = [
+        attributes["href"]
+        for tag, attributes in page.elements
+        if tag == "a" and attributes["href"] != "#main"
+    ]
     tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("changes", "together")]
-    assert links == [*tabs, "#drivers", "#caveats", "#table", "#single-rows", "#threshold"]
+    assert links == [
+        *tabs,
+        "#drivers",
+        "#caveats",
+        "#table",
+        "#single-rows",
+        "#threshold",
+    ]
     for words in (
         "permgrad run heloc --baselines --seed 0",
         "117 test rows are equal to a training row",
@@ -117,12 +135,21 @@ def test_every_section_is_there(page):
 def test_pictures_have_words_tables_have_captions_and_names_are_unique(page):
     assert sum(tag == "figure" for tag, _ in page.elements) >= 10
     assert all(attributes["alt"] for tag, attributes in page.elements if tag == "img")
-    assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "caption" for tag, _ in page.elements) >= 5
+    assert (
+        sum(tag == "table" for tag, _ in page.elements)
+        == sum(tag == "caption" for tag, _ in page.elements)
+        >= 5
+    )
     assert sum(tag == "h1" for tag, _ in page.elements) == 1
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     known = {f"#{name}" for name in ids}
-    used = {value for _, attributes in page.elements for key, value in attributes.items() if key.endswith("href")}
+    used = {
+        value
+        for _, attributes in page.elements
+        for key, value in attributes.items()
+        if key.endswith("href")
+    }
     assert {value for value in used if value and value.startswith("#")} <= known
 
 
@@ -144,13 +171,25 @@ def test_figures_follow_light_and_dark(ordinary):
 
 def test_hostile_names_stay_text(hostile):
     page = Page(hostile)
-    kinds = [attributes.get("type") for tag, attributes in page.elements if tag == "script"]
+    kinds = [
+        attributes.get("type") for tag, attributes in page.elements if tag == "script"
+    ]
     assert kinds == ["text/plain", None], "the data and the script"
     allowed = {"html", "head", "meta", "link", "title", "style", "body", "script"}
-    assert not {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "foreignobject", "form", "base"}
+    assert not {tag for tag, _ in page.elements} & {
+        "iframe",
+        "object",
+        "embed",
+        "foreignobject",
+        "form",
+        "base",
+    }
     assert allowed <= {tag for tag, _ in page.elements}
     for tag, attributes in page.elements:
-        assert not [key for key in attributes if key.startswith("on")], (tag, attributes)
+        assert not [key for key in attributes if key.startswith("on")], (
+            tag,
+            attributes,
+        )
         assert not str(attributes.get("src", "")).startswith("x")
     for name in HOSTILE:
         assert " ".join(re.sub(r"[\x00-\x1f]", " ", name).split()) in page.text
@@ -182,36 +221,77 @@ def test_minimal_and_partial_content(undrawn):
             0.001,
             "The model does better than the best baseline, forest: ROC-AUC 0.899 against 0.809 (",
         ),
-        (1.1, -0.09, 0.001, "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 (difference 0.0900, "),
-        (0.9, 0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
-        (1.1, -0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
-        (1.1, None, None, "ROC-AUC is 0.899, that of the best baseline, forest, 0.989."),
+        (
+            1.1,
+            -0.09,
+            0.001,
+            "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 (difference 0.0900, ",
+        ),
+        (
+            0.9,
+            0.09,
+            0.06,
+            "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against",
+        ),
+        (
+            1.1,
+            -0.09,
+            0.06,
+            "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against",
+        ),
+        (
+            1.1,
+            None,
+            None,
+            "ROC-AUC is 0.899, that of the best baseline, forest, 0.989.",
+        ),
     ],
 )
-def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words, undrawn):
+def test_only_a_paired_interval_says_who_is_ahead(
+    factor, difference, p, words, undrawn
+):
     content = light_content()
     test = dict(content.metrics["test"])
-    baselines = {"forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}}
+    baselines = {
+        "forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}
+    }
     if p is not None:
-        ends = (difference - 0.02, difference + 0.02) if p < 0.05 else (difference - 0.1, difference + 0.1)
-        ahead = {"metric": "roc_auc", "difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p_holm": p}
+        ends = (
+            (difference - 0.02, difference + 0.02)
+            if p < 0.05
+            else (difference - 0.1, difference + 0.1)
+        )
+        ahead = {
+            "metric": "roc_auc",
+            "difference": difference,
+            "ci_low": ends[0],
+            "ci_high": ends[1],
+            "p_holm": p,
+        }
         baselines["forest"]["ahead"] = ahead
     stored = {**content.metrics, "baselines": baselines}
     text = Page(render_report(dataclasses.replace(content, metrics=stored))).text
     assert words in text
-    assert ("better" in words) == ("does better" in text), "nobody else is said to be ahead"
+    assert ("better" in words) == ("does better" in text), (
+        "nobody else is said to be ahead"
+    )
 
 
 def test_importances_without_intervals_and_p_explain_neither(undrawn):
     full = light_content()
     bare = dataclasses.replace(
-        full, explanation=dataclasses.replace(full.explanation, low=None, high=None, p_values=None)
+        full,
+        explanation=dataclasses.replace(
+            full.explanation, low=None, high=None, p_values=None
+        ),
     )
     texts = [Page(render_report(content)).text for content in (full, bare)]
     assert P_VALUE.split(".")[0] in texts[0]
     assert P_VALUE.split(".")[0] not in texts[1]
     unknown = np.full_like(full.explanation.p_values, np.nan)
-    silent = dataclasses.replace(full, explanation=dataclasses.replace(full.explanation, p_values=unknown))
+    silent = dataclasses.replace(
+        full, explanation=dataclasses.replace(full.explanation, p_values=unknown)
+    )
     assert p_text(0.0004) == "< 0.001"
     assert p_text(0.02) == "0.020"
     assert p_text(math.nan) == "–"
@@ -221,7 +301,9 @@ def test_importances_without_intervals_and_p_explain_neither(undrawn):
 def test_numbers_that_are_no_loss_are_named(undrawn):
     content = light_content()
     meta = {**content.explanation.meta, "quantity": "decrease of the score"}
-    other = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, meta=meta))
+    other = dataclasses.replace(
+        content, explanation=dataclasses.replace(content.explanation, meta=meta)
+    )
     assert "how much the model's loss grows" in Page(render_report(content)).text
     text = Page(render_report(other)).text
     assert "how much the model's loss grows" not in text
@@ -231,7 +313,12 @@ def test_numbers_that_are_no_loss_are_named(undrawn):
 @pytest.mark.parametrize(
     ("interaction", "low", "high", "words"),
     [
-        (-0.038, -0.05, -0.02, "(interval −0.05 to −0.02), 16 % of the total: each makes up for the other in part"),
+        (
+            -0.038,
+            -0.05,
+            -0.02,
+            "(interval −0.05 to −0.02), 16 % of the total: each makes up for the other in part",
+        ),
         (0.02, 0.01, 0.03, "8 % of the total: they need each other"),
         (0.02, -0.01, 0.05, None),
         (0.01, 0.009, 0.011, None),
@@ -240,22 +327,38 @@ def test_numbers_that_are_no_loss_are_named(undrawn):
         (math.nan, math.nan, math.nan, None),
     ],
 )
-def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words, undrawn):
+def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(
+    interaction, low, high, words, undrawn
+):
     content = light_content()
     total = {"importance": 0.241, "interaction_low": low, "interaction_high": high}
-    branches = {**content.explanation.branches, "interaction": interaction, "total": total}
-    own = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, branches=branches))
+    branches = {
+        **content.explanation.branches,
+        "interaction": interaction,
+        "total": total,
+    }
+    own = dataclasses.replace(
+        content, explanation=dataclasses.replace(content.explanation, branches=branches)
+    )
     text = Page(render_report(own)).text
     assert ("Interaction of the paths: " in text) == (words is not None)
     assert words is None or words in text
     if words:
-        older = dataclasses.replace(own.explanation, branches={**branches, "total": {"importance": 0.241}})
-        assert "Interaction of the paths: " not in Page(render_report(dataclasses.replace(own, explanation=older))).text
+        older = dataclasses.replace(
+            own.explanation, branches={**branches, "total": {"importance": 0.241}}
+        )
+        assert (
+            "Interaction of the paths: "
+            not in Page(render_report(dataclasses.replace(own, explanation=older))).text
+        )
 
 
 def test_a_training_without_its_network(undrawn):
     full = light_content()
-    texts = [Page(render_report(own)).text for own in (full, dataclasses.replace(full, network=None))]
+    texts = [
+        Page(render_report(own)).text
+        for own in (full, dataclasses.replace(full, network=None))
+    ]
     assert ["trainable parameters" in text for text in texts] == [True, False]
     assert all("Network and training" in text for text in texts)
 
@@ -263,18 +366,26 @@ def test_a_training_without_its_network(undrawn):
 def test_advice_links_to_the_tab_that_helps(undrawn):
     facts = {"kind": "next", "part": "next", "reason": "use"}
     sentences = [{"sentence": "Look.", "facts": facts}]
-    said = Page(render_report(dataclasses.replace(report_content(), sentences=sentences))).text
+    said = Page(
+        render_report(dataclasses.replace(report_content(), sentences=sentences))
+    ).text
     assert "Look. Rows: Row by row" in said
 
 
 def test_undefined_metrics_and_importance_without_anything_that_stands_out(undrawn):
     explanation = global_explanation()
-    silent = dataclasses.replace(explanation, p_values=np.full_like(explanation.values, 0.01))
-    content = dataclasses.replace(light_content(), explanation=silent, metrics=None, predictions=None)
+    silent = dataclasses.replace(
+        explanation, p_values=np.full_like(explanation.values, 0.01)
+    )
+    content = dataclasses.replace(
+        light_content(), explanation=silent, metrics=None, predictions=None
+    )
     assert "None of 23 features clearly matters" in Page(render_report(content)).text
     stored = json.loads(json.dumps(report_content().metrics))
     stored["test"]["roc_auc"] = None
-    assert "The network predicts" in render_report(dataclasses.replace(content, metrics=stored))
+    assert "The network predicts" in render_report(
+        dataclasses.replace(content, metrics=stored)
+    )
 
 
 def drawn(drawing: str) -> LayoutSection:
@@ -283,7 +394,9 @@ def drawn(drawing: str) -> LayoutSection:
 
 def test_foreign_drawings_are_images():
     drawing = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    content = Assessment(title="t", target="y", task="regression", layout=drawn(drawing))
+    content = Assessment(
+        title="t", target="y", task="regression", layout=drawn(drawing)
+    )
     text = render_report(content)
     assert "alert(1)" not in text
     assert 'src="data:image/svg+xml;base64,' in text
@@ -302,11 +415,17 @@ def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
 
 
 @needs_browser
-@pytest.mark.parametrize("which", ["hostile", pytest.param("ordinary", marks=pytest.mark.slow)])
-def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hostile, tmp_path):
+@pytest.mark.parametrize(
+    "which", ["hostile", pytest.param("ordinary", marks=pytest.mark.slow)]
+)
+def test_a_browser_opens_it_without_an_error_or_a_request(
+    which, ordinary, hostile, tmp_path
+):
     text = ordinary if which == "ordinary" else hostile
     # If the page's own script runs, a click on the first heading of a table leaves a mark.
-    seen = visit(text, tmp_path, "document.querySelector('table.sortable button').click();")
+    seen = visit(
+        text, tmp_path, "document.querySelector('table.sortable button').click();"
+    )
     assert 'aria-sort="' in seen.page, "the page's script must have sorted a table"
     seen.quiet()
 
@@ -314,7 +433,9 @@ def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hosti
 def test_what_is_printed_is_light():
     page = render_page(title="t", kind="test", headline="h")
     assert "color-scheme: only light" in page.partition("@media print")[2]
-    assert "@media screen and (prefers-color-scheme:dark){:root{" in page, "dark colours are those of screens"
+    assert "@media screen and (prefers-color-scheme:dark){:root{" in page, (
+        "dark colours are those of screens"
+    )
 
 
 @needs_browser
@@ -324,6 +445,13 @@ def test_what_a_page_says_and_asks_for_would_be_seen(tmp_path):
     seen = visit(f"<!doctype html><body>{loud}</body>", tmp_path, "return 1;")
     assert seen.requests == ["http://127.0.0.1:9/img"]
     assert any("said" in line for line in seen.said)
-    assert visit("<!doctype html><body></body>", tmp_path, "return localStorage.getItem('own');").quiet() is None
+    assert (
+        visit(
+            "<!doctype html><body></body>",
+            tmp_path,
+            "return localStorage.getItem('own');",
+        ).quiet()
+        is None
+    )
     with pytest.raises(AssertionError, match="nowhere is not defined"):
         visit("<!doctype html><body></body>", tmp_path, "return nowhere.at;")

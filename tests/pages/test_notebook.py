@@ -19,10 +19,26 @@ GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int6
 NAMES = (*(f"scan[{r},{c}]" for r in range(2) for c in range(2)), "age", "dose")
 
 
-def ranked(values=(2.0, 1.0, 0.5), p_values=(0.001, 0.3, 0.02), names=("a", "b", "c"), **changes) -> Explanation:
-    values, p_values = np.array(values)[:, None], None if p_values is None else np.array(p_values)[:, None]
+def ranked(
+    values=(2.0, 1.0, 0.5),
+    p_values=(0.001, 0.3, 0.02),
+    names=("a", "b", "c"),
+    **changes,
+) -> Explanation:
+    values, p_values = (
+        np.array(values)[:, None],
+        None if p_values is None else np.array(p_values)[:, None],
+    )
     fields = {"low": values - 0.4, "high": values + 0.4, "p_values": p_values} | changes
-    return Explanation(values, names, ("table",) * len(names), ("all",), "permutation", "global", **fields)
+    return Explanation(
+        values,
+        names,
+        ("table",) * len(names),
+        ("all",),
+        "permutation",
+        "global",
+        **fields,
+    )
 
 
 def local(rows: int = 3, side: int = 8, **changes) -> Explanation:
@@ -38,10 +54,14 @@ def local(rows: int = 3, side: int = 8, **changes) -> Explanation:
         "additive": True,
         "base_values": np.full((rows, 2), 0.5),
         "predictions": 0.5 + values.sum(axis=1),
-        "feature_values": pd.DataFrame({"age": rng.integers(20, 80, rows), "dose": rng.uniform(size=rows)}),
+        "feature_values": pd.DataFrame(
+            {"age": rng.integers(20, 80, rows), "dose": rng.uniform(size=rows)}
+        ),
         "maps": {
             "images:scan": rng.uniform(size=(rows, 3, side, side)),
-            "segments:scan": np.repeat(np.repeat(GRID, side // 8, 0), side // 8, 1)[None],
+            "segments:scan": np.repeat(np.repeat(GRID, side // 8, 0), side // 8, 1)[
+                None
+            ],
         },
         "meta": {"unit": "logit"},
     }
@@ -50,26 +70,39 @@ def local(rows: int = 3, side: int = 8, **changes) -> Explanation:
 
 def bars(page: str) -> list[tuple[str, list[tuple[float, float]], str]]:
     """Return name, pieces as (left, width) in percent, and number of each row."""
-    rows = re.findall(r'<th[^>]*>([^<]*)</th>(.*?)<td class="pg-number">([^<]*)', page, re.DOTALL)
+    rows = re.findall(
+        r'<th[^>]*>([^<]*)</th>(.*?)<td class="pg-number">([^<]*)', page, re.DOTALL
+    )
     piece = r'pg-bar" style="left:([\d.]+)%;width:([\d.]+)%'
-    return [(name, [(float(a), float(b)) for a, b in re.findall(piece, row)], text.strip()) for name, row, text in rows]
+    return [
+        (name, [(float(a), float(b)) for a, b in re.findall(piece, row)], text.strip())
+        for name, row, text in rows
+    ]
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------
 def test_bars_of_all_rows_fall_and_have_the_lengths_of_their_values():
     page = ranked((1.0, 2.0, 0.5))._repr_html_()
-    (a, first), (b, second), (c, third) = [(name, pieces[0][1]) for name, pieces, _ in bars(page)]
+    (a, first), (b, second), (c, third) = [
+        (name, pieces[0][1]) for name, pieces, _ in bars(page)
+    ]
     assert (a, b, c) == ("b", "a", "c")
     assert first == pytest.approx(2 * second, abs=0.02)
     assert second == pytest.approx(2 * third, abs=0.02)
-    assert page.count("pg-whisker") == 3 + page.count(".pg-whisker"), "an interval on each bar"
+    assert page.count("pg-whisker") == 3 + page.count(".pg-whisker"), (
+        "an interval on each bar"
+    )
 
 
 def test_only_names_that_pass_after_adjusting_are_bold():
     explanation = ranked((2.0, 1.0, 0.5), (0.001, 0.04, 0.02))
     uncorrected = ranked((2.0, 1.0, 0.5), (0.001, 0.04, 0.03))
-    assert clearly_matter(explanation) == ["a", "b", "c"], "Holm's steps: 0.003, 0.04, 0.04"
-    assert clearly_matter(uncorrected) == ["a"], "a precondition: all three pass uncorrected"
+    assert clearly_matter(explanation) == ["a", "b", "c"], (
+        "Holm's steps: 0.003, 0.04, 0.04"
+    )
+    assert clearly_matter(uncorrected) == ["a"], (
+        "a precondition: all three pass uncorrected"
+    )
     assert re.findall(r'class="pg-clear">([^<]*)', uncorrected.to_html()) == ["a"]
     assert "1 of 3 features clearly matters" in uncorrected.to_html()
     assert "1 of 3 features clearly matters" in uncorrected.summary()
@@ -79,15 +112,27 @@ def test_only_names_that_pass_after_adjusting_are_bold():
 def test_the_words_say_that_the_correction_is_within_modalities():
     explanation = ranked((2.0, 1.0, 0.5), (0.02, 0.04, 0.02))
     assert "adjusted for all of them (Holm)" in explanation.to_html()
-    explanation = dataclasses.replace(explanation, modality=("scan", "scan", "clinical"))
-    assert clearly_matter(explanation) == ["a", "b", "c"], "c at 2.5 %, then a and b at 5 %"
-    assert "adjusted within each modality and for their number (Holm)" in explanation.to_html()
-    explanation = dataclasses.replace(explanation, p_values=np.array([[0.03], [0.04], [0.03]]))
+    explanation = dataclasses.replace(
+        explanation, modality=("scan", "scan", "clinical")
+    )
+    assert clearly_matter(explanation) == ["a", "b", "c"], (
+        "c at 2.5 %, then a and b at 5 %"
+    )
+    assert (
+        "adjusted within each modality and for their number (Holm)"
+        in explanation.to_html()
+    )
+    explanation = dataclasses.replace(
+        explanation, p_values=np.array([[0.03], [0.04], [0.03]])
+    )
     assert clearly_matter(explanation) == []
 
 
 def test_parts_that_add_up_share_a_bar():
-    parts = {"tabular": np.array([[1.5], [1.0], [0.5]]), "image": np.array([[0.5], [0.0], [0.0]])}
+    parts = {
+        "tabular": np.array([[1.5], [1.0], [0.5]]),
+        "image": np.array([[0.5], [0.0], [0.0]]),
+    }
     page = ranked(parts=parts).to_html()
     pieces = bars(page)[0][1]
     assert len(pieces) == 2
@@ -98,13 +143,17 @@ def test_parts_that_add_up_share_a_bar():
 def test_many_features_are_counted_and_undefined_is_a_dash():
     values = np.linspace(1, 2, 20)
     values[0] = np.nan
-    explanation = ranked(values, None, tuple(f"x{place}" for place in range(20)), low=None, high=None)
+    explanation = ranked(
+        values, None, tuple(f"x{place}" for place in range(20)), low=None, high=None
+    )
     rows = bars(explanation.to_html())
     assert rows[-1][0] == "5 more not shown"
     assert len(rows) == 16
     undefined = ranked((np.nan, 1.0, 0.5), None, low=None, high=None)
     assert bars(undefined.to_html())[-1][2] == "–"
-    assert "clearly" not in undefined.to_html() + undefined.summary(), "no test, no verdict"
+    assert "clearly" not in undefined.to_html() + undefined.summary(), (
+        "no test, no verdict"
+    )
 
 
 def test_a_mean_of_sizes_gives_no_verdict():
@@ -125,7 +174,9 @@ def test_steps_lead_from_the_baseline_to_the_row_and_an_image_is_one_step():
     assert rows[-2][0] == "scan, all of it"
     assert rows[-1][0] == "this row"
     steps = [pieces[0][1] for _, pieces, _ in rows if pieces]
-    expected = np.abs([*sorted(values[4:], key=lambda value: -abs(value)), values[:4].sum()])
+    expected = np.abs(
+        [*sorted(values[4:], key=lambda value: -abs(value)), values[:4].sum()]
+    )
     assert np.array(steps) / steps[0] == pytest.approx(expected / expected[0], abs=2e-3)
     assert "not attributed" not in explanation.to_html(row=1)
     short = local(predictions=explanation.predictions + 1)
@@ -146,7 +197,9 @@ def test_the_first_of_many_rows_is_shown_with_how_to_choose_another():
     assert "to_html(row=1)" in explanation._repr_html_()
     assert "to_html(row=" not in explanation.to_html(row=2)
     assert "row 2 of 3" in explanation.to_html(row=-1)
-    assert explanation.to_html(row=1)._repr_html_() == explanation.to_html(row=1), "shown as it is in a notebook"
+    assert explanation.to_html(row=1)._repr_html_() == explanation.to_html(row=1), (
+        "shown as it is in a notebook"
+    )
 
 
 def test_values_that_do_not_add_up_are_bars_from_zero():
@@ -156,31 +209,47 @@ def test_values_that_do_not_add_up_are_bars_from_zero():
 
 
 def test_activation_maps_are_shown_on_their_own():
-    maps = {"images": np.random.default_rng(0).uniform(size=(3, 8, 8)), "cam": np.ones((3, 2, 4, 4))}
+    maps = {
+        "images": np.random.default_rng(0).uniform(size=(3, 8, 8)),
+        "cam": np.ones((3, 2, 4, 4)),
+    }
     page = local(maps=maps, additive=False).to_html()
     assert "activation map over it" in page
     assert "The scale is the same" not in page
 
 
 def test_words_have_the_scale_of_everything_else_and_are_one_step():
-    words = pd.DataFrame({"note[0]": ["a <b>good</b>", "bad"], "note[1]": ["day", None], "age": [40, 50]})
+    words = pd.DataFrame(
+        {"note[0]": ["a <b>good</b>", "bad"], "note[1]": ["day", None], "age": [40, 50]}
+    )
     values = np.array([[0.4, -0.2, 0.8], [-0.8, 0.0, 0.1]])[..., None]
     explanation = Explanation(
         values, ("note[0]", "note[1]", "age"), ("note", "note", "table"), ("all",), "shapley", "local", additive=True,
         feature_values=words, meta={"tokens": {"input": "note"}},
     )  # fmt: skip
     page = explanation.to_html(row=0)
-    spans = re.findall(r'<span style="background:rgba\([^)]*,([\d.]+)\)" title="([^"]*)">([^<]*)</span>', page)
+    spans = re.findall(
+        r'<span style="background:rgba\([^)]*,([\d.]+)\)" title="([^"]*)">([^<]*)</span>',
+        page,
+    )
     assert [(float(shade), word) for shade, _, word in spans] == [
         (pytest.approx(0.65 / 2, abs=1e-3), "a &lt;b&gt;good&lt;/b&gt;"),
         (pytest.approx(0.65 / 4, abs=1e-3), "day"),
     ]
-    assert [name for name, *_ in bars(page)] == ["baseline", "age = 40", "note, all of it", "this row"]
+    assert [name for name, *_ in bars(page)] == [
+        "baseline",
+        "age = 40",
+        "note, all of it",
+        "this row",
+    ]
     assert "day" not in explanation.to_html(row=1), "a word that the row does not have"
 
 
 def series(values, count: int = 2, time: int = 40, name: str = "ecg") -> Explanation:
-    values, windows = np.asarray(values, dtype=float), np.arange(time) * len(values) // time
+    values, windows = (
+        np.asarray(values, dtype=float),
+        np.arange(time) * len(values) // time,
+    )
     return Explanation(
         np.tile(values[:, None], (2, 1, 1)), tuple(f"{name}[{at}]" for at in range(len(values))), (name,) * len(values),
         ("all",), "shapley", "local", additive=True,
@@ -202,7 +271,11 @@ def test_a_series_is_lines_on_the_colours_of_its_windows_and_one_step():
     ]
     assert len(re.search(r'points="([^"]*)"', first)[1].split()) == 40
     assert "ecg, channel 1" in page
-    assert [name for name, *_ in bars(page)] == ["baseline", "ecg, all of it", "this row"]
+    assert [name for name, *_ in bars(page)] == [
+        "baseline",
+        "ecg, all of it",
+        "this row",
+    ]
 
 
 def test_long_series_of_many_channels_stay_small_pieces():
@@ -227,7 +300,12 @@ def test_a_volume_is_three_slices_through_its_strongest_block():
         additive=True, maps={"images:scan": np.ones((1, 1, 8, 8, 8)), "segments:scan": blocks[None]},
     ).to_html()  # fmt: skip
     assert page.count("<img") == 3
-    cuts = [int(cut) for cut in re.findall(r"<figcaption>scan at (?:depth|row|column) (\d), attribution over it", page)]
+    cuts = [
+        int(cut)
+        for cut in re.findall(
+            r"<figcaption>scan at (?:depth|row|column) (\d), attribution over it", page
+        )
+    ]
     assert blocks[tuple(cuts)] == 5
     assert "scan, all of it" in page
 
@@ -241,7 +319,10 @@ def test_a_held_input_is_no_step():
 
 
 def test_each_method_of_its_own_has_its_own_bars():
-    meta = {"methods": {"scan": "gradcam", "table": "shapley"}, "units": {"scan": "map", "table": "logit"}}
+    meta = {
+        "methods": {"scan": "gradcam", "table": "shapley"},
+        "units": {"scan": "map", "table": "logit"},
+    }
     page = local(method="mixed", meta=meta).to_html()
     assert "scan (gradcam, map)" in page
     assert "table (shapley, logit)" in page
@@ -251,8 +332,13 @@ def test_each_method_of_its_own_has_its_own_bars():
 # ---- safety ----------------------------------------------------------------------------------------------------------
 def test_names_are_escaped_and_nothing_runs():
     names = tuple(f"{place}{name}" for place, name in enumerate(HOSTILE))
-    page = ranked(np.arange(1.0, len(names) + 1), None, names, low=None, high=None).to_html()
-    for text in (page, local(outputs=(HOSTILE[1], HOSTILE[2]), meta={"unit": HOSTILE[1]}).to_html()):
+    page = ranked(
+        np.arange(1.0, len(names) + 1), None, names, low=None, high=None
+    ).to_html()
+    for text in (
+        page,
+        local(outputs=(HOSTILE[1], HOSTILE[2]), meta={"unit": HOSTILE[1]}).to_html(),
+    ):
         assert "<script" not in text
         assert "<img src=x" not in text
         assert not re.search(r'<[^>]*\sonmouseover="', text)

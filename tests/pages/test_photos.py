@@ -25,14 +25,21 @@ BRIGHT = 6  # the patch that matters: row 2, column 3
 def _fitted(sizes):
     rng = np.random.default_rng(0)
     bright = rng.random(240)
-    scans = [rng.integers(0, 60, (16, sizes[row % len(sizes)]), np.uint8) for row in range(240)]
+    scans = [
+        rng.integers(0, 60, (16, sizes[row % len(sizes)]), np.uint8)
+        for row in range(240)
+    ]
     for scan, level in zip(scans, bright, strict=True):
         quarter = scan.shape[1] // 4
         scan[4:8, 2 * quarter : 3 * quarter] = int(250 * level)
-    table = pd.DataFrame({"<b>scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
+    table = pd.DataFrame(
+        {"<b>scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)}
+    )
     table.loc[230, "<b>scan"] = None
     y = (4 * bright + table["x"] + 0.2 * rng.normal(size=240)).rename("rent")
-    model = pg.HyNNRegressor(preset="fast", max_epochs=11, random_state=0, progress=False).fit(table[:160], y[:160])
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=11, random_state=0, progress=False
+    ).fit(table[:160], y[:160])
     assert list(model.preprocessor_.scores_.columns) == ["<b>scan"]
     return model, table[160:], y[160:]
 
@@ -52,7 +59,10 @@ def test_listed_rows_have_their_images_small(page, fitted):
     (column,) = (one for one in rows["columns"] if "photos" in one)
     assert column["name"] == "<b>scan"
     assert len(column["photos"]) == len(column["levels"]) == 79  # one row has none
-    sizes = {Image.open(io.BytesIO(base64.b64decode(photo))).size for photo in column["photos"]}
+    sizes = {
+        Image.open(io.BytesIO(base64.b64decode(photo))).size
+        for photo in column["photos"]
+    }
     assert sizes == {(16, 16)}
     assert sum(map(len, column["photos"])) < 200_000
     static = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
@@ -70,16 +80,24 @@ def test_patches_of_explained_rows_add_up_and_the_bright_one_leads(page, fitted)
     for one in rows["patches"]:
         assert len(one["values"]) == 16
         row = table.iloc[[rows["numbers"][one["row"]]]]
-        parts = divide(Arguments(model, row, scale="probability", progress=False), method)
+        parts = divide(
+            Arguments(model, row, scale="probability", progress=False), method
+        )
         at = [place for place, whose in enumerate(parts.modality) if whose == "<b>scan"]
-        np.testing.assert_allclose(one["values"], parts.values[0, at, 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            one["values"], parts.values[0, at, 0], rtol=1e-4, atol=1e-5
+        )
     largest = [int(np.argmax(np.abs(one["values"]))) for one in rows["patches"]]
     assert largest.count(BRIGHT) >= 2
 
 
 def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
-    (card,) = (one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan")
-    mean = np.asarray(Image.open(io.BytesIO(base64.b64decode(card["picture"]))), dtype=float)
+    (card,) = (
+        one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan"
+    )
+    mean = np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(card["picture"]))), dtype=float
+    )
     assert mean[4:8, 8:12].mean() > 1.5 * mean.mean()
     effects = {int(one["level"]): one["effect"][0] for one in card["effects"]}
     assert sorted(effects) == list(range(16))
@@ -88,18 +106,30 @@ def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
 
 def test_of_images_of_several_sizes_examples_are_shown():
     page = pg.report(*_fitted([16, 24]), progress=False).html
-    (card,) = (one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan")
+    (card,) = (
+        one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan"
+    )
     assert "picture" not in card
-    ((name, low, high),) = ((one["name"], one["low"], one["high"]) for one in card["examples"])
+    ((name, low, high),) = (
+        (one["name"], one["low"], one["high"]) for one in card["examples"]
+    )
     assert name == "a high rent"
     means = [
-        np.mean([np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).max() for one in end]) for end in (low, high)
+        np.mean(
+            [
+                np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).max()
+                for one in end
+            ]
+        )
+        for end in (low, high)
     ]
     assert len(low) == len(high) == 3
     assert means[0] + 100 < means[1]
 
 
-def test_images_beyond_the_room_and_patches_beyond_the_time_are_left_out(fitted, monkeypatch):
+def test_images_beyond_the_room_and_patches_beyond_the_time_are_left_out(
+    fitted, monkeypatch
+):
     monkeypatch.setattr(photos, "_SIGNS", 3000)
     monkeypatch.setattr(photos, "_in_time", lambda work: False)
     rows = data_of(pg.report(*fitted, progress=False).html)["rows"]
@@ -143,9 +173,20 @@ return found;
 @pytest.mark.parametrize("width", [1400, 390])
 def test_the_page_shows_them(page, fitted, tmp_path, width):
     model, table, _ = fitted
-    thumbs, tinted, first, covered, note, pressed, reset, still, other, hits, caption, places = visit(
-        page, tmp_path, STEPS, width=width
-    ).quiet()
+    (
+        thumbs,
+        tinted,
+        first,
+        covered,
+        note,
+        pressed,
+        reset,
+        still,
+        other,
+        hits,
+        caption,
+        places,
+    ) = visit(page, tmp_path, STEPS, width=width).quiet()
     assert (tinted, places, pressed, still, hits) == (16, 16, 1, 0, 1)
     assert thumbs >= 5
     assert note == "Now row 2, column 3 covered."
@@ -153,7 +194,11 @@ def test_the_page_shows_them(page, fitted, tmp_path, width):
     number = rows["numbers"][rows["patches"][0]["row"]]
     encoded, encoder = model.encode_rows(table.iloc[[number]]), model.preprocessor_
     before = model.predict(encoded)[0]
-    at = [place for place in encoder.columns_of("<b>scan") if encoder.kinds_[place] == "score"]
+    at = [
+        place
+        for place in encoder.columns_of("<b>scan")
+        if encoder.kinds_[place] == "score"
+    ]
     cell = encoder.texts_of(encoded.table, "<b>scan")[0][0]
     encoded.encoded[:, at] = photos.covered_scores(encoder, "<b>scan", cell)[BRIGHT]
     after = model.predict(encoded)[0]
@@ -170,12 +215,18 @@ def test_the_page_shows_them(page, fitted, tmp_path, width):
 def test_examples_are_those_of_the_class_chosen(tmp_path):
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 3, 240)
-    scans = [rng.integers(0, 80, (16, 16 + 8 * (row % 2), 3), np.uint8) for row in range(240)]
+    scans = [
+        rng.integers(0, 80, (16, 16 + 8 * (row % 2), 3), np.uint8) for row in range(240)
+    ]
     for scan, colour in zip(scans, kind, strict=True):
         scan[4:8, 8:12, colour] = 240
-    table = pd.DataFrame({"scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
+    table = pd.DataFrame(
+        {"scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)}
+    )
     y = np.array(["red", "green", "blue"])[kind]
-    model = pg.HyNNClassifier(preset="fast", max_epochs=11, random_state=0, progress=False).fit(table[:160], y[:160])
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=11, random_state=0, progress=False
+    ).fit(table[:160], y[:160])
     page = str(pg.report(model, table[160:], y[160:], progress=False).html)
     steps = """
     location.hash = "#features/1";
@@ -197,7 +248,14 @@ def test_examples_are_those_of_the_class_chosen(tmp_path):
     assert first == "The images of scan that speak most for blue, among test rows."
     assert third == "The images of scan that speak most for red, among test rows."
     assert count == 6
-    (card,) = (one for one in data_of(page)["features"]["cards"] if one["name"] == "scan")
+    (card,) = (
+        one for one in data_of(page)["features"]["cards"] if one["name"] == "scan"
+    )
     for place, name in enumerate(classes):
-        pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in card["examples"][place]["high"]]
-        assert [one.mean(axis=(0, 1)).argmax() for one in pixels] == [["red", "green", "blue"].index(name)] * 3
+        pixels = [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
+            for one in card["examples"][place]["high"]
+        ]
+        assert [one.mean(axis=(0, 1)).argmax() for one in pixels] == [
+            ["red", "green", "blue"].index(name)
+        ] * 3

@@ -14,7 +14,15 @@ def explained(values, std_error=0.1, **fields):
     values = np.asarray(values, dtype=float)[:, None]
     names = tuple(f"f{place}" for place in range(len(values)))
     fields = {"std_error": np.full(values.shape, std_error), **fields}
-    return Explanation(values, names, ("table",) * len(names), ("all",), "permutation", "global", **fields)
+    return Explanation(
+        values,
+        names,
+        ("table",) * len(names),
+        ("all",),
+        "permutation",
+        "global",
+        **fields,
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,9 @@ def test_intervals_of_ranks_are_written_everywhere():
     result = explained([5.0, 2.0, 1.9, 0.0], correlation=np.eye(4)[None])
     ranks = shown_ranks(result)
     assert rank_texts(ranks) == ["1", "2–3", "2–3", "4"]
-    assert result.summary().endswith("Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3.")
+    assert result.summary().endswith(
+        "Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3."
+    )
     words = {text.get_text() for text in result.plot.bar().axes[0].texts}
     assert {"rank", "1", "2–3", "4"} <= words
     assert rank_texts(shown_ranks(explained([1.0, 1.1, 0.9]))) == ["undecided"] * 3
@@ -48,7 +58,9 @@ def test_bars_of_features_that_do_not_clearly_matter_are_grey():
     tests = {"p_values": np.array([[0.001], [0.6]])}
     for fields, second in ((tests, style.NEUTRAL), ({}, style.NEGATIVE)):
         result = explained([5.0, -2.0], **fields)
-        shades = [to_hex(one.get_facecolor()) for one in result.plot.bar().axes[0].patches]
+        shades = [
+            to_hex(one.get_facecolor()) for one in result.plot.bar().axes[0].patches
+        ]
         assert shades == [style.POSITIVE, second]
         assert f"background:{second}" in result.to_html()
 

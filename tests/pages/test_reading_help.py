@@ -37,13 +37,23 @@ from permgrad.pages.html import render_report
 
 def ranked(values: dict[str, float]) -> Explanation:
     array = np.array(list(values.values()))[:, None]
-    return Explanation(array, tuple(values), ("table",) * len(values), ("all",), "permgrad", "global")
+    return Explanation(
+        array, tuple(values), ("table",) * len(values), ("all",), "permgrad", "global"
+    )
 
 
-def local_of(values: np.ndarray, names: tuple[str, ...], output: str = "yes") -> Explanation:
+def local_of(
+    values: np.ndarray, names: tuple[str, ...], output: str = "yes"
+) -> Explanation:
     meta = {"baseline": "the median row"}
     return Explanation(
-        values[:, :, None], names, ("table",) * len(names), (output,), "integrated_gradients", "local", meta=meta
+        values[:, :, None],
+        names,
+        ("table",) * len(names),
+        (output,),
+        "integrated_gradients",
+        "local",
+        meta=meta,
     )
 
 
@@ -52,14 +62,20 @@ class Undecided(EvaluatedModel):
     """A model that predicts the same for every row."""
 
     def predict(self, rows):
-        guess = np.full((len(rows), len(self.classes)), 1 / len(self.classes)) if self.classes else np.zeros(len(rows))
+        guess = (
+            np.full((len(rows), len(self.classes)), 1 / len(self.classes))
+            if self.classes
+            else np.zeros(len(rows))
+        )
         return Predictions(truth=self.truth(rows), guess=guess, classes=self.classes)
 
     def dates(self, table):
         return {}
 
 
-def reading_of(main: Explanation, X: pd.DataFrame, y: np.ndarray, local: Explanation) -> dict:
+def reading_of(
+    main: Explanation, X: pd.DataFrame, y: np.ndarray, local: Explanation
+) -> dict:
     """What the section finds of a target whose rows are all explained one by one."""
     classes = () if y.dtype == np.float64 else tuple(sorted(set(y)))
     task = "classification" if classes else "regression"
@@ -108,7 +124,13 @@ def test_few_different_numbers_stand_in_their_order():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5)), min_size=1, max_size=60))
+@given(
+    st.lists(
+        st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5)),
+        min_size=1,
+        max_size=60,
+    )
+)
 def test_every_row_has_a_level_with_a_name(cells):
     codes, names = levels_of(pd.Series(cells, dtype=float))
     assert len(codes) == len(cells)
@@ -117,7 +139,9 @@ def test_every_row_has_a_level_with_a_name(cells):
 
 
 def test_equal_values_have_no_standard_error():
-    values = np.repeat(1 + np.finfo(float).eps * np.arange(3), 40) * 0.0263841  # as sums in another order differ
+    values = (
+        np.repeat(1 + np.finfo(float).eps * np.arange(3), 40) * 0.0263841
+    )  # as sums in another order differ
     levels = np.repeat([0, 1], [119, 1]), ["a", "b"]
     assert 0 < values[:119].std() < 1e-15
     first, other = level_table(levels, values, None, np.arange(120))
@@ -129,10 +153,14 @@ def test_equal_values_have_no_standard_error():
 
 def test_level_table_against_groupby():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)})
+    frame = pd.DataFrame(
+        {"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)}
+    )
     places = np.arange(0, 200, 2)
     attribution = rng.normal(size=100)
-    table = level_table(levels_of(frame["level"]), frame["y"].to_numpy(), attribution, places)
+    table = level_table(
+        levels_of(frame["level"]), frame["y"].to_numpy(), attribution, places
+    )
     for row in table:
         own = frame[frame["level"] == row["level"]]
         assert row["rows"] == len(own)
@@ -147,14 +175,28 @@ def test_explained_share_is_r_squared_of_the_level_means():
     codes, y = rng.integers(4, size=300), rng.normal(size=300)
     y = y + codes
     fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
-    assert explained_share(codes, y)[0] == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert explained_share(codes, y)[0] == pytest.approx(
+        1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    )
     assert explained_share(codes, np.ones(300)) == (0.0, 1.0)
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
-def level(name: str, outcome: float, attribution: float, explained: int = 100) -> dict[str, object]:
-    row = {"level": name, "rows": 100, "share": 0.5, "outcome": outcome, "deviation": 0.01}
-    return row | {"attribution": attribution, "attribution_error": 0.01, "explained": explained}
+def level(
+    name: str, outcome: float, attribution: float, explained: int = 100
+) -> dict[str, object]:
+    row = {
+        "level": name,
+        "rows": 100,
+        "share": 0.5,
+        "outcome": outcome,
+        "deviation": 0.01,
+    }
+    return row | {
+        "attribution": attribution,
+        "attribution_error": 0.01,
+        "explained": explained,
+    }
 
 
 def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
@@ -164,7 +206,10 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
     assert notes[0].startswith(
         "Where month is may, the outcome is 0.15 below its average, but there it moves the prediction up, compared"
     )
-    assert sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2) == []
+    assert (
+        sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2)
+        == []
+    )
     few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
     assert sign_notes("month", few, 0.2) == [], "a handful of rows says nothing"
 
@@ -172,7 +217,9 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
 def test_a_small_disagreement_in_sign_is_not_said_however_certain():
     large = [level("a", 0.9, 6.0), level("b", 0.1, -6.0)]
     opposite = level("c", 0.54, -0.3)
-    (note,) = sign_notes("f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5)
+    (note,) = sign_notes(
+        "f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5
+    )
     assert "is c, the outcome is 0.04 above" in note
     for error in ("deviation", "attribution_error"):
         assert 2 * opposite[error] < min(0.04, 0.3), "it is certain"
@@ -190,7 +237,9 @@ def test_disagreement_in_rank():
     assert "(0.1 % of its variance). The model relies on it more" in said
     assert rank_notes("f", 1, (3, 0.01), 9) == []
     assert "relies on it less" in rank_notes("f", 6, (1, 0.3), 9)[0]
-    assert rank_notes("f", 6, (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
+    assert rank_notes("f", 6, (1, 0.04), 9) == [], (
+        "an association of 4 % suggests nothing"
+    )
 
 
 def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
@@ -216,14 +265,18 @@ def test_a_feature_with_little_importance_gets_no_sentence():
 def many_classes() -> Explanation:
     """Class by class importances whose order differs: 'left' leads overall, 'right' on the rows of class b."""
     outputs = ("all", "a", "b", "c")
-    values = np.array([[0.5, 0.8, 0.1, 0.6], [0.3, 0.1, 0.7, 0.1], [0.2, 0.1, 0.2, 0.3]])
+    values = np.array(
+        [[0.5, 0.8, 0.1, 0.6], [0.3, 0.1, 0.7, 0.1], [0.2, 0.1, 0.2, 0.3]]
+    )
     return Explanation(
         values, ("left", "right", "other"), ("table",) * 3, outputs, "permgrad", "global", low=values / 2,
         high=2 * values, p_values=np.full(values.shape, 1e-9),
     )  # fmt: skip
 
 
-def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances(undrawn):
+def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances(
+    undrawn,
+):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["left", "right", "other"])
     y = rng.choice(["a", "b", "b", "c"], 300).astype(object)
@@ -231,22 +284,44 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
     assert main.ranking()[0] == "left", "overall it is another one"
     attributions = rng.normal(size=(300, 3))
     found = {
-        label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("a", "b", "c", "all")
+        label: reading_of(main, X, y, local_of(attributions, main.names, label))
+        for label in ("a", "b", "c", "all")
     }
-    assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
-    assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
+    assert [entry["feature"] for entry in found["b"]["features"]] == [
+        "right",
+        "other",
+        "left",
+    ]
+    assert [entry["feature"] for entry in found["c"]["features"]] == [
+        "left",
+        "other",
+        "right",
+    ]
     assert [entry["class"] for entry in found.values()] == ["a", "b", "c", None]
-    two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
-    of_two = reading_of(two, X, np.where(y == "c", "a", y), local_of(attributions, main.names, "b"))
+    two = Explanation(
+        main.values[:, :3],
+        main.names,
+        main.modality,
+        main.outputs[:3],
+        "permgrad",
+        "global",
+    )
+    of_two = reading_of(
+        two, X, np.where(y == "c", "a", y), local_of(attributions, main.names, "b")
+    )
     assert of_two["class"] is None, "of two classes both concern all rows"
 
 
 def test_ranks_of_features_that_do_nothing_are_not_interpreted():
     """A constant has a rank among features within noise, and a rank by raw association, and neither says anything."""
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(400, 8)), columns=[f"x{number}" for number in range(8)]).assign(constant=1.0)
+    X = pd.DataFrame(
+        rng.normal(size=(400, 8)), columns=[f"x{number}" for number in range(8)]
+    ).assign(constant=1.0)
     y = X["x0"].to_numpy() + 0.1 * rng.normal(size=400)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=15, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=15, random_state=0, progress=False
+    ).fit(X, y)
     main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
     told = told_features(main, 0)
     assert "x0" in told
@@ -254,7 +329,9 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
     halves = (X["x0"] > 0).to_numpy().astype(np.int64)
     assert explained_share(halves, y)[1] < CHANCE
     assert explained_share(np.zeros(400, dtype=np.int64), y)[1] == 1
-    by_chance = [explained_share(rng.integers(4, size=400), y)[1] < CHANCE for _ in range(200)]
+    by_chance = [
+        explained_share(rng.integers(4, size=400), y)[1] < CHANCE for _ in range(200)
+    ]
     assert np.mean(by_chance) < 0.05
 
 
@@ -271,17 +348,29 @@ def test_a_dominant_feature_is_hinted_at():
 
 def test_the_bank_card_speaks_of_duration():
     main = ranked({"duration": 3.0, "month": 2.0, "day": 2.0, "job": 2.0})
-    notes = {"duration": [note for note in get_card("bank").notes if note.startswith("duration ")]}
+    notes = {
+        "duration": [
+            note for note in get_card("bank").notes if note.startswith("duration ")
+        ]
+    }
     hint = leakage_hint(main, notes)
-    assert any("known only after the call" in note for note in hint["notes"]), "also below the usual share"
+    assert any("known only after the call" in note for note in hint["notes"]), (
+        "also below the usual share"
+    )
     said = say("noted", {**hint, "of": 4})
     assert said.startswith(notes["duration"][0].rstrip("."))
     assert said.endswith("duration is the feature that it relies on most.")
 
 
 def test_outcomes():
-    main, X, values = ranked({"a": 1.0}), pd.DataFrame({"a": [1.0, 2.0]}), np.ones((2, 1))
-    found = reading_of(main, X, np.array(["yes", "no"], dtype=object), local_of(values, ("a",)))
+    main, X, values = (
+        ranked({"a": 1.0}),
+        pd.DataFrame({"a": [1.0, 2.0]}),
+        np.ones((2, 1)),
+    )
+    found = reading_of(
+        main, X, np.array(["yes", "no"], dtype=object), local_of(values, ("a",))
+    )
     assert (found["outcome"], found["overall"]) == ("share of y = yes", 0.5)
     assert [row["outcome"] for row in found["features"][0]["levels"]] == [1.0, 0.0]
     found = reading_of(main, X, np.array([2.0, 3.0]), local_of(values, ("a",), "all"))
@@ -291,16 +380,38 @@ def test_outcomes():
 
 # --- the report -------------------------------------------------------------------------------------------------------
 def test_cuts_and_gradients_in_the_report(undrawn):
-    row = {"cut": "logit 0", "logit": 0.0, "accuracy": 0.8, "balanced_accuracy": 0.7, "precision": 0.1, "recall": 1.0}
+    row = {
+        "cut": "logit 0",
+        "logit": 0.0,
+        "accuracy": 0.8,
+        "balanced_accuracy": 0.7,
+        "precision": 0.1,
+        "recall": 1.0,
+    }
     line = {**row, "f1": 0.2}
-    stored = {"positive": "yes", "shift": 2.0, "held_out_rows": 10, "share_positive": 0.1}
+    stored = {
+        "positive": "yes",
+        "shift": 2.0,
+        "held_out_rows": 10,
+        "share_positive": 0.1,
+    }
     stored["test"] = [line, {**line, "cut": "majority", "logit": None}]
     frame = pd.DataFrame(
-        {"baseline": "zeros", "level": ["feature", "input"], "name": ["a", "a=1"], "mean": [1.0, -1.0]}
+        {
+            "baseline": "zeros",
+            "level": ["feature", "input"],
+            "name": ["a", "a=1"],
+            "mean": [1.0, -1.0],
+        }
     )
     frame = frame.assign(mean_absolute=1.0, published=[1.0, -1.0])
     facts = {"rows": 3, "output": "yes"}
-    own = {"baseline_name": "zeros", "baseline": "all at 0", "completeness_gap": 0.0, "quadrature_error": 0.001}
+    own = {
+        "baseline_name": "zeros",
+        "baseline": "all at 0",
+        "completeness_gap": 0.0,
+        "quadrature_error": 0.001,
+    }
     content = Assessment(
         title="t",
         target="y",
@@ -331,6 +442,10 @@ def test_plots_of_an_explanation_name_its_baseline():
         additive=True,
         meta={"baseline": "every encoded input at $0$"},
     )
-    for figure in (explanation.plot.waterfall(), explanation.plot.beeswarm(), explanation.to_global().plot.bar()):
+    for figure in (
+        explanation.plot.waterfall(),
+        explanation.plot.beeswarm(),
+        explanation.to_global().plot.bar(),
+    ):
         assert "baseline: every encoded input at $0$" in figure.axes[0].get_xlabel()
         assert not figure.axes[0].xaxis.label.get_parse_math()

@@ -42,7 +42,10 @@ def visits(rows: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
             "noise": rng.normal(size=rows),
         }
     )
-    late = table["age"] / 30 + (table["region"] == "north") + rng.normal(0, 0.3, rows) > 2.2
+    late = (
+        table["age"] / 30 + (table["region"] == "north") + rng.normal(0, 0.3, rows)
+        > 2.2
+    )
     return table, pd.Series(np.where(late, "late", "on time"), name="arrival")
 
 
@@ -53,12 +56,19 @@ def age_alone(table: pd.DataFrame) -> np.ndarray:
 @pytest.fixture(scope="module")
 def forest():
     X, y = visits(300, 0)
-    encode = make_column_transformer((OneHotEncoder(), ["region"]), remainder="passthrough")
-    return make_pipeline(encode, RandomForestClassifier(4, random_state=0)).fit(X, y), (X, y)
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["region"]), remainder="passthrough"
+    )
+    return make_pipeline(encode, RandomForestClassifier(4, random_state=0)).fit(X, y), (
+        X,
+        y,
+    )
 
 
 # ---- a predictor on a table ------------------------------------------------------------------------------------------
-def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest, tmp_path, undrawn):
+def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(
+    forest, tmp_path, undrawn
+):
     from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
     model, train = forest
@@ -71,12 +81,16 @@ def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest
     assert made.learnt
     assert made.target == "arrival"
     share = (train[1] == "late").mean()
-    assert made.constant["log_loss"] == pytest.approx(log_loss(y, np.tile([share, 1 - share], (150, 1))))
+    assert made.constant["log_loss"] == pytest.approx(
+        log_loss(y, np.tile([share, 1 - share], (150, 1)))
+    )
     assert made.explanation is not None
     assert made.explanation.ranking()[-1] == "noise"
     assert made.data is not None
     assert made.data.class_counts is not None
-    assert made.data.class_counts["train"].tolist() == [(train[1] == name).sum() for name in ("late", "on time")]
+    assert made.data.class_counts["train"].tolist() == [
+        (train[1] == name).sum() for name in ("late", "on time")
+    ]
     assert made.rows
     _check_answers(made, model, X, train)
     path = tmp_path / "page.html"
@@ -87,7 +101,11 @@ def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest
     text = words(page)
     assert "RandomForestClassifier" in text
     assert "region" in text
-    assert pg.report(model, X, y, train=train, title="Visits <3", **QUICK).html == page.html or "started" in text
+    assert (
+        pg.report(model, X, y, train=train, title="Visits <3", **QUICK).html
+        == page.html
+        or "started" in text
+    )
 
 
 def _check_answers(made, model, X, train):
@@ -96,7 +114,9 @@ def _check_answers(made, model, X, train):
     card = next(card for card in made.cards.cards if card["feature"] == "region")
     place = card["label"].index("north")
     row = int(made.cards.curve_rows[0])
-    changed = X.iloc[[row]].assign(region=pd.Categorical(["north"], X["region"].cat.categories))
+    changed = X.iloc[[row]].assign(
+        region=pd.Categorical(["north"], X["region"].cat.categories)
+    )
     positive = list(model.classes_).index(made.cards.classes[0])
     curve = made.cards.curves["region"][0, place, 0]
     assert curve == pytest.approx(model.predict_proba(changed)[0, positive])
@@ -106,10 +126,15 @@ def _check_answers(made, model, X, train):
     explained = [number for one in listed.local for number in one.numbers]
     assert set(explained) <= set(listed.numbers.tolist())
     wrong = np.flatnonzero(listed.predicted.argmax(axis=1) != listed.truth)
-    assert set(listed.numbers[wrong].tolist()) <= set(explained), "mistakes are explained"
+    assert set(listed.numbers[wrong].tolist()) <= set(explained), (
+        "mistakes are explained"
+    )
     assert listed.similar is not None
     near = int(listed.similar.near[0, 0])
-    assert listed.similar.table["age"].iloc[near] == train[0]["age"].iloc[listed.similar.numbers[near]]
+    assert (
+        listed.similar.table["age"].iloc[near]
+        == train[0]["age"].iloc[listed.similar.numbers[near]]
+    )
 
 
 def test_a_regression_without_training_rows_says_where_the_constant_comes_from():
@@ -128,7 +153,9 @@ def test_a_regression_without_training_rows_says_where_the_constant_comes_from()
     assert made.listed is not None
     assert made.listed.similar is None, "there are no training rows"
     assert made.cards is not None
-    slope = np.diff(made.cards.curves["x0"].mean(axis=0)[:, 0]) / np.diff(made.cards.cards[0]["at"])
+    slope = np.diff(made.cards.curves["x0"].mean(axis=0)[:, 0]) / np.diff(
+        made.cards.cards[0]["at"]
+    )
     assert slope == pytest.approx(np.full(len(slope), 3.0), abs=0.1)
 
 
@@ -139,7 +166,9 @@ def test_functions_and_models_of_labels_alone():
     assert made.test["accuracy"] is not None
     assert made.test["log_loss"] is None, "labels have no probabilities"
     assert set(made.constant["ahead"]) == {"accuracy"}
-    model = pg.Model(lambda table: (table["age"] > 60).to_numpy(float), returns="probabilities")
+    model = pg.Model(
+        lambda table: (table["age"] > 60).to_numpy(float), returns="probabilities"
+    )
     labelled = assessed(model, numbers, y == "late")
     assert labelled.subject == "function"
     assert labelled.predictions is not None
@@ -156,9 +185,14 @@ def test_rows_of_one_class_are_no_test_of_the_model(with_train):
     kinds = {one["facts"]["kind"]: one["sentence"] for one in spoken}
     assert kinds["skill"] == "The model LogisticRegression predicts arrival."
     assert not {"constant", "calibration"} & set(kinds)
-    assert "have the class late, so nothing is known about the other classes" in kinds["one_class"]
+    assert (
+        "have the class late, so nothing is known about the other classes"
+        in kinds["one_class"]
+    )
     # Training rows that are test rows, too, come first.
-    assert kinds["next"].startswith("Check whether equal rows" if with_train else "Test it on rows of every class.")
+    assert kinds["next"].startswith(
+        "Check whether equal rows" if with_train else "Test it on rows of every class."
+    )
 
 
 def test_a_single_row_takes_replacement_values_from_the_training_rows():
@@ -167,8 +201,13 @@ def test_a_single_row_takes_replacement_values_from_the_training_rows():
     model = LogisticRegression().fit(numbers[1:], y[1:])
     with pytest.raises(InputError, match="A single row has no other row"):
         pg.report(model, numbers[:1], y[:1], **QUICK)
-    text = words(pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK))
-    assert f"All test rows (1) have the class {y[0]}, so nothing is known about the other classes" in text
+    text = words(
+        pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK)
+    )
+    assert (
+        f"All test rows (1) have the class {y[0]}, so nothing is known about the other classes"
+        in text
+    )
 
 
 def test_without_rows_of_a_class_nothing_is_said_of_the_order():
@@ -193,16 +232,24 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest, undrawn):
     assert [one["column"] for one in made.data.leaks] == ["code"]
     alarm = verdict(made)[0]["sentence"]
     assert alarm.startswith("Column 'code' alone predicts 'arrival' nearly perfectly")
-    assert verdict(made)[-1]["sentence"].endswith("If only afterwards, train without it.")
+    assert verdict(made)[-1]["sentence"].endswith(
+        "If only afterwards, train without it."
+    )
     page = words(Report(render_report(made)))
-    assert "Data: Columns that give the target away" in page, "a link to more about the alarm"
+    assert "Data: Columns that give the target away" in page, (
+        "a link to more about the alarm"
+    )
     assert "Each of these columns alone predicts arrival nearly perfectly" in page
     alone = assessed(model, rows[200:], y[200:])
     assert alone.data is not None
     assert not alone.data.leaks, "without training rows nothing can be learned"
     said = {one["facts"]["kind"]: one["sentence"] for one in verdict(alone)}
-    assert said["nearly_perfect"].startswith("It is nearly perfect (balanced accuracy 1.00)")
-    assert "not checked whether a column gives the target away" in said["nearly_perfect"]
+    assert said["nearly_perfect"].startswith(
+        "It is nearly perfect (balanced accuracy 1.00)"
+    )
+    assert (
+        "not checked whether a column gives the target away" in said["nearly_perfect"]
+    )
     assert said["next"] == "Pass train=(X_train, y_train) too."
     page = words(Report(render_report(alone)))
     assert "reason for doubt" not in page
@@ -213,9 +260,13 @@ def test_checks_that_were_not_made_are_named(forest, undrawn):
     rng = np.random.default_rng(0)
     noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
     made = assessed(model, X, noisy)
-    assert "nearly_perfect" not in {one["facts"]["kind"] for one in verdict(made)}, "the model is not perfect"
+    assert "nearly_perfect" not in {one["facts"]["kind"] for one in verdict(made)}, (
+        "the model is not perfect"
+    )
     page = words(Report(render_report(made)))
-    assert page.count("It was not checked whether a column gives the target away") == 2, "in Trust and in Data"
+    assert (
+        page.count("It was not checked whether a column gives the target away") == 2
+    ), "in Trust and in Data"
     checked = words(Report(render_report(assessed(model, X, noisy, train=(X, y)))))
     assert "It was not checked" not in checked
 
@@ -238,7 +289,9 @@ class Bag(nn.Module):
         self.numbers = nn.Embedding(20, 1)
 
     def forward(self, input_ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        return self.numbers(input_ids)[..., 0].sum(dim=1, keepdim=True) + 2 * table[:, :1]
+        return (
+            self.numbers(input_ids)[..., 0].sum(dim=1, keepdim=True) + 2 * table[:, :1]
+        )
 
 
 def test_a_network_of_an_image_and_a_table(undrawn):
@@ -269,13 +322,19 @@ def test_a_network_of_an_image_and_a_table(undrawn):
 
 
 def test_pairs_of_features_are_measured_and_shown(undrawn):
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd")
+    )
     y = X["a"] * X["b"] * 3 + X["c"]
     model, pages = lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], {}
     for count in (3, 0):
-        pages[count] = words(Report(render_report(assessed(model, X, y, interactions=count))))
+        pages[count] = words(
+            Report(render_report(assessed(model, X, y, interactions=count)))
+        )
     assert "Strongest: a and b" in pages[3] or "Strongest: b and a" in pages[3]
-    assert "All 6 pairs of 4 features were looked at." in pages[3], "a single further feature is itself"
+    assert "All 6 pairs of 4 features were looked at." in pages[3], (
+        "a single further feature is itself"
+    )
     assert "shuffling both costs less than the sum" in pages[3]
     assert "Which features work together" not in pages[0]
 
@@ -288,7 +347,10 @@ def test_a_quantile_is_not_judged_by_squared_errors():
     root = np.sqrt(np.mean((y - model.predict(X)) ** 2))
     assert root > np.std(y), "by squared errors the mean is better"
     page = pg.report(model, X, y, **QUICK)
-    assert "It predicts the quantile 0.99, and these scores are for models of the mean" in page.markdown
+    assert (
+        "It predicts the quantile 0.99, and these scores are for models of the mean"
+        in page.markdown
+    )
     assert "Do not use its predictions" not in page.markdown
     assert "better than a constant" not in words(page)
     mean = pg.report(LinearRegression().fit(X, y), X, y, **QUICK)
@@ -313,15 +375,21 @@ def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():
     made = assessed(net, (ids, table), y, max_rows=30)
     assert made.test["rmse"] == pytest.approx(0, abs=1e-5)
     assert made.explanation is not None
-    assert made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
-    assert any("tokens" in caption for row in made.rows for _, caption in row_pictures(row))
+    assert (
+        made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
+    )
+    assert any(
+        "tokens" in caption for row in made.rows for _, caption in row_pictures(row)
+    )
 
 
 def test_one_of_several_outputs_is_reported():
     X = np.random.default_rng(0).normal(size=(80, 3))
     y = pd.DataFrame({"low": X[:, 0], "high": 2 * X[:, 1]})
     model = LinearRegression().fit(X, y)
-    with pytest.raises(InputError, match="A report is of one output, and the model has 2"):
+    with pytest.raises(
+        InputError, match="A report is of one output, and the model has 2"
+    ):
         assessed(model, X, y)
     made = assessed(model, X, y, target="high")
     assert made.target == "high"
@@ -333,12 +401,21 @@ def test_one_of_several_outputs_is_reported():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": None}, r"report needs y: a page says how good the model is\. Pass the targets\. \[PG005\]"),
-        ({"y": ["late"] * 3}, r"y must have one value for each of the 20 rows, got the shape \(3,\)"),
+        (
+            {"y": None},
+            r"report needs y: a page says how good the model is\. Pass the targets\. \[PG005\]",
+        ),
+        (
+            {"y": ["late"] * 3},
+            r"y must have one value for each of the 20 rows, got the shape \(3,\)",
+        ),
         ({"title": 3}, r"title must be text, got 3"),
         ({"max_rows": 1}, r"max_rows must be an integer of at least 2, got 1"),
         ({"train": 5}, r"train must be a pair of rows and targets, got int"),
-        ({"path": "page.txt"}, r"A report ends in .html or .htm or .md, got path='page.txt'\. Pass 'page.html'"),
+        (
+            {"path": "page.txt"},
+            r"A report ends in .html or .htm or .md, got path='page.txt'\. Pass 'page.html'",
+        ),
         ({"path": ""}, r"path must be a file to write, got ''"),
         ({"path": "."}, r"\. is a folder"),
     ],
@@ -378,13 +455,19 @@ def test_sentences_alone_are_a_file_of_markdown(tmp_path):
     X, _ = visits(120, 4)
     table = X[["age", "noise"]]
     path = tmp_path / "arrival.MD"
-    ranked = pg.report(lambda rows: rows["age"] * 2.0, table, X["age"] * 2, path=path, **QUICK)
-    assert path.read_text(encoding="utf-8") == ranked.markdown.replace("(report.svg)", "(arrival.svg)")
+    ranked = pg.report(
+        lambda rows: rows["age"] * 2.0, table, X["age"] * 2, path=path, **QUICK
+    )
+    assert path.read_text(encoding="utf-8") == ranked.markdown.replace(
+        "(report.svg)", "(arrival.svg)"
+    )
     assert ranked.path == path
     assert "| age | " in ranked.markdown
     saved = ranked.save(tmp_path / "other.html").save(tmp_path / "other.md")
     assert saved.path is not None
-    assert saved.path.read_text(encoding="utf-8") == ranked.markdown.replace("(report.svg)", "(other.svg)")
+    assert saved.path.read_text(encoding="utf-8") == ranked.markdown.replace(
+        "(report.svg)", "(other.svg)"
+    )
 
 
 def test_models_are_called_by_what_people_know_them_as(forest):
@@ -421,7 +504,9 @@ def test_rows_of_a_predictor_are_checked_once(monkeypatch):
     """A page has several explanations of one model. Each check takes calls of it."""
     X, y = visits(80, 1)
     checks = []
-    monkeypatch.setattr(predictor, "check_row_independence", lambda *_: checks.append(1))
+    monkeypatch.setattr(
+        predictor, "check_row_independence", lambda *_: checks.append(1)
+    )
     made = assessed(pg.Model(age_alone, task="regression"), X[["age"]], y == "late")
     assert len(made.rows) > 0, "single rows are explained"
     assert len(checks) == 1
@@ -436,7 +521,9 @@ def test_test_rows_of_one_class_say_nothing_of_skill(level):
     y = np.select([X["size"] > 0.8, X["size"] > -0.5], ["deer", "fox"], "hare")
     model, held = LogisticRegression().fit(X[:250], y[:250]), y[250:] == level
     text = pg.report(model, X[250:][held], y[250:][held]).markdown
-    assert f"have the class {level}, so nothing is known about the other classes" in text
+    assert (
+        f"have the class {level}, so nothing is known about the other classes" in text
+    )
     assert "Test it on rows of every class." in text
     for word in ("accuracy", "nearly perfect", "know the outcome"):
         assert word not in text

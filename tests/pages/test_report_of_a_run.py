@@ -23,7 +23,9 @@ def table(folder: Path, *, images: bool) -> pd.DataFrame:
     frame["site"] = rng.choice(list("ABC"), len(frame))
     bright = rng.uniform(size=len(frame)) < 0.5
     if not images:
-        frame["cost"] = (20 * frame["age"] - 5 * frame["dose"] + rng.normal(size=len(frame))).round(2)
+        frame["cost"] = (
+            20 * frame["age"] - 5 * frame["dose"] + rng.normal(size=len(frame))
+        ).round(2)
         return frame
     frame["outcome"] = np.where(frame["age"] + 2 * bright > 1.4, "ill", "well")
     for place, one in enumerate(bright):
@@ -36,10 +38,16 @@ def table(folder: Path, *, images: bool) -> pd.DataFrame:
 def headings(page: str) -> list[str]:
     """The headings of a page without its title, rows by what is said of them: a run counts rows as its file does."""
     found = re.findall(r"<h[1-6][^>]*>(.*?)</h[1-6]>", page, re.DOTALL)[1:]
-    return [re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", one).strip()) for one in found]
+    return [
+        re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", one).strip()) for one in found
+    ]
 
 
-@pytest.mark.parametrize("images", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["numbers", "images"])
+@pytest.mark.parametrize(
+    "images",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["numbers", "images"],
+)
 def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
     frame, target = table(tmp_path, images=images), "outcome" if images else "cost"

@@ -23,7 +23,21 @@ from permgrad.pages.views import SectionView, TabView, packed
 from permgrad.pages.words import labels_of
 
 pytestmark = needs_browser
-NUMBERS = [0.0123456, 1.5, 12.0, 123.4, 1639.4, 12345.6, 123456.0, 1.37e10, -4.2e6, 2.3e-9, 0.0, 999.96, 999_960.0]
+NUMBERS = [
+    0.0123456,
+    1.5,
+    12.0,
+    123.4,
+    1639.4,
+    12345.6,
+    123456.0,
+    1.37e10,
+    -4.2e6,
+    2.3e-9,
+    0.0,
+    999.96,
+    999_960.0,
+]
 NUMBERS += [0.0000461, 2.5e7, 5e6, 1e15, 3e17, -0.00125, 0.125, 1234.5]
 SHARES = [1 / 8, 0.665, 57 / 200, -0.125, 0.0025, 0.00999, 12.345, 0.0]
 
@@ -35,7 +49,11 @@ def _page() -> str:
 
 def _trimmed(text: str) -> str:
     """Leave out zeros at the end of decimals, which Python writes and the script does not."""
-    return re.sub(r"(\.\d*?)0+(?!\d)", r"\1", text.replace("\u00a0", " ")).replace(". ", " ").rstrip(".")
+    return (
+        re.sub(r"(\.\d*?)0+(?!\d)", r"\1", text.replace("\u00a0", " "))
+        .replace(". ", " ")
+        .rstrip(".")
+    )
 
 
 def test_functions_of_the_scripts(tmp_path):
@@ -44,8 +62,16 @@ def test_functions_of_the_scripts(tmp_path):
     section.live("drawn")
     section.live("broken")
     array = np.arange(6, dtype=np.float32).reshape(2, 3) / 3
-    data = {"array": packed(array), "names": HOSTILE, "numbers": NUMBERS, "shares": SHARES}
-    tabs = [TabView("one", "One", [section], data), TabView("two", "Two", [SectionView("b", "B", [("text", "words")])])]
+    data = {
+        "array": packed(array),
+        "names": HOSTILE,
+        "numbers": NUMBERS,
+        "shares": SHARES,
+    }
+    tabs = [
+        TabView("one", "One", [section], data),
+        TabView("two", "Two", [SectionView("b", "B", [("text", "words")])]),
+    ]
     script = """
     Page.tab("one", { live: {
       drawn(box, data) { box.append(Page.element("b", { id: "drawn" }, ...data.names)); },
@@ -73,12 +99,20 @@ def test_functions_of_the_scripts(tmp_path):
         failed: document.querySelector("[data-live=broken]").textContent };
     """
     # Registered after the page has started: views are drawn when their tab is shown.
-    found = visit(render_page(title="t", kind="test", headline="h", tabs=tabs), tmp_path, script).answer
-    assert [_trimmed(one) for one in found["numbers"]] == [_trimmed(number(value)) for value in NUMBERS]
+    found = visit(
+        render_page(title="t", kind="test", headline="h", tabs=tabs), tmp_path, script
+    ).answer
+    assert [_trimmed(one) for one in found["numbers"]] == [
+        _trimmed(number(value)) for value in NUMBERS
+    ]
     assert found["shares"] == [percent(value) for value in SHARES]
-    assert len(set(found["narrow"])) == len(found["narrow"]) > 1, "the marks of an axis differ"
+    assert len(set(found["narrow"])) == len(found["narrow"]) > 1, (
+        "the marks of an axis differ"
+    )
     assert np.allclose(found["array"], array.ravel())
-    assert [line.partition(",")[0] for line in found["csv"].splitlines()[1:2]] == [quoted(HOSTILE[0])]
+    assert [line.partition(",")[0] for line in found["csv"].splitlines()[1:2]] == [
+        quoted(HOSTILE[0])
+    ]
     assert found["scale"] == 150
     assert found["back"] == 5
     assert found["band"] == [12.5, 62.5, 25]
@@ -89,7 +123,9 @@ def test_functions_of_the_scripts(tmp_path):
     assert found["fall"] == 2
     assert found["unsure"] == 0, "a step without an error has no whisker"
     (low, high), (left, width) = found["ends"], found["bar"]
-    assert np.allclose([low, high], [left + 0.75 * width, left + 1.25 * width]), "half of a bar of 2, around its end"
+    assert np.allclose([low, high], [left + 0.75 * width, left + 1.25 * width]), (
+        "half of a bar of 2, around its end"
+    )
     assert found["elements"] == 0
     assert found["children"] == 0, "names are text"
     assert HOSTILE[1] in found["drawn"]
@@ -125,8 +161,18 @@ def test_long_names_stay_different_where_they_stand_together(tmp_path):
     assert len(set(found["alone"])) < len(LONG), "cut alone, two of them look alike"
     assert found["labels"] == [labels_of(LONG, width) for width in (18, 26, 40)]
     assert found["equal"] == ["a", "a"]
-    for place, count in (("steps", 4), ("fall", 4), ("heat", 8), ("axis", 4), ("intervals", 4)):
-        cut = [text.split(" = ")[0] for text in found[place] if text.startswith(("ave", "age"))]
+    for place, count in (
+        ("steps", 4),
+        ("fall", 4),
+        ("heat", 8),
+        ("axis", 4),
+        ("intervals", 4),
+    ):
+        cut = [
+            text.split(" = ")[0]
+            for text in found[place]
+            if text.startswith(("ave", "age"))
+        ]
         assert len(cut) == count, (place, found[place])
         assert all(len(set(half)) == 4 for half in (cut[:4], cut[-4:])), (place, cut)
     assert len(set(found["options"])) == 4
@@ -134,11 +180,25 @@ def test_long_names_stay_different_where_they_stand_together(tmp_path):
 
 @pytest.mark.parametrize(
     ("start", "end"),
-    [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), pytest.param(3.0, 3.0, marks=pytest.mark.slow)],
+    [
+        (0.52, 0.78),
+        (0.701, 0.7031),
+        (-1234567.0, 1234567.0),
+        pytest.param(3.0, 3.0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
-    steps = [{"name": "MaxDelq2PublicRecLast12M", "value": end - start}, {"name": "W" * 40, "value": 0}]
-    fall = {"start": start, "end": end, "startName": "s", "endName": "e", "steps": steps}
+    steps = [
+        {"name": "MaxDelq2PublicRecLast12M", "value": end - start},
+        {"name": "W" * 40, "value": 0},
+    ]
+    fall = {
+        "start": start,
+        "end": end,
+        "startName": "s",
+        "endName": "e",
+        "steps": steps,
+    }
     script = f"""
       const fall = Charts.waterfall({json.dumps(fall)}, {{ width: 330, left: 150 }});
       fall.style.fontFamily = "var(--sans)";
@@ -148,13 +208,19 @@ def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
         ticks: boxes(".axis text").filter((box) => box.width).map((box) => [box.x, box.x + box.width]) }};
     """
     found = visit(
-        render_page(title="t", kind="test", headline="h", tabs=[TabView("one", "One", [], None)]), tmp_path, script
+        render_page(
+            title="t", kind="test", headline="h", tabs=[TabView("one", "One", [], None)]
+        ),
+        tmp_path,
+        script,
     ).answer
     assert len(found["names"]) == 4
     assert min(found["names"]) >= 0, "no name is cut at the left"
     ticks = found["ticks"]
     assert ticks, "an axis has a number"
-    assert all(left[1] + 4 < right[0] for left, right in pairwise(ticks)), "the texts of ticks stand apart"
+    assert all(left[1] + 4 < right[0] for left, right in pairwise(ticks)), (
+        "the texts of ticks stand apart"
+    )
 
 
 def test_tabs_links_and_files(page, tmp_path):
@@ -192,12 +258,21 @@ def test_tabs_links_and_files(page, tmp_path):
     found = visit(page, tmp_path, script, hash_="#data").answer
     assert found["start"] == "data", "a link opens its tab"
     assert found["roles"] == 8
-    assert found["keys"] == ["details", "summary", "details", "summary", "details", "summary"]
+    assert found["keys"] == [
+        "details",
+        "summary",
+        "details",
+        "summary",
+        "details",
+        "summary",
+    ]
     assert found["hash"] == "#summary"
     assert found["figure"] == "details"
     assert found["path"] == "rows"
     assert found["unknown"] == "rows", "an unknown address changes nothing"
-    assert found["back"] == [["#trust", "trust"], ["", "summary"]], "the reader can go back"
+    assert found["back"] == [["#trust", "trust"], ["", "summary"]], (
+        "the reader can go back"
+    )
     assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
     assert not found["variables"]
     assert (
@@ -214,7 +289,9 @@ def test_tabs_links_and_files(page, tmp_path):
 def test_everything_stands_without_javascript(page):
     assert "hidden" not in re.findall(r"<div class=\"tab\"[^>]*>", page)[0]
     assert page.count("<figure") >= 5
-    assert all(html.escape(one["words"]) in page for one in data_of(page)["figures"].values())
+    assert all(
+        html.escape(one["words"]) in page for one in data_of(page)["figures"].values()
+    )
     assert page.count("<table") >= 3
     assert page.count("This part needs JavaScript.") == page.count('data-live="')
 

@@ -22,14 +22,23 @@ def test_known_classes():
 
 
 def test_paths():
-    stored = {"image": {"importance": 0.1}, "interaction": {"importance": 0.0}, "paper": {}}
+    stored = {
+        "image": {"importance": 0.1},
+        "interaction": {"importance": 0.0},
+        "paper": {},
+    }
     assert list(entries_of(stored)) == ["image"]
     assert is_hybrid({"tabular": {}, "image": {}})
     assert not is_hybrid({"scan": {}, "table": {}})
-    assert path_shares({"tabular": {"share": 0.7}, "image": {"share": 0.3}}) == {"tabular": 0.7, "image": 0.3}
+    assert path_shares({"tabular": {"share": 0.7}, "image": {"share": 0.3}}) == {
+        "tabular": 0.7,
+        "image": 0.3,
+    }
     assert path_shares({"tabular": {"share": 1.05}, "image": {"share": -0.05}}) == {}
     assert map_words({"tabular": {"share": 0.6}, "image": {"share": 0.4}}) == ""
-    assert "has 3 % of" in map_words({"tabular": {"share": 0.97}, "image": {"share": 0.03}})
+    assert "has 3 % of" in map_words(
+        {"tabular": {"share": 0.97}, "image": {"share": 0.03}}
+    )
 
 
 def test_the_interaction_of_paths():
@@ -37,7 +46,11 @@ def test_the_interaction_of_paths():
         entry = {"importance": 0.2, "ci_low": 0.1, "ci_high": 0.3, "share": 0.5}
         section = SectionView("branches", "Path by path")
         stored |= dict.fromkeys(("tabular", "image"), entry)
-        branches(section, Assessment(title="t", target="y", task="regression", branches=stored), is_shown=True)
+        branches(
+            section,
+            Assessment(title="t", target="y", task="regression", branches=stored),
+            is_shown=True,
+        )
         texts = [text for kind, text in section.blocks if kind == "text"]
         assert texts[0].startswith("Here a complete path is shuffled")
         return "".join(texts[1:])

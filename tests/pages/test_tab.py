@@ -28,9 +28,15 @@ def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
 
 def test_empty_sections_and_tabs_are_left_out_but_for_the_first():
     content = Assessment(title="t", target="y", task="regression")
-    empty, full = ("a", "A", lambda section, _: None), ("b", "B", lambda section, _: section.text("words"))
+    empty, full = (
+        ("a", "A", lambda section, _: None),
+        ("b", "B", lambda section, _: section.text("words")),
+    )
     kinds = {"one": [empty], "two": [empty, full], "three": [empty]}
-    views = [tab_view(Tab(name=name, title=name, sections=sections), content) for name, sections in kinds.items()]
+    views = [
+        tab_view(Tab(name=name, title=name, sections=sections), content)
+        for name, sections in kinds.items()
+    ]
     page = render_page(title="t", kind="test", headline="h", tabs=views)
     assert re.findall(r'data-tab="(\w+)"', page) == ["one", "two"]
     assert re.findall(r'<section id="(\w+)"', page) == ["b"]
@@ -47,7 +53,10 @@ def test_paths_and_maps_are_in_details_if_the_image_hardly_counts(undrawn):
     content = report_content(NAMES[:3])
     shares = [0.3, 0.01]
     for share, tab in zip(shares, ("features", "details"), strict=True):
-        branches = {name: dict(entry) if isinstance(entry, dict) else entry for name, entry in content.paths.items()}
+        branches = {
+            name: dict(entry) if isinstance(entry, dict) else entry
+            for name, entry in content.paths.items()
+        }
         branches["image"]["share"], branches["tabular"]["share"] = share, 1 - share
         content.branches = branches
         assert content.image_counts == (share > 0.05)
@@ -77,11 +86,14 @@ def test_shares_of_kinds_of_columns_are_always_among_the_features(undrawn):
     content = report_content(NAMES[:3])
     paths = {**content.paths, "image": {**content.paths["image"], "share": 0.01}}
     content.explanation = replace(content.explanation, branches=paths)
-    content.branches = {name: {**content.paths["image"], "share": 0.5} for name in ("table", "photo")}
+    content.branches = {
+        name: {**content.paths["image"], "share": 0.5} for name in ("table", "photo")
+    }
     assert not content.image_counts
     page = render_report(content)
     features, details = (
-        page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1] for tab in ("features", "details")
+        page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
+        for tab in ("features", "details")
     )
     assert "Input by input" in features
     assert "such as a row's photos" in features.replace("&#39;", "'")

@@ -14,7 +14,20 @@ from permgrad.pages import whatif
 from permgrad.pages.whatif import text_forms
 
 WORDS = np.array(
-    ["Red", "red", "old", "ÉTÉ", "don't", "(cheap)", "中文字", "İstanbul", "ΟΔΟΣ", "co-op", "good,", "bad"]
+    [
+        "Red",
+        "red",
+        "old",
+        "ÉTÉ",
+        "don't",
+        "(cheap)",
+        "中文字",
+        "İstanbul",
+        "ΟΔΟΣ",
+        "co-op",
+        "good,",
+        "bad",
+    ]
 )
 
 
@@ -23,14 +36,22 @@ def _fitted():
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.permutation(WORDS)[:5]) + f"\t{row}!" for row in range(300)]
     table = pd.DataFrame({"note": texts, "x": rng.normal(size=300)})
-    y = 2.0 * table["note"].str.contains("good") + table["note"].str.contains("中") + 0.3 * rng.normal(size=300)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, y)
+    y = (
+        2.0 * table["note"].str.contains("good")
+        + table["note"].str.contains("中")
+        + 0.3 * rng.normal(size=300)
+    )
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(table, y)
     assert list(model.preprocessor_.scores_.columns) == ["note"]
     return model.preprocessor_, table
 
 
 def unpacked(stored):
-    planes = np.frombuffer(base64.b64decode(str(stored["base64"])), dtype=np.uint8).reshape(4, -1)
+    planes = np.frombuffer(
+        base64.b64decode(str(stored["base64"])), dtype=np.uint8
+    ).reshape(4, -1)
     return np.ascontiguousarray(planes.T).view("<f4").reshape(stored["shape"])
 
 
@@ -39,7 +60,9 @@ def test_a_text_is_words_and_what_is_between_them():
     parts = text_parts(text)
     assert "".join("".join(part) for part in parts) == text
     assert len(parts) == 2 * MOST_PARTS + 1
-    assert [word for run in parts[1::2] for word in run[::2]] == [text[low:high] for low, high in words_in(text)]
+    assert [word for run in parts[1::2] for word in run[::2]] == [
+        text[low:high] for low, high in words_in(text)
+    ]
     assert text_parts("... !") == ["... !"]
     assert text_parts("a b") == ["", ["a"], " ", ["b"], ""]
 
@@ -64,20 +87,29 @@ def test_all_that_can_be_left_of_a_text_is_there_with_its_weights(fitted):
             spans = [span for span in words_in(text) if rng.random() < 0.5]
             left = design.matrix([without(text, spans)]).indices
             words = len(design.parts["words"][0])
-            names = [("words" if at < words else "pieces", design.entries[at]) for at in left.tolist()]
+            names = [
+                ("words" if at < words else "pieces", design.entries[at])
+                for at in left.tolist()
+            ]
             count += len(names)
             assert all(name in known[part] for part, name in names)
     assert count > 5000
 
 
-def test_texts_without_room_missing_ones_and_those_the_page_cannot_read_are_left_out(fitted, monkeypatch):
+def test_texts_without_room_missing_ones_and_those_the_page_cannot_read_are_left_out(
+    fitted, monkeypatch
+):
     encoder, table = fitted
     some = pd.DataFrame({"note": [None, "red " * 6000, *table["note"][:20]]})
-    assert text_forms(encoder, some)["note"]["rows"] == list(range(2, 22))  # more than is read of a text
+    assert text_forms(encoder, some)["note"]["rows"] == list(
+        range(2, 22)
+    )  # more than is read of a text
     everything = sum(map(len, text_forms(encoder, some)["note"]["pieces"]["entries"]))
     monkeypatch.setattr(whatif, "MOST_SIGNS", 2 * everything)
     few = text_forms(encoder, some)["note"]
     assert 0 < len(few["rows"]) < 20
     assert len(few["pieces"]["entries"]) < everything
-    monkeypatch.setitem(encoder.scores_.columns, "note", [("other", object(), np.zeros((1, 1)))])
+    monkeypatch.setitem(
+        encoder.scores_.columns, "note", [("other", object(), np.zeros((1, 1)))]
+    )
     assert text_forms(encoder, some) == {"note": None}

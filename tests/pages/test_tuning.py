@@ -9,22 +9,55 @@ import numpy as np
 import pandas as pd
 from tests.pages.conftest import HOSTILE
 
-from permgrad.pages.tuning import loss_limits, settings_of, trial_curves, tuning_history, tuning_page, tuning_slices
+from permgrad.pages.tuning import (
+    loss_limits,
+    settings_of,
+    trial_curves,
+    tuning_history,
+    tuning_page,
+    tuning_slices,
+)
 
 
-def table(count: int = 20, names: tuple[str, ...] = ("network.dropout", "layout")) -> pd.DataFrame:
+def table(
+    count: int = 20, names: tuple[str, ...] = ("network.dropout", "layout")
+) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for trial in range(count):
-        state = ["complete", "complete", "pruned", "failed"][trial % 4] if trial else "complete"
+        state = (
+            ["complete", "complete", "pruned", "failed"][trial % 4]
+            if trial
+            else "complete"
+        )
         failed = state == "failed"
         values = [
-            rng.uniform(0, 0.4) if place % 2 == 0 else ["tinto", "random"][trial % 2] for place in range(len(names))
+            rng.uniform(0, 0.4) if place % 2 == 0 else ["tinto", "random"][trial % 2]
+            for place in range(len(names))
         ]
         loss = None if failed else 0.5 - 0.01 * (trial % 7)
         epochs = (None, None) if failed else (5, 3)
-        rows.append([trial, state, loss, *epochs, trial, *values, "it <b>diverged</b>" if failed else None])
-    columns = ["trial", "state", "validation_loss", "epochs", "best_epoch", "seed", *names, "reason"]
+        rows.append(
+            [
+                trial,
+                state,
+                loss,
+                *epochs,
+                trial,
+                *values,
+                "it <b>diverged</b>" if failed else None,
+            ]
+        )
+    columns = [
+        "trial",
+        "state",
+        "validation_loss",
+        "epochs",
+        "best_epoch",
+        "seed",
+        *names,
+        "reason",
+    ]
     return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
@@ -43,8 +76,19 @@ def test_everything_is_on_the_page():
     assert "Trial 13 is the best of 20: validation loss 0.4400." in page
     assert 'href="report.html"' in page
     assert 'href="preset.json"' in page
-    assert "On the test rows, which no trial used: ROC-AUC 0.876." in page or "ROC-AUC 0.877." in page
-    for anchor in ("winner", "history", "importance", "slices", "curves", "trials", "provenance"):
+    assert (
+        "On the test rows, which no trial used: ROC-AUC 0.876." in page
+        or "ROC-AUC 0.877." in page
+    )
+    for anchor in (
+        "winner",
+        "history",
+        "importance",
+        "slices",
+        "curves",
+        "trials",
+        "provenance",
+    ):
         assert f'<section id="{anchor}"' in page
     body = page[page.index('<section id="trials"') :]
     assert len(re.findall(r"<tr><td", body)) == 20
@@ -77,7 +121,9 @@ def test_the_base_preset_may_win():
 def test_hostile_names_do_no_harm():
     names = tuple(name for name in dict.fromkeys(HOSTILE) if name)
     page = tuning_page(
-        table(12, names), FACTS | {"best": 1, "importances": dict.fromkeys(names, 1.0), "target": HOSTILE[1]}
+        table(12, names),
+        FACTS
+        | {"best": 1, "importances": dict.fromkeys(names, 1.0), "target": HOSTILE[1]},
     )
     text = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
     assert "<script>alert" not in text
@@ -100,4 +146,7 @@ def test_figures_say_what_they_show():
     assert words.startswith("20 trials: 10 complete, 5 pruned, 5 failed.")
     assert "The best is trial 13" in words
     assert "network.dropout" in tuning_slices(own, ["network.dropout"]).words
-    assert "trial 6 in front" in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).words
+    assert (
+        "trial 6 in front"
+        in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).words
+    )

@@ -20,7 +20,9 @@ SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
 
 def explained(loss: str, quantity: str = "increase of the loss"):
     explanation = global_explanation(NAMES[:4])
-    return dataclasses.replace(explanation, meta={**explanation.meta, "loss": loss, "quantity": quantity})
+    return dataclasses.replace(
+        explanation, meta={**explanation.meta, "loss": loss, "quantity": quantity}
+    )
 
 
 def test_the_advantage_is_the_loss_below_that_of_a_constant():
@@ -34,13 +36,17 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
     measured = {"test": {"mse": base}, "constant": {"mse": 2 * base, "learnt": True}}
     loss = loss_without(explained("squared_error").meta, measured)
     assert loss.without(without - base) == pytest.approx(math.sqrt(without))
-    assert (loss.model, loss.constant) == pytest.approx((math.sqrt(base), math.sqrt(2 * base)))
+    assert (loss.model, loss.constant) == pytest.approx(
+        (math.sqrt(base), math.sqrt(2 * base))
+    )
     assert math.isnan(loss.without(math.nan))
     table = np.array([[0.0, without - base], [base, 3.0]])
     assert np.allclose(loss.model + loss.growth(table), np.sqrt(base + table))
     assert loss.without(-2 * base) == 0
     logs = {"test": {"log_loss": 1.78}, "constant": {"log_loss": 2.17, "learnt": True}}
-    assert loss_without(explained("cross_entropy").meta, logs).without(0.91) == pytest.approx(2.69)
+    assert loss_without(explained("cross_entropy").meta, logs).without(
+        0.91
+    ) == pytest.approx(2.69)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +54,21 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
     [
         (explained("absolute_error"), SQUARED),
         (explained("squared_error", "decrease of the score"), SQUARED),
-        (explained("squared_error"), {**SQUARED, "constant": {"mse": 10.0, "learnt": False}}),
-        (explained("squared_error"), {**SQUARED, "constant": {"mse": 3.0, "learnt": True}}),
+        (
+            explained("squared_error"),
+            {**SQUARED, "constant": {"mse": 10.0, "learnt": False}},
+        ),
+        (
+            explained("squared_error"),
+            {**SQUARED, "constant": {"mse": 3.0, "learnt": True}},
+        ),
         (explained("cross_entropy"), SQUARED),
         (explained("squared_error"), {}),
     ],
 )
-def test_no_loss_without_a_feature_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
+def test_no_loss_without_a_feature_where_losses_do_not_compare_or_nothing_was_learned(
+    explanation, measured
+):
     assert advantage(explanation.meta, measured) is None
     assert loss_without(explanation.meta, measured) is None
 
@@ -67,13 +81,26 @@ def test_refits_are_in_the_unit_of_the_page_which_is_named(measured):
     meta = {**refits.meta, "unit": "y²", "refits": facts, "another_training": about}
     spread = {"between": np.abs(refits.values) / 3}
     refits = dataclasses.replace(refits, meta=meta, part_std=spread)
-    content = Assessment(title="t", target="y", task="regression", explanation=refits, refits=refits, metrics=measured)
+    content = Assessment(
+        title="t",
+        target="y",
+        task="regression",
+        explanation=refits,
+        refits=refits,
+        metrics=measured,
+    )
     shown = in_plain_units(content).refits
     assert np.abs(refits.values).max() > 0
     assert np.array_equal(shown.values, refits.values)
     section = SectionView("trainings", "Would another training say the same?")
     trust.trainings(section, content, shown)
-    unit = "growth of the RMSE when it is shuffled" if measured else "increase of the loss (squared error)"
+    unit = (
+        "growth of the RMSE when it is shuffled"
+        if measured
+        else "increase of the loss (squared error)"
+    )
     assert f"Mean importance over trainings: {unit}." in str(section.blocks)
     first = float(refits.values[:, 0].max())
-    assert number(math.sqrt(4 + first) - 2 if measured else first) in str(section.blocks)
+    assert number(math.sqrt(4 + first) - 2 if measured else first) in str(
+        section.blocks
+    )

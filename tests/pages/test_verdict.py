@@ -41,14 +41,19 @@ def told() -> str:
     for scenario in SCENARIOS:
         lines += [
             f"# {scenario}",
-            *(f"{one['facts']['part']}: {one['sentence']}" for one in verdict(content_of(draw(scenario, 0)))),
+            *(
+                f"{one['facts']['part']}: {one['sentence']}"
+                for one in verdict(content_of(draw(scenario, 0)))
+            ),
             "",
         ]
     return "\n".join(lines)
 
 
 def test_sentences_are_those_that_are_stored():
-    assert told() == STORED.read_text(encoding="utf-8"), "if it is meant: python -m tests.pages.test_verdict"
+    assert told() == STORED.read_text(encoding="utf-8"), (
+        "if it is meant: python -m tests.pages.test_verdict"
+    )
 
 
 @pytest.mark.slow
@@ -65,18 +70,24 @@ def test_page_and_markdown_have_the_same_sentences_in_the_same_order(undrawn):
     sentences = [one for one in verdict(content) if one["facts"]["part"] != "trust"]
     parts = [one["facts"]["part"] for one in sentences]
     assert parts == sorted(parts, key=list(PARTS).index)
-    assert {"score", "features", "caution", "next"} <= set(parts), "a verdict of several parts"
+    assert {"score", "features", "caution", "next"} <= set(parts), (
+        "a verdict of several parts"
+    )
     page, text = render_report(content), markdown("heloc", sentences)
     places = [page.index(one["sentence"].replace("'", "&#39;")) for one in sentences]
     assert places == sorted(places)
-    assert "<dt>What to do next:</dt><dd>" in page, "a heading and its text do not run together"
+    assert "<dt>What to do next:</dt><dd>" in page, (
+        "a heading and its text do not run together"
+    )
     unescaped = text.replace("\\", "")
     assert all(one["sentence"].replace("\u00a0", " ") in unescaped for one in sentences)
 
 
 def test_a_name_cannot_change_the_markdown():
     words = "It relies on <b>*x*</b>\n# [y](z)."
-    text = markdown("# a", [{"sentence": words, "facts": {"kind": "features", "part": "features"}}])
+    text = markdown(
+        "# a", [{"sentence": words, "facts": {"kind": "features", "part": "features"}}]
+    )
     assert "\\<b\\>\\*x\\*" in text
     assert "\n# " not in text[2:]
 
@@ -90,7 +101,11 @@ def test_a_report_without_anything_says_what_it_can():
 def doubtful(**data) -> Assessment:
     """A run with many reasons for doubt."""
     content = report_content(NAMES[:3])
-    content.metrics = {**content.metrics, "in_order": {"along": None}, "never_predicted": []}
+    content.metrics = {
+        **content.metrics,
+        "in_order": {"along": None},
+        "never_predicted": [],
+    }
     content.data = DataSection(rows=content.metrics["rows"], shared_rows=400, **data)
     content.provenance = ProvenanceSection(
         command="permgrad run 'my table.csv' --target y --out runs/old",
@@ -106,20 +121,33 @@ def test_three_cautions_at_most_are_on_the_first_page_in_the_order_of_the_table(
     first = [facts["kind"] for facts in said if facts["part"] in ("alarm", "caution")]
     assert first == ["duplicates", "in_order", "cut"]
     assert len(first) == MOST_CAUTIONS
-    assert [facts["kind"] for facts in said if facts["part"] == "trust"], "the others are in the tab Trust"
+    assert [facts["kind"] for facts in said if facts["part"] == "trust"], (
+        "the others are in the tab Trust"
+    )
     assert first == sorted(first, key=order.index)
     assert said[-1]["reason"] == "duplicates", "what to do follows from the first"
 
 
-TOGETHER = {"columns": ["visit"], "each": 2.5, "metric": "accuracy", "apart": 0.9, "together": 0.6, "values": 90}
+TOGETHER = {
+    "columns": ["visit"],
+    "each": 2.5,
+    "metric": "accuracy",
+    "apart": 0.9,
+    "together": 0.6,
+    "values": 90,
+}
 TOGETHER |= {"rows": 225, "tested": 90, "shared": 60}
 
 
 @pytest.mark.parametrize("clear", [True, False])
-def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_command(clear):
+def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_command(
+    clear,
+):
     said = verdict(doubtful(together=TOGETHER | {"clear": clear}))
     (one,) = [one for one in said if one["facts"]["kind"] == "together"]
-    assert (one is said[0], one["facts"]["part"]) == ((True, "alarm") if clear else (False, "caution"))
+    assert (one is said[0], one["facts"]["part"]) == (
+        (True, "alarm") if clear else (False, "caution")
+    )
     shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have one of the training rows"
     assert one["sentence"].startswith(shared)
     assert said[-1]["facts"]["command"] == (
@@ -127,8 +155,12 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     )
     assert said[-1]["sentence"].endswith(said[-1]["facts"]["command"])
     assert markdown("t", said).rstrip().endswith(f"`{said[-1]['facts']['command']}`")
-    both = verdict(doubtful(together=TOGETHER | {"clear": clear, "columns": ["a", "b"]}))
-    assert both[-1]["sentence"].startswith("If such rows belong together, add a column of both")
+    both = verdict(
+        doubtful(together=TOGETHER | {"clear": clear, "columns": ["a", "b"]})
+    )
+    assert both[-1]["sentence"].startswith(
+        "If such rows belong together, add a column of both"
+    )
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -148,9 +180,13 @@ def test_features_that_move_together_are_explained_as_one_by_the_command(grouped
     )
     assert said[-1]["facts"].get("command") == wanted
     assert said[-1]["sentence"].startswith("Explain features that move together as one")
-    content.explanation = dataclasses.replace(content.explanation, values=content.explanation.values / 100)
+    content.explanation = dataclasses.replace(
+        content.explanation, values=content.explanation.values / 100
+    )
     kinds = {one["facts"]["kind"] for one in verdict(content)}
-    assert ("impossible" in kinds, "related" in kinds) == (False, True), "no loss is above a constant's"
+    assert ("impossible" in kinds, "related" in kinds) == (False, True), (
+        "no loss is above a constant's"
+    )
 
 
 def of_errors(truth, errors) -> Assessment:
@@ -158,7 +194,10 @@ def of_errors(truth, errors) -> Assessment:
     content = Assessment(title="t", target="sales", task="regression")
     content.predictions = Predictions(truth=truth, guess=truth + errors)
     square = float(np.mean(errors**2))
-    content.metrics = {"test": {"rmse": square**0.5, "mse": square}, "rows": {"test": len(truth)}}
+    content.metrics = {
+        "test": {"rmse": square**0.5, "mse": square},
+        "rows": {"test": len(truth)},
+    }
     return content
 
 
@@ -166,36 +205,60 @@ def test_a_few_large_values_that_make_the_error_are_told():
     rng = np.random.default_rng(0)
     size = np.exp(rng.normal(size=500))
     (said,) = [
-        one for one in verdict(of_errors(size**2, size**2 * rng.normal(size=500))) if "A few rows" in one["sentence"]
+        one
+        for one in verdict(of_errors(size**2, size**2 * rng.normal(size=500)))
+        if "A few rows" in one["sentence"]
     ]
     facts, errors = said["facts"], size**2
     first = np.sort(errors)[-10:]
     assert (facts["rows"], facts["form"], facts["end"]) == (10, "high", first[0])
-    assert said["sentence"].startswith("A few rows make most of the error: the 10 test rows with sales of ")
+    assert said["sentence"].startswith(
+        "A few rows make most of the error: the 10 test rows with sales of "
+    )
     assert [
         one["facts"]["form"]
         for one in verdict(of_errors(-(size**2), size**2 * 1.0))
         if one["facts"]["kind"] == "skewed"
     ] == ["low"]
-    even = [one["facts"]["kind"] for one in verdict(of_errors(size, rng.normal(size=500)))]
+    even = [
+        one["facts"]["kind"] for one in verdict(of_errors(size, rng.normal(size=500)))
+    ]
     assert "skewed" not in even, "errors that do not grow with the target"
 
 
-@pytest.mark.parametrize(("shared", "blank", "part"), [(0, 0, ""), (1, 0, "trust"), (40, 0, "caution"), (40, 40, "")])
+@pytest.mark.parametrize(
+    ("shared", "blank", "part"),
+    [(0, 0, ""), (1, 0, "trust"), (40, 0, "caution"), (40, 40, "")],
+)
 def test_copies_are_a_caution_if_they_are_many_and_have_values(shared, blank, part):
     content = report_content(NAMES[:3])
-    content.data = DataSection(rows=content.metrics["rows"], shared_rows=shared, blank_rows=blank)
-    assert [one["facts"]["part"] for one in verdict(content) if one["facts"]["kind"] == "duplicates"] == [part] * bool(
-        part
+    content.data = DataSection(
+        rows=content.metrics["rows"], shared_rows=shared, blank_rows=blank
     )
+    assert [
+        one["facts"]["part"]
+        for one in verdict(content)
+        if one["facts"]["kind"] == "duplicates"
+    ] == [part] * bool(part)
 
 
-@pytest.mark.parametrize(("value", "written"), [(0.9997, "99.97\u00a0%"), (0.97, "97\u00a0%"), (1.0, "100\u00a0%")])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.9997, "99.97\u00a0%"), (0.97, "97\u00a0%"), (1.0, "100\u00a0%")],
+)
 def test_a_score_below_1_is_never_rounded_to_it(value, written):
     test = {"accuracy": value, "balanced_accuracy": value, "labels": ["a", "b", "c"]}
-    content = Assessment(title="t", target="y", task="classification", metrics={"test": test, "rows": {"test": 9000}})
+    content = Assessment(
+        title="t",
+        target="y",
+        task="classification",
+        metrics={"test": test, "rows": {"test": 9000}},
+    )
     words = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
-    assert words["skill"] == f"The network predicts y with accuracy {written} on 9,000 test rows."
+    assert (
+        words["skill"]
+        == f"The network predicts y with accuracy {written} on 9,000 test rows."
+    )
     assert ("nearly_perfect" in words) == (value > 0.98)
 
 

@@ -21,16 +21,24 @@ def content(monkeypatch):
     """The assessments of the reports of a test."""
     seen = []
     render = reporting.render_report
-    monkeypatch.setattr(reporting, "render_report", lambda one, **look: [seen.append(one), render(one, **look)][1])
+    monkeypatch.setattr(
+        reporting,
+        "render_report",
+        lambda one, **look: [seen.append(one), render(one, **look)][1],
+    )
     return seen
 
 
 def survey(rows: int = 240) -> tuple[pd.DataFrame, np.ndarray, pd.Series, np.ndarray]:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["age", "dose", "noise"])
-    weights = pd.Series(np.where(X["dose"] > 0, 6, rng.integers(0, 3, rows)), name="survey weight")
+    weights = pd.Series(
+        np.where(X["dose"] > 0, 6, rng.integers(0, 3, rows)), name="survey weight"
+    )
     weights.iloc[0] = 1
-    weights.iloc[1] += 10 - weights.sum() % 10  # so that a tenth of the rows is a whole number
+    weights.iloc[1] += (
+        10 - weights.sum() % 10
+    )  # so that a tenth of the rows is a whole number
     y = 2 * X["age"].to_numpy() - X["dose"].to_numpy() ** 2 + rng.normal(size=rows)
     return X, y, weights, np.repeat(np.arange(rows), weights)
 
@@ -51,11 +59,18 @@ def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
     for part in ("test", "constant"):
         for name, value in repeated.metrics[part].items():
             if isinstance(value, float):
-                assert weighted.metrics[part][name] == pytest.approx(value, rel=1e-9), (part, name)
+                assert weighted.metrics[part][name] == pytest.approx(value, rel=1e-9), (
+                    part,
+                    name,
+                )
     first = "log_loss" if task == "classification" else "rmse"
     assert weighted.test[first] != pytest.approx(plain.test[first], rel=0.01)
-    np.testing.assert_allclose(weighted.explanation.values, repeated.explanation.values, rtol=1e-9)
-    assert not np.allclose(weighted.explanation.values, plain.explanation.values, rtol=0.05)
+    np.testing.assert_allclose(
+        weighted.explanation.values, repeated.explanation.values, rtol=1e-9
+    )
+    assert not np.allclose(
+        weighted.explanation.values, plain.explanation.values, rtol=0.05
+    )
     if task == "regression":
         # The closed form: what the loss rises by when a column has the donor's value.
         error = y - model.predict(X)
@@ -64,7 +79,9 @@ def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
         np.testing.assert_allclose(weighted.explanation.values[:, 0], rise, rtol=1e-9)
     ahead, copies = (one.constant["ahead"][first] for one in (weighted, repeated))
     assert ahead["difference"] == pytest.approx(copies["difference"], rel=1e-9)
-    assert ahead["ci_high"] - ahead["ci_low"] > copies["ci_high"] - copies["ci_low"], "copies are no further rows"
+    assert ahead["ci_high"] - ahead["ci_low"] > copies["ci_high"] - copies["ci_low"], (
+        "copies are no further rows"
+    )
 
 
 def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
@@ -72,7 +89,9 @@ def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
     labels = pd.Series(np.where(y > 0, "high", "low"), name="pressure")
     model = LogisticRegression().fit(X, labels)
     train = (X, labels)
-    said = words(pg.report(model, X, labels, sample_weight=weights, train=train, **QUICK))
+    said = words(
+        pg.report(model, X, labels, sample_weight=weights, train=train, **QUICK)
+    )
     plain = words(pg.report(model, X, labels, train=train, **QUICK))
     assert said.count("weigh the test rows by survey weight: they are worth") == 2, (
         "in the verdict, and among all caveats"
@@ -84,9 +103,15 @@ def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
         "ROC curves",
         "It finds",
     ):
-        head = {"Groups of rows": "Groups of rows Every", "It finds": "It finds "}.get(gone, gone)
+        head = {"Groups of rows": "Groups of rows Every", "It finds": "It finds "}.get(
+            gone, gone
+        )
         assert head not in said
-    for there in ("Where to set the threshold", "Are its probabilities reliable?", "ROC curves"):
+    for there in (
+        "Where to set the threshold",
+        "Are its probabilities reliable?",
+        "ROC curves",
+    ):
         assert there in plain, "the precondition"
     weighted = content[0]
     assert weighted.data.constant_from == "test", "the training rows have no weights"
@@ -94,7 +119,9 @@ def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
     # Weights count by their ratio.
     pg.report(model, X, labels, sample_weight=weights / 1e6, train=train, **QUICK)
     assert content[2].test["roc_auc"] == pytest.approx(weighted.test["roc_auc"])
-    assert content[2].constant["ahead"]["roc_auc"] == pytest.approx(weighted.constant["ahead"]["roc_auc"])
+    assert content[2].constant["ahead"]["roc_auc"] == pytest.approx(
+        weighted.constant["ahead"]["roc_auc"]
+    )
 
 
 def test_reports_refuse_weights_that_they_cannot_use():
@@ -102,8 +129,12 @@ def test_reports_refuse_weights_that_they_cannot_use():
     model = LinearRegression().fit(X, y)
     for further in ({"sensitive": "dose"}, {"refits": 5, "train": (X, y)}):
         with pytest.raises(
-            InputError, match=r"takes no sample_weight, because it counts every row once. Leave one of them out"
+            InputError,
+            match=r"takes no sample_weight, because it counts every row once. Leave one of them out",
         ):
             pg.report(model, X, y, sample_weight=weights, **further, **QUICK)
-    with pytest.raises(InputError, match="sample_weight must be finite and at least 0, but that of row 0 is -1"):
+    with pytest.raises(
+        InputError,
+        match="sample_weight must be finite and at least 0, but that of row 0 is -1",
+    ):
         pg.report(model, X, y, sample_weight=-np.ones(60), **QUICK)

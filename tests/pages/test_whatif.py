@@ -39,13 +39,19 @@ def _in_the_one_browser(monkeypatch):
 @pytest.fixture(name="fitted", scope="module")
 def _fitted():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.normal(size=(80, 40)), columns=[f"n{k}" for k in range(40)])
+    table = pd.DataFrame(
+        rng.normal(size=(80, 40)), columns=[f"n{k}" for k in range(40)]
+    )
     y = table["n0"] > 0
-    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=1, random_state=0, progress=False
+    )
     return model.fit(table, y), table
 
 
-def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_prediction(fitted):
+def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_prediction(
+    fitted,
+):
     model, table = fitted
     some = rows_of(model, model.encode_rows(table), np.arange(80))
     content = whatif.what_if(model, some, ["n7", "n3"])
@@ -53,7 +59,9 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     names = [name for name, _ in form["players"]]
     assert len(names) == whatif.MOST_PLAYERS  # 40 features: the others share one
     assert {"n7", "n3", whatif.OTHERS} <= set(names)
-    assert sorted(column for _, columns in form["players"] for column in columns) == list(range(40))
+    assert sorted(
+        column for _, columns in form["players"] for column in columns
+    ) == list(range(40))
     assert len(content["rows"]) == 80
     assert content["orders"]["shape"] == [whatif.WALKS[-1], len(names)]
     background, spread = some.background, some.spread
@@ -66,7 +74,9 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     assert spread[1] > 0.001
 
 
-def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(fitted, monkeypatch):
+def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(
+    fitted, monkeypatch
+):
     model, table = fitted
     some = rows_of(model, model.encode_rows(table), np.arange(80))
     assert whatif.what_if(object(), some) == {
@@ -82,14 +92,22 @@ def boosted(classes=None):
     """Return a fitted model of trees and its table."""
     rng = np.random.default_rng(3)
     table = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
-    y = table["a"] * table["b"] if classes is None else np.digitize(table["a"], [-0.5, 0.5])
+    y = (
+        table["a"] * table["b"]
+        if classes is None
+        else np.digitize(table["a"], [-0.5, 0.5])
+    )
     task = "regression" if classes is None else "classification"
     return table_model(task, "histogram_boosting", random_state=0).fit(table, y), table
 
 
-def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_with(monkeypatch):
+def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_with(
+    monkeypatch,
+):
     model, table = boosted()
-    rows = rows_of(model, encoded := model.encode_rows(table), np.arange(200), kept=encoded.encoded)
+    rows = rows_of(
+        model, encoded := model.encode_rows(table), np.arange(200), kept=encoded.encoded
+    )
     content = whatif.what_if(model, rows)
     assert content["background"]["shape"] == [8, 3]
     form = json.loads(content["form"])
@@ -101,24 +119,39 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
     assert about["roots"] == trees.roots.tolist()
     assert about["base"] == trees.base.tolist()
     without = rows_of(model, model.encode_rows(table), np.arange(200))
-    assert "saved without rows of its training table" in whatif.what_if(model, without)["reason"]
+    assert (
+        "saved without rows of its training table"
+        in whatif.what_if(model, without)["reason"]
+    )
     monkeypatch.setattr(trees_form, "MOST_TREE_BYTES", 1000)
     found = whatif.what_if(model, rows)["reason"]
-    assert re.match(r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 MB\.", found)
-    assert len(rows_of(model, encoded, np.arange(200), kept=encoded.encoded).background) == 0
+    assert re.match(
+        r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 MB\.",
+        found,
+    )
+    assert (
+        len(rows_of(model, encoded, np.arange(200), kept=encoded.encoded).background)
+        == 0
+    )
 
 
 def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out():
-    trees = Trees.of([([0, 1], [0.0, 1.0], [1, 2], [3, 4], np.zeros((5, 1)))], base=[0.0])
+    trees = Trees.of(
+        [([0, 1], [0.0, 1.0], [1, 2], [3, 4], np.zeros((5, 1)))], base=[0.0]
+    )
     trees_form.trees_form(trees)
-    moved = np.array([3, 1, 2, 1, 4], dtype=np.int32)  # the right child of the root is before the left one's
+    moved = np.array(
+        [3, 1, 2, 1, 4], dtype=np.int32
+    )  # the right child of the root is before the left one's
     other = replace(trees, left=np.array([1, 3, 2, 3, 4], dtype=np.int32))
     trees_form.trees_form(other)
     with pytest.raises(NotImplementedError, match="in another order"):
         trees_form.trees_form(replace(trees, left=moved))
     model, table = boosted(classes=3)
     rows = model.encode_rows(table)
-    assert "form" in whatif.what_if(model, rows_of(model, rows, np.arange(200), kept=rows.encoded))
+    assert "form" in whatif.what_if(
+        model, rows_of(model, rows, np.arange(200), kept=rows.encoded)
+    )
     model.fitted_ = replace(model.fitted_, seen=model.fitted_.seen[:2])
     assert (
         "one of its classes has no training row"
@@ -129,13 +162,21 @@ def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out(
 def test_a_page_divides_a_row_in_one_way(monkeypatch):
     rng = np.random.default_rng(1)
     wide = whatif.MOST_PLAYERS + 4
-    table = pd.DataFrame(rng.normal(size=(300, wide)), columns=[f"n{k}" for k in range(wide)])
+    table = pd.DataFrame(
+        rng.normal(size=(300, wide)), columns=[f"n{k}" for k in range(wide)]
+    )
     y = np.where(table["n0"] + rng.normal(size=300) > 0.3, "ill", "well")
-    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    )
     model.fit(table[:200], y[:200])
     kept = []
     filled = report.with_what_if
-    monkeypatch.setattr(report, "with_what_if", lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1])
+    monkeypatch.setattr(
+        report,
+        "with_what_if",
+        lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1],
+    )
     pg.report(model, table[200:], y[200:], progress=False)
     content, form = kept[0], json.loads(kept[0].what_if["form"])
     assert len(form["players"]) == whatif.MOST_PLAYERS
@@ -145,31 +186,49 @@ def test_a_page_divides_a_row_in_one_way(monkeypatch):
 
 
 @pytest.mark.slow
-def test_words_of_texts_are_explained_once_and_read_back_with_a_run(monkeypatch, tmp_path):
+def test_words_of_texts_are_explained_once_and_read_back_with_a_run(
+    monkeypatch, tmp_path
+):
     rng = np.random.default_rng(2)
     some = ["good", "bad", "late", "soon", "dear", "cheap", "red", "blue"]
-    texts = [f"{' '.join(rng.permutation(some)[: 3 + row % 3])} {row}" for row in range(300)]
+    texts = [
+        f"{' '.join(rng.permutation(some)[: 3 + row % 3])} {row}" for row in range(300)
+    ]
     table = pd.DataFrame({"note": texts, "n": rng.normal(size=300)})
     y = table["note"].str.contains("good") + 0.1 * table["n"]
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(table[:200], y[:200])
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    ).fit(table[:200], y[:200])
     kept, calls = [], []
     filled, divide = report.with_what_if, section.divide
-    monkeypatch.setattr(report, "with_what_if", lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1])
-    monkeypatch.setattr(section, "divide", lambda *args: calls.append("part") or divide(*args))
+    monkeypatch.setattr(
+        report,
+        "with_what_if",
+        lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1],
+    )
+    monkeypatch.setattr(
+        section, "divide", lambda *args: calls.append("part") or divide(*args)
+    )
     pg.report(model, table[200:], y[200:], progress=False)
     content = kept[0]
     assert calls.count("part") == len(content.words.numbers) == section.MOST_TEXTS
     store, place = Store(tmp_path), PLACES["words"]
     store.put(place[0], content.words, *place[1:])
     calls.clear()
-    again = whatif.with_what_if(replace(content, words=store.get(*place)), model, large=False)
+    again = whatif.with_what_if(
+        replace(content, words=store.get(*place)), model, large=False
+    )
     assert "part" not in calls, "they are read"
     before, after = (rows.rows_data(one)["texts"] for one in (content, again))
     assert [one["words"] for one in after] == [one["words"] for one in before]
-    assert {len(one["words"]) for one in after} >= {4, 5}, "rows may have different numbers of words"
+    assert {len(one["words"]) for one in after} >= {4, 5}, (
+        "rows may have different numbers of words"
+    )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one["values"], other["values"], rtol=1e-6)
-    assert whatif.with_what_if(content, model, large=False, keep_rows=False).words is None
+    assert (
+        whatif.with_what_if(content, model, large=False, keep_rows=False).words is None
+    )
 
 
 def test_rows_with_stored_parts_can_be_changed_before_others(fitted):
@@ -177,13 +236,17 @@ def test_rows_with_stored_parts_can_be_changed_before_others(fitted):
     put = {}
 
     def taken(places):
-        return SimpleNamespace(inputs=model.encode_rows(table.iloc[places]), numbers=100 + places)
+        return SimpleNamespace(
+            inputs=model.encode_rows(table.iloc[places]), numbers=100 + places
+        )
 
     everything = SimpleNamespace(numbers=100 + np.arange(80), take=taken)
     noted = SimpleNamespace(numbers=[171, 109])
     content = SimpleNamespace(explanation=SimpleNamespace(ranking=list), notable=noted)
     own = SimpleNamespace(model=model, kept_rows=lambda: None)
-    work = SimpleNamespace(content=content, explained=everything, model=own, put=put.update)
+    work = SimpleNamespace(
+        content=content, explained=everything, model=own, put=put.update
+    )
     work.explained_places, work.drawn = np.array([30, 2]), np.array([50, 2, 40])
     changeable(work)
     assert put["changeable"].numbers.tolist() == [130, 102, 109, 171, 150, 140]
@@ -199,7 +262,9 @@ def test_cells_are_numbers_texts_and_kinds_of_missing():
             "same": 1.0,
         }
     )
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, na=[-9], progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, na=[-9], progress=False
+    )
     encoder = model.fit(table, np.arange(4.0)).preprocessor_
     cells = cells_of(encoder, table)
     assert cells == {
@@ -218,16 +283,28 @@ def test_cells_are_numbers_texts_and_kinds_of_missing():
     assert forms["n"]["codes"] == [[2, "-9", [-9.0]]]
     assert forms["b"]["words"] == ["no", "yes"]
     ranges = {name: form.get("range") for name, form in forms.items()}
-    assert ranges == {"n": [1.5, 2.0], "c": None, "b": None, "d": [1577923200.0, 1614643200.0]}
+    assert ranges == {
+        "n": [1.5, 2.0],
+        "c": None,
+        "b": None,
+        "d": [1577923200.0, 1614643200.0],
+    }
 
 
 @pytest.mark.parametrize("numeric", ["robust", "standard", "minmax", "quantile"])
 def test_the_range_of_the_training_rows_is_read_back_from_the_encoder(numeric):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
-        {"count": [*rng.poisson(2, 99), 54], "far": [*rng.normal(size=99), 5e3], "no": [np.nan, *[1.0] * 99]}
+        {
+            "count": [*rng.poisson(2, 99), 54],
+            "far": [*rng.normal(size=99), 5e3],
+            "no": [np.nan, *[1.0] * 99],
+        }
     )
-    forms = {form["name"]: form for form in encoder_form(TableEncoder(numeric=numeric).fit(table))["columns"]}
+    forms = {
+        form["name"]: form
+        for form in encoder_form(TableEncoder(numeric=numeric).fit(table))["columns"]
+    }
     assert forms["count"]["range"] == [0, 54]
     assert forms["far"]["range"] == pytest.approx([table["far"].min(), 5e3], rel=1e-9)
     assert forms["no"]["range"] is None  # one value, or missing
@@ -240,7 +317,10 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["mixed", "channels", "routes", "levels", "words", "photos", "beside", "counts"])
+@pytest.mark.parametrize(
+    "name",
+    ["mixed", "channels", "routes", "levels", "words", "photos", "beside", "counts"],
+)
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     """Exact is within 1e-6, of the model's own predictions in float32 and of the same network's in float64.
 
@@ -257,7 +337,8 @@ def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
 
 @needs_browser
 @pytest.mark.parametrize(
-    ("name", "library"), [("trees", "lightgbm"), ("classes", "xgboost"), ("oblivious", "catboost")]
+    ("name", "library"),
+    [("trees", "lightgbm"), ("classes", "xgboost"), ("oblivious", "catboost")],
 )
 def test_the_page_walks_the_trees_of_a_library_as_python_does(name, library, tmp_path):
     pytest.importorskip(library)
@@ -272,9 +353,13 @@ def test_the_page_walks_the_trees_of_a_library_as_python_does(name, library, tmp
 def test_the_page_splits_dates_as_python_does(tmp_path):
     case = what_if_check.dated(2)
     encoder = case.model.preprocessor_
-    assert {"seen=year", "seen=yearday sin", "seen=February", "due=day 31", "due=hour 23"} <= set(
-        encoder.encoded_names_
-    )
+    assert {
+        "seen=year",
+        "seen=yearday sin",
+        "seen=February",
+        "due=day 31",
+        "due=hour 23",
+    } <= set(encoder.encoded_names_)
     outcome = what_if_check.check(case, 14, tmp_path)
     assert outcome.moved > 0.005
     assert outcome.predictions <= 1e-5
@@ -282,11 +367,26 @@ def test_the_page_splits_dates_as_python_does(tmp_path):
     # Every encoded number of many dates, also before 1970, at midnight and in leap years.
     moments = pd.date_range("1888-02-27 23:30", periods=1500, freq="53D").append(
         pd.to_datetime(
-            ["1969-12-31 23:59:59", "1970-01-01", "2000-02-29", "2023-12-31 23:00", "2024-12-31"], format="ISO8601"
+            [
+                "1969-12-31 23:59:59",
+                "1970-01-01",
+                "2000-02-29",
+                "2023-12-31 23:00",
+                "2024-12-31",
+            ],
+            format="ISO8601",
         )
     )
-    rows = case.rows.iloc[[0]].loc[np.zeros(len(moments), dtype=int)].assign(seen=moments, due=moments[::-1])
-    data = {"form": encoder_form(encoder), "cells": cells_of(encoder, rows), "encoded": len(encoder.kinds_)}
+    rows = (
+        case.rows.iloc[[0]]
+        .loc[np.zeros(len(moments), dtype=int)]
+        .assign(seen=moments, due=moments[::-1])
+    )
+    data = {
+        "form": encoder_form(encoder),
+        "cells": cells_of(encoder, rows),
+        "encoded": len(encoder.kinds_),
+    }
     script = """
     const data = JSON.parse(document.getElementById("edits").textContent);
     const made = new Network.Encoder(data.form, data.encoded);
@@ -294,7 +394,9 @@ def test_the_page_splits_dates_as_python_does(tmp_path):
       Object.fromEntries(Object.entries(data.cells).map(([name, cells]) => [name, cells[at]])))));
     document.getElementById("out").textContent = JSON.stringify(rows);
     """
-    found = np.array(what_if_check.browse(what_if_check.scripted(json.dumps(data), script), tmp_path))
+    found = np.array(
+        what_if_check.browse(what_if_check.scripted(json.dumps(data), script), tmp_path)
+    )
     np.testing.assert_allclose(found, encoder.transform(rows), atol=1e-6)
 
 
@@ -348,35 +450,81 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     rng = np.random.default_rng(0)
     # A third of the rows have the smallest number: it fills several quantiles.
     table = pd.DataFrame(
-        {"<b>n</b>": np.maximum(rng.normal(size=60), -0.5), "town": rng.choice(["Ulm", "<img src=x>"], 60)}
+        {
+            "<b>n</b>": np.maximum(rng.normal(size=60), -0.5),
+            "town": rng.choice(["Ulm", "<img src=x>"], 60),
+        }
     )
     y = np.where(table["<b>n</b>"] > 0, "yes", "no")
     preset = {"base": "fast", "numeric": "quantile"}
     fixed = {"preset": preset, "max_epochs": 8, "random_state": 0, "progress": False}
     model = pg.HyNNClassifier(na=[-9], **fixed).fit(table, y)
-    content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
+    content = whatif.what_if(
+        model, rows_of(model, model.encode_rows(table), np.arange(60) + 100)
+    )
     assert content["rows"].tolist()[:2] == [100, 101]
     said = visit(page_of_rows(content), tmp_path, STEPS).quiet()
-    first, number, both, after, labelled, value, strange, other, decisions, notes, slices, few, off = said
+    (
+        first,
+        number,
+        both,
+        after,
+        labelled,
+        value,
+        strange,
+        other,
+        decisions,
+        notes,
+        slices,
+        few,
+        off,
+    ) = said
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5
-    for row, words in ((table[1:2], first[0]), (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0])):
+    for row, words in (
+        (table[1:2], first[0]),
+        (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0]),
+    ):
         shown = 100 * model.predict_proba(row)[0, 1]
-        assert abs(float(words.replace("\u00a0", " ").split(": ")[1].split()[0]) - shown) <= 1
-    was, now = (model.predict(row)[0] for row in (table[1:2], table[1:2].assign(**{"<b>n</b>": -0.5})))
+        assert (
+            abs(float(words.replace("\u00a0", " ").split(": ")[1].split()[0]) - shown)
+            <= 1
+        )
+    was, now = (
+        model.predict(row)[0]
+        for row in (table[1:2], table[1:2].assign(**{"<b>n</b>": -0.5}))
+    )
     assert first[0].endswith(f". Predicted: {was}.")
-    assert number[0].endswith(f" Still predicted: {now}." if now == was else f" Now predicted: {now}, was {was}.")
+    assert number[0].endswith(
+        f" Still predicted: {now}."
+        if now == was
+        else f" Now predicted: {now}, was {was}."
+    )
     assert "Outside" not in notes[0]
-    fitted = [end for form in encoder_form(model.preprocessor_)["columns"] for end in form.get("range") or ()]
-    assert table["<b>n</b>"].min() == fitted[0] < fitted[1] <= table["<b>n</b>"].max()  # without the validation rows
+    fitted = [
+        end
+        for form in encoder_form(model.preprocessor_)["columns"]
+        for end in form.get("range") or ()
+    ]
+    assert (
+        table["<b>n</b>"].min() == fitted[0] < fitted[1] <= table["<b>n</b>"].max()
+    )  # without the validation rows
     ends = [f"{end:.4g}".replace("-", "−") for end in fitted]
-    assert notes[1].endswith(f". Outside the range of the training rows: {ends[0]} to {ends[1]}.")
+    assert notes[1].endswith(
+        f". Outside the range of the training rows: {ends[0]} to {ends[1]}."
+    )
     assert notes[2].startswith("was ")
     assert "Outside" not in notes[2]  # the code of a missing value
     assert slices == [False, True]
-    assert few  # an edit predicts only the walks that are asked for, also after a refinement
+    assert (
+        few
+    )  # an edit predicts only the walks that are asked for, also after a refinement
     assert max(off) < 1e-7
-    assert decisions == ["Predicted: a", "Still predicted: a", "Now predicted: b, was a"]
+    assert decisions == [
+        "Predicted: a",
+        "Still predicted: a",
+        "Now predicted: b, was a",
+    ]
     assert first[1:] == [0, 1, True]
     assert number[1:] == [1, 1, False]
     assert "was" in number[0]
@@ -386,7 +534,10 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     assert labelled
     assert float(value) == pytest.approx(table["<b>n</b>"][1], rel=1e-6)
     assert strange == 0  # names and levels are text
-    assert other == "Only 60 of the test rows can be changed here. Choose Show: can be changed."
+    assert (
+        other
+        == "Only 60 of the test rows can be changed here. Choose Show: can be changed."
+    )
 
 
 def test_pg_report_holds_the_network_of_permgrad_and_a_reason_for_other_models(fitted):

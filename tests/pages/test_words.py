@@ -25,8 +25,14 @@ from permgrad.pages.words import order_words
         (words.clean("a\nb"), "a b"),
         (words.clean("\t"), "(blank)"),
         (words.shorten("MSinceMostRecentDelq", 26), "MSinceMostRecentDelq"),
-        (words.shorten("NumTrades60Ever2DerogPubRecOfTheLastYear", 20), "NumTrades60…LastYear"),
-        (words.labels_of(["x" * 40 + "1" + "x" * 40, "x" * 40 + "2" + "x" * 40], 10), ["xxxx…xx1x…", "xxxx…xx2x…"]),
+        (
+            words.shorten("NumTrades60Ever2DerogPubRecOfTheLastYear", 20),
+            "NumTrades60…LastYear",
+        ),
+        (
+            words.labels_of(["x" * 40 + "1" + "x" * 40, "x" * 40 + "2" + "x" * 40], 10),
+            ["xxxx…xx1x…", "xxxx…xx2x…"],
+        ),
         (words.listed(["a"]), "a"),
         (words.listed(["a", "b"]), "a and b"),
         (words.listed(["a", "b", "c"]), "a, b and c"),
@@ -57,23 +63,49 @@ def test_cells_of_the_users_table():
 
 def test_times():
     times = (0.04, 12.34, 184, 7265, None)
-    assert [words.duration(seconds) for seconds in times] == ["0.04 s", "12 s", "3 min 4 s", "2 h 1 min", "–"]
+    assert [words.duration(seconds) for seconds in times] == [
+        "0.04 s",
+        "12 s",
+        "3 min 4 s",
+        "2 h 1 min",
+        "–",
+    ]
 
 
-LONG = [f"average_monthly_spending_of_household_in_{season}_2023_on_food_and_drinks" for season in ("summer", "winter")]
+LONG = [
+    f"average_monthly_spending_of_household_in_{season}_2023_on_food_and_drinks"
+    for season in ("summer", "winter")
+]
 
 
 @pytest.mark.parametrize("say", ["headline", "ranks", "row"])
 def test_long_names_differ_in_sentences(say):
-    assert len({words.shorten(name, 40) for name in LONG}) == 1, "cut alone they look alike"
+    assert len({words.shorten(name, 40) for name in LONG}) == 1, (
+        "cut alone they look alike"
+    )
     values = np.array([[3.0], [2.0], [0.01]])
-    facts = {"std_error": values * 0 + 0.1, "p_values": np.array([[1e-5], [1e-4], [0.9]])}
-    found = Explanation(values, (*LONG, "age"), ("table",) * 3, ("all",), "permutation", "global", **facts)
+    facts = {
+        "std_error": values * 0 + 0.1,
+        "p_values": np.array([[1e-5], [1e-4], [0.9]]),
+    }
+    found = Explanation(
+        values,
+        (*LONG, "age"),
+        ("table",) * 3,
+        ("all",),
+        "permutation",
+        "global",
+        **facts,
+    )
     if say == "headline":
-        content = Assessment(title="t", target="y", task="regression", explanation=found)
+        content = Assessment(
+            title="t", target="y", task="regression", explanation=found
+        )
         said = said_of("features", features(content))
     elif say == "ranks":
-        said = order_words(SimpleNamespace(names=found.names, sets=np.array([1, 1, 2])), 5)
+        said = order_words(
+            SimpleNamespace(names=found.names, sets=np.array([1, 1, 2])), 5
+        )
     else:
         local = Explanation(values[None, :, :] , found.names, ("table",) * 3, ("all",), "shapley", "local",
                             meta={"quantity": "output minus the base"})  # fmt: skip
@@ -85,10 +117,24 @@ def test_long_names_differ_in_sentences(say):
 
 def pairs():
     numbers = np.array([2.0, 1.0])
-    return RankedPairs((tuple(LONG), (LONG[0], "age")), numbers, numbers, numbers, numbers / 1e5, numbers > 0)
+    return RankedPairs(
+        (tuple(LONG), (LONG[0], "age")),
+        numbers,
+        numbers,
+        numbers,
+        numbers / 1e5,
+        numbers > 0,
+    )
 
 
-DRIFTED = {"clear": True, "sampled": False, "train": 0.2, "test": 0.5, "side": "among", "kind": "levels"}
+DRIFTED = {
+    "clear": True,
+    "sampled": False,
+    "train": 0.2,
+    "test": 0.5,
+    "side": "among",
+    "kind": "levels",
+}
 RELATED = {"feature": "age", "kind": "correlation", "strength": 0.9}
 
 
@@ -97,7 +143,9 @@ RELATED = {"feature": "age", "kind": "correlation", "strength": 0.9}
     [
         lambda: leading_words(pairs(), "loss"),
         lambda: drifted_words({**DRIFTED, "column": "season", "levels": LONG}),
-        lambda: said_of("related", {"pairs": [{**RELATED, "other": name} for name in LONG]}),
+        lambda: said_of(
+            "related", {"pairs": [{**RELATED, "other": name} for name in LONG]}
+        ),
     ],
 )
 def test_names_said_together_stay_different(say):
@@ -108,5 +156,9 @@ def test_names_said_together_stay_different(say):
 
 
 def test_four_levels_are_all_named():
-    assert drifted_words({**DRIFTED, "levels": ["1", "6", "5", "4"]}).endswith("are 1, 6, 5 or 4")
-    assert drifted_words({**DRIFTED, "levels": list("abcde")}).endswith("are a, b, c or one of 2 others")
+    assert drifted_words({**DRIFTED, "levels": ["1", "6", "5", "4"]}).endswith(
+        "are 1, 6, 5 or 4"
+    )
+    assert drifted_words({**DRIFTED, "levels": list("abcde")}).endswith(
+        "are a, b, c or one of 2 others"
+    )

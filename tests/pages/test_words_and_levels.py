@@ -13,18 +13,31 @@ import permgrad as pg
 
 pytestmark = pytest.mark.slow
 
-WORDS = np.array(["alpha", "<b>bold</b>", "<script>", "gamma", "delta", "omega", "sigma"])
+WORDS = np.array(
+    ["alpha", "<b>bold</b>", "<script>", "gamma", "delta", "omega", "sigma"]
+)
 
 
 @pytest.fixture(name="page", scope="module")
 def _page(tmp_path_factory):
     rng = np.random.default_rng(0)
     level = rng.choice(80, 900)
-    text = [" ".join(rng.permutation(WORDS)[:4]) + f" \x1b[31m red {'long_' * 40} {row}" for row in range(900)]
-    table = pd.DataFrame({"<i>text": text, "person": [f"<u>p{one}" for one in level], "x": rng.normal(size=900)})
+    text = [
+        " ".join(rng.permutation(WORDS)[:4]) + f" \x1b[31m red {'long_' * 40} {row}"
+        for row in range(900)
+    ]
+    table = pd.DataFrame(
+        {
+            "<i>text": text,
+            "person": [f"<u>p{one}" for one in level],
+            "x": rng.normal(size=900),
+        }
+    )
     planted = 2 * table["<i>text"].str.contains("alpha") + rng.normal(size=80)[level]
     y = planted + table["x"] + 0.3 * rng.normal(size=900)
-    model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False).fit(table[:600], y[:600])
+    model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False).fit(
+        table[:600], y[:600]
+    )
     assert set(model.preprocessor_.scores_.columns) == {"<i>text", "person"}
     path = tmp_path_factory.mktemp("page") / "page.html"
     pg.report(model, table[600:], y[600:], path=path, progress=False)
@@ -34,10 +47,16 @@ def _page(tmp_path_factory):
 def test_cards_have_words_with_their_effects_and_levels_with_their_training_rows(page):
     cards = {card["name"]: card for card in data_of(page)["features"]["cards"]}
     of_text, of_person = cards["<i>text"], cards["person"]
-    assert not {"curves", "outcome", "mean"} & set(of_text)  # texts are no places on an axis
+    assert not {"curves", "outcome", "mean"} & set(
+        of_text
+    )  # texts are no places on an axis
     words = {entry["level"]: entry for entry in of_text["effects"]}
     assert max(words, key=lambda word: words[word]["effect"][0]) == "alpha"
-    assert words["alpha"]["low"][0] < words["alpha"]["effect"][0] < words["alpha"]["high"][0]
+    assert (
+        words["alpha"]["low"][0]
+        < words["alpha"]["effect"][0]
+        < words["alpha"]["high"][0]
+    )
     assert words["alpha"]["clear"] == [True]
     assert "b" in words  # <b> is a word to the model, and text to the page
     assert 60 < len(of_person["effects"]) <= of_person["scored"]
@@ -52,7 +71,10 @@ def test_words_of_rows_add_up_to_the_texts_part(page):
     for text in rows["texts"]:
         assert text["name"] == "<i>text"
         assert len(text["words"]) == len(text["values"]) <= 60
-        assert "alpha" not in text["words"] or text["values"][text["words"].index("alpha")] > 0.3
+        assert (
+            "alpha" not in text["words"]
+            or text["values"][text["words"].index("alpha")] > 0.3
+        )
 
 
 def test_every_text_is_escaped_and_cut(page):
@@ -60,7 +82,11 @@ def test_every_text_is_escaped_and_cut(page):
     static = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"<(i>text|u>p|b>bold)", static)
     assert "&lt;i&gt;text" in static
-    levels = [level for column in data_of(page)["rows"]["columns"] for level in column.get("levels", ())]
+    levels = [
+        level
+        for column in data_of(page)["rows"]["columns"]
+        for level in column.get("levels", ())
+    ]
     assert max(map(len, levels)) <= 80
     assert "long_" * 20 not in static
 

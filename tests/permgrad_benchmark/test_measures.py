@@ -66,11 +66,15 @@ def test_the_procedure_controls_false_discoveries():
 @settings(max_examples=60, deadline=None)
 @given(flags=flag_lists, data=st.data())
 def test_rates_by_counting(flags, data):
-    called = data.draw(st.lists(st.booleans(), min_size=len(flags), max_size=len(flags)))
+    called = data.draw(
+        st.lists(st.booleans(), min_size=len(flags), max_size=len(flags))
+    )
     wrong = sum(said and not true for said, true in zip(called, flags, strict=True))
     right = sum(said and true for said, true in zip(called, flags, strict=True))
     relevant, said = np.array(flags), np.array(called)
-    assert false_discovery_rate(relevant, said) == (wrong / sum(called) if any(called) else 0.0)
+    assert false_discovery_rate(relevant, said) == (
+        wrong / sum(called) if any(called) else 0.0
+    )
     if any(flags):
         assert power(relevant, said) == right / sum(flags)
         assert power(relevant, relevant) == 1.0
@@ -91,7 +95,9 @@ def test_coverage():
     rng = np.random.default_rng(1)
     truth = rng.standard_normal(4000)
     centre = truth + rng.standard_normal(4000)
-    assert interval_coverage(truth, centre - 1.96, centre + 1.96) == pytest.approx(0.95, abs=0.012)
+    assert interval_coverage(truth, centre - 1.96, centre + 1.96) == pytest.approx(
+        0.95, abs=0.012
+    )
     assert interval_coverage([0.0], [0.0], [0.0]) == 1.0
     assert interval_coverage([0.0, 1.0], [math.nan, 0.5], [math.nan, 2.0]) == 1.0
     assert math.isnan(interval_coverage([0.0], [math.nan], [math.nan]))
@@ -105,10 +111,16 @@ def test_coverage():
 @settings(max_examples=60, deadline=None)
 @given(flags=flag_lists, data=st.data())
 def test_auc_by_pairs_and_its_relations(flags, data):
-    estimate = data.draw(st.lists(st.integers(-2, 3).map(float), min_size=len(flags), max_size=len(flags)))
+    estimate = data.draw(
+        st.lists(
+            st.integers(-2, 3).map(float), min_size=len(flags), max_size=len(flags)
+        )
+    )
     pairs = [
         1.0 if a > b else 0.5 if a == b else 0.0
-        for (a, relevant), (b, other) in itertools.product(zip(estimate, flags, strict=True), repeat=2)
+        for (a, relevant), (b, other) in itertools.product(
+            zip(estimate, flags, strict=True), repeat=2
+        )
         if relevant and not other
     ]
     found = relevance_auc(np.array(flags, dtype=float), estimate)
@@ -116,16 +128,22 @@ def test_auc_by_pairs_and_its_relations(flags, data):
         assert math.isnan(found)
         return
     assert found == pytest.approx(np.mean(pairs))
-    assert relevance_auc(np.array(flags, dtype=float), [-value for value in estimate]) == pytest.approx(1 - found)
+    assert relevance_auc(
+        np.array(flags, dtype=float), [-value for value in estimate]
+    ) == pytest.approx(1 - found)
     # Rising transformations of the estimate, and how important a relevant feature is, do not matter.
-    assert relevance_auc(np.array(flags) * 7.5, np.exp(estimate)) == pytest.approx(found)
+    assert relevance_auc(np.array(flags) * 7.5, np.exp(estimate)) == pytest.approx(
+        found
+    )
 
 
 # ---- stability -------------------------------------------------------------------------------------------------------
 def test_stability_by_pairs():
     values = np.random.default_rng(2).random((5, 7))
     kendall_of, spread = mean_kendall(values), share_spread(values)
-    taus = [kendall(values[i], values[j]) for i, j in itertools.combinations(range(5), 2)]
+    taus = [
+        kendall(values[i], values[j]) for i, j in itertools.combinations(range(5), 2)
+    ]
     shares = values / values.sum(axis=1, keepdims=True)
     assert kendall_of == pytest.approx(np.mean(taus))
     assert spread == pytest.approx(math.sqrt(np.mean(shares.var(axis=0, ddof=1))))
@@ -143,14 +161,18 @@ def test_mean_square_error_is_bias_squared_plus_variance():
     rng = np.random.default_rng(3)
     truth, shares = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4), size=6)
     bias, variance = bias_and_variance(truth, shares)
-    np.testing.assert_allclose(bias**2 + variance, np.mean((shares - truth) ** 2, axis=0))
+    np.testing.assert_allclose(
+        bias**2 + variance, np.mean((shares - truth) ** 2, axis=0)
+    )
     assert np.abs(bias).max() > 0.01
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
 def curves_of(ranking, loss=lambda x: x @ np.array([3.0, 2.0, 0.0])):
     columns = {name: np.array([place]) for place, name in enumerate("abc")}
-    return faithfulness_curves(loss, np.zeros((4, 3)), np.ones((4, 3)), columns, ranking)
+    return faithfulness_curves(
+        loss, np.zeros((4, 3)), np.ones((4, 3)), columns, ranking
+    )
 
 
 def test_the_true_order_has_the_best_areas_of_all():
@@ -184,7 +206,14 @@ def test_every_metric_states_direction_and_range(name):
     assert metric.direction in ("higher", "lower", "none", "nominal")
     assert (metric.nominal is not None) == (metric.direction == "nominal")
     assert metric_named(f"{name}:of something") is metric
-    assert set(metric.facts()) == {"label", "direction", "range", "ranks_across", "nominal", "note"}
+    assert set(metric.facts()) == {
+        "label",
+        "direction",
+        "range",
+        "ranks_across",
+        "nominal",
+        "note",
+    }
     one, other = 0.2, 0.6
     if metric.direction == "none":
         assert not metric.better(one, other)
@@ -197,8 +226,18 @@ def test_every_metric_states_direction_and_range(name):
 def test_only_relevance_and_cost_rank_across_estimands():
     for name in ("share_error", "spearman", "kendall", "interval_coverage"):
         assert not benchmark_metrics.get(name).ranks_across
-    for name in ("top_k", "auc", "false_discovery_rate", "power", "seconds", "model_rows"):
+    for name in (
+        "top_k",
+        "auc",
+        "false_discovery_rate",
+        "power",
+        "seconds",
+        "model_rows",
+    ):
         assert benchmark_metrics.get(name).ranks_across
     assert benchmark_metrics.get("interval_coverage").better(0.94, 1.0)
-    with pytest.raises(InputError, match=r"benchmark metric cannot be 'share_eror'. Did you mean 'share_error'"):
+    with pytest.raises(
+        InputError,
+        match=r"benchmark metric cannot be 'share_eror'. Did you mean 'share_error'",
+    ):
         metric_named("share_eror")

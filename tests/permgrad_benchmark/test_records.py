@@ -13,12 +13,27 @@ import pytest
 from permgrad.base.errors import InputError
 from permgrad_benchmark import ANY, COLUMNS, Contestant, Record, Scores, enrolled
 from permgrad_benchmark.contestants import enrol
-from permgrad_benchmark.records import cell_path, frame_of, read_cell, read_record, write_cell, write_records
+from permgrad_benchmark.records import (
+    cell_path,
+    frame_of,
+    read_cell,
+    read_record,
+    write_cell,
+    write_records,
+)
 
 
 def some_records():
     return [
-        Record("tabular", "linear20", 1, "permgrad", "total_effect", "share_error", 0.1 + 0.2),
+        Record(
+            "tabular",
+            "linear20",
+            1,
+            "permgrad",
+            "total_effect",
+            "share_error",
+            0.1 + 0.2,
+        ),
         Record("tabular", "linear20", 1, "permgrad", ANY, "model_rows", math.nan),
     ]
 
@@ -36,7 +51,9 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
 
 def test_the_table_round_trips(tmp_path):
     records = some_records()
-    records.append(Record.of("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None))
+    records.append(
+        Record.of("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None)
+    )
     write_records(tmp_path, records, {"command": "permgrad benchmark"})
     frame = pd.read_csv(tmp_path / "results.csv")
     assert tuple(frame.columns) == COLUMNS
@@ -59,9 +76,19 @@ def test_a_record_is_found_below_the_repository_only(tmp_path, monkeypatch):
 
 
 def test_contestants():
-    with pytest.raises(InputError, match=r"one finite number per player, got shape \(2,\) with 1 not finite"):
+    with pytest.raises(
+        InputError,
+        match=r"one finite number per player, got shape \(2,\) with 1 not finite",
+    ):
         Scores(np.array([1.0, math.nan]))
-    one = Contestant("a", "A", ANY, "peer", lambda case: Scores(np.ones(2)), needs=("surely_not_installed",))
+    one = Contestant(
+        "a",
+        "A",
+        ANY,
+        "peer",
+        lambda case: Scores(np.ones(2)),
+        needs=("surely_not_installed",),
+    )
     assert one.missing() == ["surely_not_installed"]
     enrol("a suite of the tests", one)
     assert enrolled("a suite of the tests").get("a") is one

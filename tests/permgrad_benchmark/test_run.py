@@ -38,11 +38,17 @@ class ToySuite:
         if (function, seed) == self.fails_at:
             raise KeyboardInterrupt
         self.computed.append((function, seed))
-        records = [Record("toy", function, seed, "truth", "effect", "truth_share:a", 0.25)]
+        records = [
+            Record("toy", function, seed, "truth", "effect", "truth_share:a", 0.25)
+        ]
         for method in self.methods(settings):
             right = 0.1 if method == "bad" else 0
-            records.append(Record("toy", function, seed, method, "effect", "share_error", right))
-            records.append(Record("toy", function, seed, method, "any", "seconds", math.nan))
+            records.append(
+                Record("toy", function, seed, method, "effect", "share_error", right)
+            )
+            records.append(
+                Record("toy", function, seed, method, "any", "seconds", math.nan)
+            )
         return records
 
     def facts(self, settings):
@@ -62,10 +68,14 @@ def quiet(text):
 
 
 def test_results_have_exactly_the_columns_and_every_cell(toy, tmp_path):
-    outcome = run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path / "out"), say=quiet)
+    outcome = run_benchmark(
+        BenchmarkRequest(suite="toy", out=tmp_path / "out"), say=quiet
+    )
     frame = pd.read_csv(tmp_path / "out" / "results.csv")
     assert tuple(frame.columns) == COLUMNS
-    assert set(zip(frame["function"], frame["seed"], strict=True)) == {(f, s) for f in toy.functions for s in range(3)}
+    assert set(zip(frame["function"], frame["seed"], strict=True)) == {
+        (f, s) for f in toy.functions for s in range(3)
+    }
     assert frame[frame["metric"] == "seconds"]["value"].isna().all()
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["columns"] == list(COLUMNS)
@@ -93,7 +103,10 @@ def test_a_killed_run_goes_on_with_the_next_cell(toy, tmp_path):
 
 
 def test_more_seeds_add_to_what_is_there(toy, tmp_path):
-    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, functions=("sum",)), say=quiet)
+    run_benchmark(
+        BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, functions=("sum",)),
+        say=quiet,
+    )
     run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=2), say=quiet)
     assert toy.computed == [("sum", 0), ("product", 0), ("sum", 1), ("product", 1)]
     frame = pd.read_csv(tmp_path / "results.csv")
@@ -105,16 +118,27 @@ def test_more_seeds_add_to_what_is_there(toy, tmp_path):
 def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
     run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1), say=quiet)
     other = BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, methods=("good",))
-    with pytest.raises(InputError, match=r"differs in methods \(all there, good now\)\. Replace it with --overwrite"):
+    with pytest.raises(
+        InputError,
+        match=r"differs in methods \(all there, good now\)\. Replace it with --overwrite",
+    ):
         run_benchmark(other, say=quiet)
     (tmp_path / "mine.txt").write_text("mine")
-    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, methods=("good",), overwrite=True), say=quiet)
+    run_benchmark(
+        BenchmarkRequest(
+            suite="toy", out=tmp_path, seeds=1, methods=("good",), overwrite=True
+        ),
+        say=quiet,
+    )
     assert (tmp_path / "mine.txt").exists()
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"truth", "good"}
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("do not touch")
-    with pytest.raises(InputError, match=r"holds other files \(thesis.txt\)\. Choose another folder with --out"):
+    with pytest.raises(
+        InputError,
+        match=r"holds other files \(thesis.txt\)\. Choose another folder with --out",
+    ):
         run_benchmark(BenchmarkRequest(suite="toy", out=foreign), say=quiet)
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
 
@@ -125,18 +149,33 @@ def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
         ({"suite": "tyo"}, r"No suite 'tyo'. Did you mean 'toy'\?"),
         ({"functions": ("summ",)}, r"function cannot be 'summ'. Did you mean 'sum'\?"),
         ({"methods": ("god",)}, r"No method 'god'. Did you mean 'good'\?"),
-        ({"seeds": 0}, "seeds must be an integer of at least 1, got 0. For example: --seeds 3."),
+        (
+            {"seeds": 0},
+            "seeds must be an integer of at least 1, got 0. For example: --seeds 3.",
+        ),
     ],
 )
 def test_bad_requests_write_nothing(toy, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        run_benchmark(BenchmarkRequest(**{"suite": "toy", "out": tmp_path / "out", **change}), say=quiet)
+        run_benchmark(
+            BenchmarkRequest(**{"suite": "toy", "out": tmp_path / "out", **change}),
+            say=quiet,
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(load_suites(), "tabular", toy)
-    words = ["benchmark", "tabular", "--out", str(tmp_path / "out"), "--quick", "--functions", "sum,product", "--json"]
+    words = [
+        "benchmark",
+        "tabular",
+        "--out",
+        str(tmp_path / "out"),
+        "--quick",
+        "--functions",
+        "sum,product",
+        "--json",
+    ]
     answer = CliRunner().invoke(app, words)
     assert answer.exit_code == 0, answer.output
     facts = json.loads(answer.stdout)
@@ -145,7 +184,9 @@ def test_the_command_line(toy, tmp_path, monkeypatch):
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 0
     assert json.loads(again.stdout)["already_finished"]
-    wrong = CliRunner().invoke(app, ["benchmark", "nonsense", "--out", str(tmp_path / "other")])
+    wrong = CliRunner().invoke(
+        app, ["benchmark", "nonsense", "--out", str(tmp_path / "other")]
+    )
     assert wrong.exit_code == 2
     assert "SUITE must be one of" in wrong.stderr
 
@@ -154,7 +195,9 @@ def test_settings():
     assert Settings().to_dict() == {"scale": "full", "methods": [], "peers": True}
     with pytest.raises(InputError, match=r"scale cannot be 'quik'"):
         Settings(scale="quik")
-    with pytest.raises(InputError, match="threads must be an integer of at least 1, got 0"):
+    with pytest.raises(
+        InputError, match="threads must be an integer of at least 1, got 0"
+    ):
         Settings(threads=0)
 
 
@@ -164,7 +207,15 @@ def test_a_list_of_names_must_hold_one(tmp_path):
     from permgrad.cli import app
 
     for option in ("--functions", "--methods"):
-        words = ["benchmark", "tabular", "--quick", option, "", "--out", str(tmp_path / "out")]
+        words = [
+            "benchmark",
+            "tabular",
+            "--quick",
+            option,
+            "",
+            "--out",
+            str(tmp_path / "out"),
+        ]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 2
         assert "is empty. List at least one name, or leave it out." in result.stderr
@@ -179,7 +230,9 @@ def test_data_that_are_not_there_leave_no_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    result = CliRunner().invoke(app, ["benchmark", "multimodal", "--quick", "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        app, ["benchmark", "multimodal", "--quick", "--out", str(tmp_path / "out")]
+    )
     assert result.exit_code in (2, 3)
     assert "pneumoniamnist" in result.stderr
     assert not (tmp_path / "out").exists()
@@ -192,22 +245,44 @@ def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 28, 28), dtype=np.uint8)
     parts = {"train": slice(0, 32), "val": slice(32, 40), "test": slice(40, 48)}
     arrays = {f"{name}_images": pixels[part] for name, part in parts.items()}
-    labels = {f"{name}_labels": np.zeros((len(pixels[part]), 1), dtype=np.uint8) for name, part in parts.items()}
+    labels = {
+        f"{name}_labels": np.zeros((len(pixels[part]), 1), dtype=np.uint8)
+        for name, part in parts.items()
+    }
     np.savez(path, **arrays, **labels)
     suite, chosen = MultimodalSuite(), Settings(scale="quick", images=(str(path),))
     suite.check(chosen)
     assert suite._images(chosen) == (str(path),)
     assert len(suite.design("F1", 0, chosen).images[0]) == 48
-    assert Settings().to_dict() != chosen.to_dict(), "other images are another benchmark"
+    assert Settings().to_dict() != chosen.to_dict(), (
+        "other images are another benchmark"
+    )
     assert "images" not in Settings().to_dict(), "folders of before are gone on with"
-    request = BenchmarkRequest(suite="multimodal", images=("organamnist", "organcmnist"), out=tmp_path / "out")
+    request = BenchmarkRequest(
+        suite="multimodal", images=("organamnist", "organcmnist"), out=tmp_path / "out"
+    )
     assert request.command.endswith("--image-sets organamnist,organcmnist")
     for suite_name, images, message in (
-        ("tabular", "organamnist", "The suite 'tabular' has no images. Leave --image-sets out, or choose multimodal."),
-        ("multimodal", "a,b,c", "images must name 1 or 2 sets, got 3. Name one for both images, or one for each."),
+        (
+            "tabular",
+            "organamnist",
+            "The suite 'tabular' has no images. Leave --image-sets out, or choose multimodal.",
+        ),
+        (
+            "multimodal",
+            "a,b,c",
+            "images must name 1 or 2 sets, got 3. Name one for both images, or one for each.",
+        ),
         ("multimodal", "no.npz", "Image file 'no.npz' not found"),
     ):
-        words = ["benchmark", suite_name, "--image-sets", images, "--out", str(tmp_path / "out")]
+        words = [
+            "benchmark",
+            suite_name,
+            "--image-sets",
+            images,
+            "--out",
+            str(tmp_path / "out"),
+        ]
         found = CliRunner().invoke(app, words)
         assert (found.exit_code, message in found.output) == (2, True), found.output
         assert not (tmp_path / "out").exists()

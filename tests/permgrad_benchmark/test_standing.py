@@ -23,17 +23,25 @@ def frame_of(figures, metric="share_error", estimand="total_effect"):
 
 RNG = np.random.default_rng(0)
 BASE = RNG.uniform(0.01, 0.1, size=(6, 1)) + RNG.normal(0, 0.002, size=(6, 3))
-FIGURES = {"best": BASE, "level": BASE + RNG.normal(0, 0.005, size=(6, 3)) + 0.0005, "worse": BASE + 0.02}
+FIGURES = {
+    "best": BASE,
+    "level": BASE + RNG.normal(0, 0.005, size=(6, 3)) + 0.0005,
+    "worse": BASE + 0.02,
+}
 
 
 def test_first_level_and_behind():
-    found = standings(frame_of(FIGURES), "share_error", list(FIGURES), "total_effect").set_index("method")
+    found = standings(
+        frame_of(FIGURES), "share_error", list(FIGURES), "total_effect"
+    ).set_index("method")
     assert set(found.index[:2]) == {"best", "level"}
     assert found["level"].to_dict() == {"best": True, "level": True, "worse": False}
     first = found.index[0]
     gaps = FIGURES["worse"].mean(axis=1) - FIGURES[first].mean(axis=1)
     assert found.loc["worse", "behind"] == pytest.approx(gaps.mean())
-    assert found.loc["worse", "low"] == pytest.approx(gaps.mean() - 2.5706 * gaps.std(ddof=1) / np.sqrt(6), rel=1e-4)
+    assert found.loc["worse", "low"] == pytest.approx(
+        gaps.mean() - 2.5706 * gaps.std(ddof=1) / np.sqrt(6), rel=1e-4
+    )
     assert (found["functions"] == 6).all()
 
 
@@ -47,13 +55,22 @@ def test_seeds_are_not_a_larger_sample():
 
 def test_direction_is_the_metrics():
     high = {"a": np.full((3, 1), 0.9), "b": np.array([[0.5], [0.6], [0.55]])}
-    assert standings(frame_of(high, "auc", ANY), "auc", ["a", "b"])["method"].tolist() == ["a", "b"]
+    assert standings(frame_of(high, "auc", ANY), "auc", ["a", "b"])[
+        "method"
+    ].tolist() == ["a", "b"]
     coverage = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 0.94)}
-    found = standings(frame_of(coverage, "interval_coverage"), "interval_coverage", ["a", "b"], "total_effect")
+    found = standings(
+        frame_of(coverage, "interval_coverage"),
+        "interval_coverage",
+        ["a", "b"],
+        "total_effect",
+    )
     assert found["method"].tolist() == ["b", "a"]
     assert found["level"].tolist() == [True, False]
     same = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 1.0)}
-    assert standings(frame_of(same, "auc", ANY), "auc", ["b", "a"])["level"].tolist() == [True, True]
+    assert standings(frame_of(same, "auc", ANY), "auc", ["b", "a"])[
+        "level"
+    ].tolist() == [True, True]
 
 
 def test_only_functions_of_everybody_count():
@@ -71,7 +88,9 @@ def test_a_method_with_few_functions_is_left_out():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="The metric 'share:x1' has no better or worse"):
+    with pytest.raises(
+        InputError, match="The metric 'share:x1' has no better or worse"
+    ):
         standings(frame_of(FIGURES), "share:x1", ["best"])
     with pytest.raises(InputError, match="None of the methods has 'auc' against 'any'"):
         standings(frame_of(FIGURES), "auc", ["best"])
@@ -81,11 +100,29 @@ def test_bias_and_spread_by_hand():
     found = []
     for seed, (one, other) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
         for name, value, true in (("x1", one, 0.5), ("x2", other, 0.5)):
-            found.append(Record.of("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value))
-            found.append(Record.of("tabular", "f", seed, "truth", "total_effect", f"truth_share:{name}", true))
-            found.append(Record.of("tabular", "f", seed, "other", ANY, f"share:{name}", value))
-    found = share_bias(records.frame_of(found), {"permgrad": "total_effect", "truth": "total_effect"})
-    assert found[["function", "method", "seeds"]].values.tolist() == [["f", "permgrad", 2]]
+            found.append(
+                Record.of("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value)
+            )
+            found.append(
+                Record.of(
+                    "tabular",
+                    "f",
+                    seed,
+                    "truth",
+                    "total_effect",
+                    f"truth_share:{name}",
+                    true,
+                )
+            )
+            found.append(
+                Record.of("tabular", "f", seed, "other", ANY, f"share:{name}", value)
+            )
+    found = share_bias(
+        records.frame_of(found), {"permgrad": "total_effect", "truth": "total_effect"}
+    )
+    assert found[["function", "method", "seeds"]].values.tolist() == [
+        ["f", "permgrad", 2]
+    ]
     assert found.loc[0, "bias"] == pytest.approx(0.2)
     assert found.loc[0, "spread"] == pytest.approx(0.1)
 
@@ -94,12 +131,23 @@ def test_the_summary_groups_by_estimand_and_survives_gaps():
     frame = pd.concat(
         [
             frame_of(FIGURES),
-            frame_of({"best": np.full((6, 1), 0.9), "level": np.full((6, 1), 0.8)}, "auc", ANY),
+            frame_of(
+                {"best": np.full((6, 1), 0.9), "level": np.full((6, 1), 0.8)},
+                "auc",
+                ANY,
+            ),
             frame_of({"worse": np.full((6, 1), np.nan)}, "power", ANY),
         ]
     )
-    estimands = {"best": "total_effect", "level": "sage", "worse": "total_effect", "absent": "sage"}
-    found = summarise(frame, {name: {"estimand": estimand} for name, estimand in estimands.items()})
+    estimands = {
+        "best": "total_effect",
+        "level": "sage",
+        "worse": "total_effect",
+        "absent": "sage",
+    }
+    found = summarise(
+        frame, {name: {"estimand": estimand} for name, estimand in estimands.items()}
+    )
     assert [row["method"] for row in found["own"]["total_effect"]] == ["best", "worse"]
     assert "sage" not in found["own"]
     assert list(found["relevance"]) == ["auc"]

@@ -18,12 +18,21 @@ from permgrad.runs.run.splitting import choose_task
 
 def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["age", "weight", "height"])
-    return frame.assign(town=rng.choice(["Bonn", "Ulm"], rows), y=np.where(frame["age"] > 0, "yes", "no"))
+    frame = pd.DataFrame(
+        rng.normal(size=(rows, 3)), columns=["age", "weight", "height"]
+    )
+    return frame.assign(
+        town=rng.choice(["Bonn", "Ulm"], rows),
+        y=np.where(frame["age"] > 0, "yes", "no"),
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -77,24 +86,34 @@ def test_no_such_target(here):
 
 def test_several_targets(here):
     said = refused(here, "run", "table.csv", "--target", "y", "--target", "age")
-    assert said == "A run predicts one column, got --target y --target age. Run once for each target. [PG006]"
+    assert (
+        said
+        == "A run predicts one column, got --target y --target age. Run once for each target. [PG006]"
+    )
 
 
 def test_target_with_one_class(here):
     table().assign(y="yes").to_csv("one.csv", index=False)
     said = refused(here, "run", "one.csv", "--target", "y")
-    assert said == ("Column 'y' has only one class: 'yes'. Choose another target. [PG015]")
+    assert said == (
+        "Column 'y' has only one class: 'yes'. Choose another target. [PG015]"
+    )
 
 
 def test_constant_target_of_a_regression(here):
     table().assign(y=1.5).to_csv("one.csv", index=False)
     said = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")
-    assert said == "Column 'y' cannot be the target: it is 1.5 in every row. Choose another target. [PG015]"
+    assert (
+        said
+        == "Column 'y' cannot be the target: it is 1.5 in every row. Choose another target. [PG015]"
+    )
 
 
 def test_text_target_for_regression(here):
     said = refused(here, "run", "table.csv", "--target", "town", "--task", "regression")
-    assert said.startswith("A regression target must be numeric, but column 'town' holds text such as ")
+    assert said.startswith(
+        "A regression target must be numeric, but column 'town' holds text such as "
+    )
     assert said.endswith(". Choose another target, or --task classification. [PG015]")
 
 
@@ -116,14 +135,18 @@ def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
     assert "Pass --na Total if it means missing, or correct the cell." in said
     assert ". ." not in said
     few = ["Total" if row < 20 else f"{row % 5}" for row in range(len(frame))]
-    assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", "codes of few classes"
+    assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", (
+        "codes of few classes"
+    )
 
 
 @pytest.mark.parametrize("task", ["auto", "regression"])
 @pytest.mark.parametrize("cell", ["{}:05:30", "2024-01-{:02d}"])
 def test_a_target_of_times_is_to_be_made_a_number(here, task, cell):
     frame = table(28)
-    frame.assign(y=[cell.format(1 + row) for row in range(len(frame))]).to_csv("times.csv", index=False)
+    frame.assign(y=[cell.format(1 + row) for row in range(len(frame))]).to_csv(
+        "times.csv", index=False
+    )
     said = refused(here, "run", "times.csv", "--target", "y", "--task", task)
     assert "Column 'y' holds dates or times, and these cannot be predicted" in said
     assert "make it a number, such as days" in said
@@ -131,7 +154,9 @@ def test_a_target_of_times_is_to_be_made_a_number(here, task, cell):
 
 def test_target_missing_in_every_row(here):
     table().assign(y=np.nan).to_csv("none.csv", index=False)
-    assert "Column 'y' of the table is missing in every row" in refused(here, "run", "none.csv", "--target", "y")
+    assert "Column 'y' of the table is missing in every row" in refused(
+        here, "run", "none.csv", "--target", "y"
+    )
 
 
 def test_infinite_target(here):
@@ -173,7 +198,9 @@ def test_infinite_values_in_whichever_part(here, row):
 def test_cells_of_a_test_file_that_are_no_numbers(here):
     table().assign(weight="heavy").to_csv("test.csv", index=False)
     said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
-    assert said.startswith("Column 'weight' must be numeric, but holds 'heavy' in line 2 of 'test.csv'. Correct the ce")
+    assert said.startswith(
+        "Column 'weight' must be numeric, but holds 'heavy' in line 2 of 'test.csv'. Correct the ce"
+    )
 
 
 def test_one_class_written_in_two_ways(here):
@@ -198,21 +225,28 @@ def test_empty_table(here, content, fact):
 def test_one_row(here):
     table(1).to_csv("one.csv", index=False)
     said = refused(here, "run", "one.csv", "--target", "age")
-    assert said.startswith("The table needs at least 10 rows with a target to be split, got 1. Add rows.")
+    assert said.startswith(
+        "The table needs at least 10 rows with a target to be split, got 1. Add rows."
+    )
 
 
 def test_nine_rows(here):
     table(9).to_csv("nine.csv", index=False)
     said = refused(here, "run", "nine.csv", "--target", "y")
-    assert said.startswith("The table needs at least 10 rows with a target to be split, got 9.")
+    assert said.startswith(
+        "The table needs at least 10 rows with a target to be split, got 9."
+    )
 
 
 def test_nothing_to_predict_from(here):
     table()[["y"]].to_csv("bare.csv", index=False)
-    assert "No column is left to predict 'y' from. Add columns." in refused(here, "run", "bare.csv", "--target", "y")
+    assert "No column is left to predict 'y' from. Add columns." in refused(
+        here, "run", "bare.csv", "--target", "y"
+    )
     table()[["y"]].assign(a=1, b=np.nan).to_csv("constant.csv", index=False)
-    assert "No feature varies: 'a', 'b' have one value each in the training rows. Add columns" in refused(
-        here, "run", "constant.csv", "--target", "y"
+    assert (
+        "No feature varies: 'a', 'b' have one value each in the training rows. Add columns"
+        in refused(here, "run", "constant.csv", "--target", "y")
     )
 
 
@@ -223,7 +257,9 @@ def test_the_target_stands_once(here):
         "Column 'y' is in the header of 'twice.csv' 2 times, so the target is unclear. Rename "
         "or delete the others. [PG008]"
     )
-    assert "--target b: no such column" in refused(here, "run", "twice.csv", "--target", "b"), "others are numbered"
+    assert "--target b: no such column" in refused(
+        here, "run", "twice.csv", "--target", "b"
+    ), "others are numbered"
 
 
 def test_wrong_delimiter(here):
@@ -242,15 +278,39 @@ def test_binary_file(here):
     Path("picture.csv").write_bytes(bytes(range(256)) * 20)
     assert "binary" in refused(here, "run", "picture.csv", "--target", "y")
     Path("cut.parquet").write_bytes(b"PAR1" + bytes(100))
-    assert "cut off, damaged or no Parquet" in refused(here, "run", "cut.parquet", "--target", "y")
+    assert "cut off, damaged or no Parquet" in refused(
+        here, "run", "cut.parquet", "--target", "y"
+    )
 
 
 def test_no_place_to_write(here):
-    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "table.csv/run", code=3)
+    said = refused(
+        here,
+        "run",
+        "table.csv",
+        "--target",
+        "y",
+        "--preset",
+        "fast",
+        "--out",
+        "table.csv/run",
+        code=3,
+    )
     fact = "Cannot write table.csv/run: Not a directory"
     assert said == f"{fact}. Choose another folder with --out. [PG062]"
     if Path("/proc/self").is_dir():
-        said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "/proc/run", code=3)
+        said = refused(
+            here,
+            "run",
+            "table.csv",
+            "--target",
+            "y",
+            "--preset",
+            "fast",
+            "--out",
+            "/proc/run",
+            code=3,
+        )
         assert "Cannot write" in said
 
 
@@ -259,8 +319,22 @@ def test_read_only_folder(here, monkeypatch):
         raise PermissionError(13, "Permission denied", "runs/x")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "runs/x", code=3)
-    assert said == "Cannot write runs/x: Permission denied. Choose another folder with --out. [PG062]"
+    said = refused(
+        here,
+        "run",
+        "table.csv",
+        "--target",
+        "y",
+        "--preset",
+        "fast",
+        "--out",
+        "runs/x",
+        code=3,
+    )
+    assert (
+        said
+        == "Cannot write runs/x: Permission denied. Choose another folder with --out. [PG062]"
+    )
 
 
 def test_full_disk_while_writing(here, monkeypatch):
@@ -270,16 +344,22 @@ def test_full_disk_while_writing(here, monkeypatch):
         raise OSError(28, "No space left on device", "run/data.json")
 
     monkeypatch.setattr(permgrad.runs.run.work, "write_json_atomic", full)
-    result = CliRunner().invoke(app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"])
+    result = CliRunner().invoke(
+        app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"]
+    )
     assert result.exit_code == 3
     assert "run/data.json: No space left on device" in result.stderr
-    assert set(tree(here / "run")) == {"run.json"}, "the stage left nothing; the record says that none is finished"
+    assert set(tree(here / "run")) == {"run.json"}, (
+        "the stage left nothing; the record says that none is finished"
+    )
 
 
 def test_folder_of_other_files(here):
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("years of work")
-    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "thesis")
+    said = refused(
+        here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "thesis"
+    )
     assert "holds other files (chapter.tex)" in said
     assert "--out" in said
     assert "--overwrite" in said
@@ -289,8 +369,14 @@ def test_folder_of_other_files(here):
     ("words", "fact"),
     [
         (["--threads", "0"], "--threads must be from 1 to 1024, got 0. [PG002]"),
-        (["--threads", "99999999999999999999"], "--threads must be from 1 to 1024, got 99999999999999999999."),
-        (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', 'counts', got 'ranking'"),
+        (
+            ["--threads", "99999999999999999999"],
+            "--threads must be from 1 to 1024, got 99999999999999999999.",
+        ),
+        (
+            ["--task", "ranking"],
+            "task must be one of 'auto', 'classification', 'regression', 'counts', got 'ranking'",
+        ),
         (["--preset", "defualt"], "Did you mean 'default'?"),
         (["--device", "tpu"], "device must be one of"),
         (["--device", "cuda:99"], "device must be one of"),
@@ -300,10 +386,22 @@ def test_folder_of_other_files(here):
         ),
         (["--from", "explan"], "Did you mean 'explanation'?"),
         (["--from", "explanation"], "is not finished"),
-        (["--cost", "1e308", "1e308"], "two finite numbers of at least 0, not both 0, got 1e+308 1e+308"),
-        (["--max-rows", "one"], "--max-rows must be a whole number of at least 2, or all, got 'one'"),
-        (["--encoder", "efficientnet"], "--encoder cannot be 'efficientnet'. Did you mean 'efficientnet-lite0'?"),
-        (["--encoder", ".", "--encoder", "all-minilm-l6-v2"], "read the same columns. Leave one of them out"),
+        (
+            ["--cost", "1e308", "1e308"],
+            "two finite numbers of at least 0, not both 0, got 1e+308 1e+308",
+        ),
+        (
+            ["--max-rows", "one"],
+            "--max-rows must be a whole number of at least 2, or all, got 'one'",
+        ),
+        (
+            ["--encoder", "efficientnet"],
+            "--encoder cannot be 'efficientnet'. Did you mean 'efficientnet-lite0'?",
+        ),
+        (
+            ["--encoder", ".", "--encoder", "all-minilm-l6-v2"],
+            "read the same columns. Leave one of them out",
+        ),
         (["--baselines", "linaer"], "Did you mean 'linear'?"),
         (["--preset", "default:tabluar"], "Did you mean 'tabular'?"),
         (["--from", "report"], "is not finished"),
@@ -311,14 +409,23 @@ def test_folder_of_other_files(here):
             ["--drop", "agee"],
             "--drop agee: no such column. Did you mean 'age'?",
         ),
-        (["--drop", "age,weight"], "--drop age,weight: no such column. Name one column in each --drop."),
+        (
+            ["--drop", "age,weight"],
+            "--drop age,weight: no such column. Name one column in each --drop.",
+        ),
         (["--id", "number"], "--id number: no such column. Columns: age, weight,"),
         (["--row-group", "clinic"], "--row-group clinic: no such column"),
         (["--time", "date"], "--time date: no such column"),
         (["--time", "town"], "time must be a number or a date"),
         (["--row-group", "town"], "A grouped split needs at least 3 groups"),
-        (["--row-group", "town", "--time", "age"], "--row-group and --time cannot be combined"),
-        (["--drop", "y"], "Column 'y' is the target and also named by --drop. Leave one of them out."),
+        (
+            ["--row-group", "town", "--time", "age"],
+            "--row-group and --time cannot be combined",
+        ),
+        (
+            ["--drop", "y"],
+            "Column 'y' is the target and also named by --drop. Leave one of them out.",
+        ),
         (["--groups", "nowhere.json"], "The groups file 'nowhere.json' does not exist"),
         (["--test", "nowhere.csv"], "The test file 'nowhere.csv' does not exist"),
         (["--preset", "nowhere.json"], "The preset file 'nowhere.json' does not exist"),
@@ -332,7 +439,9 @@ def test_options_that_cannot_be_used(here, words, fact):
 def test_a_group_of_a_column_that_is_no_feature(here):
     Path("groups.json").write_text('{"body": ["weight", "hieght"]}')
     said = refused(here, "run", "table.csv", "--target", "y", "--groups", "groups.json")
-    assert said == ("Group 'body' lists 'hieght', which is not a feature. Did you mean 'height'? [PG039]")
+    assert said == (
+        "Group 'body' lists 'hieght', which is not a feature. Did you mean 'height'? [PG039]"
+    )
 
 
 def test_own_test_file_without_a_column_of_training(here):
@@ -345,7 +454,10 @@ def test_usage_errors_name_the_option(here):
     result = CliRunner().invoke(app, ["run", "table.csv", "--targt", "y"])
     assert result.exit_code == 2
     # Versions of Click word it differently.
-    assert re.search(r"error: No such option:? '?--targt'?\. Did you mean '--target'\? .*\[PG003\]$", result.stderr)
+    assert re.search(
+        r"error: No such option:? '?--targt'?\. Did you mean '--target'\? .*\[PG003\]$",
+        result.stderr,
+    )
 
 
 @pytest.mark.parametrize(
@@ -378,10 +490,19 @@ def test_names_of_files_and_folders_are_not_empty(here, words):
 @pytest.mark.parametrize(
     ("words", "fact"),
     [
-        (["predict", "nowhere", "table.csv"], "The model folder nowhere does not exist"),
+        (
+            ["predict", "nowhere", "table.csv"],
+            "The model folder nowhere does not exist",
+        ),
         (["predict", "table.csv", "table.csv"], "The model folder table.csv is a file"),
-        (["explain", "nowhere", "table.csv"], "The model folder nowhere does not exist"),
-        (["explain", ".", "table.csv", "--method", "gradcan"], "Did you mean 'gradcam'?"),
+        (
+            ["explain", "nowhere", "table.csv"],
+            "The model folder nowhere does not exist",
+        ),
+        (
+            ["explain", ".", "table.csv", "--method", "gradcan"],
+            "Did you mean 'gradcam'?",
+        ),
         (["report", "nowhere"], "nowhere does not exist, so it is not a run's folder"),
         (["report", "."], "has no run.json"),
         (["datasets", "fetch", "helok"], "Did you mean 'heloc'?"),
@@ -422,7 +543,12 @@ def test_the_program_itself_in_a_process_of_its_own(here):
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: The table file 'tabel.csv' does not exist. ")
-    told = subprocess.run([sys.executable, "-m", "permgrad", "--help"], check=False, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "permgrad", "--help"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert told.stdout.startswith("Usage: permgrad [OPTIONS]")
 
 
@@ -439,7 +565,10 @@ def test_an_internal_fault_says_so(here, monkeypatch):
 
     monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", broken)
     said = refused(here, "run", "table.csv", "--target", "y", code=1)
-    assert said == "A fault in permgrad: RuntimeError: two plus two is five. Run again with --debug and report it."
+    assert (
+        said
+        == "A fault in permgrad: RuntimeError: two plus two is five. Run again with --debug and report it."
+    )
 
 
 def test_interrupted(here, monkeypatch):
@@ -450,7 +579,10 @@ def test_interrupted(here, monkeypatch):
 
     monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", interrupt)
     said = refused(here, "run", "table.csv", "--target", "y", code=130)
-    assert said == "Interrupted. Run the same command to resume after the last finished stage."
+    assert (
+        said
+        == "Interrupted. Run the same command to resume after the last finished stage."
+    )
 
 
 def test_costs_need_two_classes(here):
@@ -466,5 +598,8 @@ def test_costs_need_two_classes(here):
 
 def test_a_folder_that_is_nearly_named_is_proposed(here):
     Path("runs", "patients-0").mkdir(parents=True)
-    for words in (["predict", "runs/patients", "table.csv"], ["report", "runs/patients"]):
+    for words in (
+        ["predict", "runs/patients", "table.csv"],
+        ["report", "runs/patients"],
+    ):
         assert "Did you mean 'patients-0'?" in refused(here, *words)

@@ -22,7 +22,9 @@ def table(seed: int, slope: float = 1.0, rows: int = ROWS) -> pd.DataFrame:
     x = rng.normal(size=(rows // 3, 3)).repeat(3, axis=0)
     chance = 1 / (1 + np.exp(-(1.5 * x[:, 0] + 1.5 * slope * x[:, 1])))
     end = np.where(rng.random(rows) < chance, "bad", "good")
-    return pd.DataFrame(x, columns=["income", "age", "noise"]).assign(end=end, person=np.arange(rows) // 3)
+    return pd.DataFrame(x, columns=["income", "age", "noise"]).assign(
+        end=end, person=np.arange(rows) // 3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,15 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("changed")
     table(0).to_csv(folder / "old.csv", index=False)
     table(1, slope=-1.0).to_csv(folder / "new.csv", index=False)
-    call("run", folder / "old.csv", *MODEL, "--row-group", "person", "--out", folder / "old")
+    call(
+        "run",
+        folder / "old.csv",
+        *MODEL,
+        "--row-group",
+        "person",
+        "--out",
+        folder / "old",
+    )
     return folder
 
 
@@ -41,8 +51,18 @@ def lines_of(facts, kind):
 
 @pytest.fixture(scope="module")
 def later(place):
-    call("run", place / "new.csv", *MODEL, "--row-group", "person", "--out", place / "new")
-    return json.loads(call("report", place / "new", "--against", place / "old", "--json"))
+    call(
+        "run",
+        place / "new.csv",
+        *MODEL,
+        "--row-group",
+        "person",
+        "--out",
+        place / "new",
+    )
+    return json.loads(
+        call("report", place / "new", "--against", place / "old", "--json")
+    )
 
 
 def test_a_run_says_what_changed_since_an_earlier_one(place, later):
@@ -53,18 +73,36 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
     assert facts["sentence"].endswith(" age clearly matters less.")
     loss = lines_of(facts, "score").loc["loss"]
     told = pd.read_csv(place / "old" / "predictions.csv")
-    right = np.where(told["truth"] == "bad", told["probability_bad"], told["probability_good"])
+    right = np.where(
+        told["truth"] == "bad", told["probability_bad"], told["probability_good"]
+    )
     assert loss["old"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     alone = np.log(right).std(ddof=1) / np.sqrt(len(right))
-    assert loss["std_error"] > alone * np.sqrt(2), "three rows of a person are not three persons"
+    assert loss["std_error"] > alone * np.sqrt(2), (
+        "three rows of a person are not three persons"
+    )
     assert facts["copies"] == 0
-    for text in ((place / "new" / "report.md").read_text(), (place / "new" / "report.html").read_text()):
+    for text in (
+        (place / "new" / "report.md").read_text(),
+        (place / "new" / "report.html").read_text(),
+    ):
         assert "the loss (nats) rose by " in text
 
 
-def test_the_finished_run_says_it_until_its_report_is_written_again(place, later, tmp_path):
+def test_the_finished_run_says_it_until_its_report_is_written_again(
+    place, later, tmp_path
+):
     shutil.copytree(place / "new", tmp_path / "new")
-    run = ("run", place / "new.csv", *MODEL, "--row-group", "person", "--out", tmp_path / "new", "--json")
+    run = (
+        "run",
+        place / "new.csv",
+        *MODEL,
+        "--row-group",
+        "person",
+        "--out",
+        tmp_path / "new",
+        "--json",
+    )
     again = json.loads(call(*run))
     assert again["already_finished"]
     assert again["changes"]["lines"] == later["changes"]["lines"]
@@ -72,7 +110,10 @@ def test_the_finished_run_says_it_until_its_report_is_written_again(place, later
     call("report", tmp_path / "new", "--out", other)
     assert "What changed" not in other.read_text()
     assert "What changed" in (tmp_path / "new" / "report.html").read_text()
-    assert call("report", tmp_path / "new") == f"Report: {tmp_path / 'new' / 'report.html'}\n"
+    assert (
+        call("report", tmp_path / "new")
+        == f"Report: {tmp_path / 'new' / 'report.html'}\n"
+    )
     assert "changes" not in json.loads(call(*run))
 
 
@@ -91,29 +132,60 @@ def test_the_tab_fits_the_screen(later, place, tmp_path, width):
 
 
 def test_two_models_on_the_same_rows_are_paired(place):
-    other = ("--preset", "fast", "--target", "end", "--row-group", "person", "--out", place / "other")
+    other = (
+        "--preset",
+        "fast",
+        "--target",
+        "end",
+        "--row-group",
+        "person",
+        "--out",
+        place / "other",
+    )
     call("run", place / "old.csv", *other)
     said = call("report", place / "other", "--against", place / "old")
     assert said.startswith("From old to other, the loss (nats) ")
-    facts = json.loads(call("report", place / "other", "--against", place / "old", "--json"))["changes"]
+    facts = json.loads(
+        call("report", place / "other", "--against", place / "old", "--json")
+    )["changes"]
     assert facts["same_rows"] is True
     assert "on the same rows" in facts["sentence"]
-    tables = [pd.read_csv(place / name / "predictions.csv") for name in ("old", "other")]
+    tables = [
+        pd.read_csv(place / name / "predictions.csv") for name in ("old", "other")
+    ]
     old, new = (
-        -np.log(np.where(one["truth"] == "bad", one["probability_bad"], one["probability_good"])) for one in tables
+        -np.log(
+            np.where(
+                one["truth"] == "bad", one["probability_bad"], one["probability_good"]
+            )
+        )
+        for one in tables
     )
     loss = lines_of(facts, "score").loc["loss"]
     assert loss["change"] == pytest.approx((new - old).mean(), rel=1e-4)
     people = pd.read_csv(place / "old.csv")["person"].to_numpy()[tables[0]["row"]]
     sums = pd.Series(new - old - (new - old).mean()).groupby(people).sum()
-    assert loss["std_error"] == pytest.approx(np.sqrt((sums**2).sum()) / len(new), rel=0.05)
+    assert loss["std_error"] == pytest.approx(
+        np.sqrt((sums**2).sum()) / len(new), rel=0.05
+    )
     assert set(lines_of(facts, "importance").index) == {"income", "age", "noise"}
 
 
 def refused(place, name, *options, **changed):
-    table(1)[: changed.pop("rows", 300)].assign(**changed).to_csv(place / f"{name}.csv", index=False)
+    table(1)[: changed.pop("rows", 300)].assign(**changed).to_csv(
+        place / f"{name}.csv", index=False
+    )
     target = () if "--target" in options else ("--target", "end")
-    call("run", place / f"{name}.csv", "--model", "lightgbm", *target, *options, "--out", place / name)
+    call(
+        "run",
+        place / f"{name}.csv",
+        "--model",
+        "lightgbm",
+        *target,
+        *options,
+        "--out",
+        place / name,
+    )
     page = (place / name / "report.html").read_bytes()
     said = call_refused("report", place / name, "--against", place / "old")
     assert (place / name / "report.html").read_bytes() == page
@@ -131,13 +203,25 @@ def call_refused(*words):
 
 
 def test_runs_of_another_kind_are_refused(place):
-    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(300.0) % 7)
-    assert "has 'noise'" in refused(place, "fewer", "--drop", "noise", "--drop", "person")
+    assert "has 'debt'" in refused(
+        place, "more", "--drop", "person", debt=np.arange(300.0) % 7
+    )
+    assert "has 'noise'" in refused(
+        place, "fewer", "--drop", "noise", "--drop", "person"
+    )
     three = np.resize(["bad", "good", "open"], 300)
-    assert "The runs have other classes: only" in refused(place, "three", "--drop", "person", end=three)
-    assert "another target" in refused(place, "target", "--target", "noise", "--drop", "person")
-    assert "is the run itself" in call_refused("report", place / "old", "--against", place / "old")
-    assert "does not exist" in call_refused("report", place / "old", "--against", place / "none")
+    assert "The runs have other classes: only" in refused(
+        place, "three", "--drop", "person", end=three
+    )
+    assert "another target" in refused(
+        place, "target", "--target", "noise", "--drop", "person"
+    )
+    assert "is the run itself" in call_refused(
+        "report", place / "old", "--against", place / "old"
+    )
+    assert "does not exist" in call_refused(
+        "report", place / "old", "--against", place / "none"
+    )
 
 
 def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
@@ -149,15 +233,32 @@ def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
     assert "common test rows, too few to compare them. Split both alike" in said
 
 
-def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(place, tmp_path):
-    grown = pd.concat([pd.read_csv(place / "old.csv"), table(3, slope=-1.0, rows=300)], ignore_index=True)
+def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(
+    place, tmp_path
+):
+    grown = pd.concat(
+        [pd.read_csv(place / "old.csv"), table(3, slope=-1.0, rows=300)],
+        ignore_index=True,
+    )
     grown.to_csv(tmp_path / "old.csv", index=False)
     options = (*MODEL, "--drop", "person", "--out")
     call("run", tmp_path / "old.csv", *options, tmp_path / "grown")
-    found = json.loads(call("report", tmp_path / "grown", "--against", place / "old", "--json"))
-    tested, new = (set(pd.read_csv(run / "predictions.csv")["row"]) for run in (place / "old", tmp_path / "grown"))
-    assert found["changes"]["copies"] == len({row for row in new if row < ROWS} - tested) > 100
-    assert "that it may have been trained on" in (tmp_path / "grown" / "report.html").read_text()
+    found = json.loads(
+        call("report", tmp_path / "grown", "--against", place / "old", "--json")
+    )
+    tested, new = (
+        set(pd.read_csv(run / "predictions.csv")["row"])
+        for run in (place / "old", tmp_path / "grown")
+    )
+    assert (
+        found["changes"]["copies"]
+        == len({row for row in new if row < ROWS} - tested)
+        > 100
+    )
+    assert (
+        "that it may have been trained on"
+        in (tmp_path / "grown" / "report.html").read_text()
+    )
     grown.head(100).to_csv(tmp_path / "old.csv", index=False)
     call("run", place / "new.csv", *options, tmp_path / "later")
     said = call_refused("report", tmp_path / "later", "--against", tmp_path / "grown")

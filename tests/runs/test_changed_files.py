@@ -24,8 +24,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.to_csv(folder / "table.csv", index=False)
     (folder / "parts").mkdir()
     for part in range(2):
-        frame[60 * part : 60 * part + 60].to_parquet(folder / "parts" / f"{part}.parquet")
-    model = pg.HyNNClassifier(preset="fast", max_epochs=1, progress=False, random_state=0)
+        frame[60 * part : 60 * part + 60].to_parquet(
+            folder / "parts" / f"{part}.parquet"
+        )
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, progress=False, random_state=0
+    )
     model.fit(frame[["a", "b", "c"]], frame["y"]).save(folder / "model")
     return folder
 
@@ -46,14 +50,22 @@ def test_a_changed_byte_of_finished_work_is_noticed(place: Path, what: str) -> N
     words = words_of(what, place)
     call(*words)
     folder = place / what
-    files = [name for name in files_of(folder, ["*"]) if not name.startswith(("_stream", "comparison.json", "plots"))]
+    files = [
+        name
+        for name in files_of(folder, ["*"])
+        if not name.startswith(("_stream", "comparison.json", "plots"))
+    ]
     assert len(files) > 1
     before = {name: (folder / name).read_bytes() for name in files}
     call(*words)
-    assert {name: (folder / name).read_bytes() for name in files} == before, "the precondition: nothing is repeated"
+    assert {name: (folder / name).read_bytes() for name in files} == before, (
+        "the precondition: nothing is repeated"
+    )
     for name, content in before.items():
         middle = len(content) // 2
-        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        changed = (
+            content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        )
         (folder / name).write_bytes(changed)
         call(*words)
         assert (folder / name).read_bytes() != changed, name

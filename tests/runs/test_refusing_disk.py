@@ -31,14 +31,36 @@ from permgrad.runs.tune import tune
 PRESET = {"base": "fast", "branches": ["tabular"], "max_epochs": 1}
 SPACE = {
     "base": "fast",
-    "parameters": {"max_epochs": {"choices": [1]}, "branches": {"choices": [["tabular"]]}},
+    "parameters": {
+        "max_epochs": {"choices": [1]},
+        "branches": {"choices": [["tabular"]]},
+    },
 }
-COMMANDS = ("run", "tune", "compare", "benchmark", "predict", "predict parts", "explain", "explain parts", "report")
+COMMANDS = (
+    "run",
+    "tune",
+    "compare",
+    "benchmark",
+    "predict",
+    "predict parts",
+    "explain",
+    "explain parts",
+    "report",
+)
 #: The same for pytest: a study needs the extra "tune".
 WRITING = [
-    pytest.param(name, marks=[pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")])
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.skipif(
+                find_spec("optuna") is None, reason="needs Optuna (extra 'tune')"
+            )
+        ],
+    )
     if name == "tune"
-    else pytest.param(name, marks=pytest.mark.slow if name == "report" else ())  # run writes the page as well
+    else pytest.param(
+        name, marks=pytest.mark.slow if name == "report" else ()
+    )  # run writes the page as well
     for name in COMMANDS
 ]
 #: Those that write into a folder that one process at a time works in; the others write one name at the end.
@@ -47,8 +69,16 @@ WORKS_IN = ("run", "compare", "benchmark", "predict parts", "explain parts", "re
 
 def table(rows: int = 120) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(size=rows), "dose": rng.normal(size=rows), "id": np.arange(rows)})
-    return frame.assign(outcome=np.where(frame["age"] + frame["dose"] > 0, "ill", "well"))
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(size=rows),
+            "dose": rng.normal(size=rows),
+            "id": np.arange(rows),
+        }
+    )
+    return frame.assign(
+        outcome=np.where(frame["age"] + frame["dose"] > 0, "ill", "well")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +109,16 @@ def words(command: str, place: Path, out: Path) -> list[str]:
             "--cv",
             2,
         ],
-        "benchmark": ["benchmark", "tabular", "--quick", "--no-peers", "--functions", "xor", "--methods", "random"],
+        "benchmark": [
+            "benchmark",
+            "tabular",
+            "--quick",
+            "--no-peers",
+            "--functions",
+            "xor",
+            "--methods",
+            "random",
+        ],
         "predict": ["predict", run, data],
         "predict parts": ["predict", run, place / "parts"],
         "explain": ["explain", run, data, "--repeats", 1],
@@ -87,7 +126,9 @@ def words(command: str, place: Path, out: Path) -> list[str]:
         "report": ["report", out],
     }
     own = listed[command]
-    return [str(word) for word in (own if command == "report" else [*own, "--out", out])]
+    return [
+        str(word) for word in (own if command == "report" else [*own, "--out", out])
+    ]
 
 
 def out_of(command: str, place: Path, folder: Path) -> Path:
@@ -101,7 +142,11 @@ def out_of(command: str, place: Path, folder: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def refused(command: str, place: Path, out: Path) -> bool:
@@ -126,7 +171,11 @@ def leftovers(folder: Path) -> list[str]:
     """Return temporary files and locks; those of a study's processes and database stay with it."""
     every = [path.relative_to(folder) for path in folder.rglob("*")]
     return [
-        str(path) for path in every if is_temporary(path) and ".workers" not in path.parts and path.suffix != ".guard"
+        str(path)
+        for path in every
+        if is_temporary(path)
+        and ".workers" not in path.parts
+        and path.suffix != ".guard"
     ]
 
 
@@ -168,9 +217,13 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
     assert not leftovers(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the system has no limit for the size of files")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="the system has no limit for the size of files"
+)
 @pytest.mark.parametrize("command", WRITING)
-def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
+def test_a_disk_that_is_full_in_the_middle_of_a_file(
+    command: str, place: Path, tmp_path: Path, whole: Any
+) -> None:
     out, times = out_of(command, place, tmp_path), 0
     for most in (0, 5000, 50_000, 2_000_000):
         with small_files(most):
@@ -189,7 +242,11 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails_at", [1, 2, 3])
 def test_a_trial_that_met_a_full_disk_is_not_lost(
-    fails_at: int, place: Path, tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+    fails_at: int,
+    place: Path,
+    tmp_path: Path,
+    whole: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its history could not be written: that says nothing of the trial, which is repeated where there is room again."""
     out, calls = tmp_path / "out", 0
@@ -213,7 +270,9 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
 
 
 @pytest.mark.parametrize("command", WRITING)
-def test_a_folder_that_may_not_be_written(command: str, place: Path, tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written(
+    command: str, place: Path, tmp_path: Path
+) -> None:
     out = out_of(command, place, tmp_path)
     before = files(tmp_path)
     with refusing_disk(tmp_path, READ_ONLY):
@@ -223,15 +282,21 @@ def test_a_folder_that_may_not_be_written(command: str, place: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_what_was_there_stays_where_the_disk_is_full(command: str, place: Path, tmp_path: Path) -> None:
+def test_what_was_there_stays_where_the_disk_is_full(
+    command: str, place: Path, tmp_path: Path
+) -> None:
     out = out_of(command, place, tmp_path)
     call(*words(command, place, out))
     before = files(tmp_path)
     for after in (0, 1, 2):
         with refusing_disk(tmp_path, FULL, after):
-            result = CliRunner().invoke(app, [*words(command, place, out), "--overwrite"])
+            result = CliRunner().invoke(
+                app, [*words(command, place, out), "--overwrite"]
+            )
         assert result.exit_code in ((3,) if after == 0 else (0, 3))
-    assert {name for name in before if before[name] != files(tmp_path).get(name)} == set()
+    assert {
+        name for name in before if before[name] != files(tmp_path).get(name)
+    } == set()
     assert not leftovers(tmp_path)
 
 
@@ -261,12 +326,16 @@ def model(place: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def explanation(model: Any) -> pg.Explanation:
-    return pg.explain(model, table()[["age", "dose"]], n_repeats=1, random_state=0, progress=False)
+    return pg.explain(
+        model, table()[["age", "dose"]], n_repeats=1, random_state=0, progress=False
+    )
 
 
 @pytest.mark.parametrize("what", ["model", "explanation", "plot"])
 @pytest.mark.parametrize("code", [FULL, READ_ONLY])
-def test_saving(what: str, code: int, model: Any, explanation: pg.Explanation, tmp_path: Path) -> None:
+def test_saving(
+    what: str, code: int, model: Any, explanation: pg.Explanation, tmp_path: Path
+) -> None:
     save = {
         "model": lambda: model.save(tmp_path / "out", overwrite=True),
         "explanation": lambda: explanation.save(tmp_path / "out", overwrite=True),
@@ -275,17 +344,25 @@ def test_saving(what: str, code: int, model: Any, explanation: pg.Explanation, t
     save()
     before = files(tmp_path)
     for after in range(2 if code == FULL else 1):
-        with refusing_disk(tmp_path, code, after), pytest.raises(pg.EnvironmentProblem, match=os.strerror(code)):
+        with (
+            refusing_disk(tmp_path, code, after),
+            pytest.raises(pg.EnvironmentProblem, match=os.strerror(code)),
+        ):
             save()
         assert files(tmp_path) == before
     if sys.platform != "win32":
-        with small_files(100), pytest.raises(pg.EnvironmentProblem, match="File too large"):
+        with (
+            small_files(100),
+            pytest.raises(pg.EnvironmentProblem, match="File too large"),
+        ):
             save()
         assert files(tmp_path) == before
     assert not leftovers(tmp_path)
 
 
-def test_saving_in_threads_leaves_one_whole(model: Any, explanation: pg.Explanation, tmp_path: Path) -> None:
+def test_saving_in_threads_leaves_one_whole(
+    model: Any, explanation: pg.Explanation, tmp_path: Path
+) -> None:
     """A new folder takes the place of the old one in one step, whoever else does the same."""
     faults: list[BaseException] = []
 
@@ -309,13 +386,18 @@ def test_saving_in_threads_leaves_one_whole(model: Any, explanation: pg.Explanat
         thread.join()
     assert not faults
     assert np.array_equal(
-        pg.load(tmp_path / "model").predict(table()[["age", "dose"]]), model.predict(table()[["age", "dose"]])
+        pg.load(tmp_path / "model").predict(table()[["age", "dose"]]),
+        model.predict(table()[["age", "dose"]]),
     )
-    assert np.array_equal(pg.Explanation.load(tmp_path / "explanation").values, explanation.values)
+    assert np.array_equal(
+        pg.Explanation.load(tmp_path / "explanation").values, explanation.values
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["explanation", "model"]
 
 
-def test_files_follow_the_users_mask(explanation: pg.Explanation, tmp_path: Path) -> None:
+def test_files_follow_the_users_mask(
+    explanation: pg.Explanation, tmp_path: Path
+) -> None:
     before = os.umask(0o027)
     try:
         explanation.save(tmp_path / "out")

@@ -20,10 +20,14 @@ from permgrad.cli import app
 
 def table(rows: int = 120) -> pd.DataFrame:
     rng = np.random.default_rng(5)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
+    )
     frame["noise"] = rng.normal(size=rows)
     frame["case"] = [f"case {place}" for place in range(rows)]
-    frame["outcome"] = np.array(["ill", "so", "well"])[np.digitize(frame["age"], (45, 55))]
+    frame["outcome"] = np.array(["ill", "so", "well"])[
+        np.digitize(frame["age"], (45, 55))
+    ]
     return frame
 
 
@@ -47,7 +51,11 @@ RUN = ("--target", "outcome", "--id", "case", "--preset", "preset.json", "--out"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def refused(*words: object) -> str:
@@ -73,23 +81,35 @@ def refused(*words: object) -> str:
 )
 def test_what_was_deleted_from_a_finished_run_is_made_again(place, gone, kept):
     path = Path("run", gone)
-    before = {name: Path("run", name).read_bytes() for name in ("importance.csv", "predictions.csv", "data.json")}
+    before = {
+        name: Path("run", name).read_bytes()
+        for name in ("importance.csv", "predictions.csv", "data.json")
+    }
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
     assert result.exit_code == 0, result.output
     assert "Nothing was changed" not in result.stdout
-    assert result.stderr.count("is missing. The stage that writes") + result.stderr.count("are missing. The stage") == 1
+    assert (
+        result.stderr.count("is missing. The stage that writes")
+        + result.stderr.count("are missing. The stage")
+        == 1
+    )
     assert gone in result.stderr
     assert result.stderr.count("finished before") == kept
     assert path.exists()
-    assert {name: Path("run", name).read_bytes() for name in before} == before, "the same result as before"
+    assert {name: Path("run", name).read_bytes() for name in before} == before, (
+        "the same result as before"
+    )
     assert "Nothing was changed" in call("run", "table.csv", *RUN)
 
 
 def test_a_report_of_a_run_that_lost_files_says_which(place):
     Path("run", "importance.csv").unlink()
     said = refused("report", "run")
-    assert "importance.csv of stage 'explanation' is missing. Write it again with `permgrad run " in said
+    assert (
+        "importance.csv of stage 'explanation' is missing. Write it again with `permgrad run "
+        in said
+    )
 
 
 def test_the_command_that_mends_a_copied_run_names_the_copy(place):
@@ -125,13 +145,17 @@ def test_groups_are_refused_before_a_run_is_replaced(place, groups, said, more):
 
 def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(place):
     table(30).assign(age="old").to_csv("test.csv", index=False)
-    assert "'age'" in refused("run", "table.csv", *RUN, "--test", "test.csv", "--overwrite")
+    assert "'age'" in refused(
+        "run", "table.csv", *RUN, "--test", "test.csv", "--overwrite"
+    )
 
 
 def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
     Path("other.json").write_text(json.dumps({"base": "fast", "loss": "squared_error"}))
     words = [*RUN[:4], "--preset", "other.json", "--out", "run", "--overwrite"]
-    assert "The loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
+    assert "The loss of a classification must be 'cross_entropy'" in refused(
+        "run", "table.csv", *words
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,16 +173,29 @@ def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
     ],
     ids=str,
 )
-def test_values_of_a_preset_are_refused_before_a_run_is_replaced_or_begun(place, content):
+def test_values_of_a_preset_are_refused_before_a_run_is_replaced_or_begun(
+    place, content
+):
     Path("wrong.json").write_text(json.dumps({"base": "fast", **content}))
     words = [*RUN[:4], "--preset", "wrong.json"]
     assert re.search(
-        r"Preset wrong.json: |\[PG\d+\]", refused("run", "table.csv", *words, "--out", "run", "--overwrite")
+        r"Preset wrong.json: |\[PG\d+\]",
+        refused("run", "table.csv", *words, "--out", "run", "--overwrite"),
     )
     refused("run", "table.csv", *words, "--out", "fresh")
     assert not Path("fresh").exists()
-    if "loss" not in content.get("training", {}):  # models are compared on a table that is read later
-        refused("compare", "table.csv", *RUN[:4], "--models", "wrong.json,ridge", "--out", "compared")
+    if "loss" not in content.get(
+        "training", {}
+    ):  # models are compared on a table that is read later
+        refused(
+            "compare",
+            "table.csv",
+            *RUN[:4],
+            "--models",
+            "wrong.json,ridge",
+            "--out",
+            "compared",
+        )
 
 
 def test_a_run_with_all_in_order_is_replaced(place):
@@ -174,15 +211,32 @@ def test_predictions_never_replace_their_table(place, more):
     Path("folder").symlink_to(".")
     for out in ("table.csv", "./link.csv", "folder/table.csv"):
         said = refused("predict", "run", "table.csv", "--out", out, *more)
-        assert f"{Path(out)} is or contains the table table.csv, which the command reads." in said
-    assert "is or contains the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
+        assert (
+            f"{Path(out)} is or contains the table table.csv, which the command reads."
+            in said
+        )
+    assert "is or contains the table link.csv" in refused(
+        "predict", "run", "link.csv", "--out", "table.csv", *more
+    )
 
 
-@pytest.mark.parametrize("leads_to", ["nowhere.csv", "link.csv"], ids=["nowhere", "to itself"])
+@pytest.mark.parametrize(
+    "leads_to", ["nowhere.csv", "link.csv"], ids=["nowhere", "to itself"]
+)
 def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
     link = Path("link.csv")
     link.symlink_to(leads_to)
-    said = refused("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", link)
+    said = refused(
+        "explain",
+        "run",
+        "table.csv",
+        "--method",
+        "gradient",
+        "--row",
+        "3",
+        "--out",
+        link,
+    )
     assert "link.csv is a link that leads nowhere, not a folder. Choose another" in said
     with pytest.raises(InputError, match=r"link\.csv already exists. Choose another"):
         Explanation.load("run/explanations/permgrad").save(link)
@@ -191,10 +245,15 @@ def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
     assert not link.is_symlink()
 
 
-@pytest.mark.parametrize("name", ["p.parquet", "p.xlsx", "p.json", "p.tsv", "p", "p.csv.zip"])
+@pytest.mark.parametrize(
+    "name", ["p.parquet", "p.xlsx", "p.json", "p.tsv", "p", "p.csv.zip"]
+)
 def test_predictions_are_not_written_under_the_name_of_another_format(place, name):
     said = refused("predict", "run", "table.csv", "--out", name)
-    assert f"Predictions are written as CSV, got --out {name}. Use a name that ends in .csv, .csv.gz or .txt" in said
+    assert (
+        f"Predictions are written as CSV, got --out {name}. Use a name that ends in .csv, .csv.gz or .txt"
+        in said
+    )
 
 
 def test_predictions_are_written_under_each_name_of_csv(place):
@@ -209,15 +268,41 @@ def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):
         said = refused("predict", "run", "table.csv", "--out", out, "--overwrite")
         assert f"{out} belongs to the run in run" in said
     for model in ("run", "run/model"):
-        said = refused("explain", model, "table.csv", "--out", "run/explanations/permgrad", "--overwrite")
+        said = refused(
+            "explain",
+            model,
+            "table.csv",
+            "--out",
+            "run/explanations/permgrad",
+            "--overwrite",
+        )
         assert "run/explanations/permgrad belongs to the run in run" in said
     call("predict", "run", "table.csv", "--out", "run/other.csv")
 
 
 def test_an_explanation_never_replaces_its_table(place):
-    call("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", "why")
+    call(
+        "explain",
+        "run",
+        "table.csv",
+        "--method",
+        "gradient",
+        "--row",
+        "3",
+        "--out",
+        "why",
+    )
     shutil.copy("table.csv", "why/rows.csv")
-    said = refused("explain", "run", "why/rows.csv", "--method", "gradient", "--out", "why", "--overwrite")
+    said = refused(
+        "explain",
+        "run",
+        "why/rows.csv",
+        "--method",
+        "gradient",
+        "--out",
+        "why",
+        "--overwrite",
+    )
     assert "why is or contains the table why/rows.csv" in said
 
 
@@ -225,23 +310,41 @@ def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(
     Path("parts").mkdir()
     table().to_parquet("parts/a.parquet")
     for command in ("explain", "predict"):
-        assert "is inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+        assert "is inside the table parts" in refused(
+            command, "run", "parts", "--out", "parts/out", "--overwrite"
+        )
     where = ("--row", "3", "--method", "gradient")
-    assert "is inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+    assert "is inside the table parts" in refused(
+        "explain", "run", "parts", *where, "--out", "parts/out"
+    )
 
 
 def test_a_run_never_replaces_its_table(place):
     words = ("--target", "truth", "--preset", "fast", "--out", "run", "--overwrite")
     said = refused("run", "run/predictions.csv", *words)
     assert "run is or contains the table run/predictions.csv" in said
-    said = refused("run", "table.csv", *RUN[:4], "--test", "run/predictions.csv", "--out", "run", "--overwrite")
+    said = refused(
+        "run",
+        "table.csv",
+        *RUN[:4],
+        "--test",
+        "run/predictions.csv",
+        "--out",
+        "run",
+        "--overwrite",
+    )
     assert "the test file run/predictions.csv" in said
 
 
 # --- files of others --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("run", "metrics.json"), ("compare", "scores.csv"), ("tune", "trials.csv"), ("tune", "metrics.json")],
+    [
+        ("run", "metrics.json"),
+        ("compare", "scores.csv"),
+        ("tune", "trials.csv"),
+        ("tune", "metrics.json"),
+    ],
 )
 def test_files_of_others_with_our_names_are_never_replaced(place, command, name):
     if command == "tune":
@@ -253,7 +356,17 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
         "tune": ("--trials", "1"),
         "run": ("--preset", "fast"),
     }
-    words = (command, "table.csv", "--target", "outcome", "--id", "case", *more[command], "--out", "mine")
+    words = (
+        command,
+        "table.csv",
+        "--target",
+        "outcome",
+        "--id",
+        "case",
+        *more[command],
+        "--out",
+        "mine",
+    )
     said = refused(*words)
     assert f"holds other files ({name}). Choose another folder with --out" in said
     assert "--overwrite" not in said
@@ -263,40 +376,66 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
 
 
 # --- rows and classes that were asked for -----------------------------------------------------------------------------
-@pytest.mark.parametrize("form", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "form", ["csv", pytest.param("parquet", marks=pytest.mark.slow)]
+)
 def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
     frame = table()
     frame.to_parquet("table.parquet")
     given = Path(f"table.{form}")
     words = ("explain", "run", given, "--method", "integrated_gradients")
     call(*words, "--row", "3", "--out", "one")
-    assert set(pd.read_csv("one/rows.csv")["row"]) == set(pd.read_csv("one/importance.csv")["row"]) == {3}
+    assert (
+        set(pd.read_csv("one/rows.csv")["row"])
+        == set(pd.read_csv("one/importance.csv")["row"])
+        == {3}
+    )
     call(*words, "--max-rows", 9, "--out", "some")
     found = pd.read_csv("some/importance.csv")
     some = found["row"].drop_duplicates().tolist()
     assert len(some) == 9
-    assert some == sorted(some) != list(range(9)), "the precondition: other numbers than their places"
+    assert some == sorted(some) != list(range(9)), (
+        "the precondition: other numbers than their places"
+    )
     call("explain", "run", given, "--method", "integrated_gradients", "--out", "all")
     whole = pd.read_csv("all/importance.csv")
     assert whole["row"].drop_duplicates().tolist() == list(range(len(frame)))
     joined = found.merge(whole, on=["row", "feature", "class"], suffixes=("", "_whole"))
     assert len(joined) == len(found)
-    np.testing.assert_allclose(joined["importance"], joined["importance_whole"], atol=1e-5)
+    np.testing.assert_allclose(
+        joined["importance"], joined["importance_whole"], atol=1e-5
+    )
 
 
 def test_rows_without_a_target_stand_among_the_others_where_no_loss_is_explained(place):
     frame = table(20)
     frame.loc[[0, 5], "outcome"] = None
     frame.to_csv("gaps.csv", index=False)
-    call("explain", "run", "gaps.csv", "--method", "integrated_gradients", "--option", "scope=local", "--out", "gaps")
+    call(
+        "explain",
+        "run",
+        "gaps.csv",
+        "--method",
+        "integrated_gradients",
+        "--option",
+        "scope=local",
+        "--out",
+        "gaps",
+    )
     rows = pd.read_csv("gaps/importance.csv")["row"].drop_duplicates().tolist()
     assert rows == list(range(20))
 
 
 def test_the_class_that_was_asked_for_is_printed_and_named(place):
     def ranking(*more: str) -> tuple[str, dict[str, float]]:
-        lines = call("explain", "run", "table.csv", *more).replace("−", "-").splitlines()
-        return "\n".join(lines), {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("  ")}
+        lines = (
+            call("explain", "run", "table.csv", *more).replace("−", "-").splitlines()
+        )
+        return "\n".join(lines), {
+            line.split()[0]: float(line.split()[1])
+            for line in lines
+            if line.startswith("  ")
+        }
 
     text, overall = ranking("--out", "overall")
     assert " for ill." not in text
@@ -340,10 +479,17 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
     assert result.exit_code == 0, result.output
     assert "Nothing was changed" not in result.stdout
-    assert result.stderr.count("is damaged or changed. The stage that writes it is repeated, and all later ones.") == 1
+    assert (
+        result.stderr.count(
+            "is damaged or changed. The stage that writes it is repeated, and all later ones."
+        )
+        == 1
+    )
     assert name in result.stderr
     assert result.stderr.count("finished before") == kept
-    assert {own: Path("run", own).read_bytes() for own in before} == before, "the same result as before"
+    assert {own: Path("run", own).read_bytes() for own in before} == before, (
+        "the same result as before"
+    )
     assert "Nothing was changed" in call("run", "table.csv", *RUN)
     call("report", "run")
 
@@ -353,16 +499,22 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
     path = Path("run", name)
     content = path.read_bytes()
     path.write_bytes(content[: int(0.6 * len(content))])
-    assert re.search(f"In run, {name} of stage '.*' is damaged or changed. Write it", refused("report", "run"))
+    assert re.search(
+        f"In run, {name} of stage '.*' is damaged or changed. Write it",
+        refused("report", "run"),
+    )
 
 
 @pytest.mark.slow
 def test_a_damaged_record_is_called_damaged(place):
     for content in ("{bad", "[]"):
         Path("run/run.json").write_text(content)
-        assert "run/run.json is damaged. Run again with --overwrite" in refused("report", "run")
-        assert "run/run.json is damaged. Start again with --overwrite, or choose another" in refused(
-            "run", "table.csv", *RUN
+        assert "run/run.json is damaged. Run again with --overwrite" in refused(
+            "report", "run"
+        )
+        assert (
+            "run/run.json is damaged. Start again with --overwrite, or choose another"
+            in refused("run", "table.csv", *RUN)
         )
     call("run", "table.csv", *RUN, "--overwrite")
     call("report", "run")

@@ -13,7 +13,9 @@ from typing import Any, Self
 
 import pytest
 
-mcp = pytest.importorskip("mcp", reason="mcp is not installed: pip install 'permgrad[agents]'")
+mcp = pytest.importorskip(
+    "mcp", reason="mcp is not installed: pip install 'permgrad[agents]'"
+)
 
 
 class Agent:
@@ -22,7 +24,11 @@ class Agent:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         # The folder of data may be named from where the tests are, which is not where the server starts.
-        data = {name: str(Path(os.environ[name]).resolve()) for name in ("PERMGRAD_DATA",) if name in os.environ}
+        data = {
+            name: str(Path(os.environ[name]).resolve())
+            for name in ("PERMGRAD_DATA",)
+            if name in os.environ
+        }
         self.parameters = mcp.StdioServerParameters(
             command=sys.executable,
             args=["-m", "permgrad", "mcp", "--folder", str(folder), "--threads", "1"],
@@ -54,10 +60,17 @@ class Agent:
             raise
 
     def tools(self) -> dict[str, Any]:
-        found = asyncio.run_coroutine_threadsafe(self.client.list_tools(), self.loop).result(timeout=60)
+        found = asyncio.run_coroutine_threadsafe(
+            self.client.list_tools(), self.loop
+        ).result(timeout=60)
         return {tool.name: tool for tool in found.tools}
 
-    def begin(self, name: str, arguments: Any, seen: Callable[[Any, Any, Any], None] | None = None) -> Future[Any]:
+    def begin(
+        self,
+        name: str,
+        arguments: Any,
+        seen: Callable[[Any, Any, Any], None] | None = None,
+    ) -> Future[Any]:
         """Begin a call, which ``cancel`` of the result cancels. ``seen`` gets each progress."""
 
         async def heard(progress: Any, total: Any, message: Any) -> None:
@@ -68,7 +81,9 @@ class Agent:
         return asyncio.run_coroutine_threadsafe(call, self.loop)
 
     def ask(self, name: str, arguments: Any = None, **given: Any) -> Any:
-        return self.begin(name, given if arguments is None else arguments).result(timeout=300)
+        return self.begin(name, given if arguments is None else arguments).result(
+            timeout=300
+        )
 
     def told(self, name: str, **given: Any) -> dict[str, Any]:
         """Return what a call that succeeds results in."""

@@ -17,7 +17,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-_IMPORTED = ["permgrad.attribution.explain", "permgrad.models.estimators.hynn", "permgrad.evaluation.baselines"]
+_IMPORTED = [
+    "permgrad.attribution.explain",
+    "permgrad.models.estimators.hynn",
+    "permgrad.evaluation.baselines",
+]
 _IMPORTED += ["permgrad.pages.report", "sklearn.ensemble", "matplotlib.pyplot"]
 
 
@@ -27,16 +31,22 @@ def run_script(
     """Run a script as ``python script words`` would, in ``cwd``, and wait for its end. What it prints is kept there."""
     if not hasattr(os, "fork"):
         command = [sys.executable, str(script), *words]
-        return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=cwd, env=env, check=False, capture_output=True, text=True
+        )
     said = [cwd / f"{script.stem}.{name}" for name in ("stdout", "stderr")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
-    process = context.Process(target=_run, args=([str(script), *words], cwd, dict(env or os.environ), said))
+    process = context.Process(
+        target=_run, args=([str(script), *words], cwd, dict(env or os.environ), said)
+    )
     process.start()
     process.join(500)
     process.kill()  # where it has not ended by itself
     process.join()
-    return subprocess.CompletedProcess(words, process.exitcode or 0, *(path.read_text("utf-8") for path in said))
+    return subprocess.CompletedProcess(
+        words, process.exitcode or 0, *(path.read_text("utf-8") for path in said)
+    )
 
 
 def _run(words: list[str], cwd: Path, env: dict[str, str], said: list[Path]) -> None:
@@ -49,7 +59,10 @@ def _run(words: list[str], cwd: Path, env: dict[str, str], said: list[Path]) -> 
     # The path of a new Python begins with the script's folder, and lacks those that pytest adds.
     tests = Path(__file__).resolve().parents[1]
     added = {tests.parent, tests / "shared", Path.cwd()}
-    sys.path[:] = [str(Path(words[0]).parent), *(each for each in sys.path if Path(each).resolve() not in added)]
+    sys.path[:] = [
+        str(Path(words[0]).parent),
+        *(each for each in sys.path if Path(each).resolve() not in added),
+    ]
     sys.argv[:] = words
     os.chdir(cwd)
     try:

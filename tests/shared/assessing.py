@@ -32,7 +32,9 @@ def assessed(
     read = ReadModel(model, X, y, seed=0, **(DONORS | options))
     if sample_weight is not None:
         read.weigh(sample_weight)
-    content = Assessment(title="t", target=read.target, task=read.model.task, subject=read.model.subject)
+    content = Assessment(
+        title="t", target=read.target, task=read.model.task, subject=read.model.subject
+    )
     budget = Budget(seed=0, max_rows=most_rows, interactions=interactions)
     learned = read.train(train)
     work = Work(read.model, read.rows, content, budget, train=learned)
@@ -45,4 +47,8 @@ def assessed(
 def words(page: Report) -> str:
     """The text of a page without its scripts and styles."""
     body = page.html[page.html.index("<body") :]
-    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", body)).split())
+    return " ".join(
+        re.sub(
+            r"<[^>]+>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", body)
+        ).split()
+    )

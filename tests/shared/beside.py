@@ -15,7 +15,9 @@ def trees(encoded: int, outputs: int, seed: int = 0, *, count: int = 3) -> TreeB
     """Return trees of two levels: the first asks for the first and the last column, all others for any two."""
     rng, made = np.random.default_rng(seed), []
     for number in range(count):
-        columns = rng.integers(0, encoded, 3) if number else [0, encoded - 1, encoded - 1]
+        columns = (
+            rng.integers(0, encoded, 3) if number else [0, encoded - 1, encoded - 1]
+        )
         values = np.concatenate([np.zeros((3, outputs)), rng.normal(size=(4, outputs))])
         made.append((columns, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
     return TreeBranch.of(Trees.of(made, base=rng.normal(size=outputs)), encoded)
@@ -24,7 +26,9 @@ def trees(encoded: int, outputs: int, seed: int = 0, *, count: int = 3) -> TreeB
 def line(encoded: int, outputs: int, seed: int = 1) -> LinearBranch:
     """Return a line with drawn weights."""
     rng = np.random.default_rng(seed)
-    return LinearBranch(encoded, outputs).fill(rng.normal(size=(outputs, encoded)), rng.normal(size=outputs))
+    return LinearBranch(encoded, outputs).fill(
+        rng.normal(size=(outputs, encoded)), rng.normal(size=outputs)
+    )
 
 
 def with_branches(model: Any, *names: str) -> Any:

@@ -22,11 +22,30 @@ from permgrad.pages.html import render_page
 from permgrad.pages.tabs import rows
 from permgrad.pages.views import TabView, page_data
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-needs_axe = pytest.mark.skipif(find_spec("axe_core_python") is None, reason="axe-core-python is not installed")
-_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--v=0"]
-_OPTIONS += ["--enable-logging=stderr", "--disable-component-update", "--disable-background-networking"]
+BROWSER = (
+    shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium on this machine"
+)
+needs_axe = pytest.mark.skipif(
+    find_spec("axe_core_python") is None, reason="axe-core-python is not installed"
+)
+_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--v=0",
+]
+_OPTIONS += [
+    "--enable-logging=stderr",
+    "--disable-component-update",
+    "--disable-background-networking",
+]
 #: Runs the test's script when the page is drawn, and leaves its answer in the page, also in the one around a phone.
 _ANSWER = """
 const leave = (text) => {
@@ -109,21 +128,39 @@ def visit(
     if width < 500:  # the narrowest window: a phone is a frame in it
         inner = f'<iframe src="page.html{hash_}" width="{width}" height="{height}"></iframe>'
         path = folder / "phone.html"
-        path.write_text(f"<body>{inner}<script>{_FRAME}</script></body>", encoding="utf-8")
+        path.write_text(
+            f"<body>{inner}<script>{_FRAME}</script></body>", encoding="utf-8"
+        )
         hash_, width = "", 700
     if script and hasattr(os, "fork"):
         # 56 pixels: the bar above a page that is opened with the browser.
-        return _in_the_one_browser(path.as_uri() + hash_, width=width, height=height - 56, dark=dark)
+        return _in_the_one_browser(
+            path.as_uri() + hash_, width=width, height=height - 56, dark=dark
+        )
     log = folder / "net.json"
-    command = [BROWSER, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
+    command = [
+        BROWSER,
+        *_OPTIONS,
+        f"--user-data-dir={folder / 'profile'}",
+        f"--log-net-log={log}",
+    ]
     command += [f"--window-size={width},{height}", "--virtual-time-budget=60000"]
     command += ["--blink-settings=preferredColorScheme=0"] if dark else []
     done = subprocess.run(
-        [*command, "--dump-dom", path.as_uri() + hash_], capture_output=True, text=True, timeout=180, check=False
+        [*command, "--dump-dom", path.as_uri() + hash_],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
+    asked = set(
+        re.findall(
+            r'"url":"(https?://[^"]+)"',
+            log.read_text(encoding="utf-8", errors="replace"),
+        )
+    )
     requests = sorted(url for url in asked if "google" not in url and "gvt1" not in url)
     return Visit(done.stdout, said, requests)
 
@@ -179,7 +216,9 @@ def page_of_rows(what_if: dict[str, Any]) -> str:
     views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
     whole = render_page(title="", kind="", headline="", tabs=views)
     (script,) = re.findall(r"<script>(.*?)</script>", whole, re.DOTALL)
-    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": what_if}}).encode())).decode()
+    data = base64.b64encode(
+        zlib.compress(page_data({"rows": {"whatIf": what_if}}).encode())
+    ).decode()
     return (
         '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
         f'<script type="text/plain" id="page-data">{data}</script><script>{script}</script></body>'

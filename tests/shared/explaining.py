@@ -27,7 +27,13 @@ READING = set(inspect.signature(pg.Model).parameters) - {"model"}
 
 
 def explain_with(
-    model: Any, X: Any, y: Any = None, *, row_offset: int | None = None, engine: Any = None, **options: Any
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    row_offset: int | None = None,
+    engine: Any = None,
+    **options: Any,
 ) -> pg.Explanation:
     """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method.
 
@@ -47,10 +53,22 @@ def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]
     """Return the model as options describe it, and the arguments of ``pg.explain`` with the method's own in it."""
     method: Any = options.get("method", "permgrad")
     chosen = None if isinstance(method, Mapping) else find_method(method)[0]
-    own = set() if not isinstance(chosen, Configured) else {*chosen.options, *chosen.inner}
-    read = {name: value for name, value in options.items() if name in READING and name not in own}
+    own = (
+        set()
+        if not isinstance(chosen, Configured)
+        else {*chosen.options, *chosen.inner}
+    )
+    read = {
+        name: value
+        for name, value in options.items()
+        if name in READING and name not in own
+    }
     rest = {name: value for name, value in options.items() if name not in read}
-    of_method = {name: value for name, value in rest.items() if name not in ARGUMENTS or name in own}
+    of_method = {
+        name: value
+        for name, value in rest.items()
+        if name not in ARGUMENTS or name in own
+    }
     arguments = {name: value for name, value in rest.items() if name not in of_method}
     if of_method and isinstance(chosen, CaptumMethod):
         arguments["method"] = (chosen.attribution, {**chosen.settings(), **of_method})
@@ -71,17 +89,36 @@ def with_settings(method: Any, **settings: Any) -> Any:
 
 
 def stream_with(
-    model: Any, table: Any, y: Any = None, *, overwrite: bool = False, na: Any = (), **options: Any
+    model: Any,
+    table: Any,
+    y: Any = None,
+    *,
+    overwrite: bool = False,
+    na: Any = (),
+    **options: Any,
 ) -> pg.Explanation:
     """Explain files as ``pg.explain_stream``, with options in one dict, or as the command does."""
-    out, per_part, engine = (options.pop(name, usual) for name, usual in _OF_FILES.items())
+    out, per_part, engine = (
+        options.pop(name, usual) for name, usual in _OF_FILES.items()
+    )
     model = load_read(model)
     model, arguments = parted(model, options)
     if not overwrite and not na:
-        return pg.explain_stream(model, table, y, out=out, rows_per_part=per_part, engine=engine, **arguments)
+        return pg.explain_stream(
+            model, table, y, out=out, rows_per_part=per_part, engine=engine, **arguments
+        )
     size = None if per_part == "auto" else per_part
     asked = Arguments(None, None, y, **arguments)
-    return stream(model, table, asked, out=out, engine=LocalEngine(), rows_per_part=size, overwrite=overwrite, na=na)
+    return stream(
+        model,
+        table,
+        asked,
+        out=out,
+        engine=LocalEngine(),
+        rows_per_part=size,
+        overwrite=overwrite,
+        na=na,
+    )
 
 
 def load_read(model: Any) -> Any:
@@ -92,17 +129,27 @@ def load_read(model: Any) -> Any:
 def plan_with(model: Any, table: Any, y: Any = None, **options: Any) -> Any:
     """Return the plan of an explanation of files."""
     model, arguments = parted(model, options)
-    return make_plan(pg.Model(model) if not isinstance(model, pg.Model) else model, table, Arguments(y=y, **arguments))
+    return make_plan(
+        pg.Model(model) if not isinstance(model, pg.Model) else model,
+        table,
+        Arguments(y=y, **arguments),
+    )
 
 
-def refit_with(estimator: Any, X: Any, y: Any, *, row_time: Any, **options: Any) -> pg.Explanation:
+def refit_with(
+    estimator: Any, X: Any, y: Any, *, row_time: Any, **options: Any
+) -> pg.Explanation:
     """Explain a training procedure as a run does, with times of rows."""
-    sizes = {name: options.pop(name) for name in ("refits", "max_rows") if name in options}
+    sizes = {
+        name: options.pop(name) for name in ("refits", "max_rows") if name in options
+    }
     model, arguments = parted(estimator, options)
     asked = Arguments(model, X, y, row_time=row_time, **arguments)
     return refit(asked, **{"refits": 10, **sizes})
 
 
-def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
+def donor_rows(
+    seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool
+) -> Integers:
     """Return each row's donor where all others lend alike."""
     return Lenders(donors, shared).draw(seed, player, repeat, rows)

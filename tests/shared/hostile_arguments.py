@@ -69,7 +69,9 @@ SUSPECT: dict[str, Callable[[], Any]] = {
 }
 
 
-def check_argument(call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()) -> dict[str, str]:
+def check_argument(
+    call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()
+) -> dict[str, str]:
     """Pass every value; each must be refused in a sentence or taken, nonsense must be refused.
 
     Args:
@@ -86,14 +88,20 @@ def check_argument(call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()) -
         except pg.PermgradError as error:
             ends[name], said[name] = "refused", error
         except Exception as error:
-            raise AssertionError(f"{name} ended in {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"{name} ended in {type(error).__name__}: {error}"
+            ) from error
         else:
             ends[name] = "taken"
     for name, error in said.items():
         text = str(error)
         sentences = re.fullmatch(r"\w.*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
-        assert error.code in CODES or sentences or ", however" in text, f"{name}: {text}"
-        assert len(text) < 3000, f"{name}: {len(text)} characters: {text[:70]}…{text[-120:]}"
+        assert error.code in CODES or sentences or ", however" in text, (
+            f"{name}: {text}"
+        )
+        assert len(text) < 3000, (
+            f"{name}: {len(text)} characters: {text[:70]}…{text[-120:]}"
+        )
     guessed = {name for name in NONSENSE if ends[name] == "taken"} - set(takes)
     assert not guessed, f"taken without a meaning: {sorted(guessed)}"
     return ends

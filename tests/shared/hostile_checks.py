@@ -39,7 +39,11 @@ def refusal(error: PermgradError) -> str:
     text = str(error)
     rule, found, rest = text.partition(", however")
     sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
-    if error.code not in CODES and not sentences and (not found or not rule.strip() or ";" not in rest):
+    if (
+        error.code not in CODES
+        and not sentences
+        and (not found or not rule.strip() or ";" not in rest)
+    ):
         raise BrokenError(f"a refusal states the problem and a hint, but: {text!r}")
     return text
 
@@ -61,13 +65,21 @@ def check_encoding(table: pd.DataFrame) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             encoded = encoder.fit(table).transform(table)
-            alone = [encoder.transform(table.iloc[[row]])[0] for row in {0, len(table) // 2, len(table) - 1}]
+            alone = [
+                encoder.transform(table.iloc[[row]])[0]
+                for row in {0, len(table) // 2, len(table) - 1}
+            ]
     except PermgradError as error:
         return refusal(error)
-    holds(encoded.shape == (len(table), len(encoder.encoded_names_)), "one encoded row for each row")
+    holds(
+        encoded.shape == (len(table), len(encoder.encoded_names_)),
+        "one encoded row for each row",
+    )
     holds(np.isfinite(encoded).all(), "encoded cells are finite")
     rows = encoded[list({0, len(table) // 2, len(table) - 1})]
-    holds(np.array_equal(np.stack(alone), rows), "a row is encoded alone as among others")
+    holds(
+        np.array_equal(np.stack(alone), rows), "a row is encoded alone as among others"
+    )
     pd.testing.assert_frame_equal(table, before)
     return "encoded"
 
@@ -81,7 +93,13 @@ def check_training(table: pd.DataFrame, y: Any, task: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model = estimator(preset="fast", network=SMALL, max_epochs=1, random_state=0, progress=False).fit(table, y)
+            model = estimator(
+                preset="fast",
+                network=SMALL,
+                max_epochs=1,
+                random_state=0,
+                progress=False,
+            ).fit(table, y)
         except PermgradError as error:
             return refusal(error)
         _check_predictions(model, table)
@@ -107,16 +125,24 @@ def _check_predictions(model: Any, table: pd.DataFrame) -> None:
         holds(np.isfinite(model.predict(table)).all(), "predictions are finite")
         return
     shares = model.predict_proba(table)
-    holds(shares.shape == (len(table), len(model.classes_)), "a probability for each row and class")
+    holds(
+        shares.shape == (len(table), len(model.classes_)),
+        "a probability for each row and class",
+    )
     holds(np.allclose(shares.sum(axis=1), 1), "probabilities add up to 1")
-    holds(set(model.predict(table).tolist()) <= set(model.classes_.tolist()), "predictions are classes")
+    holds(
+        set(model.predict(table).tolist()) <= set(model.classes_.tolist()),
+        "predictions are classes",
+    )
 
 
 def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
     if not hasattr(model, "classes_"):
         return (np.asarray(y, dtype=float).reshape(-1) - model.predict(table)) ** 2
     # Both by way of pandas: NumPy itself turns dates in nanoseconds, which pandas before 3 gives, into whole numbers.
-    place = {label: number for number, label in enumerate(pd.Series(model.classes_).tolist())}
+    place = {
+        label: number for number, label in enumerate(pd.Series(model.classes_).tolist())
+    }
     chosen = [place[label] for label in pd.Series(y).tolist()]
     return -np.log(model.predict_proba(table)[np.arange(len(table)), chosen])
 
@@ -130,7 +156,11 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
         chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=True)
         edited = table.copy()
         parts = model.preprocessor_.date_parts_
-        for column in [parts[name].column] if name in parts else model.preprocessor_.raw_columns_of(name):
+        for column in (
+            [parts[name].column]
+            if name in parts
+            else model.preprocessor_.raw_columns_of(name)
+        ):
             own = [str(given) for given in table.columns].index(column)
             cells = donors.iloc[chosen, own].set_axis(edited.index)
             edited.isetitem(own, cells)
@@ -139,8 +169,18 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
             edited = model.encode_rows(table.copy())
             edited.encoded[:, parts[name].places] = taken
         after = _losses(model, edited, y)
-        slow, found = float(np.mean(after - before)), float(explained.values[position, 0])
+        slow, found = (
+            float(np.mean(after - before)),
+            float(explained.values[position, 0]),
+        )
         # What rounding does to a difference is a share of what it is the difference of.
-        scale = max(float(explained.meta["loss_scale"]), float(np.abs(before).mean()), float(np.abs(after).mean()))
+        scale = max(
+            float(explained.meta["loss_scale"]),
+            float(np.abs(before).mean()),
+            float(np.abs(after).mean()),
+        )
         holds(np.isfinite(found), f"the effect of {name!r} is finite")
-        holds(abs(found - slow) <= TOLERANCE * max(scale, 1e-300), f"the effect of {name!r} is {slow!r}, not {found!r}")
+        holds(
+            abs(found - slow) <= TOLERANCE * max(scale, 1e-300),
+            f"the effect of {name!r} is {slow!r}, not {found!r}",
+        )

@@ -22,7 +22,12 @@ from usual_methods import USUAL
 from permgrad.attribution import methods
 
 #: Importing them enrols their kinds.
-MODULES = (network_kinds_code, network_kinds_inputs, network_kinds_numbers, network_kinds_outputs)
+MODULES = (
+    network_kinds_code,
+    network_kinds_inputs,
+    network_kinds_numbers,
+    network_kinds_outputs,
+)
 
 
 def make(name: str, seed: int, method: str | None = None) -> Case:
@@ -46,13 +51,25 @@ def draw(seed: int) -> Case:
 
 #: Fewer draws than usual: answers must be right, not precise.
 FEW: dict[str, dict[str, Any]] = {
-    "shapley": {"exact": 4, "min_permutations": 24, "max_permutations": 24, "tolerance": 0.5, "references": 6},
+    "shapley": {
+        "exact": 4,
+        "min_permutations": 24,
+        "max_permutations": 24,
+        "tolerance": 0.5,
+        "references": 6,
+    },
     "lime": {"samples": 100},
     "smoothgrad": {"samples": 4},
 }
 FAST: dict[str, dict[str, Any]] = {
     **FEW,
-    "aggregate": {"members": ("gradient", "permutation", *(with_settings(name, **few) for name, few in FEW.items()))},
+    "aggregate": {
+        "members": (
+            "gradient",
+            "permutation",
+            *(with_settings(name, **few) for name, few in FEW.items()),
+        )
+    },
 }
 
 
@@ -97,7 +114,9 @@ def feature_names(case: Case) -> list[list[str]]:
     found = []
     for name, part, tensor in zip(case.names, case.parts, case.tensors, strict=True):
         if part == "image":
-            found.append([f"{name}[{row},{column}]" for row in range(2) for column in range(2)])
+            found.append(
+                [f"{name}[{row},{column}]" for row in range(2) for column in range(2)]
+            )
         else:
             found.append([f"{name}[{place}]" for place in range(tensor.shape[1])])
     return found

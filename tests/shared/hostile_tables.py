@@ -1,4 +1,4 @@
-# ruff: noqa: E501, DTZ001 — lists of odd things stand as they are; moments without a zone are among them
+# ruff: noqa: DTZ001 — dates without a time zone, as tables hold them
 """Tables, targets and names as people really bring them, and worse: hypothesis strategies.
 
 Every kind of column is one function of ``(draw, rows)`` and one registration; whoever meets a new kind adds it here and
@@ -71,34 +71,50 @@ def floats_with_gaps(draw: Draw, rows: int) -> Any:
 
 @kind
 def edge_floats(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.sampled_from(NUMBERS) | st.floats(allow_infinity=False)), dtype=float)
+    return pd.Series(
+        _rows(draw, rows, st.sampled_from(NUMBERS) | st.floats(allow_infinity=False)),
+        dtype=float,
+    )
 
 
 @kind
 def infinite_floats(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.sampled_from([np.inf, -np.inf, 1.0, np.nan])), dtype=float)
+    return pd.Series(
+        _rows(draw, rows, st.sampled_from([np.inf, -np.inf, 1.0, np.nan])), dtype=float
+    )
 
 
 @kind
 def large_scale(draw: Draw, rows: int) -> Any:
-    return pd.Series(_noise(draw, rows) * draw(st.sampled_from([1e-300, 1e-38, 1e-12, 1e12, 1e37, 1e300])))
+    return pd.Series(
+        _noise(draw, rows)
+        * draw(st.sampled_from([1e-300, 1e-38, 1e-12, 1e12, 1e37, 1e300]))
+    )
 
 
 @kind
 def far_from_zero(draw: Draw, rows: int) -> Any:
-    return pd.Series(_noise(draw, rows) + draw(st.sampled_from([1e6, 1e9, 1e15, -1e20])))
+    return pd.Series(
+        _noise(draw, rows) + draw(st.sampled_from([1e6, 1e9, 1e15, -1e20]))
+    )
 
 
 @kind
 def half_floats(draw: Draw, rows: int) -> Any:
-    return pd.Series(_noise(draw, rows).astype(draw(st.sampled_from([np.float16, np.float32]))))
+    return pd.Series(
+        _noise(draw, rows).astype(draw(st.sampled_from([np.float16, np.float32])))
+    )
 
 
 @kind
 def integers(draw: Draw, rows: int) -> Any:
-    dtype = draw(st.sampled_from(["int8", "uint8", "int16", "int32", "int64", "uint64"]))
+    dtype = draw(
+        st.sampled_from(["int8", "uint8", "int16", "int32", "int64", "uint64"])
+    )
     info = np.iinfo(dtype)
-    return pd.Series(_rows(draw, rows, st.integers(int(info.min), int(info.max))), dtype=dtype)
+    return pd.Series(
+        _rows(draw, rows, st.integers(int(info.min), int(info.max))), dtype=dtype
+    )
 
 
 @kind
@@ -128,18 +144,24 @@ def nullable_booleans(draw: Draw, rows: int) -> Any:
 
 @kind
 def boolean_objects(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.sampled_from([True, False, None, np.nan])), dtype=object)
+    return pd.Series(
+        _rows(draw, rows, st.sampled_from([True, False, None, np.nan])), dtype=object
+    )
 
 
 @kind
 def strings(draw: Draw, rows: int) -> Any:
-    values = _rows(draw, rows, st.sampled_from([*TEXTS, "\ud800"]) | st.text(max_size=8))
+    values = _rows(
+        draw, rows, st.sampled_from([*TEXTS, "\ud800"]) | st.text(max_size=8)
+    )
     return pd.Series(values, dtype=object)
 
 
 @kind
 def nullable_strings(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.none() | st.sampled_from(TEXTS)), dtype="string")
+    return pd.Series(
+        _rows(draw, rows, st.none() | st.sampled_from(TEXTS)), dtype="string"
+    )
 
 
 @kind
@@ -151,7 +173,12 @@ def distinct_strings(draw: Draw, rows: int) -> Any:
 @kind
 def numbers_as_text(draw: Draw, rows: int) -> Any:
     return pd.Series(
-        _rows(draw, rows, st.sampled_from(["1", "2.5", " 3 ", "-4", "1e3", "", "NA", "1,000", "½"])), dtype=object
+        _rows(
+            draw,
+            rows,
+            st.sampled_from(["1", "2.5", " 3 ", "-4", "1e3", "", "NA", "1,000", "½"]),
+        ),
+        dtype=object,
     )
 
 
@@ -160,31 +187,46 @@ def categories(draw: Draw, rows: int) -> Any:
     levels = draw(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6, unique=True))
     values = _rows(draw, rows, st.none() | st.sampled_from(levels))
     unused = [level for level in ("unused", "<i>unused</i>") if level not in levels]
-    return pd.Series(pd.Categorical(values, categories=[*levels, *unused], ordered=draw(st.booleans())))
+    return pd.Series(
+        pd.Categorical(
+            values, categories=[*levels, *unused], ordered=draw(st.booleans())
+        )
+    )
 
 
 @kind
 def number_categories(draw: Draw, rows: int) -> Any:
-    return pd.Series(pd.Categorical(_rows(draw, rows, st.none() | st.integers(-2, 3)), categories=range(-2, 5)))
+    return pd.Series(
+        pd.Categorical(
+            _rows(draw, rows, st.none() | st.integers(-2, 3)), categories=range(-2, 5)
+        )
+    )
 
 
 @kind
 def dates(draw: Draw, rows: int) -> Any:
     moments = st.none() | st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
     zone = draw(st.sampled_from([None, "UTC", "Europe/Madrid"]))
-    return pd.Series(pd.to_datetime(_rows(draw, rows, moments), utc=zone is not None)).pipe(
-        lambda found: found if zone is None else found.dt.tz_convert(zone)
-    )
+    return pd.Series(
+        pd.to_datetime(_rows(draw, rows, moments), utc=zone is not None)
+    ).pipe(lambda found: found if zone is None else found.dt.tz_convert(zone))
 
 
 @kind
 def far_dates(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.sampled_from([dt.date(1, 1, 1), dt.date(9999, 12, 31), None])), dtype=object)
+    return pd.Series(
+        _rows(
+            draw, rows, st.sampled_from([dt.date(1, 1, 1), dt.date(9999, 12, 31), None])
+        ),
+        dtype=object,
+    )
 
 
 @kind
 def date_objects(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.dates() | st.none() | st.just(pd.NaT)), dtype=object)
+    return pd.Series(
+        _rows(draw, rows, st.dates() | st.none() | st.just(pd.NaT)), dtype=object
+    )
 
 
 @kind
@@ -194,13 +236,21 @@ def clock_times(draw: Draw, rows: int) -> Any:
 
 @kind
 def durations(draw: Draw, rows: int) -> Any:
-    return pd.Series(pd.to_timedelta(_rows(draw, rows, st.none() | st.integers(-(10**6), 10**9)), unit="s"))
+    return pd.Series(
+        pd.to_timedelta(
+            _rows(draw, rows, st.none() | st.integers(-(10**6), 10**9)), unit="s"
+        )
+    )
 
 
 @kind
 def periods(draw: Draw, rows: int) -> Any:
     start = draw(st.sampled_from(["1990", "2020-01", "2020-01-31"]))
-    return pd.Series(pd.period_range(start, periods=rows, freq=draw(st.sampled_from(["D", "M", "Y"]))))
+    return pd.Series(
+        pd.period_range(
+            start, periods=rows, freq=draw(st.sampled_from(["D", "M", "Y"]))
+        )
+    )
 
 
 @kind
@@ -210,13 +260,24 @@ def intervals(draw: Draw, rows: int) -> Any:
 
 @kind
 def decimals(draw: Draw, rows: int) -> Any:
-    values = st.sampled_from([decimal.Decimal("1.10"), decimal.Decimal("NaN"), decimal.Decimal("1e400"), None])
-    return pd.Series(_rows(draw, rows, values | st.decimals(-5, 5, allow_nan=False)), dtype=object)
+    values = st.sampled_from(
+        [
+            decimal.Decimal("1.10"),
+            decimal.Decimal("NaN"),
+            decimal.Decimal("1e400"),
+            None,
+        ]
+    )
+    return pd.Series(
+        _rows(draw, rows, values | st.decimals(-5, 5, allow_nan=False)), dtype=object
+    )
 
 
 @kind
 def ratios(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.fractions().map(fractions.Fraction)), dtype=object)
+    return pd.Series(
+        _rows(draw, rows, st.fractions().map(fractions.Fraction)), dtype=object
+    )
 
 
 @kind
@@ -242,7 +303,16 @@ def all_missing(draw: Draw, rows: int) -> Any:
 
 @kind
 def constant(draw: Draw, rows: int) -> Any:
-    return pd.Series([draw(st.sampled_from([0, 1.5, "same", True, pd.Timestamp("2020-01-01"), -1e300]))] * rows)
+    return pd.Series(
+        [
+            draw(
+                st.sampled_from(
+                    [0, 1.5, "same", True, pd.Timestamp("2020-01-01"), -1e300]
+                )
+            )
+        ]
+        * rows
+    )
 
 
 @kind
@@ -254,19 +324,42 @@ def nearly_constant(draw: Draw, rows: int) -> Any:
 
 @kind
 def mixed_objects(draw: Draw, rows: int) -> Any:
-    some = [1, 2.5, "a", "1", True, None, np.nan, dt.date(2020, 1, 1), b"bytes", uuid.UUID(int=7), (1, 2), float("inf")]
+    some = [
+        1,
+        2.5,
+        "a",
+        "1",
+        True,
+        None,
+        np.nan,
+        dt.date(2020, 1, 1),
+        b"bytes",
+        uuid.UUID(int=7),
+        (1, 2),
+        float("inf"),
+    ]
     return pd.Series(_rows(draw, rows, st.sampled_from(some)), dtype=object)
 
 
 @kind
 def unhashable_objects(draw: Draw, rows: int) -> Any:
-    return pd.Series(_rows(draw, rows, st.sampled_from([[1], [1, 2], {}, {"a": 1}, {2}, None])), dtype=object)
+    return pd.Series(
+        _rows(draw, rows, st.sampled_from([[1], [1, 2], {}, {"a": 1}, {2}, None])),
+        dtype=object,
+    )
 
 
 @kind
 def numpy_scalars(draw: Draw, rows: int) -> Any:
     return pd.Series(
-        _rows(draw, rows, st.sampled_from([np.float32(1.5), np.int8(3), np.bool_(True), np.str_("a")])), dtype=object
+        _rows(
+            draw,
+            rows,
+            st.sampled_from(
+                [np.float32(1.5), np.int8(3), np.bool_(True), np.str_("a")]
+            ),
+        ),
+        dtype=object,
     )
 
 
@@ -277,9 +370,15 @@ def sparse(draw: Draw, rows: int) -> Any:
 
 @kind
 def arrow(draw: Draw, rows: int) -> Any:
-    dtype = draw(st.sampled_from(["int64[pyarrow]", "double[pyarrow]", "bool[pyarrow]", "string[pyarrow]"]))
+    dtype = draw(
+        st.sampled_from(
+            ["int64[pyarrow]", "double[pyarrow]", "bool[pyarrow]", "string[pyarrow]"]
+        )
+    )
     values: st.SearchStrategy[Any] = (
-        st.sampled_from(["a", "<b>", None]) if "string" in dtype else st.sampled_from([0, 1, None])
+        st.sampled_from(["a", "<b>", None])
+        if "string" in dtype
+        else st.sampled_from([0, 1, None])
     )
     return pd.Series(_rows(draw, rows, values), dtype=dtype)
 
@@ -320,9 +419,14 @@ def frames(draw: Draw, least: int = 1, most: int = 40, widest: int = 5) -> pd.Da
         table.columns = pd.Index([f"c{number}" for number in range(count)])
     elif named < 9:
         texts = st.sampled_from(TEXTS) | st.text(max_size=12)
-        table.columns = pd.Index(draw(st.lists(texts, min_size=count, max_size=count, unique=True)), dtype=object)
+        table.columns = pd.Index(
+            draw(st.lists(texts, min_size=count, max_size=count, unique=True)),
+            dtype=object,
+        )
     else:
-        table.columns = pd.Index(draw(st.lists(names, min_size=count, max_size=count)), tupleize_cols=False)
+        table.columns = pd.Index(
+            draw(st.lists(names, min_size=count, max_size=count)), tupleize_cols=False
+        )
     if index == "reversed":
         table.index = pd.RangeIndex(rows)[::-1]
     elif index == "text":
@@ -335,7 +439,12 @@ def frames(draw: Draw, least: int = 1, most: int = 40, widest: int = 5) -> pd.Da
 @st.composite
 def tables_of(draw: Draw, kind: str, rows: int) -> pd.DataFrame:
     """Return a table with one column of a kind, beside a plain one."""
-    return pd.DataFrame({"own": pd.Series(columns[kind](draw, rows)).reset_index(drop=True), "plain": np.arange(rows)})
+    return pd.DataFrame(
+        {
+            "own": pd.Series(columns[kind](draw, rows)).reset_index(drop=True),
+            "plain": np.arange(rows),
+        }
+    )
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
@@ -362,7 +471,13 @@ def one_class(draw: Draw, rows: int) -> Any:
 @target
 def all_different(draw: Draw, rows: int) -> Any:
     return draw(
-        st.sampled_from([list(range(rows)), [f"label {number}" for number in range(rows)], np.linspace(0, 1, rows)])
+        st.sampled_from(
+            [
+                list(range(rows)),
+                [f"label {number}" for number in range(rows)],
+                np.linspace(0, 1, rows),
+            ]
+        )
     )
 
 
@@ -393,7 +508,11 @@ def missing_classes(draw: Draw, rows: int) -> Any:
 
 @target
 def unused_categories(draw: Draw, rows: int) -> Any:
-    return pd.Series(pd.Categorical(_rows(draw, rows, st.sampled_from("ab")), categories=list("zab<")))
+    return pd.Series(
+        pd.Categorical(
+            _rows(draw, rows, st.sampled_from("ab")), categories=list("zab<")
+        )
+    )
 
 
 @target

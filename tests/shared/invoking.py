@@ -17,7 +17,9 @@ from permgrad.cli import app
 def call(*words: object, code: int = 0) -> str:
     """Run a command, and return what it prints: on stdout, or the error."""
     result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}\n{result.exception}"
+    assert result.exit_code == code, (
+        f"{result.stdout}\n{result.stderr}\n{result.exception}"
+    )
     return result.stderr if code else result.stdout
 
 
@@ -34,11 +36,22 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def train_run(folder: Path, table: pd.DataFrame, *, identifier: str, epochs: int) -> Path:
+def train_run(
+    folder: Path, table: pd.DataFrame, *, identifier: str, epochs: int
+) -> Path:
     """Train a small network on a table with target ``outcome``, as a user would, and return the run's folder."""
     preset = QUICK | {"max_epochs": epochs}
     (folder / "preset.json").write_text(json.dumps(preset))
     table.to_csv(folder / "table.csv", index=False)
-    words = ("--target", "outcome", "--id", identifier, "--preset", folder / "preset.json", "--out", folder / "run")
+    words = (
+        "--target",
+        "outcome",
+        "--id",
+        identifier,
+        "--preset",
+        folder / "preset.json",
+        "--out",
+        folder / "run",
+    )
     call("run", folder / "table.csv", *words)
     return folder / "run"

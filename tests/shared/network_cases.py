@@ -25,17 +25,33 @@ class Net(nn.Module):
     """One encoder for each input, joined and read out; ``before`` and ``after`` are what is hostile about it."""
 
     def __init__(
-        self, kinds: tuple[str, ...], widths: tuple[int, ...], outputs: int, last: str, act: nn.Module
+        self,
+        kinds: tuple[str, ...],
+        widths: tuple[int, ...],
+        outputs: int,
+        last: str,
+        act: nn.Module,
     ) -> None:
         super().__init__()
         makers = {
             "table": lambda width: nn.Sequential(nn.Linear(width, 5), act),
-            "image": lambda _: nn.Sequential(nn.Conv2d(1, 3, 3), act, nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+            "image": lambda _: nn.Sequential(
+                nn.Conv2d(1, 3, 3), act, nn.AdaptiveAvgPool2d(2), nn.Flatten()
+            ),
             "codes": lambda _: nn.Sequential(nn.Embedding(CODES, 3), nn.Flatten()),
         }
-        sizes = {"table": lambda _: 5, "image": lambda _: 12, "codes": lambda width: 3 * width}
-        self.encoders = nn.ModuleList(makers[kind](width) for kind, width in zip(kinds, widths, strict=True))
-        self.mix = nn.Sequential(nn.Linear(sum(sizes[k](w) for k, w in zip(kinds, widths, strict=True)), 6), act)
+        sizes = {
+            "table": lambda _: 5,
+            "image": lambda _: 12,
+            "codes": lambda width: 3 * width,
+        }
+        self.encoders = nn.ModuleList(
+            makers[kind](width) for kind, width in zip(kinds, widths, strict=True)
+        )
+        self.mix = nn.Sequential(
+            nn.Linear(sum(sizes[k](w) for k, w in zip(kinds, widths, strict=True)), 6),
+            act,
+        )
         self.head = nn.Linear(6, outputs)
         self.last = last
         self.before: Callable[..., Any] | None = None
@@ -45,7 +61,9 @@ class Net(nn.Module):
         given = inputs
         if self.before is not None:
             given = self.before(self, *inputs)
-        hidden = [encoder(own) for encoder, own in zip(self.encoders, given, strict=True)]
+        hidden = [
+            encoder(own) for encoder, own in zip(self.encoders, given, strict=True)
+        ]
         out = self.head(self.mix(torch.cat(hidden, dim=1)))
         if self.last == "softmax":
             out = torch.softmax(out, dim=1)
@@ -122,7 +140,11 @@ class Case:
     def __repr__(self) -> str:
         """Return what is needed to make the case again, and what it looks like."""
         shapes = ", ".join(f"{tuple(own.shape)} {own.dtype}" for own in self.tensors)
-        given = {key: value for key, value in self.options.items() if key not in ("segments", "groups")}
+        given = {
+            key: value
+            for key, value in self.options.items()
+            if key not in ("segments", "groups")
+        }
         beside = f"y={self.y is not None}, background={self.background is not None}"
         return f"make({self.kind!r}, {self.seed}): {shapes}; {beside}, {given}"
 
@@ -139,12 +161,19 @@ def rows_of(kind: str, count: int, rng: np.random.Generator, width: int) -> Tens
     if kind == "table":
         return torch.from_numpy(rng.normal(size=(count, width)).astype(np.float32))
     if kind == "image":
-        return torch.from_numpy(rng.normal(size=(count, 1, SIDE, SIDE)).astype(np.float32))
+        return torch.from_numpy(
+            rng.normal(size=(count, 1, SIDE, SIDE)).astype(np.float32)
+        )
     return torch.from_numpy(rng.integers(0, CODES, (count, width)))
 
 
 def make_net(
-    rng: np.random.Generator, *, least: int = 1, real: bool = False, table: bool = False, chain: bool = True
+    rng: np.random.Generator,
+    *,
+    least: int = 1,
+    real: bool = False,
+    table: bool = False,
+    chain: bool = True,
 ) -> tuple[nn.Module, tuple[str, ...], tuple[int, ...], str]:
     """Return a network, the kinds and widths of its inputs, and what its numbers are.
 
@@ -162,10 +191,30 @@ def make_net(
         kinds[0] = "table"
     widths = tuple(int(rng.integers(1, 4)) for _ in kinds)
     last = str(rng.choice(LASTS))
-    outputs = 1 if last == "sigmoid" else int(rng.integers(2, 4)) if "softmax" in last else int(rng.integers(1, 4))
-    act: nn.Module = [nn.ReLU(), nn.Tanh(), nn.GELU(), nn.ReLU(inplace=True)][int(rng.integers(4))]
-    if chain and count == 1 and kinds[0] == "table" and last in ("logits", "values") and rng.random() < 0.5:
-        layers = [nn.Linear(widths[0], 6), act, nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, outputs)]
+    outputs = (
+        1
+        if last == "sigmoid"
+        else int(rng.integers(2, 4))
+        if "softmax" in last
+        else int(rng.integers(1, 4))
+    )
+    act: nn.Module = [nn.ReLU(), nn.Tanh(), nn.GELU(), nn.ReLU(inplace=True)][
+        int(rng.integers(4))
+    ]
+    if (
+        chain
+        and count == 1
+        and kinds[0] == "table"
+        and last in ("logits", "values")
+        and rng.random() < 0.5
+    ):
+        layers = [
+            nn.Linear(widths[0], 6),
+            act,
+            nn.BatchNorm1d(6),
+            nn.Dropout(0.5),
+            nn.Linear(6, outputs),
+        ]
         net: nn.Module = nn.Sequential(*layers)
         net[2].running_mean.uniform_(-1, 1)
         net[2].running_var.uniform_(0.5, 2)
@@ -176,15 +225,23 @@ def make_net(
     return net, tuple(kinds), widths, last
 
 
-def make_case(rng: np.random.Generator, *, rows: int | None = None, **wanted: Any) -> Case:
+def make_case(
+    rng: np.random.Generator, *, rows: int | None = None, **wanted: Any
+) -> Case:
     """Return a case with nothing hostile about it yet; ``wanted`` goes to ``make_net``."""
     net, parts, widths, last = make_net(rng, **wanted)
     count = int(rng.integers(2, 9)) if rows is None else rows
-    tensors = [rows_of(part, count, rng, width) for part, width in zip(parts, widths, strict=True)]
+    tensors = [
+        rows_of(part, count, rng, width)
+        for part, width in zip(parts, widths, strict=True)
+    ]
     case = Case(net, parts, tensors, last)
     if rng.random() < 0.5 or count < 2:
         many = int(rng.integers(2, 7))
-        case.others = [rows_of(part, many, rng, width) for part, width in zip(parts, widths, strict=True)]
+        case.others = [
+            rows_of(part, many, rng, width)
+            for part, width in zip(parts, widths, strict=True)
+        ]
     head = net.head if isinstance(net, Net) else net[-1]
     outputs = head.out_features
     case.options = _said(last, outputs)
@@ -210,19 +267,29 @@ def _said(last: str, outputs: int) -> dict[str, Any]:
 
 def _target(rng: np.random.Generator, rows: int, outputs: int, last: str) -> Any:
     if last == "values":
-        return rng.normal(size=rows) if outputs == 1 else rng.normal(size=(rows, outputs))
+        return (
+            rng.normal(size=rows) if outputs == 1 else rng.normal(size=(rows, outputs))
+        )
     labels = rng.integers(0, max(outputs, 2), rows)
     return np.zeros_like(labels) if rng.random() < 0.15 else labels
 
 
 def hand_over(case: Case, rng: np.random.Generator) -> Case:
     """Set ``inputs`` and ``background`` from the tensors, in one of the usual forms, unless they are set already."""
-    form = rng.choice(["dict", "tuple"]) if len(case.tensors) > 1 else rng.choice(["dict", "tuple", "alone"])
+    form = (
+        rng.choice(["dict", "tuple"])
+        if len(case.tensors) > 1
+        else rng.choice(["dict", "tuple", "alone"])
+    )
 
     def laid_out(tensors: list[Tensor]) -> Any:
         if form == "alone":
             return tensors[0]
-        return dict(zip(case.names, tensors, strict=True)) if form == "dict" else tuple(tensors)
+        return (
+            dict(zip(case.names, tensors, strict=True))
+            if form == "dict"
+            else tuple(tensors)
+        )
 
     if case.inputs is None:
         case.inputs = laid_out(case.tensors)

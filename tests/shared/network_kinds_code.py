@@ -108,7 +108,11 @@ def a_batch_that_raises(rng: np.random.Generator) -> Case:
     error = _error(rng)
 
     def after(_net: Net, out: Tensor, *_: Tensor) -> Tensor:
-        if (way == 0 and len(out) == 1) or (way == 1 and len(out) != count) or (way == 2 and len(out) > 64):
+        if (
+            (way == 0 and len(out) == 1)
+            or (way == 1 and len(out) != count)
+            or (way == 2 and len(out) > 64)
+        ):
             raise error
         return out
 
@@ -196,7 +200,8 @@ def first_layer_in_place(rng: np.random.Generator) -> Case:
     case = make_case(rng, real=True, chain=False)
     case.must = "explain"
     case.net.before = lambda _, *inputs: [
-        functional.relu(own, inplace=True) if way == 0 else own.mul_(2) for own in inputs
+        functional.relu(own, inplace=True) if way == 0 else own.mul_(2)
+        for own in inputs
     ]
     way = int(rng.integers(2))
     return case
@@ -297,10 +302,19 @@ def differentiates_inside(rng: np.random.Generator) -> Case:
     work = type(case.net).work
 
     class Forces(type(case.net)):  # type: ignore[misc]
-        def forward(self, first: Tensor, second: Tensor | None = None, third: Tensor | None = None) -> Any:
+        def forward(
+            self,
+            first: Tensor,
+            second: Tensor | None = None,
+            third: Tensor | None = None,
+        ) -> Any:
             given = [own for own in (first, second, third) if own is not None]
             with torch.enable_grad():
-                leaf = given[0] if given[0].requires_grad else given[0].clone().requires_grad_()
+                leaf = (
+                    given[0]
+                    if given[0].requires_grad
+                    else given[0].clone().requires_grad_()
+                )
                 energy = work(self, leaf, *given[1:]).sum()
                 (slope,) = torch.autograd.grad(energy, leaf, create_graph=True)
             return slope.flatten(1).sum(dim=1)

@@ -14,13 +14,21 @@ from torch import Tensor, nn
 # ---- forms of inputs -------------------------------------------------------------------------------------------------
 
 
-def _formed(case: Case, rng: np.random.Generator, form: Callable[[Tensor], Any]) -> Case:
+def _formed(
+    case: Case, rng: np.random.Generator, form: Callable[[Tensor], Any]
+) -> Case:
     """Hand the inputs over in another form, the background in the usual one."""
     made = [form(own) for own in case.tensors]
-    case.inputs = dict(zip(case.names, made, strict=True)) if len(made) > 1 or rng.random() < 0.5 else made[0]
+    case.inputs = (
+        dict(zip(case.names, made, strict=True))
+        if len(made) > 1 or rng.random() < 0.5
+        else made[0]
+    )
     if case.others is not None:
         case.background = (
-            dict(zip(case.names, case.others, strict=True)) if isinstance(case.inputs, dict) else case.others[0]
+            dict(zip(case.names, case.others, strict=True))
+            if isinstance(case.inputs, dict)
+            else case.others[0]
         )
     return case
 
@@ -35,7 +43,11 @@ def not_contiguous(rng: np.random.Generator) -> Case:
         if way == 0:
             return own.repeat_interleave(2, dim=0)[::2]
         if way == 1:
-            return own.flatten(1).T.contiguous().T.reshape(own.shape) if own.ndim == 4 else own.T.contiguous().T
+            return (
+                own.flatten(1).T.contiguous().T.reshape(own.shape)
+                if own.ndim == 4
+                else own.T.contiguous().T
+            )
         if way == 2:
             return np.asfortranarray(own.numpy())
         if way == 3:
@@ -101,25 +113,42 @@ def tensors_of_inference_mode(rng: np.random.Generator) -> Case:
     case.must = "explain"
     with torch.inference_mode():
         made = [own.clone() for own in case.tensors]
-    return _formed(case, rng, lambda own: made[[one is own for one in case.tensors].index(True)])
+    return _formed(
+        case, rng, lambda own: made[[one is own for one in case.tensors].index(True)]
+    )
 
 
 @kind
 def whole_numbers_for_real_ones(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    dtype = [torch.int64, torch.int32, torch.uint8, torch.bool, torch.int8][int(rng.integers(5))]
-    case.tensors = [own.abs().mul(2).round() if own.is_floating_point() else own for own in case.tensors]
+    dtype = [torch.int64, torch.int32, torch.uint8, torch.bool, torch.int8][
+        int(rng.integers(5))
+    ]
+    case.tensors = [
+        own.abs().mul(2).round() if own.is_floating_point() else own
+        for own in case.tensors
+    ]
     if dtype is torch.bool:
-        case.tensors = [(own > 0).to(own.dtype) if own.is_floating_point() else own for own in case.tensors]
-    return _formed(case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own)
+        case.tensors = [
+            (own > 0).to(own.dtype) if own.is_floating_point() else own
+            for own in case.tensors
+        ]
+    return _formed(
+        case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own
+    )
 
 
 @kind
 def other_precisions(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     dtype = [torch.float64, torch.float16, torch.bfloat16][int(rng.integers(3))]
-    case.tensors = [own.to(dtype).float() if own.is_floating_point() else own for own in case.tensors]
-    return _formed(case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own)
+    case.tensors = [
+        own.to(dtype).float() if own.is_floating_point() else own
+        for own in case.tensors
+    ]
+    return _formed(
+        case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own
+    )
 
 
 @kind
@@ -171,7 +200,9 @@ def what_is_no_table(rng: np.random.Generator) -> Case:
 @kind
 def lengths_that_differ(rng: np.random.Generator) -> Case:
     case = make_case(rng, least=2, chain=False)
-    case.inputs = dict(zip(case.names, [case.tensors[0][:-1], *case.tensors[1:]], strict=True))
+    case.inputs = dict(
+        zip(case.names, [case.tensors[0][:-1], *case.tensors[1:]], strict=True)
+    )
     case.others, case.must, case.twins = None, "refuse", False
     return case
 
@@ -179,7 +210,11 @@ def lengths_that_differ(rng: np.random.Generator) -> Case:
 @kind
 def shapes_that_do_not_fit(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    case.tensors[0] = torch.cat([case.tensors[0]] * 2, dim=1) if rng.random() < 0.5 else case.tensors[0][..., None]
+    case.tensors[0] = (
+        torch.cat([case.tensors[0]] * 2, dim=1)
+        if rng.random() < 0.5
+        else case.tensors[0][..., None]
+    )
     case.must, case.twins, case.others = "either", False, None
     return case
 
@@ -220,15 +255,26 @@ def signatures_of_every_sort(rng: np.random.Generator) -> Case:
         lambda self, first, /, second=None, third=None: work(
             self, *[own for own in (first, second, third) if own is not None]
         ),
-        lambda self, **named: work(self, *[named[name] for name in ("first", "second", "third") if name in named]),
+        lambda self, **named: work(
+            self,
+            *[named[name] for name in ("first", "second", "third") if name in named],
+        ),
         lambda self, batch: work(
             self,
-            *(batch.values() if isinstance(batch, dict) else batch if isinstance(batch, (list, tuple)) else [batch]),
+            *(
+                batch.values()
+                if isinstance(batch, dict)
+                else batch
+                if isinstance(batch, (list, tuple))
+                else [batch]
+            ),
         ),
     ]
     case.net.__class__ = type("Odd", (base,), {"forward": forwards[way]})
     case.inputs = dict(zip(case.names, case.tensors, strict=True))
-    case.background = None if case.others is None else dict(zip(case.names, case.others, strict=True))
+    case.background = (
+        None if case.others is None else dict(zip(case.names, case.others, strict=True))
+    )
     case.twins = False
     return case
 
@@ -249,7 +295,9 @@ def codes_beyond_the_table(rng: np.random.Generator) -> Case:
     else:
         case.tensors[place] = case.tensors[place].clamp_min(1)
         case.others = None
-        case.net.before = lambda _, *inputs: [own - 1 if k == place else own for k, own in enumerate(inputs)]
+        case.net.before = lambda _, *inputs: [
+            own - 1 if k == place else own for k, own in enumerate(inputs)
+        ]
     return case
 
 

@@ -25,7 +25,9 @@ def plain(rng: np.random.Generator) -> Case:
 @kind
 def inputs_that_never_vary(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    case.tensors = [own[:1].repeat(len(own), *[1] * (own.ndim - 1)) for own in case.tensors]
+    case.tensors = [
+        own[:1].repeat(len(own), *[1] * (own.ndim - 1)) for own in case.tensors
+    ]
     case.others = None
     return case
 
@@ -33,7 +35,12 @@ def inputs_that_never_vary(rng: np.random.Generator) -> Case:
 @kind
 def rows_that_are_none(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    case.tensors, case.y, case.must, case.twins = [own[:0] for own in case.tensors], None, "refuse", False
+    case.tensors, case.y, case.must, case.twins = (
+        [own[:0] for own in case.tensors],
+        None,
+        "refuse",
+        False,
+    )
     return case
 
 
@@ -52,14 +59,18 @@ def columns_that_are_none(rng: np.random.Generator) -> Case:
     bad = int(rng.integers(len(case.tensors)))
     case.tensors[bad] = case.tensors[bad].reshape(len(case.tensors[0]), -1)[:, :0]
     if rng.random() < 0.5:
-        case.tensors[bad] = case.tensors[bad].reshape(len(case.tensors[0]), 0, int(rng.integers(4)))
+        case.tensors[bad] = case.tensors[bad].reshape(
+            len(case.tensors[0]), 0, int(rng.integers(4))
+        )
     case.others, case.must, case.twins = None, "either", False
     net = case.net
     if isinstance(net, Net) and rng.random() < 0.7:
         # The network can do without it.
         spare = torch.zeros(1, *rows_of(case.parts[bad], 1, rng, 1).shape[1:])
         width = net.encoders[bad][0].in_features if case.parts[bad] == "table" else None
-        codes = net.encoders[bad][0].num_embeddings if case.parts[bad] == "codes" else None
+        codes = (
+            net.encoders[bad][0].num_embeddings if case.parts[bad] == "codes" else None
+        )
         if width is not None:
             spare = torch.zeros(1, width)
         if codes is not None:
@@ -67,7 +78,8 @@ def columns_that_are_none(rng: np.random.Generator) -> Case:
 
         def fill(_: Net, *inputs: Tensor) -> list[Tensor]:
             return [
-                spare.expand(len(own), *spare.shape[1:]) if place == bad else own for place, own in enumerate(inputs)
+                spare.expand(len(own), *spare.shape[1:]) if place == bad else own
+                for place, own in enumerate(inputs)
             ]
 
         net.before = fill
@@ -90,7 +102,10 @@ def output_without_inputs(rng: np.random.Generator) -> Case:
 @kind
 def an_input_that_is_not_heard(rng: np.random.Generator) -> Case:
     case = make_case(rng, least=2, chain=False)
-    case.net.before = lambda _, first, *rest: [first, *[torch.zeros_like(own) for own in rest]]
+    case.net.before = lambda _, first, *rest: [
+        first,
+        *[torch.zeros_like(own) for own in rest],
+    ]
     return case
 
 
@@ -117,7 +132,11 @@ def _flat(own: Tensor) -> Tensor:
 
 @kind
 def nonsense_everywhere(rng: np.random.Generator) -> Case:
-    case = _spoil(make_case(rng, chain=False), lambda first, *_: torch.ones(len(first), dtype=torch.bool), _bad(rng))
+    case = _spoil(
+        make_case(rng, chain=False),
+        lambda first, *_: torch.ones(len(first), dtype=torch.bool),
+        _bad(rng),
+    )
     case.must, case.twins = "refuse", False
     return case
 
@@ -134,8 +153,13 @@ def nonsense_for_some_rows(rng: np.random.Generator) -> Case:
 def nonsense_for_the_background(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     if case.others is None:
-        case.others = [own.clone() + (own.is_floating_point() * 1) for own in case.tensors]
-        case.others = [own.clamp(0, CODES - 1) if not own.is_floating_point() else own for own in case.others]
+        case.others = [
+            own.clone() + (own.is_floating_point() * 1) for own in case.tensors
+        ]
+        case.others = [
+            own.clamp(0, CODES - 1) if not own.is_floating_point() else own
+            for own in case.others
+        ]
     marked = case.others[0][0, 0].item()
     case.twins = False
     return _spoil(case, lambda first, *_: first[:, 0] == marked, _bad(rng))
@@ -161,9 +185,13 @@ def nonsense_between_rows(rng: np.random.Generator) -> Case:
     first = case.net.encoders[0][0]
     case.net.encoders[0][0] = nn.Linear(2 * first.in_features, first.out_features)
     case.tensors[0] = doubled(case.tensors[0])
-    case.others = None if case.others is None else [doubled(case.others[0]), *case.others[1:]]
+    case.others = (
+        None if case.others is None else [doubled(case.others[0]), *case.others[1:]]
+    )
     half = first.in_features
-    return _spoil(case, lambda own, *_: (own[:, :half] != own[:, half:]).any(dim=1), _bad(rng))
+    return _spoil(
+        case, lambda own, *_: (own[:, :half] != own[:, half:]).any(dim=1), _bad(rng)
+    )
 
 
 @kind
@@ -197,7 +225,9 @@ def nonsense_in_the_weights(rng: np.random.Generator) -> Case:
 def slopes_without_end(rng: np.random.Generator) -> Case:
     """Finite outputs whose slopes are not."""
     case = make_case(rng, chain=False, table=True)
-    case.net.after = lambda _net, out, first, *_: out + 0.1 * torch.sqrt((first[:, :1] - first[:, :1].detach()).abs())
+    case.net.after = lambda _net, out, first, *_: (
+        out + 0.1 * torch.sqrt((first[:, :1] - first[:, :1].detach()).abs())
+    )
     return case
 
 
@@ -244,7 +274,10 @@ def batch_order(rng: np.random.Generator) -> Case:
 @kind
 def batch_attention(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [torch.softmax(first @ first.T, dim=1) @ first, *rest]
+    case.net.before = lambda _, first, *rest: [
+        torch.softmax(first @ first.T, dim=1) @ first,
+        *rest,
+    ]
     return together(case)
 
 
@@ -252,7 +285,9 @@ def batch_attention(rng: np.random.Generator) -> Case:
 def batch_statistics(rng: np.random.Generator) -> Case:
     """Batch normalisation that keeps no statistics takes the batch's own, also in eval mode."""
     case = make_case(rng, chain=False)
-    case.net.mix[0] = nn.Sequential(case.net.mix[0], nn.BatchNorm1d(6, track_running_stats=False))
+    case.net.mix[0] = nn.Sequential(
+        case.net.mix[0], nn.BatchNorm1d(6, track_running_stats=False)
+    )
     return together(case)
 
 
@@ -267,7 +302,9 @@ def batch_softmax(rng: np.random.Generator) -> Case:
 @kind
 def batch_position(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
-    case.net.after = lambda _net, out, *_: out + torch.arange(len(out), device=out.device)[:, None]
+    case.net.after = lambda _net, out, *_: (
+        out + torch.arange(len(out), device=out.device)[:, None]
+    )
     case.options, case.last, case.y = {"task": "regression"}, "values", None
     return together(case)
 
@@ -301,7 +338,10 @@ def batch_neighbours(rng: np.random.Generator) -> Case:
 @kind
 def chance_dropout(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [functional.dropout(first + 1, 0.5, training=True), *rest]
+    case.net.before = lambda _, first, *rest: [
+        functional.dropout(first + 1, 0.5, training=True),
+        *rest,
+    ]
     return together(case)
 
 
@@ -317,7 +357,9 @@ def chance_noise(rng: np.random.Generator) -> Case:
 @kind
 def chance_of_other_generators(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
-    case.net.after = lambda _net, out, *_: out + float(np.random.normal()) + random.random()
+    case.net.after = lambda _net, out, *_: (
+        out + float(np.random.normal()) + random.random()
+    )
     case.options, case.last, case.y = {"task": "regression"}, "values", None
     return together(case)
 

@@ -100,9 +100,13 @@ def networks_of_half_precision(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     dtype = [torch.float16, torch.bfloat16][int(rng.integers(2))]
     case.net.to(dtype)
-    case.tensors = [own.to(dtype) if own.is_floating_point() else own for own in case.tensors]
+    case.tensors = [
+        own.to(dtype) if own.is_floating_point() else own for own in case.tensors
+    ]
     case.others = (
-        None if case.others is None else [own.to(dtype) if own.is_floating_point() else own for own in case.others]
+        None
+        if case.others is None
+        else [own.to(dtype) if own.is_floating_point() else own for own in case.others]
     )
     case.twins = False
     return case
@@ -153,7 +157,12 @@ def without_parameters(rng: np.random.Generator) -> Case:
             return torch.stack([first.sum(dim=1), (first**2).sum(dim=1)], dim=1)
 
     case = make_case(rng, chain=False, table=True)
-    case.net, case.parts, case.tensors, case.names = Sum(), ("table",), case.tensors[:1], ("first",)
+    case.net, case.parts, case.tensors, case.names = (
+        Sum(),
+        ("table",),
+        case.tensors[:1],
+        ("first",),
+    )
     case.others = None if case.others is None else case.others[:1]
     case.last, case.y, case.options = "values", None, {"task": "regression"}
     return case
@@ -247,7 +256,11 @@ def scripted(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     width = case.tensors[0].shape[1]
     net = Small(width).eval()
-    case.net = torch.jit.trace(net, torch.zeros(3, width)) if rng.random() < 0.5 else torch.jit.script(net)
+    case.net = (
+        torch.jit.trace(net, torch.zeros(3, width))
+        if rng.random() < 0.5
+        else torch.jit.script(net)
+    )
     case.parts, case.tensors, case.names = ("table",), case.tensors[:1], ("first",)
     case.others = None if case.others is None else case.others[:1]
     case.last, case.y, case.options = "values", None, {"task": "regression"}

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 Floats = npt.NDArray[np.float64]
 
 
-def _stand(leaves: list[Tensor], points: list[Tensor], _part: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+def _stand(
+    leaves: list[Tensor],
+    points: list[Tensor],
+    _part: nn.Module,
+    args: Any,
+    output: Tensor,
+) -> Tensor | None:
     """Let an embedding's output stand for the codes that it looks up."""
     for place, leaf in enumerate(leaves):
         if not leaf.is_floating_point() and torch.equal(args[0], leaf):
@@ -50,7 +56,9 @@ class Twin:
             with torch.no_grad():
                 for row in range(len(tensors[0])):
                     returned = net(*(own[row : row + 1].clone() for own in tensors))
-                    found.append(self.case.read(returned).detach().double().reshape(1, -1))
+                    found.append(
+                        self.case.read(returned).detach().double().reshape(1, -1)
+                    )
         finally:
             for part, mode in modes.items():
                 part.training = mode
@@ -85,8 +93,16 @@ class Twin:
         """Return each row's loss; without y the divergence from its own prediction."""
         y = self.case.y
         if self.case.last == "values":
-            wanted = self.base[rows] if y is None else np.asarray(y, dtype=float).reshape(self.count, -1)[rows]
-            columns = slice(None) if self.options.get("target") is None else [self.options["target"]]
+            wanted = (
+                self.base[rows]
+                if y is None
+                else np.asarray(y, dtype=float).reshape(self.count, -1)[rows]
+            )
+            columns = (
+                slice(None)
+                if self.options.get("target") is None
+                else [self.options["target"]]
+            )
             return ((outputs - wanted) ** 2)[:, columns].mean(axis=1)
         shares = self.probabilities(outputs)
         if y is not None:
@@ -98,11 +114,17 @@ class Twin:
         """Return each row's class: the true one, or, without y, the predicted one."""
         if self.case.last == "values":
             return None
-        return np.asarray(self.case.y) if self.case.y is not None else self.probabilities(self.base).argmax(axis=1)
+        return (
+            np.asarray(self.case.y)
+            if self.case.y is not None
+            else self.probabilities(self.base).argmax(axis=1)
+        )
 
     # ---- replacing ---------------------------------------------------------------------------------------------------
 
-    def blend(self, rows: npt.NDArray[Any], others: list[Tensor], names: list[str]) -> list[Tensor]:
+    def blend(
+        self, rows: npt.NDArray[Any], others: list[Tensor], names: list[str]
+    ) -> list[Tensor]:
         """Return rows in which these players' positions come from others."""
         found = []
         for place, own in enumerate(self.rows):
@@ -116,8 +138,19 @@ class Twin:
     def replaced(self, names: list[str], key: str, repeat: int) -> Floats:
         """Return predictions of all rows with players taken from the donors of one repeat."""
         rows = np.arange(self.count)
-        donors = donor_rows(self.options["random_state"], key, repeat, rows, len(self.donors[0]), shared=self.shared)
-        return self.predict(self.blend(rows, [own[torch.as_tensor(donors)] for own in self.donors], names))
+        donors = donor_rows(
+            self.options["random_state"],
+            key,
+            repeat,
+            rows,
+            len(self.donors[0]),
+            shared=self.shared,
+        )
+        return self.predict(
+            self.blend(
+                rows, [own[torch.as_tensor(donors)] for own in self.donors], names
+            )
+        )
 
     def spread(self, losses: Floats) -> Floats:
         """Return the mean over all rows, and over those of each class."""
@@ -128,7 +161,9 @@ class Twin:
         groups = [losses[classes == number] for number in range(count)]
         if self.base.shape[1] > 1 and self.options.get("target") is not None:
             groups = groups[: self.options["target"] + 1][-1:]
-        return np.array([losses.mean(), *(own.mean() if len(own) else np.nan for own in groups)])
+        return np.array(
+            [losses.mean(), *(own.mean() if len(own) else np.nan for own in groups)]
+        )
 
     # ---- methods -----------------------------------------------------------------------------------------------------
 
@@ -152,23 +187,40 @@ class Twin:
                 typical.append(torch.as_tensor(middle).to(own.dtype))
             else:
                 typical.append(own.mode(dim=0, keepdim=True).values)
-        values = [self._effect([self.predict(self.blend(every, typical, [name]))], every) for name in self.players]
+        values = [
+            self._effect([self.predict(self.blend(every, typical, [name]))], every)
+            for name in self.players
+        ]
         return self._stacked(values)
 
     def _effect(self, outputs: list[Floats], rows: npt.NDArray[Any]) -> Floats:
         if self.options["scope"] == "local":
-            return self.readout(self.base) - np.mean([self.readout(own) for own in outputs], axis=0)
+            return self.readout(self.base) - np.mean(
+                [self.readout(own) for own in outputs], axis=0
+            )
         before = self.losses(self.base, rows)
-        return self.spread(np.mean([self.losses(own, rows) - before for own in outputs], axis=0))
+        return self.spread(
+            np.mean([self.losses(own, rows) - before for own in outputs], axis=0)
+        )
 
     def _stacked(self, values: list[Floats]) -> Floats:
         return np.stack(values, axis=1 if self.options["scope"] == "local" else 0)
 
     def modalities(self) -> Floats:
         """Return the Shapley values of replacing whole inputs."""
-        names, repeats, every = list(self.players), self.options["n_repeats"], np.arange(self.count)
+        names, repeats, every = (
+            list(self.players),
+            self.options["n_repeats"],
+            np.arange(self.count),
+        )
         worth = {
-            some: self._effect([self.replaced(list(some), "modalities", repeat) for repeat in range(repeats)], every)
+            some: self._effect(
+                [
+                    self.replaced(list(some), "modalities", repeat)
+                    for repeat in range(repeats)
+                ],
+                every,
+            )
             for size in range(1, len(names) + 1)
             for some in itertools.combinations(names, size)
         }
@@ -182,7 +234,9 @@ class Twin:
             for kept in itertools.combinations(names, size):
                 gone = [name for name in names if name not in kept]
                 rows = np.repeat(np.arange(self.count), others)
-                donors = [own.repeat(self.count, *[1] * (own.ndim - 1)) for own in self.donors]
+                donors = [
+                    own.repeat(self.count, *[1] * (own.ndim - 1)) for own in self.donors
+                ]
                 outputs = self.readout(self.predict(self.blend(rows, donors, gone)))
                 worth[kept] = outputs.reshape(self.count, others, -1).mean(axis=1)
         nobody = worth.pop(())
@@ -196,7 +250,10 @@ class Twin:
         case.net.eval()
         try:
             for row in range(self.count):
-                leaves = [own[row : row + 1].clone().requires_grad_(own.is_floating_point()) for own in self.rows]
+                leaves = [
+                    own[row : row + 1].clone().requires_grad_(own.is_floating_point())
+                    for own in self.rows
+                ]
                 points, given = list(leaves), [own.clone() for own in leaves]
                 hooks = [
                     part.register_forward_hook(partial(_stand, given, points))
@@ -206,23 +263,31 @@ class Twin:
                 outputs = case.read(case.net(*given)).reshape(1, -1)
                 for hook in hooks:
                     hook.remove()
-                numbers = [place for place, point in enumerate(points) if point.requires_grad]
+                numbers = [
+                    place for place, point in enumerate(points) if point.requires_grad
+                ]
                 shown = self._readout_tensor(outputs)
                 columns = []
                 for column in range(shown.shape[1]):
                     slopes: Any = [None] * len(leaves)
                     if shown.requires_grad:
                         free = [points[place] for place in numbers]
-                        made = torch.autograd.grad(shown[0, column], free, retain_graph=True, allow_unused=True)
+                        made = torch.autograd.grad(
+                            shown[0, column], free, retain_graph=True, allow_unused=True
+                        )
                         for place, own in zip(numbers, made, strict=True):
                             codes = own is not None and own.ndim > leaves[place].ndim
                             slopes[place] = own.abs().sum(dim=-1) if codes else own
                     slopes = [
-                        torch.zeros_like(leaf) if own is None else own for own, leaf in zip(slopes, leaves, strict=True)
+                        torch.zeros_like(leaf) if own is None else own
+                        for own, leaf in zip(slopes, leaves, strict=True)
                     ]
                     columns.append(
                         [
-                            sum(float(own[0][mask].abs().sum()) for own, mask in zip(slopes, masks, strict=True))
+                            sum(
+                                float(own[0][mask].abs().sum())
+                                for own, mask in zip(slopes, masks, strict=True)
+                            )
                             for masks in self.players.values()
                         ]
                     )
@@ -237,7 +302,11 @@ class Twin:
         if last != "values":
             if self.options.get("output") == "probability":
                 if last in ("logits", "log_softmax"):
-                    outputs = torch.sigmoid(outputs) if outputs.shape[1] == 1 else torch.softmax(outputs, dim=1)
+                    outputs = (
+                        torch.sigmoid(outputs)
+                        if outputs.shape[1] == 1
+                        else torch.softmax(outputs, dim=1)
+                    )
             elif last == "softmax":
                 outputs = outputs.log()
             elif last == "sigmoid":
@@ -245,13 +314,23 @@ class Twin:
         return outputs if target is None else outputs[:, [target]]
 
 
-def _shapley(worth: dict[tuple[str, ...], Floats], names: list[str], name: str) -> Floats:
+def _shapley(
+    worth: dict[tuple[str, ...], Floats], names: list[str], name: str
+) -> Floats:
     total = 0.0
     for size in range(len(names)):
-        weight = math.factorial(size) * math.factorial(len(names) - size - 1) / math.factorial(len(names))
-        for others in itertools.combinations([own for own in names if own != name], size):
+        weight = (
+            math.factorial(size)
+            * math.factorial(len(names) - size - 1)
+            / math.factorial(len(names))
+        )
+        for others in itertools.combinations(
+            [own for own in names if own != name], size
+        ):
             joined = tuple(own for own in names if own in (*others, name))
-            total = total + weight * (worth[joined] - (worth[others] if others else 0.0))
+            total = total + weight * (
+                worth[joined] - (worth[others] if others else 0.0)
+            )
     return np.asarray(total)
 
 
@@ -259,13 +338,17 @@ def _players(case: Case) -> dict[str, list[Tensor]]:
     """Return for each player its positions, bool, in each input."""
     features: dict[str, list[Tensor]] = {}
     owner: dict[str, str] = {}
-    for place, (name, part, tensor) in enumerate(zip(case.names, case.parts, case.tensors, strict=True)):
+    for place, (name, part, tensor) in enumerate(
+        zip(case.names, case.parts, case.tensors, strict=True)
+    ):
         shape = tensor.shape[1:]
         pieces: dict[str, Tensor] = {}
         if part == "image":
             half = torch.arange(shape[-1]) * 2 // shape[-1]
             for row, column in itertools.product(range(2), range(2)):
-                pieces[f"{name}[{row},{column}]"] = ((half == row)[:, None] & (half == column)).expand(shape)
+                pieces[f"{name}[{row},{column}]"] = (
+                    (half == row)[:, None] & (half == column)
+                ).expand(shape)
         else:
             for column in range(shape[0]):
                 pieces[f"{name}[{column}]"] = torch.arange(shape[0]) == column
@@ -284,5 +367,7 @@ def _players(case: Case) -> dict[str, list[Tensor]]:
     joined: dict[str, list[Tensor]] = {}
     for feature, masks in features.items():
         before = joined.get(owner[feature], [torch.zeros_like(mask) for mask in masks])
-        joined[owner[feature]] = [one | two for one, two in zip(before, masks, strict=True)]
+        joined[owner[feature]] = [
+            one | two for one, two in zip(before, masks, strict=True)
+        ]
     return joined

@@ -46,7 +46,12 @@ from permgrad.models.train.learner import (  # noqa: E402
 from permgrad.models.train.rows import Rows, StreamedRows  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
-    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
+    "shapley": {
+        "min_permutations": 4,
+        "max_permutations": 8,
+        "tolerance": 0.5,
+        "references": 8,
+    },
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 4},
 }
@@ -56,12 +61,22 @@ ROWS = 12
 Cases = Iterator[tuple[str, float]]
 
 
-def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any) -> np.ndarray:
+def explain(
+    model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any
+) -> np.ndarray:
     # With seed 0, smoothgrad moves one of 24 rows so near to a bend that the rounding of a processor decides its slope.
-    given = {"random_state": 1, "n_repeats": 2, "progress": False, **FAST.get(method, {}), **options}
+    given = {
+        "random_state": 1,
+        "n_repeats": 2,
+        "progress": False,
+        **FAST.get(method, {}),
+        **options,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(model, inputs, y, method=method, scope=scope, **given).values
+        return explain_with(
+            model, inputs, y, method=method, scope=scope, **given
+        ).values
 
 
 def difference(own: np.ndarray, reference: np.ndarray) -> float:
@@ -77,45 +92,85 @@ def table() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     X = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
     X["colour"] = rng.choice(["red", "green", "blue"], 200)
     signal = X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"]
-    return X, signal.to_numpy(), np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])]
+    return (
+        X,
+        signal.to_numpy(),
+        np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])],
+    )
 
 
 def hybrid() -> Cases:
     X, numbers, labels = table()
     kinds: dict[str, tuple[Any, np.ndarray, dict[str, Any]]] = {
-        "paper": (pg.HyNNClassifier, labels, {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
+        "paper": (
+            pg.HyNNClassifier,
+            labels,
+            {"preset": "paper", "network": {"conv_filters": (4, 8)}},
+        ),
         "default": (
             pg.HyNNClassifier,
             labels,
-            {"branches": ("tabular", "image"), "network": {"conv_filters": (4, 8), "members": 2}},
+            {
+                "branches": ("tabular", "image"),
+                "network": {"conv_filters": (4, 8), "members": 2},
+            },
         ),
-        "beside": (pg.HyNNClassifier, labels, {"branches": ("tabular", "linear", "trees"), "network": {"members": 2}}),
-        "regression": (pg.HyNNRegressor, numbers, {"preset": "ig_example", "loss": None}),
+        "beside": (
+            pg.HyNNClassifier,
+            labels,
+            {"branches": ("tabular", "linear", "trees"), "network": {"members": 2}},
+        ),
+        "regression": (
+            pg.HyNNRegressor,
+            numbers,
+            {"preset": "ig_example", "loss": None},
+        ),
     }
     for kind, (estimator, y, options) in kinds.items():
-        model = estimator(max_epochs=1, random_state=0, progress=False, device="cpu", **options).fit(X, y)
+        model = estimator(
+            max_epochs=1, random_state=0, progress=False, device="cpu", **options
+        ).fit(X, y)
         twin = copy.deepcopy(model)
         twin.module_.to(DEVICE)
         encoded = model.encode_rows(X).encoded
-        yield f"{kind} predict", difference(twin.predict_encoded(encoded), model.predict_encoded(encoded))
-        some = ("permgrad", "permgrad_paper", "integrated_gradients", "gradcam") if kind == "paper" else ("permgrad",)
+        yield (
+            f"{kind} predict",
+            difference(twin.predict_encoded(encoded), model.predict_encoded(encoded)),
+        )
+        some = (
+            ("permgrad", "permgrad_paper", "integrated_gradients", "gradcam")
+            if kind == "paper"
+            else ("permgrad",)
+        )
         for name in USUAL if kind == "default" else some:
             for scope in methods.get(name).scopes:
-                found = [explain(one, X[:ROWS], y[:ROWS], name, scope) for one in (twin, model)]
+                found = [
+                    explain(one, X[:ROWS], y[:ROWS], name, scope)
+                    for one in (twin, model)
+                ]
                 yield f"{kind} {name} {scope}", difference(*found)
         conditional = [
-            explain(one, X[:ROWS], y[:ROWS], "permgrad", "global", sampling="conditional") for one in (twin, model)
+            explain(
+                one, X[:ROWS], y[:ROWS], "permgrad", "global", sampling="conditional"
+            )
+            for one in (twin, model)
         ]
         yield f"{kind} conditional", difference(*conditional)
 
 
 def networks() -> Cases:
-    for stranger, options in {"images_first": {"segments": ("grid", 2)}, "embedded_codes": {}}.items():
+    for stranger, options in {
+        "images_first": {"segments": ("grid", 2)},
+        "embedded_codes": {},
+    }.items():
         if LACKING and stranger == "embedded_codes":
             continue  # float64 is asked for in the same places
         net, inputs, y = STRANGERS[stranger]()
         twin = copy.deepcopy(net).to(DEVICE)
-        there = tree_map(lambda leaf: leaf.to(DEVICE) if isinstance(leaf, torch.Tensor) else leaf, inputs)
+        there = tree_map(
+            lambda leaf: leaf.to(DEVICE) if isinstance(leaf, torch.Tensor) else leaf,
+            inputs,
+        )
         for name in USUAL:
             for scope in methods.get(name).scopes:
                 try:
@@ -124,7 +179,9 @@ def networks() -> Cases:
                     continue  # what this network does not have on the processor either
                 yield (
                     f"{stranger} {name} {scope}",
-                    difference(explain(twin, inputs, y, name, scope, **options), reference),
+                    difference(
+                        explain(twin, inputs, y, name, scope, **options), reference
+                    ),
                 )
                 if stranger == "images_first" and name in (
                     "permgrad",
@@ -132,10 +189,16 @@ def networks() -> Cases:
                     "lime",
                 ):  # rows that are there already
                     found = explain(twin, there, y, name, scope, **options)
-                    yield f"{stranger} {name} {scope}, rows", difference(found, reference)
+                    yield (
+                        f"{stranger} {name} {scope}, rows",
+                        difference(found, reference),
+                    )
     net, inputs, y = STRANGERS["images_first"]()
     twin = copy.deepcopy(net).to(DEVICE)
-    found = [explain(one, inputs, y, "shapley", "local", layer="cnn.3") for one in (twin, net)]
+    found = [
+        explain(one, inputs, y, "shapley", "local", layer="cnn.3")
+        for one in (twin, net)
+    ]
     yield "layer", difference(*found)
 
 
@@ -144,26 +207,51 @@ def training() -> Cases:
     x = torch.from_numpy(rng.normal(size=(130, 5)).astype(np.float32))
     y = (x[:, 0] + x[:, 1] * x[:, 2] > 0).long()
     rows = Rows(x, y, torch.ones(len(x)))
-    renderer = Renderer(StoredLayout([[k, 2 * k] for k in range(5)], 10), x.amin(dim=0), x.amax(dim=0))
-    for kind, options in {"plain": {}, "members": {"members": 2, "normalization": "none"}}.items():
+    renderer = Renderer(
+        StoredLayout([[k, 2 * k] for k in range(5)], 10), x.amin(dim=0), x.amax(dim=0)
+    )
+    for kind, options in {
+        "plain": {},
+        "members": {"members": 2, "normalization": "none"},
+    }.items():
         found = []
         for device in (DEVICE, torch.device("cpu")):
             torch.manual_seed(0)
-            network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
-            settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True, precision="float32")
+            network = HybridNetwork(
+                5, 2, {"dropout": 0.0, **options}, renderer=renderer
+            ).to(device)
+            settings = TrainingOptions(
+                batch_size=32,
+                max_epochs=2,
+                averaging=0.9,
+                refinement=True,
+                precision="float32",
+            )
             learner = Learner(TrainingJob(network, rows, rows, settings, 0), device)
-            learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
+            learner.optimizer = torch.optim.AdamW(
+                network.parameters(), lr=1e-3
+            )  # the fused one is for real devices
             for _ in range(2):
                 for number, batch in enumerate(learner.start_epoch()):
                     learner.step(batch, number)
                 learner.end_epoch()
-            found.append(np.array([record["validation_loss"] for record in learner.history]))
+            found.append(
+                np.array([record["validation_loss"] for record in learner.history])
+            )
         yield kind, difference(*found)
     for block_rows in (40, 200):  # rows read from files, in blocks and at once
-        streamed = StreamedRows([Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows)
-        there, here = (list(streamed.to(device).batches(32, 0, 0)) for device in (DEVICE, torch.device("cpu")))
+        streamed = StreamedRows(
+            [Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows
+        )
+        there, here = (
+            list(streamed.to(device).batches(32, 0, 0))
+            for device in (DEVICE, torch.device("cpu"))
+        )
         assert all(batch.x.device == DEVICE for batch in there)
-        joined = [torch.cat([batch.x for batch in batches]).cpu().numpy() for batches in (there, here)]
+        joined = [
+            torch.cat([batch.x for batch in batches]).cpu().numpy()
+            for batches in (there, here)
+        ]
         yield f"blocks of {block_rows}", difference(*joined)
 
 
@@ -178,8 +266,12 @@ def rendering() -> Cases:
         "tinto blur maximum": {"blur": True, "option": "maximum"},
     }
     for name, options in cases.items():
-        layout = fit_layout(make_layout(name.partition(" ")[0], 6, 0, **options), encoded, None, 0)
-        renderer = Renderer(layout, encoded.min(axis=0), encoded.max(axis=0), channels=3)
+        layout = fit_layout(
+            make_layout(name.partition(" ")[0], 6, 0, **options), encoded, None, 0
+        )
+        renderer = Renderer(
+            layout, encoded.min(axis=0), encoded.max(axis=0), channels=3
+        )
         found, slopes = [], []
         for device in (DEVICE, torch.device("cpu")):
             rows = given.to(device).requires_grad_()
@@ -203,11 +295,15 @@ def main() -> None:
     for work, cases in works.items():
         result = results[work] = {}
         try:
-            with WithoutFloat64():  # as in training, whose parts some cases call by themselves
+            with (
+                WithoutFloat64()
+            ):  # as in training, whose parts some cases call by themselves
                 for name, value in cases():
                     result[name] = value  # noqa: PERF403 — what was there before an error is kept
         except Exception as error:  # noqa: BLE001 — the test that reads this shows it
-            result["failed"] = f"after {list(result)[-1:]}: {type(error).__name__}: {str(error)[:800]}"
+            result["failed"] = (
+                f"after {list(result)[-1:]}: {type(error).__name__}: {str(error)[:800]}"
+            )
     sys.stdout.write(json.dumps(results) + "\n")
 
 

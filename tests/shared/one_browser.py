@@ -20,9 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 #: Chromium reads commands from file 3 and writes to file 4.
-_START = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
+_START = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 _SECONDS = 180
 
 
@@ -33,17 +31,40 @@ class OneBrowser:
         import fcntl  # which Windows lacks
 
         self.folder = tempfile.mkdtemp(prefix="permgrad-browser-")
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for pair in (os.pipe(), os.pipe()) for end in pair]
+        ends = [
+            fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10)
+            for pair in (os.pipe(), os.pipe())
+            for end in pair
+        ]
         theirs, self.commands, self.answers, other = ends
-        words = [sys.executable, "-ISc", _START, str(theirs), str(other), program, *options]
-        words += ["--remote-debugging-pipe", f"--user-data-dir={self.folder}", "about:blank"]
+        words = [
+            sys.executable,
+            "-ISc",
+            _START,
+            str(theirs),
+            str(other),
+            program,
+            *options,
+        ]
+        words += [
+            "--remote-debugging-pipe",
+            f"--user-data-dir={self.folder}",
+            "about:blank",
+        ]
         # Ctrl-C, which tests send to their own group, is not for the browser.
         self.process = subprocess.Popen(
-            words, pass_fds=(theirs, other), stderr=subprocess.DEVNULL, start_new_session=True
+            words,
+            pass_fds=(theirs, other),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         for end in (theirs, other):
             os.close(end)
-        self.numbers, self.left, self.events = itertools.count(1), b"", list[dict[str, Any]]()
+        self.numbers, self.left, self.events = (
+            itertools.count(1),
+            b"",
+            list[dict[str, Any]](),
+        )
         self.owner = os.getpid()
         atexit.register(self.end)
 
@@ -57,10 +78,14 @@ class OneBrowser:
     def alive(self) -> bool:
         return os.getpid() == self.owner and self.process.poll() is None
 
-    def ask(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+    def ask(
+        self, method: str, session: str | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """Give a command, and return its result."""
         number = next(self.numbers)
-        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        message = {"id": number, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
         os.write(self.commands, json.dumps(message).encode() + b"\0")
         while (answer := self._message()).get("id") != number:
             self.events.append(answer)
@@ -70,7 +95,9 @@ class OneBrowser:
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self.left:
-            assert select.select([self.answers], [], [], _SECONDS)[0], "the browser says nothing"
+            assert select.select([self.answers], [], [], _SECONDS)[0], (
+                "the browser says nothing"
+            )
             read = os.read(self.answers, 1 << 20)
             assert read, "the browser has ended"
             self.left += read
@@ -79,18 +106,29 @@ class OneBrowser:
         return message
 
     @contextmanager
-    def page(self, address: str, *, width: int, height: int, dark: bool) -> Iterator[OnePage]:
+    def page(
+        self, address: str, *, width: int, height: int, dark: bool
+    ) -> Iterator[OnePage]:
         """Open a page in a window of its own."""
         self.events.clear()
         context = self.ask("Target.createBrowserContext")["browserContextId"]
-        place = {"browserContextId": context, "newWindow": True, "width": width, "height": height}
+        place = {
+            "browserContextId": context,
+            "newWindow": True,
+            "width": width,
+            "height": height,
+        }
         target = self.ask("Target.createTarget", url="about:blank", **place)["targetId"]
-        session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        session = self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable", session)
         if dark:
             self.ask(
-                "Emulation.setEmulatedMedia", session, features=[{"name": "prefers-color-scheme", "value": "dark"}]
+                "Emulation.setEmulatedMedia",
+                session,
+                features=[{"name": "prefers-color-scheme", "value": "dark"}],
             )
         self.ask("Page.navigate", session, url=address)
         try:
@@ -107,7 +145,9 @@ class OnePage:
 
     def text(self, expression: str) -> str | None:
         """Return a text that a script finds."""
-        result = self.browser.ask("Runtime.evaluate", self.session, expression=expression, returnByValue=True)
+        result = self.browser.ask(
+            "Runtime.evaluate", self.session, expression=expression, returnByValue=True
+        )
         found: str | None = result["result"].get("value")
         return found
 
@@ -115,20 +155,31 @@ class OnePage:
         """Return the text of an element as soon as it is there. None: it does not come."""
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end:
-            if (found := self.text(f"document.querySelector({query!r})?.textContent")) is not None:
+            if (
+                found := self.text(f"document.querySelector({query!r})?.textContent")
+            ) is not None:
                 return found
             time.sleep(0.01)
         return None
 
     def _told(self, method: str) -> list[dict[str, Any]]:
-        return [one["params"] for one in self.browser.events if one.get("method") == method]
+        return [
+            one["params"] for one in self.browser.events if one.get("method") == method
+        ]
 
     def said(self) -> list[str]:
         """Return what the console of the page says."""
-        lines = [*self._told("Runtime.consoleAPICalled"), *self._told("Runtime.exceptionThrown")]
+        lines = [
+            *self._told("Runtime.consoleAPICalled"),
+            *self._told("Runtime.exceptionThrown"),
+        ]
         return [json.dumps(line) for line in (*lines, *self._told("Log.entryAdded"))]
 
     def requests(self) -> list[str]:
         """Return the addresses that the page asked for."""
-        asked = {one["request"]["url"] for one in self._told("Network.requestWillBeSent")}
-        return sorted(url for url in asked if url.startswith(("http:", "https:", "ws:", "wss:")))
+        asked = {
+            one["request"]["url"] for one in self._told("Network.requestWillBeSent")
+        }
+        return sorted(
+            url for url in asked if url.startswith(("http:", "https:", "ws:", "wss:"))
+        )

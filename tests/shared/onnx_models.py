@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'permgrad[onnx]'")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'permgrad[onnx]'")
+onnx = pytest.importorskip(
+    "onnx", reason="onnx is not installed: pip install 'permgrad[onnx]'"
+)
+pytest.importorskip(
+    "onnxruntime", reason="onnxruntime is not installed: pip install 'permgrad[onnx]'"
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Linear:
         """Return numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
         total = np.tile(np.array(self.bias, dtype=float), (len(table), 1))
         for name, weights in self.numbers.items():
-            total += np.nan_to_num(table[name].to_numpy(float))[:, None] * np.array(weights)
+            total += np.nan_to_num(table[name].to_numpy(float))[:, None] * np.array(
+                weights
+            )
         for name, levels in self.levels.items():
             nothing = [0.0] * len(self.bias)
             total += np.array([levels.get(str(cell), nothing) for cell in table[name]])
@@ -39,13 +45,17 @@ class Linear:
         odds = np.exp(total - total.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def write(self, path: Path, *, whole: bool = False, classes: Sequence[str] | None = None) -> Path:
+    def write(
+        self, path: Path, *, whole: bool = False, classes: Sequence[str] | None = None
+    ) -> Path:
         """Write the file: an input for each column, or one for the ``whole`` table; with a map of named ``classes``."""
         helper, outputs = onnx.helper, len(self.bias)
         nodes, fixed, inputs, parts = [], [], [], []
 
         def constant(name: str, values: Any) -> str:
-            fixed.append(onnx.numpy_helper.from_array(np.asarray(values, dtype=np.float64), name))
+            fixed.append(
+                onnx.numpy_helper.from_array(np.asarray(values, dtype=np.float64), name)
+            )
             return name
 
         def node(kind: str, taken: Sequence[str], given: str, **facts: Any) -> str:
@@ -56,14 +66,28 @@ class Linear:
             inputs.append(helper.make_tensor_value_info(name, kind, [None, width]))
             return name
 
-        types, weights = onnx.TensorProto, np.array(list(self.numbers.values()), dtype=float).reshape(-1, outputs)
+        types, weights = (
+            onnx.TensorProto,
+            np.array(list(self.numbers.values()), dtype=float).reshape(-1, outputs),
+        )
         if whole:
             columns = given("X", types.DOUBLE, len(self.numbers))
         else:
-            columns = node("Concat", [given(name, types.DOUBLE, 1) for name in self.numbers], "numbers", axis=1)
+            columns = node(
+                "Concat",
+                [given(name, types.DOUBLE, 1) for name in self.numbers],
+                "numbers",
+                axis=1,
+            )
         filled = ["missing", constant("zero", 0.0), columns]
         node("IsNaN", [columns], "missing")
-        parts.append(node("MatMul", [node("Where", filled, "filled"), constant("weights", weights)], "sum of numbers"))
+        parts.append(
+            node(
+                "MatMul",
+                [node("Where", filled, "filled"), constant("weights", weights)],
+                "sum of numbers",
+            )
+        )
         for name, levels in self.levels.items():
             codes = node(
                 *("LabelEncoder", [given(name, types.STRING, 1)], f"codes of {name}"), domain="ai.onnx.ml",
@@ -75,14 +99,26 @@ class Linear:
             parts.append(node("Squeeze", [rows, f"axis of {name}"], f"sum of {name}"))
         total = node("Sum", [*parts, constant("bias", [self.bias])], "total")
         result, kind = (
-            (total, types.DOUBLE) if outputs == 1 else (node("Softmax", [total], "odds", axis=1), types.DOUBLE)
+            (total, types.DOUBLE)
+            if outputs == 1
+            else (node("Softmax", [total], "odds", axis=1), types.DOUBLE)
         )
         last: Any = helper.make_tensor_value_info(result, kind, [None, outputs])
         if classes is not None:
             single = node("Cast", [result], "single", to=types.FLOAT)
-            node("ZipMap", [single], "by class", domain="ai.onnx.ml", classlabels_strings=list(classes))
-            of_class = helper.make_map_type_proto(types.STRING, helper.make_tensor_type_proto(types.FLOAT, []))
-            last = helper.make_value_info("by class", helper.make_sequence_type_proto(of_class))
+            node(
+                "ZipMap",
+                [single],
+                "by class",
+                domain="ai.onnx.ml",
+                classlabels_strings=list(classes),
+            )
+            of_class = helper.make_map_type_proto(
+                types.STRING, helper.make_tensor_type_proto(types.FLOAT, [])
+            )
+            last = helper.make_value_info(
+                "by class", helper.make_sequence_type_proto(of_class)
+            )
         graph = helper.make_graph(nodes, "linear", inputs, [last], fixed)
         versions = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
         model = helper.make_model(graph, opset_imports=versions, ir_version=8)

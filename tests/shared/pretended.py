@@ -23,7 +23,13 @@ LACKING: set[torch.dtype] = set()
 _COPIES = ("aten::_to_copy", "aten::copy_")
 #: Operations that take the processor's indexes into a tensor of any device.
 _KEPT: list[torch.library.Library] = []
-_INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
+_INDEXED = (
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::_index_put_impl_",
+    "aten::_unsafe_index",
+)
 
 
 class Pretended(Tensor):
@@ -48,7 +54,9 @@ class Pretended(Tensor):
         self.inner = inner
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
     def tolist(self) -> Any:
@@ -65,7 +73,9 @@ class _Mode(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # there is no compiler to keep away, and each call would pass through it
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -78,10 +88,14 @@ def _check(func: Any, args: Any, own: list[Pretended], others: list[Tensor]) -> 
     strangers = [tensor for tensor in others if tensor.dim() > 0]
     if name in _INDEXED and isinstance(args[0], Pretended):
         values = [args[2]] if len(args) > 2 else []
-        strangers = [tensor for tensor in strangers if any(tensor is value for value in values)]
+        strangers = [
+            tensor for tensor in strangers if any(tensor is value for value in values)
+        ]
     if strangers:
         shapes = [tuple(tensor.shape) for tensor in strangers]
-        raise RuntimeError(f"{func.name()} mixes {NAME} tensors with the processor's, of shapes {shapes}")
+        raise RuntimeError(
+            f"{func.name()} mixes {NAME} tensors with the processor's, of shapes {shapes}"
+        )
 
 
 def _inside(value: Any) -> Any:
@@ -95,14 +109,23 @@ def _changed(change: Callable[[Any], Any], value: Any) -> Any:
     """Return arguments or a result with every leaf changed. Torch's ``tree_map`` takes longer than the operations."""
     if isinstance(value, dict):
         return {name: _changed(change, one) for name, one in value.items()}
-    return type(value)([_changed(change, one) for one in value]) if type(value) in (list, tuple) else change(value)
+    return (
+        type(value)([_changed(change, one) for one in value])
+        if type(value) in (list, tuple)
+        else change(value)
+    )
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     flat: list[Any] = []
     _changed(flat.append, (args, kwargs))
     own = [value for value in flat if isinstance(value, Pretended)]
-    _check(func, args, own, [v for v in flat if isinstance(v, Tensor) and not isinstance(v, Pretended)])
+    _check(
+        func,
+        args,
+        own,
+        [v for v in flat if isinstance(v, Tensor) and not isinstance(v, Pretended)],
+    )
     named = [value for value in flat if isinstance(value, torch.device)]
     if named:
         there = named[0].type == NAME
@@ -114,7 +137,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     if not there:
         # What comes to the processor must not share memory with the device.
-        return _changed(lambda value: value.clone() if isinstance(value, Tensor) and own else value, result)
+        return _changed(
+            lambda value: value.clone() if isinstance(value, Tensor) and own else value,
+            result,
+        )
     known = {id(value.inner): value for value in own}
 
     def outside(value: Any) -> Any:
@@ -128,7 +154,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return _changed(outside, result)
 
 
-def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, **rest: Any) -> Pretended:
+def _empty_strided(
+    size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, **rest: Any
+) -> Pretended:
     return Pretended(torch.empty_strided(size, stride, dtype=dtype))
 
 
@@ -150,9 +178,13 @@ def install() -> torch.device:
         def set_rng_state(self, state: Tensor, device: Any = None) -> None:
             """Leave things as they are."""
 
-    backend_registration._setup_privateuseone_for_python_backend(rename=NAME, backend_module=Backend())
+    backend_registration._setup_privateuseone_for_python_backend(
+        rename=NAME, backend_module=Backend()
+    )
     # Tensors that wrap others cannot be made in inference mode; without gradients is near enough.
-    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext()  # type: ignore[assignment,misc]
+    torch.inference_mode = lambda mode=True: (
+        torch.no_grad() if mode else contextlib.nullcontext()
+    )  # type: ignore[assignment,misc]
     # Lists used as indexes become tensors of the device below every mode.
     library = torch.library.Library("aten", "IMPL")
     library.impl("empty_strided", _empty_strided, "PrivateUse1")

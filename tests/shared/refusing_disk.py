@@ -27,7 +27,9 @@ class _Refusal:
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
-            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            writes = isinstance(flags, int) and flags & (
+                os.O_WRONLY | os.O_RDWR | os.O_CREAT
+            )
         elif event in _CHANGES and self.code == READ_ONLY:
             path, writes = arguments[0], True
         else:
@@ -45,7 +47,9 @@ class _Refusal:
 @functools.cache
 def _listen() -> None:
     """Hear of every file that is opened; a hook cannot be taken back, and does nothing between bodies."""
-    sys.addaudithook(lambda event, arguments: _active[-1].see(event, arguments) if _active else None)
+    sys.addaudithook(
+        lambda event, arguments: _active[-1].see(event, arguments) if _active else None
+    )
 
 
 @contextmanager

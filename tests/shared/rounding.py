@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 
-def rounding(*computed: object, roundings: float = 16, dtype: type = np.float32) -> float:
+def rounding(
+    *computed: object, roundings: float = 16, dtype: type = np.float32
+) -> float:
     """Return how far apart rounding may bring two ways of computing numbers.
 
     Args:
@@ -20,11 +22,17 @@ def rounding(*computed: object, roundings: float = 16, dtype: type = np.float32)
         roundings: how many of the largest number's last digits; for results of many steps more than for one.
         dtype: in which they are computed.
     """
-    largest = max(float(np.abs(np.asarray(own, dtype=np.float64)).max()) for own in computed)
+    largest = max(
+        float(np.abs(np.asarray(own, dtype=np.float64)).max()) for own in computed
+    )
     return roundings * float(np.finfo(dtype).eps) * largest
 
 
 def as_many_threads(**variables: str) -> dict[str, str]:
     """Return the environment of a process that computes with as many threads as this one."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(torch.get_num_threads())), **variables}
+    return {
+        **os.environ,
+        **dict.fromkeys(names, str(torch.get_num_threads())),
+        **variables,
+    }

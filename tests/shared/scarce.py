@@ -15,7 +15,9 @@ ERRORS: dict[str, Callable[[int], BaseException]] = {
     "processor": lambda size: RuntimeError(
         f"[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate {size} bytes."
     ),
-    "accelerator": lambda size: torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes."),
+    "accelerator": lambda size: torch.OutOfMemoryError(
+        f"CUDA out of memory. Tried to allocate {size} bytes."
+    ),
     "python": lambda _: MemoryError(),
 }
 
@@ -33,9 +35,15 @@ class ScarceMemory(TorchDispatchMode):
         self.most, self.error = most, ERRORS[where]
         self.largest, self.refused = 0, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         found = func(*args, **(kwargs or {}))
-        known = {_place(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
+        known = {
+            _place(value)
+            for value in tree_leaves((args, kwargs))
+            if isinstance(value, Tensor)
+        }
         for value in tree_leaves(found):
             if isinstance(value, Tensor) and _place(value) not in known:
                 size = value.numel() * value.element_size()
@@ -48,4 +56,8 @@ class ScarceMemory(TorchDispatchMode):
 
 def _place(value: Tensor) -> int:
     """Return where a tensor's numbers are, so that views are known; tensors in a layout of their own are new ones."""
-    return value.untyped_storage().data_ptr() if value.layout is torch.strided else id(value)
+    return (
+        value.untyped_storage().data_ptr()
+        if value.layout is torch.strided
+        else id(value)
+    )

@@ -38,7 +38,9 @@ def classes(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, count, ROWS)
 
 
-def encoder(channels: int = 1, width: int = 8, *, inplace: bool = False) -> nn.Sequential:
+def encoder(
+    channels: int = 1, width: int = 8, *, inplace: bool = False
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, 4, 3),
         nn.ReLU(inplace=inplace),
@@ -56,10 +58,16 @@ def images_first() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.mlp, self.head = encoder(3), nn.Linear(4, 8), nn.Linear(16, 3)
+            self.cnn, self.mlp, self.head = (
+                encoder(3),
+                nn.Linear(4, 8),
+                nn.Linear(16, 3),
+            )
 
         def forward(self, image: Tensor, clinical: Tensor) -> Tensor:
-            return self.head(torch.cat([self.cnn(image), torch.relu(self.mlp(clinical))], dim=1))
+            return self.head(
+                torch.cat([self.cnn(image), torch.relu(self.mlp(clinical))], dim=1)
+            )
 
     return Net(), {"image": images(3), "clinical": table().numpy()}, classes(3)
 
@@ -72,11 +80,16 @@ def tables_first_positional() -> Stranger:
             self.mlp, self.cnn, self.head = nn.Linear(4, 8), encoder(), nn.Linear(16, 1)
 
         def forward(self, x: Tensor, scan: Tensor) -> Tensor:
-            return self.head(torch.cat([torch.tanh(self.mlp(x)), self.cnn(scan.unsqueeze(1))], dim=1)).squeeze(1)
+            return self.head(
+                torch.cat([torch.tanh(self.mlp(x)), self.cnn(scan.unsqueeze(1))], dim=1)
+            ).squeeze(1)
 
     return (
         Net(),
-        (pd.DataFrame(table().numpy(), columns=["age", "dose", "weight", "height"]), images()[:, 0]),
+        (
+            pd.DataFrame(table().numpy(), columns=["age", "dose", "weight", "height"]),
+            images()[:, 0],
+        ),
         table(1).numpy(),
     )
 
@@ -88,7 +101,9 @@ def keyword_only() -> Stranger:
             super().__init__()
             self.cnn, self.head = encoder(), nn.Linear(12, 2)
 
-        def forward(self, *, image: Tensor, clinical: Tensor, scale: float = 1.0) -> Tensor:
+        def forward(
+            self, *, image: Tensor, clinical: Tensor, scale: float = 1.0
+        ) -> Tensor:
             return self.head(torch.cat([self.cnn(image), clinical * scale], dim=1))
 
     return Net(), {"clinical": table(), "image": images()}, classes(2)
@@ -102,7 +117,9 @@ def list_of_images() -> Stranger:
             self.cnn, self.head = encoder(), nn.Linear(8, 2)
 
         def forward(self, views: list[Tensor]) -> Tensor:
-            return self.head(torch.stack([self.cnn(view) for view in views]).mean(dim=0))
+            return self.head(
+                torch.stack([self.cnn(view) for view in views]).mean(dim=0)
+            )
 
     return Net(), [images(), images()], classes(2)
 
@@ -112,12 +129,26 @@ def embedded_codes() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embedding, self.numbers, self.head = nn.Embedding(5, 3), nn.Linear(4, 8), nn.Linear(14, 2)
+            self.embedding, self.numbers, self.head = (
+                nn.Embedding(5, 3),
+                nn.Linear(4, 8),
+                nn.Linear(14, 2),
+            )
 
         def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-            return self.head(torch.cat([self.embedding(codes).flatten(1), torch.relu(self.numbers(numbers))], dim=1))
+            return self.head(
+                torch.cat(
+                    [
+                        self.embedding(codes).flatten(1),
+                        torch.relu(self.numbers(numbers)),
+                    ],
+                    dim=1,
+                )
+            )
 
-    codes = pd.DataFrame(np.random.default_rng(0).integers(0, 5, (ROWS, 2)), columns=["site", "device"])
+    codes = pd.DataFrame(
+        np.random.default_rng(0).integers(0, 5, (ROWS, 2)), columns=["site", "device"]
+    )
     return Net(), {"codes": codes, "numbers": table()}, classes(2)
 
 
@@ -130,21 +161,34 @@ def shared_encoder() -> Stranger:
             self.head = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 2))
 
         def forward(self, left: Tensor, right: Tensor, clinical: Tensor) -> Tensor:
-            return self.head(self.fusion(torch.cat([self.encoder(left), self.encoder(right), clinical], dim=1)))
+            return self.head(
+                self.fusion(
+                    torch.cat(
+                        [self.encoder(left), self.encoder(right), clinical], dim=1
+                    )
+                )
+            )
 
     return Net(), {"left": images(), "right": images(), "clinical": table()}, classes(2)
 
 
 @stranger
 def in_place() -> Stranger:
-    net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
+    net = nn.Sequential(
+        nn.ReLU(inplace=True), nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)
+    )
     return net, table(), classes(3)
 
 
 @stranger
 def batch_norm_in_train_mode() -> Stranger:
     net = nn.Sequential(
-        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2), nn.Softmax(dim=1)
+        nn.Linear(4, 8),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(8, 2),
+        nn.Softmax(dim=1),
     )
     for _ in range(5):
         net(torch.randn(32, 4))
@@ -161,13 +205,19 @@ def frozen() -> Stranger:
 
 @stranger
 def compiled() -> Stranger:
-    net = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 2), nn.LogSoftmax(dim=1))
+    net = nn.Sequential(
+        nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 2), nn.LogSoftmax(dim=1)
+    )
     return torch.compile(net), table(), classes(2)  # type: ignore[return-value]
 
 
 @stranger
 def data_parallel() -> Stranger:
-    return nn.DataParallel(nn.Sequential(nn.Linear(4, 8), nn.ELU(), nn.Linear(8, 3))), table(), classes(3)
+    return (
+        nn.DataParallel(nn.Sequential(nn.Linear(4, 8), nn.ELU(), nn.Linear(8, 3))),
+        table(),
+        classes(3),
+    )
 
 
 @stranger
@@ -178,7 +228,11 @@ def half_precision() -> Stranger:
 
 @stranger
 def brain_float() -> Stranger:
-    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).bfloat16(), table().numpy(), classes(2)
+    return (
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).bfloat16(),
+        table().numpy(),
+        classes(2),
+    )
 
 
 @stranger
@@ -223,7 +277,9 @@ def dict_argument() -> Stranger:
             self.cnn, self.head = encoder(), nn.Linear(12, 2)
 
         def forward(self, batch: dict[str, Tensor]) -> Tensor:
-            return self.head(torch.cat([self.cnn(batch["image"]), batch["table"]], dim=1))
+            return self.head(
+                torch.cat([self.cnn(batch["image"]), batch["table"]], dim=1)
+            )
 
     return Net(), {"image": images(), "table": table()}, classes(2)
 
@@ -233,7 +289,10 @@ def attention() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.tokens, self.layer = nn.Linear(1, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.tokens, self.layer = (
+                nn.Linear(1, 8),
+                nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            )
             self.head = nn.Linear(8, 2)
 
         def forward(self, numbers: Tensor) -> Tensor:

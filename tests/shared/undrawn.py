@@ -30,8 +30,12 @@ def _texts(artist: Artist) -> Iterator[Text]:
 
 def _words(figure: PlotFigure) -> str:
     lines = [line for text in _texts(figure) for line in text.get_text().split("\n")]
-    words = "".join(f'<text x="0" y="0">{escape(line)}</text>' for line in lines if line)
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300">{words}</svg>'
+    words = "".join(
+        f'<text x="0" y="0">{escape(line)}</text>' for line in lines if line
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300">{words}</svg>'
+    )
 
 
 @contextmanager
@@ -39,5 +43,9 @@ def words_alone() -> Iterator[None]:
     """Make the figures of pages and files, and write their words without drawing them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlotFigure, "to_svg", _words)
-        patch.setattr(PlotFigure, "savefig", lambda figure, place, **_: Path(place).write_text(_words(figure)))
+        patch.setattr(
+            PlotFigure,
+            "savefig",
+            lambda figure, place, **_: Path(place).write_text(_words(figure)),
+        )
         yield

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
 
 
 def leaves(inputs: Any) -> list[Any]:
@@ -30,16 +35,28 @@ def _bytes(leaf: Any) -> bytes:
     if isinstance(leaf, Tensor) and leaf.is_meta:
         return b"meta"
     if isinstance(leaf, Tensor):
-        dense = leaf.detach().to_dense() if leaf.layout != torch.strided else leaf.detach()
+        dense = (
+            leaf.detach().to_dense() if leaf.layout != torch.strided else leaf.detach()
+        )
         wide = dense if dense.is_complex() else dense.double()
         return (
             wide.numpy().tobytes()
-            + str((leaf.dtype, tuple(leaf.shape), leaf.stride() if leaf is dense else None)).encode()
+            + str(
+                (
+                    leaf.dtype,
+                    tuple(leaf.shape),
+                    leaf.stride() if leaf is dense else None,
+                )
+            ).encode()
         )
     if isinstance(leaf, (pd.DataFrame, pd.Series)):
-        return repr((leaf.to_dict(), leaf.index.tolist(), str(getattr(leaf, "dtypes", "")))).encode()
+        return repr(
+            (leaf.to_dict(), leaf.index.tolist(), str(getattr(leaf, "dtypes", "")))
+        ).encode()
     array = np.asarray(leaf)
-    return (repr(array.tolist()) if array.dtype == object else "").encode() + array.tobytes() * (array.dtype != object)
+    return (
+        repr(array.tolist()) if array.dtype == object else ""
+    ).encode() + array.tobytes() * (array.dtype != object)
 
 
 def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
@@ -47,9 +64,15 @@ def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
     parts = dict(net.named_modules())
     tensors = dict(net.named_parameters()) | dict(net.named_buffers())
     return {
-        "hooks": {f"{name}.{kind}": len(getattr(part, kind)) for name, part in parts.items() for kind in _HOOKS},
+        "hooks": {
+            f"{name}.{kind}": len(getattr(part, kind))
+            for name, part in parts.items()
+            for kind in _HOOKS
+        },
         "modes": {name: part.training for name, part in parts.items()},
-        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
+        "requires_grad": {
+            name: tensor.requires_grad for name, tensor in tensors.items()
+        },
         "grad": {name: tensor.grad is None for name, tensor in net.named_parameters()},
         "weights": {name: _bytes(tensor) for name, tensor in tensors.items()},
         "identity": {name: id(tensor) for name, tensor in tensors.items()},
@@ -59,7 +82,11 @@ def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
             for leaf in leaves(inputs)
             if isinstance(leaf, Tensor)
         ],
-        "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().numpy().tobytes()),
+        "random": (
+            random.getstate(),
+            str(np.random.get_state()),
+            torch.get_rng_state().numpy().tobytes(),
+        ),
         "grad enabled": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
         "precision": (torch.get_default_dtype(), torch.get_float32_matmul_precision()),

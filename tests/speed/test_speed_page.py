@@ -35,7 +35,12 @@ def kept_here(monkeypatch, tmp_path):
 def arguments(**given: object):
     import argparse
 
-    usual = {"quick": True, "again": False, "any_commit": False, "no_environments": True}
+    usual = {
+        "quick": True,
+        "again": False,
+        "any_commit": False,
+        "no_environments": True,
+    }
     return argparse.Namespace(**{**usual, **given})
 
 
@@ -45,12 +50,22 @@ def arguments(**given: object):
 def test_a_line_holds_medians_and_the_spread_of_the_ratios():
     own = line("sum", "other", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0], unit="ms", note="why")
     assert (own["ours"], own["theirs"], own["ratio"]) == (2.0, 4.0, 2.0)
-    assert (own["low"], own["high"], own["rounds"], own["equal"], own["unit"]) == (1.0, 4.0, 3, "work", "ms")
+    assert (own["low"], own["high"], own["rounds"], own["equal"], own["unit"]) == (
+        1.0,
+        4.0,
+        3,
+        "work",
+        "ms",
+    )
 
 
 def test_contestants_take_turns_and_the_first_round_does_not_count():
     calls, clock = [], iter(range(100))
-    taken = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, lambda: float(next(clock)))
+    taken = take_turns(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        2,
+        lambda: float(next(clock)),
+    )
     assert calls == ["a", "b"] * 3
     assert taken == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
@@ -68,20 +83,36 @@ def test_a_section_is_measured_in_a_process_of_its_own_and_kept(kept_here):
         assert own["ours"] > 0
         assert own["ratio"] == pytest.approx(own["theirs"] / own["ours"])
     assert found["versions"]["torch"]
-    assert json.loads((kept_here / "training-quick.json").read_text())["lines"] == found["lines"]
+    assert (
+        json.loads((kept_here / "training-quick.json").read_text())["lines"]
+        == found["lines"]
+    )
     assert speed.kept(section, True, False)["lines"] == found["lines"]
     assert speed.kept(section, False, False) is None
 
 
-def test_finished_sections_of_the_same_commit_are_not_measured_again(kept_here, monkeypatch, capsys):
+def test_finished_sections_of_the_same_commit_are_not_measured_again(
+    kept_here, monkeypatch, capsys
+):
     kept_here.mkdir()
-    content = {"commit": "abc", "lines": [line("x", "y", [1.0], [2.0])], "minutes": 1.0, "versions": {}}
+    content = {
+        "commit": "abc",
+        "lines": [line("x", "y", [1.0], [2.0])],
+        "minutes": 1.0,
+        "versions": {},
+    }
     (kept_here / "training-quick.json").write_text(json.dumps(content))
     monkeypatch.setattr(speed, "measure", lambda *_: pytest.fail("measured again"))
-    assert speed.collect(["training"], arguments())["training"]["lines"] == content["lines"]
+    assert (
+        speed.collect(["training"], arguments())["training"]["lines"]
+        == content["lines"]
+    )
     monkeypatch.setattr(speed, "commit", lambda: "def")
     assert speed.kept(speed.SECTIONS["training"], True, False) is None
-    assert speed.collect(["training"], arguments(any_commit=True))["training"]["commit"] == "abc"
+    assert (
+        speed.collect(["training"], arguments(any_commit=True))["training"]["commit"]
+        == "abc"
+    )
     assert "kept from commit abc" in capsys.readouterr().err
 
 
@@ -93,7 +124,10 @@ def test_what_cannot_be_measured_is_named(kept_here, monkeypatch):
     assert text.count("Not measured: it needs the data sets") == 3
     monkeypatch.setenv("PERMGRAD_DATA", str(kept_here))
     found = speed.collect(["imaging", "keras"], arguments())
-    assert speed.page(found, "command").count("Not measured: its environment is missing") == 2
+    assert (
+        speed.page(found, "command").count("Not measured: its environment is missing")
+        == 2
+    )
 
 
 def test_a_section_that_fails_is_said_to_have_failed_and_is_not_kept(kept_here):
@@ -109,16 +143,29 @@ def test_a_section_that_fails_is_said_to_have_failed_and_is_not_kept(kept_here):
 def test_the_page_shows_ratios_missing_peers_and_other_figures():
     results = {
         "cam": {
-            "lines": [line("a map", "loop", [1.0], [12.5]), missing("a map", "nobody", "it is not installed")],
+            "lines": [
+                line("a map", "loop", [1.0], [12.5]),
+                missing("a map", "nobody", "it is not installed"),
+            ],
             "commit": "abc",
             "minutes": 1.0,
             "versions": {"torch": "9.9"},
         },
-        "growth": {"lines": [{"rows": 1000, "slope": 1.0123}], "commit": "def", "minutes": 2.0, "versions": {}},
+        "growth": {
+            "lines": [{"rows": 1000, "slope": 1.0123}],
+            "commit": "def",
+            "minutes": 2.0,
+            "versions": {},
+        },
     }
     text = speed.page(results, "python -m benchmarks.speed.speed")
-    assert "| a map | loop | work | 1 | 12.5 | s | **12.5** | 12.5–12.5 | 1 |  |" in text
-    assert "| a map | nobody | – | – | – | – | – | – | – | missing: it is not installed |" in text
+    assert (
+        "| a map | loop | work | 1 | 12.5 | s | **12.5** | 12.5–12.5 | 1 |  |" in text
+    )
+    assert (
+        "| a map | nobody | – | – | – | – | – | – | – | missing: it is not installed |"
+        in text
+    )
     assert "| rows | slope |" in text
     assert "| 1,000 | 1.01 |" in text
     assert "torch 9.9" in text
@@ -166,7 +213,9 @@ def test_an_environment_that_was_made_is_not_made_again(tmp_path, monkeypatch):
     python.parent.mkdir(parents=True)
     python.touch()
     (tmp_path / "made-from.json").write_text(json.dumps(["a==1"]))
-    monkeypatch.setattr(keras_peer.venv, "create", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr(
+        keras_peer.venv, "create", lambda *_, **__: pytest.fail("made again")
+    )
     assert keras_peer.make_environment(tmp_path, ("a==1",)) == python
     with pytest.raises(pytest.fail.Exception):
         keras_peer.make_environment(tmp_path, ("a==2",))

@@ -11,7 +11,13 @@ from permgrad.base.errors import InputError
 from permgrad.models.estimators.presets import get_preset, preset_from_dict
 from permgrad.models.train.schedules import one_cycle
 from permgrad.tuning import get_space, read_space, space_from_dict, spaces
-from permgrad.tuning.spaces import Parameter, check_preset, choice_label, doubled, place_values
+from permgrad.tuning.spaces import (
+    Parameter,
+    check_preset,
+    choice_label,
+    doubled,
+    place_values,
+)
 
 optuna = pytest.importorskip("optuna")
 
@@ -35,7 +41,11 @@ def test_the_published_space_has_the_published_ranges():
     ranges: dict[str, Any] = {}
     for trial, _ in found:
         ranges |= trial.distributions
-    whole = {name: (own.low, own.high, own.log) for name, own in ranges.items() if hasattr(own, "low")}
+    whole = {
+        name: (own.low, own.high, own.log)
+        for name, own in ranges.items()
+        if hasattr(own, "low")
+    }
     assert whole == {
         "dropout": (0.1, 0.4, False),
         "learning_rate": (1e-5, 1e-2, True),
@@ -57,7 +67,10 @@ def test_presets_of_the_published_space():
         filters = network["conv_filters"]
         assert filters == doubled(filters[0], len(filters))
         assert (training["batch_size"], training["patience"]) == (32, 6)
-        assert (training["schedule"], training["schedule_unit"]) == ("warmup_cosine", "epoch")
+        assert (training["schedule"], training["schedule_unit"]) == (
+            "warmup_cosine",
+            "epoch",
+        )
         assert len(network["fusion_units"]) == len(network["dense_units"])
         assert (training["weight_decay"] > 0) == (training["optimizer"] == "adamw")
         check_preset(preset)
@@ -65,8 +78,13 @@ def test_presets_of_the_published_space():
     assert {len(preset["network"]["dense_units"]) for preset in found} == {1, 2, 3, 4}
     assert {preset["optimizer"] for preset in found} == {"adam", "adamw"}
     bases = {preset["network"]["conv_filters"][0] for preset in found}
-    assert any(base & (base - 1) for base in bases), "any whole number, not powers of two alone"
-    assert (space.trials_for("regression"), space.trials_for("classification")) == (75, 50)
+    assert any(base & (base - 1) for base in bases), (
+        "any whole number, not powers of two alone"
+    )
+    assert (space.trials_for("regression"), space.trials_for("classification")) == (
+        75,
+        50,
+    )
     assert space.base is None, "its first trial is drawn like any other"
 
 
@@ -77,9 +95,15 @@ def test_the_deepest_published_network_fits_the_smallest_image():
     from permgrad import HyNNRegressor
 
     preset = get_preset("paper").to_dict()
-    preset["network"] |= {"conv_filters": doubled(8, 4), "dense_units": [8] * 4, "fusion_units": [8, 8]}
+    preset["network"] |= {
+        "conv_filters": doubled(8, 4),
+        "dense_units": [8] * 4,
+        "fusion_units": [8, 8],
+    }
     X = np.random.default_rng(0).normal(size=(40, 3))
-    model = HyNNRegressor(preset=preset_from_dict(preset), max_epochs=1, random_state=0, progress=False)
+    model = HyNNRegressor(
+        preset=preset_from_dict(preset), max_epochs=1, random_state=0, progress=False
+    )
     assert np.isfinite(model.fit(X, X[:, 0]).predict(X)).all()
 
 
@@ -91,7 +115,9 @@ def test_one_cycle_is_that_of_torch():
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
     for step in range(steps - 1):
         # Theirs reaches the peak one step early; at 400 steps that is a small difference.
-        assert one_cycle(step / (steps - 1), 0.01) == pytest.approx(theirs.get_last_lr()[0], abs=2e-4)
+        assert one_cycle(step / (steps - 1), 0.01) == pytest.approx(
+            theirs.get_last_lr()[0], abs=2e-4
+        )
         optimizer.step()
         theirs.step()
 
@@ -145,8 +171,14 @@ def test_a_file_gives_a_space(tmp_path):
     seen = draws(space, 80)
     for trial, preset in seen:
         units = preset["network"]["dense_units"]
-        assert units == [trial.params["network.dense_units.width"]] * trial.params["network.dense_units.depth"]
-        assert preset["network"]["conv_filters"] == json.loads(trial.params["network.conv_filters"])
+        assert (
+            units
+            == [trial.params["network.dense_units.width"]]
+            * trial.params["network.dense_units.depth"]
+        )
+        assert preset["network"]["conv_filters"] == json.loads(
+            trial.params["network.conv_filters"]
+        )
         assert 1e-4 <= preset["learning_rate"] <= 1e-2
         assert preset["max_epochs"] == 20, "what is not searched is the base preset's"
     assert {len(preset["network"]["dense_units"]) for _, preset in seen} == {1, 2, 3}
@@ -156,7 +188,9 @@ def test_sizes_that_double():
     content = {"network": {"conv_filters": [16, 32]}}
     depth = Parameter("network.conv_filters.depth", low=1, high=4)
     place_values(content, [depth], {"network.conv_filters.depth": 4})
-    assert content["network"]["conv_filters"] == [16, 32, 64, 128], "a depth alone keeps the rule of the base preset"
+    assert content["network"]["conv_filters"] == [16, 32, 64, 128], (
+        "a depth alone keeps the rule of the base preset"
+    )
     base = Parameter("network.conv_filters.base", choices=(8, 64))
     place_values(content, [base], {"network.conv_filters.base": 8})
     assert content["network"]["conv_filters"] == [8, 16, 32, 64]
@@ -177,7 +211,10 @@ def test_a_choice_is_stored_alike_as_a_tuple_and_as_a_list():
 
 
 def test_only_what_a_trial_chose_is_placed():
-    parameters = [Parameter("layout", choices=("tinto", "random")), Parameter("averaging", low=0.0, high=0.9)]
+    parameters = [
+        Parameter("layout", choices=("tinto", "random")),
+        Parameter("averaging", low=0.0, high=0.9),
+    ]
     content = {"layout": "assignment", "averaging": 0.5}
     place_values(content, parameters, {"layout": "tinto"})
     assert content == {"layout": "tinto", "averaging": 0.5}
@@ -186,32 +223,75 @@ def test_only_what_a_trial_chose_is_placed():
 FAULTS: list[tuple[Any, str]] = [
     ([], "A space must be a JSON object, but the mapping holds a list"),
     ({"parameters": {}}, "'parameters' must be an object with at least one setting"),
-    ({"base": "fst", "parameters": {"layout": {"choices": ["tinto"]}}}, "Did you mean 'fast'?"),
+    (
+        {"base": "fst", "parameters": {"layout": {"choices": ["tinto"]}}},
+        "Did you mean 'fast'?",
+    ),
     (
         {"bases": "fast", "parameters": {"layout": {"choices": ["tinto"]}}},
         "'bases' is unknown. Did you mean 'base'?",
     ),
-    ({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}}, "Did you mean 'network.dropout'?"),
-    ({"parameters": {"network.dropout": 3}}, "must be an object with low and high, or with choices, got 3"),
+    (
+        {"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}},
+        "Did you mean 'network.dropout'?",
+    ),
+    (
+        {"parameters": {"network.dropout": 3}},
+        "must be an object with low and high, or with choices, got 3",
+    ),
     ({"parameters": {"network.dropout": {"low": 0.0}}}, "needs a finite number 'high'"),
-    ({"parameters": {"network.dropout": {"low": 0.5, "high": 0.1}}}, "low must be below high, got 0.5 and 0.1"),
+    (
+        {"parameters": {"network.dropout": {"low": 0.5, "high": 0.1}}},
+        "low must be below high, got 0.5 and 0.1",
+    ),
     (
         {"parameters": {"network.dropout": {"low": 0.0, "high": 0.5, "log": True}}},
         "low must be above 0 where log is true",
     ),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has both log and step"),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "stop": 0.1}}}, "Did you mean 'step'?"),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}}, "'network.dropout' cannot be 1.5: Network option"),
-    ({"parameters": {"learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be a number above 0"),
-    ({"parameters": {"averaging": {"choices": [0.5, 1.0]}}}, "'averaging' cannot be 1.0"),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}}, "log must be true or false, got 1"),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}}, "step must be above 0, got 0"),
-    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": "a"}}}, "step must be above 0, got 'a'"),
+    (
+        {
+            "parameters": {
+                "network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}
+            }
+        },
+        "has both log and step",
+    ),
+    (
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "stop": 0.1}}},
+        "Did you mean 'step'?",
+    ),
+    (
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}},
+        "'network.dropout' cannot be 1.5: Network option",
+    ),
+    (
+        {"parameters": {"learning_rate": {"low": -0.1, "high": 0.1}}},
+        "learning_rate must be a number above 0",
+    ),
+    (
+        {"parameters": {"averaging": {"choices": [0.5, 1.0]}}},
+        "'averaging' cannot be 1.0",
+    ),
+    (
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}},
+        "log must be true or false, got 1",
+    ),
+    (
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}},
+        "step must be above 0, got 0",
+    ),
+    (
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": "a"}}},
+        "step must be above 0, got 'a'",
+    ),
     (
         {"parameters": {"network.dropout": {"low": 0, "high": 0.5, "step": 3}}},
         "step must be at most high - low, got 3 from 0 to 0.5",
     ),
-    ({"parameters": {"refinement": {"choices": [True, 1]}}}, "cannot be 1: refinement must be true or false"),
+    (
+        {"parameters": {"refinement": {"choices": [True, 1]}}},
+        "cannot be 1: refinement must be true or false",
+    ),
     (
         {"parameters": {"schedule_unit": {"choices": ["step", "batch"]}}},
         "'schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', 'step'",
@@ -229,15 +309,30 @@ FAULTS: list[tuple[Any, str]] = [
         {"parameters": {"network.dense_units.depth": {"low": 1, "high": 10**30}}},
         "'network.dense_units.depth' cannot be 1000000000000000000000000000000: The depth is ",
     ),
-    ({"parameters": {"network.dense_units.width": {"low": 8, "high": 10**8}}}, "whole numbers from 1 to 1,000,000"),
+    (
+        {"parameters": {"network.dense_units.width": {"low": 8, "high": 10**8}}},
+        "whole numbers from 1 to 1,000,000",
+    ),
     (
         {"parameters": {"network.dropout": {"low": 0, "high": 10**400}}},
         "'network.dropout' needs a finite number 'high'",
     ),
-    ({"parameters": {"layout": {"choices": []}}}, "must list at least one choice, got []"),
-    ({"parameters": {"layout": {"choices": ["tinto", "tinto"]}}}, "lists a choice twice"),
-    ({"parameters": {"layout": {"choices": ["tinto", "tonti"]}}}, "'layout' cannot be 'tonti': layout must be one of"),
-    ({"parameters": {"layout": {"choices": ["tinto"], "low": 1}}}, "has both choices and 'low'"),
+    (
+        {"parameters": {"layout": {"choices": []}}},
+        "must list at least one choice, got []",
+    ),
+    (
+        {"parameters": {"layout": {"choices": ["tinto", "tinto"]}}},
+        "lists a choice twice",
+    ),
+    (
+        {"parameters": {"layout": {"choices": ["tinto", "tonti"]}}},
+        "'layout' cannot be 'tonti': layout must be one of",
+    ),
+    (
+        {"parameters": {"layout": {"choices": ["tinto"], "low": 1}}},
+        "has both choices and 'low'",
+    ),
     (
         {
             "parameters": {
@@ -258,7 +353,13 @@ def test_faults_of_a_space(given, said):
 
 
 def test_all_faults_are_listed_at_once():
-    given = {"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}, "layout": {"choices": []}}, "bse": 1}
+    given = {
+        "parameters": {
+            "network.dropuot": {"low": 0.0, "high": 0.1},
+            "layout": {"choices": []},
+        },
+        "bse": 1,
+    }
     with pytest.raises(InputError) as caught:
         space_from_dict(given)
     for part in ("'bse'", "'network.dropuot'", "'layout'"):
@@ -274,7 +375,9 @@ def test_unknown_spaces_and_files(tmp_path):
 
 def test_a_step_as_wide_as_the_range_gives_both_ends():
     """In floating point 0.3 - 0.1 is a little less than 0.2."""
-    space = space_from_dict({"parameters": {"network.dropout": {"low": 0.1, "high": 0.3, "step": 0.2}}})
+    space = space_from_dict(
+        {"parameters": {"network.dropout": {"low": 0.1, "high": 0.3, "step": 0.2}}}
+    )
     found = sorted({trial.params["network.dropout"] for trial, _ in draws(space, 20)})
     assert found == pytest.approx([0.1, 0.3])
 
@@ -284,14 +387,19 @@ UNREADABLE = [
     (b"{'base':", "Expecting property name"),
     (b'{"base": "\xff"}', "codec can't decode byte 0xff"),
     (b"[" * 2000 + b"]" * 2000, "nested more than 100 levels deep"),
-    (b'{"parameters": {"layout": %b, "layout": %b}}' % (RANGE, RANGE), "it holds 'layout' twice in one object"),
+    (
+        b'{"parameters": {"layout": %b, "layout": %b}}' % (RANGE, RANGE),
+        "it holds 'layout' twice in one object",
+    ),
     (b'{"base": "fast", "base": "paper"}', "it holds 'base' twice in one object"),
 ]
 
 
 @pytest.mark.parametrize(("content", "said"), UNREADABLE)
 @pytest.mark.parametrize("read", [get_space, get_preset])
-def test_files_whose_contents_are_wrong_are_to_be_corrected(tmp_path, content, said, read):
+def test_files_whose_contents_are_wrong_are_to_be_corrected(
+    tmp_path, content, said, read
+):
     file = tmp_path / "own.json"
     file.write_bytes(content)
     with pytest.raises(InputError) as caught:

@@ -54,7 +54,9 @@ def quiet():
 @contextlib.contextmanager
 def opened(folder: Path, identity: dict[str, Any] | None = None):
     folder.mkdir(exist_ok=True)
-    with open_study(f"sqlite:///{folder / 's.db'}", "s", identity or {"seed": 0}, folder / "guard") as study:
+    with open_study(
+        f"sqlite:///{folder / 's.db'}", "s", identity or {"seed": 0}, folder / "guard"
+    ) as study:
         study.set_user_attr("guard", str(folder / "guard"))
         yield study
 
@@ -65,7 +67,9 @@ def study(tmp_path):
         yield found
 
 
-def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: bool = True) -> None:
+def do(
+    study: Any, total: int, seed: int = 0, stops: int | None = None, alone: bool = True
+) -> None:
     """Do trials of a function instead of a training. The process stops in the middle of one place, if so told."""
     guard = Path(study.user_attrs["guard"])
 
@@ -73,10 +77,14 @@ def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: b
         place = claim(study, trial, total, guard)
         set_sampler(study, SPACE, seed=seed, place=place)
         preset = chosen(SPACE, place, trial)
-        assert preset == chosen(SPACE, place, study.trials[trial.number]), "a stored trial says the same"
+        assert preset == chosen(SPACE, place, study.trials[trial.number]), (
+            "a stored trial says the same"
+        )
         if place == stops:
             raise KeyboardInterrupt
-        return (preset["network"]["dropout"] - 0.3) ** 2 + abs(preset["learning_rate"] - 0.01)
+        return (preset["network"]["dropout"] - 0.3) ** 2 + abs(
+            preset["learning_rate"] - 0.01
+        )
 
     while True:
         end_interrupted(study, alone=alone)
@@ -86,18 +94,26 @@ def do(study: Any, total: int, seed: int = 0, stops: int | None = None, alone: b
 
 
 def done(study: Any) -> list[tuple[int, float, dict]]:
-    return [(place, trial.value, trial.params) for place, trial in finished(study).items()]
+    return [
+        (place, trial.value, trial.params) for place, trial in finished(study).items()
+    ]
 
 
 def test_what_is_tried_depends_on_seed_and_place(tmp_path):
     found = {}
-    for name, seed, pieces in (("whole", 0, [12]), ("pieces", 0, [3, 11, 12]), ("other", 1, [2])):
+    for name, seed, pieces in (
+        ("whole", 0, [12]),
+        ("pieces", 0, [3, 11, 12]),
+        ("other", 1, [2]),
+    ):
         for total in pieces:
             with opened(tmp_path / name) as study:
                 do(study, total, seed)
                 found[name] = done(study)
     assert len(found["whole"]) == 12
-    assert found["pieces"] == found["whole"], "also the trials after the random ones, which learn from those before"
+    assert found["pieces"] == found["whole"], (
+        "also the trials after the random ones, which learn from those before"
+    )
     assert found["other"][1] != found["whole"][1]
 
 
@@ -122,7 +138,11 @@ def test_trial_0_is_the_base_and_has_the_studys_seed(study):
     do(study, 2)
     first = study.trials[0]
     assert (seed_of(7, 0), chosen(SPACE, 0, first)) == (7, SPACE.base.to_dict())
-    assert first.params == dict(SPACE.start) == {"network.dropout": 0.0, "learning_rate": 2e-3}
+    assert (
+        first.params
+        == dict(SPACE.start)
+        == {"network.dropout": 0.0, "learning_rate": 2e-3}
+    )
     assert seed_of(7, 1) not in (7, seed_of(7, 2))
 
 
@@ -143,8 +163,14 @@ def test_a_failed_trial_is_finished_and_no_best_one(study):
 def test_the_trial_of_another_process_is_repeated_when_it_is_silent(tmp_path):
     def pass_(seconds: int) -> None:
         """Let the last sign of life be so many seconds older."""
-        with contextlib.closing(sqlite3.connect(tmp_path / "w" / "s.db")) as database, database:
-            database.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)", [f"-{seconds} seconds"])
+        with (
+            contextlib.closing(sqlite3.connect(tmp_path / "w" / "s.db")) as database,
+            database,
+        ):
+            database.execute(
+                "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)",
+                [f"-{seconds} seconds"],
+            )
 
     with opened(tmp_path / "w") as one, opened(tmp_path / "w") as two:
 
@@ -179,11 +205,17 @@ def test_many_processes_share_the_trials(tmp_path):
             finally:
                 os._exit(code)
         children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    assert [
+        os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children
+    ] == [0, 0, 0]
     with opened(folder) as study:
         assert list(finished(study, total)) == list(range(total))
-        assert len(study.trials) <= total + 2, "two may begin the last one at the same moment"
-        tried = [tuple(trial.params.values()) for trial in study.trials if trial.params]  # none: it came too late
+        assert len(study.trials) <= total + 2, (
+            "two may begin the last one at the same moment"
+        )
+        tried = [
+            tuple(trial.params.values()) for trial in study.trials if trial.params
+        ]  # none: it came too late
         assert len(tried) >= total
         assert len(set(tried)) == len(tried)
 
@@ -203,17 +235,24 @@ def test_another_identity_is_refused(tmp_path):
     with opened(tmp_path / "w", {"seed": 0, "table": "a"}):
         pass
     with (
-        pytest.raises(InputError, match=r"other settings: seed \(0 there, 1 now\)\. Choose another"),
+        pytest.raises(
+            InputError,
+            match=r"other settings: seed \(0 there, 1 now\)\. Choose another",
+        ),
         opened(tmp_path / "w", {"seed": 1, "table": "a"}),
     ):
         pass
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="the system does not list open files"
+)
 def test_no_file_stays_open_where_another_identity_is_refused(tmp_path):
     database = tmp_path / "w" / "s.db"
     with opened(tmp_path / "w"):
-        assert database in open_files(), "the precondition: an open database is in the list"
+        assert database in open_files(), (
+            "the precondition: an open database is in the list"
+        )
     with pytest.raises(InputError) as refused, opened(tmp_path / "w", {"seed": 1}):
         pass
     assert refused.value, "and while the error is looked at, its frames are alive"
@@ -234,7 +273,9 @@ def test_pruning_by_the_median_of_those_before():
     def ends(losses: dict[int, float], before: int = 5) -> bool:
         study = optuna.create_study()
         for number in range(before):
-            study.add_trial(finished_with([1.0, 0.5 + 0.1 * number, 0.4]))  # medians 1, 0.7, 0.4
+            study.add_trial(
+                finished_with([1.0, 0.5 + 0.1 * number, 0.4])
+            )  # medians 1, 0.7, 0.4
         set_pruner(study, epochs=4)
         trial = study.ask()
         for epoch, loss in losses.items():
@@ -252,10 +293,15 @@ def test_importances_need_trials():
     from permgrad.tuning.study import importances
 
     assert importances([]) == {}
-    dist = {"x": optuna.distributions.FloatDistribution(0, 1), "y": optuna.distributions.FloatDistribution(0, 1)}
+    dist = {
+        "x": optuna.distributions.FloatDistribution(0, 1),
+        "y": optuna.distributions.FloatDistribution(0, 1),
+    }
     trials = [
         optuna.trial.create_trial(
-            value=(n % 7) / 7, params={"x": (n % 7) / 7, "y": (n * 5 % 11) / 11}, distributions=dist
+            value=(n % 7) / 7,
+            params={"x": (n % 7) / 7, "y": (n * 5 % 11) / 11},
+            distributions=dist,
         )
         for n in range(30)
     ]
@@ -268,7 +314,10 @@ def test_spaces_by_name_are_studies_of_their_own():
     assert get_space("paper").content != get_space("default").content
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:3000], lambda _: b"no database, but a text\n" * 300])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:3000], lambda _: b"no database, but a text\n" * 300],
+)
 def test_a_damaged_storage_is_to_be_deleted(tmp_path, damage):
     database = tmp_path / "study.db"
     url = f"sqlite:///{database}"
@@ -285,7 +334,10 @@ def test_a_damaged_storage_is_to_be_deleted(tmp_path, damage):
 
 
 def test_a_storage_that_cannot_be_written_is_not_called_damaged(tmp_path):
-    with pytest.raises(EnvironmentProblem, match=r"\. Check that the folder or server exists and that you may write"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match=r"\. Check that the folder or server exists and that you may write",
+    ):
         open_storage(f"sqlite:///{tmp_path / 'no folder' / 'study.db'}")
 
 

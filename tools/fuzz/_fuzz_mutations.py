@@ -56,7 +56,9 @@ def unpack(data: bytes) -> Files:
     while place + 6 <= len(data):
         name, size = struct.unpack_from("<HI", data, place)
         place += 6
-        files[data[place : place + name].decode("utf-8", "replace")] = bytes(data[place + name : place + name + size])
+        files[data[place : place + name].decode("utf-8", "replace")] = bytes(
+            data[place + name : place + name + size]
+        )
         place += name + size
     return files
 
@@ -76,7 +78,9 @@ def scramble(content: bytes, draw: random.Random) -> bytes:
         elif what == 3:
             changed[at:at] = changed[max(0, at - draw.choice((1, 4, 50))) : at]
         else:
-            number = struct.pack("<q", draw.choice((0, 1, -1, 2**31, 2**32, 2**62, 10**9)))
+            number = struct.pack(
+                "<q", draw.choice((0, 1, -1, 2**31, 2**32, 2**62, 10**9))
+            )
             changed[at : at + 8] = number[: draw.choice((1, 2, 4, 8))]
     return bytes(changed)
 
@@ -95,20 +99,32 @@ def canaries(path: str) -> list[bytes]:
     import torch
 
     Canary.path = path
-    found = [pickle.dumps({"format": Canary()}, protocol=protocol) for protocol in (0, 2, 4)]
+    found = [
+        pickle.dumps({"format": Canary()}, protocol=protocol) for protocol in (0, 2, 4)
+    ]
     array = io.BytesIO()
-    np.savez(array, values=np.array([Canary()], dtype=object), facts=np.array(Canary(), dtype=object))
+    np.savez(
+        array,
+        values=np.array([Canary()], dtype=object),
+        facts=np.array(Canary(), dtype=object),
+    )
     single = io.BytesIO()
     np.save(single, np.array([Canary()], dtype=object))
     found += [array.getvalue(), single.getvalue()]
     for zipped in (True, False):
         written = io.BytesIO()
-        torch.save({"format": 1, "network": Canary()}, written, _use_new_zipfile_serialization=zipped)
+        torch.save(
+            {"format": 1, "network": Canary()},
+            written,
+            _use_new_zipfile_serialization=zipped,
+        )
         found.append(written.getvalue())
     return found
 
 
-def mutate(files: Files, draw: random.Random, scrambled: Scramble, pickles: list[bytes]) -> Files:
+def mutate(
+    files: Files, draw: random.Random, scrambled: Scramble, pickles: list[bytes]
+) -> Files:
     """Return a folder with one to four changes."""
     changed = dict(files)
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
@@ -146,7 +162,9 @@ def change_json(content: bytes, draw: random.Random) -> bytes:
     document = json.loads(content)
     for _ in range(draw.choice((1, 1, 2, 3))):
         document = change_node(document, draw)
-    return json.dumps(document, ensure_ascii=draw.random() < 0.9).encode("utf-8", "surrogatepass")
+    return json.dumps(document, ensure_ascii=draw.random() < 0.9).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def change_node(document: Any, draw: random.Random) -> Any:
@@ -154,9 +172,17 @@ def change_node(document: Any, draw: random.Random) -> Any:
     if draw.random() < 0.01:
         return draw.choice(ODD)
     node, owner, key = document, None, None
-    while isinstance(node, (dict, list)) and node and (owner is None or draw.random() < 0.85):
+    while (
+        isinstance(node, (dict, list))
+        and node
+        and (owner is None or draw.random() < 0.85)
+    ):
         owner = node
-        key = draw.choice(sorted(node)) if isinstance(node, dict) else draw.randrange(len(node))
+        key = (
+            draw.choice(sorted(node))
+            if isinstance(node, dict)
+            else draw.randrange(len(node))
+        )
         node = owner[key]
     if owner is None:
         return draw.choice(ODD)
@@ -167,8 +193,15 @@ def change_node(document: Any, draw: random.Random) -> Any:
         owner.extend([node] * draw.choice((1, 2, 30)))
     elif what == 1 and isinstance(owner, dict):
         owner[str(draw.choice(ODD))] = node
-    elif what == 2 and isinstance(node, (int, float)) and not isinstance(node, bool) and abs(node) < 1e300:
-        owner[key] = draw.choice((node + 1, -node, node * 10, node * 1e6, node / 3, int(node) ^ 1))
+    elif (
+        what == 2
+        and isinstance(node, (int, float))
+        and not isinstance(node, bool)
+        and abs(node) < 1e300
+    ):
+        owner[key] = draw.choice(
+            (node + 1, -node, node * 10, node * 1e6, node / 3, int(node) ^ 1)
+        )
     elif what == 3:
         owner[key] = nested(node, draw.choice((1, 2, 50, 500)))
     elif what == 4 and isinstance(node, list):
@@ -207,9 +240,14 @@ def change_npz(content: bytes, draw: random.Random) -> bytes:
         parts[at] = (name, scramble(array, draw))
     else:
         parts[at] = (name, change_npy(array, draw))
-    usual, rare = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    usual, rare = (
+        (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+        (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA),
+    )
     written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", draw.choice(usual if draw.random() < 0.97 else rare)) as made:
+    with zipfile.ZipFile(
+        written, "w", draw.choice(usual if draw.random() < 0.97 else rare)
+    ) as made:
         for name, array in parts:
             made.writestr(name.replace("\ud800", "?"), array)
     return written.getvalue()
@@ -222,7 +260,11 @@ def change_npy(array: bytes, draw: random.Random) -> bytes:
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     numbers = np.frombuffer(stream.read(), dtype=dtype)
     what = draw.randrange(7)
-    header: dict[str, Any] = {"descr": dtype.str, "fortran_order": fortran, "shape": shape}
+    header: dict[str, Any] = {
+        "descr": dtype.str,
+        "fortran_order": fortran,
+        "shape": shape,
+    }
     if what == 0:
         header["descr"] = draw.choice(TYPES)
     elif what == 1:
@@ -242,14 +284,31 @@ def change_npy(array: bytes, draw: random.Random) -> bytes:
         header["shape"] = (rows, *shape[1:])
         numbers = np.resize(numbers, rows * int(np.prod(shape[1:], dtype=int)))
     elif what == 5:
-        to = np.dtype(draw.choice(("<f4", "<f8", "<i8", "|b1", "<U5", "|S3", "<M8[s]", "<c16", "|u1")))
+        to = np.dtype(
+            draw.choice(
+                ("<f4", "<f8", "<i8", "|b1", "<U5", "|S3", "<M8[s]", "<c16", "|u1")
+            )
+        )
         numbers, header["descr"] = numbers.astype(to), to.str
     else:
         numbers = numbers * 0 if dtype.kind in "fiu" else numbers
     written = io.BytesIO()
     if draw.random() < 0.1:
-        text = draw.choice((repr(header)[:-3], "{}", "{" * 90, "(" * 200, "{[]: 1}", "'", "\t\tx", repr(header) + ".a"))
-        written.write(b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text)) + text.encode())
+        text = draw.choice(
+            (
+                repr(header)[:-3],
+                "{}",
+                "{" * 90,
+                "(" * 200,
+                "{[]: 1}",
+                "'",
+                "\t\tx",
+                repr(header) + ".a",
+            )
+        )
+        written.write(
+            b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text)) + text.encode()
+        )
     else:
         np.lib.format.write_array_header_1_0(written, header)
     return written.getvalue() + numbers.tobytes()
@@ -273,17 +332,30 @@ def change_weights(content: bytes, draw: random.Random) -> bytes:
     header, body = json.loads(content[8 : 8 + size]), bytearray(content[8 + size :])
     if draw.random() < 0.3 and len(body) >= 4:
         at = draw.randrange(len(body) // 4) * 4
-        body[at : at + 4] = struct.pack("<f", draw.choice((np.nan, np.inf, 3e38, 0.0, -1e30)))
+        body[at : at + 4] = struct.pack(
+            "<f", draw.choice((np.nan, np.inf, 3e38, 0.0, -1e30))
+        )
     else:
         tensor = header[draw.choice(sorted(header))]
         if draw.random() < 0.5 and isinstance(tensor, dict) and "shape" in tensor:
             tensor["shape"] = draw.choice(
-                ([], [0], tensor["shape"][::-1], [1, *tensor["shape"]], [2**40], [2**33, 2**33])
+                (
+                    [],
+                    [0],
+                    tensor["shape"][::-1],
+                    [1, *tensor["shape"]],
+                    [2**40],
+                    [2**33, 2**33],
+                )
             )
         else:
             header = change_node(header, draw)
     text = json.dumps(header).encode()
-    length = len(text) if draw.random() < 0.95 else draw.choice((0, 2**40, 2**63, len(content)))
+    length = (
+        len(text)
+        if draw.random() < 0.95
+        else draw.choice((0, 2**40, 2**63, len(content)))
+    )
     return struct.pack("<Q", length) + text + bytes(body)
 
 
@@ -293,9 +365,17 @@ def change_checkpoint(content: bytes, draw: random.Random) -> bytes:
 
     state = torch.load(io.BytesIO(content), weights_only=True)
     node, owner, key = state, None, None
-    while isinstance(node, (dict, list)) and node and (owner is None or draw.random() < 0.9):
+    while (
+        isinstance(node, (dict, list))
+        and node
+        and (owner is None or draw.random() < 0.9)
+    ):
         owner = node
-        key = draw.choice(sorted(node, key=str)) if isinstance(node, dict) else draw.randrange(len(node))
+        key = (
+            draw.choice(sorted(node, key=str))
+            if isinstance(node, dict)
+            else draw.randrange(len(node))
+        )
         node = owner[key]
     what = draw.randrange(6)
     if isinstance(node, torch.Tensor) and what < 4:
@@ -322,9 +402,14 @@ def change_csv(content: bytes, draw: random.Random) -> bytes:
     rows = list(csv.reader(io.StringIO(text, newline="")))
     what = draw.randrange(9)
     if what == 0:
-        return text.encode(draw.choice(("utf-16", "utf-8-sig", "latin-1", "utf-32")), "replace")
+        return text.encode(
+            draw.choice(("utf-16", "utf-8-sig", "latin-1", "utf-32")), "replace"
+        )
     if what == 1:
-        return text.replace(draw.choice(',\n"ae1'), draw.choice((";", "\t", "\r", '"', "\x00", " ", ",", "'"))).encode()
+        return text.replace(
+            draw.choice(',\n"ae1'),
+            draw.choice((";", "\t", "\r", '"', "\x00", " ", ",", "'")),
+        ).encode()
     if what == 2:
         import gzip
 
@@ -360,13 +445,17 @@ def change_parquet(content: bytes, draw: random.Random) -> bytes:
         table = table.drop_columns([table.schema.names[place]])
     elif what == 1:
         names = list(table.schema.names)
-        names[place] = draw.choice((*names, "", "=1", "__index_level_0__", "a.b", "ü" * 50))
+        names[place] = draw.choice(
+            (*names, "", "=1", "__index_level_0__", "a.b", "ü" * 50)
+        )
         table = table.rename_columns(names)
     elif what in (2, 3):
         said = dict(table.schema.metadata or {})
         key = draw.choice(sorted(said) or [b"pandas"])
         told = said.get(key, b"{}")
-        said[key] = change_json(told, draw) if draw.random() < 0.8 else scramble(told, draw)
+        said[key] = (
+            change_json(told, draw) if draw.random() < 0.8 else scramble(told, draw)
+        )
         table = table.replace_schema_metadata(said)
     elif what == 4:
         rows = table.num_rows
@@ -392,16 +481,37 @@ def change_image(content: bytes, draw: random.Random) -> bytes:
     """Write an image again in another mode, size or format; or scramble it in its own."""
     from PIL import Image
 
-    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "SGI", "EPS", "PDF", "JPEG2000")
+    kinds = (
+        "PNG",
+        "JPEG",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "WEBP",
+        "PPM",
+        "ICO",
+        "TGA",
+        "PCX",
+        "SGI",
+        "EPS",
+        "PDF",
+        "JPEG2000",
+    )
     with Image.open(io.BytesIO(content)) as image:
-        made = image.convert(draw.choice(("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr")))
+        made = image.convert(
+            draw.choice(("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr"))
+        )
         made = made.resize(draw.choice(((1, 1), (1, 500), (500, 1), (9, 7), made.size)))
         written = io.BytesIO()
         try:
             made.save(written, draw.choice(kinds))
         except (OSError, ValueError, KeyError):
             return scramble(content, draw)
-    return written.getvalue() if draw.random() < 0.6 else scramble(written.getvalue(), draw)
+    return (
+        written.getvalue()
+        if draw.random() < 0.6
+        else scramble(written.getvalue(), draw)
+    )
 
 
 FORMS: dict[str, Change] = {

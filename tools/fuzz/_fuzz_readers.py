@@ -71,7 +71,9 @@ def content_of(folder: Path, *, leave_out: tuple[str, ...] = ()) -> Files:
 def table(rows: int = 40, seed: int = 0) -> pd.DataFrame:
     """Return a small table with numbers, levels, missing cells, dates and yes and no."""
     draw = np.random.default_rng(seed)
-    frame = pd.DataFrame({"a": draw.normal(size=rows), "b": draw.choice(["x", "y", "z"], rows)})
+    frame = pd.DataFrame(
+        {"a": draw.normal(size=rows), "b": draw.choice(["x", "y", "z"], rows)}
+    )
     frame["c"] = draw.integers(0, 3, rows).astype(float)
     frame.loc[::7, "c"] = np.nan
     frame["day"] = pd.date_range("2020-01-01", periods=rows).astype(str)
@@ -112,9 +114,18 @@ def seal_model(files: Files, below: str = "") -> Files:
 
     def renew(document: Any) -> Any:
         names = ("arrays.npz", "weights.safetensors")
-        return {**document, "checksums": {name: sha(files[below + name]) for name in names if below + name in files}}
+        return {
+            **document,
+            "checksums": {
+                name: sha(files[below + name])
+                for name in names
+                if below + name in files
+            },
+        }
 
-    return sealed_again(edited(files, f"{below}model.json", renew), f"{below}model.json")
+    return sealed_again(
+        edited(files, f"{below}model.json", renew), f"{below}model.json"
+    )
 
 
 def make_models(place: Path) -> list[Files]:
@@ -123,15 +134,28 @@ def make_models(place: Path) -> list[Files]:
 
     X = table()
     shared = {"max_epochs": 1, "progress": False, "random_state": 0}
-    fast, default, paper = ({"base": name, "background_size": 12} for name in ("fast", "default", "paper"))
+    fast, default, paper = (
+        {"base": name, "background_size": 12} for name in ("fast", "default", "paper")
+    )
     grouped = {"one": ["a", "b"]}
     models = [
-        pg.HyNNClassifier(preset=fast, image="always", network=SMALL, **shared).fit(X, outcome(X)),
-        pg.HyNNRegressor(preset=default, network={**SMALL, "members": 2}, branches=("tabular",), **shared).fit(
-            X[["a", "b"]], X["a"]
+        pg.HyNNClassifier(preset=fast, image="always", network=SMALL, **shared).fit(
+            X, outcome(X)
         ),
+        pg.HyNNRegressor(
+            preset=default,
+            network={**SMALL, "members": 2},
+            branches=("tabular",),
+            **shared,
+        ).fit(X[["a", "b"]], X["a"]),
         pg.HyNNClassifier(
-            preset=paper, network=SMALL, branches=("image",), pixels=8, na=[-9], groups=grouped, **shared
+            preset=paper,
+            network=SMALL,
+            branches=("image",),
+            pixels=8,
+            na=[-9],
+            groups=grouped,
+            **shared,
         ).fit(X, X["c"].fillna(0).astype(int)),
     ]
     found = []
@@ -151,7 +175,14 @@ def use_model(folder: Path, rows: pd.DataFrame) -> None:
     model.predict(own)
     if hasattr(model, "classes_"):
         model.predict_proba(own)
-    pg.explain(model, own.iloc[:2], method="permutation", n_repeats=1, random_state=0, progress=False).to_frame()
+    pg.explain(
+        model,
+        own.iloc[:2],
+        method="permutation",
+        n_repeats=1,
+        random_state=0,
+        progress=False,
+    ).to_frame()
     model.save(folder / "again")
 
 
@@ -163,11 +194,15 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
     from PIL import Image
 
     draw = np.random.default_rng(0)
-    frame = table(rows)[["a", "b"]].assign(scan=[f"{number}.png" for number in range(rows)])
+    frame = table(rows)[["a", "b"]].assign(
+        scan=[f"{number}.png" for number in range(rows)]
+    )
     for number in range(rows):
         shape = (9, 8, 3) if number % 2 else (9, 8)
         top = 120 + 136 * (number % 2)
-        Image.fromarray(draw.integers(0, top, shape, dtype=np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(draw.integers(0, top, shape, dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
     return frame
 
 
@@ -181,10 +216,18 @@ def make_image_models(place: Path) -> list[Files]:
     frame["scan"] = [str(folder / name) for name in frame["scan"]]
     found: list[Files] = []
     preset = {"base": "fast", "background_size": 8}
-    options = {"preset": preset, "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]}}
+    options = {
+        "preset": preset,
+        "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]},
+    }
     bright = np.arange(16) % 2
-    for kind, y in ((pg.HyNNClassifier, bright), (pg.HyNNRegressor, bright + 0.01 * np.arange(16))):
-        model = kind(**options, max_epochs=1, random_state=0, progress=False).fit(frame, y)
+    for kind, y in (
+        (pg.HyNNClassifier, bright),
+        (pg.HyNNRegressor, bright + 0.01 * np.arange(16)),
+    ):
+        model = kind(**options, max_epochs=1, random_state=0, progress=False).fit(
+            frame, y
+        )
         model.save(place / kind.__name__)
         found.append(content_of(place / kind.__name__))
     return found
@@ -195,7 +238,12 @@ def use_image_model(folder: Path, rows: Any) -> None:
     import permgrad as pg
 
     model = pg.load(folder)
-    options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
+    options = {
+        "method": "permutation",
+        "n_repeats": 1,
+        "random_state": 0,
+        "progress": False,
+    }
     model.predict(rows)
     explain_with(model, rows, **options).to_frame()
     model.save(folder / "again")
@@ -207,7 +255,11 @@ def prepare_images(place: Path) -> Any:
     return frame.assign(scan=[str(place / name) for name in frame["scan"]])
 
 
-enrol(Reader("image-model", make_image_models, use_image_model, seal_model, prepare_images))
+enrol(
+    Reader(
+        "image-model", make_image_models, use_image_model, seal_model, prepare_images
+    )
+)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -219,12 +271,32 @@ def make_explanations(place: Path) -> list[Files]:
 
     X = table()
     model = pg.HyNNClassifier(
-        preset="fast", image="always", network=SMALL, max_epochs=1, progress=False, random_state=0, pixels=5
+        preset="fast",
+        image="always",
+        network=SMALL,
+        max_epochs=1,
+        progress=False,
+        random_state=0,
+        pixels=5,
     )
     model.fit(X, outcome(X))
     made = [
-        pg.explain(model, X, outcome(X), method="permgrad", n_repeats=2, random_state=0, progress=False),
-        pg.explain(model, X.iloc[:3], method="integrated_gradients", random_state=0, progress=False),
+        pg.explain(
+            model,
+            X,
+            outcome(X),
+            method="permgrad",
+            n_repeats=2,
+            random_state=0,
+            progress=False,
+        ),
+        pg.explain(
+            model,
+            X.iloc[:3],
+            method="integrated_gradients",
+            random_state=0,
+            progress=False,
+        ),
         pg.explain(model, X.iloc[:2], method="gradcam", random_state=0, progress=False),
     ]
     found = []
@@ -261,10 +333,19 @@ class Stream:
         import permgrad as pg
 
         X = table(60)
-        small = {"network": SMALL, "max_epochs": 1, "progress": False, "random_state": 0}
+        small = {
+            "network": SMALL,
+            "max_epochs": 1,
+            "progress": False,
+            "random_state": 0,
+        }
         preset = {"base": "fast", "background_size": 8}
-        self.model = pg.HyNNClassifier(preset=preset, branches=("tabular",), **small).fit(X, outcome(X))
-        X.assign(y=outcome(X)).to_parquet(place / "table.parquet", row_group_size=20, index=False)
+        self.model = pg.HyNNClassifier(
+            preset=preset, branches=("tabular",), **small
+        ).fit(X, outcome(X))
+        X.assign(y=outcome(X)).to_parquet(
+            place / "table.parquet", row_group_size=20, index=False
+        )
         self.table = place / "table.parquet"
 
     def explain(self, out: Path, scope: str) -> Any:
@@ -283,7 +364,10 @@ class Stream:
 
         from permgrad.attribution.parts import stream
 
-        with mock.patch.object(stream, "merge", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        with (
+            mock.patch.object(stream, "merge", side_effect=KeyboardInterrupt),
+            suppress(KeyboardInterrupt),
+        ):
             self.explain(out, scope)
 
 
@@ -316,17 +400,44 @@ def train_runs(place: Path) -> list[Path]:
     """Train two small runs: classes on both paths, and numbers with gradients."""
     from invoking import call
 
-    preset = {"base": "fast", "network": SMALL, "max_epochs": 2, "branches": ["tabular", "image"]}
+    preset = {
+        "base": "fast",
+        "network": SMALL,
+        "max_epochs": 2,
+        "branches": ["tabular", "image"],
+    }
     preset["seeks_order"] = False  # the image is drawn
     (place / "preset.json").write_text(json.dumps(preset), encoding="utf-8")
     X = table(60)
-    X.assign(outcome=outcome(X), code=[f"case {number}" for number in range(60)]).to_csv(place / "ill.csv", index=False)
-    words = ("--target", "outcome", "--id", "code", "--preset", place / "preset.json", "--out", place / "ill")
+    X.assign(
+        outcome=outcome(X), code=[f"case {number}" for number in range(60)]
+    ).to_csv(place / "ill.csv", index=False)
+    words = (
+        "--target",
+        "outcome",
+        "--id",
+        "code",
+        "--preset",
+        place / "preset.json",
+        "--out",
+        place / "ill",
+    )
     call("run", place / "ill.csv", *words)
-    X.assign(score=X["a"] + (X["b"] == "x"))[["a", "b", "score"]].to_csv(place / "score.csv", index=False)
+    X.assign(score=X["a"] + (X["b"] == "x"))[["a", "b", "score"]].to_csv(
+        place / "score.csv", index=False
+    )
     single = {"base": "ig_example", "network": {"dense_units": [4]}, "max_epochs": 1}
     (place / "single.json").write_text(json.dumps(single), encoding="utf-8")
-    call("run", place / "ill.csv", "--target", "outcome", "--preset", place / "single.json", "--out", place / "single")
+    call(
+        "run",
+        place / "ill.csv",
+        "--target",
+        "outcome",
+        "--preset",
+        place / "single.json",
+        "--out",
+        place / "single",
+    )
     return [place / "ill", place / "single"]
 
 
@@ -335,7 +446,13 @@ def make_runs(place: Path) -> list[Files]:
     found = []
     for folder in train_runs(place):
         files = content_of(folder, leave_out=("report.html",))
-        found.append({name: content for name, content in files.items() if not name.startswith(".explanations")})
+        found.append(
+            {
+                name: content
+                for name, content in files.items()
+                if not name.startswith(".explanations")
+            }
+        )
     return found
 
 
@@ -347,8 +464,17 @@ def seal_run(files: Files) -> Files:
             files = sealed_again(files, name)
         if name.endswith("sums.json"):
             own = name.removesuffix("sums.json")
-            sums = {file.rpartition("/")[2]: sha(content) for file, content in files.items() if file.startswith(own)}
-            files = {**files, name: json.dumps({file: sums[file] for file in sums if file != "sums.json"}).encode()}
+            sums = {
+                file.rpartition("/")[2]: sha(content)
+                for file, content in files.items()
+                if file.startswith(own)
+            }
+            files = {
+                **files,
+                name: json.dumps(
+                    {file: sums[file] for file in sums if file != "sums.json"}
+                ).encode(),
+            }
     return files
 
 
@@ -367,7 +493,10 @@ enrol(Reader("report", make_runs, use_report, seal_run))
 
 def make_explained(place: Path) -> list[Files]:
     """Return the folders of runs with the explanations kept in them."""
-    return [content_of(folder, leave_out=("report.html", ".svg")) for folder in train_runs(place)]
+    return [
+        content_of(folder, leave_out=("report.html", ".svg"))
+        for folder in train_runs(place)
+    ]
 
 
 def use_explain(folder: Path, rows: Path) -> None:
@@ -378,13 +507,17 @@ def use_explain(folder: Path, rows: Path) -> None:
 
     request = {"model_folder": folder, "table": rows, "repeats": 1, "threads": 1}
     predict_table(PredictRequest(model_folder=folder, table=rows, out=Path("-")))
-    explain_table(ExplainRequest(**request, method="permutation", row=1, out=folder / "one"))
+    explain_table(
+        ExplainRequest(**request, method="permutation", row=1, out=folder / "one")
+    )
 
 
 def prepare_rows(place: Path) -> Path:
     """Write three rows with their target."""
     X = table(3)
-    X.assign(outcome=outcome(X), code=["a", "b", "c"]).to_csv(place / "rows.csv", index=False)
+    X.assign(outcome=outcome(X), code=["a", "b", "c"]).to_csv(
+        place / "rows.csv", index=False
+    )
     return place / "rows.csv"
 
 
@@ -399,17 +532,32 @@ def make_pairs(place: Path) -> list[Files]:
     folder = place / "results"
     folder.mkdir()
     model = pg.HyNNClassifier(
-        preset="fast", image="always", network=SMALL, max_epochs=1, progress=False, random_state=0
+        preset="fast",
+        image="always",
+        network=SMALL,
+        max_epochs=1,
+        progress=False,
+        random_state=0,
     )
     model.fit(X, outcome(X)).save(folder / "model")
     X.to_csv(folder / "predictions.csv", index=False)
     X.to_parquet(folder / "part.parquet")
-    (folder / "run.json").write_text(json.dumps({"started": "now", "values": [1, 2.5, None, {"a": "2 s"}]}))
-    (folder / "report.html").write_text("<p>2020-01-01 10:00 took 3 s</p>\n<code>x</code>\n")
+    (folder / "run.json").write_text(
+        json.dumps({"started": "now", "values": [1, 2.5, None, {"a": "2 s"}]})
+    )
+    (folder / "report.html").write_text(
+        "<p>2020-01-01 10:00 took 3 s</p>\n<code>x</code>\n"
+    )
     (folder / "layout.svg").write_text("<svg><text>a</text></svg>\n")
     (folder / "other.bin").write_bytes(bytes(range(256)))
     files = content_of(folder)
-    return [{f"{side}/{name}": content for side in ("one", "two") for name, content in files.items()}]
+    return [
+        {
+            f"{side}/{name}": content
+            for side in ("one", "two")
+            for name, content in files.items()
+        }
+    ]
 
 
 def use_diff(folder: Path, _: Any) -> None:
@@ -430,20 +578,44 @@ def make_cells(place: Path) -> list[Files]:
     from permgrad_benchmark.records import Record, write_cell, write_records
 
     (place / "compared").mkdir()
-    values = {"names": ["a"], "importance": [1.0], "std_error": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
+    values = {
+        "names": ["a"],
+        "importance": [1.0],
+        "std_error": [0.1],
+        "ci_low": [0.9],
+        "ci_high": [1.1],
+    }
     rows = {"train": 3, "test": 2}
-    cell = ComparisonCell("fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
-    write_json_atomic(cell_path(place / "compared", cell.model, cell.fold), asdict(cell))
-    record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
-    (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))
+    cell = ComparisonCell(
+        "fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values}
+    )
+    write_json_atomic(
+        cell_path(place / "compared", cell.model, cell.fold), asdict(cell)
+    )
+    record = {
+        "schema_version": 1,
+        "configuration_hash": "x",
+        "configuration": {"folds": 2, "models": ["fast"]},
+    }
+    (place / "compared" / "comparison.json").write_text(
+        json.dumps({**record, "finished": None, "started": "now"})
+    )
     (place / "measured").mkdir()
-    records = [Record.of("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)]
+    records = [
+        Record.of(
+            "tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002
+        )
+    ]
     write_cell(place / "measured", "tabular", "linear20", 0, records)
     write_records(place / "measured", records, {})
-    (place / "measured" / "benchmark.json").write_text(json.dumps({**record, "finished": "now", "command": ""}))
+    (place / "measured" / "benchmark.json").write_text(
+        json.dumps({**record, "finished": "now", "command": ""})
+    )
     (place / "tuned").mkdir()
     identity = {"space": {"name": "fast", "parameters": []}, "table": "x", "seed": 0}
-    record = STUDY.new_record(identity, "permgrad tune", storage=None, study="x", finished=None)
+    record = STUDY.new_record(
+        identity, "permgrad tune", storage=None, study="x", finished=None
+    )
     (place / "tuned" / TUNE_RECORD).write_text(json.dumps(record))
     return [content_of(place / name) for name in ("compared", "measured", "tuned")]
 
@@ -460,7 +632,9 @@ def use_cells(folder: Path, _: Any) -> None:
     read_cell(folder, "fast", "0")
     FOLDER.finished(folder, asked)
     records.read_cell(folder, "tabular", "linear20", 0)
-    if (folder / "benchmark.json").is_file() and benchmark.FOLDER.finished(folder, asked):
+    if (folder / "benchmark.json").is_file() and benchmark.FOLDER.finished(
+        folder, asked
+    ):
         benchmark._outcome(folder)
     for check in (
         lambda: FOLDER.find(folder, asked),
@@ -492,9 +666,15 @@ def make_settings(_: Path) -> list[Files]:
             "layout": {"choices": ["assignment", "tinto"]},
         },
     }
-    found = [{"preset.json": json.dumps(presets.get(name).to_dict()).encode()} for name in list(presets)]
+    found = [
+        {"preset.json": json.dumps(presets.get(name).to_dict()).encode()}
+        for name in list(presets)
+    ]
     found += [{"preset.json": b'{"base": "fast", "max_epochs": 2}'}]
-    found += [{"space.json": json.dumps(space).encode()}, {"groups.json": b'{"one": ["a", "b"], "two": ["c"]}'}]
+    found += [
+        {"space.json": json.dumps(space).encode()},
+        {"groups.json": b'{"one": ["a", "b"], "two": ["c"]}'},
+    ]
     return [*found, {"groups.csv": b"column,group\na,one\nb,one\nc,two\n"}]
 
 
@@ -563,8 +743,15 @@ enrol(Reader("checkpoint", make_checkpoints, use_checkpoint))
 def make_csv(_: Path) -> list[Files]:
     """Return CSV files as people write them."""
     X = table(12)
-    found = [X.to_csv(index=False).encode(), X.to_csv(index=False, sep=";", decimal=",").encode("utf-16")]
-    found += [X.to_csv(index=False, quoting=1).encode(), b"a\tb\n1\tx\n2\t\n", b'a|b\r\n1|"x\ny"\r\n2|z\r\n']
+    found = [
+        X.to_csv(index=False).encode(),
+        X.to_csv(index=False, sep=";", decimal=",").encode("utf-16"),
+    ]
+    found += [
+        X.to_csv(index=False, quoting=1).encode(),
+        b"a\tb\n1\tx\n2\t\n",
+        b'a|b\r\n1|"x\ny"\r\n2|z\r\n',
+    ]
     found += ["name,größe\nÄ,1\n".encode("latin-1"), b"\xef\xbb\xbfa,b\n1,2\n"]
     return [{"table.csv": content} for content in [*found, gzip.compress(found[0])]]
 
@@ -587,7 +774,10 @@ enrol(Reader("csv", make_csv, use_table))
 
 def make_parquet(place: Path) -> list[Files]:
     """Return Parquet files as pandas and pyarrow write them, and a folder of two of them."""
-    X = table(12).assign(kind=pd.Categorical(["p", "q"] * 6), when=pd.date_range("2020-01-01", periods=12))
+    X = table(12).assign(
+        kind=pd.Categorical(["p", "q"] * 6),
+        when=pd.date_range("2020-01-01", periods=12),
+    )
     X["whole"] = pd.array([1, None] * 6, dtype="Int64")
     (place / "parts" / "year=2020").mkdir(parents=True)
     X.to_parquet(place / "plain.parquet", index=False, row_group_size=5)
@@ -595,9 +785,10 @@ def make_parquet(place: Path) -> list[Files]:
     X.rename_axis("n").to_parquet(place / "range.parquet")
     X.to_parquet(place / "parts" / "year=2020" / "0.parquet")
     X.to_parquet(place / "parts" / "year=2020" / "1.parquet", compression="gzip")
-    return [{name: (place / name).read_bytes()} for name in ("plain.parquet", "named.parquet", "range.parquet")] + [
-        content_of(place / "parts")
-    ]
+    return [
+        {name: (place / name).read_bytes()}
+        for name in ("plain.parquet", "named.parquet", "range.parquet")
+    ] + [content_of(place / "parts")]
 
 
 def use_parquet(folder: Path, _: Any) -> None:
@@ -667,8 +858,14 @@ def make_medmnist(_: Path) -> list[Files]:
     """Return files as MedMNIST has them, and the features that the benchmark keeps."""
     found = []
     for shape, save in (((3, 8, 8), np.savez), ((2, 8, 8, 3), np.savez_compressed)):
-        arrays = {f"{part}_images": np.ones(shape, np.uint8) for part in ("train", "val", "test")}
-        arrays |= {f"{part}_labels": np.zeros((shape[0], 1), np.int64) for part in ("train", "val", "test")}
+        arrays = {
+            f"{part}_images": np.ones(shape, np.uint8)
+            for part in ("train", "val", "test")
+        }
+        arrays |= {
+            f"{part}_labels": np.zeros((shape[0], 1), np.int64)
+            for part in ("train", "val", "test")
+        }
         written = io.BytesIO()
         save(written, **arrays)
         found.append({"set.npz": written.getvalue()})

@@ -36,7 +36,15 @@ MEMORY_MB = 1024
 #: Address space over that of a process which has read the valid cases, so that neither a fault nor the making of a case
 #: (a tensor of 10⁹ numbers that takes no room becomes one that does) takes the machine down.
 _MORE_SPACE = 8 * 2**30
-_SPAWNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
+_SPAWNING = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+)
 
 
 class Faults:
@@ -51,14 +59,18 @@ class Faults:
 
     def note(self, kind: str, told: str, case: bytes) -> None:
         """Count a fault; the first, and each smaller case, is written."""
-        fault = self.found.setdefault(kind, {"kind": kind, "told": told, "cases": 0, "bytes": len(case) + 1})
+        fault = self.found.setdefault(
+            kind, {"kind": kind, "told": told, "cases": 0, "bytes": len(case) + 1}
+        )
         fault["cases"] += 1
         if len(case) < fault["bytes"]:
             fault |= {"told": told, "bytes": len(case)}
             name = hashlib.sha256(kind.encode()).hexdigest()[:12]
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{name}.case").write_bytes(case)
-            (self.folder / f"{name}.json").write_text(json.dumps({**fault, "case": f"{name}.case"}), encoding="utf-8")
+            (self.folder / f"{name}.json").write_text(
+                json.dumps({**fault, "case": f"{name}.case"}), encoding="utf-8"
+            )
 
 
 class Watch:
@@ -76,7 +88,11 @@ class Watch:
             return
         if event in _SPAWNING or event == "pickle.find_class":
             self.seen.append(f"{event} {arguments!r:.200}")
-        elif event == "open" and _writes(arguments) and not str(arguments[0]).startswith(self.allowed):
+        elif (
+            event == "open"
+            and _writes(arguments)
+            and not str(arguments[0]).startswith(self.allowed)
+        ):
             self.seen.append(f"writes {arguments[0]!r:.200}")
 
     @contextlib.contextmanager
@@ -108,9 +124,13 @@ class Trial:
         most: memory over what the process had before, in MB.
     """
 
-    def __init__(self, reader: Any, work: Path, faults: Faults, *, memory_mb: float = MEMORY_MB) -> None:
+    def __init__(
+        self, reader: Any, work: Path, faults: Faults, *, memory_mb: float = MEMORY_MB
+    ) -> None:
         self.reader, self.faults, self.memory_mb = reader, faults, memory_mb
-        self.scratch = Path(tempfile.mkdtemp(prefix="permgrad-fuzz-", dir=_quick_disk()))
+        self.scratch = Path(
+            tempfile.mkdtemp(prefix="permgrad-fuzz-", dir=_quick_disk())
+        )
         self.canary = self.scratch / "canary"
         self.folder = self.scratch / "case"
         kept = work / "prepared"
@@ -153,9 +173,15 @@ class Trial:
             try:
                 refusal(raised)
             except BrokenError:
-                end = self._fault(case, f"a message without problem and hint {_where(raised)}", str(raised))
+                end = self._fault(
+                    case,
+                    f"a message without problem and hint {_where(raised)}",
+                    str(raised),
+                )
         elif raised is not None:
-            end = self._fault(case, f"{type(raised).__name__} {_where(raised)}", _told(raised))
+            end = self._fault(
+                case, f"{type(raised).__name__} {_where(raised)}", _told(raised)
+            )
         for event in seen[:3]:
             end = self._fault(case, f"code or files: {event.partition(' ')[0]}", event)
         if self.canary.exists():
@@ -179,7 +205,9 @@ class Trial:
             over = self._memory_of(case)
         self.most = max(self.most, over)
         if over > self.memory_mb:
-            self._fault(case, f"memory: more than {self.memory_mb:g} MB", f"{over:,.0f} MB")
+            self._fault(
+                case, f"memory: more than {self.memory_mb:g} MB", f"{over:,.0f} MB"
+            )
 
     def _memory_of(self, case: bytes) -> float:
         """Return by how many MB the process grows while it reads a case, and take what it has now as its measure."""
@@ -211,9 +239,21 @@ def _quick_disk() -> str | None:
 def _where(error: BaseException) -> str:
     # By the package's folder: README clones the repository into one of the same name.
     package = find_spec("permgrad")
-    home = f"{Path(package.origin).parent}/" if package is not None and package.origin else "/permgrad/"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(home)]
-    return f"({Path(frames[-1].filename).name}:{frames[-1].name}: {frames[-1].line})" if frames else ""
+    home = (
+        f"{Path(package.origin).parent}/"
+        if package is not None and package.origin
+        else "/permgrad/"
+    )
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(home)
+    ]
+    return (
+        f"({Path(frames[-1].filename).name}:{frames[-1].name}: {frames[-1].line})"
+        if frames
+        else ""
+    )
 
 
 def _told(error: BaseException) -> str:
@@ -226,7 +266,10 @@ def _peak_mb() -> float:
 
 def _space() -> int:
     """Return the process's address space in bytes."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    return (
+        int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        * resource.getpagesize()
+    )
 
 
 def _forget_peak() -> None:
@@ -254,7 +297,9 @@ def warm_up(trial: Trial, seeds: list[bytes]) -> None:
         for case in seeds:
             trial(case)
     if trial.ends["refused"] or trial.ends["fault"]:
-        raise SystemExit(f"{trial.reader.name}: valid files must be read, however: {trial.ends} {trial.faults.found}")
+        raise SystemExit(
+            f"{trial.reader.name}: valid files must be read, however: {trial.ends} {trial.faults.found}"
+        )
     trial.settle()
 
 
@@ -290,7 +335,11 @@ def main() -> None:
     warm_up(trial, [path.read_bytes() for path in sorted(kept.glob("valid-*"))])
     most = _space() + _MORE_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    mutator = Mutator(reader, trial.canary, lambda content, _: atheris.Mutate(content, len(content) + 200))
+    mutator = Mutator(
+        reader,
+        trial.canary,
+        lambda content, _: atheris.Mutate(content, len(content) + 200),
+    )
     saved = 0.0
 
     def one(case: bytes) -> None:
@@ -298,7 +347,11 @@ def main() -> None:
         trial(case)
         if time.monotonic() - saved > 1:
             saved = time.monotonic()
-            state = {"ends": trial.ends, "slowest": trial.slowest, "most_mb": trial.most}
+            state = {
+                "ends": trial.ends,
+                "slowest": trial.slowest,
+                "most_mb": trial.most,
+            }
             (work / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
     def change(case: bytes, most: int, seed: int) -> bytes:

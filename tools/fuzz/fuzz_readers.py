@@ -41,14 +41,25 @@ from tools.fuzz._fuzzing import HANG_SECONDS, MEMORY_MB, Faults
 _RUNS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
 _PROGRESS = re.compile(r"^#(\d+)\s+\w+\s+cov: (\d+)", re.MULTILINE)
 #: What a process that was ended by the fuzzer's own watchman leaves.
-_ENDED = {"timeout": f"more than {HANG_SECONDS} seconds", "oom": "memory", "crash": "a crash", "leak": "a leak"}
+_ENDED = {
+    "timeout": f"more than {HANG_SECONDS} seconds",
+    "oom": "memory",
+    "crash": "a crash",
+    "leak": "a leak",
+}
 
 
 def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
     """Fuzz one reader in a process, which is started again if it ends before its time; return what was found."""
     work.mkdir(parents=True, exist_ok=True)
     faults = Faults(work / "faults")
-    found: dict[str, Any] = {"executions": 0, "edges at start": None, "edges": 0, "read": 0, "refused": 0}
+    found: dict[str, Any] = {
+        "executions": 0,
+        "edges at start": None,
+        "edges": 0,
+        "read": 0,
+        "refused": 0,
+    }
     found |= {"slowest s": 0.0, "most MB": 0.0}
     spent, processes = 0.0, 0
     # A process that ends at once, again and again, is a fault of its own.
@@ -71,7 +82,12 @@ def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
         spent += taken
         processes += 1
     found["faults"] = sorted(faults.found.values(), key=lambda fault: -fault["cases"])
-    return {"reader": name, "minutes": round(spent / 60, 2), "processes": processes, **found}
+    return {
+        "reader": name,
+        "minutes": round(spent / 60, 2),
+        "processes": processes,
+        **found,
+    }
 
 
 def _run(words: list[str]) -> tuple[int, str, float]:
@@ -88,7 +104,9 @@ def _add(found: dict[str, Any], work: Path, said: str) -> None:
     """Add what a process said and wrote of its work."""
     progress = _PROGRESS.findall(said)
     runs = _RUNS.search(said)
-    found["executions"] += int(runs.group(1)) if runs else int(progress[-1][0]) if progress else 0
+    found["executions"] += (
+        int(runs.group(1)) if runs else int(progress[-1][0]) if progress else 0
+    )
     if progress:
         started = re.search(r"INITED cov: (\d+)", said)
         if found["edges at start"] is None and started:
@@ -108,7 +126,9 @@ def _note_end(faults: Faults, work: Path, code: int, said: str) -> None:
     left = sorted(work.glob("ended-*"))
     for path in left:
         what = path.name.removeprefix("ended-").partition("-")[0]
-        faults.note(f"the process ended: {_ENDED.get(what, what)}", told, path.read_bytes())
+        faults.note(
+            f"the process ended: {_ENDED.get(what, what)}", told, path.read_bytes()
+        )
         path.unlink()
     if not left:
         faults.note(f"the process ended with {code}", told, b"")
@@ -122,40 +142,80 @@ def try_case(name: str, path: Path) -> int:
         folder = Path(place, "case")
         folder.mkdir()
         _fuzz_readers.write_folder(unpack(path.read_bytes()), folder)
-        print("\n".join(f"{file.stat().st_size:>9,} {file.relative_to(folder)}" for file in sorted(folder.rglob("*"))))
+        print(
+            "\n".join(
+                f"{file.stat().st_size:>9,} {file.relative_to(folder)}"
+                for file in sorted(folder.rglob("*"))
+            )
+        )
         reader.read(folder, prepared)
     return 0
 
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--reader", action="append", choices=list(_fuzz_readers.readers), help="may be given again")
+    options.add_argument(
+        "--reader",
+        action="append",
+        choices=list(_fuzz_readers.readers),
+        help="may be given again",
+    )
     options.add_argument("--all", action="store_true", help="every reader")
     options.add_argument("--minutes", type=float, default=30.0, help="for each reader")
-    options.add_argument("--jobs", type=int, default=1, help="readers that are tried at a time")
+    options.add_argument(
+        "--jobs", type=int, default=1, help="readers that are tried at a time"
+    )
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--keep", type=Path, help="folder for corpus and faults (default: a temporary one)")
-    options.add_argument("--into-record", action="store_true", help="renew these readers in benchmarks/results")
-    options.add_argument("--case", type=Path, help="only read this case with --reader, and show what happens")
+    options.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for corpus and faults (default: a temporary one)",
+    )
+    options.add_argument(
+        "--into-record",
+        action="store_true",
+        help="renew these readers in benchmarks/results",
+    )
+    options.add_argument(
+        "--case",
+        type=Path,
+        help="only read this case with --reader, and show what happens",
+    )
     asked = options.parse_args()
     if asked.case is not None:
         return try_case(asked.reader[0], asked.case)
     if importlib.util.find_spec("atheris") is None:
-        print("fuzzing needs Atheris, however: it is not installed; pip install 'permgrad[fuzz]'", file=sys.stderr)
+        print(
+            "fuzzing needs Atheris, however: it is not installed; pip install 'permgrad[fuzz]'",
+            file=sys.stderr,
+        )
         return 3
     return _tell(asked, _all(asked))
 
 
 def _all(asked: argparse.Namespace) -> list[dict[str, Any]]:
-    names = list(_fuzz_readers.readers) if asked.all or not asked.reader else asked.reader
+    names = (
+        list(_fuzz_readers.readers) if asked.all or not asked.reader else asked.reader
+    )
     seconds = 10 if asked.quick else int(asked.minutes * 60)
-    with tempfile.TemporaryDirectory(prefix="permgrad-fuzz-") as temporary, ThreadPoolExecutor(asked.jobs) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="permgrad-fuzz-") as temporary,
+        ThreadPoolExecutor(asked.jobs) as pool,
+    ):
         work = asked.keep if asked.keep is not None else Path(temporary)
 
         def one(name: str) -> dict[str, Any]:
             found = fuzz(name, seconds, work / name, asked.seed)
-            told = "; ".join(f"{fault['kind']} ({fault['cases']})" for fault in found["faults"]) or "no fault"
-            print(f"{name}: {found['executions']:,} executions, {found['edges']} edges: {told}", flush=True)
+            told = (
+                "; ".join(
+                    f"{fault['kind']} ({fault['cases']})" for fault in found["faults"]
+                )
+                or "no fault"
+            )
+            print(
+                f"{name}: {found['executions']:,} executions, {found['edges']} edges: {told}",
+                flush=True,
+            )
             return found
 
         return list(pool.map(one, names))
@@ -164,7 +224,11 @@ def _all(asked: argparse.Namespace) -> list[dict[str, Any]]:
 def _into_record(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what is recorded of other readers beside what was found now, in the readers' order."""
     path = RESULTS / "fuzz_readers.json"
-    before = json.loads(path.read_text(encoding="utf-8"))["results"]["readers"] if path.is_file() else []
+    before = (
+        json.loads(path.read_text(encoding="utf-8"))["results"]["readers"]
+        if path.is_file()
+        else []
+    )
     by_name = {one["reader"]: one for one in [*before, *found]}
     return [by_name[name] for name in _fuzz_readers.readers if name in by_name]
 
@@ -183,7 +247,9 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
         and one["read"] > 0
         for one in found
     )
-    faults = [{"reader": one["reader"], **fault} for one in found for fault in one["faults"]]
+    faults = [
+        {"reader": one["reader"], **fault} for one in found for fault in one["faults"]
+    ]
     executions = sum(one["executions"] for one in found)
     text = (
         f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} executions; {len(faults)} kinds of "
@@ -191,15 +257,20 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
         f"permgrad's own code.\n\n{markdown_table(rows)}"
     )
     for fault in faults:
-        text += (
-            f"\n\n- **{fault['reader']}**: {fault['kind']} ({fault['cases']} cases)\n\n```\n{fault['told'][-800:]}\n```"
-        )
+        text += f"\n\n- **{fault['reader']}**: {fault['kind']} ({fault['cases']} cases)\n\n```\n{fault['told'][-800:]}\n```"
     missing = sorted(set(_fuzz_readers.readers) - {one["reader"] for one in found})
     if missing and (asked.all or asked.into_record):
         alive = False
         text += f"\n\nNot tried yet: {', '.join(missing)}."
     data = {"readers": found, "faults": faults}
-    return record(asked, "Readers of saved files, fuzzed", text, data, passed=alive and not faults, seeds=[asked.seed])
+    return record(
+        asked,
+        "Readers of saved files, fuzzed",
+        text,
+        data,
+        passed=alive and not faults,
+        seeds=[asked.seed],
+    )
 
 
 if __name__ == "__main__":

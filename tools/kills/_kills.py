@@ -49,7 +49,11 @@ def is_temporary(path: Path) -> bool:
 
 def files_in(folder: Path) -> list[Path]:
     """Return all files in a folder, relative to it; those that go while we look are left out."""
-    return sorted(Path(place, name).relative_to(folder) for place, _, names in os.walk(folder) for name in names)
+    return sorted(
+        Path(place, name).relative_to(folder)
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def broken_files(folder: Path) -> list[str]:
@@ -70,7 +74,11 @@ def fault_of(path: Path) -> str:
     try:
         if path.suffix == ".db":
             return _fault_of_database(path)
-        return "a kind of file that this check does not know" if look is None else look(path.read_bytes()) or ""
+        return (
+            "a kind of file that this check does not know"
+            if look is None
+            else look(path.read_bytes()) or ""
+        )
     except FileNotFoundError:
         raise
     except Exception as error:  # noqa: BLE001 — whatever a reader says about a damaged file
@@ -83,14 +91,18 @@ def _reads(read: Callable[[bytes], object]) -> Callable[[bytes], str]:
 
 
 def _ends_with(ending: str) -> Callable[[bytes], str]:
-    return lambda content: "" if content.decode().rstrip().endswith(ending) else f"no {ending} at its end"
+    return lambda content: (
+        "" if content.decode().rstrip().endswith(ending) else f"no {ending} at its end"
+    )
 
 
 def _fault_of_csv(content: bytes) -> str:
     lines = list(csv.reader(io.StringIO(content.decode(), newline="")))
     if not content.endswith(b"\n"):
         return "the last line has no end"
-    return "" if len({len(line) for line in lines}) == 1 else "lines of different lengths"
+    return (
+        "" if len({len(line) for line in lines}) == 1 else "lines of different lengths"
+    )
 
 
 def _fault_of_database(path: Path) -> str:
@@ -113,7 +125,9 @@ _LOOKS: dict[str, Callable[[bytes], str]] = {
     ".csv": _fault_of_csv,
     ".html": _ends_with("</html>"),
     ".svg": _ends_with("</svg>"),
-    ".md": lambda content: "" if content.endswith(b"\n") else "its last line has no end",
+    ".md": lambda content: (
+        "" if content.endswith(b"\n") else "its last line has no end"
+    ),
 }
 
 
@@ -145,7 +159,9 @@ class Job:
 
 
 @contextmanager
-def started(words: Sequence[str], log: Path, mark: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    words: Sequence[str], log: Path, mark: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command as the leader of a process group of its own; what it says is added to ``log``.
 
     If this script is stopped, so is the command.
@@ -153,7 +169,12 @@ def started(words: Sequence[str], log: Path, mark: str) -> Iterator[subprocess.P
     environment = {**os.environ, "MPLBACKEND": "Agg", MARK: mark}
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=stream, env=environment, process_group=0, cwd=log.parent
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            env=environment,
+            process_group=0,
+            cwd=log.parent,
         )
     try:
         yield process
@@ -170,7 +191,9 @@ def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> None:
     """
     locks = {out.with_name(f".{out.name}.lock"), out / ".lock"}
     while process.poll() is None:
-        if locks & _open_files(process.pid) or any((out / ".workers").glob(f"{process.pid}-*.lock")):
+        if locks & _open_files(process.pid) or any(
+            (out / ".workers").glob(f"{process.pid}-*.lock")
+        ):
             return
         time.sleep(0.005)
 
@@ -187,7 +210,9 @@ def _open_files(process: int) -> set[Path]:
 def files_under_way(out: Path) -> int:
     """Return how many files are being written at this moment."""
     beside = list(out.parent.glob(f".{out.name}.permgrad-*"))
-    return len(beside) + sum(any(map(_TEMPORARY.match, own.parts)) for own in files_in(out))
+    return len(beside) + sum(
+        any(map(_TEMPORARY.match, own.parts)) for own in files_in(out)
+    )
 
 
 def leave_alone(job: Job, place: Path) -> None:
@@ -203,7 +228,9 @@ def leave_alone(job: Job, place: Path) -> None:
                 now = min(max(now, job.clock(process)), 1e9)
                 time.sleep(0.01)
             if process.returncode:
-                raise SystemExit(f"{job.name} ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
+                raise SystemExit(
+                    f"{job.name} ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}"
+                )
             seconds = now - begun
         if faults := [*broken_files(job.alone), *_unlike(job.alone, job.alone)]:
             raise SystemExit(f"{job.name} left alone leaves broken files: {faults}")
@@ -215,7 +242,9 @@ def leave_alone(job: Job, place: Path) -> None:
 def _unlike(alone: Path, out: Path) -> list[str]:
     """Return what ``tools/diff_runs.py`` finds, and that it found nothing to compare."""
     found, compared = differences(alone, out)
-    return [str(one) for one in found[:5]] + ([] if compared > 1 else [f"only {compared} files were compared"])
+    return [str(one) for one in found[:5]] + (
+        [] if compared > 1 else [f"only {compared} files were compared"]
+    )
 
 
 @dataclass
@@ -247,14 +276,18 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
         with started(job.words(out), log, mark) as process:
             wait_for_work(process, out)
             stop = draw.choice(job.stops)
-            when, moment = _wait(job, process, out, draw, max(0.2 * job.seconds, job.seconds - spent))
+            when, moment = _wait(
+                job, process, out, draw, max(0.2 * job.seconds, job.seconds - spent)
+            )
             if not _stop(process, stop, story, log):
                 break  # it was done before
         spent += moment
         story.kills.append(f"{stop} {when}")
         if stop is not KILL_LEADER:
             # A leader's orphans are met by the next start, as they would be when a user starts again at once.
-            story.left += [f"{title} after {stop}" for title in left_over(mark, PATIENCE).values()]
+            story.left += [
+                f"{title} after {stop}" for title in left_over(mark, PATIENCE).values()
+            ]
         story.broken += [f"after {stop} {when}: {fault}" for fault in broken_files(out)]
         story.looked_at += sum(not is_temporary(name) for name in files_in(out))
     if not story.kills:
@@ -262,12 +295,20 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
         return story
     with started(job.words(out), log, mark) as process:
         if process.wait() and not _was_done(log):
-            story.unlike.append(f"started again it ended with {process.returncode}: {_last(log)}")
+            story.unlike.append(
+                f"started again it ended with {process.returncode}: {_last(log)}"
+            )
             return story
     story.unlike += _unlike(job.alone, out)
     story.broken += broken_files(out)
-    story.unlike += [f"{name} was left" for name in files_in(out) if any(map(_TEMPORARY.match, name.parts))]
-    story.unlike += [f"{name.name} was left beside it" for name in place.glob(f".{out.name}.*")]
+    story.unlike += [
+        f"{name} was left"
+        for name in files_in(out)
+        if any(map(_TEMPORARY.match, name.parts))
+    ]
+    story.unlike += [
+        f"{name.name} was left beside it" for name in place.glob(f".{out.name}.*")
+    ]
     story.left += list(left_over(mark, PATIENCE).values())
     for pid in marked(mark):
         os.kill(pid, signal.SIGKILL)
@@ -278,10 +319,18 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
 
 
 def _wait(
-    job: Job, process: subprocess.Popen[bytes], out: Path, draw: random.Random, seconds: float
+    job: Job,
+    process: subprocess.Popen[bytes],
+    out: Path,
+    draw: random.Random,
+    seconds: float,
 ) -> tuple[str, float]:
     """Wait for a random moment: of the work that is left, or in the middle of writing a file; return when it was."""
-    begun, moment, writing = job.clock(process), draw.uniform(0, seconds), draw.random() < 0.4
+    begun, moment, writing = (
+        job.clock(process),
+        draw.uniform(0, seconds),
+        draw.random() < 0.4,
+    )
     until = begun + (moment / 2 if writing else moment)
     while process.poll() is None and job.clock(process) < until:
         time.sleep(0.005)
@@ -296,7 +345,9 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
     """Stop a job; return whether it was at work until then."""
     if process.poll() is not None:
         if process.returncode and not _was_done(log):
-            story.unlike.append(f"it ended with {process.returncode} before it was stopped: {_last(log)}")
+            story.unlike.append(
+                f"it ended with {process.returncode} before it was stopped: {_last(log)}"
+            )
         return False
     if stop is INTERRUPT:
         os.killpg(process.pid, signal.SIGINT)

@@ -37,7 +37,16 @@ from benchmarks._results import markdown_table, parser, record
 from verification.verify_ray import make_case
 from verification.verify_resume import make_table
 
-from tools.kills._kills import INTERRUPT, KILL, KILL_LEADER, Job, Story, differences, leave_alone, tell
+from tools.kills._kills import (
+    INTERRUPT,
+    KILL,
+    KILL_LEADER,
+    Job,
+    Story,
+    differences,
+    leave_alone,
+    tell,
+)
 
 KILLS, QUICK_KILLS = 100, 6
 MOST_IN_A_ROW = 3
@@ -52,7 +61,11 @@ def _words(*words: object) -> Callable[[Path], list[str]]:
 
 
 def _every_job(place: Path, *, quick: bool) -> list[Job]:
-    table, target, explain = place / "table.csv", ("--target", "y"), ("explain", place / "model")
+    table, target, explain = (
+        place / "table.csv",
+        ("--target", "y"),
+        ("explain", place / "model"),
+    )
     parts, local, sample = place / "table", ("--engine", "local"), 60 if quick else 500
     models = ("--models", "linear,extra_trees,fast", "--cv", 2 if quick else 3)
     methods = ("--methods", "permgrad,gradient,random", "--no-peers", "--quick")
@@ -61,11 +74,38 @@ def _every_job(place: Path, *, quick: bool) -> list[Job]:
     return [
         Job("run", _words("run", table, *target, "--preset", "fast")),
         Job("compare", _words("compare", table, *target, *models)),
-        Job("tune", _words("tune", table, *target, "--trials", 2 if quick else 4, "--space", place / "space.json")),
+        Job(
+            "tune",
+            _words(
+                "tune",
+                table,
+                *target,
+                "--trials",
+                2 if quick else 4,
+                "--space",
+                place / "space.json",
+            ),
+        ),
         Job("explain", _words(*explain, parts, *local)),
-        Job("rows", _words(*explain, parts, "--method", "integrated_gradients", "--max-rows", sample, *local)),
+        Job(
+            "rows",
+            _words(
+                *explain,
+                parts,
+                "--method",
+                "integrated_gradients",
+                "--max-rows",
+                sample,
+                *local,
+            ),
+        ),
         Job("memory", _words(*explain, parts / "000.parquet")),
-        Job("ray", _words(*explain, parts, "--engine", "ray", "--workers", 2), stops, alone_at_work=False),
+        Job(
+            "ray",
+            _words(*explain, parts, "--engine", "ray", "--workers", 2),
+            stops,
+            alone_at_work=False,
+        ),
         Job("benchmark", _words("benchmark", "tabular", *methods, *functions)),
     ]
 
@@ -74,13 +114,21 @@ def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list
     """Write what jobs need, unless it is there, and return those asked for, with what they do undisturbed."""
     if not (place / "ready").exists():
         make_table(place)
-        make_case(place, parts=3 if quick else PARTS, rows=300 if quick else ROWS, preset="fast")
+        make_case(
+            place,
+            parts=3 if quick else PARTS,
+            rows=300 if quick else ROWS,
+            preset="fast",
+        )
         (place / "ready").touch()
     jobs = [job for job in _every_job(place, quick=quick) if job.name in names]
     for job in jobs:
         begun = time.perf_counter()
         leave_alone(job, place)
-        print(f"{job.name} alone: {job.seconds:.1f} s of work, {time.perf_counter() - begun:.1f} s", flush=True)
+        print(
+            f"{job.name} alone: {job.seconds:.1f} s of work, {time.perf_counter() - begun:.1f} s",
+            flush=True,
+        )
         check_diff(job, place)
     return jobs
 
@@ -95,17 +143,27 @@ def check_diff(job: Job, folder: Path) -> None:
     names = ("importance.csv", "importances.csv", "results.csv")
     changed = next(copy / name for name in names if (copy / name).exists())
     lines = changed.read_text(encoding="utf-8").splitlines(keepends=True)
-    digits = ((place, re.search(r"(?<=\.\d)[1-8]", line)) for place, line in enumerate(lines) if "seconds" not in line)
+    digits = (
+        (place, re.search(r"(?<=\.\d)[1-8]", line))
+        for place, line in enumerate(lines)
+        if "seconds" not in line
+    )
     place, digit = next((place, digit) for place, digit in digits if digit is not None)
-    lines[place] = f"{digit.string[: digit.start()]}{int(digit[0]) + 1}{digit.string[digit.end() :]}"
+    lines[place] = (
+        f"{digit.string[: digit.start()]}{int(digit[0]) + 1}{digit.string[digit.end() :]}"
+    )
     changed.write_text("".join(lines), encoding="utf-8")
     found, _ = differences(job.alone, copy)
     if len(found) != 1:
-        raise SystemExit(f"tools/diff_runs.py finds {len(found)} differences where {changed.name} differs in one digit")
+        raise SystemExit(
+            f"tools/diff_runs.py finds {len(found)} differences where {changed.name} differs in one digit"
+        )
     shutil.rmtree(copy)
 
 
-def check_all(place: Path, names: Sequence[str], kills: int, seed: int, *, quick: bool = False) -> list[Story]:
+def check_all(
+    place: Path, names: Sequence[str], kills: int, seed: int, *, quick: bool = False
+) -> list[Story]:
     """Kill jobs in turn until there were so many kills."""
     jobs, stories, number = make_jobs(place, names, quick=quick), [], 0
     counts = dict.fromkeys((job.name for job in jobs), 0)
@@ -113,7 +171,13 @@ def check_all(place: Path, names: Sequence[str], kills: int, seed: int, *, quick
         # The job that was killed least often is next, so that all get their share.
         job = min(jobs, key=lambda own: counts[own.name])
         draw = random.Random(f"{seed} {number}")
-        story = tell(job, place, number, draw, min(draw.randint(1, MOST_IN_A_ROW), kills - sum(counts.values())))
+        story = tell(
+            job,
+            place,
+            number,
+            draw,
+            min(draw.randint(1, MOST_IN_A_ROW), kills - sum(counts.values())),
+        )
         number += 1
         stories.append(story)
         counts[job.name] += len(story.kills)
@@ -131,7 +195,9 @@ def lines_of(stories: Sequence[Story], names: Sequence[str]) -> list[dict[str, A
     for name in names:
         own = [story for story in stories if story.job.name == name and story.kills]
         ways = collections.Counter(
-            kill.partition(" after ")[0].partition(" while ")[0] for s in own for kill in s.kills
+            kill.partition(" after ")[0].partition(" while ")[0]
+            for s in own
+            for kill in s.kills
         )
         lines.append(
             {
@@ -142,7 +208,9 @@ def lines_of(stories: Sequence[Story], names: Sequence[str]) -> list[dict[str, A
                 KILL: ways[KILL],
                 KILL_LEADER: ways[KILL_LEADER],
                 INTERRUPT: ways[INTERRUPT],
-                "while writing": sum("while" in kill for story in own for kill in story.kills),
+                "while writing": sum(
+                    "while" in kill for story in own for kill in story.kills
+                ),
                 "files looked at": sum(story.looked_at for story in own),
                 "corrupt files": sum(len(story.broken) for story in own),
                 "differences": sum(len(story.unlike) for story in own),
@@ -155,31 +223,60 @@ def lines_of(stories: Sequence[Story], names: Sequence[str]) -> list[dict[str, A
 def main() -> int:
     """Do the check and record it."""
     options = parser(__doc__)
-    options.add_argument("--kills", type=int, help=f"how many (default: {KILLS}, {QUICK_KILLS} with --quick)")
-    options.add_argument("--jobs", nargs="+", choices=JOBS, help="which (default: all; with --quick run and explain)")
+    options.add_argument(
+        "--kills",
+        type=int,
+        help=f"how many (default: {KILLS}, {QUICK_KILLS} with --quick)",
+    )
+    options.add_argument(
+        "--jobs",
+        nargs="+",
+        choices=JOBS,
+        help="which (default: all; with --quick run and explain)",
+    )
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--place", type=Path, help="a folder that stays, with the jobs left alone")
+    options.add_argument(
+        "--place", type=Path, help="a folder that stays, with the jobs left alone"
+    )
     asked = options.parse_args()
     # Whoever stops this script also stops what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    kills = asked.kills if asked.kills is not None else QUICK_KILLS if asked.quick else KILLS
+    kills = (
+        asked.kills
+        if asked.kills is not None
+        else QUICK_KILLS
+        if asked.quick
+        else KILLS
+    )
     names = asked.jobs or (("run", "explain") if asked.quick else JOBS)
     with tempfile.TemporaryDirectory(prefix="verify-kills-") as folder:
         place = asked.place if asked.place is not None else Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
-        stories = check_all(place.resolve(), names, kills, asked.seed, quick=asked.quick)
+        stories = check_all(
+            place.resolve(), names, kills, asked.seed, quick=asked.quick
+        )
     lines, total = lines_of(stories, names), sum(len(story.kills) for story in stories)
-    faults = [f"{story.job.name}, {'; '.join(story.kills)}: {fault}" for story in stories for fault in story.faults]
+    faults = [
+        f"{story.job.name}, {'; '.join(story.kills)}: {fault}"
+        for story in stories
+        for fault in story.faults
+    ]
     text = (
         f"{total} kills in {(time.perf_counter() - begun) / 60:.0f} minutes. A killed job is started again until it "
         "ends, and compared by `tools/diff_runs.py` with the same job left alone.\n\n"
         + markdown_table(lines)
         + "".join(f"\n\n- {fault}" for fault in faults)
     )
-    data = {"jobs": lines, "kills": [[story.job.name, *story.kills] for story in stories], "faults": faults}
+    data = {
+        "jobs": lines,
+        "kills": [[story.job.name, *story.kills] for story in stories],
+        "faults": faults,
+    }
     passed = not faults and total == kills
-    return record(asked, "Killed at random moments", text, data, passed=passed, seeds=[asked.seed])
+    return record(
+        asked, "Killed at random moments", text, data, passed=passed, seeds=[asked.seed]
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ SYMMETRIC = frozenset({
     "multiply", "gcd", "intersect1d", "union1d", "logical_and", "logical_or", "broadcast_shapes", "result_type",
     "promote_types", "cast", "isinstance", "issubclass", "getattr", "setattr", "hasattr", "print", "field",
 })  # fmt: skip
-MESSAGES = re.compile(r"(Error|Warning|Problem|Exception|warn|unknown|debug|info|warning)$")
+MESSAGES = re.compile(
+    r"(Error|Warning|Problem|Exception|warn|unknown|debug|info|warning)$"
+)
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*$")
 COMMENT = re.compile(rb"#[^\n]*")
 
@@ -75,8 +77,12 @@ class Mutant:
 
     def diff(self, source: str) -> str:
         """Return the changed lines, the old with − and the new with +."""
-        lines = difflib.unified_diff(source.splitlines(), self.apply(source).splitlines(), n=0, lineterm="")
-        return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+        lines = difflib.unified_diff(
+            source.splitlines(), self.apply(source).splitlines(), n=0, lineterm=""
+        )
+        return "\n".join(
+            line for line in lines if not line.startswith(("---", "+++", "@@"))
+        )
 
 
 def find_mutants(source: str, path: str) -> list[Mutant]:
@@ -89,18 +95,36 @@ def find_mutants(source: str, path: str) -> list[Mutant]:
     lines = source.splitlines()
     seen: Counter[str] = Counter()
     mutants, places = [], set()
-    for change in sorted(finder.found, key=lambda one: (one.start, one.end, one.operator, one.text)):
-        statement = "\n".join(line.strip() for line in lines[change.statement[0] - 1 : change.statement[1]])
+    for change in sorted(
+        finder.found, key=lambda one: (one.start, one.end, one.operator, one.text)
+    ):
+        statement = "\n".join(
+            line.strip()
+            for line in lines[change.statement[0] - 1 : change.statement[1]]
+        )
         offset = change.start - finder.starts[change.statement[0] - 1]
-        told = "\0".join([change.scope, change.operator, statement, str(offset - finder.indent(change)), change.text])
+        told = "\0".join(
+            [
+                change.scope,
+                change.operator,
+                statement,
+                str(offset - finder.indent(change)),
+                change.text,
+            ]
+        )
         seen[told] += 1
-        digest = hashlib.blake2b(f"{path}\0{told}\0{seen[told]}".encode(), digest_size=5).hexdigest()
+        digest = hashlib.blake2b(
+            f"{path}\0{told}\0{seen[told]}".encode(), digest_size=5
+        ).hexdigest()
         mutant = Mutant(
             path, change.operator, change.start, change.end, change.text, change.node, change.statement,
             change.imported, f"{path}:{digest}",
         )  # fmt: skip
         place = (change.start, change.end, change.text)
-        if place not in places and finder.data[change.start : change.end].decode() != change.text:
+        if (
+            place not in places
+            and finder.data[change.start : change.end].decode() != change.text
+        ):
             places.add(place)
             mutants.append(mutant)
     return mutants
@@ -174,7 +198,13 @@ class _Finder(ast.NodeVisitor):
         line = self.data[self.starts[change.statement[0] - 1] :]
         return len(line) - len(line.lstrip(b" "))
 
-    def note(self, operator: str, node: ast.AST, text: str, span: tuple[int, int] | None = None) -> None:
+    def note(
+        self,
+        operator: str,
+        node: ast.AST,
+        text: str,
+        span: tuple[int, int] | None = None,
+    ) -> None:
         """Note that the node's text, or the span inside it, becomes ``text``."""
         start, end = span or (self.begin(node), self.end(node))
         inside = any(scope.function for scope in self.scopes)
@@ -182,12 +212,19 @@ class _Finder(ast.NodeVisitor):
         imported = None if inside else self.scopes[-1].lines
         scope = ".".join(scope.name for scope in self.scopes[1:])
         lines = (node.lineno, node.end_lineno)
-        self.found.append(_Change(operator, start, end, text, lines, self.statement, imported, scope))
+        self.found.append(
+            _Change(operator, start, end, text, lines, self.statement, imported, scope)
+        )
 
-    def operator_between(self, left: ast.AST, right: ast.AST, sign: str) -> tuple[int, int]:
+    def operator_between(
+        self, left: ast.AST, right: ast.AST, sign: str
+    ) -> tuple[int, int]:
         """Return where the sign between two nodes stands; around it are only brackets, spaces and comments."""
         start = self.end(left)
-        gap = COMMENT.sub(lambda found: b" " * len(found.group()), self.data[start : self.begin(right)])
+        gap = COMMENT.sub(
+            lambda found: b" " * len(found.group()),
+            self.data[start : self.begin(right)],
+        )
         pattern = rb"\s+".join(re.escape(part.encode()) for part in sign.split())
         found = re.search(pattern, gap)
         assert found is not None, (left.lineno, sign, gap)
@@ -233,7 +270,9 @@ class _Finder(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 — the name that ast.NodeVisitor looks for
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.scopes.append(_Scope(node.name, (node.lineno, node.end_lineno), function=False))
+        self.scopes.append(
+            _Scope(node.name, (node.lineno, node.end_lineno), function=False)
+        )
         for part in [*node.decorator_list, *node.keywords, *node.body]:
             self.visit(part)
         self.scopes.pop()
@@ -242,7 +281,9 @@ class _Finder(ast.NodeVisitor):
         for part in [*node.args.defaults, *node.args.kw_defaults]:
             if part is not None:
                 self.visit(part)
-        self.scopes.append(_Scope("<lambda>", (node.lineno, node.end_lineno), function=True))
+        self.scopes.append(
+            _Scope("<lambda>", (node.lineno, node.end_lineno), function=True)
+        )
         self.visit(node.body)
         self.scopes.pop()
 
@@ -316,21 +357,35 @@ class _Finder(ast.NodeVisitor):
         """An assignment can be left out where what it names has another value: an attribute, an item, a name again."""
         if not self.scopes[-1].function:
             return
-        flat = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+        flat = [
+            one
+            for target in targets
+            for one in (target.elts if isinstance(target, ast.Tuple) else [target])
+        ]
         bound = self.scopes[-1].bound
-        if all(isinstance(one, ast.Attribute | ast.Subscript) or bound[_name(one)] > 1 for one in flat):
+        if all(
+            isinstance(one, ast.Attribute | ast.Subscript) or bound[_name(one)] > 1
+            for one in flat
+        ):
             self.note("statement", node, "pass")
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.note("statement", node, "pass")
         old, new = ARITHMETIC[type(node.op)]
-        self.note("arithmetic", node, f"{new}=", self.operator_between(node.target, node.value, f"{old}="))
+        self.note(
+            "arithmetic",
+            node,
+            f"{new}=",
+            self.operator_between(node.target, node.value, f"{old}="),
+        )
         self.generic_visit(node)
 
     # --- expressions --------------------------------------------------------------------------------------------------
     def visit_BinOp(self, node: ast.BinOp) -> None:
         old, new = ARITHMETIC[type(node.op)]
-        self.note("arithmetic", node, new, self.operator_between(node.left, node.right, old))
+        self.note(
+            "arithmetic", node, new, self.operator_between(node.left, node.right, old)
+        )
         self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
@@ -348,10 +403,14 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Compare(self, node: ast.Compare) -> None:
         operands = [node.left, *node.comparators]
-        for left, operator, right in zip(operands, node.ops, operands[1:], strict=False):
+        for left, operator, right in zip(
+            operands, node.ops, operands[1:], strict=False
+        ):
             old, others = COMPARISONS[type(operator)]
             for new in others:
-                self.note("comparison", node, new, self.operator_between(left, right, old))
+                self.note(
+                    "comparison", node, new, self.operator_between(left, right, old)
+                )
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
@@ -378,8 +437,15 @@ class _Finder(ast.NodeVisitor):
                 ):
                     span = (self.begin(left), self.end(right))
                     middle = self.data[self.end(left) : self.begin(right)].decode()
-                    self.note("argument", node, self.text(right) + middle + self.text(left), span)
-        if name == "range" and not isinstance(node.args[min(len(node.args), 2) - 1], ast.Constant | ast.Starred):
+                    self.note(
+                        "argument",
+                        node,
+                        self.text(right) + middle + self.text(left),
+                        span,
+                    )
+        if name == "range" and not isinstance(
+            node.args[min(len(node.args), 2) - 1], ast.Constant | ast.Starred
+        ):
             stop = node.args[min(len(node.args), 2) - 1]
             self.note("slice", stop, f"({self.text(stop)}) + 1")
         if name == "cast":
@@ -404,7 +470,11 @@ class _Finder(ast.NodeVisitor):
 
 def _is_text(node: ast.stmt) -> bool:
     """Whether a statement is a docstring, or the note under an attribute."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _is_number(node: ast.expr) -> bool:
@@ -416,7 +486,13 @@ def _name(node: ast.AST) -> str:
     """Return the last part of a dotted name, of what is called or subscripted."""
     if isinstance(node, ast.Call | ast.Subscript):
         return _name(node.func if isinstance(node, ast.Call) else node.value)
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
 
 
 def _bound_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Counter[str]:

@@ -37,13 +37,20 @@ def copy_tree(folder: Path) -> None:
     """Make a copy of the repository that mutants may be written into, compiled once for all of them."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT, folder, ignore=LEFT_BEHIND)
-    subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder / "src")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", str(folder / "src")], check=True
+    )
 
 
 def environment(tree: Path) -> dict[str, str]:
     """Return the environment in which tests of a tree are run: one thread each."""
     paths = [str(tree / "src"), str(tree)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+    }
 
 
 def digest(path: Path) -> str:
@@ -56,8 +63,16 @@ def files_with_tests(root: Path, beneath: Iterable[str] = TOPS) -> dict[str, str
     """Return the files that can hold tests, doctests included, and their digests."""
     found = {}
     for top in beneath:
-        for path in sorted((root / top).rglob("*.py")) if (root / top).is_dir() else [root / top]:
-            is_test = path.name.startswith("test_") if top.startswith("tests") else ">>> " in path.read_text("utf-8")
+        for path in (
+            sorted((root / top).rglob("*.py"))
+            if (root / top).is_dir()
+            else [root / top]
+        ):
+            is_test = (
+                path.name.startswith("test_")
+                if top.startswith("tests")
+                else ">>> " in path.read_text("utf-8")
+            )
             if is_test:
                 found[str(path.relative_to(root))] = digest(path)
     return found
@@ -68,13 +83,19 @@ def measure(work: Path, beneath: Iterable[str] = TOPS) -> None:
     listed = _read(work / "measured.json", [])
     known = {name: hashed for run in listed for name, hashed in run["tests"].items()}
     files = files_with_tests(ROOT, beneath)
-    missing = {name: hashed for name, hashed in files.items() if known.get(name) != hashed}
+    missing = {
+        name: hashed for name, hashed in files.items() if known.get(name) != hashed
+    }
     if not missing:
         return
-    print(f"measuring {len(missing)} of {len(files)} files with tests, once", flush=True)
+    print(
+        f"measuring {len(missing)} of {len(files)} files with tests, once", flush=True
+    )
     tree, number = work / "measured-tree", len(listed)
     copy_tree(tree)
-    data, durations, settings = (work / f"{kind}-{number}" for kind in ("coverage", "durations", "coveragerc"))
+    data, durations, settings = (
+        work / f"{kind}-{number}" for kind in ("coverage", "durations", "coveragerc")
+    )
     settings.write_text(
         "[run]\nbranch = true\nparallel = true\nconcurrency = thread,multiprocessing\npatch = _exit\n"
         f"source = {tree / 'src' / 'permgrad'}\ndata_file = {data}\n"
@@ -92,16 +113,39 @@ def measure(work: Path, beneath: Iterable[str] = TOPS) -> None:
         "no:cacheprovider",
         "--cov",
     ]
-    command += [f"--cov-config={settings}", "--cov-context=test", "--cov-report=", *([] if whole else missing)]
+    command += [
+        f"--cov-config={settings}",
+        "--cov-context=test",
+        "--cov-report=",
+        *([] if whole else missing),
+    ]
     told = {"MUTATION_COVERAGERC": str(settings), "MUTATION_DURATIONS": str(durations)}
     with (work / f"measured-{number}.log").open("w") as log:
-        subprocess.run(command, cwd=tree, env=environment(tree) | told, stdout=log, stderr=log, check=False)
+        subprocess.run(
+            command,
+            cwd=tree,
+            env=environment(tree) | told,
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
     note_measured(work, tree, missing, data, durations, whole=whole)
 
 
-def note_measured(work: Path, tree: Path, tests: dict[str, str], data: Path, durations: Path, *, whole: bool) -> None:
+def note_measured(
+    work: Path,
+    tree: Path,
+    tests: dict[str, str],
+    data: Path,
+    durations: Path,
+    *,
+    whole: bool,
+) -> None:
     """Add a measured run to ``measured.json``."""
-    sources = {str(path.relative_to(tree)): digest(path) for path in sorted((tree / "src").rglob("*.py"))}
+    sources = {
+        str(path.relative_to(tree)): digest(path)
+        for path in sorted((tree / "src").rglob("*.py"))
+    }
     run = {
         "tests": tests, "data": str(data), "tree": str(tree), "durations": str(durations), "sources": sources,
         "whole": whole,
@@ -122,12 +166,17 @@ def branch_coverage(work: Path) -> dict[str, float]:
     if not whole:
         return {}
     target = work / "coverage.json"
-    measured = coverage.Coverage(data_file=whole[-1]["data"], config_file=str(ROOT / "pyproject.toml"))
+    measured = coverage.Coverage(
+        data_file=whole[-1]["data"], config_file=str(ROOT / "pyproject.toml")
+    )
     measured.load()
     total = measured.json_report(outfile=str(target))
     files = json.loads(target.read_text())["files"]
     start = f"{whole[-1]['tree']}/"
-    shares = {name.removeprefix(start): found["summary"]["percent_covered"] for name, found in files.items()}
+    shares = {
+        name.removeprefix(start): found["summary"]["percent_covered"]
+        for name, found in files.items()
+    }
     return shares | {"total": total}
 
 
@@ -159,12 +208,16 @@ class Lines:
             data = CoverageData(basename=run["data"])
             data.read()
             measured = _read(Path(run["durations"]), {})
-            self.durations |= {name: found for name, found in measured.items() if _file(name) in own}
+            self.durations |= {
+                name: found for name, found in measured.items() if _file(name) in own
+            }
             for path in paths:
                 if run["sources"].get(path) != digest(ROOT / path):
                     self.moved.add(path)
                 lines = self.tests.setdefault(path, defaultdict(set))
-                for line, contexts in data.contexts_by_lineno(str(Path(run["tree"]) / path)).items():
+                for line, contexts in data.contexts_by_lineno(
+                    str(Path(run["tree"]) / path)
+                ).items():
                     names = {_test(context) for context in contexts if context}
                     lines[line] |= {name for name in names if _file(name) in own}
 
@@ -177,7 +230,10 @@ class Lines:
             # Executed on import, so that coverage knows only which test came first.
             inner = [range(start, end + 1) for start, end in (mutant.imported_lines,)]
         else:
-            inner = [range(start, end + 1) for start, end in (mutant.node_lines, mutant.statement_lines)]
+            inner = [
+                range(start, end + 1)
+                for start, end in (mutant.node_lines, mutant.statement_lines)
+            ]
         for span in inner:
             found = set().union(*(lines.get(line, set()) for line in span))
             if found:
@@ -215,7 +271,9 @@ class Chooser:
 
     def alone(self, test: str) -> float:
         """Return the seconds of a test that is run alone, with the fixtures that it shares with others."""
-        return self.own[test] + sum(self.fixtures.get(name, 0.0) for name in self.needs.get(test, ()))
+        return self.own[test] + sum(
+            self.fixtures.get(name, 0.0) for name in self.needs.get(test, ())
+        )
 
     def limit(self, test: str) -> float:
         """Return after how many seconds on the clock a test counts as hanging."""
@@ -231,18 +289,35 @@ class Chooser:
         by_file: dict[str, list[str]] = defaultdict(list)
         for test in sorted(covering, key=lambda test: (self.alone(test), test)):
             by_file[_file(test)].append(test)
-        light = {name: [test for test in tests if self.alone(test) <= LIGHT] for name, tests in by_file.items()}
-        near = sorted((name for name in light if light[name]), key=lambda name: self._distance(name, mutant, light))
+        light = {
+            name: [test for test in tests if self.alone(test) <= LIGHT]
+            for name, tests in by_file.items()
+        }
+        near = sorted(
+            (name for name in light if light[name]),
+            key=lambda name: self._distance(name, mutant, light),
+        )
         first = [test for name in near[:4] for test in light[name]]
         second = [test for name in near[4:] for test in light[name]]
-        heavy = sorted(set(covering) - set(first) - set(second), key=lambda test: (self.alone(test), test))
+        heavy = sorted(
+            set(covering) - set(first) - set(second),
+            key=lambda test: (self.alone(test), test),
+        )
         kept, left_out = self._within(first, second, heavy)
-        return Plan(tuple(tuple(part) for part in kept if part), len(covering), left_out)
+        return Plan(
+            tuple(tuple(part) for part in kept if part), len(covering), left_out
+        )
 
-    def _distance(self, name: str, mutant: Mutant, light: dict[str, list[str]]) -> tuple[float, str]:
+    def _distance(
+        self, name: str, mutant: Mutant, light: dict[str, list[str]]
+    ) -> tuple[float, str]:
         tests = set(light[name])
         lines = sum(1 for own in self.lines.tests[mutant.path].values() if own & tests)
-        seconds = self.reading.get(name, 0.0) + READING + sum(self.own[test] for test in tests)
+        seconds = (
+            self.reading.get(name, 0.0)
+            + READING
+            + sum(self.own[test] for test in tests)
+        )
         return (seconds / max(lines, 1), name)
 
     def _within(self, *parts: list[str]) -> tuple[list[list[str]], int]:
@@ -253,7 +328,9 @@ class Chooser:
             own = []
             for test in part:
                 new = [name for name in self.needs.get(test, ()) if name not in ready]
-                cost = self.own[test] + sum(self.fixtures.get(name, 0.0) for name in new)
+                cost = self.own[test] + sum(
+                    self.fixtures.get(name, 0.0) for name in new
+                )
                 if spent + cost > self.seconds and spent > 0:
                     left_out += 1
                     continue
@@ -261,6 +338,11 @@ class Chooser:
                 ready |= set(new)
                 own.append(test)
             # A fixture lives as long as tests of its file follow each other.
-            order = {name: place for place, name in reversed(list(enumerate(_file(test) for test in own)))}
+            order = {
+                name: place
+                for place, name in reversed(
+                    list(enumerate(_file(test) for test in own))
+                )
+            }
             kept.append(sorted(own, key=lambda test: order[_file(test)]))
         return kept, left_out

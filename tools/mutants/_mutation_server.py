@@ -87,7 +87,11 @@ class Chosen:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.tell(nodeid)
         self.present = nodeid
-        self.durations[nodeid] = {"outcome": "passed", "shared": 0.0, "started": _processor()}
+        self.durations[nodeid] = {
+            "outcome": "passed",
+            "shared": 0.0,
+            "started": _processor(),
+        }
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         own = self.durations[nodeid]
@@ -122,20 +126,40 @@ def run_tests(request: dict[str, Any], tree: Path, channel: int) -> int:
 
         # A failing example is enough; making it small takes minutes.
         phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-        hypothesis.settings.register_profile("mutants", phases=phases, database=None, deadline=None)
+        hypothesis.settings.register_profile(
+            "mutants", phases=phases, database=None, deadline=None
+        )
         hypothesis.settings.load_profile("mutants")
     chosen = Chosen(request["tests"], set(request["known"]), channel)
     paths = list(dict.fromkeys(test.partition("::")[0] for test in request["tests"]))
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:timeout", "--no-header", "--tb=short"]
-    arguments += [f"--basetemp={tree.parent / (tree.name + '-tmp')}", "-W", "ignore::pytest.PytestConfigWarning"]
-    code = int(pytest.main([*arguments, *(["-x"] if request["stop"] else []), *paths], plugins=[chosen]))
+    arguments = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:timeout",
+        "--no-header",
+        "--tb=short",
+    ]
+    arguments += [
+        f"--basetemp={tree.parent / (tree.name + '-tmp')}",
+        "-W",
+        "ignore::pytest.PytestConfigWarning",
+    ]
+    code = int(
+        pytest.main(
+            [*arguments, *(["-x"] if request["stop"] else []), *paths], plugins=[chosen]
+        )
+    )
     if request.get("details"):
         details = {
             "durations": chosen.durations, "fixtures": chosen.fixtures, "needs": chosen.needs,
             "collected": chosen.collected, "known": chosen.seen,
         }  # fmt: skip
         Path(request["details"]).write_text(json.dumps(details))
-    chosen.tell("=" + json.dumps({"code": code, "by": chosen.first_failure, "ran": chosen.ran}))
+    chosen.tell(
+        "=" + json.dumps({"code": code, "by": chosen.first_failure, "ran": chosen.ran})
+    )
     return code
 
 
@@ -154,16 +178,23 @@ def answer(request: dict[str, Any], tree: Path) -> dict[str, Any]:
         _end_group(child)
     _, status, usage = os.wait4(child, 0)
     _end_group(child)
-    found: dict[str, Any] = {"seconds": usage.ru_utime + usage.ru_stime, "clock": time.perf_counter() - started}
+    found: dict[str, Any] = {
+        "seconds": usage.ru_utime + usage.ru_stime,
+        "clock": time.perf_counter() - started,
+    }
     if late:
         return found | {"end": "late", "by": present, "ran": 0}
     if not told:
         return found | {"end": "died", "by": f"{present} (status {status})", "ran": 0}
-    end = {0: "passed", 1: "failed", 2: "error", 5: "empty"}.get(told["code"], f"code {told['code']}")
+    end = {0: "passed", 1: "failed", 2: "error", 5: "empty"}.get(
+        told["code"], f"code {told['code']}"
+    )
     return found | {"end": end, "by": told["by"], "ran": told["ran"]}
 
 
-def _become_child(request: dict[str, Any], tree: Path, reader: int, writer: int) -> None:
+def _become_child(
+    request: dict[str, Any], tree: Path, reader: int, writer: int
+) -> None:
     code = 99
     try:
         os.close(reader)

@@ -72,7 +72,12 @@ class Server:
         log = (work / f"server-{number}.log").open("w")
         self.log = work / f"tests-{number}.log"
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(self.tree)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment(self.tree),
         )
         self._read()
 
@@ -85,7 +90,9 @@ class Server:
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the process that runs tests has ended; see server-*.log beside {self.tree}")
+            raise RuntimeError(
+                f"the process that runs tests has ended; see server-*.log beside {self.tree}"
+            )
         return json.loads(line)
 
     def close(self) -> None:
@@ -108,7 +115,11 @@ def _modules(work: Path, tree: Path) -> Path:
             f"open({str(path)!r}, 'w').write(json.dumps(names))\n"
         )
         subprocess.run(
-            [sys.executable, "-c", code], cwd=tree, env=environment(tree), check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-c", code],
+            cwd=tree,
+            env=environment(tree),
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
     return path
 
@@ -122,7 +133,9 @@ def costs(work: Path, lines: Lines, server: Server, most: float) -> dict[str, An
     """
     path = work / "costs.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    covering = set().union(*(tests for own in lines.tests.values() for tests in own.values()))
+    covering = set().union(
+        *(tests for own in lines.tests.values() for tests in own.values())
+    )
     too_long = {test for test in covering if _measured(lines, test) > most}
     wanted: dict[str, list[str]] = defaultdict(list)
     for test in sorted(covering - too_long):
@@ -133,7 +146,14 @@ def costs(work: Path, lines: Lines, server: Server, most: float) -> dict[str, An
             known[name] = {"key": key, **_time(work, server, tests, most)}
             path.write_text(json.dumps(known))
             print(f"timed {name}: {known[name]['end']}", flush=True)
-    timed: dict[str, Any] = {"own": {}, "fixtures": {}, "needs": {}, "reading": {}, "known": [], "clock": {}}
+    timed: dict[str, Any] = {
+        "own": {},
+        "fixtures": {},
+        "needs": {},
+        "reading": {},
+        "known": [],
+        "clock": {},
+    }
     timed |= {"too long": sorted(too_long), "failed": []}
     for name in wanted:
         found = known[name]
@@ -144,24 +164,43 @@ def costs(work: Path, lines: Lines, server: Server, most: float) -> dict[str, An
         for test, own in found["durations"].items():
             if own["outcome"] == "passed":
                 timed["own"][test] = own["processor"] - own["shared"]
-                timed["clock"][test] = sum(own.get(part, 0.0) for part in ("setup", "call", "teardown"))
+                timed["clock"][test] = sum(
+                    own.get(part, 0.0) for part in ("setup", "call", "teardown")
+                )
             elif own["outcome"] == "failed":
                 timed["failed"].append(test)
     return timed
 
 
 def _measured(lines: Lines, test: str) -> float:
-    return sum(lines.durations.get(test, {}).get(part, 0.0) for part in ("setup", "call"))
+    return sum(
+        lines.durations.get(test, {}).get(part, 0.0) for part in ("setup", "call")
+    )
 
 
 def _time(work: Path, server: Server, tests: list[str], most: float) -> dict[str, Any]:
     details = work / "details.json"
     details.unlink(missing_ok=True)
     end = server.ask(
-        change=None, tests=tests, known=tests, stop=False, limits={}, limit=10 * most, details=str(details)
+        change=None,
+        tests=tests,
+        known=tests,
+        stop=False,
+        limits={},
+        limit=10 * most,
+        details=str(details),
     )
-    empty = {"durations": {}, "fixtures": {}, "needs": {}, "collected": 0.0, "known": []}
-    return {"end": end["end"], **(json.loads(details.read_text()) if details.exists() else empty)}
+    empty = {
+        "durations": {},
+        "fixtures": {},
+        "needs": {},
+        "collected": 0.0,
+        "known": [],
+    }
+    return {
+        "end": end["end"],
+        **(json.loads(details.read_text()) if details.exists() else empty),
+    }
 
 
 # --- mutants ----------------------------------------------------------------------------------------------------------
@@ -169,12 +208,18 @@ def sources(areas: Iterable[str]) -> dict[str, str]:
     """Return the files that are mutated."""
     base = ROOT / "src" / "permgrad"
     paths = sorted(path for area in areas for path in (base / area).rglob("*.py"))
-    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+    return {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths
+    }
 
 
 def drawn(files: dict[str, str], count: int, seed: int) -> tuple[list[Mutant], int]:
     """Return so many mutants in the order of the seed, and how many are possible."""
-    possible = [mutant for path, source in files.items() for mutant in find_mutants(source, path)]
+    possible = [
+        mutant
+        for path, source in files.items()
+        for mutant in find_mutants(source, path)
+    ]
     chosen: list[Mutant] = []
     for mutant in draw(possible, seed):
         if len(chosen) == count:
@@ -184,7 +229,9 @@ def drawn(files: dict[str, str], count: int, seed: int) -> tuple[list[Mutant], i
     return chosen, len(possible)
 
 
-def try_mutant(mutant: Mutant, source: str, chooser: Chooser, known: list[str], server: Server) -> dict[str, Any]:
+def try_mutant(
+    mutant: Mutant, source: str, chooser: Chooser, known: list[str], server: Server
+) -> dict[str, Any]:
     """Run tests on a mutant until one fails, and return how it ended."""
     plan = chooser.plan(mutant)
     found: dict[str, Any] = {
@@ -209,7 +256,9 @@ def try_mutant(mutant: Mutant, source: str, chooser: Chooser, known: list[str], 
         found["tests"] += end["ran"]
         if end["end"] != "passed" and end["end"] != "empty":
             if end["end"] not in KILLED:
-                raise RuntimeError(f"pytest could not run the tests for {mutant.name}: {end}; see {server.log}")
+                raise RuntimeError(
+                    f"pytest could not run the tests for {mutant.name}: {end}; see {server.log}"
+                )
             found |= {"end": end["end"], "by": end["by"]}
             break
     found["killed"] = found["end"] in KILLED
@@ -235,20 +284,29 @@ class Results:
             self.found[one["name"]] = one
 
 
-def try_all(asked: argparse.Namespace, mutants: list[Mutant], files: dict[str, str], results: Results) -> None:
+def try_all(
+    asked: argparse.Namespace,
+    mutants: list[Mutant],
+    files: dict[str, str],
+    results: Results,
+) -> None:
     """Try every mutant that has not ended yet, in so many processes, until all are done or the time is over."""
     work = asked.work
     lines = Lines(work, files)
     servers = [Server(work, 0)]
     timed = costs(work, lines, servers[0], asked.seconds)
     chooser = Chooser(lines, timed, asked.seconds)
-    print(f"{len(timed['own'])} tests; left out: {len(timed['too long'])} too long, {len(timed['failed'])} that fail")
+    print(
+        f"{len(timed['own'])} tests; left out: {len(timed['too long'])} too long, {len(timed['failed'])} that fail"
+    )
     waiting = [
         mutant for mutant in mutants
         if mutant.name not in results.found or (asked.again and not results.found[mutant.name]["killed"])
     ]  # fmt: skip
     waiting.reverse()
-    servers += [Server(work, number) for number in range(1, min(asked.jobs, len(waiting)))]
+    servers += [
+        Server(work, number) for number in range(1, min(asked.jobs, len(waiting)))
+    ]
     due = time.monotonic() + 60 * asked.minutes
     faults: list[BaseException] = []
 
@@ -259,7 +317,9 @@ def try_all(asked: argparse.Namespace, mutants: list[Mutant], files: dict[str, s
             except IndexError:
                 return
             try:
-                one = try_mutant(mutant, files[mutant.path], chooser, timed["known"], server)
+                one = try_mutant(
+                    mutant, files[mutant.path], chooser, timed["known"], server
+                )
             except BaseException as error:  # noqa: BLE001 — told by the main thread
                 faults.append(error)
                 return
@@ -287,24 +347,46 @@ def wilson(killed: int, count: int, z: float = 1.959964) -> tuple[float, float]:
         return 0.0, 1.0
     share = killed / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    half = (
+        z
+        / (1 + z * z / count)
+        * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    )
     return middle - half, middle + half
 
 
-def page(found: list[dict[str, Any]], possible: int, answers: dict[str, str], shares: dict[str, float]) -> str:
+def page(
+    found: list[dict[str, Any]],
+    possible: int,
+    answers: dict[str, str],
+    shares: dict[str, float],
+) -> str:
     """Return the record's text."""
     killed = [one for one in found if one["killed"]]
     survivors = [one for one in found if not one["killed"]]
     low, high = wilson(len(killed), len(found))
     ends = Counter(one["end"] for one in found)
-    told = {"failed": "a test failed", "error": "tests could not be imported", "late": "a test hung"}
-    told |= {"died": "the process died", "passed": "all tests passed", "no test": "no test runs the line"}
+    told = {
+        "failed": "a test failed",
+        "error": "tests could not be imported",
+        "late": "a test hung",
+    }
+    told |= {
+        "died": "the process died",
+        "passed": "all tests passed",
+        "no test": "no test runs the line",
+    }
     rows = []
     for kind in ("operator", "folder"):
         groups: dict[str, list[bool]] = defaultdict(list)
         for one in found:
-            groups[one["operator"] if kind == "operator" else str(Path(one["file"]).parent)].append(one["killed"])
-        rows += [{"": name, "mutants": len(own), "killed": sum(own)} for name, own in sorted(groups.items())]
+            groups[
+                one["operator"] if kind == "operator" else str(Path(one["file"]).parent)
+            ].append(one["killed"])
+        rows += [
+            {"": name, "mutants": len(own), "killed": sum(own)}
+            for name, own in sorted(groups.items())
+        ]
     answered = sum(one["name"] in answers for one in survivors)
     short = sum(one["left out"] > 0 for one in survivors)
     seconds = sum(one["seconds"] for one in found)
@@ -314,18 +396,30 @@ def page(found: list[dict[str, Any]], possible: int, answers: dict[str, str], sh
             f"{len(killed) / max(len(found), 1):.1%}** (95 % interval {low:.1%} to {high:.1%}). "
             f"{seconds / 60:.0f} minutes of processor time."
         ),
-        "How they ended: " + "; ".join(f"{told[end]}: {number}" for end, number in ends.most_common()) + ".",
+        "How they ended: "
+        + "; ".join(f"{told[end]}: {number}" for end, number in ends.most_common())
+        + ".",
         markdown_table(rows),
         (
             f"{len(survivors)} survivors, {answered} of them answered in `mutation_answers.json`. All count as "
             f"survivors, also those that change no result. For {short} of them some tests that run the line were left "
             "out, for time."
         ),
-        *(_survivor(one, answers.get(one["name"])) for one in sorted(survivors, key=lambda one: one["name"])),
+        *(
+            _survivor(one, answers.get(one["name"]))
+            for one in sorted(survivors, key=lambda one: one["name"])
+        ),
     ]
     if shares:
-        below = {name: share for name, share in shares.items() if share < 95 and name != "total"}
-        listed = "; ".join(f"`{name}` {share:.1f} %" for name, share in sorted(below.items(), key=lambda one: one[1]))
+        below = {
+            name: share
+            for name, share in shares.items()
+            if share < 95 and name != "total"
+        }
+        listed = "; ".join(
+            f"`{name}` {share:.1f} %"
+            for name, share in sorted(below.items(), key=lambda one: one[1])
+        )
         parts.append(
             f"Lines and branches of `src` that the whole suite runs, processes that tests start included: "
             f"**{shares['total']:.2f} %**, floor 95 %. Files below 95 %: {listed or 'none'}."
@@ -347,12 +441,35 @@ def main() -> int:
     options.add_argument("--mutants", type=int, default=WANTED)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--jobs", type=int, default=1, help="processes that run tests")
-    options.add_argument("--minutes", type=float, default=math.inf, help="begin no mutant after this time")
-    options.add_argument("--seconds", type=float, default=60.0, help="test time per mutant, on the unchanged source")
+    options.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="begin no mutant after this time",
+    )
+    options.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="test time per mutant, on the unchanged source",
+    )
     options.add_argument("--again", action="store_true", help="try survivors again")
-    options.add_argument("--show", type=int, default=0, metavar="N", help="only print the first N mutants")
-    options.add_argument("--areas", nargs="*", default=AREAS, help="folders of permgrad that are mutated")
-    options.add_argument("--tests", nargs="*", default=["tests", "src"], help="where tests are looked for")
+    options.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="only print the first N mutants",
+    )
+    options.add_argument(
+        "--areas", nargs="*", default=AREAS, help="folders of permgrad that are mutated"
+    )
+    options.add_argument(
+        "--tests",
+        nargs="*",
+        default=["tests", "src"],
+        help="where tests are looked for",
+    )
     options.add_argument("--work", type=Path, default=WORK)
     asked = options.parse_args()
     if asked.quick:
@@ -371,16 +488,31 @@ def main() -> int:
     measure(asked.work, asked.tests)
     results = Results(asked.work / f"results-{asked.seed}.jsonl", files)
     try_all(asked, mutants, files, results)
-    found = [results.found[mutant.name] for mutant in mutants if mutant.name in results.found]
-    answers = json.loads(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
+    found = [
+        results.found[mutant.name] for mutant in mutants if mutant.name in results.found
+    ]
+    answers = (
+        json.loads(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
+    )
     shares = branch_coverage(asked.work)
     low, _ = wilson(sum(one["killed"] for one in found), len(found))
     survivors = [one["name"] for one in found if not one["killed"]]
-    passed = len(found) >= WANTED and low >= FLOOR and all(name in answers for name in survivors)
+    passed = (
+        len(found) >= WANTED
+        and low >= FLOOR
+        and all(name in answers for name in survivors)
+    )
     passed = passed and shares.get("total", 0.0) >= 95
     data = {"possible": possible, "mutants": found, "coverage": shares}
     text = page(found, possible, answers, shares)
-    return record(asked, "Mutants that the tests notice", text, data, passed=passed, seeds=[asked.seed])
+    return record(
+        asked,
+        "Mutants that the tests notice",
+        text,
+        data,
+        passed=passed,
+        seeds=[asked.seed],
+    )
 
 
 if __name__ == "__main__":

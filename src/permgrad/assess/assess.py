@@ -41,7 +41,9 @@ def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assess
     return work.content
 
 
-def completed(content: Assessment, model: Any, *, preset: str = "", layout: str | None = None) -> Assessment:
+def completed(
+    content: Assessment, model: Any, *, preset: str = "", layout: str | None = None
+) -> Assessment:
     """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG.
 
     That are the network's sections, the rows one by one, and the beeswarm.
@@ -51,9 +53,14 @@ def completed(content: Assessment, model: Any, *, preset: str = "", layout: str 
     if explained is None:
         return content
     local = explained.explanation
-    rows = [_row(content, place, facts) for place, facts in enumerate(content.chosen or ())]
+    rows = [
+        _row(content, place, facts) for place, facts in enumerate(content.chosen or ())
+    ]
     if listed_rows is not None:
-        local_rows = [explained, *([] if content.notable is None else [content.notable])]
+        local_rows = [
+            explained,
+            *([] if content.notable is None else [content.notable]),
+        ]
         listed_rows = replace(listed_rows, local=local_rows, maps=maps)
     few = listed_rows is None and len(local.values) <= FEW_ROWS
     return replace(content, rows=rows, listed=listed_rows, local=None if few else local)
@@ -61,16 +68,23 @@ def completed(content: Assessment, model: Any, *, preset: str = "", layout: str 
 
 def _row(content: Assessment, place: int, facts: Mapping[str, Any]) -> RowSection:
     assert content.explained is not None
-    local, drawn = content.explained.explanation, None if content.maps is None else content.maps.explanation
+    local, drawn = (
+        content.explained.explanation,
+        None if content.maps is None else content.maps.explanation,
+    )
     output = facts["output"] if len(local.outputs) > 1 else 0
-    if content.subject and content.positive in local.outputs:  # of two classes, as everywhere on the page
+    if (
+        content.subject and content.positive in local.outputs
+    ):  # of two classes, as everywhere on the page
         output = local.outputs.index(content.positive)
     text, image, heat, heat_title = f"Chosen as {facts['why']}.", None, None, ""
     if drawn is not None and {"cam", "images"} <= set(drawn.maps):
         image, heat = drawn.maps["images"][place], drawn.maps["cam"][place, output]
         label = local.outputs[output]
         name = MAP_NAMES[drawn.meta.get("variant", "gradcam")]
-        heat_title = f"{name} of the last convolution" + ("" if label == "all" else f", class {label}")
+        heat_title = f"{name} of the last convolution" + (
+            "" if label == "all" else f", class {label}"
+        )
         if not np.any(heat):
             text += " The activation map is zero everywhere: no part of the image supports this output."
     return RowSection(

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
+    from permgrad.assess.sections.network import (
+        LayoutSection,
+        NetworkSection,
+        TrainingSection,
+    )
     from permgrad.assess.sections.photos import PhotoColumn
     from permgrad.assess.sections.provenance import ProvenanceSection
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
@@ -33,7 +37,11 @@ PATHS = ("tabular", "image", "linear", "trees")
 
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the entries of ``branches.json`` that are paths."""
-    return {name: entry for name, entry in branches.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)}
+    return {
+        name: entry
+        for name, entry in branches.items()
+        if name not in NOT_BRANCHES and isinstance(entry, Mapping)
+    }
 
 
 def is_hybrid(branches: Mapping[str, Any]) -> bool:
@@ -175,7 +183,11 @@ class Assessment:
         Parts of a model that is no hybrid network always are.
         """
         entries = self._weighed_paths
-        shares = (value_of(entry, "share") for name, entry in (entries or {}).items() if name != "tabular")
+        shares = (
+            value_of(entry, "share")
+            for name, entry in (entries or {}).items()
+            if name != "tabular"
+        )
         return entries is None or any(share >= LEAST_SHOWN for share in shares)
 
     @property
@@ -184,7 +196,11 @@ class Assessment:
 
         Where whole kinds of columns are weighed, the paths are those of the explanation.
         """
-        known = self.explanation.branches if self.explanation is not None and not is_hybrid(self.paths) else self.paths
+        known = (
+            self.explanation.branches
+            if self.explanation is not None and not is_hybrid(self.paths)
+            else self.paths
+        )
         entries = entries_of(known or {})
         return entries if is_hybrid(entries) and "tabular" in entries else None
 
@@ -203,8 +219,17 @@ class Assessment:
         explanation, places = self.explanation, dict[str, int]()
         if explanation is not None:
             ranking, groups = explanation.ranking(), explanation.groups or {}
-            places = {str(column): at for at, name in enumerate(ranking) for column in (name, *groups.get(name, ()))}
-        return [at for at, _ in sorted(enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places)))]
+            places = {
+                str(column): at
+                for at, name in enumerate(ranking)
+                for column in (name, *groups.get(name, ()))
+            }
+        return [
+            at
+            for at, _ in sorted(
+                enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places))
+            )
+        ]
 
     @property
     def cuts(self) -> Mapping[str, Any]:
@@ -216,7 +241,9 @@ class Assessment:
         """The content of ``branches.json``, from the explanation or the file."""
         if self.branches is not None:
             return self.branches
-        return (self.explanation.branches if self.explanation is not None else None) or {}
+        return (
+            self.explanation.branches if self.explanation is not None else None
+        ) or {}
 
 
 #: Where a field of an assessment is stored in the folder of a run: a name without ending, and the folder of an

@@ -105,13 +105,17 @@ class Budget:
         clock = self.clock
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
-        swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
+        swarm = min(rows, self.swarm_rows(classes)) * max(
+            1, classes * SWARM_ROWS // _SWARM_NUMBERS
+        )
         pairs = features * expected_repeats(rows)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
         return explanation + clock.per_row * published * features
 
     # ---- rows and donors ---------------------------------------------------------------------------------------------
-    def in_time(self, rows: int, fewest: int, features: int, classes: int, of: int) -> int:
+    def in_time(
+        self, rows: int, fewest: int, features: int, classes: int, of: int
+    ) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
         clock, expected = self.clock, self.expected(of, features, classes)
         share = (clock.left() - REPORT) / expected if expected else 1.0
@@ -122,15 +126,24 @@ class Budget:
 
     def ranking_options(self, features: int) -> dict[str, Any]:
         """Return the arguments of a ranking of a network. Report what limits it."""
-        directed, donors = features <= MOST_DIRECTIONS, "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
+        directed, donors = (
+            features <= MOST_DIRECTIONS,
+            "auto" if features <= MOST_FEATURES else FEWEST_REPEATS,
+        )
         wide = "note: the table is wide, so"
         if donors != "auto":
             self.say(f"{wide} each row has {donors} donors; intervals widen a little")
         if not directed:
-            self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
+            self.say(
+                f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)"
+            )
         return {"n_repeats": donors, "method": tuned(PermGrad(), direction=directed)}
 
     def swarm_rows(self, classes: int, predictions: int = 0) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression) and ``predictions`` of each row."""
-        most = min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1), _SWARM_PREDICTIONS // max(predictions, 1))
+        most = min(
+            SWARM_ROWS,
+            _SWARM_NUMBERS // max(classes, 1),
+            _SWARM_PREDICTIONS // max(predictions, 1),
+        )
         return max(FEWEST_SWARM_ROWS, most)

@@ -70,22 +70,38 @@ class Cache:
         if self.folder is not None:
             table = X if isinstance(X, pd.DataFrame) else X.table
             chosen, name = find_method(method)
-            facts = {"version": __version__, "model": self.model, "method": repr(chosen), "data": rows_hash(table, y)}
-            entry = self.folder / f"{name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+            facts = {
+                "version": __version__,
+                "model": self.model,
+                "method": repr(chosen),
+                "data": rows_hash(table, y),
+            }
+            entry = (
+                self.folder
+                / f"{name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+            )
         if entry is not None and entry.is_dir():
             with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
                 sums = read_json(entry / _SUMS)
                 if {name: file_hash(entry / name) for name in sums} == sums:
                     cached = Explanation.load(entry)
             if cached is None:
-                warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
-        explanation = compute(model, X, y, method=method, **options) if cached is None else cached
+                warn_user(
+                    f"The saved explanation {entry} is damaged. It is computed again."
+                )
+        explanation = (
+            compute(model, X, y, method=method, **options) if cached is None else cached
+        )
         explanation.meta["cached"] = cached is not None
         if entry is not None and cached is None:
             # The folder may be read-only. The explanation is valid without the cache.
             with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 explanation.save(temporary, overwrite=True)
-                files = [path for path in sorted(temporary.iterdir()) if path.is_file() and path.name != TIMES]
+                files = [
+                    path
+                    for path in sorted(temporary.iterdir())
+                    if path.is_file() and path.name != TIMES
+                ]
                 sums = {path.name: file_hash(path) for path in files}
                 write_json_atomic(temporary / _SUMS, sums)
         return explanation
@@ -160,7 +176,11 @@ class EvaluatedModel:
     @cached_property
     def read(self) -> Model:
         """The model as explanations read it, once."""
-        return Model(self.model, positive=self.positive_label) if self.described is None else self.described
+        return (
+            Model(self.model, positive=self.positive_label)
+            if self.described is None
+            else self.described
+        )
 
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
@@ -170,12 +190,18 @@ class EvaluatedModel:
         """Return the targets as names of classes, or numbers ``(rows,)``."""
         if not self.classes:
             return np.asarray(self.targets(rows), dtype=np.float64)
-        return np.array([str(label) for label in self.targets(rows).tolist()], dtype=object)
+        return np.array(
+            [str(label) for label in self.targets(rows).tolist()], dtype=object
+        )
 
     def codes(self, rows: Rows) -> Array:
         """Return the targets as positions of classes (-1: none of them), or numbers ``(rows,)``."""
         truth = self.truth(rows)
-        return pd.Index(self.classes).get_indexer(pd.Index(truth)) if self.classes else truth
+        return (
+            pd.Index(self.classes).get_indexer(pd.Index(truth))
+            if self.classes
+            else truth
+        )
 
     @property
     def positive_label(self) -> Any:
@@ -183,27 +209,43 @@ class EvaluatedModel:
         pairs = zip(self.classes, self.labels, strict=True)
         return next((label for name, label in pairs if name == self.positive), None)
 
-    def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
+    def measure(
+        self, guess: Floats, rows: Rows, called: Array | None = None
+    ) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
         called = guess.argmax(axis=1) if self.labels_only else called
-        decided = None if called is None else np.asarray(self.labels, dtype=object)[called]
-        options: dict[str, Any] = {"weights": rows.weights, "classes": self.labels, "positive": self.positive_label}
+        decided = (
+            None if called is None else np.asarray(self.labels, dtype=object)[called]
+        )
+        options: dict[str, Any] = {
+            "weights": rows.weights,
+            "classes": self.labels,
+            "positive": self.positive_label,
+        }
         options |= {"counts": True} if self.counts else {}
         known = None if self.labels_only else guess
-        return scores_of(self.task, self.targets(rows), known, called=decided, **options)
+        return scores_of(
+            self.task, self.targets(rows), known, called=decided, **options
+        )
 
     @abstractmethod
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has them."""
 
     @abstractmethod
-    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
+    def predict_changed(
+        self, rows: Rows, places: Integers, table: pd.DataFrame
+    ) -> Floats:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
 
-    def explain(self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any) -> Explanation:
+    def explain(
+        self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
+    ) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
         dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
-        given = {name: value for name, value in self.options.items() if name not in dropped}
+        given = {
+            name: value for name, value in self.options.items() if name not in dropped
+        }
         options = {**given, "random_state": self.seed, **options}
         if rows.dependence is not None and options.get("scope") != "local":
             name, values = rows.dependence.argument
@@ -215,14 +257,20 @@ class EvaluatedModel:
             return explain(read, rows.inputs, y, **options)
         return self.cache.explain(explain, read, rows.inputs, y, **options)
 
-    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+    def attribute(
+        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
+    ) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
         if self.has_slopes:
-            method = IntegratedGradients(tolerance=None if self.encoder is None else tolerance)
+            method = IntegratedGradients(
+                tolerance=None if self.encoder is None else tolerance
+            )
             with keeping_warnings():
                 try:
                     return self.explain(rows, method=method, scope="local", **options)
-                except InputError:  # images drawn by a function, tokens without embeddings
+                except (
+                    InputError
+                ):  # images drawn by a function, tokens without embeddings
                     pass
         return self.explain(rows, method=_SHAPLEY, scope="local", **options)
 
@@ -255,7 +303,11 @@ class Trained(EvaluatedModel):
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where it has held-out rows, which count once each."""
         held_out = getattr(self.model, "held_out_", None)
-        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) and rows.weights is None
+        enough = (
+            held_out is not None
+            and len(held_out.scores) >= held_out.fewest(COVERAGE)
+            and rows.weights is None
+        )
         parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(
@@ -266,10 +318,17 @@ class Trained(EvaluatedModel):
             inside=parts.get("inside"),
             training_mean=None if self.classes else float(self.model.training_mean_),
             counts=self.counts,
-            before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
+            before_calibration=before_calibration(
+                getattr(self.model, "calibration_", None), guess
+            ),
         )
 
-    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+    def predict_changed(
+        self,
+        rows: Rows,  # noqa: ARG002
+        places: Integers,  # noqa: ARG002
+        table: pd.DataFrame,
+    ) -> Floats:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed.
 
         Further columns are features of dates: they hold the date that has their value.
@@ -277,11 +336,19 @@ class Trained(EvaluatedModel):
         assert self.encoder is not None
         changed = [name for name in table if name in self.encoder.date_parts_]
         if changed:
-            table = self._with_parts_of(table.drop(columns=changed), {name: table[name] for name in changed})
-        guess = self.model.predict_proba(table) if self.classes else self.model.predict(table)
+            table = self._with_parts_of(
+                table.drop(columns=changed), {name: table[name] for name in changed}
+            )
+        guess = (
+            self.model.predict_proba(table)
+            if self.classes
+            else self.model.predict(table)
+        )
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
 
-    def _with_parts_of(self, table: pd.DataFrame, dates: Mapping[str, pd.Series[Any]]) -> Any:
+    def _with_parts_of(
+        self, table: pd.DataFrame, dates: Mapping[str, pd.Series[Any]]
+    ) -> Any:
         """Return rows, encoded, that have what other dates say."""
         rows = self.model.encode_rows(table)
         for name, column in dates.items():
@@ -294,25 +361,48 @@ class Trained(EvaluatedModel):
         """Return the features of dates, their columns, and after how many values they begin again."""
         assert self.encoder is not None
         parts = self.encoder.date_parts_ if hasattr(self.model, "encode_rows") else {}
-        return {name: (one.column, CIRCLES.get(one.part)) for name, one in parts.items() if one.column in table}
+        return {
+            name: (one.column, CIRCLES.get(one.part))
+            for name, one in parts.items()
+            if one.column in table
+        }
 
     def with_parts(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the features that its dates are, in words."""
         assert self.encoder is not None
         wanted = self.date_parts(table)
-        return table if not wanted else pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
+        return (
+            table
+            if not wanted
+            else pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
+        )
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, and what they say, as numbers."""
         assert self.encoder is not None
-        columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
-        dates = {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
+        columns = [
+            column
+            for column in self.encoder.schema_
+            if column.kind == "date" and column.name in table
+        ]
+        dates = {
+            column.name: read_numbers(table[column.name], column, self.encoder.codes_)[
+                0
+            ]
+            for column in columns
+        }
         parts = self.date_parts(table)
         if parts:
             cells = self.encoder.cells_of_parts(table)
             for name, (date, _) in parts.items():
-                codes = cells[name].cat.codes if isinstance(cells[name].dtype, pd.CategoricalDtype) else None
-                dates[name] = dates[date] if codes is None else np.where(codes < 0, np.nan, codes)
+                codes = (
+                    cells[name].cat.codes
+                    if isinstance(cells[name].dtype, pd.CategoricalDtype)
+                    else None
+                )
+                dates[name] = (
+                    dates[date] if codes is None else np.where(codes < 0, np.nan, codes)
+                )
         return dates
 
 
@@ -328,9 +418,14 @@ class Network(Trained):
         paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
             # The one that the user names, else the rarer one in the training rows that the model keeps.
-            place = usual_positive(labels, np.asarray(model.background_target_) == labels[1])
+            place = usual_positive(
+                labels, np.asarray(model.background_target_) == labels[1]
+            )
             facts |= {"positive": names[place]}
-        renderer, options = getattr(model, "renderer_", None), getattr(model, "network_options_", {})
+        renderer, options = (
+            getattr(model, "renderer_", None),
+            getattr(model, "network_options_", {}),
+        )
         return cls(
             model=model,
             task="classification" if labels else "regression",
@@ -352,7 +447,9 @@ class Network(Trained):
 
 def orders_of_features(features: int) -> int:
     """Return in how many orders features are replaced for the Shapley values of a predictor's row."""
-    return max(_FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE))
+    return max(
+        _FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE)
+    )
 
 
 def predictions_of_row(features: int) -> int:
@@ -373,10 +470,17 @@ class TrainedOther(Trained):
     clock: Clock
 
     @classmethod
-    def of(cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any) -> TrainedOther:
+    def of(
+        cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any
+    ) -> TrainedOther:
         """Return a fitted ``TableModel``, with the training rows."""
-        labels, seed = model.classes_.tolist() if hasattr(model, "classes_") else [], int(model.random_state)
-        chosen = np.sort(generator(seed, "background").permutation(len(train))[:_BACKGROUND])
+        labels, seed = (
+            model.classes_.tolist() if hasattr(model, "classes_") else [],
+            int(model.random_state),
+        )
+        chosen = np.sort(
+            generator(seed, "background").permutation(len(train))[:_BACKGROUND]
+        )
         return cls(
             name=model.label,
             subject=model.label,
@@ -400,14 +504,25 @@ class TrainedOther(Trained):
         """Explain some rows by their raw columns. Few rows take their replacements from training rows."""
         if options.get("scope") == "local" or len(rows) < _OWN_DONORS:
             options = {"background": self.background, **options}
-        rows = rows if hasattr(self.model, "of_encoded") else replace(rows, inputs=rows.frame)
+        rows = (
+            rows
+            if hasattr(self.model, "of_encoded")
+            else replace(rows, inputs=rows.frame)
+        )
         return super().explain(rows, y, **options)
 
-    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+    def attribute(
+        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
+    ) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
-        usual, per_order = int(_SHAPLEY.max_permutations), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        usual, per_order = (
+            int(_SHAPLEY.max_permutations),
+            self.clock.per_row * PAIR * len(rows) * (self.width + 1),
+        )
         most = orders_of_features(self.width)
-        in_time = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        in_time = (
+            int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        )
         orders = max(_FEWEST_ORDERS, in_time)
         if orders < most:
             self.clock.cut.append(

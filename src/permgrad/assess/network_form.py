@@ -50,7 +50,9 @@ def add(weights: Weights, numbers: Any) -> dict[str, Any]:
 
 def runs_in_page(model: Any) -> bool:
     """Return whether a model is of a kind that can predict inside a page."""
-    return _boosted(model) is not None or isinstance(model, (HyNNClassifier, HyNNRegressor))
+    return _boosted(model) is not None or isinstance(
+        model, (HyNNClassifier, HyNNRegressor)
+    )
 
 
 def _boosted(model: Any) -> BoostedTrees | None:
@@ -70,12 +72,19 @@ def model_form(model: Any, weights: Weights) -> dict[str, Any]:
     if (boosted := _boosted(model)) is not None:
         return _form_of_trees(model, boosted, weights)
     module = getattr(model, "module_", None)
-    if not isinstance(model, (HyNNClassifier, HyNNRegressor)) or type(module) is not HybridNetwork:
-        raise NotImplementedError("only the networks of permgrad and boosted trees can predict inside a page")
+    if (
+        not isinstance(model, (HyNNClassifier, HyNNRegressor))
+        or type(module) is not HybridNetwork
+    ):
+        raise NotImplementedError(
+            "only the networks of permgrad and boosted trees can predict inside a page"
+        )
     return _form_of_network(model, module, weights)
 
 
-def _form_of_trees(model: Any, boosted: BoostedTrees, weights: Weights) -> dict[str, Any]:
+def _form_of_trees(
+    model: Any, boosted: BoostedTrees, weights: Weights
+) -> dict[str, Any]:
     """Describe a model of boosted trees."""
     outputs = len(boosted.trees.base)
     if hasattr(model, "classes_") and len(model.fitted_.seen) < len(model.classes_):
@@ -101,26 +110,42 @@ def _trees(trees: Trees, weights: Weights) -> dict[str, Any]:
 def _beside(branch: Any, weights: Weights) -> dict[str, Any]:
     """Describe a branch beside the head."""
     if type(branch) is LinearBranch:
-        return {"kind": "linear", "weight": add(weights, branch.weight), "bias": add(weights, branch.bias)}
+        return {
+            "kind": "linear",
+            "weight": add(weights, branch.weight),
+            "bias": add(weights, branch.bias),
+        }
     if type(branch) is TreeBranch:
         return _trees(branch.trees(), weights)
     raise NotImplementedError(f"it has a branch of the kind {type(branch).__name__}")
 
 
-def _form_of_network(model: Any, module: HybridNetwork, weights: Weights) -> dict[str, Any]:
+def _form_of_network(
+    model: Any, module: HybridNetwork, weights: Weights
+) -> dict[str, Any]:
     """Describe a network of permgrad."""
-    form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
+    form: dict[str, Any] = {
+        "encoded": module.encoded,
+        "outputs": module.outputs,
+        "members": module.members,
+    }
     form["table"] = branch = module.table_branch
     if branch is not None:
         if type(branch) is not TableBranch:
             raise NotImplementedError("its table branch is not permgrad's")
         layers: list[Any] = list(branch.layers)
         scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
-        embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
+        embedding, described, other = (
+            branch.embedding,
+            None,
+            list(range(layers[0].in_features)),
+        )
         if embedding is not None:
             parts = ("frequency", "phase", "weight", "bias")
             described = {"columns": branch.numeric.tolist(), "size": embedding.size}
-            described |= {name: add(weights, getattr(embedding, name)) for name in parts}
+            described |= {
+                name: add(weights, getattr(embedding, name)) for name in parts
+            }
             other = branch.other.tolist()
         form["table"] = {
             "embedding": described,
@@ -133,20 +158,28 @@ def _form_of_network(model: Any, module: HybridNetwork, weights: Weights) -> dic
     form["head"] = _head(list(module.head), dict(module.widths), weights)
     form["rates"] = module.rates
     form["beside"] = [_beside(branch, weights) for branch in module.additive.values()]
-    scales = {name: float(getattr(model, f"target_{name}_", 0.0)) for name in ("mean", "scale")}
+    scales = {
+        name: float(getattr(model, f"target_{name}_", 0.0))
+        for name in ("mean", "scale")
+    }
     form["result"] = _result(model, scales)
     return form
 
 
 def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
     """Describe how outputs become what users read. ``units``: those of numbers."""
-    classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
+    classes, calibration = (
+        getattr(model, "classes_", None),
+        getattr(model, "calibration_", None),
+    )
     if classes is None:
         return {"task": "regression", **units}
     return {
         "task": "classification",
         "classes": [str(label) for label in classes.tolist()],
-        "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
+        "calibration": None
+        if calibration is None or calibration.method is None
+        else calibration.to_dict(),
     }
 
 
@@ -156,25 +189,49 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
     for layer in layers:
         if is_plain(layer, nn.Linear):
             bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
-            forms.append({"kind": "dense", "weight": add(weights, layer.weight), "bias": add(weights, bias)})
+            forms.append(
+                {
+                    "kind": "dense",
+                    "weight": add(weights, layer.weight),
+                    "bias": add(weights, bias),
+                }
+            )
         elif type(layer) in _NAMES:
             forms.append({"kind": "activation", "name": _NAMES[type(layer)]})
         elif type(layer) is Rate:
             forms.append({"kind": "activation", "name": "rate"})
         elif isinstance(layer, nn.BatchNorm1d):
             affine = Affine(layer)
-            forms.append({"kind": "affine", "scale": add(weights, affine.scale), "shift": add(weights, affine.shift)})
+            forms.append(
+                {
+                    "kind": "affine",
+                    "scale": add(weights, affine.scale),
+                    "shift": add(weights, affine.shift),
+                }
+            )
         elif type(layer) is nn.LayerNorm:
-            numbers = {name: add(weights, getattr(layer, name)) for name in ("weight", "bias")}
+            numbers = {
+                name: add(weights, getattr(layer, name)) for name in ("weight", "bias")
+            }
             forms.append({"kind": "norm", **numbers, "epsilon": layer.eps})
         elif type(layer) is MemberLinear:
-            forms.append({"kind": "members", "weight": add(weights, layer.weight), "bias": add(weights, layer.bias)})
+            forms.append(
+                {
+                    "kind": "members",
+                    "weight": add(weights, layer.weight),
+                    "bias": add(weights, layer.bias),
+                }
+            )
         elif not isinstance(layer, (*_NOTHING, MemberMean)):
-            raise NotImplementedError(f"it has a layer of the kind {type(layer).__name__}")
+            raise NotImplementedError(
+                f"it has a layer of the kind {type(layer).__name__}"
+            )
     return forms
 
 
-def _head(layers: list[Any], widths: dict[str, int], weights: Weights) -> dict[str, Any]:
+def _head(
+    layers: list[Any], widths: dict[str, int], weights: Weights
+) -> dict[str, Any]:
     """Describe the head. Its first layer is split into what reads the table and what reads the image."""
     first = layers[0]
     parts: dict[str, Any] = {}
@@ -183,9 +240,13 @@ def _head(layers: list[Any], widths: dict[str, int], weights: Weights) -> dict[s
     if type(first) is MemberLinear:
         parts = {path: first.weight[:, :, _place(first, path)] for path in widths}
     elif is_plain(first, nn.Linear):
-        parts = dict(zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True))
+        parts = dict(
+            zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True)
+        )
     else:
-        raise NotImplementedError(f"its head begins with a layer of the kind {type(first).__name__}")
+        raise NotImplementedError(
+            f"its head begins with a layer of the kind {type(first).__name__}"
+        )
     return {
         "first": {
             "tabular": add(weights, parts["tabular"]) if "tabular" in parts else None,
@@ -209,28 +270,44 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     if type(renderer) is not Renderer:
         raise NotImplementedError("its images are drawn by a function from elsewhere")
     layers: list[Any] = list(module.image_branch or [])
-    flat = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
+    flat = next(
+        place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)
+    )
     blocks: list[dict[str, Any]] = []
     means = 0
     for layer in layers[:flat]:
         if is_plain(layer, nn.Conv2d):
             weight = layer.weight
-            if not blocks and renderer.depth == 1:  # the channels of the picture are equal
+            if (
+                not blocks and renderer.depth == 1
+            ):  # the channels of the picture are equal
                 weight = weight.sum(dim=1, keepdim=True)
             blocks.append(
-                {"weight": add(weights, weight), "bias": add(weights, layer.bias), "activation": "", "pool": [1, 1]}
+                {
+                    "weight": add(weights, weight),
+                    "bias": add(weights, layer.bias),
+                    "activation": "",
+                    "pool": [1, 1],
+                }
             )
         elif type(layer) in _NAMES:
             blocks[-1]["activation"] = _NAMES[type(layer)]
         elif isinstance(layer, nn.BatchNorm2d):
             affine = Affine(layer)
-            blocks[-1] |= {"scale": add(weights, affine.scale), "shift": add(weights, affine.shift)}
+            blocks[-1] |= {
+                "scale": add(weights, affine.scale),
+                "shift": add(weights, affine.shift),
+            }
         elif isinstance(layer, nn.MaxPool2d):
             blocks[-1]["pool"] = list(pair(layer.kernel_size))
         elif is_plain(layer, nn.AvgPool2d) and layer is layers[flat - 1]:
-            means = math.prod(pair(layer.kernel_size))  # of all places: the last layer before the dense ones
+            means = math.prod(
+                pair(layer.kernel_size)
+            )  # of all places: the last layer before the dense ones
         elif not isinstance(layer, _NOTHING):
-            raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
+            raise NotImplementedError(
+                f"its image branch has a layer of the kind {type(layer).__name__}"
+            )
     minimum, factor = renderer.ranges(range(len(renderer.positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],
@@ -241,9 +318,13 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
         "top": renderer.scale if renderer.clip else None,
         "place": renderer.flat.tolist(),
         "overlap": renderer.overlap,
-        "kernel": None if renderer.blur is None else add(weights, renderer.blur.kernel()),
+        "kernel": None
+        if renderer.blur is None
+        else add(weights, renderer.blur.kernel()),
         "blocks": blocks,
-        "kernels": None if module.kernels is None else _kernels(module.kernels, renderer.depth, weights),
+        "kernels": None
+        if module.kernels is None
+        else _kernels(module.kernels, renderer.depth, weights),
         "layers": _layers(layers[flat + 1 :], weights),
     }
 
@@ -259,7 +340,12 @@ def _kernels(kernels: RandomKernels, depth: int, weights: Weights) -> dict[str, 
         "groups": [
             {
                 # The channels of a picture of one are equal.
-                "weight": add(weights, layer.weight.sum(dim=1, keepdim=True) if depth == 1 else layer.weight),
+                "weight": add(
+                    weights,
+                    layer.weight.sum(dim=1, keepdim=True)
+                    if depth == 1
+                    else layer.weight,
+                ),
                 "bias": add(weights, layer.bias),
                 "dilation": layer.dilation[0],
             }

@@ -70,7 +70,11 @@ class Predictions:
     @property
     def best(self) -> npt.NDArray[Any]:
         """The predicted class, or number, of each row."""
-        return np.asarray(self.classes, dtype=object)[self.scored.decided] if self.classes else self.guess
+        return (
+            np.asarray(self.classes, dtype=object)[self.scored.decided]
+            if self.classes
+            else self.guess
+        )
 
     @property
     def scored(self) -> Predicted:
@@ -90,12 +94,21 @@ class Predictions:
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
         inside = None if self.inside is None else self.inside[places]
-        called, weights = (None if one is None else one[places] for one in (self.called, self.weights))
-        some = {"truth": self.truth[places], "guess": self.guess[places], "inside": inside, "called": called}
+        called, weights = (
+            None if one is None else one[places] for one in (self.called, self.weights)
+        )
+        some = {
+            "truth": self.truth[places],
+            "guess": self.guess[places],
+            "inside": inside,
+            "called": called,
+        }
         return replace(self, **some, weights=weights, before_calibration=None)
 
 
-def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+def before_calibration(
+    calibrated: Any, probabilities: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64] | None:
     """Return the probabilities before a calibration that can be undone, else None.
 
     ``p ∝ exp((z − shift) / temperature)`` determines the logits up to a constant, which does not change the softmax.
@@ -104,6 +117,11 @@ def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) 
         return None
     from scipy.special import softmax
 
-    logits = np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None)) * calibrated.temperature
-    uncalibrated = softmax(logits + (np.asarray(calibrated.shift) if calibrated.shift else 0.0), axis=1)
+    logits = (
+        np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None))
+        * calibrated.temperature
+    )
+    uncalibrated = softmax(
+        logits + (np.asarray(calibrated.shift) if calibrated.shift else 0.0), axis=1
+    )
     return None if np.allclose(uncalibrated, probabilities, atol=1e-6) else uncalibrated

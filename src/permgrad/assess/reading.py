@@ -74,16 +74,29 @@ class Foreign(EvaluatedModel):
             called=None if self.called is None else self.called[rows.numbers],
         )
 
-    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+    def predict_changed(
+        self,
+        rows: Rows,  # noqa: ARG002
+        places: Integers,  # noqa: ARG002
+        table: pd.DataFrame,
+    ) -> Floats:
         """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
         subject, request = self.request.subject, self.request
         if isinstance(self.model, nn.Module):
-            inputs: Any = (torch.as_tensor(table.to_numpy(dtype=np.float64), dtype=request.inputs[0].dtype),)
+            inputs: Any = (
+                torch.as_tensor(
+                    table.to_numpy(dtype=np.float64), dtype=request.inputs[0].dtype
+                ),
+            )
         else:
             library: Any = type(self.rows.inputs).__module__.partition(".")[0]
             known = library in ("pandas", "polars", "pyarrow")
-            inputs = subject.read(as_library(table, library) if known else table.to_numpy())
-        guess = np.asarray(subject.outputs.predicted(outputs_of(subject, inputs)), dtype=np.float64)
+            inputs = subject.read(
+                as_library(table, library) if known else table.to_numpy()
+            )
+        guess = np.asarray(
+            subject.outputs.predicted(outputs_of(subject, inputs)), dtype=np.float64
+        )
         guess = guess if self.output is None else column_of(guess, self.output)
         if subject.task == "multilabel":
             return np.column_stack([1 - guess, guess])
@@ -97,20 +110,30 @@ class Foreign(EvaluatedModel):
         if subject.task != "regression":
             further["returns"] = read.returns or subject.outputs.kind
         if getattr(subject, "columns", ()) and subject.task == "classification":
-            further["class_names"] = self.classes  # targets tell whether a returned frame names classes
+            further["class_names"] = (
+                self.classes
+            )  # targets tell whether a returned frame names classes
         told = replace(read, **further)
-        if not isinstance(self.model, nn.Module):  # it was checked when it was read with targets
+        if not isinstance(
+            self.model, nn.Module
+        ):  # it was checked when it was read with targets
             told.found["predictor", True, told.task] = subject.to_send()
         return told
 
-    def explain(self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any) -> Explanation:
+    def explain(
+        self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
+    ) -> Explanation:
         """Explain some rows. Raw columns of a table are its features."""
         found = super().explain(rows, y, model=model, **options)
         return replace(found, level="feature") if found.level == "column" else found
 
-    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+    def attribute(
+        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
+    ) -> Explanation:
         """Return attributions, with the output and the background that targets tell."""
-        options |= {} if self.output is None else {"target": self.output}  # names come from y
+        options |= (
+            {} if self.output is None else {"target": self.output}
+        )  # names come from y
         if self.options.get("background") is None:
             options["background"] = _drawn(self.rows, self.seed).inputs
         return super().attribute(rows, tolerance=tolerance, model=self.told, **options)
@@ -118,12 +141,18 @@ class Foreign(EvaluatedModel):
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
         cells = {name: cells_of(table[name], str(name)) for name in table.columns}
-        return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
+        return {
+            name: one.values
+            for name, one in cells.items()
+            if one.kind == "date" and one.values is not None
+        }
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
     """Return the rows that replace features in attributions of single rows."""
-    return rows.take(np.sort(generator(seed, "background").permutation(len(rows))[:_BACKGROUND]))
+    return rows.take(
+        np.sort(generator(seed, "background").permutation(len(rows))[:_BACKGROUND])
+    )
 
 
 def column_of(guess: Floats, position: int) -> Floats:
@@ -141,15 +170,30 @@ def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
     if wanted is None:
         return None
     names = [wanted] if isinstance(wanted, str) else wanted
-    if isinstance(names, (list, tuple)) and (names is not wanted or len(names) != len(rows)):
+    if isinstance(names, (list, tuple)) and (
+        names is not wanted or len(names) != len(rows)
+    ):
         for name in names:
-            check_choice("column in sensitive", name, () if rows.table is None else map(str, rows.table))
-        return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(drop=True)
+            check_choice(
+                "column in sensitive",
+                name,
+                () if rows.table is None else map(str, rows.table),
+            )
+        return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(
+            drop=True
+        )
     if isinstance(wanted, pd.DataFrame):
         check_rows("sensitive", wanted.index, len(rows))
         return wanted.rename(columns=str).reset_index(drop=True)
-    check_rows("sensitive", wanted, len(rows), "Pass a column's name, or one label for each row.")
-    return pd.DataFrame({str(getattr(wanted, "name", None) or "sensitive"): np.asarray(wanted)})
+    check_rows(
+        "sensitive",
+        wanted,
+        len(rows),
+        "Pass a column's name, or one label for each row.",
+    )
+    return pd.DataFrame(
+        {str(getattr(wanted, "name", None) or "sensitive"): np.asarray(wanted)}
+    )
 
 
 # ---- as passed -------------------------------------------------------------------------------------------------------
@@ -165,37 +209,79 @@ class ReadModel:
         InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
     """
 
-    def __init__(self, model: Any, X: Any, y: Any, *, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, model: Any, X: Any, y: Any, *, seed: int = 0, **options: Any
+    ) -> None:
         if y is None:
             problem = "report needs y: a page says how good the model is"
             raise InputError(problem, hint="Pass the targets.", code="PG005")
-        self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
-        options = {name: value for name, value in options.items() if name not in _RELATED and value is not None}
+        self._related = {
+            name: value for name in _RELATED if (value := options.get(name)) is not None
+        }
+        options = {
+            name: value
+            for name, value in options.items()
+            if name not in _RELATED and value is not None
+        }
         read = as_model(model)
         inputs, dependence = _dependence(read, X, y, self._related)
         name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
-        arguments = Arguments(read, inputs, y, scope="global", random_state=seed, **options)
+        arguments = Arguments(
+            read, inputs, y, scope="global", random_state=seed, **options
+        )
         self.request = build_request(arguments, PermGrad(), "permgrad", decided=False)
-        if not self._is_network and self.request.subject.model is None and "groups" not in options:
-            options["groups"] = dict(self.request.as_one)  # all sections are of the same features
+        if (
+            not self._is_network
+            and self.request.subject.model is None
+            and "groups" not in options
+        ):
+            options["groups"] = dict(
+                self.request.as_one
+            )  # all sections are of the same features
         table = self._table(self.request.raw, self.request.inputs)
         numbers, cut = np.arange(len(self.request.inputs[0])), None
         if self.request.subject.model is None and not self._is_network:
             cut = _cut(self.request)
-        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        rows = Rows(
+            inputs=inputs,
+            y=y,
+            numbers=numbers,
+            table=table,
+            identifiers=_labels(inputs, table),
+        )
         rows = replace(rows, dependence=dependence, cut=cut)
-        facts: dict[str, Any] = {"name": name, "options": options, "seed": seed, "described": read}
+        facts: dict[str, Any] = {
+            "name": name,
+            "options": options,
+            "seed": seed,
+            "described": read,
+        }
         model = read.model
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
-            if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
+            if (
+                options.get("background") is None and not rows_in(model)[0]
+            ):  # saved without its rows
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
-            positive = self.request.positive if len(self.request.subject.outputs.class_names) == 2 else None
+            positive = (
+                self.request.positive
+                if len(self.request.subject.outputs.class_names) == 2
+                else None
+            )
             self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
-        elif isinstance(self.request.subject, EncodedPredictor):  # a run's model of another library, saved and loaded
+        elif isinstance(
+            self.request.subject, EncodedPredictor
+        ):  # a run's model of another library, saved and loaded
             del facts["name"]
-            positive = self.request.positive if len(self.request.subject.outputs.class_names) == 2 else None
-            facts |= {"positive": positive, "counts": bool(getattr(model, "counts", False))}
+            positive = (
+                self.request.positive
+                if len(self.request.subject.outputs.class_names) == 2
+                else None
+            )
+            facts |= {
+                "positive": positive,
+                "counts": bool(getattr(model, "counts", False)),
+            }
             self._trained = partial(TrainedOther.of, model, clock=Clock(), **facts)
             self.rows = replace(rows, inputs=model.encode_rows(rows.frame), cut=None)
             self.model = self._trained(train=rows.frame)
@@ -224,14 +310,23 @@ class ReadModel:
         if train is None:
             return None
         if not isinstance(train, (tuple, list)) or len(train) not in (2, 3):
-            problem = f"train must be a pair of rows and targets, got {type(train).__name__}"
-            raise InputError(problem, hint="Pass train=(X_train, y_train).", code="PG001")
+            problem = (
+                f"train must be a pair of rows and targets, got {type(train).__name__}"
+            )
+            raise InputError(
+                problem, hint="Pass train=(X_train, y_train).", code="PG001"
+            )
         inputs, y, *values = train
         # Without values, all training rows count as one group.
-        related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in self._related.items()}
+        related = {
+            name: value if isinstance(value, str) else np.zeros(len(y))
+            for name, value in self._related.items()
+        }
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
-            dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
+            dependence = _dependence(
+                self.model.model, inputs, y, dict.fromkeys(related, values[0])
+            )[1]
         rows = self._training_rows(inputs, y)
         if isinstance(self.model, TrainedOther):
             self.model = self._trained(train=rows.frame)
@@ -243,25 +338,43 @@ class ReadModel:
         count = len(tensors[0])
         values = as_target(y)
         form = subject.outputs
-        if form.task == "regression" and values.ndim == 1 < form.count:  # the target of the one output reported
+        if (
+            form.task == "regression" and values.ndim == 1 < form.count
+        ):  # the target of the one output reported
             values = np.stack([values] * form.count, axis=1)
         codes = form.encode_target(values if form.task == "regression" else y, count)
         numbers = np.arange(count)
         if not isinstance(self.model, Foreign):
             names = list(self.model.model.preprocessor_.feature_names_in_)
             table = (
-                inputs[names] if isinstance(inputs, pd.DataFrame) else pd.DataFrame(np.asarray(inputs), columns=names)
+                inputs[names]
+                if isinstance(inputs, pd.DataFrame)
+                else pd.DataFrame(np.asarray(inputs), columns=names)
             )
             table = with_image_cells(table.reset_index(drop=True))
-            return Rows(inputs=self.model.model.encode_rows(table), y=y, numbers=numbers, table=table)
+            return Rows(
+                inputs=self.model.model.encode_rows(table),
+                y=y,
+                numbers=numbers,
+                table=table,
+            )
         codes = codes if self.model.output is None else codes[:, self.model.output]
         classes = np.asarray(self.model.classes, dtype=object)
         truth = classes[codes.astype(np.int64)] if len(classes) else codes
-        return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
+        return Rows(
+            inputs=inputs,
+            y=y,
+            numbers=numbers,
+            table=self._table(None, tensors),
+            truth=truth,
+        )
 
     def weigh(self, sample_weight: Any) -> None:
         """Weigh the rows, and leave out those of weight 0."""
-        weights = pd.Series(check_weights(sample_weight, len(self.rows)), name=getattr(sample_weight, "name", None))
+        weights = pd.Series(
+            check_weights(sample_weight, len(self.rows)),
+            name=getattr(sample_weight, "name", None),
+        )
         self.rows = replace(self.rows, weights=weights).take(np.flatnonzero(weights))
 
     @property
@@ -280,8 +393,14 @@ class ReadModel:
     def inputs(self) -> pd.DataFrame:
         """The inputs of a network: name, size, type."""
         lines = [
-            (name, " × ".join(map(str, tensor.shape[1:])) or "one number", str(tensor.dtype).removeprefix("torch."))
-            for name, tensor in zip(self.request.subject.input_names, self.request.inputs, strict=False)
+            (
+                name,
+                " × ".join(map(str, tensor.shape[1:])) or "one number",
+                str(tensor.dtype).removeprefix("torch."),
+            )
+            for name, tensor in zip(
+                self.request.subject.input_names, self.request.inputs, strict=False
+            )
         ]
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
@@ -292,14 +411,20 @@ def _cut(request: Request) -> Callable[[Places], Any]:
     return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
 
 
-def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> tuple[Any, Dependence | None]:
+def _dependence(
+    model: Any, inputs: Any, y: Any, related: Mapping[str, Any]
+) -> tuple[Any, Dependence | None]:
     """Return inputs without a column that ``related`` names for a model that does not need it, and what it says."""
     if not related:
         return inputs, None
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     ((argument, value),) = related.items()
-    name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
+    name = (
+        value
+        if isinstance(value, str)
+        else str(getattr(value, "name", None) or argument)
+    )
     return arguments.X, replace(units, name=name)
 
 
@@ -309,25 +434,40 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
     if not isinstance(index, pd.Index) or index.equals(pd.RangeIndex(len(index))):
         return None
     labels = index.to_frame(index=False).astype(str)
-    labels.columns = [f"index {name}" if isinstance(name, int) else str(name) for name in labels.columns]
+    labels.columns = [
+        f"index {name}" if isinstance(name, int) else str(name)
+        for name in labels.columns
+    ]
     labels = labels.rename(columns={"index 0": "index"} if labels.shape[1] == 1 else {})
-    return labels[[name for name in labels.columns if table is None or name not in table.columns]]
+    return labels[
+        [name for name in labels.columns if table is None or name not in table.columns]
+    ]
 
 
 def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     """Return a model that permgrad did not train, with its predictions."""
     subject = request.subject
-    guess = np.asarray(subject.outputs.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
+    guess = np.asarray(
+        subject.outputs.predicted(outputs_of(subject, request.inputs)), dtype=np.float64
+    )
     if not np.isfinite(guess).all():
         problem = "The model predicts NaN or infinity for some rows"
-        raise InputError(problem, hint="Look for missing values in the inputs.", code="PG040")
+        raise InputError(
+            problem, hint="Look for missing values in the inputs.", code="PG040"
+        )
     several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
     facts, output = {**facts, "request": request, "several_inputs": several}, None
     if subject.task == "classification":
         names = np.asarray(subject.outputs.class_names, dtype=object)
-        truth = names[np.asarray(request.y if request.classes is None else request.classes)]
+        truth = names[
+            np.asarray(request.y if request.classes is None else request.classes)
+        ]
         labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
-        further = {"guess": guess, "labels_only": labels_only, "called": _called(request, guess)}
+        further = {
+            "guess": guess,
+            "labels_only": labels_only,
+            "called": _called(request, guess),
+        }
         return _of_classes(facts, rows, tuple(names), truth, **further)
     truth = np.asarray(as_target(rows.y))
     if subject.outputs.count > 1 or truth.ndim != 1:
@@ -335,45 +475,90 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         outputs, chosen = subject.outputs.output_names, request.targets
         if len(chosen) != 1:
             few = listed(list(outputs)[:5], show=repr)
-            hint = f"Pass target={shown(outputs[0])}, for example." if target is None else "Name one in target=."
+            hint = (
+                f"Pass target={shown(outputs[0])}, for example."
+                if target is None
+                else "Name one in target=."
+            )
             raise InputError(
-                f"A report is of one output, and the model has {len(outputs)} ({few})", hint=hint, code="PG005"
+                f"A report is of one output, and the model has {len(outputs)} ({few})",
+                hint=hint,
+                code="PG005",
             )
         position = chosen[0]
-        truth, guess, output = np.asarray(request.y)[:, position], column_of(guess, position), position
+        truth, guess, output = (
+            np.asarray(request.y)[:, position],
+            column_of(guess, position),
+            position,
+        )
     if subject.task == "multilabel":
         label = subject.outputs.output_names[output or 0]
         classes = (f"not {label}", label)
         named = np.asarray(classes, dtype=object)[truth.astype(np.int64)]
         guess = np.column_stack([1 - guess, guess])
         return _of_classes(
-            facts, rows, classes, named, guess=guess, output=output, called=_called(request, guess, output)
+            facts,
+            rows,
+            classes,
+            named,
+            guess=guess,
+            output=output,
+            called=_called(request, guess, output),
         )
     rows = replace(rows, truth=truth.astype(np.float64))
-    return Foreign(**facts, rows=rows, task="regression", classes=(), guess=guess.reshape(-1), output=output)
+    return Foreign(
+        **facts,
+        rows=rows,
+        task="regression",
+        classes=(),
+        guess=guess.reshape(-1),
+        output=output,
+    )
 
 
-def _called(request: Request, guess: Floats, output: int | None = None) -> Integers | None:
+def _called(
+    request: Request, guess: Floats, output: int | None = None
+) -> Integers | None:
     """Return positions of the classes that a model decides for itself, or None if they are the most probable ones."""
     decided = request.subject.deciding()
     if decided is request.subject:
         return None
-    predicted = decided.outputs.predicted(outputs_of(decided, request.inputs, decided.table_batch))
-    called = predicted.argmax(axis=1) if output is None else (column_of(predicted, output) > 0.5).astype(np.int64)
+    predicted = decided.outputs.predicted(
+        outputs_of(decided, request.inputs, decided.table_batch)
+    )
+    called = (
+        predicted.argmax(axis=1)
+        if output is None
+        else (column_of(predicted, output) > 0.5).astype(np.int64)
+    )
     return None if np.array_equal(called, guess.argmax(axis=1)) else called
 
 
 def _of_classes(
-    facts: Mapping[str, Any], rows: Rows, classes: tuple[str, ...], truth: npt.NDArray[Any], **further: Any
+    facts: Mapping[str, Any],
+    rows: Rows,
+    classes: tuple[str, ...],
+    truth: npt.NDArray[Any],
+    **further: Any,
 ) -> Foreign:
     positive = facts["request"].positive if len(classes) == 2 else None
-    facts = {**facts, "rows": replace(rows, truth=truth), "classes": classes, "labels": list(classes), **further}
+    facts = {
+        **facts,
+        "rows": replace(rows, truth=truth),
+        "classes": classes,
+        "labels": list(classes),
+        **further,
+    }
     return Foreign(task="classification", positive=positive, **facts)
 
 
 def label_of(model: Any) -> str:
     """Return what a model is called: by its class, by the last step of a pipeline, or by a function's name."""
-    last = model[-1] if hasattr(model, "steps") and not isinstance(model, nn.Module) else model
+    last = (
+        model[-1]
+        if hasattr(model, "steps") and not isinstance(model, nn.Module)
+        else model
+    )
     owner = getattr(last, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         return label_of(owner)

@@ -68,13 +68,23 @@ class Rows:
             from permgrad.attribution.subject.outputs import as_target  # loads torch
 
             y = as_target(y)
-        frames = {name: getattr(self, name) for name in ("table", "identifiers", "sensitive", "weights")}
+        frames = {
+            name: getattr(self, name)
+            for name in ("table", "identifiers", "sensitive", "weights")
+        }
         return Rows(
-            inputs=taken(self.inputs, places, len(self)) if cut is None else cut(places),
+            inputs=taken(self.inputs, places, len(self))
+            if cut is None
+            else cut(places),
             y=y.iloc[places] if hasattr(y, "iloc") else y[places],
             numbers=self.numbers[places],
-            **{name: None if frame is None else frame.iloc[places] for name, frame in frames.items()},
+            **{
+                name: None if frame is None else frame.iloc[places]
+                for name, frame in frames.items()
+            },
             truth=None if self.truth is None else self.truth[places],
-            dependence=None if self.dependence is None else self.dependence.take(places),
+            dependence=None
+            if self.dependence is None
+            else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),
         )

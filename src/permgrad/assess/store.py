@@ -58,8 +58,15 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
             column = value.iloc[:, place]
             cells, levels = as_numbers(column), None
             if cells is None:
-                codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
-                cells, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
+                codes, distinct = pd.factorize(
+                    np.array(
+                        [str(cell) for cell in column.astype(object)], dtype=object
+                    )
+                )
+                cells, levels = (
+                    np.where(column.isna(), -1, codes).astype(np.int64),
+                    distinct.tolist(),
+                )
             columns.append({"name": str(name), "levels": levels})
             arrays[f"{key}/{place}"] = cells
         return {MARKED: "table", "key": key, "columns": columns, "rows": len(value)}
@@ -70,16 +77,29 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         return {MARKED: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
         names = [one.name for one in fields(value)]
-        facts = {name: taken_apart(getattr(value, name), f"{key}/{name}", arrays, explanations) for name in names}
+        facts = {
+            name: taken_apart(
+                getattr(value, name), f"{key}/{name}", arrays, explanations
+            )
+            for name in names
+        }
         return {MARKED: type(value).__name__, **facts}
     if isinstance(value, Mapping):
-        names = [f"{MARKED}{name}" if str(name).startswith(MARKED) else str(name) for name in value]
+        names = [
+            f"{MARKED}{name}" if str(name).startswith(MARKED) else str(name)
+            for name in value
+        ]
         return {
             name: taken_apart(item, f"{key}/{place}", arrays, explanations)
-            for place, (name, item) in enumerate(zip(names, value.values(), strict=True))
+            for place, (name, item) in enumerate(
+                zip(names, value.values(), strict=True)
+            )
         }
     if isinstance(value, (list, tuple)):
-        return [taken_apart(item, f"{key}/{place}", arrays, explanations) for place, item in enumerate(value)]
+        return [
+            taken_apart(item, f"{key}/{place}", arrays, explanations)
+            for place, item in enumerate(value)
+        ]
     return plain(value)
 
 
@@ -101,9 +121,17 @@ def put_together(  # noqa: PLR0911 — as above
             values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
             if levels is not None:
                 values = np.array([*levels, None], dtype=object)[values]
-            columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
-        table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
-        table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
+            columns.append(
+                pd.Series(values, dtype=np.float64 if levels is None else object)
+            )
+        table = (
+            pd.concat(columns, axis=1)
+            if columns
+            else pd.DataFrame(index=range(facts["rows"]))
+        )
+        table.columns = pd.Index(
+            [entry["name"] for entry in facts["columns"]], dtype=object
+        )
         return table
     if kind == "texts":
         return np.array(facts["values"], dtype=object)
@@ -138,7 +166,12 @@ class Store:
         name = place.rpartition("/")[2]
         arrays: Arrays = {}
         explanations: dict[str, Explanation] = {}
-        facts = taken_apart(plain(value) if isinstance(value, dict) else value, name, arrays, explanations)
+        facts = taken_apart(
+            plain(value) if isinstance(value, dict) else value,
+            name,
+            arrays,
+            explanations,
+        )
         assert len(explanations) <= bool(explanation), "it has one folder"
         if self.folder is not None:
             for one in explanations.values():
@@ -164,17 +197,28 @@ class Store:
         if not file.is_file():
             return None
         read, stage = file, "explanation" if "/" in place else "model"
-        with turned(lambda _: InputError(f"{read} is damaged", f"Run again with --from {stage}.", "PG052"), *DAMAGE):
+        with turned(
+            lambda _: InputError(
+                f"{read} is damaged", f"Run again with --from {stage}.", "PG052"
+            ),
+            *DAMAGE,
+        ):
             facts = read_json(file)
             read = arrays_file
             arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
             read = file
-            explanations: dict[str, Explanation] = defaultdict(partial(_read_explanation, path.parent / explanation))
+            explanations: dict[str, Explanation] = defaultdict(
+                partial(_read_explanation, path.parent / explanation)
+            )
             return put_together(facts, arrays, explanations)
 
 
 def _read_explanation(folder: Path) -> Explanation:
     for name in ("explanation.json", "values.npz"):
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name} is missing", hint="Run again with --from explanation.", code="PG052")
+            raise InputError(
+                f"{folder / name} is missing",
+                hint="Run again with --from explanation.",
+                code="PG052",
+            )
     return Explanation.load(folder)

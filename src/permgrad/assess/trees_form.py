@@ -32,13 +32,24 @@ def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays["number"] = np.where(asks, trees.threshold, np.cumsum(~asks) - 1)
     size = 4 * 4 * sum(array.size for array in arrays.values()) / 3
     if size > MOST_TREE_BYTES:
-        raise NotImplementedError(f"its trees take {size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB")
+        raise NotImplementedError(
+            f"its trees take {size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB"
+        )
     roots = trees.roots.astype(np.int64)
     starts = np.sort(roots)
     of_node = np.searchsorted(starts, np.arange(nodes), side="right") - 1
     before = np.cumsum(asks) - asks  # nodes that ask, of all trees
-    expected = starts[of_node] + 1 + 2 * (before - before[starts[of_node]]) if nodes else trees.left
+    expected = (
+        starts[of_node] + 1 + 2 * (before - before[starts[of_node]])
+        if nodes
+        else trees.left
+    )
     if not (trees.left[asks] == expected[asks]).all():
         raise NotImplementedError("its trees stand in another order")
-    about = {"kind": "trees", "width": width, "roots": roots.tolist(), "base": trees.base.tolist()}
+    about = {
+        "kind": "trees",
+        "width": width,
+        "roots": roots.tolist(),
+        "base": trees.base.tolist(),
+    }
     return about, arrays

@@ -55,7 +55,9 @@ class Work:
     #: What sections hand on: rows, seconds and options of the ranking, which rows are explained one by one, and
     #: attributions of all of them.
     ranked: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
-    explained_places: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    explained_places: Places = field(
+        default_factory=lambda: np.zeros(0, dtype=np.int64)
+    )
     all_rows: Explanation | None = None
 
     def __post_init__(self) -> None:
@@ -78,22 +80,35 @@ class Work:
     def predictions(self) -> Predictions:
         """The predictions for all test rows."""
         weights = self.test.weights
-        return replace(self.model.predict(self.test), weights=None if weights is None else weights.to_numpy())
+        return replace(
+            self.model.predict(self.test),
+            weights=None if weights is None else weights.to_numpy(),
+        )
 
     @property
     def learned(self) -> Rows:
         """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
         train, test = self.train, self.test
-        return test if train is None or (train.weights is None) != (test.weights is None) else train
+        return (
+            test
+            if train is None or (train.weights is None) != (test.weights is None)
+            else train
+        )
 
     @cached_property
     def places(self) -> Places:
         """Which test rows are explained: those of classes that the model knows."""
         codes, budget = self.predictions.codes, self.budget
-        places = np.flatnonzero(codes >= 0) if self.model.classes else np.arange(len(self.test))
+        places = (
+            np.flatnonzero(codes >= 0)
+            if self.model.classes
+            else np.arange(len(self.test))
+        )
         if unknown := len(self.test) - len(places):
             rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
-            budget.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
+            budget.say(
+                f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained"
+            )
         return places
 
     @cached_property
@@ -104,18 +119,28 @@ class Work:
     @cached_property
     def seen(self) -> Predictions:
         """The predictions for the rows explained."""
-        return self.predictions if len(self.places) == len(self.test) else self.predictions.take(self.places)
+        return (
+            self.predictions
+            if len(self.places) == len(self.test)
+            else self.predictions.take(self.places)
+        )
 
     @cached_property
     def drawn(self) -> Places:
         """A permutation of the rows explained, of which the first ones are shown."""
-        return generator(self.budget.seed, "swarm rows").permutation(len(self.explained))
+        return generator(self.budget.seed, "swarm rows").permutation(
+            len(self.explained)
+        )
 
     @cached_property
     def members(self) -> dict[str, list[str]]:
         """The columns of features that have several."""
         encoder = self.model.encoder
-        return dict(encoder.groups_ if encoder is not None else self.model.options.get("groups") or {})
+        return dict(
+            encoder.groups_
+            if encoder is not None
+            else self.model.options.get("groups") or {}
+        )
 
     @cached_property
     def undated(self) -> pd.DataFrame | None:
@@ -123,15 +148,23 @@ class Work:
 
         They have one column for each feature. Written as text, dates have nearly as many values as there are rows.
         """
-        rows = self.test if self.train is None or self.train.table is None else self.train
+        rows = (
+            self.test if self.train is None or self.train.table is None else self.train
+        )
         if rows.table is None:
             return None
         encoder = self.model.encoder
         if encoder is not None:
             dates = set(encoder.schema_.of_kind("date"))
         else:
-            dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
-        table = blank_codes(rows.table, self.model.na).drop(columns=[name for name in rows.table if name in dates])
+            dates = (
+                set()
+                if self.test.table is None
+                else set(self.model.dates(self.test.table))
+            )
+        table = blank_codes(rows.table, self.model.na).drop(
+            columns=[name for name in rows.table if name in dates]
+        )
         return as_features(table, self.members)
 
     @cached_property
@@ -150,10 +183,14 @@ class Work:
 #: What a section needs of a model or its rows. A new capability is one line.
 CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
-    "in a page": lambda work: work.model.encoder is not None and runs_in_page(work.model.model),
+    "in a page": lambda work: (
+        work.model.encoder is not None and runs_in_page(work.model.model)
+    ),
     "maps": lambda work: work.model.draws_maps,
     "even": lambda work: work.test.weights is None,
     "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
-    "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
+    "one logit": lambda work: (
+        work.model.has_one_logit and work.model.positive is not None
+    ),
 }

@@ -15,7 +15,13 @@ from permgrad.attribution.request import methods
 from permgrad.attribution.method import ablation, aggregate
 from permgrad.attribution.method.ale import method as ale
 from permgrad.attribution.method import deeplift, gradcam, gradient
-from permgrad.attribution.method import integrated_gradients, lime, permgrad, permgrad_paper, permutation
+from permgrad.attribution.method import (
+    integrated_gradients,
+    lime,
+    permgrad,
+    permgrad_paper,
+    permutation,
+)
 from permgrad.attribution.method.shapley import method as shapley
 from permgrad.attribution.method import smoothgrad
 

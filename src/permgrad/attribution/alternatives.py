@@ -52,28 +52,70 @@ class RowCells:
         direction: Any,
     ) -> None:
         self.names = form.names
-        self._pools = {k: form.library.series(each.cells) for k, each in enumerate(form.columns) if not each.numeric}
+        self._pools = {
+            k: form.library.series(each.cells)
+            for k, each in enumerate(form.columns)
+            if not each.numeric
+        }
         self._scales = {place: _scale(cells) for place, cells in self._pools.items()}
-        self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
-        self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
+        self.ordered = np.array(
+            [
+                k not in self._pools or _are_dates(self._pools[k])
+                for k in range(len(self.names))
+            ]
+        )
+        self._row_codes, self.row, self.rows = (
+            row,
+            self._scaled(row[None])[0],
+            self._scaled(rows),
+        )
         infinite = np.isinf(self.rows).any(axis=0) | np.isinf(self.row)
-        for name in [name for name, broken in zip(self.names, infinite, strict=True) if broken]:
+        for name in [
+            name for name, broken in zip(self.names, infinite, strict=True) if broken
+        ]:
             problem = f"Counterfactuals have no distance in column {name!r}, which holds infinity"
-            raise InputError(problem, hint="Replace infinity by NaN or by a large number.", code="PG014")
+            raise InputError(
+                problem,
+                hint="Replace infinity by NaN or by a large number.",
+                code="PG014",
+            )
         self._codes = {
-            place: self._missing(place, codes) for place, name in enumerate(self.names) if codes.holds_for(name)
+            place: self._missing(place, codes)
+            for place, name in enumerate(self.names)
+            if codes.holds_for(name)
         }
         self._spreads = [
             _spread(column[np.isfinite(column)]) if ordered else np.nan
-            for column, ordered in zip(self.known(self.rows).T, self.ordered, strict=True)
+            for column, ordered in zip(
+                self.known(self.rows).T, self.ordered, strict=True
+            )
         ]
         for name, value in (("ranges", ranges), ("direction", direction)):
-            check_kind(name, value, Mapping, "a mapping", f"Pass for example {name}={{'age': …}}.")
-        self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
-        self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
-        fixed_places = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
-        values = [self._on_scale(k) if self.ordered[k] else self._listed(k) for k in range(len(self.names))]
-        self.values = [each[:0] if place in fixed_places else each for place, each in enumerate(values)]
+            check_kind(
+                name,
+                value,
+                Mapping,
+                "a mapping",
+                f"Pass for example {name}={{'age': …}}.",
+            )
+        self._limits = {
+            self._place(name, "ranges"): limit for name, limit in ranges.items()
+        }
+        self._ways = {
+            self._place(name, "direction"): way for name, way in direction.items()
+        }
+        fixed_places = [
+            self._place(name, "fixed")
+            for name in check_names("fixed", fixed, "Pass a list of columns.")
+        ]
+        values = [
+            self._on_scale(k) if self.ordered[k] else self._listed(k)
+            for k in range(len(self.names))
+        ]
+        self.values = [
+            each[:0] if place in fixed_places else each
+            for place, each in enumerate(values)
+        ]
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -84,13 +126,21 @@ class RowCells:
     def _missing(self, place: int, codes: MissingCodes) -> Floats:
         """Return the codes of missing cells, on the scale of a column."""
         if (cells := self._pools.get(place)) is None:
-            return codes.numbers[np.isin(codes.labels, codes.holds_for(self.names[place]))]
+            return codes.numbers[
+                np.isin(codes.labels, codes.holds_for(self.names[place]))
+            ]
         texts = map(canonical, cells)
-        return np.flatnonzero([codes.kind_of(text, self.names[place]) != PRESENT for text in texts]).astype(np.float64)
+        return np.flatnonzero(
+            [codes.kind_of(text, self.names[place]) != PRESENT for text in texts]
+        ).astype(np.float64)
 
     def known(self, rows: Any, place: int | None = None) -> Floats:
         """Return rows, or cells of one column, with NaN for the model's codes of missing cells."""
-        coded = {column: codes for column, codes in self._codes.items() if place in (None, column)}
+        coded = {
+            column: codes
+            for column, codes in self._codes.items()
+            if place in (None, column)
+        }
         rows = np.array(rows) if coded else np.asarray(rows)
         for column, codes in coded.items():
             cells = rows if place is not None else rows[:, column]
@@ -99,10 +149,15 @@ class RowCells:
 
     def _on_scale(self, place: int) -> Floats:
         """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
-        known, own = self.known(self.rows[:, place], place), self.known(self.row[place], place)
+        known, own = (
+            self.known(self.rows[:, place], place),
+            self.known(self.row[place], place),
+        )
         values = np.unique(known[~np.isnan(known)])
         limit = self._limits.get(place, (None, None))
-        low, high = _ends(f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools)
+        low, high = _ends(
+            f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools
+        )
         if place not in self._pools:
             whole = (values == np.rint(values)).all()
             low, high = (np.ceil(low), np.floor(high)) if whole else (low, high)
@@ -116,16 +171,28 @@ class RowCells:
 
     def _listed(self, place: int) -> Floats:
         """Return the codes that a column without an order may take: those of the table, or those listed."""
-        name, cells, listed = self.names[place], self._pools[place], self._limits.get(place)
+        name, cells, listed = (
+            self.names[place],
+            self._pools[place],
+            self._limits.get(place),
+        )
         if place in self._ways:
             problem = f"direction needs numbers or dates, and {name!r} has other cells"
-            raise InputError(problem, hint="List the values that it may take in ranges=.", code="PG006")
+            raise InputError(
+                problem,
+                hint="List the values that it may take in ranges=.",
+                code="PG006",
+            )
         known = np.unique(self.known(self.rows[:, place], place))
         if listed is None:
             return known[~np.isnan(known)]
-        if isinstance(listed, (str, bytes, Mapping)) or not isinstance(listed, Iterable):
+        if isinstance(listed, (str, bytes, Mapping)) or not isinstance(
+            listed, Iterable
+        ):
             problem = f"ranges[{name!r}] must list values, got {shown(listed)}"
-            raise InputError(problem, hint=f"Pass ranges={{{name!r}: ['…', '…']}}.", code="PG001")
+            raise InputError(
+                problem, hint=f"Pass ranges={{{name!r}: ['…', '…']}}.", code="PG001"
+            )
         listed = list(listed)
         for value in listed:
             if not cells.isin([value]).any():
@@ -144,8 +211,14 @@ class RowCells:
         rows = rows.copy()
         for place, scale in self._scales.items():
             order, missing = np.argsort(scale), np.isnan(rows[:, place])
-            nearest = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
-            absent = self._row_codes[place] if np.isnan(self.row[place]) else np.isnan(scale).argmax()
+            nearest = order[
+                np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)
+            ]
+            absent = (
+                self._row_codes[place]
+                if np.isnan(self.row[place])
+                else np.isnan(scale).argmax()
+            )
             rows[:, place] = np.where(missing, absent, nearest)
         return rows
 
@@ -156,24 +229,36 @@ class RowCells:
         rows, others = self.known(rows), self.known(others)
         gaps = np.isnan(rows).any(axis=0) | np.isnan(others).any(axis=0)
         numbers, codes = self.ordered & ~gaps, ~(self.ordered | gaps)
-        unit, total = np.array(self._spreads)[numbers], np.zeros((len(rows), len(others)))
+        unit, total = (
+            np.array(self._spreads)[numbers],
+            np.zeros((len(rows), len(others))),
+        )
         total += cdist(rows[:, numbers] / unit, others[:, numbers] / unit, "cityblock")
         if codes.any():
             total += codes.sum() * cdist(rows[:, codes], others[:, codes], "hamming")
         for place in np.flatnonzero(gaps):
-            total += self._apart(int(place), rows[:, None, place], others[None, :, place])
+            total += self._apart(
+                int(place), rows[:, None, place], others[None, :, place]
+            )
         return total
 
     def _apart(self, place: int, one: Floats, other: Floats) -> Floats:
         """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
         one, other = self.known(one, place), self.known(other, place)
         missing = np.isnan(one) | np.isnan(other)
-        apart = np.abs(one - other) / self._spreads[place] if self.ordered[place] else one != other
+        apart = (
+            np.abs(one - other) / self._spreads[place]
+            if self.ordered[place]
+            else one != other
+        )
         return np.where(missing, np.isnan(one) != np.isnan(other), apart)
 
     def moved(self, rows: Floats) -> Floats:
         """Return how far each cell of rows is from the row's. Unchanged cells have 0."""
-        apart = [self._apart(place, rows[:, place], own) for place, own in enumerate(self.row)]
+        apart = [
+            self._apart(place, rows[:, place], own)
+            for place, own in enumerate(self.row)
+        ]
         return np.stack(apart, axis=1)
 
     def offered(self, donors: Floats) -> Floats:
@@ -182,7 +267,11 @@ class RowCells:
         for place, values in enumerate(self.values):
             theirs = self.known(donors[:, place], place)
             if len(values):
-                taken = theirs.clip(values[0], values[-1]) if self.ordered[place] else theirs
+                taken = (
+                    theirs.clip(values[0], values[-1])
+                    if self.ordered[place]
+                    else theirs
+                )
                 allowed = np.isin(taken, values)
                 rows[allowed, place] = taken[allowed]
         return rows
@@ -191,7 +280,11 @@ class RowCells:
         """Return the row with one cell changed: on a scale to either end, else to each of its values."""
         rows = [self.row[None][:0]]
         for place, values in enumerate(self.values):
-            tried = values[[0, -1]] if self.ordered[place] and len(values) else values[:_TRIED]
+            tried = (
+                values[[0, -1]]
+                if self.ordered[place] and len(values)
+                else values[:_TRIED]
+            )
             changed = np.repeat(self.row[None], len(tried), axis=0)
             changed[:, place] = tried
             rows.append(changed)
@@ -210,13 +303,19 @@ def _are_dates(cells: pd.Series[Any]) -> bool:
 
 def _scale(cells: pd.Series[Any]) -> Floats:
     """Return what the codes of a pool stand for: seconds of dates, else the codes, NaN where missing."""
-    scale = _seconds(cells) if _are_dates(cells) else np.arange(len(cells), dtype=np.float64)
+    scale = (
+        _seconds(cells)
+        if _are_dates(cells)
+        else np.arange(len(cells), dtype=np.float64)
+    )
     return np.where(cells.isna(), np.nan, scale)
 
 
 def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
     stamps = pd.to_datetime(pd.Series(dates), utc=True)
-    return np.asarray((stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
+    return np.asarray(
+        (stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64
+    )
 
 
 def _spread(values: Floats) -> float:
@@ -243,7 +342,11 @@ class Goal:
         self.subject, self.cells = subject, cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
-        self.names = subject.outputs.class_names if self.classes else subject.outputs.output_names
+        self.names = (
+            subject.outputs.class_names
+            if self.classes
+            else subject.outputs.output_names
+        )
         self._decides = subject.deciding()
         rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
         seen = self._seen(rows)
@@ -257,20 +360,34 @@ class Goal:
             self.words = f"predict another class than {name!r}"
         elif isinstance(want, Mapping) and len(want) == 1:
             ((name, limit),) = want.items()
-            self.ends = _ends("want", limit if isinstance(limit, (tuple, list)) else (limit, None))
+            self.ends = _ends(
+                "want", limit if isinstance(limit, (tuple, list)) else (limit, None)
+            )
         elif not self.classes:
             if len(self.names) > 1:
                 hint = f"Pass want={{{self.names[0]!r}: (low, high)}}."
-                raise InputError("want must name one of several outputs", hint=hint, code="PG005")
+                raise InputError(
+                    "want must name one of several outputs", hint=hint, code="PG005"
+                )
             name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
-            what = "a number" if subject.task == "regression" else f"{shown(name)} with a probability"
+            what = (
+                "a number"
+                if subject.task == "regression"
+                else f"{shown(name)} with a probability"
+            )
             words = ("at least", "at most")
-            ends = [f"{how} {number(end)}" for how, end in zip(words, self.ends, strict=True) if np.isfinite(end)]
+            ends = [
+                f"{how} {number(end)}"
+                for how, end in zip(words, self.ends, strict=True)
+                if np.isfinite(end)
+            ]
             self.words = f"predict {what} of {' and '.join(ends)}"
         elif not self.other:
             self.words = f"predict {shown(want)}"
-        self.column = label_place(name, {known: place for place, known in enumerate(self.names)})
+        self.column = label_place(
+            name, {known: place for place, known in enumerate(self.names)}
+        )
         if self.column < 0:
             raise unknown("want", want, self.names)
         valid = self.judged(*seen)
@@ -285,17 +402,26 @@ class Goal:
         return np.append(valid, np.zeros(len(rows) - len(valid), dtype=bool))
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
-        subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
-        return subject.outputs.predicted(outputs_of(subject, (numbers,), subject.table_batch))
+        subject, numbers = (
+            subject or self.subject,
+            torch.from_numpy(self.cells.written(rows)),
+        )
+        return subject.outputs.predicted(
+            outputs_of(subject, (numbers,), subject.table_batch)
+        )
 
     def _seen(self, rows: Floats) -> Seen:
         outputs = self._outputs(rows)
-        return outputs, outputs if self._decides is self.subject else self._outputs(rows, self._decides)
+        return outputs, outputs if self._decides is self.subject else self._outputs(
+            rows, self._decides
+        )
 
     def again(self, rows: Floats) -> Seen:
         """Predict results in one table, or one by one if its rows act on each other."""
         outputs, decided = self._seen(np.concatenate([self.cells.row[None], rows]))
-        if np.allclose(outputs[:1], self.own[0]) and np.array_equal(decided[:1].argmax(1), self.own[1].argmax(1)):
+        if np.allclose(outputs[:1], self.own[0]) and np.array_equal(
+            decided[:1].argmax(1), self.own[1].argmax(1)
+        ):
             return outputs[1:], decided[1:]
         first, second = zip(*(self._seen(row[None]) for row in rows), strict=True)
         return np.concatenate(first), np.concatenate(second)
@@ -310,7 +436,9 @@ class Goal:
     def judged(self, outputs: Floats, decided: Floats) -> Booleans:
         """Return the same of rows that were predicted."""
         if self.ends is not None:
-            return (outputs[:, self.column] >= self.ends[0]) & (outputs[:, self.column] <= self.ends[1])
+            return (outputs[:, self.column] >= self.ends[0]) & (
+                outputs[:, self.column] <= self.ends[1]
+            )
         return (decided.argmax(axis=1) == self.column) != self.other
 
     def described(self, outputs: Floats, decided: Floats) -> dict[str, Any]:
@@ -321,20 +449,27 @@ class Goal:
         known = self.subject.call.classes or self.names
         said: dict[str, Any] = {"prediction": [known[label] for label in labels]}
         if not self.subject.call.one_hot:
-            said["probability"] = outputs[np.arange(len(outputs)), labels if self.other else self.column]
+            said["probability"] = outputs[
+                np.arange(len(outputs)), labels if self.other else self.column
+            ]
         return said
 
 
 def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
     """Return both ends of a range, infinity where it is open."""
     try:
-        low, high = (None if end is None else _seconds([end])[0] if dates else end for end in limit)
+        low, high = (
+            None if end is None else _seconds([end])[0] if dates else end
+            for end in limit
+        )
     except (TypeError, ValueError):
         low = high = np.nan
     low, high = -np.inf if low is None else low, np.inf if high is None else high
     if not (is_number(low) and is_number(high) and low <= high):
         problem = f"{name} must be a pair of {'dates' if dates else 'numbers'} that rises, got {shown(limit)}"
-        raise InputError(problem, hint="Pass (low, high), with None for an open end.", code="PG002")
+        raise InputError(
+            problem, hint="Pass (low, high), with None for an open end.", code="PG002"
+        )
     return float(low), float(high)
 
 
@@ -348,7 +483,9 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
     order = np.argsort(~goal.valid, kind="stable")[:_NEAR]
     donors, reach = cells.rows[order], goal.valid[order]
     offered = cells.offered(donors)
-    if len(other := np.flatnonzero(~same(offered, donors).all(axis=1))):  # the others were predicted with the table
+    if len(
+        other := np.flatnonzero(~same(offered, donors).all(axis=1))
+    ):  # the others were predicted with the table
         reach[other] = goal(offered[other])
     nearest = np.argsort(cells.moved(offered).sum(axis=1), kind="stable")
     starts = offered[nearest[reach[nearest]]][:_STARTS]
@@ -386,18 +523,35 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
         of = np.flatnonzero((moved > 0).sum(axis=1) > turn)
         columns = order[of, turn]
-        steps = [_steps(cells, rows[row, column], column) for row, column in zip(of, columns, strict=True)]
-        low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
+        steps = [
+            _steps(cells, rows[row, column], column)
+            for row, column in zip(of, columns, strict=True)
+        ]
+        low, high = (
+            np.zeros(len(of), dtype=np.int64),
+            np.array([len(step) - 1 for step in steps]),
+        )
         while (live := np.flatnonzero(low < high)).size:
             # Several values at a time, as a call of a model costs more than a few rows of it.
-            between = low[live, None] + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
+            between = (
+                low[live, None]
+                + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
+            )
             tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
             values = [steps[k][step] for k, step in zip(live, between, strict=True)]
-            tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = np.concatenate(values)
+            tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = (
+                np.concatenate(values)
+            )
             valid = goal(tried).reshape(between.shape)
-            first, ends = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN), np.c_[between, high[live]]
+            first, ends = (
+                np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN),
+                np.c_[between, high[live]],
+            )
             each = np.arange(len(live))
-            low[live], high[live] = np.where(first > 0, ends[each, first - 1] + 1, low[live]), ends[each, first]
+            low[live], high[live] = (
+                np.where(first > 0, ends[each, first - 1] + 1, low[live]),
+                ends[each, first],
+            )
         rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
     return rows
 

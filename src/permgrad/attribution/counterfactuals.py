@@ -60,9 +60,17 @@ class Counterfactuals:
         numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
         the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
-        changed = [name for name, any_ in zip(self.cells.columns, self.changed.sum(axis=0), strict=True) if any_]
+        changed = [
+            name
+            for name, any_ in zip(
+                self.cells.columns, self.changed.sum(axis=0), strict=True
+            )
+            if any_
+        ]
         new = {
-            f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True)
+            f"{name} (new)" if name in self.measures else str(name): self.cells[name]
+            .iloc[1:]
+            .reset_index(drop=True)
             for name in changed
         }
         return as_library(pd.DataFrame({**self.measures, **new}), library)
@@ -141,35 +149,60 @@ def counterfactuals(
     model = read.model
     if isinstance(model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
-        raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
+        raise InputError(
+            "counterfactuals needs a predictor of a table, got a torch network",
+            hint=hint,
+            code="PG031",
+        )
     seed = resolve_seed(random_state)
     row = _one_row(row)
     with sparing(), full_float32():
-        subject = PredictorSubject(model, X, alone=False, **said_of_outputs(read))  # see Goal.again
-        form, table, cells_of_row = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
+        subject = PredictorSubject(
+            model, X, alone=False, **said_of_outputs(read)
+        )  # see Goal.again
+        form, table, cells_of_row = (
+            subject.form,
+            subject.inputs[0].numpy(),
+            subject.form.read(row).numpy()[0],
+        )
         drawn = table[generator(seed, "rows").permutation(len(table))[:_ROWS]]
         codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
         named = {"ranges": ranges, "direction": direction}
-        rules = {"fixed": fixed, **{name: {} if value is None else value for name, value in named.items()}}
+        rules = {
+            "fixed": fixed,
+            **{name: {} if value is None else value for name, value in named.items()},
+        }
         cells = RowCells(form, drawn, cells_of_row, codes=codes, **rules)
         # The nearest rows first.
-        cells.rows = cells.rows[np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")]
+        cells.rows = cells.rows[
+            np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
+        ]
         most = min(max_changes or len(cells.names), len(cells.names))
         goal = Goal(subject, cells, want)
         cases = cells.rows[:0] if goal.already else search(cells, goal, most, count)
         seen = goal.again(cases) if len(cases) else (goal.own[0][:0], goal.own[1][:0])
         reached = np.flatnonzero(goal.judged(*seen))[:count]
         cases, seen = cases[reached], (seen[0][reached], seen[1][reached])
-        meta = {"words": goal.words, "rows": goal.looked, "outcome_rows": int(goal.valid.sum()), "seed": seed}
+        meta = {
+            "words": goal.words,
+            "rows": goal.looked,
+            "outcome_rows": int(goal.valid.sum()),
+            "seed": seed,
+        }
         if goal.already:
             meta["reason"] = ALREADY
         elif not len(cases):
             few = f" with at most {most} changes" if most < len(cells.names) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
-        outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
+        outputs, decided = (
+            np.concatenate(each) for each in zip(goal.own, seen, strict=True)
+        )
         described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
-        moved, (to_data, plausibility) = cells.moved(cases), near_data(cells, goal, cases)
+        moved, (to_data, plausibility) = (
+            cells.moved(cases),
+            near_data(cells, goal, cases),
+        )
         measures = {
             **{name: values[1:] for name, values in described.items()},
             "changes": (moved > 0).sum(axis=1),
@@ -177,8 +210,16 @@ def counterfactuals(
             "to_data": to_data,
             "plausibility": plausibility,
         }
-        written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], cases])))
-        return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(cases, cells.row), measures, meta)
+        written = torch.from_numpy(
+            cells.written(np.concatenate([cells.row[None], cases]))
+        )
+        return Counterfactuals(
+            form.frame(written),
+            form.write(written[1:]),
+            ~same(cases, cells.row),
+            measures,
+            meta,
+        )
 
 
 def _one_row(row: Any) -> Any:
@@ -189,8 +230,14 @@ def _one_row(row: Any) -> Any:
         row = np.asarray(row)[None]
     if not hasattr(row, "columns") and np.ndim(row) == 0:  # such as the row's number
         raise InputError(
-            f"row must hold the row's cells, got {shown(row)}", hint="Pass for example X[:1].", code="PG001"
+            f"row must hold the row's cells, got {shown(row)}",
+            hint="Pass for example X[:1].",
+            code="PG001",
         )
     if len(row) != 1:
-        raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
+        raise InputError(
+            f"row must be one row, got {len(row)}",
+            hint="Pass for example X[:1].",
+            code="PG013",
+        )
     return row

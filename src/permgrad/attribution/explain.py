@@ -134,11 +134,16 @@ def explain(
 def answer(arguments: Arguments) -> Explanation:
     """Return the explanation that arguments ask for."""
     if isinstance(arguments.X, (str, os.PathLike)):
-        problem = f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
+        problem = (
+            f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
+        )
         hint = "Call pg.explain_stream for Parquet files, or read the file with pg.read_table."
         raise InputError(problem, hint=hint, code="PG001")
     if is_frame(arguments.X):
-        related = {name: getattr(arguments, name) for name in ("y", "sample_weight", "row_groups", "row_time")}
+        related = {
+            name: getattr(arguments, name)
+            for name in ("y", "sample_weight", "row_groups", "row_time")
+        }
         tell_of_other_order(arguments.X, **related)
     if arguments.max_rows is not None:
         return explain_some(arguments, answer)
@@ -153,14 +158,23 @@ def answer(arguments: Arguments) -> Explanation:
                 if request.scoring is None:
                     explanation = chosen(request)
                 else:
-                    from permgrad.attribution.replace.scoring import explain_scores  # scikit-learn is slow to load
+                    from permgrad.attribution.replace.scoring import (
+                        explain_scores,
+                    )  # scikit-learn is slow to load
 
                     explanation = explain_scores(request, name)
             explanation.meta["digests"] = digests_of(request)
-        options = changed_options(chosen) if isinstance(chosen, Configured) else chosen.settings()
+        options = (
+            changed_options(chosen)
+            if isinstance(chosen, Configured)
+            else chosen.settings()
+        )
         kept = {name: value for name, value in options.items() if _is_plain(value)}
         lost = [name for name in options if name not in kept]
-        explanation.meta.update(({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {}))
+        explanation.meta.update(
+            ({"options": kept} if kept else {})
+            | ({"options_not_kept": lost} if lost else {})
+        )
         return explanation
 
 
@@ -175,7 +189,13 @@ def find_method(method: Any) -> tuple[Any, str]:
         method = method()
     if isinstance(method, Configured):
         return method, name_of(method)
-    given = method if isinstance(method, tuple) and len(method) == 2 and isinstance(method[1], Mapping) else (method,)
+    given = (
+        method
+        if isinstance(method, tuple)
+        and len(method) == 2
+        and isinstance(method[1], Mapping)
+        else (method,)
+    )
     adapted = CaptumMethod(*given)
     return adapted, adapted.name
 
@@ -186,7 +206,9 @@ def drawn_rows(rows: int, count: int, seed: int) -> npt.NDArray[np.intp]:
     return np.sort(order[:count])
 
 
-def explain_some(arguments: Arguments, explained: Callable[[Arguments], Explanation]) -> Explanation:
+def explain_some(
+    arguments: Arguments, explained: Callable[[Arguments], Explanation]
+) -> Explanation:
     """Explain at most ``max_rows`` of the rows."""
     seed, first = resolve_seed(arguments.random_state), arguments.X
     while isinstance(first, (dict, tuple)):
@@ -194,14 +216,25 @@ def explain_some(arguments: Arguments, explained: Callable[[Arguments], Explanat
     count = len(first)
     places, changed = drawn_rows(count, int(arguments.max_rows), seed), dict[str, Any]()
     by_row = tuple(getattr(arguments.target, "shape", ())) == (count,)
-    names = ("X", "y", "sample_weight", "row_groups", "row_time", *(("target",) if by_row else ()))
+    names = (
+        "X",
+        "y",
+        "sample_weight",
+        "row_groups",
+        "row_time",
+        *(("target",) if by_row else ()),
+    )
     for name in names if len(places) < count else ():
         value = getattr(arguments, name)
         if not isinstance(value, (str, NoneType)):
             changed[name] = taken(value, places, count)
-    explanation = explained(replace(arguments, **changed, random_state=seed, max_rows=None))
+    explanation = explained(
+        replace(arguments, **changed, random_state=seed, max_rows=None)
+    )
     explanation.meta["rows_drawn"] = {"rows": len(places), "of": count}
-    explanation.meta.update({"rows": places.tolist()} if explanation.scope == "local" else {})
+    explanation.meta.update(
+        {"rows": places.tolist()} if explanation.scope == "local" else {}
+    )
     return explanation
 
 
@@ -210,7 +243,9 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+        return all(
+            isinstance(key, str) and _is_plain(one) for key, one in value.items()
+        )
     return value is None or type(value) in (bool, int, float, str)
 
 
@@ -220,11 +255,16 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         problem = "method= is an empty dict and must name at least one input"
-        raise InputError(problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005")
+        raise InputError(
+            problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005"
+        )
     chosen = {str(name): find_method(value) for name, value in wanted.items()}
     scope = _common_scope(arguments.scope, [method for method, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    parts = {name: _explain_input(arguments, name, *one, scope=scope) for name, one in chosen.items()}
+    parts = {
+        name: _explain_input(arguments, name, *one, scope=scope)
+        for name, one in chosen.items()
+    }
     return _combine(parts, scope)
 
 
@@ -233,15 +273,23 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
     return usual if scope == "auto" else scope
 
 
-def _explain_input(arguments: Arguments, name: str, method: Method, label: str, *, scope: str) -> Explanation:
+def _explain_input(
+    arguments: Arguments, name: str, method: Method, label: str, *, scope: str
+) -> Explanation:
     used = scope if scope in method.scopes else method.scopes[0]
-    request = build_request(replace(arguments, method=label, scope=used), method, label, by="mixed")
+    request = build_request(
+        replace(arguments, method=label, scope=used), method, label, by="mixed"
+    )
     check_choice("input", name, dict.fromkeys(request.space.modality))
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"
         raise InputError(problem, hint="Choose another method for it.", code="PG034")
-    return explanation.to_global() if scope == "global" and explanation.scope == "local" else explanation
+    return (
+        explanation.to_global()
+        if scope == "global" and explanation.scope == "local"
+        else explanation
+    )
 
 
 def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
@@ -254,12 +302,18 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         for part, array in zip(parts, arrays, strict=True):
             wide.append(np.full((*part.values.shape[:-1], len(outputs)), np.nan))
             if array is not None:
-                wide[-1][..., [outputs.index(output) for output in part.outputs]] = array
+                wide[-1][..., [outputs.index(output) for output in part.outputs]] = (
+                    array
+                )
         return np.concatenate(wide, axis=-2)
 
-    alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
+    alike = all(
+        part.predictions is not None and part.outputs == outputs for part in parts
+    )
     names = ("values", "std_error", "low", "high", "p_values")
-    fields: dict[str, Any] = {name: beside(getattr(part, name) for part in parts) for name in names}
+    fields: dict[str, Any] = {
+        name: beside(getattr(part, name) for part in parts) for name in names
+    }
     frames = [part.feature_values for part in parts if part.feature_values is not None]
     return Explanation(
         **fields,
@@ -270,10 +324,16 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         scope="local" if scope == "local" else "global",
         parts={"share": beside(map(_shares, parts))},
         level=parts[0].level,
-        groups={name: members for part in parts for name, members in part.groups.items()},
+        groups={
+            name: members for part in parts for name, members in part.groups.items()
+        },
         feature_values=pd.concat(frames, axis=1) if frames else None,
         predictions=parts[0].predictions if alike else None,
-        maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
+        maps={
+            name: array
+            for part in parts
+            for name, array in _renumbered(part, parts).items()
+        },
         meta=_facts(explanations),
     )
 
@@ -287,9 +347,21 @@ def _shares(part: Explanation) -> Floats:
 
 def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
     """Return the facts that the parts have in common, and those of each part."""
-    common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "independent", *OF_ROWS[1:])
+    common = (
+        "seed",
+        "rows_explained",
+        "background",
+        "confidence",
+        "task",
+        "versions",
+        "independent",
+        *OF_ROWS[1:],
+    )
     metas = {name: part.meta for name, part in explanations.items()}
-    first, repeats = next(iter(metas.values())), [meta.get("n_repeats", 1) for meta in metas.values()]
+    first, repeats = (
+        next(iter(metas.values())),
+        [meta.get("n_repeats", 1) for meta in metas.values()],
+    )
     return {
         **{key: first[key] for key in common if key in first},
         "methods": {name: part.method for name, part in explanations.items()},
@@ -305,11 +377,18 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
 
 def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, Array]:
     """Return a part's maps, with segments numbered by the players of the complete explanation."""
-    before = sum(len(other.names) for other in parts[: [other is part for other in parts].index(True)])
+    before = sum(
+        len(other.names)
+        for other in parts[: [other is part for other in parts].index(True)]
+    )
     maps = {}
     for name, array in part.maps.items():
         kind_and_input = name.split(":", 1)
         if len(kind_and_input) == 2 and kind_and_input[1] not in part.modality:
             continue
-        maps[name] = np.where(array >= 0, array + before, array) if kind_and_input[0] == "segments" else array
+        maps[name] = (
+            np.where(array >= 0, array + before, array)
+            if kind_and_input[0] == "segments"
+            else array
+        )
     return maps

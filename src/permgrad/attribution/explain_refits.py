@@ -37,7 +37,12 @@ from sklearn.utils import _safe_indexing
 
 from permgrad.attribution.explain import find_method
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, two_parts
+from permgrad.attribution.explanation.statistics import (
+    MOST_TOGETHER,
+    error_correlation,
+    interval,
+    two_parts,
+)
 from permgrad.attribution.replace.game import global_explanation, play_losses
 from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.request import Request, name_of
@@ -154,7 +159,9 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
     if arguments.row_groups is not None or timed:
         X, together = _related(arguments, count)
     progress = arguments.progress
-    arguments = replace(arguments, X=None, y=None, row_groups=None, row_time=None, progress=False)
+    arguments = replace(
+        arguments, X=None, y=None, row_groups=None, row_time=None, progress=False
+    )
     estimator, fixed = arguments.model.model, dict[str, Any]()
     if arguments.groups is None and hasattr(X, "columns"):
         # Parts of the rows may say other things of the columns. All refits have the same as one feature.
@@ -167,30 +174,45 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
     work = _Work(arguments, X, y, seed, together, fixed)
     work.check()
     what = "rows" if together is None else "times" if timed else "groups"
-    units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
+    units = (
+        len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
+    )
     check_enough(count, units, work.classes, what)
     design = draw_design(len(work.y), count, work.seed, work.classes, work.groups)
     measured = np.arange(design.rows)
     if design.rows > max_rows:
-        measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:max_rows])
+        measured = np.sort(
+            generator(seed, "rows measured").permutation(design.rows)[:max_rows]
+        )
     started, fits, notes = time.perf_counter(), list[Explanation](), list[str]()
     with Progress(count, "refits", progress) as bar:
         for number, trained in enumerate(design.trained):
-            fit, warned = work.explained(number, trained, np.setdiff1d(measured, trained, assume_unique=True))
+            fit, warned = work.explained(
+                number, trained, np.setdiff1d(measured, trained, assume_unique=True)
+            )
             fits.append(fit)
             notes += warned
             bar.advance()
     warn_first(notes, "In a refit: ")
     if len({(fit.names, fit.outputs) for fit in fits}) > 1:
         problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
-        raise InputError(problem, hint="Leave rare classes out, or pass groups={} for raw columns.", code="PG040")
-    facts = {"estimator": type(work.estimator).__name__, "seconds": time.perf_counter() - started}
+        raise InputError(
+            problem,
+            hint="Leave rare classes out, or pass groups={} for raw columns.",
+            code="PG040",
+        )
+    facts = {
+        "estimator": type(work.estimator).__name__,
+        "seconds": time.perf_counter() - started,
+    }
     return combine(fits, design, seed, facts)
 
 
 def _check_estimator(estimator: Any) -> None:
     """Refuse what cannot be fitted."""
-    if isinstance(estimator, type) or not all(hasattr(estimator, name) for name in ("fit", "predict")):
+    if isinstance(estimator, type) or not all(
+        hasattr(estimator, name) for name in ("fit", "predict")
+    ):
         problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(estimator)}"
         hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
         raise InputError(problem, hint=hint, code="PG031")
@@ -233,21 +255,30 @@ class _Work:
             problem = f"X has {len(frame)} rows and y has {len(self.y)}"
             yield problem, "Pass one target for each row.", "PG007"
         if self.groups is not None:
-            check_rows("row_groups", self.groups, len(self.y), "Pass for example a column of ids.")
+            check_rows(
+                "row_groups",
+                self.groups,
+                len(self.y),
+                "Pass for example a column of ids.",
+            )
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
         named = {"groups": None} if is_estimator(self.estimator) else {}
         self._request(constant.fit(np.zeros((len(self.y), 1)), self.y), few, 0, **named)
 
-    def _request(self, model: Any, rows: Integers, number: int, **changed: Any) -> tuple[Request, Any]:
+    def _request(
+        self, model: Any, rows: Integers, number: int, **changed: Any
+    ) -> tuple[Request, Any]:
         """Return the request that explains a fit on some rows, and its method."""
         arguments = replace(
             self.arguments,
             model=replace(self.arguments.model, model=model),
             X=_safe_indexing(self.X, rows),
             y=self.y[rows],
-            row_groups=None if self.groups is None or changed else np.asarray(self.groups)[rows],
+            row_groups=None
+            if self.groups is None or changed
+            else np.asarray(self.groups)[rows],
             random_state=derive_seed(self.seed, "donors", number),
             **changed,
         )
@@ -255,36 +286,55 @@ class _Work:
         chosen, name = find_method(arguments.method)
         return build_request(arguments, chosen, name, by="refits"), chosen
 
-    def explained(self, number: int, trained: Integers, rows: Integers) -> tuple[Explanation, list[str]]:
+    def explained(
+        self, number: int, trained: Integers, rows: Integers
+    ) -> tuple[Explanation, list[str]]:
         """Return the explanation of a refit, and the warnings to be passed on."""
         with keeping_warnings() as notes, sparing(), full_float32():
-            return explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
+            return explain_refit(
+                *self._request(self._fitted(number, trained), rows, number), rows
+            ), notes
 
     def _fitted(self, number: int, trained: Integers) -> Any:
         # One without parameters is copied as it is.
         copied = clone if hasattr(self.estimator, "get_params") else deepcopy
         model, names = copied(self.estimator), _params(self.estimator)
         seeds = {
-            name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
+            name: derive_seed(self.seed, "fit", number, name) % 2**31
+            for name in names
+            if name.endswith("random_state")
         }
         if hasattr(model, "set_params"):
-            model.set_params(**seeds, **({"progress": False, **self.fixed} if is_estimator(model) else {}))
+            model.set_params(
+                **seeds,
+                **({"progress": False, **self.fixed} if is_estimator(model) else {}),
+            )
         else:
             vars(model).update(seeds)
         which = f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows"
         hint = "It must be fitted on a part of the rows."
-        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", remedy_of(error, hint), "PG032")):
+        with turned(
+            lambda error: InputError(
+                f"{which}: {error_in_words(error)}", remedy_of(error, hint), "PG032"
+            )
+        ):
             model.fit(_safe_indexing(self.X, trained), self.y[trained])
         return model  # not what fit returns, which an object of the user's own may leave out
 
 
 def _params(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, or the attributes of one that does not list any."""
-    return estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
+    return (
+        estimator.get_params()
+        if hasattr(estimator, "get_params")
+        else getattr(estimator, "__dict__", {})
+    )
 
 
 @refusing
-def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows") -> Iterator[Fault]:
+def check_enough(
+    refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows"
+) -> Iterator[Fault]:
     """Refuse too few rows (or groups of them) for so many refits, and classes ``(rows,)`` with too few rows."""
     if classes is not None:
         levels, counts = np.unique(classes, return_counts=True)
@@ -303,7 +353,9 @@ def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
     arguments = with_columns(replace(arguments, model=None))
     units = read_units(arguments, len(arguments.y))
-    return arguments.X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
+    return arguments.X, units.codes * min(
+        4 * refits, units.count
+    ) // units.count if units.timed else units.codes
 
 
 #: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
@@ -331,16 +383,31 @@ class RefitDesign:
     def weights(self) -> Floats:
         """The weight of each refit, ``(refits,)``, by which both sizes are extrapolated to all rows."""
         parts = self.trained[: self.folds], self.trained[self.folds :]
-        fold, half = (self.rows / float(np.mean([len(one) for one in part])) for part in parts)
+        fold, half = (
+            self.rows / float(np.mean([len(one) for one in part])) for part in parts
+        )
         slope = (fold - 1) / (half - fold)
-        return np.repeat([(1 + slope) / len(parts[0]), -slope / len(parts[1])], [len(part) for part in parts])
+        return np.repeat(
+            [(1 + slope) / len(parts[0]), -slope / len(parts[1])],
+            [len(part) for part in parts],
+        )
 
 
-def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups: Any = None) -> RefitDesign:
+def draw_design(
+    rows: int, refits: int, seed: int, classes: Array | None, groups: Any = None
+) -> RefitDesign:
     """Draw the rows of each refit. Classes ``(rows,)`` are divided evenly. Rows of one group stay together."""
-    unit = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    unit = (
+        np.arange(rows)
+        if groups is None
+        else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
     count, folds = int(unit.max()) + 1, refits - refits // 2
-    strata = np.zeros(count) if classes is None or groups is not None else np.unique(classes, return_inverse=True)[1]
+    strata = (
+        np.zeros(count)
+        if classes is None or groups is not None
+        else np.unique(classes, return_inverse=True)[1]
+    )
 
     def shuffled(*purpose: object) -> Integers:
         order = generator(seed, "refits", *purpose).permutation(count)
@@ -351,8 +418,13 @@ def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups
     parts = [fold != number for number in range(folds)]
     for number in range(refits - folds):
         # One of each two neighbours, so that every class is halved.
-        side, half = generator(seed, "sides", number).integers(0, 2, -(-count // 2)), np.zeros(count, dtype=bool)
-        half[shuffled("half", number)] = np.arange(count) % 2 == np.repeat(side, 2)[:count]
+        side, half = (
+            generator(seed, "sides", number).integers(0, 2, -(-count // 2)),
+            np.zeros(count, dtype=bool),
+        )
+        half[shuffled("half", number)] = (
+            np.arange(count) % 2 == np.repeat(side, 2)[:count]
+        )
         parts.append(half)
     trained = tuple(np.flatnonzero(part[unit]) for part in parts)
     return RefitDesign(trained, folds, rows, None if groups is None else unit)
@@ -364,16 +436,36 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     request, plays = chosen.game(request)
     played = play_losses(request, plays, name_of(chosen))
     explanation = global_explanation(name_of(chosen), request, plays, played)
-    scores = np.zeros((len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32)
+    scores = np.zeros(
+        (len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32
+    )
     for place, name in enumerate(explanation.names):
-        for output, title in enumerate(explanation.outputs if name in played.moments else ()):
-            group, moments = request.subject.outputs.class_names.index(title) if output else None, played.moments[name]
-            member = moments.receiver_weight * (group is None or moments.receiver_class == group)
-            scores[output, place] = row_scores(moments, group)[0] * len(rows) / max(float(member.sum()), 1.0)
-    return replace(explanation, maps={_ROWS: rows, _SCORES: scores}, correlation=None, feature_values=None)
+        for output, title in enumerate(
+            explanation.outputs if name in played.moments else ()
+        ):
+            group, moments = (
+                request.subject.outputs.class_names.index(title) if output else None,
+                played.moments[name],
+            )
+            member = moments.receiver_weight * (
+                group is None or moments.receiver_class == group
+            )
+            scores[output, place] = (
+                row_scores(moments, group)[0]
+                * len(rows)
+                / max(float(member.sum()), 1.0)
+            )
+    return replace(
+        explanation,
+        maps={_ROWS: rows, _SCORES: scores},
+        correlation=None,
+        feature_values=None,
+    )
 
 
-def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> tuple[Floats, Floats, Floats]:
+def _divided(
+    fits: Sequence[Explanation], design: RefitDesign, output: int
+) -> tuple[Floats, Floats, Floats]:
     """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares.
 
     Effects of rows, or groups of them, are ``r (features, rows)``, centred, those of fits ``t (refits, features)``. The
@@ -395,7 +487,9 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> t
     of_fits = np.linalg.lstsq(matrix, totals - seen @ (sums / count).T, rcond=None)[0]
     of_rows = (sums - of_fits.T @ seen) / count
     of_rows -= of_rows.mean(axis=1, keepdims=True)
-    trained = np.stack([np.isin(measured, rows) for rows in design.trained]).astype(np.float64)
+    trained = np.stack([np.isin(measured, rows) for rows in design.trained]).astype(
+        np.float64
+    )
     shares = trained @ of_rows.T / trained.sum(axis=1, keepdims=True)
     if design.groups is not None:
         # Sums within groups take the place of rows, in the unit of a mean over groups.
@@ -406,7 +500,10 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> t
 
 
 def _estimate(
-    value: Floats, effects: tuple[Floats, Floats, Floats], design: RefitDesign, seed: int
+    value: Floats,
+    effects: tuple[Floats, Floats, Floats],
+    design: RefitDesign,
+    seed: int,
 ) -> tuple[Floats, Floats | None]:
     """Return numbers of the features for one output ``(5, features)``, and how errors correlate.
 
@@ -414,18 +511,24 @@ def _estimate(
     new trainings in which a feature is among the first.
     """
     of_rows, *of_fits = effects
-    halves, shares = (each[design.folds :] - each[design.folds :].mean(axis=0) for each in of_fits)
+    halves, shares = (
+        each[design.folds :] - each[design.folds :].mean(axis=0) for each in of_fits
+    )
     rows, others = of_rows.shape[1], len(halves) - 1
     within = (of_rows**2).sum(axis=1) / (rows * (rows - 1))
     variance = (halves**2).sum(axis=0) / others
     moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
-    related = (halves * shares).sum(axis=0)[moves] / np.sqrt((halves**2).sum(axis=0) * (shares**2).sum(axis=0))[moves]
+    related = (halves * shares).sum(axis=0)[moves] / np.sqrt(
+        (halves**2).sum(axis=0) * (shares**2).sum(axis=0)
+    )[moves]
     shared = float(np.clip(related.mean(), 0, 1)) if len(related) else 0.0
     between, freedom = moderated(variance, within, others)
     training = between + 2 * shared * np.sqrt(within * between)
     _, count = two_parts(within, rows, training, freedom + 1)
     std = np.sqrt(within + training)
-    trainings = halves * np.sqrt(np.divide(between, (halves**2).sum(axis=0), out=np.zeros_like(std), where=moves))
+    trainings = halves * np.sqrt(
+        np.divide(between, (halves**2).sum(axis=0), out=np.zeros_like(std), where=moves)
+    )
     correlation = None
     if len(std) <= MOST_TOGETHER:
         correlation = error_correlation(np.hstack([of_rows / rows, trainings.T]))
@@ -435,8 +538,13 @@ def _estimate(
         levels, vectors = np.linalg.eigh(correlation)
         root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std
     spread = np.sqrt(draw.chisquare(freedom, (_DRAWS, 1)) / freedom)
-    moved = draw.standard_normal((_DRAWS, len(std))) @ root + draw.standard_normal((_DRAWS, others + 1)) @ trainings
-    order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[:, : first_places(len(value))]
+    moved = (
+        draw.standard_normal((_DRAWS, len(std))) @ root
+        + draw.standard_normal((_DRAWS, others + 1)) @ trainings
+    )
+    order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[
+        :, : first_places(len(value))
+    ]
     first = np.bincount(order.ravel(), minlength=len(value)) / _DRAWS
     return np.stack([std, count, np.sqrt(within), np.sqrt(between), first]), correlation
 
@@ -452,13 +560,21 @@ def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, 
     if usable.sum() < _FEWEST:
         return variance, freedom
     # Section 6.2 of the paper: log variances have the mean and the variance of a log F distribution.
-    ratios = np.log(variance[usable] / scale[usable]) - special.digamma(freedom / 2) + np.log(freedom / 2)
+    ratios = (
+        np.log(variance[usable] / scale[usable])
+        - special.digamma(freedom / 2)
+        + np.log(freedom / 2)
+    )
     beyond = float(ratios.var(ddof=1)) - float(special.polygamma(1, freedom / 2))
     prior = _MOST_PRIOR
     if beyond > special.polygamma(1, _MOST_PRIOR / 2):
-        prior = 2 * optimize.brentq(lambda half: special.polygamma(1, half) - beyond, 1e-3, _MOST_PRIOR / 2)
+        prior = 2 * optimize.brentq(
+            lambda half: special.polygamma(1, half) - beyond, 1e-3, _MOST_PRIOR / 2
+        )
     usual = np.exp(ratios.mean() + special.digamma(prior / 2) - np.log(prior / 2))
-    return (prior * usual * scale + freedom * variance) / (prior + freedom), freedom + prior
+    return (prior * usual * scale + freedom * variance) / (
+        prior + freedom
+    ), freedom + prior
 
 
 def first_places(features: int) -> int:
@@ -466,31 +582,51 @@ def first_places(features: int) -> int:
     return min(FIRST, max(1, features - 1))
 
 
-def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: Mapping[str, Any]) -> Explanation:
+def combine(
+    fits: Sequence[Explanation],
+    design: RefitDesign,
+    seed: int,
+    facts: Mapping[str, Any],
+) -> Explanation:
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
     first, confidence = fits[0], float(fits[0].meta["confidence"])
     value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)
     # Some refit could not measure an output: a class without rows.
     undefined = np.full((5, len(value)), np.nan), None
     estimates = [
-        _estimate(column, _divided(fits, design, output), design, seed) if np.isfinite(column).all() else undefined
+        _estimate(column, _divided(fits, design, output), design, seed)
+        if np.isfinite(column).all()
+        else undefined
         for output, column in enumerate(value.T)
     ]
-    std, count, within, between, among_first = np.stack([numbers for numbers, _ in estimates], axis=2)
+    std, count, within, between, among_first = np.stack(
+        [numbers for numbers, _ in estimates], axis=2
+    )
     low, high, p_values = interval(value, std, count, confidence)
     together = [correlation for _, correlation in estimates if correlation is not None]
     sizes = [len(rows) for rows in design.trained]
-    meta = {name: fact for name, fact in first.meta.items() if name not in ("repeats", "digests", "background")}
+    meta = {
+        name: fact
+        for name, fact in first.meta.items()
+        if name not in ("repeats", "digests", "background")
+    }
     measured = len(np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits])))
     if design.groups is not None:
-        counted = len(np.unique(np.concatenate([design.groups[fit.maps[_ROWS]] for fit in fits])))
+        counted = len(
+            np.unique(np.concatenate([design.groups[fit.maps[_ROWS]] for fit in fits]))
+        )
         meta["independent"] = {"by": "row_groups", "count": counted}
     meta |= {
         "seed": seed,
         "rows_explained": measured,
         "loss_scale": float(np.mean([fit.meta["loss_scale"] for fit in fits])),
         "model_rows": sum(int(fit.meta["model_rows"]) for fit in fits),
-        "refits": {"fits": len(fits), "folds": design.folds, "rows": design.rows, "trained": [min(sizes), max(sizes)]},
+        "refits": {
+            "fits": len(fits),
+            "folds": design.folds,
+            "rows": design.rows,
+            "trained": [min(sizes), max(sizes)],
+        },
         "another_training": {
             "first": first_places(len(first.names)),
             "shares": dict(zip(first.names, among_first[:, 0].tolist(), strict=True)),
@@ -506,7 +642,9 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
         p_values=p_values,
         correlation=np.stack(together) if len(together) == len(estimates) else None,
         parts={
-            name: np.tensordot(design.weights, np.stack([fit.parts[name] for fit in fits]), axes=1)
+            name: np.tensordot(
+                design.weights, np.stack([fit.parts[name] for fit in fits]), axes=1
+            )
             for name in first.parts
         },
         part_std={"within": within, "between": between},

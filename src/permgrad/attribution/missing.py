@@ -72,7 +72,10 @@ class Missing:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the subsets, such as ``"image + table"``. The empty one is ``"nothing"``."""
-        joined = (" + ".join(np.array(self.modalities, dtype=object)[subset]) for subset in self.present)
+        joined = (
+            " + ".join(np.array(self.modalities, dtype=object)[subset])
+            for subset in self.present
+        )
         return tuple(name or NOTHING for name in joined)
 
     def to_frame(self, library: Library = "pandas") -> Any:
@@ -84,7 +87,10 @@ class Missing:
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
-            ends = [f"{measure}_{part}" if measure != "loss" else part for part in ("std_error", "ci_low", "ci_high")]
+            ends = [
+                f"{measure}_{part}" if measure != "loss" else part
+                for part in ("std_error", "ci_low", "ci_high")
+            ]
             columns |= dict(zip([measure, *ends], numbers, strict=True))
         return as_library(pd.DataFrame(columns), library)
 
@@ -101,7 +107,12 @@ class Missing:
     _repr_html_ = in_words
 
     def plot(
-        self, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None, ax: Axes | None = None
+        self,
+        measure: str = "loss",
+        *,
+        top_n: int | None = 32,
+        title: str | None = None,
+        ax: Axes | None = None,
     ) -> PlotFigure:
         """Draw the subsets by rising loss (falling score) with their intervals.
 
@@ -114,7 +125,9 @@ class Missing:
             ax: Axes of matplotlib to draw into. The figure returned is then theirs.
         """
         check_choice("measure", measure, self.measures)
-        return show("Missing.plot", self, measure=measure, top_n=top_n, title=title, ax=ax)
+        return show(
+            "Missing.plot", self, measure=measure, top_n=top_n, title=title, ax=ax
+        )
 
     def __repr__(self) -> str:
         return f"<Missing: {len(self.present)} subsets of {listed(self.modalities)}>"
@@ -179,7 +192,9 @@ def missing_modalities(
     """
     if y is None:
         hint = "Pass the targets of the rows."
-        raise InputError("missing_modalities needs y to measure the loss", hint=hint, code="PG005")
+        raise InputError(
+            "missing_modalities needs y to measure the loss", hint=hint, code="PG005"
+        )
     scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
         model, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
@@ -193,7 +208,11 @@ def missing_modalities(
 
 def _modalities(space: PlayerSpace) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
-    remaining = {name: of for name, of in zip(space.names, space.modality, strict=True) if name not in space.groups}
+    remaining = {
+        name: of
+        for name, of in zip(space.names, space.modality, strict=True)
+        if name not in space.groups
+    }
     clash = [name for name in space.groups if name in remaining.values()]
     if clash:
         problem = f"Group {clash[0]!r} has the name of an input that also has features outside it"
@@ -201,7 +220,11 @@ def _modalities(space: PlayerSpace) -> PlayerSpace:
     space = space.coarse(remaining, space.groups)
     if len(space) < 2:
         problem = f"missing_modalities needs at least 2 modalities, and {space.names[0]!r} is the only one"
-        raise InputError(problem, hint="Pass groups={'name': ['feature', …]} to define modalities.", code="PG039")
+        raise InputError(
+            problem,
+            hint="Pass groups={'name': ['feature', …]} to define modalities.",
+            code="PG039",
+        )
     if len(space) > EXACT_PLAYERS:
         problem = f"missing_modalities works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
         raise InputError(problem, hint="Join some with groups=.", code="PG002")
@@ -216,11 +239,19 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
 
     def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
         loss = loss_value(request)(outputs, rows, base)
-        return loss if scorers is None else np.concatenate([loss, request.subject.outputs.predicted(outputs)], axis=1)
+        return (
+            loss
+            if scorers is None
+            else np.concatenate(
+                [loss, request.subject.outputs.predicted(outputs)], axis=1
+            )
+        )
 
     game = Game(request, value, joint=True)
     # Who lends is drawn among all rows, and a missing text or image is nobody's.
-    game.back_end.request = replace(request, donors=request.subject.lacking(request.donors))
+    game.back_end.request = replace(
+        request, donors=request.subject.lacking(request.donors)
+    )
     outputs = game.back_end.explained()
     tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
@@ -229,22 +260,37 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
     whole_loss = mean_over_rows(base[:, 0], request.sample_weight, request.units)
-    parts = [np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]]
+    parts = [
+        np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]
+    ]
     if judge is not None:
-        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], None)
-        unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
+        play = Play(
+            "modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], None
+        )
+        unchanged = judge.scores(
+            play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:])
+        )
         parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     work = -(-(len(absent) - 1) // size)
-    with Progress(count * request.n_repeats * work, "missing modalities", request.progress) as progress:
+    with Progress(
+        count * request.n_repeats * work, "missing modalities", request.progress
+    ) as progress:
         parts += [
-            _some_subsets(game, judge, absent[start : start + size], progress) for start in range(1, len(absent), size)
+            _some_subsets(game, judge, absent[start : start + size], progress)
+            for start in range(1, len(absent), size)
         ]
     if judge is not None:
         judge.tell_of_undefined()
-    estimates = np.concatenate(parts, axis=2)  # (mean | std | size of both ends, measures, subsets)
+    estimates = np.concatenate(
+        parts, axis=2
+    )  # (mean | std | size of both ends, measures, subsets)
     measures = {
-        name: np.stack([mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]])
-        for name, (mean, std, *sizes) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
+        name: np.stack(
+            [mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]]
+        )
+        for name, (mean, std, *sizes) in zip(
+            ("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True
+        )
     }
     about = {
         "loss": str(request.loss),
@@ -254,7 +300,11 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         "n_repeats": request.n_repeats,
         "confidence": request.confidence,
         "rows": count,
-        **({} if request.units is None else {"independent": independent_facts(request.units)}),
+        **(
+            {}
+            if request.units is None
+            else {"independent": independent_facts(request.units)}
+        ),
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
         **request.subject.facts,
@@ -262,11 +312,17 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     return Missing(request.space.names, ~absent, measures, about)
 
 
-def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
+def _some_subsets(
+    game: Game, judge: Judge | None, absent: Booleans, progress: Progress
+) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
-    play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None)
-    moments = PairMoments(request.count, game.donors, game.shared, 1, subsets, request.units)
+    play = Play(
+        "modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None
+    )
+    moments = PairMoments(
+        request.count, game.donors, game.shared, 1, subsets, request.units
+    )
     kept: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
@@ -280,8 +336,12 @@ def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: P
     losses = _stacked(moments.estimate())[:, None]
     if judge is None:
         return losses
-    rows, donors, predictions = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return np.concatenate([losses, _stacked(judge.scores(play, (rows, donors, predictions)))], axis=1)
+    rows, donors, predictions = (
+        np.concatenate(each) for each in zip(*kept, strict=True)
+    )
+    return np.concatenate(
+        [losses, _stacked(judge.scores(play, (rows, donors, predictions)))], axis=1
+    )
 
 
 def _stacked(estimate: tuple[Floats, Floats, Floats]) -> Floats:

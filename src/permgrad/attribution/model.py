@@ -66,7 +66,9 @@ class Model:
     task: Literal["classification", "regression", "multilabel"] | None = None
     class_names: Iterable[Any] | None = None
     positive: Any = None
-    returns: Literal["logits", "probabilities", "log_probabilities", "values"] | None = None
+    returns: (
+        Literal["logits", "probabilities", "log_probabilities", "values"] | None
+    ) = None
     head: int | str | None = None
     hold: Iterable[str] | str | None = ()
     segments: Any = None
@@ -79,10 +81,18 @@ class Model:
     def __post_init__(self) -> None:
         """Refuse what fits no model."""
         if isinstance(self.model, Model):
-            raise InputError("model is a pg.Model already", hint="Pass the model inside, as .model.", code="PG031")
+            raise InputError(
+                "model is a pg.Model already",
+                hint="Pass the model inside, as .model.",
+                code="PG031",
+            )
         if isinstance(self.model, type):
-            problem = f"model must be a fitted model, got the class {self.model.__name__}"
-            raise InputError(problem, hint="Create an instance and fit it.", code="PG031")
+            problem = (
+                f"model must be a fitted model, got the class {self.model.__name__}"
+            )
+            raise InputError(
+                problem, hint="Create an instance and fit it.", code="PG031"
+            )
         if self.task is not None:
             check_choice("task", self.task, TASKS)
         if self.returns is not None:
@@ -122,8 +132,21 @@ def as_model(model: Any) -> Model:
 
 def described(model: Model) -> dict[str, Any]:
     """Return what differs from the default, as a record keeps it."""
-    names = ("task", "class_names", "positive", "returns", "head", "hold", "segments", "layer")
-    return {name: value for name in names if not _is(value := getattr(model, name), _DEFAULTS.get(name))}
+    names = (
+        "task",
+        "class_names",
+        "positive",
+        "returns",
+        "head",
+        "hold",
+        "segments",
+        "layer",
+    )
+    return {
+        name: value
+        for name in names
+        if not _is(value := getattr(model, name), _DEFAULTS.get(name))
+    }
 
 
 _DEFAULTS: dict[str, Any] = {"hold": ()}

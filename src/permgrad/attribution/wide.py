@@ -45,7 +45,9 @@ FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40
 _MOST_LEVELS, _LEVEL_ROWS = 400, 25
 
 
-def word_effects(model: Any, X: Any, column: str, *, random_state: Any = 0, **related: Any) -> pd.DataFrame:
+def word_effects(
+    model: Any, X: Any, column: str, *, random_state: Any = 0, **related: Any
+) -> pd.DataFrame:
     """Return what the words of a text column do on average: the output with a word minus the output without it.
 
     A word is taken out of every cell that has it (of 200 drawn rows, if there are more). Everything else stays as it
@@ -66,13 +68,24 @@ def word_effects(model: Any, X: Any, column: str, *, random_state: Any = 0, **re
     for word, rows in chosen:
         places = scored.drawn(rows, f"rows of {word}", _MOST_ROWS)
         cells, place = np.unique(scored.index[places], return_inverse=True)
-        less = [without(text, spans_of(text, word)) for text in (scored.texts[at] for at in cells.tolist())]
+        less = [
+            without(text, spans_of(text, word))
+            for text in (scored.texts[at] for at in cells.tolist())
+        ]
         changed.append((places, scored.encoder.scores_.of(column, less)[place]))
-    return scored.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
+    return scored.effects(
+        "word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen]
+    )
 
 
 def place_effects(
-    model: Any, X: Any, column: str, *, rows: int = 40, random_state: Any = 0, **related: Any
+    model: Any,
+    X: Any,
+    column: str,
+    *,
+    rows: int = 40,
+    random_state: Any = 0,
+    **related: Any,
 ) -> pd.DataFrame:
     """Return what the places of an image column do on average: the output minus that with a patch covered.
 
@@ -88,16 +101,24 @@ def place_effects(
     count = PATCHES**2
     places = scored.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
     if not len(places):
-        raise InputError(f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013")
+        raise InputError(
+            f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013"
+        )
     cells, place = np.unique(scored.index[places], return_inverse=True)
     images, others = scored.encoder.images_, ~np.eye(count, dtype=bool)
-    vectors = [images.covered(column, scored.texts[at], others) for at in cells.tolist()]
-    scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(len(cells), count, -1)[place]
+    vectors = [
+        images.covered(column, scored.texts[at], others) for at in cells.tolist()
+    ]
+    scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(
+        len(cells), count, -1
+    )[place]
     changed = [(places, scores[:, patch]) for patch in range(count)]
     return scored.effects("place", range(count), changed, [len(places)] * count)
 
 
-def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, random_state: Any = 0) -> pd.DataFrame:
+def level_effects(
+    model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, random_state: Any = 0
+) -> pd.DataFrame:
     """Return what levels of a category do: the mean output with a level minus that with one never seen.
 
     The level is set in a few rows of ``X``. As in a mixed model, its true effect has the variance
@@ -114,12 +135,21 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, r
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
-        order, each = np.argsort(weights, axis=0, kind="stable"), max(_MOST_LEVELS // (4 * weights.shape[1]), 8)
+        order, each = (
+            np.argsort(weights, axis=0, kind="stable"),
+            max(_MOST_LEVELS // (4 * weights.shape[1]), 8),
+        )
         along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
-        shown = np.unique(np.concatenate([order[:each].ravel(), order[-each:].ravel(), along]))
+        shown = np.unique(
+            np.concatenate([order[:each].ravel(), order[-each:].ravel(), along])
+        )
     levels = [design.entries[at] for at in shown.tolist()]
-    rows = generator(scored.seed, "rows of levels").permutation(len(scored.encoded))[:_LEVEL_ROWS]
-    scores = np.repeat(model.preprocessor_.scores_.of(column, levels), len(rows), axis=0)
+    rows = generator(scored.seed, "rows of levels").permutation(len(scored.encoded))[
+        :_LEVEL_ROWS
+    ]
+    scores = np.repeat(
+        model.preprocessor_.scores_.of(column, levels), len(rows), axis=0
+    )
     moved = scored.predict(scored.changed(np.tile(rows, len(levels)), scores))
     base = scored.predict(scored.changed(rows, np.zeros_like(scores[: len(rows)])))
     effects = (moved.reshape(len(levels), len(rows), -1) - base).mean(axis=1)
@@ -127,14 +157,23 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, r
     spread = prediction * (1 - prediction)
     if model.task == "regression":
         spread = (np.asarray(y, dtype=np.float64)[:, None] - prediction) ** 2
-    counts, noise = np.array(design.counts, dtype=np.float64)[shown, None], spread.mean(axis=0)
+    counts, noise = (
+        np.array(design.counts, dtype=np.float64)[shown, None],
+        spread.mean(axis=0),
+    )
     between = np.maximum(effects.var(axis=0), 1e-300)
     for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
         left = noise / (counts + noise / between)
         between = effects.var(axis=0) + left.mean(axis=0)
     half = NORMAL_95 * np.sqrt(left)
     table = np.stack([effects, effects - half, effects + half], axis=1)
-    result = scored.frame("level", levels, ["effect", "ci_low", "ci_high"], table, counts[:, 0].astype(int).tolist())
+    result = scored.frame(
+        "level",
+        levels,
+        ["effect", "ci_low", "ci_high"],
+        table,
+        counts[:, 0].astype(int).tolist(),
+    )
     result.attrs = {"scored": len(design.entries), "pooled": design.pooled}
     return result
 
@@ -142,32 +181,60 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, r
 class _Scored:
     """A column with scores of one design, in rows, and what the model predicts with others."""
 
-    def __init__(self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any) -> None:
+    def __init__(
+        self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any
+    ) -> None:
         read = with_columns(Arguments(model=model, X=X, **related))
-        self.model, self.seed, self.encoder = model, resolve_seed(seed), model.preprocessor_
+        self.model, self.seed, self.encoder = (
+            model,
+            resolve_seed(seed),
+            model.preprocessor_,
+        )
         scores = self.encoder.scores_.columns.get(column, ())
-        designs = [(design, weights) for each, design, weights in scores if each == kind]
+        designs = [
+            (design, weights) for each, design, weights in scores if each == kind
+        ]
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
             kind = {"vectors": "images"}.get(kind, kind)
-            raise InputError(f"The model reads no {kind} of {column!r}", hint="Name another column.", code="PG004")
+            raise InputError(
+                f"The model reads no {kind} of {column!r}",
+                hint="Name another column.",
+                code="PG004",
+            )
         rows, self.design = model.encode_rows(read.X), designs[0]
-        self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
+        self.encoded, (self.texts, self.index) = (
+            rows.encoded,
+            self.encoder.texts_of(rows.table, column),
+        )
         self.places = score_places(self.encoder, column)
-        self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
+        self.outputs = (
+            [str(label) for label in model.classes_]
+            if hasattr(model, "classes_")
+            else ["prediction"]
+        )
         named = read.row_groups is not None or read.row_time is not None
         self.units = read_units(read, len(self.encoded)) if named else None
 
     def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
         """Return at most so many of some rows, in rising order."""
-        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
+        return np.sort(
+            rows[generator(self.seed, purpose).permutation(len(rows))[:most]]
+        )
 
     def effects(
-        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
+        self,
+        what: str,
+        names: Sequence[Any],
+        changed: Sequence[tuple[Integers, Floats32]],
+        rows: list[int],
     ) -> pd.DataFrame:
         """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
         parts = []
         for places, scores in changed:
-            changes = np.subtract(self.predict(self.encoded[places]), self.predict(self.changed(places, scores)))
+            changes = np.subtract(
+                self.predict(self.encoded[places]),
+                self.predict(self.changed(places, scores)),
+            )
             units = None if self.units is None else self.units.take(places)
             mean, std, size = mean_over_rows(changes, units=units)
             parts.append((mean, std, *interval(mean, std, size, 0.95)))
@@ -189,40 +256,67 @@ class _Scored:
         design, weights = self.design
         entries = design.parts["words"][0]
         found = design.matrix(self.texts)[:, : len(entries)].tocsc()
-        counts = np.bincount(self.index[self.index >= 0], minlength=len(self.texts)).astype(np.float64)
+        counts = np.bincount(
+            self.index[self.index >= 0], minlength=len(self.texts)
+        ).astype(np.float64)
         strength = np.abs(weights[: len(entries)]) * (found.T @ counts)[:, None]
         strength[(found > 0).T @ counts < FEWEST_ROWS] = 0
         place = {entry: j for j, entry in enumerate(entries)}
         for pair in (entry for entry in entries if " " in entry):
             words = [place[word] for word in pair.split(" ") if word in place]
-            strength[place[pair]] *= strength[place[pair]] > strength[words].max(axis=0, initial=0)
-        first = np.argsort(-strength, axis=0, kind="stable")[: max(8, _MOST_WORDS // weights.shape[1])]
+            strength[place[pair]] *= strength[place[pair]] > strength[words].max(
+                axis=0, initial=0
+            )
+        first = np.argsort(-strength, axis=0, kind="stable")[
+            : max(8, _MOST_WORDS // weights.shape[1])
+        ]
         chosen = [j for j in dict.fromkeys(first.ravel().tolist()) if strength[j].any()]
-        return [(entries[j], np.flatnonzero(np.isin(self.index, found[:, j].nonzero()[0]))) for j in chosen]
+        return [
+            (entries[j], np.flatnonzero(np.isin(self.index, found[:, j].nonzero()[0])))
+            for j in chosen
+        ]
 
-    def frame(self, what: str, of: list[Any], names: list[str], table: Floats, rows: list[int]) -> pd.DataFrame:
+    def frame(
+        self, what: str, of: list[Any], names: list[str], table: Floats, rows: list[int]
+    ) -> pd.DataFrame:
         """Return a table ``(entries, names, outputs)`` as a frame, by output and falling effect."""
-        frames = [pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows) for k in range(len(self.outputs))]
+        frames = [
+            pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows)
+            for k in range(len(self.outputs))
+        ]
         for frame, name in zip(frames, self.outputs, strict=True):
             frame.insert(0, "output", name)
             frame.insert(0, what, of)
-        sorted_ = [frame.sort_values("effect", ascending=False, kind="stable") for frame in frames]
+        sorted_ = [
+            frame.sort_values("effect", ascending=False, kind="stable")
+            for frame in frames
+        ]
         return pd.concat(sorted_, ignore_index=True)
 
 
 def score_places(encoder: Any, column: str) -> Integers:
     """Return the encoded columns that hold the scores of a column."""
-    return np.array([at for at in encoder.columns_of(column) if encoder.kinds_[at] == "score"], dtype=np.int64)
+    return np.array(
+        [at for at in encoder.columns_of(column) if encoder.kinds_[at] == "score"],
+        dtype=np.int64,
+    )
 
 
 def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
     """Return what explanations explain of encoded rows: logits or probabilities before calibration, or numbers."""
     outputs = model.predict_encoded(encoded)
     if not hasattr(model, "classes_"):
-        return np.asarray(outputs, dtype=np.float64) * model.target_scale_ + model.target_mean_
+        return (
+            np.asarray(outputs, dtype=np.float64) * model.target_scale_
+            + model.target_mean_
+        )
     logits = class_logits(outputs)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return logits if output == "logit" else np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return (
+        logits
+        if output == "logit"
+        else np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    )
 
 
 #: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
@@ -275,10 +369,18 @@ def explain_parts(
         ('part', 7)
     """
     arguments = Arguments(
-        model, row, target=target, scale=scale, background=background, random_state=random_state, progress=progress
+        model,
+        row,
+        target=target,
+        scale=scale,
+        background=background,
+        random_state=random_state,
+        progress=progress,
     )
     # Without a background as many of the rows kept as for other features.
-    return divide(arguments, Shapley(references=REFERENCES if background is None else None))
+    return divide(
+        arguments, Shapley(references=REFERENCES if background is None else None)
+    )
 
 
 def divide(arguments: Arguments, method: Shapley) -> Explanation:
@@ -288,33 +390,56 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     read = arguments.model
     parts = _Row(read.model, arguments.X, arguments.background)
     kept = np.full((1, len(parts.names)), -1.0)
-    donors = np.repeat(np.arange(float(len(parts.donors)))[:, None], len(parts.names), axis=1)
-    own, lenders = (pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors))
+    donors = np.repeat(
+        np.arange(float(len(parts.donors)))[:, None], len(parts.names), axis=1
+    )
+    own, lenders = (
+        pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors)
+    )
     form: dict[str, Any] = {"task": "regression"}
     if hasattr(read.model, "classes_"):
-        form = {"returns": "logits", "class_names": [str(label) for label in read.model.classes_.tolist()]}
+        form = {
+            "returns": "logits",
+            "class_names": [str(label) for label in read.model.classes_.tolist()],
+        }
     settings = {**method.settings(), "blocks": "modality"}
     if any(cell.blocks for cell in parts.cells) and settings["exact"] is None:
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
     predictor = Model(parts, positive=read.positive, **form)
     # Columns of the numbers of donors are all alike, and yet each is a player.
-    arguments = replace(arguments, model=predictor, X=own, background=lenders, scope="local", groups={})
+    arguments = replace(
+        arguments, model=predictor, X=own, background=lenders, scope="local", groups={}
+    )
     with sparing(), full_float32():
         request = build_request(arguments, method, "shapley")
         # Each column is a block, and in it each quarter of an image.
         blocks = tuple(parts.column_of.get(name, name) for name in parts.names)
-        quarters = {name: names for cell in parts.cells for name, names in cell.blocks.items()}
-        request = replace(request, space=replace(request.space, modality=blocks, groups=quarters))
+        quarters = {
+            name: names for cell in parts.cells for name, names in cell.blocks.items()
+        }
+        request = replace(
+            request, space=replace(request.space, modality=blocks, groups=quarters)
+        )
         explanation = method(request)
-    texts = {cell.name: {"tokens": {"input": cell.name}} for cell in parts.cells if isinstance(cell, _Words)}
+    texts = {
+        cell.name: {"tokens": {"input": cell.name}}
+        for cell in parts.cells
+        if isinstance(cell, _Words)
+    }
     return replace(
         explanation,
         level="part",
-        modality=tuple(parts.column_of.get(name, "table") for name in explanation.names),
+        modality=tuple(
+            parts.column_of.get(name, "table") for name in explanation.names
+        ),
         groups={cell.name: cell.parts for cell in parts.cells},
         feature_values=parts.shown,
-        maps={key: array for cell in parts.cells for key, array in cell.maps(parts.names).items()},
+        maps={
+            key: array
+            for cell in parts.cells
+            for key, array in cell.maps(parts.names).items()
+        },
         meta={**explanation.meta, "by_input": texts, "digests": digests_of(request)},
     )
 
@@ -323,11 +448,20 @@ class _Cell:
     """A text or an image of one row, in parts. What is left of it is scored once for each set of parts."""
 
     def __init__(self, encoder: Any, name: str, count: int) -> None:
-        self.encoder, self.name, self.parts = encoder, name, [f"{name}[{k}]" for k in range(count)]
-        self.columns, self.places = encoder.columns_of(name), score_places(encoder, name)
+        self.encoder, self.name, self.parts = (
+            encoder,
+            name,
+            [f"{name}[{k}]" for k in range(count)],
+        )
+        self.columns, self.places = (
+            encoder.columns_of(name),
+            score_places(encoder, name),
+        )
         self.blocks: dict[str, list[str]] = {}
         nothing = np.zeros(len(self.places), dtype=np.float32)
-        self._known = {bytes(count): nothing}  # what is left of a cell without parts is nobody's
+        self._known = {
+            bytes(count): nothing
+        }  # what is left of a cell without parts is nobody's
 
     @abstractmethod
     def left(self, kept: Booleans) -> Cells:
@@ -350,14 +484,19 @@ class _Cell:
 class _Words(_Cell):
     """The words of a text. ``shown``: each as it is written."""
 
-    def __init__(self, encoder: Any, name: str, text: str, spans: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, encoder: Any, name: str, text: str, spans: list[tuple[int, int]]
+    ) -> None:
         stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
         super().__init__(encoder, name, len(stretches))
         self.text, self.spans = text, [some.tolist() for some in stretches]
         self.shown = [text[some[0][0] : some[-1][1]] for some in self.spans]
 
     def left(self, kept: Booleans) -> Cells:
-        gone = [[span for k in np.flatnonzero(~one).tolist() for span in self.spans[k]] for one in kept]
+        gone = [
+            [span for k in np.flatnonzero(~one).tolist() for span in self.spans[k]]
+            for one in kept
+        ]
         return [without(self.text, spans) for spans in gone]
 
 
@@ -373,14 +512,18 @@ class _Patches(_Cell):
             self.blocks.setdefault(f"{name}, quarter {quarter}", []).append(part)
         # All sets that orders meet have at most one quarter in part. Scored at once: encoders take images in batches.
         every = np.arange(2**PATCHES**2)[:, None] >> np.arange(PATCHES**2) & 1 > 0
-        seen = np.stack([every[:, quarters == quarter].mean(axis=1) for quarter in range(4)])
+        seen = np.stack(
+            [every[:, quarters == quarter].mean(axis=1) for quarter in range(4)]
+        )
         self.scores(every[((seen > 0) & (seen < 1)).sum(axis=0) <= 1])
 
     def left(self, kept: Booleans) -> Cells:
         return self.encoder.images_.covered(self.name, self.cell, kept)
 
     def maps(self, names: list[str]) -> dict[str, Array]:
-        picture = self.encoder.images_.pixels(self.name, [self.cell]).numpy() / np.float32(255)
+        picture = self.encoder.images_.pixels(
+            self.name, [self.cell]
+        ).numpy() / np.float32(255)
         segments = names.index(self.parts[0]) + patch_grid(*picture.shape[2:])
         return {f"images:{self.name}": picture, f"segments:{self.name}": segments}
 
@@ -393,24 +536,39 @@ class _Row:
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
             problem = "explain_parts explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
             network = "Call pg.explain: the features of a network are columns, patches, words or windows already."
-            hint = network if isinstance(model, nn.Module) else "Pass a single row, for example X[:1]."
+            hint = (
+                network
+                if isinstance(model, nn.Module)
+                else "Pass a single row, for example X[:1]."
+            )
             raise InputError(problem, hint=hint, code="PG006")
         rows = model.encode_rows(X)
         self.model, self.own = model, rows.encoded
-        self.donors = kept_rows(model) if background is None else model.encode_rows(background).encoded
+        self.donors = (
+            kept_rows(model)
+            if background is None
+            else model.encode_rows(background).encoded
+        )
         self.cells: list[_Words | _Patches] = []
         self.features, self.names, shown = {}, list[str](), dict[str, Any]()
         cells = pd.concat([rows.table, encoder.cells_of_parts(rows.table)], axis=1)
         for name, columns in encoder.features("feature").items():
             kind = encoder.schema_[name].kind if name in encoder.scores_.columns else ""
-            cell = next(iter(encoder.texts_of(rows.table, name)[0]), "") if kind in ("text", "image") else ""
+            cell = (
+                next(iter(encoder.texts_of(rows.table, name)[0]), "")
+                if kind in ("text", "image")
+                else ""
+            )
             if cell and kind == "image":
                 self.cells.append(_Patches(encoder, name, cell))
             elif spans := words_in(cell):
                 self.cells.append(words := _Words(encoder, name, cell, spans))
                 shown |= dict(zip(words.parts, words.shown, strict=True))
             elif len(columns):
-                self.features[name], shown[name] = columns, cells[name].iloc[0] if name in cells else None
+                self.features[name], shown[name] = (
+                    columns,
+                    cells[name].iloc[0] if name in cells else None,
+                )
                 self.names.append(name)
                 continue
             else:
@@ -425,7 +583,9 @@ class _Row:
         for name, columns in self.features.items():
             donors = table[name].to_numpy(dtype=np.int64)
             taken = np.flatnonzero(donors >= 0)
-            encoded[np.ix_(taken, columns)] = self.donors[np.ix_(donors[taken], columns)]
+            encoded[np.ix_(taken, columns)] = self.donors[
+                np.ix_(donors[taken], columns)
+            ]
         for cell in self.cells:
             chosen = table[cell.parts].to_numpy(dtype=np.int64)
             encoded[:, cell.columns] *= (chosen < 0).mean(axis=1, keepdims=True)

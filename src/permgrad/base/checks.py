@@ -44,9 +44,17 @@ def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> in
     """Return a whole number of at least ``least`` (None: any) as one of Python. ``fix`` ends the message."""
     if not is_whole(value) or (least is not None and value < least):
         words = "" if least is None else f" of at least {least}"
-        raise InputError(f"{name} must be an integer{words}, got {shown(value)}", hint=fix, code="PG002")
+        raise InputError(
+            f"{name} must be an integer{words}, got {shown(value)}",
+            hint=fix,
+            code="PG002",
+        )
     if value > MOST:
-        raise InputError(f"{name} must be at most {MOST:,}, got {shown(value)}", hint=fix, code="PG002")
+        raise InputError(
+            f"{name} must be at most {MOST:,}, got {shown(value)}",
+            hint=fix,
+            code="PG002",
+        )
     return int(value)
 
 
@@ -54,14 +62,22 @@ def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -
     """Return a finite number of at least 0, or above 0, as one of Python."""
     if not is_number(value) or not 0 <= value < math.inf or (above_zero and value == 0):
         words = "above 0" if above_zero else "of at least 0"
-        raise InputError(f"{name} must be a finite number {words}, got {shown(value)}", hint=fix, code="PG002")
+        raise InputError(
+            f"{name} must be a finite number {words}, got {shown(value)}",
+            hint=fix,
+            code="PG002",
+        )
     return float(value)
 
 
 def check_confidence(value: Any, name: str = "confidence") -> float:
     """Return the share of cases in which an interval is meant to hold, as a number of Python."""
     if not is_number(value) or not 0 < value < 1:
-        raise InputError(f"{name} must be between 0 and 1, got {shown(value)}", "Pass for example 0.95.", "PG002")
+        raise InputError(
+            f"{name} must be between 0 and 1, got {shown(value)}",
+            "Pass for example 0.95.",
+            "PG002",
+        )
     return float(value)
 
 
@@ -71,15 +87,24 @@ def as_numbers(name: str, value: Any, fix: str, code: str = "PG001") -> Floats:
         # A complex array would lose its imaginary parts with no more than a warning.
         if getattr(value, "dtype", None) is None or np.asarray(value).dtype.kind != "c":
             return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+    ):  # the last: a tensor that wants gradients
         pass
-    raise InputError(f"{name} must be numbers, got {shown(value)}", hint=fix, code=code) from None
+    raise InputError(
+        f"{name} must be numbers, got {shown(value)}", hint=fix, code=code
+    ) from None
 
 
 @overload
 def check_flag(name: str, value: Any) -> bool: ...
 @overload
-def check_flag(name: str, value: Any, *, auto: Literal[True]) -> bool | Literal["auto"]: ...
+def check_flag(
+    name: str, value: Any, *, auto: Literal[True]
+) -> bool | Literal["auto"]: ...
 def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["auto"]:
     """Return True or False, or "auto" if that is a choice. 1, "False" and an array can only be guessed: refused."""
     if auto and isinstance(value, str) and value == "auto":
@@ -97,13 +122,17 @@ def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") 
     if isinstance(path, str):
         try:
             os.lstat(path)
-        except ValueError as error:  # a null character, or one that the system's encoding has not
+        except (
+            ValueError
+        ) as error:  # a null character, or one that the system's encoding has not
             why = f" ({error})"
         except OSError as error:
             why = " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
         if not why:
             return Path(path)
-    raise InputError(f"{name} must be a path, got {shown(value)}{why}", hint=fix, code="PG001")
+    raise InputError(
+        f"{name} must be a path, got {shown(value)}{why}", hint=fix, code="PG001"
+    )
 
 
 def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
@@ -112,8 +141,12 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
         names = (value,) if isinstance(value, str) else tuple(value)
     except TypeError:
         names = (None,)
-    if isinstance(value, (bytes, Mapping)) or not all(isinstance(entry, str) for entry in names):
-        raise InputError(f"{name} must list names, got {shown(value)}", hint=fix, code="PG001")
+    if isinstance(value, (bytes, Mapping)) or not all(
+        isinstance(entry, str) for entry in names
+    ):
+        raise InputError(
+            f"{name} must list names, got {shown(value)}", hint=fix, code="PG001"
+        )
     return names
 
 
@@ -121,23 +154,31 @@ def check_class_names(names: Iterable[object]) -> None:
     """Refuse a class, or another output, that is called as explanations call all of them together."""
     if any(str(name) == "all" for name in names):
         problem = "A class must not be called 'all': explanations use that name for all classes together"
-        raise InputError(problem, hint="Rename the class, for example to 'every'.", code="PG008")
+        raise InputError(
+            problem, hint="Rename the class, for example to 'every'.", code="PG008"
+        )
 
 
 def check_kind(name: str, value: Any, kinds: Any, rule: str, fix: str) -> None:
     """Refuse a value of another type than ``kinds``: it must be what ``rule`` says."""
     if not isinstance(value, kinds):
-        raise InputError(f"{name} must be {rule}, got {shown(value)}", hint=fix, code="PG001")
+        raise InputError(
+            f"{name} must be {rule}, got {shown(value)}", hint=fix, code="PG001"
+        )
 
 
-def check_rows(name: str, values: Any, rows: int, fix: str = "Pass the values of the same rows.") -> None:
+def check_rows(
+    name: str, values: Any, rows: int, fix: str = "Pass the values of the same rows."
+) -> None:
     """Refuse what does not hold one value for each of the rows."""
     if np.shape(values) != (rows,):
         problem = f"{name} must have one value for each of the {rows} rows, got the shape {np.shape(values)}"
         raise InputError(problem, hint=fix, code="PG007")
 
 
-def check_choice(kind: str, value: object, choices: Iterable[str], patterns: Iterable[str] = ()) -> None:
+def check_choice(
+    kind: str, value: object, choices: Iterable[str], patterns: Iterable[str] = ()
+) -> None:
     """Refuse what is not one of some names, whatever it is: an array or a list as well."""
     names = list(choices)
     if not isinstance(value, str) or value not in names:

@@ -23,7 +23,9 @@ MODES: tuple[Formulas, ...] = ("quote", "keep")
 
 #: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and skip white space.
 _SIGNS = "=+\\-@\t\r\n＝＋－＠"
-_FORMULA = re.compile(rf"\A(?![{_SIGNS}]\Z|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z)'*[{_SIGNS}]")
+_FORMULA = re.compile(
+    rf"\A(?![{_SIGNS}]\Z|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z)'*[{_SIGNS}]"
+)
 #: Return a text as a cell that no spreadsheet evaluates as a formula. Numbers and a single sign are harmless.
 quoted = partial(_FORMULA.sub, r"'\g<0>")
 #: Return the text that ``quoted`` was given.
@@ -55,11 +57,28 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
     # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
     # line, which could be a formula: then all texts stand in double quotes.
     columns = (safe.iloc[:, place] for place in range(safe.shape[1]))
-    texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
-    is_torn = any(isinstance(text, str) and "\r" in text for text in chain(safe.columns, texts))
+    texts = (
+        text
+        for column in columns
+        if column.dtype.kind not in "biufcmM"
+        for text in column.array
+    )
+    is_torn = any(
+        isinstance(text, str) and "\r" in text for text in chain(safe.columns, texts)
+    )
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_torn else csv.QUOTE_MINIMAL
-    with nullcontext(target) if isinstance(target, io.StringIO) else atomic_path(target) as place:
-        safe.to_csv(place, index=False, encoding="utf-8", errors="backslashreplace", quoting=quoting)
+    with (
+        nullcontext(target)
+        if isinstance(target, io.StringIO)
+        else atomic_path(target) as place
+    ):
+        safe.to_csv(
+            place,
+            index=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+            quoting=quoting,
+        )
     return count
 
 
@@ -76,7 +95,9 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
 
     # Before version 3.1 pandas is off by the last digit in places unless it is asked. Later it never is, and warns.
     major, minor = (int(part) for part in pd.__version__.split(".")[:2])
-    exact: dict[str, Any] = {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
+    exact: dict[str, Any] = (
+        {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
+    )
     return _changed(pd.read_csv(path, **exact, **options), unquoted)[0]
 
 
@@ -89,19 +110,35 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
         column = frame.iloc[:, place]
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(object)
-        if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype):
+        if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(
+            column.dtype
+        ):
             before = column.to_numpy(dtype=object)
-            after = [change(value) if isinstance(value, str) else value for value in before]
-            differing = sum(isinstance(one, str) and one != other for one, other in zip(before, after, strict=True))
+            after = [
+                change(value) if isinstance(value, str) else value for value in before
+            ]
+            differing = sum(
+                isinstance(one, str) and one != other
+                for one, other in zip(before, after, strict=True)
+            )
             if differing:
                 count += differing
-                column = pd.Series(after, index=column.index, name=column.name, dtype=object)
+                column = pd.Series(
+                    after, index=column.index, name=column.name, dtype=object
+                )
         columns.append(column)
     names = [change(name) if isinstance(name, str) else name for name in frame.columns]
-    count += sum(isinstance(one, str) and one != other for one, other in zip(names, frame.columns, strict=True))
+    count += sum(
+        isinstance(one, str) and one != other
+        for one, other in zip(names, frame.columns, strict=True)
+    )
     if not count:
         return frame, 0
     # Under their places: names may stand more than once, and pandas knows no half characters.
-    changed = pd.concat(columns, axis=1, keys=range(len(columns))) if columns else frame.copy()
+    changed = (
+        pd.concat(columns, axis=1, keys=range(len(columns)))
+        if columns
+        else frame.copy()
+    )
     changed.columns = pd.Index(names, dtype=object)
     return changed, count

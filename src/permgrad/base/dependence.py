@@ -70,17 +70,29 @@ class Dependence:
     def take(self, places: npt.NDArray[np.integer]) -> Dependence:
         """Return the dependence of some of the rows, numbered anew."""
         codes = np.unique(self.codes[places], return_inverse=True)[1]
-        return replace(self, codes=codes, times=None if self.times is None else self.times[places])
+        return replace(
+            self, codes=codes, times=None if self.times is None else self.times[places]
+        )
 
     @classmethod
     def of_rows(cls, facts: Mapping[str, Any]) -> Dependence | None:
         """Return the dependence of rows that the ``meta`` of a local explanation tells, or None."""
-        name = next((name for name in ("row_groups", "row_time") if name in facts), None)
-        codes = () if name is None else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
-        return None if name is None else cls(np.asarray(codes), timed=name == "row_time")
+        name = next(
+            (name for name in ("row_groups", "row_time") if name in facts), None
+        )
+        codes = (
+            ()
+            if name is None
+            else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
+        )
+        return (
+            None if name is None else cls(np.asarray(codes), timed=name == "row_time")
+        )
 
     @classmethod
-    def of_both(cls, first: Dependence | None, second: Dependence | None) -> Dependence | None:
+    def of_both(
+        cls, first: Dependence | None, second: Dependence | None
+    ) -> Dependence | None:
         """Return the dependence of two parts, whose groups differ, one after the other. None if one is not known."""
         if first is None or second is None or first.timed != second.timed:
             return None
@@ -113,7 +125,9 @@ class Dependence:
         within = max(whole - between, 0.0) / (len(table) - len(sizes))
         between /= len(sizes) - 1
         usual = (len(table) - float((sizes**2).sum()) / len(table)) / (len(sizes) - 1)
-        return float(np.clip((between - within) / (between + (usual - 1) * within), 0, 1))
+        return float(
+            np.clip((between - within) / (between + (usual - 1) * within), 0, 1)
+        )
 
     def design(self, weights: Floats, correlation: float) -> tuple[float, float]:
         """Return the design effect of a weighted sum over rows, at least 1, and its degrees of freedom."""
@@ -131,7 +145,9 @@ class Dependence:
             sums = float((np.bincount(self.codes, weights) ** 2).sum())
             return 1 - correlation + correlation * sums / squares
         products = _products(weights[self._order][:, None])
-        return 2 * float(products @ correlation ** np.arange(len(products))) / squares - 1
+        return (
+            2 * float(products @ correlation ** np.arange(len(products))) / squares - 1
+        )
 
     def widening(self, weights: Floats, correlation: float) -> float:
         """Return by how much an interval at 95 % is wider than with as many independent rows."""
@@ -154,7 +170,12 @@ class Dependence:
     def testable(self, member: Booleans, correlation: float) -> bool:
         """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
         parts = (member, ~member)
-        counts = (self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part])) for part in parts)
+        counts = (
+            self.rows(part, correlation)
+            if self.timed
+            else len(np.unique(self.codes[part]))
+            for part in parts
+        )
         return min(counts) >= FEWEST_GROUPS
 
 
@@ -170,7 +191,9 @@ def mean_widening(between: Dependence | None, values: Floats) -> float:
         return 1.0
     defined = np.isfinite(values)
     among = between.take(np.flatnonzero(defined))
-    return among.widening(np.ones(int(defined.sum())), among.correlation(values[defined]))
+    return among.widening(
+        np.ones(int(defined.sum())), among.correlation(values[defined])
+    )
 
 
 def _products(table: Floats) -> Floats:
@@ -193,7 +216,9 @@ def _in_time(table: Floats, whole: float, means: int) -> float:
 
 
 # ---- what can be seen of it ------------------------------------------------------------------------------------------
-def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> float | None:
+def neighbours_alike(
+    values: Floats, least: float = 0.1, tests: int = 1
+) -> float | None:
     """Return the correlation of ``(rows, *)`` values from row to row, if it is at least so large and no chance.
 
     ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
@@ -230,15 +255,26 @@ def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
     Only of a column whose fractions repeat, as what was measured once for each patient does. A model that does not fit
     along the column errs alike in neighbouring levels, too.
     """
-    if column.dtype.kind != "f" or not np.isfinite(column).all() or (column == np.round(column)).all():
+    if (
+        column.dtype.kind != "f"
+        or not np.isfinite(column).all()
+        or (column == np.round(column)).all()
+    ):
         return None
     order = np.argsort(column, kind="stable")
     same = np.diff(column[order]) == 0
     products, whole = _neighbours(values[order])
     if not whole or same.mean() < 0.5 or np.sum(~same) + 1 < _FEWEST_LEVELS:
         return None
-    within, between = (float(products[of].mean()) * len(column) / whole for of in (same, ~same))
-    return within if within >= max(_WITHIN + max(between, 0.0), _by_chance(int(same.sum()), tests)) else None
+    within, between = (
+        float(products[of].mean()) * len(column) / whole for of in (same, ~same)
+    )
+    return (
+        within
+        if within
+        >= max(_WITHIN + max(between, 0.0), _by_chance(int(same.sum()), tests))
+        else None
+    )
 
 
 def in_blocks(column: Array) -> bool:
@@ -247,7 +283,11 @@ def in_blocks(column: Array) -> bool:
     if not len(different):
         return False
     few = len(different) < _FEW_LEVELS and len(different) + 1 == len(np.unique(column))
-    steps = np.diff(column[np.append(different, different[-1] + 1)]) if column.dtype.kind in "fiub" else np.zeros(1)
+    steps = (
+        np.diff(column[np.append(different, different[-1] + 1)])
+        if column.dtype.kind in "fiub"
+        else np.zeros(1)
+    )
     return bool(few or (steps > 0).all() or (steps < 0).all())
 
 
@@ -257,7 +297,9 @@ def is_clock(column: Array) -> bool:
     steps = np.diff(values)
     if 2 * len(values) < len(column) or not len(steps):
         return False
-    dense = values[-1] - values[0] <= 10 * len(column) and bool((values == np.round(values)).all())
+    dense = values[-1] - values[0] <= 10 * len(column) and bool(
+        (values == np.round(values)).all()
+    )
     return bool(dense or 2 * np.sum(np.isclose(steps, np.median(steps))) >= len(steps))
 
 
@@ -268,11 +310,15 @@ def repeated_rows(columns: Array) -> int:
     """
     if not columns.size:
         return 0
-    codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1)
+    codes = np.stack(
+        [np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1
+    )
     counts = codes.max(axis=0, initial=0) + 1
     order = np.argsort(-counts, kind="stable")
     key, others = np.split(order, [2 if len(order) > 3 else 1])
     if counts[key[0]] < _FEWEST_VALUES or not (counts[others] > 2).any():
         return 0
-    repeated, by_key = (len(codes) - len(np.unique(codes[:, places], axis=0)) for places in (order, key))
+    repeated, by_key = (
+        len(codes) - len(np.unique(codes[:, places], axis=0)) for places in (order, key)
+    )
     return repeated if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key) else 0

@@ -19,17 +19,32 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     name: wanted
     for names, wanted in (
         # methods
-        (("shap", "kernelshap", "treeshap", "deepshap", "samplingshap", "sage"), ("shapley",)),
-        (("pfi", "mda", "permutationimportance", "permutationfeatureimportance"), ("permutation",)),
+        (
+            ("shap", "kernelshap", "treeshap", "deepshap", "samplingshap", "sage"),
+            ("shapley",),
+        ),
+        (
+            ("pfi", "mda", "permutationimportance", "permutationfeatureimportance"),
+            ("permutation",),
+        ),
         (("ig", "intgrad"), ("integrated_gradients",)),
         (("saliency", "vanillagradient", "inputxgradient"), ("gradient",)),
         (("pdp", "ice", "partialdependence"), ("ale",)),
         (("occlusion",), ("ablation",)),
         # losses and scores
-        (("mse", "l2", "meansquarederror"), ("squared_error", "neg_mean_squared_error")),
-        (("mae", "l1", "meanabsoluteerror"), ("absolute_error", "neg_mean_absolute_error")),
+        (
+            ("mse", "l2", "meansquarederror"),
+            ("squared_error", "neg_mean_squared_error"),
+        ),
+        (
+            ("mae", "l1", "meanabsoluteerror"),
+            ("absolute_error", "neg_mean_absolute_error"),
+        ),
         (("rmse",), ("squared_error", "neg_root_mean_squared_error")),
-        (("logloss", "nll", "bce", "softmax"), ("cross_entropy", "log_loss", "neg_log_loss")),
+        (
+            ("logloss", "nll", "bce", "softmax"),
+            ("cross_entropy", "log_loss", "neg_log_loss"),
+        ),
         (("acc", "accuracy", "error"), ("accuracy", "zero_one")),
         (("auc", "auroc", "rocauc", "roc"), ("roc_auc",)),
         (("auprc", "prauc", "ap"), ("average_precision",)),
@@ -91,7 +106,9 @@ class PermgradError(Exception):
 
 
 @contextmanager
-def turned(into: Callable[[Any], PermgradError], *kinds: type[Exception], memory: bool = False) -> Iterator[None]:
+def turned(
+    into: Callable[[Any], PermgradError], *kinds: type[Exception], memory: bool = False
+) -> Iterator[None]:
     """Raise an error of the body as the error that ``into`` makes of it, with it as its cause.
 
     Errors of permgrad pass as they are. ``kinds``: those that are turned (none: all). ``memory``: too little memory
@@ -102,7 +119,9 @@ def turned(into: Callable[[Any], PermgradError], *kinds: type[Exception], memory
     except PermgradError:
         raise
     except Exception as error:
-        if (kinds and not isinstance(error, kinds)) or (memory and is_out_of_memory(error)):
+        if (kinds and not isinstance(error, kinds)) or (
+            memory and is_out_of_memory(error)
+        ):
             raise
         raise into(error) from error
 
@@ -139,12 +158,17 @@ def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
 def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
     texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
-    texts = [text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}." for text in texts]
+    texts = [
+        text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+        for text in texts
+    ]
     return printable(" ".join(texts), lines=True)
 
 
 #: What changes a terminal or the order of its letters: control characters, line ends, directions, half characters.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -156,7 +180,12 @@ def printable(text: str, *, lines: bool = False) -> str:
         a\u001b]0;title\u0007b\n
     """
     return _UNSEEN.sub(
-        lambda sign: "\n" if lines and sign[0] == "\n" else _SHORT.get(sign[0], f"\\u{ord(sign[0]):04x}"), text
+        lambda sign: (
+            "\n"
+            if lines and sign[0] == "\n"
+            else _SHORT.get(sign[0], f"\\u{ord(sign[0]):04x}")
+        ),
+        text,
     )
 
 
@@ -203,7 +232,9 @@ class PermgradWarning(UserWarning):
 
 
 #: Where warnings go in this thread, or in what it runs in others. None: to the user.
-_kept_warnings: ContextVar[list[str] | None] = ContextVar("permgrad_kept_warnings", default=None)
+_kept_warnings: ContextVar[list[str] | None] = ContextVar(
+    "permgrad_kept_warnings", default=None
+)
 
 
 @contextmanager
@@ -228,7 +259,11 @@ def warn_user(message: str, hint: str = "") -> None:
         warned.append(message)
         return
     depth, frame = 1, sys._getframe(0)  # noqa: SLF001 — the documented way to walk up the stack
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+    while (
+        frame is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0]
+        == __name__.partition(".")[0]
+    ):
         depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(message, PermgradWarning, stacklevel=depth)
 
@@ -237,13 +272,16 @@ def warn_first(messages: Iterable[str], where: str) -> None:
     """Warn of the first of several messages, which begins with ``where``, and say how many others there were."""
     distinct = list(dict.fromkeys(messages))
     if distinct:
-        further = f"; and {len(distinct) - 1} more such notes" if len(distinct) > 1 else ""
+        further = (
+            f"; and {len(distinct) - 1} more such notes" if len(distinct) > 1 else ""
+        )
         warn_user(f"{where}{distinct[0]}{further}")
 
 
 #: What torch says, in words alone, where its memory did not suffice: on a processor, on an accelerator, in a library.
 _OUT_OF_MEMORY = re.compile(
-    r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED", re.IGNORECASE
+    r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED",
+    re.IGNORECASE,
 )
 
 
@@ -253,7 +291,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # By its name, so that this module needs no torch.
     named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-    return isinstance(error, RuntimeError) and (named or _OUT_OF_MEMORY.search(str(error)) is not None)
+    return isinstance(error, RuntimeError) and (
+        named or _OUT_OF_MEMORY.search(str(error)) is not None
+    )
 
 
 #: How many known names a message lists.
@@ -271,9 +311,19 @@ def nearest(wanted: object, names: Iterable[str]) -> str | None:
     known = {str(name).casefold(): str(name) for name in names}
     written = text_of(wanted).casefold()
     begun = [name for name in known if len(written) > 2 and name.startswith(written)]
-    begins = [name for name in known if len(name) > 1 and written.startswith(f"{name}_")]
-    near = begun if len(begun) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.9)
-    near = near or (begins if len(begins) == 1 else difflib.get_close_matches(written, known, n=1, cutoff=0.65))
+    begins = [
+        name for name in known if len(name) > 1 and written.startswith(f"{name}_")
+    ]
+    near = (
+        begun
+        if len(begun) == 1
+        else difflib.get_close_matches(written, known, n=1, cutoff=0.9)
+    )
+    near = near or (
+        begins
+        if len(begins) == 1
+        else difflib.get_close_matches(written, known, n=1, cutoff=0.65)
+    )
     return synonym(wanted, known.values()) or (known[near[0]] if near else None)
 
 
@@ -341,7 +391,9 @@ def by_count(count: int, one: str, several: str) -> str:
     return one if count == 1 else several
 
 
-def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
+def listed(
+    names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
+) -> str:
     """Return up to ``most`` names, and how many more there are."""
     shown = ", ".join(show(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
@@ -356,24 +408,67 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
     def setting(value: Any) -> str:
         if isinstance(value, list):
-            value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value) or None
+            value = (
+                ", ".join(
+                    str(item[0] if isinstance(item, list) and item else item)
+                    for item in value
+                )
+                or None
+            )
         return "not given" if value is None else str(value)
 
     def words(name: str) -> str:
         before, now = (setting(side.get(name)) for side in (old, new))
-        return name if max(len(before), len(now)) > _LONGEST_SETTING else f"{name} ({before} there, {now} now)"
+        return (
+            name
+            if max(len(before), len(now)) > _LONGEST_SETTING
+            else f"{name} ({before} there, {now} now)"
+        )
 
-    return listed([name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)], 3, words)
+    return listed(
+        [
+            name
+            for name in dict.fromkeys([*old, *new])
+            if old.get(name) != new.get(name)
+        ],
+        3,
+        words,
+    )
 
 
 #: Kinds of names of which one says that there is none. Of all else, that it cannot be so.
 _NOUNS = (
-    *("argument", "column", "data set", "feature", "head", "image set", "input", "layer", "layout", "loss", "method"),
-    *("metric", "model", "option", "output", "path", "preset", "scoring", "space", "suite", "tool"),
+    *(
+        "argument",
+        "column",
+        "data set",
+        "feature",
+        "head",
+        "image set",
+        "input",
+        "layer",
+        "layout",
+        "loss",
+        "method",
+    ),
+    *(
+        "metric",
+        "model",
+        "option",
+        "output",
+        "path",
+        "preset",
+        "scoring",
+        "space",
+        "suite",
+        "tool",
+    ),
 )
 
 
-def unknown(kind: str, wanted: object, choices: Iterable[str], patterns: Iterable[str] = ()) -> InputError:
+def unknown(
+    kind: str, wanted: object, choices: Iterable[str], patterns: Iterable[str] = ()
+) -> InputError:
     """Build the error for a name that is not in a fixed list: with the one that is near, else with the list.
 
     ``kind``: also with the argument that names it, as in ``"column in fixed"``. ``patterns``: what else there may be.
@@ -389,9 +484,15 @@ def unknown(kind: str, wanted: object, choices: Iterable[str], patterns: Iterabl
     names = list(choices)
     if (near := did_you_mean(wanted, names)) and isinstance(wanted, str):
         noun, _, where = kind.partition(" in ")
-        problem = f"{where}: no {noun} {shown(wanted)}" if where else f"{kind} cannot be {shown(wanted)}"
+        problem = (
+            f"{where}: no {noun} {shown(wanted)}"
+            if where
+            else f"{kind} cannot be {shown(wanted)}"
+        )
         problem = f"No {kind} {shown(wanted)}" if kind in _NOUNS else problem
         return InputError(problem, hint=near, code="PG003")
     further = [f"… ({len(names)} in all)"] if len(names) > _LISTED else []
     listed = ", ".join([*map(repr, names[:_LISTED]), *patterns, *further])
-    return InputError(f"{kind} must be one of {listed}, got {shown(wanted)}", code="PG003")
+    return InputError(
+        f"{kind} must be one of {listed}, got {shown(wanted)}", code="PG003"
+    )

@@ -72,7 +72,9 @@ class PlotFigure(Figure):
         buffer, canvas, dots = io.StringIO(), self.canvas, self.dpi
         try:
             with style.house_style():
-                FigureCanvasSVG(self).print_svg(buffer, metadata={"Date": None, "Creator": None})
+                FigureCanvasSVG(self).print_svg(
+                    buffer, metadata={"Date": None, "Creator": None}
+                )
         finally:
             self.set_canvas(canvas)
             self.dpi = dots
@@ -94,7 +96,11 @@ class PlotFigure(Figure):
             return
         path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
         if not webbrowser.open(path.as_uri()):
-            raise EnvironmentProblem("No browser could be opened", f"Open {path}, or call figure.save(path).", "PG062")
+            raise EnvironmentProblem(
+                "No browser could be opened",
+                f"Open {path}, or call figure.save(path).",
+                "PG062",
+            )
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""

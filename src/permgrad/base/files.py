@@ -35,19 +35,26 @@ ELSEWHERE = "choose another folder with --out"
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike[str], *, folder: bool = False
+) -> Iterator[Path]:
     """Yield a temporary sibling path. It replaces ``path`` if the body succeeds, and is removed otherwise."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not by ``tempfile``, whose files do not follow the user's mask.
-    temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{'' if folder else target.suffix}"
+    temporary = (
+        target.parent
+        / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{'' if folder else target.suffix}"
+    )
     if folder:
         temporary.mkdir()
     else:
         temporary.touch(exist_ok=False)
     try:
         yield temporary
-        to_disk([temporary, *temporary.rglob("*")])  # a file that has its name is whole, also after a power cut
+        to_disk(
+            [temporary, *temporary.rglob("*")]
+        )  # a file that has its name is whole, also after a power cut
         try:
             temporary.replace(target)
         except OSError:
@@ -66,13 +73,19 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
 def to_disk(places: Iterable[Path]) -> None:
     """Let the system write to disk what it holds of files, and the names in folders."""
     for place in places:
-        if place.is_dir() and os.name == "nt":  # Windows cannot open a folder, and writes its names with the files
+        if (
+            place.is_dir() and os.name == "nt"
+        ):  # Windows cannot open a folder, and writes its names with the files
             continue
         number = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
         try:
             os.fsync(number)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a place without such a step
+            if error.errno not in (
+                errno.EINVAL,
+                errno.ENOTSUP,
+                errno.EBADF,
+            ):  # a place without such a step
                 raise
         finally:
             os.close(number)
@@ -82,12 +95,19 @@ def to_disk(places: Iterable[Path]) -> None:
 def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[None]:
     """Turn an error of the file system in the body into an ``EnvironmentProblem`` with the path and the hint."""
     which = f"Cannot write {os.fspath(path)}"
-    with turned(lambda error: EnvironmentProblem(f"{which}: {error.strerror or error}", hint, "PG062"), OSError):
+    with turned(
+        lambda error: EnvironmentProblem(
+            f"{which}: {error.strerror or error}", hint, "PG062"
+        ),
+        OSError,
+    ):
         yield
 
 
 @contextmanager
-def made_folder(folder: Path, hint: str = ELSEWHERE, path: Path | None = None) -> Iterator[None]:
+def made_folder(
+    folder: Path, hint: str = ELSEWHERE, path: Path | None = None
+) -> Iterator[None]:
     """Make a folder for the body. Remove it again if it stays empty, so that refused work leaves no trace.
 
     An error of the file system names the folder, or another ``path``.
@@ -105,12 +125,24 @@ def made_folder(folder: Path, hint: str = ELSEWHERE, path: Path | None = None) -
 
 def _exchange(temporary: Path, target: Path) -> None:
     """Let a folder take the place of another in one step, if the system can, and get the other's name."""
-    exchange = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_EXCHANGE)
+    exchange = (
+        getattr(ctypes.CDLL(None), "renameat2", None)
+        if sys.platform == "linux"
+        else None
+    )
+    names = (
+        _HERE,
+        os.fsencode(temporary),
+        _HERE,
+        os.fsencode(target),
+        _RENAME_EXCHANGE,
+    )
     if exchange is not None and exchange(*names) == 0:
         return
     # Without the system's help there is a moment in which neither has the name.
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_UNDER_WAY}", dir=target.parent))
+    aside = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}{_UNDER_WAY}", dir=target.parent)
+    )
     try:
         target.replace(aside / "old")
         try:
@@ -151,7 +183,11 @@ def near_file(path: Path, others: Iterable[str] = (), *, folder: bool = False) -
     """
     names: list[str] = []
     with suppress(OSError):
-        beside = [entry for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
+        beside = [
+            entry
+            for entry in islice(path.parent.iterdir(), 1000)
+            if entry.name != path.name
+        ]
         names = [entry.name for entry in beside if entry.is_dir() or not folder]
     near = [name for name in names if did_you_mean(path.stem, [Path(name).stem])]
     return did_you_mean(path.name, [*others, *near])
@@ -159,13 +195,21 @@ def near_file(path: Path, others: Iterable[str] = (), *, folder: bool = False) -
 
 def what_lies_at(path: Path) -> str:
     """Return in words what exists at a path that should be a folder."""
-    return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
+    return (
+        "a link that leads nowhere"
+        if path.is_symlink() and not path.exists()
+        else "a file"
+    )
 
 
 def sweep(folder: Path, *names: str) -> None:
     """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
     left = f"{_UNDER_WAY}*"
-    leftovers = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
+    leftovers = (
+        [folder.glob(f".{glob.escape(name)}{left}") for name in names]
+        if names
+        else [folder.rglob(f".*{left}")]
+    )
     remove([path for paths in leftovers for path in paths], ignore_errors=True)
 
 
@@ -180,7 +224,9 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     content = plain(content)
     text = json_text(content)
     # Of a long document, such as thousands of columns, nobody reads the lines, and indenting takes most of the time.
-    write_text_atomic(path, (json_text(content, indent=1) if len(text) < _LONG else text) + "\n")
+    write_text_atomic(
+        path, (json_text(content, indent=1) if len(text) < _LONG else text) + "\n"
+    )
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
@@ -192,7 +238,9 @@ def json_text(content: Any, indent: int | None = None) -> str:
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
     """Return the SHA-256 of a file's content, or another digest such as ``"md5"`` where others published that."""
     with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(
+            stream, partial(hashlib.new, kind, usedforsecurity=False)
+        ).hexdigest()
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
@@ -221,6 +269,10 @@ def free_memory() -> int | None:
     """Return how many bytes of memory are free, or None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return next(
+            int(line.split()[1]) * 1024
+            for line in lines
+            if line.startswith("MemAvailable:")
+        )
     except (OSError, StopIteration, ValueError):
         return None

@@ -25,7 +25,9 @@ SCHEMA_VERSION = 1
 
 def json_hash(content: Any) -> str:
     """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        content, sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -68,13 +70,25 @@ class FolderKind:
         if not isinstance(version, int):
             return None
         if version != SCHEMA_VERSION:
-            problem = f"{path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
+            problem = (
+                f"{path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
+            )
             fix = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
-            raise InputError(problem, hint=f"{fix}, or choose another folder with --out.", code="PG053")
+            raise InputError(
+                problem,
+                hint=f"{fix}, or choose another folder with --out.",
+                code="PG053",
+            )
         holds = {self.key: dict, **self.holds}
-        return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
+        return (
+            record
+            if all(isinstance(record.get(name), kind) for name, kind in holds.items())
+            else None
+        )
 
-    def new_record(self, configuration: Mapping[str, Any], command: str, **beside: Any) -> dict[str, Any]:
+    def new_record(
+        self, configuration: Mapping[str, Any], command: str, **beside: Any
+    ) -> dict[str, Any]:
         """Return a new record, of a configuration and of further entries ``beside`` that must stay equal."""
         return {
             "schema_version": SCHEMA_VERSION,
@@ -85,29 +99,51 @@ class FolderKind:
             **beside,
         }
 
-    def is_of(self, record: Mapping[str, Any] | None, configuration: Mapping[str, Any]) -> bool:
+    def is_of(
+        self, record: Mapping[str, Any] | None, configuration: Mapping[str, Any]
+    ) -> bool:
         """Whether a record is of this configuration."""
-        return record is not None and bool(record[self.key] == files.plain(dict(configuration)))
+        return record is not None and bool(
+            record[self.key] == files.plain(dict(configuration))
+        )
 
     def is_whole(self, folder: Path, record: Mapping[str, Any]) -> bool:
         """Whether the work of a record is finished, and all its files are as they were then."""
         return bool(record.get("finished")) and not changed_files(folder, record)
 
-    def finished(self, folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    def finished(
+        self, folder: Path, configuration: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
         """Return the record of finished work (of a configuration), or None. Writes and locks nothing."""
         record = self.read(folder)
-        if record is None or (configuration is not None and not self.is_of(record, configuration)):
+        if record is None or (
+            configuration is not None and not self.is_of(record, configuration)
+        ):
             return None
         return record if self.is_whole(folder, record) else None
 
-    def finish(self, folder: Path, record: dict[str, Any], finished: Any, names: Iterable[str] = ()) -> None:
+    def finish(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        finished: Any,
+        names: Iterable[str] = (),
+    ) -> None:
         """Write the record of finished work, with the checksums of all its files, or of those of some names."""
-        record |= {"finished": finished, "sums": sums_of(folder, names or self.names[1:])}
+        record |= {
+            "finished": finished,
+            "sums": sums_of(folder, names or self.names[1:]),
+        }
         files.write_json_atomic(folder / self.names[0], record)
 
     # ---- who works there ---------------------------------------------------------------------------------------------
     def find(
-        self, folder: Path, configuration: Mapping[str, Any], *, overwrite: bool = False, **beside: Any
+        self,
+        folder: Path,
+        configuration: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        **beside: Any,
     ) -> dict[str, Any] | None:
         """Return the record of the same work, or None if it begins here. Refuse other work, and files of others.
 
@@ -115,7 +151,9 @@ class FolderKind:
         """
         if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
-                f"{folder} is {files.what_lies_at(folder)}, not a folder", "Choose another with --out.", "PG050"
+                f"{folder} is {files.what_lies_at(folder)}, not a folder",
+                "Choose another with --out.",
+                "PG050",
             )
         record = self.read(folder)
         if record is None and folder.is_dir():
@@ -128,11 +166,24 @@ class FolderKind:
             raise self._of_other_work(folder, old, new)
         return record
 
-    def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
-        old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in (old, new))
-        holds = "another one" if self.same == self.owner else f"a {self.owner} of another {self.same}"
+    def _of_other_work(
+        self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> InputError:
+        old, new = (
+            {name: self.empty if value == [] else value for name, value in side.items()}
+            for side in (old, new)
+        )
+        holds = (
+            "another one"
+            if self.same == self.owner
+            else f"a {self.owner} of another {self.same}"
+        )
         hint = "Replace it with --overwrite, or choose another folder with --out."
-        return InputError(f"{folder} holds {holds}, which differs in {differences(old, new)}", hint=hint, code="PG051")
+        return InputError(
+            f"{folder} holds {holds}, which differs in {differences(old, new)}",
+            hint=hint,
+            code="PG051",
+        )
 
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
@@ -142,22 +193,38 @@ class FolderKind:
         if (folder / self.names[0]).is_file():
             self.refuse_damaged(folder)
         ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
-        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+        foreign = sorted(
+            entry.name for entry in folder.iterdir() if not entry.name.startswith(ours)
+        )
         if foreign:
-            beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
+            beside = (
+                ""
+                if set(foreign) & set(self.names)
+                else ", or add to it with --overwrite"
+            )
             problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
-            raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
+            raise InputError(
+                problem, hint=f"Choose another folder with --out{beside}.", code="PG050"
+            )
 
     def refuse_damaged(
-        self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."
+        self,
+        folder: Path,
+        fix: str = "Start again with --overwrite, or choose another folder with --out.",
     ) -> None:
         """Refuse a folder whose record is damaged. ``fix`` says what to do."""
         if self.is_damaged(folder):
-            raise InputError(f"{folder / self.names[0]} is damaged", hint=fix, code="PG052")
+            raise InputError(
+                f"{folder / self.names[0]} is damaged", hint=fix, code="PG052"
+            )
 
     def refuse_taken(self, folder: Path) -> None:
         """Refuse foreign files with names that would be written. A damaged record is ours."""
-        taken = [] if self.is_damaged(folder) else [name for name in self.names if os.path.lexists(folder / name)]
+        taken = (
+            []
+            if self.is_damaged(folder)
+            else [name for name in self.names if os.path.lexists(folder / name)]
+        )
         if taken:
             raise InputError(
                 f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken[:5])}"
@@ -191,7 +258,12 @@ class FolderKind:
 
     @contextmanager
     def open(
-        self, folder: Path, configuration: Mapping[str, Any], *, command: str, overwrite: bool
+        self,
+        folder: Path,
+        configuration: Mapping[str, Any],
+        *,
+        command: str,
+        overwrite: bool,
     ) -> Iterator[dict[str, Any]]:
         """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
         with self.hold(folder, configuration, overwrite=overwrite) as found:
@@ -201,7 +273,11 @@ class FolderKind:
                     self.clear(folder)
                 files.remove(folder / name for name in changed_files(folder, found))
                 started = {} if found is None else {"started": found["started"]}
-                record = self.new_record(configuration, command) | started | {"finished": None}
+                record = (
+                    self.new_record(configuration, command)
+                    | started
+                    | {"finished": None}
+                )
                 files.write_json_atomic(folder / self.names[0], record)
             yield record
 
@@ -212,21 +288,37 @@ def files_of(folder: Path, names: Iterable[str]) -> list[str]:
     found: list[str] = []
     for place in places_of(folder, names):
         # Unlike Path.rglob, this leaves out what another process removes at this moment.
-        inside = sorted(Path(root, name) for root, _, beside in os.walk(place) for name in beside) or [place]
-        found += [file.relative_to(folder).as_posix() for file in inside if file.is_file()]
+        inside = sorted(
+            Path(root, name) for root, _, beside in os.walk(place) for name in beside
+        ) or [place]
+        found += [
+            file.relative_to(folder).as_posix() for file in inside if file.is_file()
+        ]
     return [name for name in found if "/." not in f"/{name}"]
 
 
 def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the paths of some names in a folder, and those of patterns."""
-    return [place for name in names for place in (folder.glob(name) if "*" in name else [folder / name])]
+    return [
+        place
+        for name in names
+        for place in (folder.glob(name) if "*" in name else [folder / name])
+    ]
 
 
 def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the checksums of the files of some names, which are then on the disk."""
     found = files_of(folder, names)
     # The names of the files, too.
-    files.to_disk(sorted({place.parent for file in found for place in (folder / file, (folder / file).parent)}))
+    files.to_disk(
+        sorted(
+            {
+                place.parent
+                for file in found
+                for place in (folder / file, (folder / file).parent)
+            }
+        )
+    )
     return {name: sum_of(folder / name) for name in found}
 
 
@@ -242,7 +334,16 @@ def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
 
 
 #: Errors that damaged content can cause while it is used.
-DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
+DAMAGE = (
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+)
 
 
 def believed(folder: Path) -> AbstractContextManager[None]:

@@ -20,7 +20,11 @@ def as_library(frame: pd.DataFrame, library: Library) -> Any:
     check_choice("library", library, ("pandas", "polars", "pyarrow"))
     if library == "pandas":
         return frame
-    table = optional("pyarrow").Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    table = (
+        optional("pyarrow")
+        .Table.from_pandas(frame, preserve_index=False)
+        .replace_schema_metadata()
+    )
     return optional("polars").from_arrow(table) if library == "polars" else table
 
 
@@ -32,8 +36,12 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     joined = dict[str, Any]()
     for name in frames[0]:
         kinds = {frame[name].dtype for frame in frames}
-        if len(kinds) > 1 and all(isinstance(kind, pd.CategoricalDtype) and not kind.ordered for kind in kinds):
-            joined[str(name)] = pd.api.types.union_categoricals([frame[name] for frame in frames])
+        if len(kinds) > 1 and all(
+            isinstance(kind, pd.CategoricalDtype) and not kind.ordered for kind in kinds
+        ):
+            joined[str(name)] = pd.api.types.union_categoricals(
+                [frame[name] for frame in frames]
+            )
     return pd.concat(frames, ignore_index=True).assign(**joined)
 
 
@@ -47,10 +55,14 @@ def taken(inputs: Any, places: Integers, rows: int) -> Any:  # noqa: PLR0911 —
     if torch is not None and isinstance(inputs, torch.Tensor):
         return inputs[torch.from_numpy(places).to(inputs.device)]
     if isinstance(inputs, (list, tuple)):
-        if len(inputs) == rows and not any(np.ndim(each) and len(each) == rows for each in inputs):
+        if len(inputs) == rows and not any(
+            np.ndim(each) and len(each) == rows for each in inputs
+        ):
             return [inputs[place] for place in places]
         parts = [taken(each, places, rows) for each in inputs]
-        return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
+        return (
+            type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
+        )
     if inputs is None or isinstance(inputs, np.ndarray) or not hasattr(inputs, "take"):
         return None if inputs is None else np.asarray(inputs)[places]
     return inputs.take(places)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import EnvironmentProblem
 
-__all__ = ["is_frame", "is_pandas", "is_series", "np", "optional", "pa", "pc", "pd", "pq"]
+__all__ = [
+    "is_frame",
+    "is_pandas",
+    "is_series",
+    "np",
+    "optional",
+    "pa",
+    "pc",
+    "pd",
+    "pq",
+]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +39,12 @@ else:
             setattr(self, name, value)  # not asked for again
             return value
 
-    np, pd, pa, pc = _Late("numpy"), _Late("pandas"), _Late("pyarrow"), _Late("pyarrow.compute")
+    np, pd, pa, pc = (
+        _Late("numpy"),
+        _Late("pandas"),
+        _Late("pyarrow"),
+        _Late("pyarrow.compute"),
+    )
     pq = _Late("pyarrow.parquet")
 
 
@@ -55,5 +70,11 @@ def optional(name: str, install: str | None = None) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
-        problem = f"{package} is not installed." if missing else f"{package} cannot be imported: {error}."
-        raise EnvironmentProblem(problem, hint=f"Run: pip install '{install or package}'", code="PG060") from None
+        problem = (
+            f"{package} is not installed."
+            if missing
+            else f"{package} cannot be imported: {error}."
+        )
+        raise EnvironmentProblem(
+            problem, hint=f"Run: pip install '{install or package}'", code="PG060"
+        ) from None

@@ -52,7 +52,10 @@ def release(lock: FileLock) -> None:
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
     """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
-    fix, beside = "choose another name with --out (out=)", target.parent / f".{target.name}{LOCK}"
+    fix, beside = (
+        "choose another name with --out (out=)",
+        target.parent / f".{target.name}{LOCK}",
+    )
     with made_folder(target.parent, fix, target), hold_folder(target, fix, beside):
         sweep(target.parent, target.name)
         yield
@@ -60,7 +63,9 @@ def hold_name(target: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_folder(
-    folder: Path, fix: str = "choose another folder with --out (out=)", beside: Path | None = None
+    folder: Path,
+    fix: str = "choose another folder with --out (out=)",
+    beside: Path | None = None,
 ) -> Iterator[None]:
     """Lock an existing folder for the body, or a name by a file ``beside`` it. Refuse if another process holds it.
 

@@ -33,7 +33,9 @@ def fixed(value: float, decimals: int = 3) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    rounded = Decimal(f"{value:.12g}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, _EXACT)
+    rounded = Decimal(f"{value:.12g}").quantize(
+        Decimal(1).scaleb(-decimals), ROUND_HALF_UP, _EXACT
+    )
     return f"{rounded:z,.{max(decimals, 0)}f}".replace("-", "−")
 
 
@@ -57,7 +59,9 @@ def number(value: float | None, digits: int = 3) -> str:
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
     power = math.floor(math.log10(size))
-    return fixed(value, max(digits - 1 - power, 0 if power < 4 else max(digits, 4) - 1 - power))
+    return fixed(
+        value, max(digits - 1 - power, 0 if power < 4 else max(digits, 4) - 1 - power)
+    )
 
 
 def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
@@ -84,7 +88,11 @@ def compact(value: float, digits: int = 3) -> str:
         ('0.5', '−25\xa0M', '1,200')
     """
     text, gap, unit = number(value, digits).partition("\u00a0")
-    return (text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text) + gap + unit
+    return (
+        (text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
+        + gap
+        + unit
+    )
 
 
 def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
@@ -95,7 +103,10 @@ def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
         (['50,720', '1\xa0M', '33.5'], ['2019', '12,345'], ['0.12341', '0.12344'])
     """
     if all(float(value).is_integer() and abs(value) < 1e6 for value in values):
-        return [f"{value:{',' if abs(value) >= 1e4 else ''}.0f}".replace("-", "−") for value in values]
+        return [
+            f"{value:{',' if abs(value) >= 1e4 else ''}.0f}".replace("-", "−")
+            for value in values
+        ]
     for enough in range(digits, 16):
         texts = [compact(value, enough) for value in values]
         if len(set(texts)) == len(set(values)):
@@ -112,5 +123,9 @@ def percent(share: float | None, decimals: int | None = None) -> str:
     """
     if share is None or not math.isfinite(share):
         return "–"
-    decimals = int(0 < abs(share) < 0.01 or 0.995 <= abs(share) < 1) if decimals is None else decimals
+    decimals = (
+        int(0 < abs(share) < 0.01 or 0.995 <= abs(share) < 1)
+        if decimals is None
+        else decimals
+    )
     return f"{fixed(100 * share, decimals)}\u00a0%"

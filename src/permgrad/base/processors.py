@@ -13,7 +13,11 @@ _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: Threads that sleep too soon take longer to wake than a small batch takes: with 1,000 times, a run on 8,192 rows took
 #: 42 s on two idle processors, on one thread 32 s, and with 30,000 times 26 s. OpenBLAS's threads wait 2²⁶ ticks, some
 #: 25 ms, after each product of NumPy: with 2²⁰ a run on HELOC takes 3 % less processor time and no longer.
-_WAITING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "0", "OPENBLAS_THREAD_TIMEOUT": "20"}
+_WAITING = {
+    "GOMP_SPINCOUNT": "30000",
+    "KMP_BLOCKTIME": "0",
+    "OPENBLAS_THREAD_TIMEOUT": "20",
+}
 #: Looks at the processes that run, and the seconds between two: one that runs in at least three of four computes. A
 #: tenth of a second, as a short command of somebody else must not halve the threads of a long run.
 _LOOKS, _BETWEEN = 11, 0.01
@@ -43,7 +47,10 @@ def processors() -> int:
 
 def is_amd() -> bool:
     """Return whether Linux says that the first processor is AMD's."""
-    with suppress(OSError), _PROCESSOR.open(encoding="utf-8", errors="replace") as lines:
+    with (
+        suppress(OSError),
+        _PROCESSOR.open(encoding="utf-8", errors="replace") as lines,
+    ):
         return "AuthenticAMD" in lines.read(500)
     return False
 
@@ -62,7 +69,11 @@ def _others_running() -> int:
             time.sleep(_BETWEEN)
         try:
             lines = _STATISTICS.read_text(encoding="ascii").splitlines()
-            counts += [int(line.split()[1]) for line in lines if line.startswith("procs_running")]
+            counts += [
+                int(line.split()[1])
+                for line in lines
+                if line.startswith("procs_running")
+            ]
         except (OSError, ValueError, IndexError):
             return 0
     return max(0, sorted(counts)[len(counts) // 4] - 1) if counts else 0

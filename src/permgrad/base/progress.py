@@ -32,7 +32,9 @@ class Progress(ExitStack):
     #: how many rows are explained, where fewer would take less time
     rows = 0
 
-    def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
+    def __init__(
+        self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True
+    ) -> None:
         super().__init__()
         self._writes, self._label, self._started = False, label, time.monotonic()
         wanted = check_flag("progress", mode, auto=True)
@@ -52,13 +54,21 @@ class Progress(ExitStack):
         if _rewrites(stream) if wanted == "auto" else wanted:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=printable(label), file=stream, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total,
+                desc=printable(label),
+                file=stream,
+                leave=False,
+                dynamic_ncols=True,
+            )
             self.callback(self._bar.close)
             self._writes = True
         elif wanted == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
             work = (self, total, printable(label), stream)
-            threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
+            threading.Thread(
+                target=_write_lines, args=work, name="permgrad-progress", daemon=True
+            ).start()
             self._writes = True
 
     def advance(self, steps: float = 1) -> None:
@@ -79,7 +89,8 @@ class Progress(ExitStack):
             _ = self._bar is None or self._bar.clear()
             words = f"about {readable(left)} left. In Python, max_rows={few} explains a random part"
             _write_line(
-                sys.stderr, f"{printable(self._label)}: {words} in about {readable((spent + left) * few / rows)}\n"
+                sys.stderr,
+                f"{printable(self._label)}: {words} in about {readable((spent + left) * few / rows)}\n",
             )
 
     def rest(self, steps: float) -> None:
@@ -106,8 +117,15 @@ class Whole(ExitStack):
         self.expected: dict[str, float] = {}
         self._ended, self._shown, self._stream = threading.Event(), False, sys.stderr
         self._rewrites = not startup.silent and _rewrites(self._stream)
-        self._name, self._since, self._work_since, self.share = "", self.started, self.started, 0.0
-        self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
+        self._name, self._since, self._work_since, self.share = (
+            "",
+            self.started,
+            self.started,
+            0.0,
+        )
+        self._left: tuple[float, float] | None = (
+            None  # the seconds that a part has left, and when this was said
+        )
         self._writer: threading.Thread | None = None
         self._most = 0.0  # the largest share that was shown as done
         self.callback(self.clear)
@@ -121,7 +139,9 @@ class Whole(ExitStack):
         self.expected |= seconds
         self._left = self._left if left is None else (left, time.monotonic())
         if self.expected and self._writer is None and not startup.silent:
-            self._writer = threading.Thread(target=self._write, name="permgrad-progress", daemon=True)
+            self._writer = threading.Thread(
+                target=self._write, name="permgrad-progress", daemon=True
+            )
             self._writer.start()
 
     @contextmanager
@@ -147,7 +167,9 @@ class Whole(ExitStack):
 
     def left(self) -> float:
         """Return the seconds that all parts will still take."""
-        later = sum(seconds for name, seconds in self.expected.items() if name != self._name)
+        later = sum(
+            seconds for name, seconds in self.expected.items() if name != self._name
+        )
         if not self._name:
             return later
         now, planned = time.monotonic(), self.expected.get(self._name, 0.0)
@@ -161,7 +183,9 @@ class Whole(ExitStack):
             return later + by_plan
         # The further a work is, the more its own pace counts. Further works of the part may follow.
         by_pace = (now - self._work_since) * (1 - self.share) / self.share
-        return later + max(self.share * by_pace + (1 - self.share) * by_plan, planned - spent)
+        return later + max(
+            self.share * by_pace + (1 - self.share) * by_plan, planned - spent
+        )
 
     def clear(self) -> None:
         """Remove the line, so that another can be written in its place."""
@@ -186,7 +210,9 @@ class Whole(ExitStack):
             if not self._rewrites and not passed and now - last < AGAIN:
                 continue
             last, self._shown = now, True
-            _write_line(self._stream, f"\r\x1b[K{line.rstrip()}" if self._rewrites else line)
+            _write_line(
+                self._stream, f"\r\x1b[K{line.rstrip()}" if self._rewrites else line
+            )
 
 
 #: The work whose part is being done.
@@ -195,14 +221,20 @@ _whole: Whole | None = None
 
 def _rewrites(stream: Any) -> bool:
     """Whether a line can be rewritten: on a terminal, and in the cell of a notebook."""
-    is_terminal = stream is not None and not getattr(stream, "closed", False) and bool(stream.isatty())
+    is_terminal = (
+        stream is not None
+        and not getattr(stream, "closed", False)
+        and bool(stream.isatty())
+    )
     return is_terminal or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:
     wait, started = FIRST, time.monotonic()
     while not work.ended.wait(wait):
-        _write_line(stream, progress_line(label, work.done / total, time.monotonic() - started))
+        _write_line(
+            stream, progress_line(label, work.done / total, time.monotonic() - started)
+        )
         wait = AGAIN
 
 
@@ -212,11 +244,17 @@ def _write_line(stream: TextIO, line: str) -> None:
         stream.flush()
 
 
-def progress_line(label: str, share: float, seconds: float, left: float | None = None) -> str:
+def progress_line(
+    label: str, share: float, seconds: float, left: float | None = None
+) -> str:
     """Return how much of a work is done after some seconds, and about how long the rest takes (None: at this pace)."""
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
-    rest = readable(seconds / share - seconds if left is None else left) if share < 1 else "no time"
+    rest = (
+        readable(seconds / share - seconds if left is None else left)
+        if share < 1
+        else "no time"
+    )
     return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {rest} left\n"
 
 

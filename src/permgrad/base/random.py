@@ -45,7 +45,9 @@ def resolve_seed(random_state: Any) -> int:
         return int(random_state.integers(0, 2**63 - 1))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31 - 1))
-    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)):
+    if isinstance(random_state, bool) or not isinstance(
+        random_state, (int, np.integer)
+    ):
         problem = (
             "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
             f"got {shown(random_state)}"
@@ -59,8 +61,13 @@ def resolve_seed(random_state: Any) -> int:
 
 def derive_seed(seed: int, *keys: object) -> int:
     """Return a 64-bit seed that depends on ``seed`` and the keys' text."""
-    text = "\x1f".join([str(int(seed)), *(f"{type(key).__name__}:{key}" for key in keys)])
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    text = "\x1f".join(
+        [str(int(seed)), *(f"{type(key).__name__}:{key}" for key in keys)]
+    )
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+        "little",
+    )
 
 
 def generator(seed: int, *keys: object) -> np.random.Generator:
@@ -78,7 +85,9 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values
 
 
-def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> Integers:
+def uniform_integers(
+    seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int
+) -> Integers:
     """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter."""
     return (uniform(seed, keys, counters) * high).astype(np.int64)
 
@@ -118,11 +127,17 @@ def forked_torch(seed: int) -> Iterator[None]:
     import torch
 
     kept: dict[Hashable, Change] = {
-        "torch's generator": lambda: partial(torch.set_rng_state, torch.get_rng_state()),
+        "torch's generator": lambda: partial(
+            torch.set_rng_state, torch.get_rng_state()
+        ),
     }
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    devices = (
+        list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    )
     if devices:
-        kept["GPUs' generators"] = lambda: partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+        kept["GPUs' generators"] = lambda: partial(
+            torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()
+        )
     with together(kept), torch.random.fork_rng(devices=devices):
         # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
         torch.default_generator.manual_seed(seed % 2**63)
@@ -138,7 +153,9 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
     Everything is restored, as are the other changes listed.
     """
     # Only what has loaded the compiler can have compiled anything.
-    compiler: dict[Hashable, Change] = {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
+    compiler: dict[Hashable, Change] = (
+        {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
+    )
     with forked_torch(0), together({**GENERATORS, **compiler, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept

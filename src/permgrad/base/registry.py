@@ -44,4 +44,8 @@ def registered(name: str, names: Container[str]) -> str:
         >>> registered("permgrad-paper", ["permgrad", "permgrad_paper"])
         'permgrad_paper'
     """
-    return name if name in names or (joined := name.replace("-", "_")) not in names else joined
+    return (
+        name
+        if name in names or (joined := name.replace("-", "_")) not in names
+        else joined
+    )

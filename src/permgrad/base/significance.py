@@ -28,7 +28,9 @@ def adjusted(p_values: npt.ArrayLike, left_out: int = 0) -> Floats:
     order = np.argsort(values, axis=-2, kind="stable")  # NaN last
     tests = np.isfinite(values).sum(axis=-2, keepdims=True) + left_out
     factors = np.maximum(tests - np.arange(values.shape[-2])[:, None], 1)
-    stepped = np.maximum.accumulate(np.take_along_axis(values, order, axis=-2) * factors, axis=-2)
+    stepped = np.maximum.accumulate(
+        np.take_along_axis(values, order, axis=-2) * factors, axis=-2
+    )
     result = np.empty_like(values)
     np.put_along_axis(result, order, np.minimum(stepped, 1.0), axis=-2)
     return result
@@ -55,7 +57,12 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
     waiting = np.isfinite(through).sum(axis=-2, keepdims=True)
     result = np.minimum(values * waiting, 1.0)
     for passed in range(1, len(last)):
-        result = np.fmin(result, np.maximum(through[..., passed - 1 : passed, :], values * (waiting - passed)))
+        result = np.fmin(
+            result,
+            np.maximum(
+                through[..., passed - 1 : passed, :], values * (waiting - passed)
+            ),
+        )
     return result
 
 
@@ -81,17 +88,27 @@ def t_two_sided(sizes: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
 def over_splits(p_values: npt.ArrayLike) -> Floats:
     """Return twice the median of p-values ``(splits, features)``, at most 1 (Meinshausen, Meier & Bühlmann 2009)."""
     values = np.asarray(p_values, dtype=np.float64)
-    return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
+    return (
+        values[0]
+        if len(values) == 1
+        else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
+    )
 
 
-def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike, whole: float | None = None) -> Booleans:
+def clearly(
+    importance: npt.ArrayLike, p_adjusted: npt.ArrayLike, whole: float | None = None
+) -> Booleans:
     """Return which features clearly matter: p is below 5 % and the estimate at least 0.1 % of the ``whole``.
 
     That is what the model has learned (None: the sum of all importances above 0). False if p or estimate is undefined.
     """
     sizes = np.asarray(importance, dtype=np.float64)
     least = LEAST_SHOWN * (np.nansum(np.maximum(sizes, 0)) if whole is None else whole)
-    return (sizes > 0) & (sizes >= least) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
+    return (
+        (sizes > 0)
+        & (sizes >= least)
+        & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
+    )
 
 
 def deserves_words(low: float, high: float, share: float) -> bool:

@@ -15,10 +15,17 @@ announce: Callable[[str], object] = str
 
 
 @contextmanager
-def own_process(*, quiet: bool = False, tell: Callable[[str], object] = str) -> Iterator[None]:
+def own_process(
+    *, quiet: bool = False, tell: Callable[[str], object] = str
+) -> Iterator[None]:
     """Run a command whose process does nothing else, so that its garbage collector and its progress are ours."""
     global _depth, announce, silent
-    before, silent, announce, _depth = (silent, announce), quiet or silent, tell, _depth + 1
+    before, silent, announce, _depth = (
+        (silent, announce),
+        quiet or silent,
+        tell,
+        _depth + 1,
+    )
     try:
         yield
     finally:

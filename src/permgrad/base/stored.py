@@ -21,7 +21,10 @@ from permgrad.base.errors import InputError, must
 from permgrad.base.files import atomic_path, plain
 
 _SEAL = "seal"
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 #: Levels of a document. Ours have fewer than ten. Python itself fails somewhere below a thousand.
 _DEEPEST = 100
 #: Arrays that take more than this, unpacked, are stored as they are: a small file then never becomes a large one.
@@ -41,7 +44,9 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     hook = _named_once if names_once else None
     try:
-        document = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=hook)
+        document = json.loads(
+            text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=hook
+        )
     except RecursionError as error:
         raise ValueError(too_deep) from error
     level = [document]
@@ -92,7 +97,9 @@ def _finite(digits: str) -> float:
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = False) -> None:
     """Write arrays in one step as ``read_npz`` reads them. ``packed``: unless reading so many back is refused."""
-    packed &= sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
+    packed &= (
+        sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
+    )
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         (np.savez_compressed if packed else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 
@@ -103,20 +110,30 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
     for which NumPy would reserve memory. Or it unpacks to more than 256 MB and a hundred times its size.
     """
-    stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
+    stream: BinaryIO = (
+        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
+    )
     with stream:
-        must(stream.read(1) != b"\x80", "it looks like a pickle, which could run code on loading and is never opened")
+        must(
+            stream.read(1) != b"\x80",
+            "it looks like a pickle, which could run code on loading and is never opened",
+        )
         size = stream.seek(0, os.SEEK_END)
         try:
             with zipfile.ZipFile(stream) as file:
                 parts = file.infolist()
                 _check_sizes(parts, size)
-                return {part.filename.removesuffix(".npy"): _read_array(file, part) for part in parts}
+                return {
+                    part.filename.removesuffix(".npy"): _read_array(file, part)
+                    for part in parts
+                }
         except ValueError:
             raise
         except Exception as error:
             # Broken archives lead to errors of many kinds: of zip, of what unpacks, of what reads the headers.
-            raise ValueError(f"it is no complete npz file ({type(error).__name__})") from error
+            raise ValueError(
+                f"it is no complete npz file ({type(error).__name__})"
+            ) from error
 
 
 def check_archive(stream: BinaryIO) -> None:
@@ -125,7 +142,11 @@ def check_archive(stream: BinaryIO) -> None:
     with zipfile.ZipFile(stream) as file:
         parts = file.infolist()
         must(
-            not any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts),
+            not any(
+                part.compress_type != zipfile.ZIP_STORED
+                or part.file_size != part.compress_size
+                for part in parts
+            ),
             "its parts are compressed",
         )
         must(sum(part.file_size for part in parts) <= size, "its parts overlap")
@@ -155,8 +176,13 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
             shape, fortran, dtype = _HEADERS[version](stream)
         except Exception as error:
             # NumPy reads headers as Python does its source, and fails in as many ways.
-            raise ValueError(f"{which} has a header that cannot be read ({type(error).__name__})") from error
-        must(not dtype.hasobject, f"{which} holds a pickle, which could run code on loading and is never opened")
+            raise ValueError(
+                f"{which} has a header that cannot be read ({type(error).__name__})"
+            ) from error
+        must(
+            not dtype.hasobject,
+            f"{which} holds a pickle, which could run code on loading and is never opened",
+        )
         must(
             dtype.kind in _KINDS and dtype.itemsize,
             f"{which} holds values of type {dtype}, which permgrad never writes",
@@ -168,19 +194,28 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
             f"{which} says it has {count:,} values of {dtype}, and has not",
         )
         numbers = np.empty(count, dtype)
-        must(not left or stream.readinto(numbers.view(np.uint8).data) == left, f"{which} is cut off")
+        must(
+            not left or stream.readinto(numbers.view(np.uint8).data) == left,
+            f"{which} is cut off",
+        )
         return numbers.reshape(shape, order="F" if fortran else "C")
 
 
 # ---- seals -----------------------------------------------------------------------------------------------------------
 def without_times(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts without the entries ``seconds``, at any depth."""
-    return {name: without_times(x) if isinstance(x, dict) else x for name, x in facts.items() if name != "seconds"}
+    return {
+        name: without_times(x) if isinstance(x, dict) else x
+        for name, x in facts.items()
+        if name != "seconds"
+    }
 
 
 def write_times(folder: Path, seconds: Any) -> None:
     """Write the times that a work took."""
-    (folder / TIMES).write_text(json.dumps(plain({"seconds": seconds})) + "\n", encoding="utf-8")
+    (folder / TIMES).write_text(
+        json.dumps(plain({"seconds": seconds})) + "\n", encoding="utf-8"
+    )
 
 
 def read_times(folder: Path) -> Any:
@@ -197,7 +232,10 @@ def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     content = {name: value for name, value in description.items() if name != _SEAL}
     # What JSON gives back: tuples are lists, keys are text.
     stored = json.loads(json.dumps(plain(content)))
-    return {**content, _SEAL: hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()}
+    return {
+        **content,
+        _SEAL: hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest(),
+    }
 
 
 def is_intact(description: Mapping[str, Any]) -> bool:

@@ -40,20 +40,60 @@ TOKENS = {
 #: A colour on light paper to the name of its variable, and to the colour on dark paper.
 VARIABLES = {light: name for name, (light, _) in TOKENS.items()}
 DARK = dict(TOKENS.values())
-INK, MUTED, RULE, PAPER, TABULAR, IMAGE, INTERACTION, NEUTRAL, POSITIVE, NEGATIVE, *SERIES = VARIABLES
+(
+    INK,
+    MUTED,
+    RULE,
+    PAPER,
+    TABULAR,
+    IMAGE,
+    INTERACTION,
+    NEUTRAL,
+    POSITIVE,
+    NEGATIVE,
+    *SERIES,
+) = VARIABLES
 #: Texts on coloured cells, which do not change on a dark page.
 FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
-PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}
+PATH_COLOURS = {
+    "tabular": TABULAR,
+    "image": IMAGE,
+    "table": TABULAR,
+    "interaction": INTERACTION,
+}
 PATH_COLOURS |= {"linear": SERIES[2], "trees": SERIES[3]}
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 #: Colour and line style of the first classes or lines. Further ones begin again.
-LINES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line in LINE_STYLES for colour in SERIES]
+LINES: list[dict[str, Any]] = [
+    {"color": colour, "linestyle": line} for line in LINE_STYLES for colour in SERIES
+]
 
-SANS = ("Inter", "Source Sans 3", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+SANS = (
+    "Inter",
+    "Source Sans 3",
+    "Helvetica Neue",
+    "Helvetica",
+    "Arial",
+    "Liberation Sans",
+    "DejaVu Sans",
+)
 OTHER_SCRIPTS = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "Hiragino Sans"),
-    *("PingFang SC", "Microsoft YaHei", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Emoji"),
+    *(
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Source Han Sans SC",
+        "WenQuanYi Zen Hei",
+        "Hiragino Sans",
+    ),
+    *(
+        "PingFang SC",
+        "Microsoft YaHei",
+        "Malgun Gothic",
+        "Noto Sans Arabic",
+        "Noto Sans Devanagari",
+        "Noto Emoji",
+    ),
 )
 
 #: Width of an ordinary figure and height of one row of bars in inches.
@@ -70,11 +110,23 @@ def _settings() -> dict[Any, Any]:
     # One preferred family, then DejaVu (part of matplotlib) for missing characters, then fonts for other scripts.
     installed = set(font_manager.get_font_names())
     preferred = next((name for name in SANS if name in installed), "DejaVu Sans")
-    families = [*dict.fromkeys([preferred, "DejaVu Sans"]), *(name for name in OTHER_SCRIPTS if name in installed)]
-    ticks = {"color": RULE, "labelcolor": MUTED, "labelsize": SIZE_SMALL, "major.size": 3.0}
+    families = [
+        *dict.fromkeys([preferred, "DejaVu Sans"]),
+        *(name for name in OTHER_SCRIPTS if name in installed),
+    ]
+    ticks = {
+        "color": RULE,
+        "labelcolor": MUTED,
+        "labelsize": SIZE_SMALL,
+        "major.size": 3.0,
+    }
     defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
     return {
-        **{key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))},
+        **{
+            key: value
+            for key, value in defaults.items()
+            if not key.startswith(("backend", "webagg"))
+        },
         "axes.axisbelow": True,
         "axes.edgecolor": RULE,
         "axes.facecolor": "none",
@@ -107,7 +159,11 @@ def _settings() -> dict[Any, Any]:
         "svg.hashsalt": "permgrad",
         "text.color": INK,
         "text.parse_math": False,
-        **{f"{axis}tick.{name}": value for axis in "xy" for name, value in ticks.items()},
+        **{
+            f"{axis}tick.{name}": value
+            for axis in "xy"
+            for name, value in ticks.items()
+        },
     }
 
 
@@ -143,7 +199,15 @@ MAPS = {
     # From paper to blue, for amounts.
     "sequential": ("#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171"),
     # Orange – paper – blue, for signed numbers around 0.
-    "diverging": ("#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171"),
+    "diverging": (
+        "#a3441f",
+        "#d98b62",
+        "#f2d9c6",
+        "#f6f4ee",
+        "#c4dae5",
+        "#6ba0bd",
+        "#1d5171",
+    ),
     # The same without its ends: a dark line can be read on it.
     "shade": ("#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd"),
     # Feature values, low to high. Both ends stand out on light and on dark paper.

@@ -43,7 +43,11 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
         with _asking:
             for name, change in changes.items():
                 if name not in _states:
-                    undo = partial(setattr, *change, getattr(*change)) if isinstance(change, tuple) else change()
+                    undo = (
+                        partial(setattr, *change, getattr(*change))
+                        if isinstance(change, tuple)
+                        else change()
+                    )
                     _states[name] = (undo, [])
                 _states[name][1].append(me)
                 held.append(name)

@@ -10,7 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from permgrad.base import __version__
 
 #: Libraries that affect what a run computes.
-_OF_RUNS = ("numpy", "pandas", "scikit-learn", "torch", "matplotlib", "lightgbm", "xgboost")
+_OF_RUNS = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "matplotlib",
+    "lightgbm",
+    "xgboost",
+)
 
 
 def versions(packages: Sequence[str] = _OF_RUNS) -> dict[str, str]:

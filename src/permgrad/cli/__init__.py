@@ -23,7 +23,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     """Explain what any model relies on, and train networks on tables and images."""

@@ -45,7 +45,12 @@ from permgrad.runs.run.early import check_model, refuse_early, refuse_other_colu
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
-_USAGE_CODES = {"NoSuchOption": "PG003", "MissingParameter": "PG005", "BadOptionUsage": "PG005", "UsageError": "PG003"}
+_USAGE_CODES = {
+    "NoSuchOption": "PG003",
+    "MissingParameter": "PG005",
+    "BadOptionUsage": "PG005",
+    "UsageError": "PG003",
+}
 
 
 class _Commands(TyperGroup):
@@ -53,8 +58,20 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which people need them."""
-        first = ("demo", "run", "explain", "predict", "counterfactuals", "report", "compare", "tune")
-        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+        first = (
+            "demo",
+            "run",
+            "explain",
+            "predict",
+            "counterfactuals",
+            "report",
+            "compare",
+            "tune",
+        )
+        return [
+            *first,
+            *(name for name in super().list_commands(ctx) if name not in first),
+        ]
 
     def main(self, *args: Any, **options: Any) -> None:
         """Run a command and end the process. Errors of parsing are shown as all others: one line, a hint and a code."""
@@ -67,14 +84,29 @@ class _Commands(TyperGroup):
             if kind == "NoArgsIsHelpError":  # the help is the answer
                 error.show()
                 sys.exit(error.exit_code)
-            path = error.ctx.command_path if error.ctx else " ".join(["permgrad", *sys.argv[1:2]])
-            near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
+            path = (
+                error.ctx.command_path
+                if error.ctx
+                else " ".join(["permgrad", *sys.argv[1:2]])
+            )
+            near = did_you_mean(
+                getattr(error, "option_name", ""),
+                getattr(error, "possibilities", None) or (),
+            )
             hint = f"{near} See '{path} --help'.".lstrip()
-            problem = error.message if kind == "NoSuchOption" else error.format_message()
+            problem = (
+                error.message if kind == "NoSuchOption" else error.format_message()
+            )
             problem = problem.partition(", unable to parse")[0].rstrip(".")
-            problem = re.sub("Invalid value for '(.+)': Input should be a valid", r"\1 must be a valid", problem)
+            problem = re.sub(
+                "Invalid value for '(.+)': Input should be a valid",
+                r"\1 must be a valid",
+                problem,
+            )
             problem = re.sub("Invalid value for '(.+)': ", r"\1: ", problem)
-            problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
+            problem = problem.replace(
+                "Got unexpected extra argument(s)", "Unexpected further argument"
+            )
             fail(str(InputError(problem, hint, _USAGE_CODES.get(kind, "PG001"))))
             sys.exit(InputError.exit_code)
 
@@ -99,15 +131,33 @@ _CSV_FORMULAS = Annotated[
     ),
 ]
 _AS_JSON = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.", rich_help_panel="Output")
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object on stdout instead of text.",
+        rich_help_panel="Output",
+    ),
 ]
 _QUIET = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Hide progress; show the result and problems.", rich_help_panel="Output")
+    bool,
+    typer.Option(
+        "-q",
+        "--quiet",
+        help="Hide progress; show the result and problems.",
+        rich_help_panel="Output",
+    ),
 ]
-_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.", rich_help_panel="Output")]
+_DEBUG = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Show the full traceback of an error.", rich_help_panel="Output"
+    ),
+]
 
 
-def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
+def command(
+    *examples: str, group: typer.Typer = app
+) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
     """Register a command that is called as its function, whose options are the fields of the request that it takes."""
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
@@ -116,12 +166,25 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
         # Fields that hold several names, and flags such as --no-rows, which turn one off.
         lists = {name for name in options if ... in get_args(hints[name])}
         negated = [
-            name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")
+            name
+            for name, one in options.items()
+            if hints[name] is bool and (one.name or "").startswith("--no-")
         ]
 
-        def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
+        def invoked(
+            *,
+            as_json: bool,
+            quiet: bool,
+            debug: bool,
+            csv_formulas: str | None = None,
+            **values: Any,
+        ) -> None:
             with _plain_output(csv_formulas, quiet=quiet, debug=debug):
-                values = _checked(options, lists, values | {name: not values[name] for name in negated})
+                values = _checked(
+                    options,
+                    lists,
+                    values | {name: not values[name] for name in negated},
+                )
                 prepare_threads(values.get("threads"))
                 outcome = function(request(**values))
                 text = outcome.text
@@ -137,18 +200,30 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
         # Typer makes options of these parameters.
         parameters = []
         for field, option in options.items():
-            default, hint = getattr(request, field, inspect.Parameter.empty), hints[field]
+            default, hint = (
+                getattr(request, field, inspect.Parameter.empty),
+                hints[field],
+            )
             if field in lists:
                 # None means that the option is missing, an empty list that it is empty.
                 required = default is inspect.Parameter.empty
-                hint, default = (list[str], default) if required else (list[str] | None, None)
-            parameters.append(_parameter(field, option, hint, False if field in negated else default))
+                hint, default = (
+                    (list[str], default) if required else (list[str] | None, None)
+                )
+            parameters.append(
+                _parameter(field, option, hint, False if field in negated else default)
+            )
         if getattr(request, "writes_csv", False):
             parameters.append(_keyword("csv_formulas", _CSV_FORMULAS, "quote"))
-        parameters += [_keyword("as_json", _AS_JSON, False), _keyword("quiet", _QUIET, False)]
+        parameters += [
+            _keyword("as_json", _AS_JSON, False),
+            _keyword("quiet", _QUIET, False),
+        ]
         parameters.append(_keyword("debug", _DEBUG, False))
         invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
-        invoked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        invoked.__annotations__ = {
+            parameter.name: parameter.annotation for parameter in parameters
+        }
         invoked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         name = function.__name__.removeprefix("datasets_")
         group.command(name, cls=HelpfulCommand, epilog="\n".join(examples))(invoked)
@@ -159,26 +234,40 @@ def command(*examples: str, group: typer.Typer = app) -> Callable[[Callable[[Any
 
 # ---- options ---------------------------------------------------------------------------------------------------------
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Parameter:
     text, metavar = described(option)
-    facts: dict[str, Any] = {"help": text, "metavar": metavar, "autocompletion": completion_of(option)}
+    facts: dict[str, Any] = {
+        "help": text,
+        "metavar": metavar,
+        "autocompletion": completion_of(option),
+    }
     if hint in (int, int | None) and metavar is None:
         facts["metavar"] = "N"
     if hint in (Path, Path | None) or option.table:
-        facts["parser"] = (table_path if hint is not str else named) if option.table else lambda text: Path(named(text))
+        facts["parser"] = (
+            (table_path if hint is not str else named)
+            if option.table
+            else lambda text: Path(named(text))
+        )
     if option.positional:
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
     flags = [*([option.short] if option.short else []), option.flag(name)]
-    panel = option.panel or next((panel for panel, fields in PANELS.items() if name in fields), "Data")
+    panel = option.panel or next(
+        (panel for panel, fields in PANELS.items() if name in fields), "Data"
+    )
     facts |= {"rich_help_panel": panel, "show_default": not option.named}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
-def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict[str, Any]) -> dict[str, Any]:
+def _checked(
+    options: Mapping[str, Option], lists: Collection[str], values: dict[str, Any]
+) -> dict[str, Any]:
     """Return the values of a request: as tuples of those in ``lists``.
 
     Unknown names, and numbers out of range, are refused before anything heavy is imported. Names in lists with commas
@@ -193,14 +282,20 @@ def _checked(options: Mapping[str, Option], lists: Collection[str], values: dict
         if option.choices and not option.table:
             texts = tuple(text and registered(text, option.choices) for text in texts)
             checked[name] = texts if name in lists else texts[0]
-        if (option.choices or option.least is not None) and not (option.table or is_split):
+        if (option.choices or option.least is not None) and not (
+            option.table or is_split
+        ):
             for text in texts:
                 option.check((option.positional and option.metavar) or flag, text)
         if name not in lists:
             continue
         checked[name] = tuple(dict.fromkeys(separated(texts))) if is_split else texts
         if texts and not checked[name]:
-            raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
+            raise InputError(
+                f"{flag} is empty",
+                hint="List at least one name, or leave it out.",
+                code="PG005",
+            )
     return checked
 
 
@@ -228,7 +323,9 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
     """Write warnings of a command as lines, and turn an error into one line on stderr and its exit code."""
     shown: set[str] = set()
 
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(
+        message: Warning | str, category: type[Warning], *_: Any, **__: Any
+    ) -> None:
         text = " ".join(str(message).split())
         # Those of other libraries are shown with --debug only.
         if (debug or issubclass(category, PermgradWarning)) and text not in shown:
@@ -236,7 +333,11 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
             say(text, "warning:", "yellow")
 
     try:
-        with warnings.catch_warnings(), own_process(quiet=quiet, tell=tell), csv_formulas(formulas):
+        with (
+            warnings.catch_warnings(),
+            own_process(quiet=quiet, tell=tell),
+            csv_formulas(formulas),
+        ):
             warnings.simplefilter("default" if debug else "ignore")
             warnings.simplefilter("always", PermgradWarning)
             warnings.showwarning = show
@@ -410,7 +511,11 @@ def mcp(request: McpRequest) -> Outcome:
 
     folder = request.folder.resolve()
     if not folder.is_dir():
-        raise InputError(f"{request.folder} is no folder", hint="Make it, or name another --folder.", code="PG010")
+        raise InputError(
+            f"{request.folder} is no folder",
+            hint="Make it, or name another --folder.",
+            code="PG010",
+        )
     optional("mcp", "permgrad[agents]")
     from permgrad.cli.server import serve
 
@@ -419,7 +524,9 @@ def mcp(request: McpRequest) -> Outcome:
 
 
 # ---- data sets -------------------------------------------------------------------------------------------------------
-datasets_app = typer.Typer(help="Named data sets.", no_args_is_help=True, rich_markup_mode=None)
+datasets_app = typer.Typer(
+    help="Named data sets.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(datasets_app, name="datasets")
 
 
@@ -433,20 +540,34 @@ def datasets_list(_: _ListRequest) -> Outcome:
     """List the named data sets: target, size, licence, home, and whether they are downloaded."""
     from permgrad.data.datasets import cache_folder, get_card, list_datasets
 
-    folders = [Path(folder) for folder in (os.environ.get("PERMGRAD_DATA"), cache_folder()) if folder]
+    folders = [
+        Path(folder)
+        for folder in (os.environ.get("PERMGRAD_DATA"), cache_folder())
+        if folder
+    ]
     width = max(map(len, list_datasets()))
     facts, lines = [], []
     for name in list_datasets():
         card = get_card(name)
-        files = [folder / card.file_name for folder in folders if card.file_name is not None]
+        files = [
+            folder / card.file_name for folder in folders if card.file_name is not None
+        ]
         where = next((os.fspath(file) for file in files if file.is_file()), None)
         where = "scikit-learn" if card.file_name is None else where
-        facts.append({**card.to_dict(), "on_this_machine": where is not None, "where": where})
+        facts.append(
+            {**card.to_dict(), "on_this_machine": where is not None, "where": where}
+        )
         fact, here = facts[-1], "not here" if where is None else f"here ({where})"
         size = f"{fact['rows']:,} × {fact['columns']}"
-        lines.append(f"{name:<{width}}  {size:>13}  {fact['task']:<14}  target {fact['target']}; {here}")
-        lines.append(f"{'':<{width}}  {fact['title']}; {fact['licence']}; {fact['home']}")
-    return Outcome({"datasets": facts, "cache": os.fspath(cache_folder())}, "\n".join(lines))
+        lines.append(
+            f"{name:<{width}}  {size:>13}  {fact['task']:<14}  target {fact['target']}; {here}"
+        )
+        lines.append(
+            f"{'':<{width}}  {fact['title']}; {fact['licence']}; {fact['home']}"
+        )
+    return Outcome(
+        {"datasets": facts, "cache": os.fspath(cache_folder())}, "\n".join(lines)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,4 +590,7 @@ def datasets_fetch(request: _FetchRequest) -> Outcome:
         tell(f"{name} ...")
         file = fetch_dataset(name)
         facts[name] = "scikit-learn" if file is None else os.fspath(file)
-    return Outcome({"datasets": facts}, "\n".join(f"{name}: {where}" for name, where in facts.items()))
+    return Outcome(
+        {"datasets": facts},
+        "\n".join(f"{name}: {where}" for name, where in facts.items()),
+    )

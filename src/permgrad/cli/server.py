@@ -27,7 +27,14 @@ from anyio import to_process
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from permgrad import __version__
 from permgrad.base.checks import check_choice
@@ -46,12 +53,30 @@ _ABOUT = (
 )
 #: Options of tables, and of a row of a table with the model of a run.
 _TABLE = ("table", "sheet", "kind", "na", "not_na")
-_TARGET = ("target", "task", "positive", "drop", "identifier", "row_group", "seed", "out", "overwrite")
+_TARGET = (
+    "target",
+    "task",
+    "positive",
+    "drop",
+    "identifier",
+    "row_group",
+    "seed",
+    "out",
+    "overwrite",
+)
 _ROW = ("model_folder", "row", "table")
-_TYPES: dict[Any, Any] = {bool: StrictBool, int: StrictInt, str: StrictStr, Path: StrictStr}
+_TYPES: dict[Any, Any] = {
+    bool: StrictBool,
+    int: StrictInt,
+    str: StrictStr,
+    Path: StrictStr,
+}
 #: A name of a model of a comparison, as others would be files.
 _MODEL = Annotated[StrictStr, Field(pattern="^[a-z][a-z0-9_-]*(:tabular|:image)?$")]
-_CELLS = Annotated[dict[str, StrictStr | StrictInt | StrictFloat | StrictBool | None], Field(min_length=1)]
+_CELLS = Annotated[
+    dict[str, StrictStr | StrictInt | StrictFloat | StrictBool | None],
+    Field(min_length=1),
+]
 
 
 @dataclass(frozen=True)
@@ -67,27 +92,55 @@ class Tool:
     @cached_property
     def names(self) -> dict[str, str]:
         """The field of each argument, which is named as on the command line."""
-        flags = {field: (option.name or "").partition("/")[0] for field, option in options_of(self.request).items()}
+        flags = {
+            field: (option.name or "").partition("/")[0]
+            for field, option in options_of(self.request).items()
+        }
         flags |= {"model_folder": "run", "keep_rows": ""}
-        return {flags[field].lstrip("-").replace("-", "_") or field: field for field in self.fields}
+        return {
+            flags[field].lstrip("-").replace("-", "_") or field: field
+            for field in self.fields
+        }
 
     @property
     def signature(self) -> Signature:
         """The arguments with their types and descriptions. Those that are not given are None."""
         options, hints = options_of(self.request), get_type_hints(self.request)
-        needed = {"row", *(entry.name for entry in fields(self.request) if entry.default is MISSING)}
+        needed = {
+            "row",
+            *(entry.name for entry in fields(self.request) if entry.default is MISSING),
+        }
         parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)]
         for name, field in self.names.items():
             option, kinds = options[field], get_args(hints[field]) or (hints[field],)
             # Words in capitals stand for files and functions.
-            words = () if option.table else tuple(choice for choice in option.choices if choice == choice.lower())
-            kind: Any = Literal[words] if words else next((_TYPES[one] for one in kinds if one in _TYPES), None)
+            words = (
+                ()
+                if option.table
+                else tuple(
+                    choice for choice in option.choices if choice == choice.lower()
+                )
+            )
+            kind: Any = (
+                Literal[words]
+                if words
+                else next((_TYPES[one] for one in kinds if one in _TYPES), None)
+            )
             kind = {"models": _MODEL, "changes": _CELLS}.get(field, kind)
-            kind = list[kind | StrictInt | StrictFloat] | kind if ... in kinds else kind  # one may stand alone
-            facts = Field(alias=name, description=option.text, ge=option.least, le=option.most)
+            kind = (
+                list[kind | StrictInt | StrictFloat] | kind if ... in kinds else kind
+            )  # one may stand alone
+            facts = Field(
+                alias=name, description=option.text, ge=option.least, le=option.most
+            )
             default = Parameter.empty if field in needed else None
             parameters.append(
-                Parameter(field, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, facts])
+                Parameter(
+                    field,
+                    Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[kind, facts],
+                )
             )
         return Signature(parameters, return_annotation=CallToolResult)
 
@@ -133,13 +186,23 @@ TOOLS: dict[str, Tool] = {
 
 
 # ---- the process that computes ---------------------------------------------------------------------------------------
-def request_of(tool: Tool, arguments: Mapping[str, Any], folder: Path, threads: int | None) -> Any:
+def request_of(
+    tool: Tool, arguments: Mapping[str, Any], folder: Path, threads: int | None
+) -> Any:
     """Return the request of a call. Refuse places to write outside the folder."""
-    values, hints = {**dict(tool.fixed), "threads": threads}, get_type_hints(tool.request)
+    values, hints = (
+        {**dict(tool.fixed), "threads": threads},
+        get_type_hints(tool.request),
+    )
     for name, value in arguments.items():
-        field, kinds = tool.names[name], get_args(hints[tool.names[name]]) or (hints[tool.names[name]],)
+        field, kinds = (
+            tool.names[name],
+            get_args(hints[tool.names[name]]) or (hints[tool.names[name]],),
+        )
         if ... in kinds:
-            values[field] = tuple(map(str, value if isinstance(value, list) else [value]))
+            values[field] = tuple(
+                map(str, value if isinstance(value, list) else [value])
+            )
         elif Path in kinds or field == "table":
             path = _place(name, value, folder, reading=field in ("table", "test"))
             values[field] = str(path) if str in kinds else path
@@ -158,16 +221,39 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
     try:
         path = (folder / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{argument} {text!r} is no path: {error}", "Name another place.", "PG010") from error
-    if not (path.is_file() or path.is_dir() or not path.exists() if reading else folder in path.parents):
-        what = "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
-        raise InputError(f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050")
+        raise InputError(
+            f"{argument} {text!r} is no path: {error}", "Name another place.", "PG010"
+        ) from error
+    if not (
+        path.is_file() or path.is_dir() or not path.exists()
+        if reading
+        else folder in path.parents
+    ):
+        what = (
+            "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
+        )
+        raise InputError(
+            f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050"
+        )
     return path if reading else path.relative_to(folder)
 
 
 #: What changes a file or folder, and which of its arguments name it.
-_ONE = ("os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree")
-_CHANGES = {**dict.fromkeys(_ONE, (0,)), **dict.fromkeys(("os.rename", "os.link"), (0, 1)), "os.symlink": (1,)}
+_ONE = (
+    "os.chmod",
+    "os.chown",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.truncate",
+    "os.utime",
+    "shutil.rmtree",
+)
+_CHANGES = {
+    **dict.fromkeys(_ONE, (0,)),
+    **dict.fromkeys(("os.rename", "os.link"), (0, 1)),
+    "os.symlink": (1,),
+}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -175,16 +261,32 @@ def guard(folder: Path) -> None:
     """Refuse, from now on in this process, to change anything outside a folder, whatever the code or a link says."""
 
     def check(event: str, values: tuple[Any, ...]) -> None:
-        places = (0,) * bool(values[2] & _WRITES) if event == "open" else _CHANGES.get(event, ())
-        if event in ("os.remove", "os.rmdir") and values[-1] >= 0:  # in a folder that shutil.rmtree removes
+        places = (
+            (0,) * bool(values[2] & _WRITES)
+            if event == "open"
+            else _CHANGES.get(event, ())
+        )
+        if (
+            event in ("os.remove", "os.rmdir") and values[-1] >= 0
+        ):  # in a folder that shutil.rmtree removes
             return
-        for path in [os.fsdecode(values[place]) for place in places if not isinstance(values[place], int)]:
+        for path in [
+            os.fsdecode(values[place])
+            for place in places
+            if not isinstance(values[place], int)
+        ]:
             absolute = Path.cwd() / path
             # A link as the last name is changed itself, except by what opens it.
             is_link = event != "open" and absolute.name not in ("", "..")
-            real = absolute.parent.resolve() / absolute.name if is_link else absolute.resolve()
+            real = (
+                absolute.parent.resolve() / absolute.name
+                if is_link
+                else absolute.resolve()
+            )
             if path != os.devnull and folder not in (real, *real.parents):
-                raise PermissionError(1, f"outside {folder}, the folder of permgrad mcp", path)
+                raise PermissionError(
+                    1, f"outside {folder}, the folder of permgrad mcp", path
+                )
 
     sys.addaudithook(check)
 
@@ -194,14 +296,18 @@ def _settle(folder: Path, scratch: str) -> None:
     """Make this process one that writes into the folder alone."""
     for name in ("PERMGRAD_DATA", "PERMGRAD_CACHE"):
         if named := os.environ.get(name):
-            os.environ[name] = str(Path(named).resolve())  # as named from where the server was started
+            os.environ[name] = str(
+                Path(named).resolve()
+            )  # as named from where the server was started
     os.chdir(folder)
     tempfile.tempdir, sys.dont_write_bytecode = scratch, True
     warnings.simplefilter("ignore")
     guard(folder)
 
 
-def answer(name: str, arguments: Mapping[str, Any], settings: tuple[Any, ...], said: Path) -> CallToolResult:
+def answer(
+    name: str, arguments: Mapping[str, Any], settings: tuple[Any, ...], said: Path
+) -> CallToolResult:
     """Return what a call results in: text and facts, or the sentence of an error. ``said``: where progress is told."""
     folder, threads, scratch = settings
     _settle(folder, scratch)
@@ -209,20 +315,36 @@ def answer(name: str, arguments: Mapping[str, Any], settings: tuple[Any, ...], s
         sys.stdout = sys.stderr = lines
         os.dup2(lines.fileno(), 2)
         try:
-            with own_process(tell=tell), keeping_warnings() as warned, csv_formulas("quote"):
+            with (
+                own_process(tell=tell),
+                keeping_warnings() as warned,
+                csv_formulas("quote"),
+            ):
                 request = request_of(TOOLS[name], arguments, folder, threads)
                 module, _, function = TOOLS[name].function.partition(":")
                 outcome = getattr(import_module(module), function)(request)
         except Exception as error:  # noqa: BLE001 — whatever happens is answered in words
             return _refusal(outcome_of_error(error)[1])
-    facts = plain({**outcome.facts, **({"warnings": list(dict.fromkeys(warned))} if warned else {})})
-    text = "\n".join([*(f"warning: {one}" for one in facts.get("warnings", ())), outcome.text])
-    content: list[Any] = [TextContent(type="text", text=one) for one in (text, json.dumps(facts, ensure_ascii=False))]
+    facts = plain(
+        {
+            **outcome.facts,
+            **({"warnings": list(dict.fromkeys(warned))} if warned else {}),
+        }
+    )
+    text = "\n".join(
+        [*(f"warning: {one}" for one in facts.get("warnings", ())), outcome.text]
+    )
+    content: list[Any] = [
+        TextContent(type="text", text=one)
+        for one in (text, json.dumps(facts, ensure_ascii=False))
+    ]
     return CallToolResult(content=content, structured_content=facts)
 
 
 def _refusal(sentence: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=sentence)], is_error=True)
+    return CallToolResult(
+        content=[TextContent(type="text", text=sentence)], is_error=True
+    )
 
 
 # ---- the server ------------------------------------------------------------------------------------------------------
@@ -230,23 +352,43 @@ class Server(MCPServer):
     """The server of the tools, which refuses wrong arguments in one sentence."""
 
     def __init__(self, *settings: Any) -> None:
-        super().__init__("permgrad", version=__version__, instructions=_ABOUT.format(settings[0]), log_level="CRITICAL")
+        super().__init__(
+            "permgrad",
+            version=__version__,
+            instructions=_ABOUT.format(settings[0]),
+            log_level="CRITICAL",
+        )
         self._settings, self._turn = settings, anyio.CapacityLimiter(1)
         for name, tool in TOOLS.items():
             hints = ToolAnnotations(read_only_hint="out" not in tool.fields)
-            self.add_tool(self._function(name, tool), name, description=tool.about, annotations=hints)
+            self.add_tool(
+                self._function(name, tool),
+                name,
+                description=tool.about,
+                annotations=hints,
+            )
 
     def _function(self, name: str, tool: Tool) -> Any:
         async def call(context: Context, **arguments: Any) -> CallToolResult:
-            given = {key: value for key, value in arguments.items() if value is not None}
+            given = {
+                key: value for key, value in arguments.items() if value is not None
+            }
             file, path = tempfile.mkstemp(dir=self._settings[2])
             os.close(file)
-            result = _refusal("The process that computes ended. Is there enough memory? Call again to resume.")
+            result = _refusal(
+                "The process that computes ended. Is there enough memory? Call again to resume."
+            )
             async with anyio.create_task_group() as group:
                 group.start_soon(_follow, Path(path), context)
                 with suppress(anyio.BrokenWorkerProcess):
                     result = await to_process.run_sync(
-                        answer, name, given, self._settings, Path(path), cancellable=True, limiter=self._turn
+                        answer,
+                        name,
+                        given,
+                        self._settings,
+                        Path(path),
+                        cancellable=True,
+                        limiter=self._turn,
                     )
                 group.cancel_scope.cancel()
             return result
@@ -254,7 +396,9 @@ class Server(MCPServer):
         call.__signature__ = tool.signature  # type: ignore[attr-defined]
         return call
 
-    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Any = None
+    ) -> Any:
         """Call a tool. Its arguments are refused in one sentence."""
         try:
             check_choice("tool", name, TOOLS)
@@ -268,7 +412,9 @@ class Server(MCPServer):
                 raise
             wrong = error.__cause__.errors(include_url=False, include_input=False)[0]
             problem = f"{'.'.join(map(str, wrong['loc']))!r}: {wrong['msg']}"
-            return _refusal(str(InputError(problem, hint="See the tool's schema.", code="PG001")))
+            return _refusal(
+                str(InputError(problem, hint="See the tool's schema.", code="PG001"))
+            )
 
 
 async def _follow(path: Path, context: Context) -> None:
@@ -280,12 +426,18 @@ async def _follow(path: Path, context: Context) -> None:
             for line in filter(None, map(str.strip, whole)):
                 place = re.match(r"\[(\d+)/(\d+)\] ", line)
                 done = round(max(done + 1e-3, float(place[1]) - 1 if place else 0.0), 3)
-                await context.report_progress(done, float(place[2]) if place else None, line)
+                await context.report_progress(
+                    done, float(place[2]) if place else None, line
+                )
             await anyio.sleep(0.1)
 
 
 def serve(folder: Path, threads: int | None) -> None:
     """Serve the tools until the client closes stdin."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is under way ends as by Ctrl-C
-    with tempfile.TemporaryDirectory(prefix=".permgrad-mcp-", dir=folder, ignore_cleanup_errors=True) as scratch:
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # what is under way ends as by Ctrl-C
+    with tempfile.TemporaryDirectory(
+        prefix=".permgrad-mcp-", dir=folder, ignore_cleanup_errors=True
+    ) as scratch:
         Server(folder, threads, scratch).run()

@@ -47,7 +47,9 @@ def painted(text: str, style: str, stream: TextIO | Any) -> str:
     """Return a text in a style, if the stream is a terminal whose user wants colours (https://no-color.org)."""
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     is_terminal = getattr(stream, "isatty", lambda: False)()
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if is_terminal and not is_plain else text
+    return (
+        f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if is_terminal and not is_plain else text
+    )
 
 
 def open_page(page: str | os.PathLike[str]) -> None:
@@ -70,10 +72,16 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
     sentence = one_line(error)
     if isinstance(error, KeyboardInterrupt):
         # Some commands say more exactly what is finished.
-        return 130, str(error) or "Interrupted. Run the same command to resume after the last finished stage."
+        return (
+            130,
+            str(error)
+            or "Interrupted. Run the same command to resume after the last finished stage.",
+        )
     if isinstance(error, MemoryError):
         error = EnvironmentProblem(
-            "Not enough memory", hint="Use fewer rows or columns, or another machine.", code="PG061"
+            "Not enough memory",
+            hint="Use fewer rows or columns, or another machine.",
+            code="PG061",
         )
     elif isinstance(error, OSError) and not isinstance(error, PermgradError):
         where = f"{error.filename}: " if error.filename else ""
@@ -84,22 +92,65 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
         )
     if isinstance(error, PermgradError):
         return error.exit_code, " ".join(str(error).split())
-    return 1, f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it."
+    return (
+        1,
+        f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it.",
+    )
 
 
 #: The panels of help in their order, and the fields of requests in each. Others are about data.
 PANELS = {
     "Data": (),
     "Model": (
-        *("model_folder", "model", "preset", "baselines", "cost", "refits", "sensitive", "models", "cv", "metric"),
+        *(
+            "model_folder",
+            "model",
+            "preset",
+            "baselines",
+            "cost",
+            "refits",
+            "sensitive",
+            "models",
+            "cv",
+            "metric",
+        ),
         *("trials", "storage", "space"),
     ),
     "Explanation": (
-        *("method", "methods", "explain", "row", "donors", "further", "want", "fixed", "ranges"),
-        *("direction", "max_changes", "count", "functions", "peers", "quick", "against"),
+        *(
+            "method",
+            "methods",
+            "explain",
+            "row",
+            "donors",
+            "further",
+            "want",
+            "fixed",
+            "ranges",
+        ),
+        *(
+            "direction",
+            "max_changes",
+            "count",
+            "functions",
+            "peers",
+            "quick",
+            "against",
+        ),
     ),
     "Computing": (
-        *("time_limit", "max_rows", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),
+        *(
+            "time_limit",
+            "max_rows",
+            "seed",
+            "seeds",
+            "device",
+            "threads",
+            "stream",
+            "engine",
+            "workers",
+            "address",
+        ),
     ),
     "Output": (
         *("out", "title", "from_stage", "overwrite", "open_page"),
@@ -119,12 +170,18 @@ def described(option: Option) -> tuple[str, str | None]:
         return option.text, short
     if len(short) <= _WIDEST and option.positional:
         return f"{option.text} One of {', '.join(option.choices)}.", option.metavar
-    return f"{option.text} One of {', '.join(option.choices)}.", option.metavar or "NAME"
+    return (
+        f"{option.text} One of {', '.join(option.choices)}.",
+        option.metavar or "NAME",
+    )
 
 
 def _are_names(word: str) -> bool:
     """Whether a word after an option that may stand alone lists names: no option, file or data set."""
-    return re.fullmatch(r"[a-z_]+(,[a-z_]+)*", word) is not None and word not in data_sets()
+    return (
+        re.fullmatch(r"[a-z_]+(,[a-z_]+)*", word) is not None
+        and word not in data_sets()
+    )
 
 
 class HelpfulCommand(TyperCommand):
@@ -146,14 +203,18 @@ class HelpfulCommand(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, each panel under a heading."""
-        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Arguments", *PANELS)}
+        sections: dict[str, list[tuple[str, str]]] = {
+            heading: [] for heading in ("Arguments", *PANELS)
+        }
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             is_argument = parameter.param_type_name == "argument"
             panel = getattr(parameter, "rich_help_panel", None) or "Output"
             if record is not None:
                 name = record[0].replace(" <list[str]>", " ...")
-                sections["Arguments" if is_argument else panel].append((name, record[1]))
+                sections["Arguments" if is_argument else panel].append(
+                    (name, record[1])
+                )
         for heading, records in sections.items():
             if records:
                 with formatter.section(painted(heading, "bold", sys.stdout)):
@@ -172,12 +233,18 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
     """Return what completes the value of an option in a shell: its choices, or the columns of the table."""
     if option.choices:
         names = [choice for choice in option.choices if choice == choice.lower()]
-        return lambda incomplete: _continued(names, incomplete, commas=option.lists == "names")
+        return lambda incomplete: _continued(
+            names, incomplete, commas=option.lists == "names"
+        )
     if option.metavar in ("COL", "COL=KIND", "COL=LOW..HIGH", "COL=up|down"):
         end = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:
-            names = [f"{name}{end}" for name in csv_header(ctx.params.get("table")) if name == printable(name)]
+            names = [
+                f"{name}{end}"
+                for name in csv_header(ctx.params.get("table"))
+                if name == printable(name)
+            ]
             return _continued(names, incomplete, commas=False)
 
         return columns

@@ -39,7 +39,10 @@ _RULES = {
             "The cell of a row without an image is empty."
         ),
     ),
-    "whole": ("cannot be read", "Replace them or empty their cells: a row may lack its image."),
+    "whole": (
+        "cannot be read",
+        "Replace them or empty their cells: a row may lack its image.",
+    ),
     "real": (
         "hold real numbers outside 0 … 1",
         "Rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits.",
@@ -57,7 +60,9 @@ class _LevelsError(ValueError):
 
 def check_image_cells(name: str, cells: Sequence[str]) -> None:
     """Decode the image of every cell once, so that one that cannot be used is found before hours of work."""
-    each_image(name, cells, lambda cell: read_image(source_of(cell), 1, 1, 1), len(cells))
+    each_image(
+        name, cells, lambda cell: read_image(source_of(cell), 1, 1, 1), len(cells)
+    )
 
 
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
@@ -75,7 +80,9 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], count: int) -> None:
+def each_image(
+    name: str, files: Sequence[Any], look: Callable[[Any], object], count: int
+) -> None:
     """Look at each file, or cell, of a column. Raise for the first rule that is broken, naming a few files."""
     faults: dict[str, list[str]] = {rule: [] for rule in _RULES}
     for file in files:
@@ -88,13 +95,19 @@ def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], c
             faults["missing"].append(str(error.filename))
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
             text = one_line(error)
-            unknown = f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
+            unknown = (
+                f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
+            )
             why = unknown if "cannot identify" in text else text
             faults["whole"].append(f"{os.fspath(file)}: {why}")
     for rule, broken in faults.items():
         if broken:
             fact, hint = _RULES[rule]
-            more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+            more = (
+                f"; and {len(broken) - _MOST_NAMED} more"
+                if len(broken) > _MOST_NAMED
+                else ""
+            )
             problem = (
                 f"{len(broken):,} of {count:,} image files in column {name!r} {fact} "
                 f"({'; '.join(broken[:_MOST_NAMED])}{more})"
@@ -111,20 +124,30 @@ def opened_image(source: Any) -> Any:
 
     if isinstance(source, np.ndarray):
         plain = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
-        image = Image.fromarray(_eight_bits(plain) if plain.ndim == 3 and plain.dtype != np.uint8 else plain)
+        image = Image.fromarray(
+            _eight_bits(plain) if plain.ndim == 3 and plain.dtype != np.uint8 else plain
+        )
     elif isinstance(source, Image.Image):
         image = source.copy()
     else:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream:
+        with (
+            io.BytesIO(source)
+            if isinstance(source, bytes)
+            else Path(source).open("rb") as stream
+        ):
             must(
                 stream.read(4) not in (b"%!PS", b"\xc5\xd0\xd3\xc6"),
                 "it is PostScript, a program and not an image: save it as PNG",
             )
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        image = Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+        )
     if image.width * image.height > MOST_PIXELS:
         image.close()
         size = f"{image.width:,} × {image.height:,}"
-        raise ValueError(f"it has {size} pixels, more than {MOST_PIXELS:,}: make it smaller")
+        raise ValueError(
+            f"it has {size} pixels, more than {MOST_PIXELS:,}: make it smaller"
+        )
     return image
 
 
@@ -139,12 +162,16 @@ def _has_pages(file: Path) -> bool:
 
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return image.format not in _WHOLE_FIRST and bool(getattr(image, "is_animated", False))
+            return image.format not in _WHOLE_FIRST and bool(
+                getattr(image, "is_animated", False)
+            )
     except Exception:  # noqa: BLE001 — decoders raise almost anything on damaged files, which are refused elsewhere
         return False
 
 
-def read_image(source: Any, channels: int, height: int, width: int, *, framed: bool = False) -> Pixels:
+def read_image(
+    source: Any, channels: int, height: int, width: int, *, framed: bool = False
+) -> Pixels:
     """Return an image ``(channels, height, width)``. ``framed``: in its own proportions, with grey around it."""
     from PIL import Image, ImageOps
 
@@ -152,14 +179,22 @@ def read_image(source: Any, channels: int, height: int, width: int, *, framed: b
     with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
-        brought = Image.fromarray(_eight_bits(np.asarray(image))) if is_deep(image.mode) else image
+        brought = (
+            Image.fromarray(_eight_bits(np.asarray(image)))
+            if is_deep(image.mode)
+            else image
+        )
         if "transparency" in brought.info:  # Pillow warns of what palettes lose
             brought = brought.convert("RGBA")
         brought = brought if brought.mode == mode else brought.convert(mode)
         if framed:
-            brought = ImageOps.pad(brought, (width, height), Image.Resampling.BILINEAR, (_GREY,) * channels)
+            brought = ImageOps.pad(
+                brought, (width, height), Image.Resampling.BILINEAR, (_GREY,) * channels
+            )
         elif brought.size != (width, height):
-            brought = brought.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            brought = brought.resize(
+                (width, height), Image.Resampling.BILINEAR, reducing_gap=2.0
+            )
         array = np.asarray(brought, dtype=np.uint8)
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
 
@@ -167,16 +202,25 @@ def read_image(source: Any, channels: int, height: int, width: int, *, framed: b
 def _eight_bits(values: Array) -> Pixels:
     """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
     must(np.isfinite(values).all(), "it has pixels that are not finite numbers")
-    rule, top, slack = ("real", 1.0, _ROUNDING) if values.dtype.kind == "f" else ("integer", 65535.0, 0.0)
+    rule, top, slack = (
+        ("real", 1.0, _ROUNDING)
+        if values.dtype.kind == "f"
+        else ("integer", 65535.0, 0.0)
+    )
     low, high = values.min(initial=0), values.max(initial=0)
     if low < -slack or high > top + slack:
         # Numbers of NumPy as text have as many digits as tell them from their neighbours.
-        ends = [str(end) if rule == "real" else f"{int(end):,}" for end in (values.min(), values.max())]
+        ends = [
+            str(end) if rule == "real" else f"{int(end):,}"
+            for end in (values.min(), values.max())
+        ]
         raise _LevelsError(rule, " … ".join(ends))
     brought = np.empty(values.shape, dtype=np.uint8)
     # Row by row of a large image: in float64 it would take eight times the memory that the result does.
     for row, levels in enumerate(values):
-        brought[row] = np.clip(np.round(levels.astype(np.float64) * (255.0 / top)), 0, 255)
+        brought[row] = np.clip(
+            np.round(levels.astype(np.float64) * (255.0 / top)), 0, 255
+        )
     return brought
 
 

@@ -17,7 +17,11 @@ from permgrad.base.random import generator
 from permgrad.base.startup import loading
 from permgrad.data.read.cells import MissingCodes, as_frame, first_no_number
 from permgrad.data.types.as_one import column_levels
-from permgrad.data.types.column_types import infer_schema, odd_among_numbers, read_numbers
+from permgrad.data.types.column_types import (
+    infer_schema,
+    odd_among_numbers,
+    read_numbers,
+)
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = Integers
@@ -51,20 +55,26 @@ def split_rows(
     """
     if n < 3:
         problem = f"Splitting a table in three needs at least 3 rows, got {n}"
-        raise InputError(problem, hint="Add rows, or pass test and validation files.", code="PG013")
+        raise InputError(
+            problem, hint="Add rows, or pass test and validation files.", code="PG013"
+        )
     if time is not None and groups is None:
         return _by_time(n, moments(time, n), fractions)
     labels = groups if groups is not None else y if task == "classification" else None
     if labels is None:
         return _at_random(n, None, seed, fractions)
     # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
-    codes, _ = pd.factorize(pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True)
+    codes, _ = pd.factorize(
+        pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True
+    )
     divide = _at_random if groups is None else _by_group
     return divide(n, codes.astype(np.int64), seed, fractions)
 
 
 # ---- at random ------------------------------------------------------------------------------------------------------
-def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]) -> Split:
+def _at_random(
+    n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
+) -> Split:
     off_share, rows = shares[1] + shares[2], np.arange(n, dtype=np.int64)
     train, off, is_balanced = halve(rows, labels, off_share, seed)
     validation, test, _ = halve(off, labels, shares[2] / off_share, seed, keep=False)
@@ -78,11 +88,15 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
             )
         elif alone:
             have = by_count(alone, "class has", "classes have")
-            warn_user(f"{alone} {have} a single row, which trains: no validation or test row is of such a class.")
+            warn_user(
+                f"{alone} {have} a single row, which trains: no validation or test row is of such a class."
+            )
     return Split(train, validation, test, "stratified" if is_balanced else "random")
 
 
-def halve(rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: bool = True) -> tuple[Rows, Rows, bool]:
+def halve(
+    rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: bool = True
+) -> tuple[Rows, Rows, bool]:
     """Return rows without a share of them, this share, and whether each label ``(n,)`` has its part in both.
 
     The only row of a label stays with the first rows, or, if not ``keep``, is drawn like one of another label.
@@ -90,7 +104,11 @@ def halve(rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: boo
     with loading():
         from sklearn.model_selection import train_test_split
 
-    count, strata, alone = int(np.ceil(len(rows) * share)), None, np.zeros(len(rows), dtype=bool)
+    count, strata, alone = (
+        int(np.ceil(len(rows) * share)),
+        None,
+        np.zeros(len(rows), dtype=bool),
+    )
     if labels is not None:
         own = labels[rows]
         alone = np.bincount(own)[own] == 1
@@ -102,8 +120,14 @@ def halve(rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: boo
         if others and count >= others and np.sum(~alone) - count >= others:
             strata = own[~alone]
     alone &= strata is not None
-    first, second = train_test_split(rows[~alone], test_size=count, random_state=seed, stratify=strata)
-    return (np.append(first, rows[alone]) if alone.any() else first), second, strata is not None
+    first, second = train_test_split(
+        rows[~alone], test_size=count, random_state=seed, stratify=strata
+    )
+    return (
+        (np.append(first, rows[alone]) if alone.any() else first),
+        second,
+        strata is not None,
+    )
 
 
 # ---- by group -------------------------------------------------------------------------------------------------------
@@ -111,7 +135,9 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
     sizes = np.bincount(codes)
     if len(sizes) < 3:
         problem = f"A grouped split needs at least 3 groups, got {len(sizes)}"
-        raise InputError(problem, hint="Choose another column, or split at random.", code="PG018")
+        raise InputError(
+            problem, hint="Choose another column, or split at random.", code="PG018"
+        )
     order = generator(seed, "grouped split").permutation(len(sizes))
     # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
     ends = np.cumsum(sizes[order])
@@ -125,28 +151,45 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
             part[members[sizes[order][members].argmin()]] = wanted
     part_of_group = np.empty(len(sizes), dtype=np.int64)
     part_of_group[order] = part
-    train, validation, test = (np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3))
+    train, validation, test = (
+        np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3)
+    )
     return Split(train, validation, test, "grouped")
 
 
-def dependence_of(tables: Mapping[str, pd.DataFrame], group: str | None, time: str | None) -> dict[str, Dependence]:
+def dependence_of(
+    tables: Mapping[str, pd.DataFrame], group: str | None, time: str | None
+) -> dict[str, Dependence]:
     """Return which rows of each table depend on each other, by a column of groups, else of times, where it has one.
 
     A group or time has the same number in all tables.
     """
     name = time if group is None else group
-    columns = {part: table[name] for part, table in tables.items() if name in table.columns and len(table)}
+    columns = {
+        part: table[name]
+        for part, table in tables.items()
+        if name in table.columns and len(table)
+    }
     if not columns:
         return {}
     column = pd.concat(columns.values())
     ends = np.cumsum([len(one) for one in columns.values()])[:-1]
     if group is not None:
-        codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(np.int64)
-        return {part: Dependence(one, name=group) for part, one in zip(columns, np.split(codes, ends), strict=True)}
+        codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(
+            np.int64
+        )
+        return {
+            part: Dependence(one, name=group)
+            for part, one in zip(columns, np.split(codes, ends), strict=True)
+        }
     between = in_time(column, str(time))
-    codes, times = np.split(between.codes, ends), np.split(np.asarray(between.times), ends)
+    codes, times = (
+        np.split(between.codes, ends),
+        np.split(np.asarray(between.times), ends),
+    )
     return {
-        part: replace(between, codes=code, times=when) for part, code, when in zip(columns, codes, times, strict=True)
+        part: replace(between, codes=code, times=when)
+        for part, code, when in zip(columns, codes, times, strict=True)
     }
 
 
@@ -154,7 +197,12 @@ def in_time(time: Any, name: str = "") -> Dependence:
     """Return which rows are neighbours, by their times ``(rows,)``, numbers or dates."""
     values, is_date = _read_times(time, len(time))
     codes = np.unique(values, return_inverse=True)[1]
-    return Dependence(codes, True, name, np.floor(values).astype("datetime64[s]") if is_date else values)
+    return Dependence(
+        codes,
+        True,
+        name,
+        np.floor(values).astype("datetime64[s]") if is_date else values,
+    )
 
 
 # ---- by time --------------------------------------------------------------------------------------------------------
@@ -177,7 +225,9 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             odd = odd_among_numbers(texts, counts.to_numpy())
             text = first_no_number(texts) if odd is None else odd[0]
             problem = f"time must be a number or a date in every row, but {which} holds text such as {text!r:.60}"
-            raise InputError(problem, hint="Choose another column, or split at random.", code="PG018") from None
+            raise InputError(
+                problem, hint="Choose another column, or split at random.", code="PG018"
+            ) from None
     moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())
     if bad:
@@ -194,12 +244,20 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     # A cut is moved to the nearest change of time, so that one moment is never in two parts.
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
     if len(changes) < 2:
-        problem = f"A temporal split needs at least 3 different times, got {len(changes) + 1}"
-        raise InputError(problem, hint="Choose another column, or split at random.", code="PG018")
+        problem = (
+            f"A temporal split needs at least 3 different times, got {len(changes) + 1}"
+        )
+        raise InputError(
+            problem, hint="Choose another column, or split at random.", code="PG018"
+        )
     first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
     later = changes[changes > first]
     second = later[np.abs(later - (shares[0] + shares[1]) * n).argmin()]
-    parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
+    parts = (
+        np.sort(order[:first]),
+        np.sort(order[first:second]),
+        np.sort(order[second:]),
+    )
     train, validation, test = (part.astype(np.int64) for part in parts)
     return Split(train, validation, test, "temporal")
 
@@ -213,7 +271,9 @@ def count_shared_rows(train: Any, test: Any) -> int:
     """Count the test rows that are also in training, with all columns and the target equal. Missing equals missing."""
     if len(train) == 0 or len(test) == 0:
         return 0
-    keys = pd.util.hash_pandas_object(_codes_of_both(train, test), index=False).to_numpy()
+    keys = pd.util.hash_pandas_object(
+        _codes_of_both(train, test), index=False
+    ).to_numpy()
     return int(np.isin(keys[len(train) :], keys[: len(train)]).sum())
 
 
@@ -235,7 +295,9 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
 
     def marks(place: int) -> npt.NDArray[np.uint64]:
         levels = int(codes[:, place].max()) + 1
-        return generator(0, "marks of levels", place).integers(0, 2**63, levels, dtype=np.uint64)[codes[:, place]]
+        return generator(0, "marks of levels", place).integers(
+            0, 2**63, levels, dtype=np.uint64
+        )[codes[:, place]]
 
     def times(rows: npt.NDArray[np.uint64]) -> Integers:
         """Return how many training rows equal each test row."""
@@ -247,12 +309,23 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
     for place in range(codes.shape[1]):
         whole += marks(place)  # sums of random marks are equal where rows are
     equal = times(whole)
-    some = (codes[learned:] > 0).sum(axis=1) > 1  # rows without a value are told of by themselves
+    some = (codes[learned:] > 0).sum(
+        axis=1
+    ) > 1  # rows without a value are told of by themselves
     shared -= int((equal[~some] > 0).sum())
     for place in range(0, codes.shape[1], 1 + codes.shape[1] // _COLUMNS_TRIED):
-        frequency = np.bincount(codes[:learned, place], minlength=int(codes[:, place].max()) + 1) / learned
+        frequency = (
+            np.bincount(
+                codes[:learned, place], minlength=int(codes[:, place].max()) + 1
+            )
+            / learned
+        )
         odds = (frequency / np.maximum(1 - frequency, 1e-9))[codes[learned:, place]]
-        if shared <= _TIMES_EXPECTED * -np.expm1(-(times(whole - marks(place)) - equal) * odds)[some].sum():
+        if (
+            shared
+            <= _TIMES_EXPECTED
+            * -np.expm1(-(times(whole - marks(place)) - equal) * odds)[some].sum()
+        ):
             return True
     return False
 
@@ -263,6 +336,10 @@ def _codes_of_both(train: Any, test: Any) -> pd.DataFrame:
     levels = {}
     for name in first.columns:
         pair = [first[name], second[name]]
-        pair = pair if pair[0].dtype == pair[1].dtype else [column.astype(object) for column in pair]
+        pair = (
+            pair
+            if pair[0].dtype == pair[1].dtype
+            else [column.astype(object) for column in pair]
+        )
         levels[name] = column_levels(pd.concat(pair, ignore_index=True), name)[0]
     return pd.DataFrame(levels)

@@ -26,20 +26,32 @@ def are_weights(values: Floats) -> Booleans:
 def _broken_rule(weight: float) -> tuple[str, str]:
     """Return why a number cannot be a weight, and how to fix it."""
     if 0 < weight < np.inf:
-        return f"0 or between {LEAST} and {MOST}", "Only ratios count: divide all by the largest."
-    return "finite and at least 0", "Correct it, or write 0 for a row that does not count."
+        return (
+            f"0 or between {LEAST} and {MOST}",
+            "Only ratios count: divide all by the largest.",
+        )
+    return (
+        "finite and at least 0",
+        "Correct it, or write 0 for a row that does not count.",
+    )
 
 
 def check_weights(sample_weight: Any, rows: int) -> Floats:
     """Return the weights of rows in memory, a new array ``(rows,)``. One number stands for all rows."""
-    weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
+    weights = as_numbers(
+        "sample_weight", sample_weight, f"pass one for each of the {rows} rows"
+    ).copy()
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
     check_rows("sample_weight", weights, rows, "Pass the weights of the same rows.")
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
         rule, fix = _broken_rule(value)
-        raise InputError(f"sample_weight must be {rule}, but that of row {wrong[0]} is {value:g}", fix, "PG020")
+        raise InputError(
+            f"sample_weight must be {rule}, but that of row {wrong[0]} is {value:g}",
+            fix,
+            "PG020",
+        )
     if not weights.any():
         problem = "sample_weight must be above 0 for some row, but all weights are zero"
         raise InputError(problem, hint="Leave it out.", code="PG020")
@@ -52,14 +64,22 @@ def exposures(offset: Any, rows: int) -> Floats:
     check_rows("offset", logs, rows, "Pass one number for each row.")
     if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
         ends = f"between -{MOST_OFFSET} and {MOST_OFFSET}"
-        problem = f"offset must lie {ends}, but that of row {wrong[0]} is {logs[wrong[0]]:g}"
-        raise InputError(problem, hint="It is the logarithm of the exposure: np.log(years).", code="PG015")
+        problem = (
+            f"offset must lie {ends}, but that of row {wrong[0]} is {logs[wrong[0]]:g}"
+        )
+        raise InputError(
+            problem,
+            hint="It is the logarithm of the exposure: np.log(years).",
+            code="PG015",
+        )
     return np.exp(logs)
 
 
 def read_exposures(values: pd.Series[Any]) -> Floats:
     """Return the exposures of the rows of a table from a column of logarithms. A ``CellError`` names a wrong one."""
-    logs = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    logs = pd.to_numeric(values, errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
     if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
         place, name = int(wrong[0]), str(values.name)
         rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
@@ -71,7 +91,9 @@ def read_exposures(values: pd.Series[Any]) -> Floats:
 
 def read_weights(values: pd.Series[Any]) -> Floats:
     """Return weights of the rows of a part of a table, which may all be 0. A ``CellError`` names an invalid one."""
-    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    weights = pd.to_numeric(values, errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         place = int(wrong[0])
         rule, fix = _broken_rule(weights[place])

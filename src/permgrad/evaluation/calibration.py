@@ -44,7 +44,9 @@ class Reliability:
 
 
 def reliability(
-    positive: npt.ArrayLike, probability: npt.ArrayLike, dependence: Dependence | None = None
+    positive: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    dependence: Dependence | None = None,
 ) -> Reliability:
     """Compare probabilities ``(rows,)`` with whether each row is positive. Undefined probabilities are left out.
 
@@ -52,10 +54,20 @@ def reliability(
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
-    defined, wider = np.isfinite(scores), mean_widening(dependence, truth - np.clip(scores, 0, 1))
+    defined, wider = (
+        np.isfinite(scores),
+        mean_widening(dependence, truth - np.clip(scores, 0, 1)),
+    )
     truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
     doubt = scores * (1 - scores)
-    bins = max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(float(np.sum(doubt)) / LEAST_DOUBT)))
+    bins = max(
+        1,
+        min(
+            MOST_BINS,
+            len(scores) // FEWEST_ROWS,
+            int(float(np.sum(doubt)) / LEAST_DOUBT),
+        ),
+    )
     # Bins are numbered from 0 without gaps, by rising probability. Where everything is certain, rows are counted.
     place = np.unique(scores, return_inverse=True)[1]
     sizes = np.bincount(place, weights=doubt)
@@ -70,48 +82,86 @@ def reliability(
     noise = np.bincount(member, weights=doubt)
     share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
-    chance = float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows)) * wider
+    chance = (
+        float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows))
+        * wider
+    )
     error = float(np.sum(share * np.abs(observed - predicted)))
-    return Reliability(predicted, observed, low, high, rows.astype(np.int64), error, chance, wider)
+    return Reliability(
+        predicted, observed, low, high, rows.astype(np.int64), error, chance, wider
+    )
 
 
 def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return the 95 % interval of a share observed in so many rows (Wilson 1927). Both can be arrays."""
-    observed, counts = np.asarray(share, dtype=np.float64), np.asarray(rows, dtype=np.float64)
+    observed, counts = (
+        np.asarray(share, dtype=np.float64),
+        np.asarray(rows, dtype=np.float64),
+    )
     square = NORMAL_95**2
     centre = (observed + square / (2 * counts)) / (1 + square / counts)
-    half = NORMAL_95 * np.sqrt(observed * (1 - observed) / counts + square / (4 * counts**2)) / (1 + square / counts)
+    half = (
+        NORMAL_95
+        * np.sqrt(observed * (1 - observed) / counts + square / (4 * counts**2))
+        / (1 + square / counts)
+    )
     # Rounding must not move an end beyond the share itself.
     low = np.clip(np.minimum(centre - half, observed), 0, 1)
     return low, np.clip(np.maximum(centre + half, observed), 0, 1)
 
 
 def per_class(
-    y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | Array, decided: Array | None = None
+    y: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any] | Array,
+    decided: Array | None = None,
 ) -> pd.DataFrame:
     """Compute the metrics of each class from probabilities ``(rows, classes)``, one line per class.
 
     ``decided``: positions of the predicted classes (None: the most probable ones). Undefined metrics are NaN. Rows of a
     class that the model does not know count as errors for every class.
     """
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+    from sklearn.metrics import (
+        average_precision_score,
+        precision_recall_fscore_support,
+        roc_auc_score,
+    )
 
     truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    labels, called = np.asarray(classes), table.argmax(axis=1) if decided is None else decided
-    scores_of = precision_recall_fscore_support(truth, labels[called], labels=labels, zero_division=np.nan)
+    labels, called = (
+        np.asarray(classes),
+        table.argmax(axis=1) if decided is None else decided,
+    )
+    scores_of = precision_recall_fscore_support(
+        truth, labels[called], labels=labels, zero_division=np.nan
+    )
     precision, recall, f1, rows = scores_of
     frame = pd.DataFrame(
-        {"class": list(classes), "rows": rows, "predicted": np.bincount(called, minlength=len(labels))}
+        {
+            "class": list(classes),
+            "rows": rows,
+            "predicted": np.bincount(called, minlength=len(labels)),
+        }
     )
     frame = frame.assign(precision=precision, recall=recall, f1=f1)
     areas = []
     for label, scores in zip(labels, table.T, strict=True):
         one = truth == label
         both = one.any() and not one.all() and bool(np.all(np.isfinite(scores)))
-        ranked = [score(one, scores) if both else math.nan for score in (roc_auc_score, average_precision_score)]
+        ranked = [
+            score(one, scores) if both else math.nan
+            for score in (roc_auc_score, average_precision_score)
+        ]
         defined = np.isfinite(scores).any()
-        areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan])
-    frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(areas, dtype=np.float64)
+        areas.append(
+            [
+                *ranked,
+                reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan,
+            ]
+        )
+    frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(
+        areas, dtype=np.float64
+    )
     return frame
 
 
@@ -128,7 +178,12 @@ def holds(truth: Array, inside: Array) -> Booleans:
 
 
 def score_intervals(
-    truth: Array, inside: Array, coverage: float, *, classes: Sequence[str] = (), dependence: Dependence | None = None
+    truth: Array,
+    inside: Array,
+    coverage: float,
+    *,
+    classes: Sequence[str] = (),
+    dependence: Dependence | None = None,
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds of intervals or sets.
 
@@ -141,13 +196,24 @@ def score_intervals(
         0.5
     """
     held = holds(truth, inside)
-    related = 0.0 if dependence is None else dependence.correlation(held.astype(np.float64))
+    related = (
+        0.0 if dependence is None else dependence.correlation(held.astype(np.float64))
+    )
 
     def share(member: Booleans) -> dict[str, Any]:
         covered, rows = float(held[member].mean()), int(member.sum())
-        wider = 1.0 if dependence is None else dependence.widening(member.astype(np.float64), related)
+        wider = (
+            1.0
+            if dependence is None
+            else dependence.widening(member.astype(np.float64), related)
+        )
         low, high = wilson(covered, rows / wider**2)
-        return {"covered": covered, "low": float(low), "high": float(high), "rows": rows}
+        return {
+            "covered": covered,
+            "low": float(low),
+            "high": float(high),
+            "rows": rows,
+        }
 
     facts = {"coverage": coverage, **share(np.ones(len(truth), dtype=bool))}
     if inside.dtype != np.bool_:
@@ -155,7 +221,9 @@ def score_intervals(
     sizes = inside.sum(axis=1)
     facts |= {"size": float(sizes.mean()), "empty": float((sizes == 0).mean())}
     counts = np.bincount(truth[truth >= 0], minlength=len(classes))
-    by_class = {name: share(truth == code) for code, name in enumerate(classes) if counts[code]}
+    by_class = {
+        name: share(truth == code) for code, name in enumerate(classes) if counts[code]
+    }
     return facts | ({"by_class": by_class} if by_class else {})
 
 
@@ -188,7 +256,9 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
         >>> result["sizes"].tolist(), [band["rows"] for band in result["bands"]], result["exact"]
         ([0.0, 0.5, 1.0], [3], True)
     """
-    actual, guess = (np.asarray(values, dtype=np.float64).ravel() for values in (truth, predicted))
+    actual, guess = (
+        np.asarray(values, dtype=np.float64).ravel() for values in (truth, predicted)
+    )
     defined = np.isfinite(actual) & np.isfinite(guess)
     actual, guess = actual[defined], guess[defined]
     if not len(guess):
@@ -201,7 +271,11 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
     for place in np.unique(places):
         inside, errors = guess[places == place], error[places == place]
         sizes = np.sort(np.abs(errors))
-        at = np.arange(len(sizes)) if exact else np.linspace(0, len(sizes) - 1, min(KEPT, len(sizes))).round()
+        at = (
+            np.arange(len(sizes))
+            if exact
+            else np.linspace(0, len(sizes) - 1, min(KEPT, len(sizes))).round()
+        )
         bands.append(
             {
                 "rows": len(inside),
@@ -212,7 +286,12 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
                 "sizes": sizes[at.astype(np.intp)],
             }
         )
-    return {"rows": len(guess), "exact": exact, "sizes": np.sort(np.abs(error)), "bands": bands}
+    return {
+        "rows": len(guess),
+        "exact": exact,
+        "sizes": np.sort(np.abs(error)),
+        "bands": bands,
+    }
 
 
 def covering(sizes: Floats, share: float) -> float:

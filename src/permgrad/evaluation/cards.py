@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.method.ale.effects import Axis, Column, Sampled, accumulated, make_axes
+from permgrad.attribution.method.ale.effects import (
+    Axis,
+    Column,
+    Sampled,
+    accumulated,
+    make_axes,
+)
 from permgrad.attribution.replace.direction import around
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -62,7 +68,9 @@ class Sample:
         """Return after how many values a feature begins again, or None."""
         return self.parts[name][1] if name in self.parts else None
 
-    def predicted_with(self, predict: Predict, places: Integers, donors: Mapping[str, Integers]) -> Floats:
+    def predicted_with(
+        self, predict: Predict, places: Integers, donors: Mapping[str, Integers]
+    ) -> Floats:
         """Return what is predicted of rows, repeated or not, with the values that other rows have of some features.
 
         Of what a date says, the column holds the date that says it.
@@ -84,7 +92,9 @@ def feature_cards(
     """
     named = [name for name in names[:MOST_CARDS] if name in sample.table.columns]
     # Many features must not cost more predictions.
-    rows = rows[: max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))]
+    rows = rows[
+        : max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))
+    ]
     cards, curves = [], {}
     for name in names[:MOST_CARDS]:
         card: dict[str, Any] = {"feature": name}
@@ -98,13 +108,23 @@ def feature_cards(
             card["values"] = {"missing": card["values"]["missing"]}
             continue
         card["outcome"] = (
-            [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted, sample.dependence)
+            []
+            if levels is None
+            else outcome_table(
+                levels, sample.outcome, sample.predicted, sample.dependence
+            )
         )
         donors, axis = points_of(column, dates, period=sample.period(name))
         if len(donors) < 2 or not len(rows):
             continue
-        card |= axis | ({"said": True} if column.dtype == "category" and name in sample.parts else {})
-        outputs = sample.predicted_with(predict, np.repeat(rows, len(donors)), {name: np.tile(donors, len(rows))})
+        card |= axis | (
+            {"said": True}
+            if column.dtype == "category" and name in sample.parts
+            else {}
+        )
+        outputs = sample.predicted_with(
+            predict, np.repeat(rows, len(donors)), {name: np.tile(donors, len(rows))}
+        )
         curves[name] = outputs.reshape(len(rows), len(donors), -1)
         card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves
@@ -115,14 +135,20 @@ def as_numbers(column: pd.Series[Any], dates: Floats | None = None) -> Floats | 
     """Return a column ``(rows,)`` of numbers or ``dates``, NaN where missing, or None if it has other values."""
     if dates is not None:
         return dates
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
+        column.dtype
+    ):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
     return None
 
 
 def points_of(
-    column: pd.Series[Any], dates: Floats | None, count: int = POINTS, *, period: int | None = None
+    column: pd.Series[Any],
+    dates: Floats | None,
+    count: int = POINTS,
+    *,
+    period: int | None = None,
 ) -> tuple[Integers, dict[str, Any]]:
     """Choose values that a feature is set to: quantiles (number, date), or the most frequent levels (all else).
 
@@ -133,28 +159,60 @@ def points_of(
     numbers = as_numbers(column, dates)
     if numbers is not None and period is not None:
         return _round_points(column, numbers, count, period)
-    present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
-    if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
+    present = (
+        np.flatnonzero(np.isfinite(numbers))
+        if numbers is not None
+        else np.flatnonzero(column.notna().to_numpy())
+    )
+    if numbers is not None and (
+        dates is not None or len(np.unique(numbers[present])) > count
+    ):
         order = present[np.argsort(numbers[present], kind="stable")]
-        places = np.linspace(0.01, 0.99, count) * (len(order) - 1) if len(order) else np.zeros(0)
+        places = (
+            np.linspace(0.01, 0.99, count) * (len(order) - 1)
+            if len(order)
+            else np.zeros(0)
+        )
         picked = order[places.round().astype(np.intp)]
         picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-        at, labels = numbers[picked].tolist(), [written(value) for value in column.iloc[picked].tolist()]
-        return picked, {"numeric": True, "at": at, "label": labels, "dates": dates is not None, "levels": 0}
-    texts = np.array([written(value) for value in column.iloc[present].tolist()], dtype=object)
+        at, labels = (
+            numbers[picked].tolist(),
+            [written(value) for value in column.iloc[picked].tolist()],
+        )
+        return picked, {
+            "numeric": True,
+            "at": at,
+            "label": labels,
+            "dates": dates is not None,
+            "levels": 0,
+        }
+    texts = np.array(
+        [written(value) for value in column.iloc[present].tolist()], dtype=object
+    )
     levels, first, counts = np.unique(texts, return_index=True, return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:count]
     if numbers is not None:
         shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
     at = list(map(float, range(len(shown))))
-    axis = {"numeric": False, "at": at, "label": levels[shown].tolist(), "dates": False, "levels": len(levels)}
+    axis = {
+        "numeric": False,
+        "at": at,
+        "label": levels[shown].tolist(),
+        "dates": False,
+        "levels": len(levels),
+    }
     return present[first[shown]], axis
 
 
-def _round_points(column: pd.Series[Any], numbers: Floats, count: int, period: int) -> tuple[Integers, dict[str, Any]]:
+def _round_points(
+    column: pd.Series[Any], numbers: Floats, count: int, period: int
+) -> tuple[Integers, dict[str, Any]]:
     """Choose values on a circle. Seven or fewer, such as weekdays, are levels in their order."""
     picked, at, closed = around(numbers, ~np.isfinite(numbers), count, period)
-    labels, levels = [written(value) for value in column.iloc[picked].tolist()], len(picked) <= _FEW
+    labels, levels = (
+        [written(value) for value in column.iloc[picked].tolist()],
+        len(picked) <= _FEW,
+    )
     if levels or not closed:
         at = list(map(float, range(len(at)))) if levels else at
         return picked, {
@@ -164,7 +222,13 @@ def _round_points(column: pd.Series[Any], numbers: Floats, count: int, period: i
             "dates": not levels,
             "levels": len(at) * levels,
         }
-    axis = {"numeric": True, "at": [*at, at[0] + period], "label": [*labels, labels[0]], "dates": True, "levels": 0}
+    axis = {
+        "numeric": True,
+        "at": [*at, at[0] + period],
+        "label": [*labels, labels[0]],
+        "dates": True,
+        "levels": 0,
+    }
     return np.append(picked, picked[:1]), axis | {"circle": True}
 
 
@@ -182,7 +246,9 @@ def written(value: Any) -> str:
 def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
     """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
     numbers = as_numbers(column, dates)
-    missing = int((column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum())
+    missing = int(
+        (column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum()
+    )
     present = np.zeros(0) if numbers is None else numbers[np.isfinite(numbers)]
     if len(np.unique(present)) > LEVELS:
         edges = bar_edges(present)
@@ -191,11 +257,18 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
     texts = [written(value) for value in column[column.notna()].tolist()]
     levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:LEVELS]
-    return {"levels": levels[shown].tolist(), "counts": counts[shown].tolist(), "missing": missing}
+    return {
+        "levels": levels[shown].tolist(),
+        "counts": counts[shown].tolist(),
+        "missing": missing,
+    }
 
 
 def outcome_table(
-    levels: Levels, outcome: Floats, predicted: Floats, dependence: Dependence | None = None
+    levels: Levels,
+    outcome: Floats,
+    predicted: Floats,
+    dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
     """Return for each level ``level, rows, outcome, low, high, predicted``: lists with one number for each output.
 
@@ -209,14 +282,28 @@ def outcome_table(
         rows = outcome[codes == code]
         if not len(rows):
             continue
-        wider = 1.0 if dependence is None else dependence.widening((codes == code).astype(np.float64), related)
+        wider = (
+            1.0
+            if dependence is None
+            else dependence.widening((codes == code).astype(np.float64), related)
+        )
         mean = rows.mean(axis=0)
         half = np.full(len(mean), np.nan)  # of a single row
         if not shares and len(rows) > 1:
             half = wider * NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
-        low, high = wilson(mean, len(rows) / wider**2) if shares else (mean - half, mean + half)
-        columns = {"outcome": mean, "low": low, "high": high, "predicted": predicted[codes == code].mean(axis=0)}
-        entry = {key: [float(value) if np.isfinite(value) else None for value in each] for key, each in columns.items()}
+        low, high = (
+            wilson(mean, len(rows) / wider**2) if shares else (mean - half, mean + half)
+        )
+        columns = {
+            "outcome": mean,
+            "low": low,
+            "high": high,
+            "predicted": predicted[codes == code].mean(axis=0),
+        }
+        entry = {
+            key: [float(value) if np.isfinite(value) else None for value in each]
+            for key, each in columns.items()
+        }
         table.append({"level": name, "rows": len(rows), **entry})
     return table
 
@@ -236,8 +323,15 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
         if not len(member):
             texts.append(name)
             continue
-        ends = [written(column.iloc[member[pick(dates[member])]]) for pick in (np.argmin, np.argmax)]
-        ends = ends if isinstance(column.dtype, pd.CategoricalDtype) else [end[:10] for end in ends]
+        ends = [
+            written(column.iloc[member[pick(dates[member])]])
+            for pick in (np.argmin, np.argmax)
+        ]
+        ends = (
+            ends
+            if isinstance(column.dtype, pd.CategoricalDtype)
+            else [end[:10] for end in ends]
+        )
         texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
     return texts
 
@@ -262,24 +356,43 @@ def pair_effects(
     """
     known = set(sample.table.columns) - set(sample.texts)
     usable = [pair for pair in pairs if known.issuperset(pair)][:_MOST_PAIRS]
-    rows = rows[: max(5, min(_MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1))))]
+    rows = rows[
+        : max(
+            5, min(_MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1)))
+        )
+    ]
     effects = (_effect(sample, pair, rows, predict) for pair in usable)
     return [one for one in effects if one is not None]
 
 
-def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict) -> dict[str, Any] | None:
+def _effect(
+    sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict
+) -> dict[str, Any] | None:
     points = [_points(sample, name) for name in pair]
     shape = tuple(len(donors) for donors, _ in points)
     if min(shape) < 2 or not len(rows):
         return None
-    first, second = (donors.ravel() for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij"))
-    donors = {name: np.tile(each, len(rows)) for name, each in zip(pair, (first, second), strict=True)}
+    first, second = (
+        donors.ravel()
+        for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij")
+    )
+    donors = {
+        name: np.tile(each, len(rows))
+        for name, each in zip(pair, (first, second), strict=True)
+    }
     outputs = sample.predicted_with(predict, np.repeat(rows, len(first)), donors)
     mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
     # Numbers that float32 can hold may come from a network.
-    eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps
+    eps = np.finfo(
+        np.float32
+        if np.array_equal(outputs, outputs.astype(np.float32))
+        else np.float64
+    ).eps
     rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
-    dots = [_places(sample, name, axis)[:MOST_DOTS].tolist() for name, (_, axis) in zip(pair, points, strict=True)]
+    dots = [
+        _places(sample, name, axis)[:MOST_DOTS].tolist()
+        for name, (_, axis) in zip(pair, points, strict=True)
+    ]
     kept = ("numeric", "at", "label", "dates", "circle")
     axes = [{key: axis[key] for key in kept if key in axis} for _, axis in points]
     facts = {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots}
@@ -288,7 +401,9 @@ def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Pred
 
 def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
     """Return the points of a feature. On a circle the first is not the last one, too."""
-    donors, axis = points_of(sample.table[name], sample.numbers.get(name), VALUES, period=sample.period(name))
+    donors, axis = points_of(
+        sample.table[name], sample.numbers.get(name), VALUES, period=sample.period(name)
+    )
     if not axis.get("circle"):
         return donors, axis
     return donors[:-1], axis | {key: axis[key][:-1] for key in ("at", "label")}
@@ -312,7 +427,12 @@ def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
         assert numbers is not None
         return np.clip(numbers, min(places), max(places))
     place = dict(zip(axis["label"], places, strict=True))
-    return np.array([place.get(written(value), np.nan) if pd.notna(value) else np.nan for value in column.tolist()])
+    return np.array(
+        [
+            place.get(written(value), np.nan) if pd.notna(value) else np.nan
+            for value in column.tolist()
+        ]
+    )
 
 
 # ---- accumulated local effects beside the curves ---------------------------------------------------------------------
@@ -330,7 +450,10 @@ _APART, _LITTLE = 2.8, 0.02
 
 
 def add_local_effects(
-    sample: Sample, cards: Sequence[dict[str, Any]], curves: Mapping[str, Floats], predict: Predict
+    sample: Sample,
+    cards: Sequence[dict[str, Any]],
+    curves: Mapping[str, Floats],
+    predict: Predict,
 ) -> None:
     """Add ``ale`` to the first cards of numbers and dates, and ``leaves`` to those whose mean curve leaves the data.
 
@@ -341,43 +464,86 @@ def add_local_effects(
     with 95 % intervals, moved to the mean of the other curve. ``leaves`` is what ``_left`` returns, with how far the
     curves are ``apart`` there in each output, and whether that is ``clear``.
     """
-    columns = {card["feature"]: _column(sample, card["feature"]) for card in cards if card["feature"] in sample.table}
-    shown = [card for card in cards if card["feature"] in curves and not columns[card["feature"]].labels][:_CARDS]
+    columns = {
+        card["feature"]: _column(sample, card["feature"])
+        for card in cards
+        if card["feature"] in sample.table
+    }
+    shown = [
+        card
+        for card in cards
+        if card["feature"] in curves and not columns[card["feature"]].labels
+    ][:_CARDS]
     count = min(len(sample.raw), max(_FEWEST, _PREDICTIONS // max(2 * len(shown), 1)))
-    units = None if sample.dependence is None else sample.dependence.take(np.arange(count))
+    units = (
+        None if sample.dependence is None else sample.dependence.take(np.arange(count))
+    )
     sampled = Sampled(np.ones(count), units, 0.95)
     for card in shown:
         name, values = card["feature"], columns[card["feature"]].values
-        axis = make_axes([0], {0: Column(name, values[:count])}, sampled, _BINS, _LEAST).get(0)
+        axis = make_axes(
+            [0], {0: Column(name, values[:count])}, sampled, _BINS, _LEAST
+        ).get(0)
         if axis is None or len(axis.at) < 2:
             continue
         rows, steps = axis.moves
-        places, donors = np.tile(rows, 2), np.concatenate([axis.donors[steps], axis.donors[steps + 1]])
+        places, donors = (
+            np.tile(rows, 2),
+            np.concatenate([axis.donors[steps], axis.donors[steps + 1]]),
+        )
         outputs = sample.predicted_with(predict, places, {name: donors})
         effects = outputs[len(rows) :] - outputs[: len(rows)]
-        mean, error, low, high = accumulated([axis], rows, [steps], effects, sampled).effects
-        at = np.asarray(card["at"], dtype=np.float64)  # the numbers at which the card's curve was computed
+        mean, error, low, high = accumulated(
+            [axis], rows, [steps], effects, sampled
+        ).effects
+        at = np.asarray(
+            card["at"], dtype=np.float64
+        )  # the numbers at which the card's curve was computed
         if not card["numeric"]:
             labels = map(written, sample.table[name].tolist())
-            of_label = {label: one for label, one in zip(labels, values.tolist(), strict=True) if np.isfinite(one)}
+            of_label = {
+                label: one
+                for label, one in zip(labels, values.tolist(), strict=True)
+                if np.isfinite(one)
+            }
             at = np.array([of_label[label] for label in card["label"]])
         single = curves[name]  # (rows, points, outputs)
-        located = np.array([np.interp(values[:count], at, np.eye(len(at))[k]) for k in range(len(at))])
+        located = np.array(
+            [np.interp(values[:count], at, np.eye(len(at))[k]) for k in range(len(at))]
+        )
         weights = located[:, np.isfinite(values[:count])].mean(axis=1)
         level = weights @ single.mean(axis=0)
         edges = card["values"].get("edges", at)
-        spots = np.unique(np.clip(axis.at, edges[0], edges[-1]))  # what the chart shows of them
-        card["ale"] = {"at": (spots if card["numeric"] else np.interp(spots, at, np.arange(len(at)))).tolist()}
+        spots = np.unique(
+            np.clip(axis.at, edges[0], edges[-1])
+        )  # what the chart shows of them
+        card["ale"] = {
+            "at": (
+                spots if card["numeric"] else np.interp(spots, at, np.arange(len(at)))
+            ).tolist()
+        }
         for key, each in (("mean", mean), ("low", low), ("high", high)):
             card["ale"][key] = (_along(axis, each, spots) + level).tolist()
         # What one date says belongs together.
         date = sample.parts.get(name, (name,))[0]
-        others = {one: each for one, each in columns.items() if one == name or date != sample.parts.get(one, (one,))[0]}
+        others = {
+            one: each
+            for one, each in columns.items()
+            if one == name or date != sample.parts.get(one, (one,))[0]
+        }
         left = _left(name, others, at)
         if left is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
-            apart = _apart(centred, [_along(axis, each, at) for each in (mean, error)], left.pop("points"))
-            card["leaves"] = left | {key: card["label"][at] for key, at in left["ends"].items()} | apart
+            apart = _apart(
+                centred,
+                [_along(axis, each, at) for each in (mean, error)],
+                left.pop("points"),
+            )
+            card["leaves"] = (
+                left
+                | {key: card["label"][at] for key, at in left["ends"].items()}
+                | apart
+            )
 
 
 def _column(sample: Sample, name: str) -> Column:
@@ -388,7 +554,11 @@ def _column(sample: Sample, name: str) -> Column:
         return Column(name, np.asarray(numbers, dtype=np.float64))
     codes, levels = cells.astype(object).factorize()
     few = len(levels) <= LEVELS and name not in sample.texts
-    return Column(name, np.where(codes < 0, np.nan, codes) if few else np.full(len(cells), np.nan), (name,))
+    return Column(
+        name,
+        np.where(codes < 0, np.nan, codes) if few else np.full(len(cells), np.nan),
+        (name,),
+    )
 
 
 def _along(axis: Axis, numbers: Floats, at: Floats) -> Floats:
@@ -396,17 +566,26 @@ def _along(axis: Axis, numbers: Floats, at: Floats) -> Floats:
     return np.stack([np.interp(at, axis.at, each) for each in numbers.T], axis=1)
 
 
-def _apart(centred: Floats, local: Sequence[Floats], points: Integers) -> dict[str, Any]:
+def _apart(
+    centred: Floats, local: Sequence[Floats], points: Integers
+) -> dict[str, Any]:
     """Return how far the mean of centred curves is from the local effect at some points, and whether that is clear."""
     mean, (effect, error) = centred.mean(axis=0), local
-    chance = np.hypot(centred.std(axis=0, ddof=1) / np.sqrt(len(centred)), np.nan_to_num(error, nan=np.inf))
+    chance = np.hypot(
+        centred.std(axis=0, ddof=1) / np.sqrt(len(centred)),
+        np.nan_to_num(error, nan=np.inf),
+    )
     apart = np.abs(effect - mean)[points]
-    least = np.maximum(_APART * chance[points], _LITTLE * max(np.ptp(mean), np.ptp(effect)))
+    least = np.maximum(
+        _APART * chance[points], _LITTLE * max(np.ptp(mean), np.ptp(effect))
+    )
     clear = np.where(apart > least, apart, 0.0)
     return {"apart": clear.max(axis=0).tolist(), "clear": clear.any(axis=0).tolist()}
 
 
-def _left(name: str, columns: Mapping[str, Column], at: Floats) -> dict[str, Any] | None:
+def _left(
+    name: str, columns: Mapping[str, Column], at: Floats
+) -> dict[str, Any] | None:
     """Return where rows that have another value of a column are unlike all rows with such values, or None.
 
     A row is unlike them if its value of one ``other`` column is outside the range of the rows nearest to the value, or
@@ -423,21 +602,41 @@ def _left(name: str, columns: Mapping[str, Column], at: Floats) -> dict[str, Any
     first, last = (np.searchsorted(own[order], at, side) for side in ("left", "right"))
     start = np.clip((first + last - near) // 2, 0, len(order) - near)
     ends = zip(np.minimum(start, first), np.maximum(start + near, last), strict=True)
-    shares = np.array([_outside(order, order[low:high], others) for low, high in ends])  # (points, others)
+    shares = np.array(
+        [_outside(order, order[low:high], others) for low, high in ends]
+    )  # (points, others)
     beyond = shares > _OUTSIDE
-    lower, upper = np.logical_and.accumulate(beyond), np.logical_and.accumulate(beyond[::-1])[::-1]
+    lower, upper = (
+        np.logical_and.accumulate(beyond),
+        np.logical_and.accumulate(beyond[::-1])[::-1],
+    )
     chosen = lower | upper
     best = int(np.argmax(((shares - _OUTSIDE) * chosen).sum(axis=0)))
     points = np.flatnonzero(chosen[:, best])
     if not len(points):
         return None
-    sides = {"to": np.flatnonzero(lower[:, best])[-1:], "from": np.flatnonzero(upper[:, best])[:1]}
-    found = {side: int(spots[0]) for side, spots in sides.items() if len(spots) and len(points) < len(at)}
+    sides = {
+        "to": np.flatnonzero(lower[:, best])[-1:],
+        "from": np.flatnonzero(upper[:, best])[:1],
+    }
+    found = {
+        side: int(spots[0])
+        for side, spots in sides.items()
+        if len(spots) and len(points) < len(at)
+    }
     share = float(shares[points, best].mean())
-    return {"ends": found, "other": list(others)[best], "share": share, "near": near, "points": points}
+    return {
+        "ends": found,
+        "other": list(others)[best],
+        "share": share,
+        "near": near,
+        "points": points,
+    }
 
 
-def _outside(rows: Integers, near: Integers, others: Mapping[str, Column]) -> list[float]:
+def _outside(
+    rows: Integers, near: Integers, others: Mapping[str, Column]
+) -> list[float]:
     """Return the shares of rows whose value of each other column is outside that of the rows nearest to a value."""
     shares = []
     for column in others.values():

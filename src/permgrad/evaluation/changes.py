@@ -14,7 +14,12 @@ from permgrad.attribution.explain import answer
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.ranks import freedoms_of
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, mean_over_rows, two_parts
+from permgrad.attribution.explanation.statistics import (
+    FEWEST_UNITS,
+    interval,
+    mean_over_rows,
+    two_parts,
+)
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
@@ -143,14 +148,21 @@ def changes(
 def changes_between(old: Arguments, new: Arguments) -> Changes:
     """Compare two samples of rows, which may have times, for one model."""
     with sparing(), full_float32():
-        requests = [_request(sample, name) for sample, name in ((old, "old"), (new, "new"))]
+        requests = [
+            _request(sample, name) for sample, name in ((old, "old"), (new, "new"))
+        ]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [answer(sample) for sample in (old, new)]
     confidence = old.confidence
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_drift(requests, losses, guesses)
     name = str(requests[0].loss)
-    about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": old.random_state}
+    about |= {
+        "loss": name,
+        "unit": loss_unit(requests[0], name),
+        "confidence": confidence,
+        "seed": old.random_state,
+    }
     return Changes(_frame(lines + importances), about)
 
 
@@ -167,9 +179,17 @@ def changes_of_models(
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
     if explanations is not None and _kind(explanations[0]) == _kind(explanations[1]):
         lines += _importances(*explanations, 0.95)
-    loss, unit = ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
+    loss, unit = (
+        ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
+    )
     rows = [len(losses[0])] * 2
-    about = {"same_rows": True, "loss": loss, "unit": unit, "rows": rows, "confidence": 0.95}
+    about = {
+        "same_rows": True,
+        "loss": loss,
+        "unit": unit,
+        "rows": rows,
+        "confidence": 0.95,
+    }
     return Changes(_frame(lines), about)
 
 
@@ -187,17 +207,25 @@ def _request(arguments: Arguments, sample: str) -> Request:
     """Read the model and one sample of rows."""
     if isinstance(arguments.model.model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
-        raise InputError("changes needs a predictor of a table, got a torch network", hint=hint, code="PG031")
+        raise InputError(
+            "changes needs a predictor of a table, got a torch network",
+            hint=hint,
+            code="PG031",
+        )
     if arguments.y is None:
         hint = "Pass X_old, y_old, X_new and y_new."
-        raise InputError("changes needs the targets of both samples", hint=hint, code="PG005")
+        raise InputError(
+            "changes needs the targets of both samples", hint=hint, code="PG005"
+        )
     request = build_request(arguments, None, "changes")
     units = request.units
     few = request.count < FEWEST
     if few or (units is not None and units.count < FEWEST_UNITS):
         least = counted(*((FEWEST, "row") if few else (FEWEST_UNITS, "group")))
         have = request.count if few or units is None else units.count
-        problem = f"changes needs {least} in each sample, and the {sample} one has {have}"
+        problem = (
+            f"changes needs {least} in each sample, and the {sample} one has {have}"
+        )
         raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
 
@@ -206,29 +234,47 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
     """Return the loss of each row, and predictions for metrics, None of several outputs."""
     subject, y = request.subject, request.y
     outputs = outputs_of(subject, request.inputs)
-    losses = np.asarray(subject.outputs.loss_rows(outputs, y, request.loss), dtype=np.float64)
+    losses = np.asarray(
+        subject.outputs.loss_rows(outputs, y, request.loss), dtype=np.float64
+    )
     guess = np.asarray(subject.outputs.predicted(outputs), dtype=np.float64)
     if subject.task == "classification":
         decided = subject.deciding()
-        called = decided.outputs.predicted(outputs_of(decided, request.inputs)).argmax(axis=1)
-        codes = np.asarray(y if request.classes is None else request.classes, dtype=np.int64)
+        called = decided.outputs.predicted(outputs_of(decided, request.inputs)).argmax(
+            axis=1
+        )
+        codes = np.asarray(
+            y if request.classes is None else request.classes, dtype=np.int64
+        )
         return losses, Predicted(codes, guess, called)
     truth = np.asarray(y)
-    if subject.task != "regression" or subject.outputs.count > 1 or truth.size != len(losses):
+    if (
+        subject.task != "regression"
+        or subject.outputs.count > 1
+        or truth.size != len(losses)
+    ):
         return losses, None
     return losses, Predicted(truth.reshape(-1).astype(np.float64), guess.reshape(-1))
 
 
 # ---- lines of the table ----------------------------------------------------------------------------------------------
 def _scores_and_drift(
-    requests: list[Request], losses: tuple[Floats, ...], guesses: tuple[Predicted | None, ...]
+    requests: list[Request],
+    losses: tuple[Floats, ...],
+    guesses: tuple[Predicted | None, ...],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the lines of scores, and facts, with the columns that moved."""
     units = requests[0].units, requests[1].units
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
-    drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
+    drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))[
+        "drift"
+    ]
     lines = _scores(losses, guesses, units, requests[0].confidence)
-    return lines, {"same_rows": False, "rows": [request.count for request in requests], "drift": drift}
+    return lines, {
+        "same_rows": False,
+        "rows": [request.count for request in requests],
+        "drift": drift,
+    }
 
 
 def _scores(
@@ -242,14 +288,23 @@ def _scores(
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
     both = {"loss": [(float(loss.mean()), loss) for loss in losses]}
     known = [guess for guess in guesses if guess is not None]
-    for name in () if len(known) < 2 else ("accuracy", "roc_auc") if known[0].classes else ("rmse",):
+    for name in (
+        ()
+        if len(known) < 2
+        else ("accuracy", "roc_auc")
+        if known[0].classes
+        else ("rmse",)
+    ):
         both[name] = [metric_by_rows(name, guess) for guess in known]
     lines = []
     for name, sides in both.items():
         old, new = (
-            (np.array([value]), *_means(rows[None], unit)[1:]) for (value, rows), unit in zip(sides, units, strict=True)
+            (np.array([value]), *_means(rows[None], unit)[1:])
+            for (value, rows), unit in zip(sides, units, strict=True)
         )
-        apart = _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else ()
+        apart = (
+            _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else ()
+        )
         lines += _lines("score", [name], old, new, confidence, apart)
     return lines
 
@@ -259,7 +314,12 @@ def _means(scores: Floats, units: Dependence | None) -> Estimate:
 
 
 def _lines(
-    kind: str, names: Iterable[str], old: Estimate, new: Estimate, confidence: float, apart: Sequence[Floats] = ()
+    kind: str,
+    names: Iterable[str],
+    old: Estimate,
+    new: Estimate,
+    confidence: float,
+    apart: Sequence[Floats] = (),
 ) -> list[dict[str, Any]]:
     """Return lines of the differences of two estimates, independent unless the error of the differences is given."""
     change = new[0] - old[0]
@@ -279,22 +339,37 @@ def _lines(
 
 def _kind(explanation: Explanation) -> tuple[Any, ...]:
     """Return what two explanations must have in common."""
-    about = explanation.scope, explanation.names, explanation.outputs, explanation.method
+    about = (
+        explanation.scope,
+        explanation.names,
+        explanation.outputs,
+        explanation.method,
+    )
     return (*about, explanation.meta.get("unit"))
 
 
-def _importances(old: Explanation, new: Explanation, confidence: float) -> list[dict[str, Any]]:
+def _importances(
+    old: Explanation, new: Explanation, confidence: float
+) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
     pair = [of_order(old, 1), of_order(new, 1)]
     if len(set(map(_kind, pair))) > 1 or old.scope != "global":
         problem = "Both samples need a global explanation of the same features by the same method"
-        raise InputError(problem, hint="Pass samples with the same columns.", code="PG006")
+        raise InputError(
+            problem, hint="Pass samples with the same columns.", code="PG006"
+        )
     estimates = []
     for each in pair:
         values, low, high = (array[:, 0] for array in (each.values, *each.ci()))
-        std = np.full(len(values), np.nan) if each.std_error is None else each.std_error[:, 0]
+        std = (
+            np.full(len(values), np.nan)
+            if each.std_error is None
+            else each.std_error[:, 0]
+        )
         widths = np.stack([values - low, high - values])
-        freedom = freedoms_of(widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95)))
+        freedom = freedoms_of(
+            widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95))
+        )
         estimates.append((values, std, np.minimum(freedom, _MANY) + 1))
     return _lines("importance", pair[0].names, estimates[0], estimates[1], confidence)
 
@@ -302,5 +377,7 @@ def _importances(old: Explanation, new: Explanation, confidence: float) -> list[
 def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
     """Return lines as a table, with p-values adjusted within each kind."""
     frame = pd.DataFrame(lines)
-    frame["p_holm"] = frame.groupby("kind")["p_value"].transform(lambda p_values: holm(p_values.to_numpy()))
+    frame["p_holm"] = frame.groupby("kind")["p_value"].transform(
+        lambda p_values: holm(p_values.to_numpy())
+    )
     return frame

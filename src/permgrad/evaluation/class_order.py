@@ -49,16 +49,25 @@ def kappa_of(scores: Mapping[str, Any]) -> float | None:
     counts = np.asarray(scores["confusion_matrix"], dtype=np.float64)
     if not counts.sum():
         return None
-    labels = pd.to_numeric(pd.Series(list(scores["labels"]), dtype=object), errors="coerce")
+    labels = pd.to_numeric(
+        pd.Series(list(scores["labels"]), dtype=object), errors="coerce"
+    )
     ranks = labels.rank(na_option="bottom").to_numpy()
     far = (ranks[:, None] - ranks) ** 2
-    by_chance = (far * np.outer(counts.sum(axis=1), counts.sum(axis=0))).sum() / counts.sum()
+    by_chance = (
+        far * np.outer(counts.sum(axis=1), counts.sum(axis=0))
+    ).sum() / counts.sum()
     return float(1 - (far * counts).sum() / by_chance) if by_chance else None
 
 
 def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's scores with the quadratic kappa (None: it was not fitted)."""
-    return {**scores, QUADRATIC_KAPPA.name: kappa_of(scores) if "confusion_matrix" in scores else None}
+    return {
+        **scores,
+        QUADRATIC_KAPPA.name: kappa_of(scores)
+        if "confusion_matrix" in scores
+        else None,
+    }
 
 
 def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
@@ -69,7 +78,9 @@ def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
 
 
 def classes_in_order(
-    labels: Sequence[Any], held: tuple[Integers, Floats], rows: tuple[pd.DataFrame | None, Integers]
+    labels: Sequence[Any],
+    held: tuple[Integers, Floats],
+    rows: tuple[pd.DataFrame | None, Integers],
 ) -> dict[str, Any] | None:
     """Return how closely classes follow the order of their numbers, if they do: ``near`` and ``along``, up to 1.
 
@@ -95,7 +106,9 @@ def classes_in_order(
         >>> print(classes_in_order([1, 2, 3, 4], (names, chances[:, [1, 3, 0, 2]]), (None, names)))
         None
     """
-    if not 3 <= len(labels) <= _MOST_CLASSES or not all(_WHOLE.fullmatch(str(label)) for label in labels):
+    if not 3 <= len(labels) <= _MOST_CLASSES or not all(
+        _WHOLE.fullmatch(str(label)) for label in labels
+    ):
         return None
     order = np.argsort(np.asarray(labels, dtype=np.float64))
     ranks = np.append(np.argsort(order), -1)
@@ -103,7 +116,11 @@ def classes_in_order(
     if near is None or near < _IN_ORDER or errors < _CLEARLY:
         return None
     along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
-    return None if along is not None and along < _IN_ORDER else {"near": near, "along": along}
+    return (
+        None
+        if along is not None and along < _IN_ORDER
+        else {"near": near, "along": along}
+    )
 
 
 def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
@@ -141,9 +158,16 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
         if len(classes) < 3 or not np.ptp(numbers):
             continue
         numbers = (numbers - numbers.mean()) / numbers.std()
-        counts, means = counts[classes], np.bincount(codes, numbers)[classes] / counts[classes]
+        counts, means = (
+            counts[classes],
+            np.bincount(codes, numbers)[classes] / counts[classes],
+        )
         between = float(counts @ means**2)
-        by_chance = (len(numbers) - between) / max(len(numbers) - len(classes), 1) * (len(classes) - 1)
+        by_chance = (
+            (len(numbers) - between)
+            / max(len(numbers) - len(classes), 1)
+            * (len(classes) - 1)
+        )
         if between < _MATTERS * by_chance:
             continue
         both = (IsotonicRegression(increasing=way) for way in (True, False))
@@ -162,6 +186,11 @@ def _numbers(table: pd.DataFrame) -> list[Array]:
             if cells.values is not None:
                 found.append(cells.values)
             elif (cells.codes >= 0).any():
-                frequent = np.argsort(-np.bincount(cells.codes[cells.codes >= 0]))[:_MOST_LEVELS]
-                found += [np.where(cells.codes >= 0, cells.codes == level, np.nan) for level in frequent]
+                frequent = np.argsort(-np.bincount(cells.codes[cells.codes >= 0]))[
+                    :_MOST_LEVELS
+                ]
+                found += [
+                    np.where(cells.codes >= 0, cells.codes == level, np.nan)
+                    for level in frequent
+                ]
     return found

@@ -25,7 +25,14 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.shown import show
-from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
+from permgrad.base.significance import (
+    LEVEL,
+    adjusted,
+    clearly,
+    over_splits,
+    t_quantile,
+    t_two_sided,
+)
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
@@ -104,9 +111,15 @@ class Comparison:
 
     def table_of(self, metric: str) -> pd.DataFrame:
         """Return a metric's values, folds by models, NaN if undefined. Models without any value are left out."""
-        check_choice("metric", metric, [str(name) for name in self.scores if name in metrics])
-        wide = self.scores.pivot_table(index="fold", columns="model", values=metric, aggfunc="first", dropna=False)
-        wide = wide.reindex(index=self.folds, columns=[name for name in self.names if name in wide])
+        check_choice(
+            "metric", metric, [str(name) for name in self.scores if name in metrics]
+        )
+        wide = self.scores.pivot_table(
+            index="fold", columns="model", values=metric, aggfunc="first", dropna=False
+        )
+        wide = wide.reindex(
+            index=self.folds, columns=[name for name in self.names if name in wide]
+        )
         return wide.astype(np.float64).dropna(axis="columns", how="all")
 
     @cached_property
@@ -117,7 +130,9 @@ class Comparison:
             return None
         counts = wide.notna().sum()
         means = wide.loc[:, counts == counts.max()].mean()
-        return str(means.idxmax() if self.measure.direction == "higher" else means.idxmin())
+        return str(
+            means.idxmax() if self.measure.direction == "higher" else means.idxmin()
+        )
 
     @cached_property
     def standing(self) -> pd.DataFrame:
@@ -130,7 +145,9 @@ class Comparison:
         """
         wide = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
-        behind = [name for name in wide.columns[wide.notna().any()] if name != self.best]
+        behind = [
+            name for name in wide.columns[wide.notna().any()] if name != self.best
+        ]
         tests = {name: self._test(wide, str(self.best), name) for name in behind}
         frame = pd.DataFrame(
             {
@@ -141,7 +158,9 @@ class Comparison:
                 "std": wide.std(),
                 "lowest": wide.min(),
                 "highest": wide.max(),
-                "rank": wide.dropna(axis="columns").rank(axis="columns", ascending=not higher).mean(),
+                "rank": wide.dropna(axis="columns")
+                .rank(axis="columns", ascending=not higher)
+                .mean(),
             },
             index=self.names,
         ).join(_adjusted(pd.DataFrame.from_dict(tests, orient="index", columns=_TEST)))
@@ -149,13 +168,20 @@ class Comparison:
             frame.loc[self.best, "difference"] = 0.0
         by_model = self.scores["model"]
         # The median, because other work on the machine may slow down a fold.
-        frame["fit_seconds"] = self._column("fit_seconds", math.nan).astype(np.float64).groupby(by_model).median()
+        frame["fit_seconds"] = (
+            self._column("fit_seconds", math.nan)
+            .astype(np.float64)
+            .groupby(by_model)
+            .median()
+        )
         frame["folds"] = wide.notna().sum()
         frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
         frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
         # A model that failed on some folds was not measured on the same rows, and is listed after the others.
         key = -frame["mean"] if higher else frame["mean"]
-        return frame.iloc[np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))].reset_index(drop=True)
+        return frame.iloc[
+            np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))
+        ].reset_index(drop=True)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -164,8 +190,13 @@ class Comparison:
         Columns: ``first, second, difference`` (above 0 if the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
         wide = self.table_of(self.metric)
-        tests = {pair: self._test(wide, *pair) for pair in itertools.combinations(wide.columns, 2)}
-        lines = [[*pair, *test] for pair, test in tests.items() if not math.isnan(test[0])]
+        tests = {
+            pair: self._test(wide, *pair)
+            for pair in itertools.combinations(wide.columns, 2)
+        }
+        lines = [
+            [*pair, *test] for pair, test in tests.items() if not math.isnan(test[0])
+        ]
         return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
@@ -175,7 +206,11 @@ class Comparison:
             return (math.nan,) * len(_TEST)
         sign = 1.0 if self.measure.direction == "higher" else -1.0
         train, test = self._sizes
-        pair = corrected_paired_test(sign * (both[first] - both[second]).to_numpy(), train_rows=train, test_rows=test)
+        pair = corrected_paired_test(
+            sign * (both[first] - both[second]).to_numpy(),
+            train_rows=train,
+            test_rows=test,
+        )
         return pair.difference, pair.low, pair.high, pair.p_value
 
     @cached_property
@@ -194,13 +229,20 @@ class Comparison:
         """Model, fold and reason of every failure."""
         why = self._column("problem", "")
         bad = self.scores[["model", "fold"]].assign(problem=why)[why != ""]
-        return [(str(name), fold, str(reason)) for name, fold, reason in bad.to_numpy().tolist()]
+        return [
+            (str(name), fold, str(reason))
+            for name, fold, reason in bad.to_numpy().tolist()
+        ]
 
     # ---- features they rely on ---------------------------------------------------------------------------------------
     @cached_property
     def features(self) -> list[str]:
         """All features, in the table's order."""
-        return list(dict.fromkeys(self.importances["feature"])) if len(self.importances) else []
+        return (
+            list(dict.fromkeys(self.importances["feature"]))
+            if len(self.importances)
+            else []
+        )
 
     @cached_property
     def reliance(self) -> dict[str, Floats]:
@@ -215,15 +257,31 @@ class Comparison:
             return {}
         frame = self.importances[self.importances["method"] == "permutation"]
         wide = frame.pivot_table(
-            index=["model", "fold"], columns="feature", values=column, aggfunc="first", dropna=False
+            index=["model", "fold"],
+            columns="feature",
+            values=column,
+            aggfunc="first",
+            dropna=False,
         ).reindex(columns=self.features)
         explained = set(zip(frame["model"], frame["fold"], strict=True))
-        have = {name: [fold for fold in self.folds if (name, fold) in explained] for name in self.names}
-        have = {name: folds for name, folds in have.items() if 2 * len(folds) >= len(self.folds) and folds}
-        common = [fold for fold in self.folds if all(fold in folds for folds in have.values())]
+        have = {
+            name: [fold for fold in self.folds if (name, fold) in explained]
+            for name in self.names
+        }
+        have = {
+            name: folds
+            for name, folds in have.items()
+            if 2 * len(folds) >= len(self.folds) and folds
+        }
+        common = [
+            fold for fold in self.folds if all(fold in folds for folds in have.values())
+        ]
         if not common:
             return {}
-        return {name: wide.loc[[(name, fold) for fold in common]].to_numpy(dtype=np.float64) for name in have}
+        return {
+            name: wide.loc[[(name, fold) for fold in common]].to_numpy(dtype=np.float64)
+            for name in have
+        }
 
     @cached_property
     def clear(self) -> dict[str, Booleans]:
@@ -231,11 +289,19 @@ class Comparison:
 
         Without p-values, every feature above 0 counts.
         """
-        p_values = self._on_common_folds("p_value") if "p_value" in self.importances else {}
+        p_values = (
+            self._on_common_folds("p_value") if "p_value" in self.importances else {}
+        )
         clear = {}
         for name, values in self.reliance.items():
-            p = over_splits(p_values[name]) if p_values else np.full(values.shape[1], math.nan)
-            tested = np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
+            p = (
+                over_splits(p_values[name])
+                if p_values
+                else np.full(values.shape[1], math.nan)
+            )
+            tested = (
+                np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
+            )
             clear[name] = clearly(values.mean(axis=0), tested)
         return clear
 
@@ -248,7 +314,9 @@ class Comparison:
     def agreement(self) -> pd.DataFrame:
         """Agreement of every pair of explained models, see ``permgrad.evaluation.ranking``."""
         train, test = self._sizes
-        return agreement_table(self.reliance, k=self.k or None, train_rows=train, test_rows=test)
+        return agreement_table(
+            self.reliance, k=self.k or None, train_rows=train, test_rows=test
+        )
 
     def shares(self) -> pd.DataFrame:
         """Return each model's mean share of importance, features by models (permutation, folds averaged).
@@ -256,7 +324,8 @@ class Comparison:
         Importances below 0 count as 0, because shares compare the features that models rely on, not their losses.
         """
         columns = {
-            name: np.mean([importance_shares(row) for row in values], axis=0) for name, values in self.reliance.items()
+            name: np.mean([importance_shares(row) for row in values], axis=0)
+            for name, values in self.reliance.items()
         }
         return pd.DataFrame(columns, index=self.features)
 
@@ -267,7 +336,9 @@ class Comparison:
         At most ``k`` features with the largest mean shares, all of which clearly matter and have at least 1 %.
         """
         return {
-            str(name): strongest_of(np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k)
+            str(name): strongest_of(
+                np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k
+            )
             for name, share in self.shares().items()
         }
 
@@ -275,26 +346,41 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
         measured = [name for name in self.scores if name in metrics]
-        by_model = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
+        by_model = (
+            self.scores[measured]
+            .astype(float)
+            .groupby(self.scores["model"], sort=False)
+        )
         means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
         facts: dict[str, Any] = plain(
             {
-                **{name: getattr(self, name) for name in ("table", "target", "task", "metric")},
+                **{
+                    name: getattr(self, name)
+                    for name in ("table", "target", "task", "metric")
+                },
                 "direction": self.measure.direction,
                 "best": self.best,
                 "models": self.standing.to_dict(orient="records"),
                 "metrics": {
-                    model: {name: {"mean": means[name][model], "std": spreads[name][model]} for name in measured}
+                    model: {
+                        name: {"mean": means[name][model], "std": spreads[name][model]}
+                        for name in measured
+                    }
                     for model in means.index
                 },
                 "pairs": self.pairs.to_dict(orient="records"),
                 "agreement": self.agreement.to_dict(orient="records"),
                 "compared": {"features": len(self.features), "strongest": self.k},
                 "strongest_features": {
-                    name: shares[name][member > 0].sort_values(ascending=False, kind="stable").index.tolist()
+                    name: shares[name][member > 0]
+                    .sort_values(ascending=False, kind="stable")
+                    .index.tolist()
                     for name, member in self.strongest.items()
                 },
-                "failures": [dict(zip(("model", "fold", "reason"), entry, strict=True)) for entry in self.failures],
+                "failures": [
+                    dict(zip(("model", "fold", "reason"), entry, strict=True))
+                    for entry in self.failures
+                ],
                 "sentences": show("Comparison.sentences", self),
                 **self.facts,
             }
@@ -324,7 +410,11 @@ class Comparison:
             The folder.
         """
         target = Path(folder)
-        for name, frame in ((SCORES, self.scores), (IMPORTANCES, self.importances), (AGREEMENT, self.agreement)):
+        for name, frame in (
+            (SCORES, self.scores),
+            (IMPORTANCES, self.importances),
+            (AGREEMENT, self.agreement),
+        ):
             with formulas_in_csv(csv_formulas):
                 write_csv(frame, target / name)
         write_text_atomic(target / PAGE, self.to_html())
@@ -361,7 +451,9 @@ class PairedTest:
     splits: int
 
 
-def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
+def corrected_paired_test(
+    differences: npt.ArrayLike, *, train_rows: int, test_rows: int
+) -> PairedTest:
     """Test whether the mean difference of two models' scores ``(splits,)`` is 0. p < 0.05 iff the interval excludes 0.
 
     With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is

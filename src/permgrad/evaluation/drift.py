@@ -71,26 +71,49 @@ def compare_parts(
         (True, 0.5, 'above', 49.0)
     """
     places = [looked_at(len(table), len(train.columns)) for table in (train, test)]
-    samples = [pd.DataFrame(table.iloc[chosen]) for table, chosen in zip((train, test), places, strict=True)]
+    samples = [
+        pd.DataFrame(table.iloc[chosen])
+        for table, chosen in zip((train, test), places, strict=True)
+    ]
     both = blank_codes(stacked(samples), list(na))
     if targets is not None:
         name, *values = targets
-        chosen_values = np.concatenate([side[chosen] for side, chosen in zip(values, places, strict=True)])
+        chosen_values = np.concatenate(
+            [side[chosen] for side, chosen in zip(values, places, strict=True)]
+        )
         both = pd.concat([both, pd.Series(chosen_values, name=name)], axis="columns")
     rows = [len(chosen) for chosen in places]
-    cells = [(str(name), cells_of(both.iloc[:, at], str(name))) for at, name in enumerate(both.columns)]
+    cells = [
+        (str(name), cells_of(both.iloc[:, at], str(name)))
+        for at, name in enumerate(both.columns)
+    ]
     if dependence is not None:
-        dependence = dependence.take(np.concatenate([places[0], len(train) + places[1]]))
+        dependence = dependence.take(
+            np.concatenate([places[0], len(train) + places[1]])
+        )
     drift: list[dict[str, Any]] = []
     for name, column in cells if min(rows) >= FEWEST_ROWS else ():
         of_kind = _of_numbers if column.names is None else _of_levels
         difference = of_kind(column, rows[0], dependence)
         if difference is not None:
-            drift.append({"column": name, "kind": column.kind if column.names is None else "levels", **difference})
+            drift.append(
+                {
+                    "column": name,
+                    "kind": column.kind if column.names is None else "levels",
+                    **difference,
+                }
+            )
     sampled = rows != [len(train), len(test)]
-    for one, p in zip(drift, holm([one["p_value"] for one in drift]).tolist(), strict=True):
+    for one, p in zip(
+        drift, holm([one["p_value"] for one in drift]).tolist(), strict=True
+    ):
         one["size"] = one["test"] - one["train"]
-        one |= {"p_holm": p, "clear": p < LEVEL and one["size"] >= LARGE, "rows": rows, "sampled": sampled}
+        one |= {
+            "p_holm": p,
+            "clear": p < LEVEL and one["size"] >= LARGE,
+            "rows": rows,
+            "sampled": sampled,
+        }
     return {
         "drift": sorted(drift, key=lambda one: (not one["clear"], -one["size"])),
         "rows": rows,
@@ -98,15 +121,23 @@ def compare_parts(
     }
 
 
-def _of_numbers(cells: ColumnCells, count: int, dependence: Dependence | None) -> dict[str, Any] | None:
+def _of_numbers(
+    cells: ColumnCells, count: int, dependence: Dependence | None
+) -> dict[str, Any] | None:
     """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
     codes, levels = cells.codes, cells.numbers
     missing = bool((codes < 0).any())
     if levels is None or len(levels) + missing < 2:
         return None
-    edges, order = np.unique(np.append(np.where(np.isnan(levels), -np.inf, levels), -np.inf), return_inverse=True)
+    edges, order = np.unique(
+        np.append(np.where(np.isnan(levels), -np.inf, levels), -np.inf),
+        return_inverse=True,
+    )
     places = order[codes]  # −1, missing, is the last one, below all values
-    sides = [np.bincount(side, minlength=len(edges)) for side in (places[:count], places[count:])]
+    sides = [
+        np.bincount(side, minlength=len(edges))
+        for side in (places[:count], places[count:])
+    ]
     below = [np.cumsum(side) / side.sum() for side in sides]
     gap = below[1] - below[0]
     at = int(np.argmax(np.abs(gap)))
@@ -124,15 +155,29 @@ def _of_numbers(cells: ColumnCells, count: int, dependence: Dependence | None) -
         below_it = "missing or at most" if missing else "at most"
         side = below_it if gap[at] > 0 else "above"
     value = float(edges[at]) if at else None
-    return {"p_value": p_value, "train": train, "test": test, "side": side, "value": value, "levels": ()}
+    return {
+        "p_value": p_value,
+        "train": train,
+        "test": test,
+        "side": side,
+        "value": value,
+        "levels": (),
+    }
 
 
-def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) -> dict[str, Any] | None:
+def _of_levels(
+    cells: ColumnCells, count: int, dependence: Dependence | None
+) -> dict[str, Any] | None:
     """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
     names, codes = cells.names or [], cells.codes
     if (codes < 0).any():
         names, codes = [*names, "missing"], np.where(codes < 0, len(names), codes)
-    counts = np.stack([np.bincount(side, minlength=len(names)) for side in (codes[:count], codes[count:])])
+    counts = np.stack(
+        [
+            np.bincount(side, minlength=len(names))
+            for side in (codes[:count], codes[count:])
+        ]
+    )
     counts = counts.astype(np.float64)
     total = counts.sum(axis=1)
     often = counts.sum(axis=0) * total.min() / total.sum() >= _LEAST_EXPECTED
@@ -141,14 +186,19 @@ def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) ->
     if pooled.shape[1] < 2:
         return None
     expected = total[:, None] * pooled.sum(axis=0) / total.sum()
-    size, freedom = float(((pooled - expected) ** 2 / expected).sum()), pooled.shape[1] - 1
+    size, freedom = (
+        float(((pooled - expected) ** 2 / expected).sum()),
+        pooled.shape[1] - 1,
+    )
     p_value = float(special.chdtrc(freedom, size))
     if dependence is not None:
         # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
         place = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
         sizes = _independent(dependence, np.eye(int(often.sum()) + 1)[place], count)
         size *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
-        p_value = float(special.fdtrc(freedom, freedom * max(min(sizes) - 1, 1), size / freedom))
+        p_value = float(
+            special.fdtrc(freedom, freedom * max(min(sizes) - 1, 1), size / freedom)
+        )
         p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
@@ -156,9 +206,19 @@ def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) ->
     change = shares[1] - shares[0]
     more = np.flatnonzero(change > 0)
     more = more[np.argsort(-change[more], kind="stable")]
-    texts = tuple(labels[place] if place < len(labels) else "rare levels" for place in more.tolist())
+    texts = tuple(
+        labels[place] if place < len(labels) else "rare levels"
+        for place in more.tolist()
+    )
     train, test = shares[:, more].sum(axis=1).tolist()
-    return {"p_value": p_value, "train": train, "test": test, "side": "among", "value": None, "levels": texts}
+    return {
+        "p_value": p_value,
+        "train": train,
+        "test": test,
+        "side": "among",
+        "value": None,
+        "levels": texts,
+    }
 
 
 def _independent(dependence: Dependence | None, values: Floats, count: int) -> Floats:
@@ -167,9 +227,14 @@ def _independent(dependence: Dependence | None, values: Floats, count: int) -> F
     sizes = np.array([sides.sum(), (~sides).sum()], dtype=np.float64)
     if dependence is None:
         return sizes
-    centred = values - np.where(sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0))
+    centred = values - np.where(
+        sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0)
+    )
     related = dependence.correlation(centred, means=2)
-    return sizes / [dependence.design(side.astype(np.float64), related)[0] for side in (sides, ~sides)]
+    return sizes / [
+        dependence.design(side.astype(np.float64), related)[0]
+        for side in (sides, ~sides)
+    ]
 
 
 # ---- distributions ---------------------------------------------------------------------------------------------------
@@ -209,7 +274,9 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
             shares.append((counts / max(len(side), 1)).tolist())
             medians.append(float(np.median(numbers)) if len(numbers) else None)
         return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
-    rows = np.stack([np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides])
+    rows = np.stack(
+        [np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides]
+    )
     if len(cells.names) > max(LEVELS, 0.5 * rows.sum()):
         return facts  # texts that hardly repeat: none is typical
     order = np.argsort(-rows.sum(axis=0), kind="stable")
@@ -221,7 +288,9 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
     of_levels = rows[:, shown] / sizes
     names = [cells.names[place] for place in shown.tolist()]
     if len(rare):
-        of_levels = np.column_stack([of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]])
+        of_levels = np.column_stack(
+            [of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]]
+        )
         names.append(f"{len(rare):,} others")
     typical = [cells.names[int(side.argmax())] if side.any() else None for side in rows]
     return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
@@ -229,6 +298,14 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
 
 def bar_edges(present: Floats) -> Floats:
     """Return the edges of the bars of numbers. The outermost bars take in the few values far out."""
-    low, high = np.quantile(present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf").tolist()
-    low, high = (float(present.min()), float(present.max())) if low == high else (low, high)
-    return np.linspace(low, high, BARS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    low, high = np.quantile(
+        present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf"
+    ).tolist()
+    low, high = (
+        (float(present.min()), float(present.max())) if low == high else (low, high)
+    )
+    return (
+        np.linspace(low, high, BARS + 1)
+        if high > low
+        else np.array([low - 0.5, low + 0.5])
+    )

@@ -80,7 +80,9 @@ class Estimate:
     random: float = float("nan")
     random_low: float = float("nan")
     random_high: float = float("nan")
-    direction: Better | None = None  # where it depends on the explained quantity, else the measure's
+    direction: Better | None = (
+        None  # where it depends on the explained quantity, else the measure's
+    )
     #: shares of the players, the mean curve, and those of random orders: mean, low, high, ``(5, points)``
     curve: Floats | None = None
 
@@ -113,10 +115,26 @@ class Evaluation:
         ``confidence`` of them is between ``random_low`` and ``random_high``. Undefined numbers are NaN.
         """
         lines = [
-            (name, one.value, one.std_error, self.directions[name], one.random, one.random_low, one.random_high)
+            (
+                name,
+                one.value,
+                one.std_error,
+                self.directions[name],
+                one.random,
+                one.random_low,
+                one.random_high,
+            )
             for name, one in self.estimates.items()
         ]
-        columns = ["metric", "value", "std_error", "direction", "random", "random_low", "random_high"]
+        columns = [
+            "metric",
+            "value",
+            "std_error",
+            "direction",
+            "random",
+            "random_low",
+            "random_high",
+        ]
         return as_library(pd.DataFrame(lines, columns=columns), library)
 
     def plot(self, *, title: str | None = None, ax: Axes | None = None) -> PlotFigure:
@@ -164,17 +182,32 @@ class Tested:
     def columns(self) -> npt.NDArray[np.intp]:
         """The output that each row is judged by, ``(rows,)``."""
         count = self.request.count
-        if self.output is not None or not self.local or self.request.subject.task == "regression":
+        if (
+            self.output is not None
+            or not self.local
+            or self.request.subject.task == "regression"
+        ):
             return np.full(count, self.output or 0)
         return np.asarray(self._readout(self.game.base()).argmax(axis=1))
 
     def pick(self, explanation: Explanation) -> Floats:
         """Return an explanation's numbers for the outputs that rows are judged by, ``(rows, players)``."""
         values = explanation.values
-        if explanation.names != self.explanation.names or values.shape != self.explanation.values.shape:
+        if (
+            explanation.names != self.explanation.names
+            or values.shape != self.explanation.values.shape
+        ):
             hint = "Pass the model as it was explained, such as pg.Model(net, segments=...)."
-            raise InputError("The repeated explanation has other features, rows or outputs", hint=hint, code="PG006")
-        return values[np.arange(len(values)), :, self.columns] if self.local else values[:, self.output or 0][None]
+            raise InputError(
+                "The repeated explanation has other features, rows or outputs",
+                hint=hint,
+                code="PG006",
+            )
+        return (
+            values[np.arange(len(values)), :, self.columns]
+            if self.local
+            else values[:, self.output or 0][None]
+        )
 
     @cached_property
     def values(self) -> Floats:
@@ -187,7 +220,9 @@ class Tested:
 
     def donors(self, purpose: str, repeat: int) -> Integers:
         """Return a background row for each row."""
-        return self._lenders.draw(self.seed, f"evaluate {purpose}", repeat, np.arange(self.request.count))
+        return self._lenders.draw(
+            self.seed, f"evaluate {purpose}", repeat, np.arange(self.request.count)
+        )
 
     def measured(self, replaced: Booleans, donors: Integers) -> Floats:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
@@ -206,36 +241,60 @@ class Tested:
         Random orders use the same donors, one each.
         """
         rows, players = self.request.count, self.values.shape[1]
-        order = np.broadcast_to(np.argsort(-self.values, axis=1, kind="stable"), (rows, players))
+        order = np.broadcast_to(
+            np.argsort(-self.values, axis=1, kind="stable"), (rows, players)
+        )
         ranked: list[RemovalCurves] = []
         at_random: list[RemovalCurves] = []
         for repeat in range(self.n_repeats):
-            keys = generator(self.seed, "evaluate order", repeat).random((rows if self.local else 1, players))
+            keys = generator(self.seed, "evaluate order", repeat).random(
+                (rows if self.local else 1, players)
+            )
             mixed = np.broadcast_to(np.argsort(keys, axis=1), (rows, players))
             donors = self.donors("curves", repeat)
             for way, into in ((order, ranked), (mixed, at_random)):
-                into.append(measures.removal_curves(lambda replaced: self.measured(replaced, donors), way, _POINTS))  # noqa: B023 — taken at once
+                into.append(
+                    measures.removal_curves(
+                        lambda replaced: self.measured(replaced, donors),  # noqa: B023 — taken at once
+                        way,
+                        _POINTS,
+                    )
+                )
         return {
             kind: (
                 ranked[0].shares,
                 np.mean([getattr(one, kind) for one in ranked], axis=0),
-                np.array([[self.mean(point)[0] for point in getattr(one, kind).T] for one in at_random]),
+                np.array(
+                    [
+                        [self.mean(point)[0] for point in getattr(one, kind).T]
+                        for one in at_random
+                    ]
+                ),
             )
             for kind in ("deletion", "insertion")
         }
 
     def explained(self, model: Any, inputs: Any) -> Floats:
         """Return the values of another explanation, without its warnings, which repeat those of the first."""
-        method, lost = self.explanation.method, self.explanation.meta.get("options_not_kept", ())
+        method, lost = (
+            self.explanation.method,
+            self.explanation.meta.get("options_not_kept", ()),
+        )
         if method not in methods or lost:
-            what = f"the options {listed(lost)}" if lost else f"how {method!r} was called"
-            problem = f"An explanation does not store {what}, so it cannot be made again"
+            what = (
+                f"the options {listed(lost)}" if lost else f"how {method!r} was called"
+            )
+            problem = (
+                f"An explanation does not store {what}, so it cannot be made again"
+            )
             raise InputError(problem, hint="Leave this metric out.", code="PG005")
         with keeping_warnings():
             return self.pick(self.explain(model, inputs))
 
     def _readout(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.outputs.readout(outputs, self.request.scale)[:, list(self.request.targets)]
+        read = self.request.subject.outputs.readout(outputs, self.request.scale)[
+            :, list(self.request.targets)
+        ]
         numbers: Floats = read.double().cpu().numpy()
         return numbers
 
@@ -276,7 +335,9 @@ class Measure:
 explanation_measures: Registry[Measure] = Registry("metric")
 
 
-def measure(name: str, direction: Better) -> Callable[[Callable[[Tested], Estimate]], Callable[[Tested], Estimate]]:
+def measure(
+    name: str, direction: Better
+) -> Callable[[Callable[[Tested], Estimate]], Callable[[Tested], Estimate]]:
     """Return a decorator that registers a measure of explanations with the direction that is better."""
 
     def enter(take: Callable[[Tested], Estimate]) -> Callable[[Tested], Estimate]:
@@ -292,9 +353,17 @@ def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     value, std = case.mean(measures.area(shares, of_rows))
     ranked = [case.mean(point)[0] for point in of_rows.T]
     bands = [case.spread(point) for point in at_random.T]
-    better: Better = "lower" if (kind == "deletion") is case.local else "higher"  # a loss rises when an output falls
+    better: Better = (
+        "lower" if (kind == "deletion") is case.local else "higher"
+    )  # a loss rises when an output falls
     curve = np.stack([shares, ranked, *np.array(bands).T])
-    return Estimate(value, std, *case.spread(measures.area(shares, at_random)), direction=better, curve=curve)
+    return Estimate(
+        value,
+        std,
+        *case.spread(measures.area(shares, at_random)),
+        direction=better,
+        curve=curve,
+    )
 
 
 measure("deletion", "lower")(partial(_curve, "deletion"))
@@ -305,21 +374,38 @@ measure("insertion", "higher")(partial(_curve, "insertion"))
 def _infidelity(case: Tested) -> Estimate:
     """Replace random subsets of every size by background rows. Random explanations permute values among players."""
     if not case.local:
-        raise InputError("infidelity needs a local explanation", hint="Pass scope='local' to explain.", code="PG004")
+        raise InputError(
+            "infidelity needs a local explanation",
+            hint="Pass scope='local' to explain.",
+            code="PG004",
+        )
     rows, players = case.values.shape
-    before = case.measured(np.zeros((rows, players), dtype=bool), np.zeros(rows, dtype=np.int64))
+    before = case.measured(
+        np.zeros((rows, players), dtype=bool), np.zeros(rows, dtype=np.int64)
+    )
     subsets, changes = [], []
     for draw in range(_SUBSETS * case.n_repeats):
         rng = generator(case.seed, "evaluate subsets", draw)
         place = np.argsort(rng.random((rows, players)), axis=1)
         subsets.append(place < rng.integers(1, players + 1, size=(rows, 1)))
-        changes.append(before - case.measured(subsets[-1], case.donors("subsets", draw)))
-    scaled = case.explanation.base_values is None  # values that add up to an output are in its units
+        changes.append(
+            before - case.measured(subsets[-1], case.donors("subsets", draw))
+        )
+    scaled = (
+        case.explanation.base_values is None
+    )  # values that add up to an output are in its units
     replaced, moved = np.stack(subsets), np.stack(changes)
-    value, std = case.mean(measures.infidelity(case.values, replaced, moved, scaled=scaled))
+    value, std = case.mean(
+        measures.infidelity(case.values, replaced, moved, scaled=scaled)
+    )
     rng = generator(case.seed, "evaluate values")
     permuted = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
-    at_random = np.array([case.mean(measures.infidelity(one, replaced, moved, scaled=scaled))[0] for one in permuted])
+    at_random = np.array(
+        [
+            case.mean(measures.infidelity(one, replaced, moved, scaled=scaled))[0]
+            for one in permuted
+        ]
+    )
     return Estimate(value, std, *case.spread(at_random))
 
 
@@ -328,7 +414,9 @@ def _sensitivity(case: Tested) -> Estimate:
     """Move the real numbers of the inputs by up to a tenth of their standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
-        inputs, count = measures.moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), _RADIUS)
+        inputs, count = measures.moved_inputs(
+            case.inputs, generator(case.seed, "evaluate noise", draw), _RADIUS
+        )
         if not count:
             what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
             raise InputError(what, hint="Leave it out.", code="PG004")
@@ -347,17 +435,30 @@ def _randomisation(case: Tested) -> Estimate:
     agreements = []
     for draw in range(_NETWORKS):
         what = "randomisation cannot copy the network"
-        with turned(lambda error: InputError(f"{what}: {error_in_words(error)}", "Leave it out.", "PG031")):  # noqa: B023
+        with turned(
+            lambda error: InputError(
+                f"{what}: {error_in_words(error)}",  # noqa: B023
+                "Leave it out.",
+                "PG031",
+            )
+        ):
             other = copy.deepcopy(model)
         measures.draw_weights_anew(
-            other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw)
+            other if of_model else other.module_,
+            derive_seed(case.seed, "evaluate weights", draw),
         )
-        agreement = measures.rank_agreement(case.values, case.explained(replace(case.model, model=other), case.inputs))
+        agreement = measures.rank_agreement(
+            case.values, case.explained(replace(case.model, model=other), case.inputs)
+        )
         agreements.append(case.mean(agreement)[0])
     defined = np.array(agreements)[np.isfinite(agreements)]
     if not len(defined):
         return Estimate(float("nan"))
-    std = float(defined.std(ddof=1) / np.sqrt(len(defined))) if len(defined) > 1 else float("nan")
+    std = (
+        float(defined.std(ddof=1) / np.sqrt(len(defined)))
+        if len(defined) > 1
+        else float("nan")
+    )
     return Estimate(float(defined.mean()), std)
 
 
@@ -384,10 +485,16 @@ def evaluate(
     progress: ProgressMode = "auto",
 ) -> Evaluation:
     """Measure the quality of an explanation. ``Explanation.evaluate`` describes it."""
-    chosen = list(explanation_measures) if metrics is None else check_names("metrics", metrics, "pass metric names")
+    chosen = (
+        list(explanation_measures)
+        if metrics is None
+        else check_names("metrics", metrics, "pass metric names")
+    )
     for name in chosen:
         check_choice("metric", name, list(explanation_measures))
-    repeats = REPEATS if isinstance(n_repeats, str) and n_repeats == "auto" else n_repeats
+    repeats = (
+        REPEATS if isinstance(n_repeats, str) and n_repeats == "auto" else n_repeats
+    )
     check_whole("n_repeats", repeats, "pass for example 10")
     read = as_model(model)
     arguments = _call(explanation, read, X, y, background)
@@ -411,10 +518,23 @@ def evaluate(
                         raise
                     left_out[name] = two_sentences(error.problem)
                 bar.advance()
-    directions = {name: one.direction or explanation_measures.get(name).direction for name, one in estimates.items()}
+    directions = {
+        name: one.direction or explanation_measures.get(name).direction
+        for name, one in estimates.items()
+    }
     measured = "output" if case.local else "divergence" if y is None else "loss"
-    about = {"method": explanation.method, "rows": request.count, "measured": measured, "seed": case.seed}
-    return Evaluation(estimates, directions, left_out, {**about, "n_repeats": repeats, "confidence": _CONFIDENCE})
+    about = {
+        "method": explanation.method,
+        "rows": request.count,
+        "measured": measured,
+        "seed": case.seed,
+    }
+    return Evaluation(
+        estimates,
+        directions,
+        left_out,
+        {**about, "n_repeats": repeats, "confidence": _CONFIDENCE},
+    )
 
 
 @refusing
@@ -423,35 +543,67 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
     meta = explanation.meta
     if explanation.method == MIXED:
         why = "each modality was explained by a different method"
-        yield f"evaluate needs one method, but {why}", "Evaluate one at a time.", "PG004"
-    if explanation.scope == "global" and y is None and meta.get("loss", "divergence") != "divergence":
-        yield "The explanation measures the loss and needs y", "Pass its targets.", "PG005"
+        yield (
+            f"evaluate needs one method, but {why}",
+            "Evaluate one at a time.",
+            "PG004",
+        )
+    if (
+        explanation.scope == "global"
+        and y is None
+        and meta.get("loss", "divergence") != "divergence"
+    ):
+        yield (
+            "The explanation measures the loss and needs y",
+            "Pass its targets.",
+            "PG005",
+        )
     by = meta.get("independent", {}).get("by")
     if by is not None and by not in meta:
         problem = f"The explanation was made with {by}=, which it does not store"
         yield problem, "Evaluate a local explanation.", "PG005"
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
-        yield f"The explanation was made with {used}", "Pass the same background=.", "PG005"
+        yield (
+            f"The explanation was made with {used}",
+            "Pass the same background=.",
+            "PG005",
+        )
 
 
-def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: Any) -> Arguments:
+def _call(
+    explanation: Explanation, model: Model, X: Any, y: Any, background: Any
+) -> Arguments:
     """Return the arguments of the call of ``explain``."""
     _check_given(explanation, y, background)
     meta, local = explanation.meta, explanation.scope == "local"
-    loss, level, by_row = meta.get("loss", "auto"), explanation.level, meta.get("row_target")
+    loss, level, by_row = (
+        meta.get("loss", "auto"),
+        explanation.level,
+        meta.get("row_target"),
+    )
     # Where none were found none are searched for: changed rows could have others.
     network = isinstance(model.model, nn.Module) or is_estimator(model.model)
-    groups = {"modality": "modality", "column": {}}.get(level, explanation.groups or (None if network else {}))
+    groups = {"modality": "modality", "column": {}}.get(
+        level, explanation.groups or (None if network else {})
+    )
     return Arguments(
         model,
         X,
         y,
         method=_method(explanation),
         scope=explanation.scope,
-        target=(list(explanation.outputs) if by_row is None else np.array(by_row, dtype=object)) if local else None,
+        target=(
+            list(explanation.outputs)
+            if by_row is None
+            else np.array(by_row, dtype=object)
+        )
+        if local
+        else None,
         scale=meta.get("scale", "logit"),
-        groups=None if isinstance(meta.get("options", {}).get("blocks"), Mapping) else groups,
+        groups=None
+        if isinstance(meta.get("options", {}).get("blocks"), Mapping)
+        else groups,
         background=background,
         loss="auto" if local or loss == "divergence" else loss,
         scoring=list(meta["scores"]) if "scores" in meta else None,
@@ -465,11 +617,15 @@ def _call(explanation: Explanation, model: Model, X: Any, y: Any, background: An
 def _method(explanation: Explanation) -> Any:
     """Return the method with the options that the explanation stores, without interactions, or its name alone."""
     kept = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in explanation.meta.get("options", {}).items()
+        name: tuple(one) if isinstance(one, list) else one
+        for name, one in explanation.meta.get("options", {}).items()
     }
     if explanation.method not in methods:
         return explanation.method
-    return configured(explanation.method, kept | ({"order": 1, "pairs": "auto"} if "order" in kept else {}))
+    return configured(
+        explanation.method,
+        kept | ({"order": 1, "pairs": "auto"} if "order" in kept else {}),
+    )
 
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
@@ -477,7 +633,11 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
     chosen = None
     if explanation.method in methods:
         chosen = arguments.method
-        chosen = changed(chosen, sampling="marginal") if "sampling" in chosen.options else chosen
+        chosen = (
+            changed(chosen, sampling="marginal")
+            if "sampling" in chosen.options
+            else chosen
+        )
     request = build_request(arguments, chosen, explanation.method)
     _check_same(explanation, request)
     return replace(request, space=_space(explanation, request.space))
@@ -486,7 +646,11 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
 @refusing
 def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
     """Refuse other rows, or another background, than those of the explanation."""
-    rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
+    rows = (
+        len(explanation.values)
+        if explanation.scope == "local"
+        else explanation.meta.get("rows_explained")
+    )
     if rows not in (None, request.count):
         problem = f"The explanation is of {counted(rows, 'row')}, got {request.count}"
         yield problem, "Pass the rows that were explained.", "PG007"
@@ -495,12 +659,18 @@ def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
         if digest != given.get(what):
             words = "other rows" if what == "rows" else "another background"
             problem = f"The explanation was made with {words}"
-            yield problem, f"Pass the {what} of the call of explain, in the same order.", "PG007"
+            yield (
+                problem,
+                f"Pass the {what} of the call of explain, in the same order.",
+                "PG007",
+            )
 
 
 def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     """Return the explanation's players: its segments where it stores them, else those with its names."""
-    if space.names == explanation.names and not any(f"segments:{name}" in explanation.maps for name in space.inputs):
+    if space.names == explanation.names and not any(
+        f"segments:{name}" in explanation.maps for name in space.inputs
+    ):
         return space
     place = {name: index for index, name in enumerate(explanation.names)}
     table = torch.tensor([*(place.get(name, NOBODY) for name in space.names), NOBODY])
@@ -508,10 +678,28 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     for name, owners in zip(space.inputs, space.segments, strict=True):
         kept = explanation.maps.get(f"segments:{name}")
         fits = kept is not None and kept.shape == tuple(owners.shape)
-        segments.append(torch.as_tensor(np.array(kept), dtype=torch.int64) if fits else table[owners.cpu()])
-    made = PlayerSpace(explanation.names, explanation.modality, space.inputs, tuple(segments), explanation.groups)
-    lost = [name for name, size in zip(made.names, made.sizes(), strict=True) if not size]
+        segments.append(
+            torch.as_tensor(np.array(kept), dtype=torch.int64)
+            if fits
+            else table[owners.cpu()]
+        )
+    made = PlayerSpace(
+        explanation.names,
+        explanation.modality,
+        space.inputs,
+        tuple(segments),
+        explanation.groups,
+    )
+    lost = [
+        name for name, size in zip(made.names, made.sizes(), strict=True) if not size
+    ]
     if lost and len(lost) > len(set(space.names) & set(made.names)):
-        problem = f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}"
-        raise InputError(problem, hint="Pass the model and the rows that were explained.", code="PG007")
+        problem = (
+            f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}"
+        )
+        raise InputError(
+            problem,
+            hint="Pass the model and the rows that were explained.",
+            code="PG007",
+        )
     return made

@@ -67,7 +67,11 @@ class Together:
     @property
     def fall(self) -> float:
         """By how much the score is lower if rows with one value stay together, 0 where that is not known."""
-        return 0.0 if self.apart is None or self.together is None else self.apart - self.together
+        return (
+            0.0
+            if self.apart is None or self.together is None
+            else self.apart - self.together
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return the attributes for JSON."""
@@ -110,7 +114,13 @@ def rows_together(
     there = known & tested
     shared = there & np.isin(codes, codes[known & learned])
     values, rows = len(np.unique(codes[known])), int(known.sum())
-    return replace(found, values=values, rows=rows, tested=int(there.sum()), shared=int(shared.sum()))
+    return replace(
+        found,
+        values=values,
+        rows=rows,
+        tested=int(there.sum()),
+        shared=int(shared.sum()),
+    )
 
 
 def _found(
@@ -137,11 +147,15 @@ def _found(
         y, labels = pd.factorize(y)
         classes = len(labels)
     else:
-        y = pd.Series(y).rank(pct=True).to_numpy()  # a few large values would decide all
+        y = (
+            pd.Series(y).rank(pct=True).to_numpy()
+        )  # a few large values would decide all
     found = _candidates(cells, y, classes, learned)
     read = [_numbers(cells[name]) for name in features if name in cells]
     trial = _Trial(np.column_stack([np.zeros((len(y), 0)), *read]), y, classes)
-    tried = [(alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]]
+    tried = [
+        (alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]
+    ]
     falls = [(alike, one) for alike, one in tried if one.clear]
     if falls:
         return _strongest(falls, named)
@@ -158,14 +172,21 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
     """
     of_one = [pair for pair in falls if len(pair[1].columns) == 1]
     largest = max((one.fall for _, one in of_one), default=0.0)
-    called = [pair for pair in of_one if pair[1].columns[0] in named and pair[1].fall >= _ABOUT * largest]
+    called = [
+        pair
+        for pair in of_one
+        if pair[1].columns[0] in named and pair[1].fall >= _ABOUT * largest
+    ]
     if of_one := called or of_one:
         column = max(of_one, key=lambda pair: pair[0])[1]
         finer = [one for _, one in falls if set(column.columns) <= set(one.columns)]
         return max(finer, key=lambda one: one.fall)
     # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
     largest = max(one.fall for _, one in falls)
-    return max((pair for pair in falls if pair[1].fall >= _ABOUT * largest), key=lambda pair: pair[0])[1]
+    return max(
+        (pair for pair in falls if pair[1].fall >= _ABOUT * largest),
+        key=lambda pair: pair[0],
+    )[1]
 
 
 # ---- candidates ------------------------------------------------------------------------------------------------------
@@ -179,29 +200,46 @@ def _candidates(
         one = cells[name]
         if not _are_few(one.codes):
             continue
-        ordered = one.values if one.kind != "levels" and one.values is not None else None
-        own, neighbours = _shared(one.codes if ordered is None else ordered, one.codes, y, classes, learned)
+        ordered = (
+            one.values if one.kind != "levels" and one.values is not None else None
+        )
+        own, neighbours = _shared(
+            one.codes if ordered is None else ordered, one.codes, y, classes, learned
+        )
         alike = own if ordered is None else own * (1 - min(neighbours, 1.0))
         if alike >= _ALIKE:
             found.append((alike, [name], one.codes))
     # Amounts, and few levels, that cross are what a model learns from, and no names.
-    names = {name for name in repeated if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST}
-    paired = sorted(repeated, key=lambda name: -int(cells[name].codes.max()))[:_MOST_PAIRED]
+    names = {
+        name
+        for name in repeated
+        if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST
+    }
+    paired = sorted(repeated, key=lambda name: -int(cells[name].codes.max()))[
+        :_MOST_PAIRED
+    ]
     for pair in combinations(paired, 2) if len(y) <= _MOST_ROWS else ():
         if not names.intersection(pair):
             continue
         first, second = (cells[name].codes for name in pair)
-        codes = np.where((first < 0) | (second < 0), -1, first * (int(second.max()) + 1) + second)
+        codes = np.where(
+            (first < 0) | (second < 0), -1, first * (int(second.max()) + 1) + second
+        )
         codes = np.unique(codes, return_inverse=True)[1] - int((codes < 0).any())
         if not _are_few(codes):
             continue
         left = _beyond(first, second, y, classes, learned)
-        if left is not None and (own := _shared(codes, codes, left, 0, learned)[0]) >= _ALIKE:
+        if (
+            left is not None
+            and (own := _shared(codes, codes, left, 0, learned)[0]) >= _ALIKE
+        ):
             found.append((own, list(pair), codes))
     return sorted(found, key=lambda one: -one[0])
 
 
-def _shared(values: Array, codes: Integers, y: Array, classes: int, learned: Booleans) -> tuple[float, float]:
+def _shared(
+    values: Array, codes: Integers, y: Array, classes: int, learned: Booleans
+) -> tuple[float, float]:
     """Return what ``shared_by_equal`` says of training rows with a value."""
     rows = learned & (codes >= 0)
     levels = len(np.unique(codes[rows]))
@@ -210,16 +248,22 @@ def _shared(values: Array, codes: Integers, y: Array, classes: int, learned: Boo
     return shared_by_equal(np.asarray(values[rows], dtype=np.float64), y[rows], classes)
 
 
-def _beyond(first: Integers, second: Integers, y: Array, classes: int, learned: Booleans) -> Floats | None:
+def _beyond(
+    first: Integers, second: Integers, y: Array, classes: int, learned: Booleans
+) -> Floats | None:
     """Return what two columns do not tell of the target each by itself, added up: a number ``(rows,)``.
 
     Of classes it is the direction in which the rests of rows differ most. None: nothing is left.
     """
-    left = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(np.float64)
+    left = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(
+        np.float64
+    )
     left[~learned] = 0.0
     for codes in (first, second) * 3:
         member = codes[learned] + 1
-        sums = np.stack([np.bincount(member, column) for column in left[learned].T], axis=1)
+        sums = np.stack(
+            [np.bincount(member, column) for column in left[learned].T], axis=1
+        )
         left[learned] -= (sums / np.maximum(np.bincount(member), 1)[:, None])[member]
     direction = np.linalg.eigh(left.T @ left)[1][:, -1]
     rest = left @ direction
@@ -263,18 +307,28 @@ class _Trial:
     x: Floats
     y: Array
     classes: int
-    known: dict[bytes, Floats | None] = field(default_factory=dict)  # losses of rows apart
+    known: dict[bytes, Floats | None] = field(
+        default_factory=dict
+    )  # losses of rows apart
 
     def of(self, columns: list[str], codes: Integers) -> Together:
         """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some columns."""
-        found = Together(columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks")
+        found = Together(
+            columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks"
+        )
         alone = codes < 0
-        groups = np.where(alone, int(codes.max(initial=-1)) + 1 + np.cumsum(alone), codes)
-        order = generator(0, "rows kept together", *columns).permutation(int(groups.max()) + 1)
+        groups = np.where(
+            alone, int(codes.max(initial=-1)) + 1 + np.cumsum(alone), codes
+        )
+        order = generator(0, "rows kept together", *columns).permutation(
+            int(groups.max()) + 1
+        )
         ranks = order[groups]
         # Whole groups, as many as there are rows for.
         rows = (
-            np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS]) if len(groups) > _MODEL_ROWS else np.arange(len(groups))
+            np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
+            if len(groups) > _MODEL_ROWS
+            else np.arange(len(groups))
         )
         groups, y = np.unique(ranks[rows], return_inverse=True)[1], self.y[rows]
         count = int(groups.max()) + 1
@@ -282,13 +336,21 @@ class _Trial:
             return found
         # Groups are in random order already. Their fold is where the middle of their rows falls.
         ends = np.cumsum(np.bincount(groups))
-        fold_of = np.minimum((ends - np.bincount(groups) / 2) * _FOLDS / len(rows), _FOLDS - 1).astype(np.int64)
+        fold_of = np.minimum(
+            (ends - np.bincount(groups) / 2) * _FOLDS / len(rows), _FOLDS - 1
+        ).astype(np.int64)
         whole = fold_of[groups]
         key = rows.tobytes()
-        unlearned = (y != np.bincount(y).argmax() if self.classes else (y - y.mean()) ** 2).astype(np.float64)
+        unlearned = (
+            y != np.bincount(y).argmax() if self.classes else (y - y.mean()) ** 2
+        ).astype(np.float64)
         usual = float(unlearned.mean())
         if key not in self.known:
-            self.known[key] = self._losses(rows, generator(0, "rows apart").permutation(len(rows)) % _FOLDS, unlearned)
+            self.known[key] = self._losses(
+                rows,
+                generator(0, "rows apart").permutation(len(rows)) % _FOLDS,
+                unlearned,
+            )
         apart = self.known[key]
         skill = 0.0 if apart is None else usual - float(apart.mean())
         if apart is None or skill <= 0:  # what is not learned cannot be half known
@@ -300,10 +362,14 @@ class _Trial:
         error = float(np.sqrt((spread**2).sum())) / len(rows)
         clear = bool(fall > _SURE * error and fall > _LEAST_FALL * skill)
         whole_loss = 1 if self.classes else usual
-        first, second = (1 - float(one.mean()) / whole_loss for one in (apart, together))
+        first, second = (
+            1 - float(one.mean()) / whole_loss for one in (apart, together)
+        )
         return Together(columns, found.each, found.metric, first, second, clear)
 
-    def _losses(self, rows: Integers, folds: Integers, unlearned: Floats | None = None) -> Floats | None:
+    def _losses(
+        self, rows: Integers, folds: Integers, unlearned: Floats | None = None
+    ) -> Floats | None:
         """Return the loss of each row: whether it is not recognised, or its squared error.
 
         None: the first fold's are no less than those of a forest that learns nothing, ``unlearned`` ``(rows,)``.
@@ -313,12 +379,23 @@ class _Trial:
         x, y, losses = self.x[rows], self.y[rows], np.empty(len(rows))
         most = min(x.shape[1], _MOST_SPLIT)
         for fold in range(_FOLDS):
-            held, options = folds == fold, {"n_estimators": _TREES, "random_state": 0, "max_features": most}
+            held, options = (
+                folds == fold,
+                {"n_estimators": _TREES, "random_state": 0, "max_features": most},
+            )
             if self.classes:
-                guess = RandomForestClassifier(**options).fit(x[~held], y[~held]).predict(x[held])
+                guess = (
+                    RandomForestClassifier(**options)
+                    .fit(x[~held], y[~held])
+                    .predict(x[held])
+                )
                 losses[held] = guess != y[held]
             else:
-                guess = RandomForestRegressor(**options).fit(x[~held], y[~held]).predict(x[held])
+                guess = (
+                    RandomForestRegressor(**options)
+                    .fit(x[~held], y[~held])
+                    .predict(x[held])
+                )
                 losses[held] = (guess - y[held]) ** 2
             if unlearned is not None and losses[held].mean() >= unlearned[held].mean():
                 return None  # most tables end here, and the other folds would take as long again

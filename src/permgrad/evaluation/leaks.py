@@ -98,34 +98,67 @@ def columns_that_tell(
             categories[name] = cells.codes
     told = {leak["column"] for leak in leaks}
     together = _together(open_codes, y, len(names), halves)
-    pair = _crossed({name: codes for name, codes in categories.items() if name not in told}, y, len(names), halves)
-    several = [_formula_of(numbers, told, y, names), together, pair if together is None else None]
-    leaks += [one for one in several if one is not None and not told.issuperset(one["columns"])]
+    pair = _crossed(
+        {name: codes for name, codes in categories.items() if name not in told},
+        y,
+        len(names),
+        halves,
+    )
+    several = [
+        _formula_of(numbers, told, y, names),
+        together,
+        pair if together is None else None,
+    ]
+    leaks += [
+        one
+        for one in several
+        if one is not None and not told.issuperset(one["columns"])
+    ]
     last = ("formula", "together", "pair", *["class"] * (len(names) > 2))
-    return sorted(leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"]))
+    return sorted(
+        leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"])
+    )
 
 
 def _formula_of(
     numbers: Mapping[str, ColumnCells], told: Collection[str], y: Array, names: Array
 ) -> dict[str, Any] | None:
     """Return a formula of the columns that do not tell the target alone, or else of all."""
-    formula = _formula({name: cells for name, cells in numbers.items() if name not in told}, y, names)
+    formula = _formula(
+        {name: cells for name, cells in numbers.items() if name not in told}, y, names
+    )
     # A column that alone gives nearly the target can be part of exactly the target.
     return _formula(numbers, y, names) if formula is None and told else formula
 
 
-def _truths(targets: Sequence[Array], task: Task, classes: Sequence[Any]) -> tuple[Array, Array, dict[str, Array]]:
+def _truths(
+    targets: Sequence[Array], task: Task, classes: Sequence[Any]
+) -> tuple[Array, Array, dict[str, Array]]:
     """Return the target of all rows, the names of its classes (none: numbers), and the truth that a metric compares."""
     if task == "regression":
         y: Array = np.concatenate(targets).astype(np.float64)
-        return y, np.array([], dtype=object), {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
-    y, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
-    known = [classes[code] if code >= 0 else None for code in names] if len(classes) else names
+        return (
+            y,
+            np.array([], dtype=object),
+            {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()},
+        )
+    y, names = pd.factorize(
+        np.concatenate([values.astype(object) for values in targets])
+    )
+    known = (
+        [classes[code] if code >= 0 else None for code in names]
+        if len(classes)
+        else names
+    )
     return y, np.asarray(known, dtype=object), {"balanced_accuracy": y}
 
 
 def _alone(
-    cells: ColumnCells, measures: Mapping[str, Array], y: Array, names: Array, halves: tuple[Array, Array]
+    cells: ColumnCells,
+    measures: Mapping[str, Array],
+    y: Array,
+    names: Array,
+    halves: tuple[Array, Array],
 ) -> dict[str, Any] | None:
     """Return how well a column alone tells the target, or whether it has a value one class, if nearly perfectly."""
     filled = _of_one_class(cells.codes >= 0, y, len(names))
@@ -135,10 +168,16 @@ def _alone(
             return {"metric": metric, "score": score}
     if filled is None:
         return None
-    return {"class": plain(names[filled[0]]), "metric": "balanced_accuracy", "score": filled[1]}
+    return {
+        "class": plain(names[filled[0]]),
+        "metric": "balanced_accuracy",
+        "score": filled[1],
+    }
 
 
-def _together(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]) -> dict[str, Any] | None:
+def _together(
+    codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]
+) -> dict[str, Any] | None:
     """Return the columns that tell all classes together, each by marking rows of one class alone, if there are any.
 
     A column marks the rows that have its most frequent value, or those that have another. One class may be without a
@@ -161,7 +200,11 @@ def _together(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequen
     score = _measure(y, classes, halves, guesses)
     if score < ALONE:
         return None
-    facts: dict[str, Any] = {"column": next(iter(columns)), "columns": list(columns), "together": True}
+    facts: dict[str, Any] = {
+        "column": next(iter(columns)),
+        "columns": list(columns),
+        "together": True,
+    }
     return {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)}
 
 
@@ -189,7 +232,9 @@ def _marks(
     return None if len(left) > 1 else (marks, max(left, default=(0, 0))[1])
 
 
-def _crossed(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]) -> dict[str, Any] | None:
+def _crossed(
+    codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]
+) -> dict[str, Any] | None:
     """Return the two categories that together tell the class best, if nearly perfectly, as genus and species do."""
     right: dict[str, int] = {}
     for name, of in codes.items():
@@ -199,56 +244,104 @@ def _crossed(codes: Mapping[str, Array], y: Array, classes: int, halves: Sequenc
     found = list[tuple[float, list[str]]]()
     for one, other in combinations(first, 2):
         both = (codes[one] + 1) * (int(codes[other].max()) + 2) + codes[other] + 1
-        if _counts(np.unique(both, return_inverse=True)[1], y, classes).max(axis=1).sum() < ALONE * len(y):
+        if _counts(np.unique(both, return_inverse=True)[1], y, classes).max(
+            axis=1
+        ).sum() < ALONE * len(y):
             continue  # not even the rows that it would learn from
         guesses = [
-            _lookup(both[fit].astype(np.float64), y[fit], both[~fit].astype(np.float64), classes, 0) for fit in halves
+            _lookup(
+                both[fit].astype(np.float64),
+                y[fit],
+                both[~fit].astype(np.float64),
+                classes,
+                0,
+            )
+            for fit in halves
         ]
         found.append((_measure(y, classes, halves, guesses), [one, other]))
     score, columns = max(found, default=(0.0, list[str]()))
-    facts: dict[str, Any] = {"column": columns[0] if columns else "", "columns": columns, "pair": True}
-    return {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)} if score >= ALONE else None
+    facts: dict[str, Any] = {
+        "column": columns[0] if columns else "",
+        "columns": columns,
+        "pair": True,
+    }
+    return (
+        {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)}
+        if score >= ALONE
+        else None
+    )
 
 
 def _counts(levels: Integers, y: Array, classes: int) -> Integers:
     """Return how many rows of each level have each class ``(levels, classes)``."""
-    counts = np.bincount(levels * classes + y, minlength=(int(levels.max()) + 1) * classes)
+    counts = np.bincount(
+        levels * classes + y, minlength=(int(levels.max()) + 1) * classes
+    )
     return np.asarray(counts.reshape(-1, classes))
 
 
-def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:
+def _formula(
+    numbers: Mapping[str, ColumnCells], y: Array, names: Array
+) -> dict[str, Any] | None:
     """Return the formula of columns that gives the target, a number or classes that are numbers, if there is one."""
-    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
+    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(
+        np.float64
+    )
     if not numbers or len(names) == 2 or not np.isfinite(labels).all():
         return None
-    x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
+    x = np.column_stack(
+        [cells.values for cells in numbers.values() if cells.values is not None]
+    )
     dates = np.array([cells.kind == "date" for cells in numbers.values()])
-    formula = _made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
+    formula = _made_of(
+        list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates
+    )
     return None if formula is None else {"column": formula["columns"][0], **formula}
 
 
-def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float] | None:
+def _of_one_class(
+    present: Booleans, y: Array, classes: int
+) -> tuple[int, float] | None:
     """Return the class in whose rows alone a column has a value, or has none, and the balanced accuracy."""
     if classes < 2 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
         return None
-    counts, filled = np.bincount(y, minlength=classes), np.bincount(y[present], minlength=classes)
+    counts, filled = (
+        np.bincount(y, minlength=classes),
+        np.bincount(y[present], minlength=classes),
+    )
     others, of_others = len(y) - counts, filled.sum() - filled
     with np.errstate(invalid="ignore", divide="ignore"):
-        scores = np.where(counts < _FEWEST_OF_A_CLASS, 0, (1 + np.abs(filled / counts - of_others / others)) / 2)
+        scores = np.where(
+            counts < _FEWEST_OF_A_CLASS,
+            0,
+            (1 + np.abs(filled / counts - of_others / others)) / 2,
+        )
     best = int(np.argmax(scores))
     return (best, float(scores[best])) if scores[best] >= ALONE else None
 
 
-def _score(cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]) -> float:
+def _score(
+    cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]
+) -> float:
     """Return the best balanced accuracy or R² of a lookup on held-out rows."""
     scores = [-np.inf]
     for numeric, columns in _readings(cells, y, classes, halves):
         pairs = list(zip(columns, halves, strict=True))
         if numeric and not classes:
-            scores.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for x, fit in pairs]))
+            scores.append(
+                _measure(
+                    y,
+                    classes,
+                    halves,
+                    [_line(x[fit], y[fit], x[~fit]) for x, fit in pairs],
+                )
+            )
         best = -np.inf
         for neighbours in _NEIGHBOURS if numeric else (0,):
-            guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for x, fit in pairs]
+            guesses = [
+                _lookup(x[fit], y[fit], x[~fit], classes, neighbours)
+                for x, fit in pairs
+            ]
             best = max(best, _measure(y, classes, halves, guesses))
             # More neighbours reduce noise, which at most doubles the error of one neighbour.
             if max(*scores, best) < _WORTH_MORE:
@@ -261,7 +354,10 @@ def _readings(
     cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]
 ) -> Iterator[tuple[bool, Sequence[Floats]]]:
     """Yield whether a reading of a column has an order, and its numbers, once for each half that is learned from."""
-    codes, texts = cells.codes, [] if cells.values is not None or cells.names is None else cells.names
+    codes, texts = (
+        cells.codes,
+        [] if cells.values is not None or cells.names is None else cells.names,
+    )
     x = codes.astype(np.float64) if cells.values is None else cells.values
     x = np.where(codes >= 0, x, np.nan)
     if codes.max(initial=-1) > 0:
@@ -271,38 +367,67 @@ def _readings(
     if len(texts) < 2:
         return
     found = [_NUMBER.search(text[:_MOST_CHARACTERS]) for text in texts]
-    numbers = np.array([np.nan if one is None else float(one[0].replace(",", "").replace("−", "-")) for one in found])
+    numbers = np.array(
+        [
+            np.nan if one is None else float(one[0].replace(",", "").replace("−", "-"))
+            for one in found
+        ]
+    )
     if np.isfinite(numbers).any():
         yield True, [np.append(numbers, np.nan)[codes]] * 2
     if classes > 1:
-        words = [frozenset(re.findall(r"[^\W\d_]+", text[:_MOST_CHARACTERS].lower())) for text in texts]
+        words = [
+            frozenset(re.findall(r"[^\W\d_]+", text[:_MOST_CHARACTERS].lower()))
+            for text in texts
+        ]
         if any(words):
-            yield False, [_telling_words(codes, words, y, classes, fit) for fit in halves]
+            yield (
+                False,
+                [_telling_words(codes, words, y, classes, fit) for fit in halves],
+            )
 
 
-def _telling_words(codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans) -> Floats:
+def _telling_words(
+    codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans
+) -> Floats:
     """Return which words each row has, of those that tell each class best in some rows, as one number."""
-    known = {word: place for place, word in enumerate(sorted(frozenset().union(*words)))}
+    known = {
+        word: place for place, word in enumerate(sorted(frozenset().union(*words)))
+    }
     sizes = np.array([len(of) for of in words])
     places = np.array([known[word] for of in words for word in of], dtype=np.int64)
-    texts, counts = np.repeat(np.arange(len(words)), sizes), np.zeros((len(words), classes))
+    texts, counts = (
+        np.repeat(np.arange(len(words)), sizes),
+        np.zeros((len(words), classes)),
+    )
     rows = fit & (codes >= 0)
     np.add.at(counts, (codes[rows], y[rows]), 1.0)
     often = np.maximum(np.bincount(y[fit], minlength=classes), 1)[:, None]
-    rates = np.stack([np.bincount(places, of[texts], len(known)) for of in counts.T]) / often
+    rates = (
+        np.stack([np.bincount(places, of[texts], len(known)) for of in counts.T])
+        / often
+    )
     told = np.zeros(len(words) + 1)
     for place in range(min(classes, _MOST_WORDS)):
-        best = int(np.argmax(rates[place] - np.delete(rates, place, axis=0).mean(axis=0)))
+        best = int(
+            np.argmax(rates[place] - np.delete(rates, place, axis=0).mean(axis=0))
+        )
         told[texts[places == best]] += 2.0**place
     return told[codes]
 
 
-def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) -> Array:
+def _lookup(
+    x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int
+) -> Array:
     """Predict ``wanted`` from rows with close values, or with the same value if ``neighbours=0``."""
     defined, there = np.isfinite(x), np.isfinite(wanted)
-    guess = np.full(len(wanted), _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0])
+    guess = np.full(
+        len(wanted), _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0]
+    )
     if not there.all() and not defined.all():
-        guess[~there] = _means(np.zeros(np.sum(~defined), dtype=np.int64), 1, y[~defined], y, classes)[0]
+        guess[~there] = _means(
+            np.zeros(np.sum(~defined), dtype=np.int64), 1, y[~defined], y, classes
+        )[0]
     if not defined.any() or not there.any():
         return guess
     levels, at, counts = np.unique(x[defined], return_inverse=True, return_counts=True)
@@ -314,10 +439,16 @@ def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) 
         guess[there] = np.interp(wanted[there], centres, means)
         return guess
     near = np.searchsorted((centres[1:] + centres[:-1]) / 2, wanted[there])
-    same = np.ones(len(near), dtype=bool) if neighbours else levels[near] == wanted[there]
+    same = (
+        np.ones(len(near), dtype=bool) if neighbours else levels[near] == wanted[there]
+    )
     # A value that no learned row has is like those that one of them has.
     once = y[defined][counts[at] == 1]
-    unseen = _means(np.zeros(len(once), dtype=np.int64), 1, once, y, classes)[0] if len(once) else guess[there]
+    unseen = (
+        _means(np.zeros(len(once), dtype=np.int64), 1, once, y, classes)[0]
+        if len(once)
+        else guess[there]
+    )
     guess[there] = np.where(same, means[near], unseen)
     return guess
 
@@ -325,9 +456,13 @@ def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) 
 def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) -> Array:
     """Return each run's mean, or the class of which it holds the largest share of rows."""
     if classes == 0:
-        return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))
+        return np.asarray(
+            np.bincount(runs, values, count) / np.bincount(runs, minlength=count)
+        )
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
-    votes = np.asarray(np.bincount(runs * classes + values, weights[values], count * classes))
+    votes = np.asarray(
+        np.bincount(runs * classes + values, weights[values], count * classes)
+    )
     return np.asarray(np.argmax(votes.reshape(count, classes), axis=1))
 
 
@@ -340,11 +475,15 @@ def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
     return guess
 
 
-def _measure(y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequence[Array]) -> float:
+def _measure(
+    y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequence[Array]
+) -> float:
     """Return the balanced accuracy or R² over both halves. A class counts only if the other half has it, too."""
     if classes == 0:
         pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]
-        spread = sum(float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs)
+        spread = sum(
+            float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs
+        )
         error = sum(float(np.sum((values - guess) ** 2)) for values, guess in pairs)
         return 1 - error / spread if spread > 0 else -np.inf
     rows, right = np.zeros(classes), np.zeros(classes)
@@ -353,7 +492,11 @@ def _measure(y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequen
         learned = np.isin(values, y[fit])
         rows += np.bincount(values[learned], minlength=classes)
         right += np.bincount(values[learned & (values == guess)], minlength=classes)
-    return float(np.mean(right[rows > 0] / rows[rows > 0])) if np.sum(rows > 0) > 1 else -np.inf
+    return (
+        float(np.mean(right[rows > 0] / rows[rows > 0]))
+        if np.sum(rows > 0) > 1
+        else -np.inf
+    )
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------
@@ -366,9 +509,17 @@ _HOLDS, _NEARLY, _ERROR, _COARSE = 0.9, 0.999, 0.02, 0.15
 #: on, share of them that has to agree, formulas that are then compared, columns of which pairs, and three, are tried.
 _FEWEST, _TRIED, _AGREE, _COMPARED, _PAIRS, _THREES = 20, 12, 0.6, 50, 150, 30
 #: Lengths of time in seconds.
-_TIMES = {86_400.0: "days", 3600.0: "hours", 60.0: "minutes", 604_800.0: "weeks", 31_557_600.0: "years"}
+_TIMES = {
+    86_400.0: "days",
+    3600.0: "hours",
+    60.0: "minutes",
+    604_800.0: "weeks",
+    31_557_600.0: "years",
+}
 _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "+": lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),  # a missing addend counts as 0
+    "+": lambda a, b: (
+        np.nan_to_num(a) + np.nan_to_num(b)
+    ),  # a missing addend counts as 0
     "−": lambda a, b: np.nan_to_num(a) - np.nan_to_num(b),
     "×": np.multiply,
     "/": np.divide,
@@ -376,7 +527,9 @@ _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 
 @np.errstate(all="ignore")
-def _made_of(names: Sequence[str], x: Floats, y: Floats, dates: Booleans) -> dict[str, Any] | None:
+def _made_of(
+    names: Sequence[str], x: Floats, y: Floats, dates: Booleans
+) -> dict[str, Any] | None:
     """Return the best formula of a target ``(rows,)`` from columns ``(rows, columns)``, if one holds.
 
     ``x`` has NaN where a cell is missing, and ``dates`` in seconds. The result is ``{columns, formula, metric, score,
@@ -391,17 +544,39 @@ def _made_of(names: Sequence[str], x: Floats, y: Floats, dates: Booleans) -> dic
     spread = float(np.subtract(*np.quantile(y, [0.75, 0.25]))) or float(y.std())
     if len(rows) < _FEWEST or spread == 0:
         return None
-    units = (10.0**-at for at in range(7) if np.mean(np.isclose(np.round(y, at), y, rtol=0, atol=1e-9)) >= _HOLDS)
+    units = (
+        10.0**-at
+        for at in range(7)
+        if np.mean(np.isclose(np.round(y, at), y, rtol=0, atol=1e-9)) >= _HOLDS
+    )
     unit = next((unit for unit in units if unit <= _COARSE * spread), 0.0)
-    tried = rows[np.argsort(y[rows], kind="stable")][np.linspace(0, len(rows) - 1, _TRIED).astype(np.int64)]
-    for agreeing in _agreeing(x[tried], y[tried], _associated(x, y), max(3 * _ERROR * spread, unit)):
-        first = [formula for _, formula in sorted(agreeing, key=lambda one: one[0])[:_COMPARED]]
-        found = [one for formula in first if (one := _compared(formula, x, y, spread, unit)) is not None]
+    tried = rows[np.argsort(y[rows], kind="stable")][
+        np.linspace(0, len(rows) - 1, _TRIED).astype(np.int64)
+    ]
+    for agreeing in _agreeing(
+        x[tried], y[tried], _associated(x, y), max(3 * _ERROR * spread, unit)
+    ):
+        first = [
+            formula
+            for _, formula in sorted(agreeing, key=lambda one: one[0])[:_COMPARED]
+        ]
+        found = [
+            one
+            for formula in first
+            if (one := _compared(formula, x, y, spread, unit)) is not None
+        ]
         if found:
             # Rather a + b than −1 × (−a − b).
-            formula, scale, facts = max(found, key=lambda one: (round(one[2]["score"], 3), one[1] == 1, one[1] > 0))
+            formula, scale, facts = max(
+                found,
+                key=lambda one: (round(one[2]["score"], 3), one[1] == 1, one[1] > 0),
+            )
             columns = [names[place] for place in dict.fromkeys(_columns(formula))]
-            return {"columns": columns, "formula": _written(formula, scale, names, dates), **facts}
+            return {
+                "columns": columns,
+                "formula": _written(formula, scale, names, dates),
+                **facts,
+            }
     return None
 
 
@@ -417,42 +592,65 @@ def _associated(x: Floats, y: Array) -> list[int]:
     return places
 
 
-def _agreeing(x: Floats, y: Floats, order: list[int], allowed: float) -> Iterator[list[tuple[float, _Formula]]]:
+def _agreeing(
+    x: Floats, y: Floats, order: list[int], allowed: float
+) -> Iterator[list[tuple[float, _Formula]]]:
     """Yield the formulas of one column that agree on a few rows, with their median errors, then of two and of three."""
 
     def joined(left: Floats, right: Floats, step: str) -> Floats:
         return _STEPS[step](left[:, None], right[None]).reshape(-1, len(y))
 
-    def agreeing(values: Floats, formula: Callable[[int], _Formula]) -> list[tuple[float, _Formula]]:
+    def agreeing(
+        values: Floats, formula: Callable[[int], _Formula]
+    ) -> list[tuple[float, _Formula]]:
         errors = np.abs(y - _scales(values, y)[:, None] * values)
         enough = np.flatnonzero(np.mean(errors <= allowed, axis=1) >= _AGREE)
         typical = np.median(errors[enough], axis=1)
-        return [(float(typical[at]), formula(int(enough[at]))) for at in np.argsort(typical, kind="stable")[:_COMPARED]]
+        return [
+            (float(typical[at]), formula(int(enough[at])))
+            for at in np.argsort(typical, kind="stable")[:_COMPARED]
+        ]
 
     some, first = sorted(order[:_PAIRS]), sorted(order[:_THREES])
     yield agreeing(x.T[some], lambda at: some[at])
     formulas: list[tuple[float, _Formula]] = []
     for step in _STEPS:
-        formulas += agreeing(joined(x.T[some], x.T[some], step), partial(_pair, step, some, some))
+        formulas += agreeing(
+            joined(x.T[some], x.T[some], step), partial(_pair, step, some, some)
+        )
     yield formulas
-    pairs: list[_Formula] = [(step, one, two) for step in _STEPS for one in first for two in first]
-    values, formulas = np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS]), []
+    pairs: list[_Formula] = [
+        (step, one, two) for step in _STEPS for one in first for two in first
+    ]
+    values, formulas = (
+        np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS]),
+        [],
+    )
     for place in first:
         for step in _STEPS:
-            formulas += agreeing(joined(values, x.T[[place]], step), partial(_pair, step, pairs, [place]))
+            formulas += agreeing(
+                joined(values, x.T[[place]], step), partial(_pair, step, pairs, [place])
+            )
             if step in ("−", "/"):
-                formulas += agreeing(joined(x.T[[place]], values, step), partial(_pair, step, [place], pairs))
+                formulas += agreeing(
+                    joined(x.T[[place]], values, step),
+                    partial(_pair, step, [place], pairs),
+                )
     yield formulas
 
 
-def _pair(step: str, left: Sequence[_Formula], right: Sequence[_Formula], at: int) -> _Formula:
+def _pair(
+    step: str, left: Sequence[_Formula], right: Sequence[_Formula], at: int
+) -> _Formula:
     return step, left[at // len(right)], right[at % len(right)]
 
 
 def _scales(values: Floats, y: Floats) -> Floats:
     """Return the median of the target divided by each formula ``(formulas, rows)``."""
     ratios = y / values
-    ratios = np.sort(np.where(np.isfinite(ratios) & (ratios != 0), ratios, np.nan), axis=1)
+    ratios = np.sort(
+        np.where(np.isfinite(ratios) & (ratios != 0), ratios, np.nan), axis=1
+    )
     middle = np.maximum(np.isfinite(ratios).sum(axis=1) - 1, 0) // 2
     return np.asarray(ratios[np.arange(len(ratios)), middle])
 
@@ -466,9 +664,15 @@ def _compared(
     # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
     scales += [1 / size for size in _TIMES if abs(scale * size - 1) < 0.2]
-    allowed, fits = min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y), [one * values for one in scales]
+    allowed, fits = (
+        min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y),
+        [one * values for one in scales],
+    )
     down = [np.floor(fit / (unit or np.nan) + 1e-6) * unit for fit in fits]
-    holds = [(np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9) for fit, low in zip(fits, down, strict=True)]
+    holds = [
+        (np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9)
+        for fit, low in zip(fits, down, strict=True)
+    ]
     best = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
     known = np.isfinite(values) & (np.isfinite(x[:, columns]).all(axis=1) | holds[best])
     says = known & ((y != 0) | ((fits[best] != 0) & (np.abs(fits[best]) >= unit)))
@@ -484,8 +688,16 @@ def _compared(
     scale = float(own @ fitted / (fitted @ fitted))
     errors, power = np.abs(own - scale * fitted), math.log10(abs(scale) or 2)
     score = 1 - float(np.sum(errors**2) / np.sum((own - own.mean()) ** 2))
-    nearly = score >= _NEARLY and np.mean(errors <= 3 * _ERROR * spread) >= _HOLDS and abs(power - round(power)) < 0.005
-    return (formula, scale, {"metric": "r2", "score": score, "rows": rows}) if nearly else None
+    nearly = (
+        score >= _NEARLY
+        and np.mean(errors <= 3 * _ERROR * spread) >= _HOLDS
+        and abs(power - round(power)) < 0.005
+    )
+    return (
+        (formula, scale, {"metric": "r2", "score": score, "rows": rows})
+        if nearly
+        else None
+    )
 
 
 def _value(formula: _Formula, x: Floats) -> Floats:
@@ -495,14 +707,24 @@ def _value(formula: _Formula, x: Floats) -> Floats:
 
 
 def _columns(formula: _Formula) -> list[int]:
-    return [formula] if isinstance(formula, int) else [*_columns(formula[1]), *_columns(formula[2])]
+    return (
+        [formula]
+        if isinstance(formula, int)
+        else [*_columns(formula[1]), *_columns(formula[2])]
+    )
 
 
-def _written(formula: _Formula, scale: float, names: Sequence[str], dates: Booleans) -> str:
+def _written(
+    formula: _Formula, scale: float, names: Sequence[str], dates: Booleans
+) -> str:
     """Write a formula with the names of its columns and its factor. A difference of dates has a unit of time."""
     words, factor = _words(formula, names), compact(scale)
     times = [name for size, name in _TIMES.items() if abs(scale * size - 1) < 1e-3]
-    if times and not isinstance(formula, int) and all(dates[place] for place in _columns(formula)):
+    if (
+        times
+        and not isinstance(formula, int)
+        and all(dates[place] for place in _columns(formula))
+    ):
         return f"{words} in {times[0]}"
     words = words if factor == "1" or isinstance(formula, int) else f"({words})"
     return words if factor == "1" else f"{factor} × {words}"
@@ -513,5 +735,8 @@ def _words(formula: _Formula, names: Sequence[str]) -> str:
         return repr(names[formula])
     step, left, right = formula
     sums = step in ("+", "−") and not isinstance(left, int) and left[0] in ("+", "−")
-    words = [_words(one, names) if isinstance(one, int) else f"({_words(one, names)})" for one in (left, right)]
+    words = [
+        _words(one, names) if isinstance(one, int) else f"({_words(one, names)})"
+        for one in (left, right)
+    ]
     return f" {step} ".join([_words(left, names) if sums else words[0], words[1]])

@@ -24,7 +24,11 @@ LEVELS, PARTS = 12, 6
 _ROUNDING = 1e-12
 
 
-def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float], str] | None = None) -> Levels | None:
+def levels_of(
+    values: pd.Series[Any],
+    parts: int = PARTS,
+    write: Callable[[float], str] | None = None,
+) -> Levels | None:
     """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
 
     Numbers with many values are cut into as many ``parts``. ``write`` turns their ends, and single numbers, into text.
@@ -32,26 +36,39 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None
     missing = values.isna().to_numpy()
-    numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    numeric = pd.api.types.is_numeric_dtype(
+        values.dtype
+    ) and not pd.api.types.is_bool_dtype(values.dtype)
     if numeric and values.nunique() > LEVELS:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         present = numbers[~missing]
-        edges = np.unique(np.quantile(present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf"))
+        edges = np.unique(
+            np.quantile(
+                present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf"
+            )
+        )
         edges = edges[edges < present.max()]
         codes = np.searchsorted(edges, numbers, side="left")
         # A range begins with the first whole number in it, or behind the end of the range below.
         whole = bool(np.all(present == np.round(present)))
-        begins = np.array([present[present > edge].min() for edge in edges[:-1]]) if whole else edges[:-1]
+        begins = (
+            np.array([present[present > edge].min() for edge in edges[:-1]])
+            if whole
+            else edges[:-1]
+        )
         ends: list[Any] = [*begins.tolist(), *edges.tolist()]
         ends = distinct(ends, 3) if write is None else list(map(write, ends))
         begun, written = ends[: len(begins)], ends[len(begins) :]
         names = [f"up to {written[0]}"] if written else ["all"]
         names += [
-            f"from {low} to {high}" if low != high else high for low, high in zip(begun, written[1:], strict=True)
+            f"from {low} to {high}" if low != high else high
+            for low, high in zip(begun, written[1:], strict=True)
         ]
         names += [f"above {written[-1]}"] if written else []
     else:
-        write = write or (lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+        write = write or (
+            lambda value: f"{value:g}" if isinstance(value, float) else str(value)
+        )
         texts = values.map(write, na_action="ignore").astype(object)
         counts = texts[~missing].value_counts()
         shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
@@ -68,7 +85,11 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
 
 
 def level_table(
-    levels: Levels, outcome: Floats, attribution: Floats | None, places: Integers, dependence: Dependence | None = None
+    levels: Levels,
+    outcome: Floats,
+    attribution: Floats | None,
+    places: Integers,
+    dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
     """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors.
 
@@ -76,7 +97,9 @@ def level_table(
     """
     codes, names = levels
     explained = codes[places]
-    counts, seen = (np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained))
+    counts, seen = (
+        np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained)
+    )
     pairs: list[list[tuple[float | None, float | None]]] = []
     of_places = None if dependence is None else dependence.take(places)
     for values, member, rows, among in (
@@ -88,15 +111,27 @@ def level_table(
             continue
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.bincount(member, weights=values, minlength=len(names)) / rows
-            squares = np.bincount(member, weights=(values - means[member]) ** 2, minlength=len(names))
-            squares[squares < rows * (_ROUNDING * means) ** 2] = 0  # equal values differ from their mean by rounding
+            squares = np.bincount(
+                member, weights=(values - means[member]) ** 2, minlength=len(names)
+            )
+            squares[squares < rows * (_ROUNDING * means) ** 2] = (
+                0  # equal values differ from their mean by rounding
+            )
             errors = np.sqrt(squares / (rows - 1) / rows)
         if among is not None:
             related = among.correlation(values)
-            wider = [among.widening((member == code) + 0.0, related) for code in np.flatnonzero(rows)]
+            wider = [
+                among.widening((member == code) + 0.0, related)
+                for code in np.flatnonzero(rows)
+            ]
             errors[rows > 0] *= wider
         lines = zip(means.tolist(), errors.tolist(), rows.tolist(), strict=True)
-        pairs.append([(mean if count else None, error if count > 1 else None) for mean, error, count in lines])
+        pairs.append(
+            [
+                (mean if count else None, error if count > 1 else None)
+                for mean, error, count in lines
+            ]
+        )
     outcomes, attributions = pairs
     return [
         {
@@ -144,14 +179,29 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
     if isinstance(levels, np.ndarray):
         numbers, is_date = levels, dates.is_moment(series)
         if dates.are_whole_dates(levels):
-            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], dates.WHOLE), True
+            numbers, is_date = (
+                dates.date_seconds([canonical(level) for level in levels], dates.WHOLE),
+                True,
+            )
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
-            return ColumnCells("levels", codes, None, None, Distinct.of(series, name).texts)
+            return ColumnCells(
+                "levels", codes, None, None, Distinct.of(series, name).texts
+            )
     elif form := dates.find_date_format(levels):
         numbers, is_date = dates.read_dates(levels, form[0]), True
     elif dates.are_durations(levels):
         numbers, is_date = dates.duration_seconds(levels), False
     else:
         return ColumnCells("levels", codes, None, None, levels)
-    names = None if is_date or len(numbers) > FEW_VALUES else [f"{value:.15g}" for value in numbers]
-    return ColumnCells("date" if is_date else "number", codes, numbers, np.append(numbers, np.nan)[codes], names)
+    names = (
+        None
+        if is_date or len(numbers) > FEW_VALUES
+        else [f"{value:.15g}" for value in numbers]
+    )
+    return ColumnCells(
+        "date" if is_date else "number",
+        codes,
+        numbers,
+        np.append(numbers, np.nan)[codes],
+        names,
+    )

@@ -29,7 +29,9 @@ class RemovalCurves:
     insertion: Floats  # ``(rows, points)``
 
 
-def removal_curves(value: Callable[[Booleans], Floats], order: npt.NDArray[np.intp], points: int = 0) -> RemovalCurves:
+def removal_curves(
+    value: Callable[[Booleans], Floats], order: npt.NDArray[np.intp], points: int = 0
+) -> RemovalCurves:
     """Compute both curves of an order of the players.
 
     Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421). Bach et al. 2015 flip pixels in the same way. ``value``
@@ -56,7 +58,9 @@ def area(shares: Floats, curves: Floats) -> Floats:
 
 
 # ---- infidelity and sensitivity --------------------------------------------------------------------------------------
-def infidelity(values: Floats, replaced: Booleans, changes: Floats, *, scaled: bool = False) -> Floats:
+def infidelity(
+    values: Floats, replaced: Booleans, changes: Floats, *, scaled: bool = False
+) -> Floats:
     """Return E (Σ_S φ − (f(x) − f(x with S replaced)))² of each row, ``(rows,)``.
 
     Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that replace players S. φ is a
@@ -111,13 +115,17 @@ def entropy(values: Floats) -> Floats:
     sizes = np.abs(values)
     total = sizes.sum(axis=1, keepdims=True)
     shares = np.divide(sizes, total, out=np.full(sizes.shape, np.nan), where=total > 0)
-    terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), shares)
+    terms = np.where(
+        shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), shares
+    )
     result: Floats = -terms.sum(axis=1)
     return result
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    ratio: Floats = np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+    ratio: Floats = np.divide(
+        above, below, out=np.full(below.shape, np.nan), where=below > 0
+    )
     return ratio
 
 
@@ -134,7 +142,9 @@ def draw_weights_anew(module: Any, seed: int) -> None:
         untouched = {id(parameter): parameter for parameter in module.parameters()}
         for part in module.modules():
             reset = getattr(part, "reset_parameters", None)
-            reset = reset if callable(reset) else getattr(part, "_reset_parameters", None)
+            reset = (
+                reset if callable(reset) else getattr(part, "_reset_parameters", None)
+            )
             if callable(reset):
                 reset()
                 for parameter in part.parameters(recurse=False):
@@ -146,10 +156,17 @@ def draw_weights_anew(module: Any, seed: int) -> None:
 
 def rank_agreement(first: Floats, second: Floats) -> Floats:
     """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``, NaN where constant."""
-    return np.array([spearman(np.abs(one), np.abs(other)) for one, other in zip(first, second, strict=True)])
+    return np.array(
+        [
+            spearman(np.abs(one), np.abs(other))
+            for one, other in zip(first, second, strict=True)
+        ]
+    )
 
 
-def moved_inputs(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, int]:
+def moved_inputs(
+    inputs: Any, rng: np.random.Generator, radius: float
+) -> tuple[Any, int]:
     """Return inputs with real numbers moved by at most ``radius`` of their standard deviation, and how many moved.
 
     For tables it is each column's deviation. Integers, levels and words stay unchanged.
@@ -158,7 +175,9 @@ def moved_inputs(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[
 
     if isinstance(inputs, Mapping):
         moved = {name: moved_inputs(part, rng, radius) for name, part in inputs.items()}
-        return {name: part for name, (part, _) in moved.items()}, sum(count for _, count in moved.values())
+        return {name: part for name, (part, _) in moved.items()}, sum(
+            count for _, count in moved.values()
+        )
     if isinstance(inputs, (tuple, list)):
         parts = [moved_inputs(part, rng, radius) for part in inputs]
         return type(inputs)(part for part, _ in parts), sum(count for _, count in parts)
@@ -167,13 +186,25 @@ def moved_inputs(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[
         for place, kind in enumerate(inputs.dtypes):
             if pd.api.types.is_float_dtype(kind):
                 column: Any = inputs.iloc[:, place]
-                table.isetitem(place, column + rng.uniform(-radius, radius, len(column)) * (column.std() or 0.0))
+                table.isetitem(
+                    place,
+                    column
+                    + rng.uniform(-radius, radius, len(column)) * (column.std() or 0.0),
+                )
                 count += len(column)
         return table, count
     if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
-        numbers, count = moved_inputs(inputs.detach().double().cpu().numpy(), rng, radius)
+        numbers, count = moved_inputs(
+            inputs.detach().double().cpu().numpy(), rng, radius
+        )
         return torch.as_tensor(numbers, dtype=inputs.dtype, device=inputs.device), count
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-        scale = np.nanstd(inputs, axis=0 if inputs.ndim == 2 else None) if inputs.size else 0.0
-        return (inputs + rng.uniform(-radius, radius, inputs.shape) * scale).astype(inputs.dtype), inputs.size
+        scale = (
+            np.nanstd(inputs, axis=0 if inputs.ndim == 2 else None)
+            if inputs.size
+            else 0.0
+        )
+        return (inputs + rng.uniform(-radius, radius, inputs.shape) * scale).astype(
+            inputs.dtype
+        ), inputs.size
     return inputs, 0

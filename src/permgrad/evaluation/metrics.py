@@ -62,7 +62,9 @@ class Case:
     def confusion(self) -> Array:
         """Numbers of rows, or sums of weights, by true class (rows) and predicted class (columns), as in ``labels``."""
         count = len(self.labels)
-        return np.bincount(self.truth * count + self.predictions, self.weights, count**2).reshape(count, -1)
+        return np.bincount(
+            self.truth * count + self.predictions, self.weights, count**2
+        ).reshape(count, -1)
 
     def mean(self, values: Array) -> float:
         """Return the mean over rows."""
@@ -136,7 +138,10 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    areas = [roc_auc_score(*pair, sample_weight=case.weights) for pair in _one_versus_rest(case)]
+    areas = [
+        roc_auc_score(*pair, sample_weight=case.weights)
+        for pair in _one_versus_rest(case)
+    ]
     return float(np.mean(areas)) if areas else None
 
 
@@ -144,7 +149,10 @@ def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
-    areas = [average_precision_score(*pair, sample_weight=case.weights) for pair in _one_versus_rest(case)]
+    areas = [
+        average_precision_score(*pair, sample_weight=case.weights)
+        for pair in _one_versus_rest(case)
+    ]
     return float(np.mean(areas)) if areas else None
 
 
@@ -155,13 +163,18 @@ def lift(case: Case) -> float | None:
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
     weights = np.ones(len(case.truth)) if case.weights is None else case.weights
-    lifts, chosen = [], -(-len(case.truth) // 10) if case.weights is None else weights.sum() / 10
+    lifts, chosen = (
+        [],
+        -(-len(case.truth) // 10) if case.weights is None else weights.sum() / 10,
+    )
     for truth, scores in _one_versus_rest(case):
         order = np.argsort(-scores, kind="stable")
         edge = scores[order[np.searchsorted(np.cumsum(weights[order]), chosen)]]
         above, tied = scores > edge, scores == edge
         hits = weights[above] @ truth[above]
-        hits += (chosen - weights[above].sum()) * np.average(truth[tied], weights=weights[tied])
+        hits += (chosen - weights[above].sum()) * np.average(
+            truth[tied], weights=weights[tied]
+        )
         lifts.append(float(hits / chosen / case.mean(truth)))
     return float(np.mean(lifts)) if lifts else None
 
@@ -177,7 +190,9 @@ def log_loss(case: Case) -> float | None:
     probabilities, truth = case.probabilities[seen], case.truth[seen]
     chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
     losses = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
-    return float(np.average(losses, weights=None if case.weights is None else case.weights[seen]))
+    return float(
+        np.average(losses, weights=None if case.weights is None else case.weights[seen])
+    )
 
 
 def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
@@ -224,7 +239,11 @@ def r2(case: Case) -> float | None:
 def deviances(truth: Array, means: Array) -> Floats:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) of each row, infinite where μ is 0 and y is not."""
     with np.errstate(divide="ignore"):
-        logs = np.where(truth > 0, truth * (np.log(np.where(truth > 0, truth, 1.0)) - np.log(means)), 0.0)
+        logs = np.where(
+            truth > 0,
+            truth * (np.log(np.where(truth > 0, truth, 1.0)) - np.log(means)),
+            0.0,
+        )
     return np.asarray(2 * (logs - truth + means))
 
 
@@ -238,18 +257,43 @@ def poisson_deviance(case: Case) -> float | None:
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
 for _metric in (
     Metric("accuracy", "accuracy", "classification", "higher", _UNIT, accuracy),
-    Metric("balanced_accuracy", "balanced accuracy", "classification", "higher", _UNIT, balanced_accuracy),
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        "classification",
+        "higher",
+        _UNIT,
+        balanced_accuracy,
+    ),
     Metric("macro_f1", "macro F1", "classification", "higher", _UNIT, macro_f1),
     Metric("roc_auc", "ROC-AUC", "classification", "higher", _UNIT, roc_auc, True),
-    Metric("average_precision", "average precision", "classification", "higher", _UNIT, average_precision, True),
+    Metric(
+        "average_precision",
+        "average precision",
+        "classification",
+        "higher",
+        _UNIT,
+        average_precision,
+        True,
+    ),
     Metric("lift", "lift at 10 %", "classification", "higher", (0.0, 10.0), lift, True),
-    Metric("log_loss", "log loss", "classification", "lower", _POSITIVE, log_loss, True),
+    Metric(
+        "log_loss", "log loss", "classification", "lower", _POSITIVE, log_loss, True
+    ),
     Metric("rmse", "RMSE", "regression", "lower", _POSITIVE, rmse),
     Metric("mae", "MAE", "regression", "lower", _POSITIVE, mae),
     Metric("mse", "MSE", "regression", "lower", _POSITIVE, mse),
     Metric("mape", "MAPE (fraction)", "regression", "lower", _POSITIVE, mape),
     Metric("r2", "R²", "regression", "higher", (-math.inf, 1.0), r2),
-    Metric("poisson_deviance", "Poisson deviance", "regression", "lower", _POSITIVE, poisson_deviance, counts=True),
+    Metric(
+        "poisson_deviance",
+        "Poisson deviance",
+        "regression",
+        "lower",
+        _POSITIVE,
+        poisson_deviance,
+        counts=True,
+    ),
 ):
     metrics.register(_metric.name)(_metric)
 
@@ -308,22 +352,36 @@ def evaluate(
         case = replace(case, weights=check_weights(weights, len(case.truth)))
     result: dict[str, Any] = {}
     defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
-    chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
+    chances = case.probabilities is not None and bool(
+        np.all(np.isfinite(case.probabilities))
+    )
     for metric in metrics.values():
         if metric.task == task and (counts or not metric.counts):
-            value = metric.compute(case) if defined and (chances or not metric.probabilistic) else None
-            result[metric.name] = value if value is not None and math.isfinite(value) else None
+            value = (
+                metric.compute(case)
+                if defined and (chances or not metric.probabilistic)
+                else None
+            )
+            result[metric.name] = (
+                value if value is not None and math.isfinite(value) else None
+            )
     if task == "classification":
         result["confusion_matrix"] = plain(case.confusion)
         result["labels"] = [plain(label) for label in case.labels]
         unknown = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
         if unknown.any():
-            strangers = zip(case.labels[case.n_classes :], unknown.tolist(), strict=True)
-            result["unseen"] = {str(label): count for label, count in strangers if count}
+            strangers = zip(
+                case.labels[case.n_classes :], unknown.tolist(), strict=True
+            )
+            result["unseen"] = {
+                str(label): count for label, count in strangers if count
+            }
     return result
 
 
-def scores_of(task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any) -> dict[str, Any]:
+def scores_of(
+    task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any
+) -> dict[str, Any]:
     """``evaluate`` numbers, or the probabilities of classes, by which the model decides unless some are ``called``."""
     if task == "regression":
         return evaluate(task, y, predictions=guess, **options)
@@ -349,23 +407,38 @@ def _check_cases(truth: Floats, guess: Floats) -> Iterator[Fault]:
 def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
     truth = as_numbers("y", y, "pass one for each row")
     guess = as_numbers("predictions", predictions, "pass one for each row")
-    truth, guess = (each[:, 0] if each.shape[1:] == (1,) else each for each in (truth, guess))
+    truth, guess = (
+        each[:, 0] if each.shape[1:] == (1,) else each for each in (truth, guess)
+    )
     _check_cases(truth, guess)
     return Case(truth=truth, predictions=guess)
 
 
 def _classification_case(
-    y: npt.ArrayLike, predictions: npt.ArrayLike | None, probabilities: npt.ArrayLike | None, classes: npt.ArrayLike
+    y: npt.ArrayLike,
+    predictions: npt.ArrayLike | None,
+    probabilities: npt.ArrayLike | None,
+    classes: npt.ArrayLike,
 ) -> Case:
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
     if not len(labels) or not labels.is_unique:
-        problem = f"classes must name each class of the model once, got {shown(classes)}"
+        problem = (
+            f"classes must name each class of the model once, got {shown(classes)}"
+        )
         raise InputError(problem, hint="Pass model.classes_.", code="PG008")
     truth = np.asarray(y)
     if truth.ndim != 1:
-        raise InputError(f"y must have shape (rows,), got {truth.shape}", hint="Pass one class per row.", code="PG007")
-    table = None if probabilities is None else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
+        raise InputError(
+            f"y must have shape (rows,), got {truth.shape}",
+            hint="Pass one class per row.",
+            code="PG007",
+        )
+    table = (
+        None
+        if probabilities is None
+        else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
+    )
     if table is not None and table.shape != (len(truth), len(labels)):
         problem = (
             f"probabilities must have one row per row of y and one column per class, ({len(truth)}, {len(labels)}), "
@@ -377,12 +450,22 @@ def _classification_case(
     elif table is not None:
         guess = np.asarray(labels)[table.argmax(axis=1)]
     else:
-        raise InputError("Classification needs predictions= or probabilities=", "Pass predict_proba(X).", "PG005")
+        raise InputError(
+            "Classification needs predictions= or probabilities=",
+            "Pass predict_proba(X).",
+            "PG005",
+        )
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
-    at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
+    at = [
+        labels.get_indexer(pd.Index(values)).astype(np.int64)
+        for values in (truth, guess)
+    ]
     # Labels that only rows have come last. Missing ones form one class, however the rows write them.
     sides = zip((truth, guess), at, strict=True)
-    unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
+    unseen = [
+        [None if pd.isna(label) else label for label in values[place < 0].tolist()]
+        for values, place in sides
+    ]
     strangers = sorted({*unseen[0], *unseen[1]}, key=str)
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):

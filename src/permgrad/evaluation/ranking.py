@@ -30,10 +30,16 @@ def importance_shares(importance: npt.ArrayLike) -> Floats:
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Spearman's rank correlation with ties at their mean rank, NaN if either side is constant."""
     # Not scipy's, so that equal rankings get exactly 1.
-    left, right = (pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate))
+    left, right = (
+        pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate)
+    )
     left, right = left - left.mean(), right - right.mean()
     scale = np.sqrt(np.sum(left**2) * np.sum(right**2))
-    return float(np.clip(np.sum(left * right) / scale, -1.0, 1.0)) if scale > 0 else math.nan
+    return (
+        float(np.clip(np.sum(left * right) / scale, -1.0, 1.0))
+        if scale > 0
+        else math.nan
+    )
 
 
 def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
@@ -54,7 +60,9 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
     """
     values = _importances(importance)
     positive = values > 0
-    return positive.astype(np.float64) if positive.sum() <= k else among_largest(values, k)
+    return (
+        positive.astype(np.float64) if positive.sum() <= k else among_largest(values, k)
+    )
 
 
 def among_largest(values: Floats, k: int) -> Floats:
@@ -77,12 +85,19 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
 
     This is one minus the total variation distance of the shares. NaN if a list has no feature above 0.
     """
-    return _overlap(*(importance_shares(strongest(each, k) * _importances(each)) for each in (first, second)))
+    return _overlap(
+        *(
+            importance_shares(strongest(each, k) * _importances(each))
+            for each in (first, second)
+        )
+    )
 
 
 def _overlap(left: Floats, right: Floats) -> float:
     sums = left.sum(), right.sum()
-    return float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
+    return (
+        float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
+    )
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
@@ -95,9 +110,16 @@ def _importances(importance: npt.ArrayLike) -> Floats:
 
 def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return two lists of importances as arrays. ``InputError``: not all are finite."""
-    left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
+    left, right = (
+        np.asarray(truth, dtype=np.float64),
+        np.asarray(estimate, dtype=np.float64),
+    )
     if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
-        raise InputError("truth or estimate holds missing or infinite values", "Leave those features out.", "PG002")
+        raise InputError(
+            "truth or estimate holds missing or infinite values",
+            "Leave those features out.",
+            "PG002",
+        )
     return left, right
 
 
@@ -158,22 +180,37 @@ def agreement(
     (2003), 1 + J · test rows / training rows. NOTE[DIFF]: both describe plain means. Here it is a mean over pairs.
     Training and test rows of a split describe how much splits overlap. The default is for independent samples.
     """
-    left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    left, right = (
+        np.asarray(first, dtype=np.float64),
+        np.asarray(second, dtype=np.float64),
+    )
     strong = usual_k(left.shape[1]) if k is None else k
     compute, splits = MEASURES[measure], len(left)
     # Every split of one with every split of the other: between the models, within the first, within the second.
     sides = ((left, right), (left, left), (right, right))
-    tables = np.array([[[compute(one, two, strong) for two in theirs] for one in ours] for ours, theirs in sides])
+    tables = np.array(
+        [
+            [[compute(one, two, strong) for two in theirs] for one in ours]
+            for ours, theirs in sides
+        ]
+    )
     if splits == 1:
         nan = math.nan
         return Agreement(float(tables[0, 0, 0]), nan, (nan, nan), nan, nan, nan, nan, 1)
     value, within, ceiling = _summary(tables, np.arange(splits))
     gap, low, high = ceiling - value, math.nan, math.nan
     if splits >= FEWEST_SPLITS:
-        without = [_summary(tables, np.delete(np.arange(splits), left_out)) for left_out in range(splits)]
-        gaps = np.array([partial_ceiling - partial for partial, _, partial_ceiling in without])
+        without = [
+            _summary(tables, np.delete(np.arange(splits), left_out))
+            for left_out in range(splits)
+        ]
+        gaps = np.array(
+            [partial_ceiling - partial for partial, _, partial_ceiling in without]
+        )
         widened = 1 + splits * test_rows / train_rows
-        variance = (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * widened
+        variance = (
+            (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * widened
+        )
         width = float(t_quantile(0.975, splits - 1)) * math.sqrt(variance)
         low, high = gap - width, gap + width
     apart = tables[0][~np.eye(splits, dtype=bool)]
@@ -181,26 +218,61 @@ def agreement(
     return Agreement(value, spread, within, ceiling, gap, low, high, splits)
 
 
-def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> tuple[float, tuple[float, float], float]:
+def _summary(
+    tables: Floats, splits: npt.NDArray[np.intp]
+) -> tuple[float, tuple[float, float], float]:
     """Return agreement, both within-agreements and the ceiling over some of the splits."""
     apart = ~np.eye(len(splits), dtype=bool)
     pairs = [table[np.ix_(splits, splits)][apart] for table in tables]
-    value, one, two = (float(pd.Series(each[np.isfinite(each)]).mean()) for each in pairs)
+    value, one, two = (
+        float(pd.Series(each[np.isfinite(each)]).mean()) for each in pairs
+    )
     # There is no ceiling if a model does not agree with itself.
     ceiling = math.sqrt(one * two) if one > 0 and two > 0 else math.nan
     return value, (one, two), ceiling
 
 
 def agreement_table(
-    importances: Mapping[str, npt.ArrayLike], *, k: int | None = None, train_rows: float = 1.0, test_rows: float = 0.0
+    importances: Mapping[str, npt.ArrayLike],
+    *,
+    k: int | None = None,
+    train_rows: float = 1.0,
+    test_rows: float = 0.0,
 ) -> pd.DataFrame:
     """Compare every pair of models by every measure, one line each. Undefined numbers are NaN."""
     rows = []
-    for (first, left), (second, right) in itertools.combinations(importances.items(), 2):
+    for (first, left), (second, right) in itertools.combinations(
+        importances.items(), 2
+    ):
         for measure in MEASURES:
-            one = agreement(left, right, measure, k=k, train_rows=train_rows, test_rows=test_rows)
+            one = agreement(
+                left, right, measure, k=k, train_rows=train_rows, test_rows=test_rows
+            )
             gap = (one.gap, one.low, one.high, one.differs)
-            rows.append((first, second, measure, one.value, one.spread, *one.within, one.ceiling, *gap, one.splits))
-    columns = ["first", "second", "measure", "agreement", "spread", "within_first", "within_second", "ceiling"]
-    frame = pd.DataFrame(rows, columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"])
+            rows.append(
+                (
+                    first,
+                    second,
+                    measure,
+                    one.value,
+                    one.spread,
+                    *one.within,
+                    one.ceiling,
+                    *gap,
+                    one.splits,
+                )
+            )
+    columns = [
+        "first",
+        "second",
+        "measure",
+        "agreement",
+        "spread",
+        "within_first",
+        "within_second",
+        "ceiling",
+    ]
+    frame = pd.DataFrame(
+        rows, columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"]
+    )
     return frame.astype({"differs": object})

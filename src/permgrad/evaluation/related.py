@@ -64,7 +64,11 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         raise InputError(what, hint="Pass for example 0.8.", code="PG002")
     frame = as_frame(X)
     if len(frame) < 4:
-        raise InputError(f"related_columns needs at least 4 rows, got {len(frame)}", "Pass the training rows.", "PG013")
+        raise InputError(
+            f"related_columns needs at least 4 rows, got {len(frame)}",
+            "Pass the training rows.",
+            "PG013",
+        )
     matrix = related(frame, [], list(frame.columns))[1]
     names = matrix["names"]
     if len(names) < 2:
@@ -75,7 +79,11 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     strengths = np.abs(np.asarray(matrix["strengths"], dtype=np.float64))
     apart = 1 - np.clip((strengths + strengths.T) / 2, 0, 1)
     np.fill_diagonal(apart, 0)
-    member = fcluster(linkage(squareform(apart, checks=False), "complete"), 1 - strength + 1e-9, "distance")
+    member = fcluster(
+        linkage(squareform(apart, checks=False), "complete"),
+        1 - strength + 1e-9,
+        "distance",
+    )
     groups: dict[str, list[str]] = {}
     for cluster in dict.fromkeys(member.tolist()):
         columns = [names[place] for place in np.flatnonzero(member == cluster)]
@@ -96,19 +104,41 @@ def related(
     ``strengths`` has a row and a column for each of ``names``, those of the ``columns`` that can be compared.
     """
     pairs = []
-    levels, strengths = _strengths(frame, features, RELATED_FEATURES) if len(features) else ({}, {})
+    levels, strengths = (
+        _strengths(frame, features, RELATED_FEATURES) if len(features) else ({}, {})
+    )
     if strengths:
         # The largest value among this many pairs of unrelated columns, at 5 %.
         freedom = min(len(frame), ROWS) - 2
-        chance = -float(t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom))
+        chance = -float(
+            t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom)
+        )
         least = max(LEAST, chance / math.sqrt(freedom + chance**2))
         for name, line in strengths.items():
-            close = [(other, value) for other, value in line.items() if other != name and abs(value) >= least]
+            close = [
+                (other, value)
+                for other, value in line.items()
+                if other != name and abs(value) >= least
+            ]
             for other, strength in sorted(close, key=lambda pair: -abs(pair[1])):
-                kind = "correlation" if levels[name] == levels[other] == 1 else "association"
-                pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
+                kind = (
+                    "correlation"
+                    if levels[name] == levels[other] == 1
+                    else "association"
+                )
+                pairs.append(
+                    {
+                        "feature": name,
+                        "other": other,
+                        "strength": strength,
+                        "kind": kind,
+                    }
+                )
     among = _strengths(frame[list(columns)], columns, len(columns))[1]
-    return pairs, {"names": list(among), "strengths": [[line[name] for name in among] for line in among.values()]}
+    return pairs, {
+        "names": list(among),
+        "strengths": [[line[name] for name in among] for line in among.values()],
+    }
 
 
 def _strengths(
@@ -129,9 +159,17 @@ def _strengths(
         # All numeric columns at once, because a wide table has thousands.
         products = bases[name].T @ stacked
         squared = (products**2).sum(axis=0) - (counts[name] - 1) / (rows - 1)
-        with_numbers = products.ravel() if counts[name] == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
+        with_numbers = (
+            products.ravel()
+            if counts[name] == 1
+            else np.sqrt(np.clip(squared, 0.0, 1.0))
+        )
         strengths[name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
-        strengths[name] |= {other: _corrected(bases[name], bases[other]) for other in bases if counts[other] > 1}
+        strengths[name] |= {
+            other: _corrected(bases[name], bases[other])
+            for other in bases
+            if counts[other] > 1
+        }
     return counts, strengths
 
 
@@ -141,12 +179,20 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     for name, column in list(frame.items()):
         if is_moment(column):
             frame[name] = series_seconds(column)
-    numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    numeric = [
+        name
+        for name in frame.columns
+        if pd.api.types.is_numeric_dtype(frame[name].dtype)
+    ]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()
     ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
     sizes = np.sqrt((ranks**2).sum(axis=0))
-    bases: dict[str, Any] = {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
+    bases: dict[str, Any] = {
+        name: (ranks[:, [at]] / sizes[at])
+        for at, name in enumerate(numeric)
+        if sizes[at] > 0
+    }
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
     for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
@@ -154,7 +200,9 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
             different = frame[name].nunique()
         except (TypeError, NotImplementedError):  # lists, also as Arrow types
             continue
-        if different > len(frame) / 2:  # a column with different values in most rows is skipped
+        if (
+            different > len(frame) / 2
+        ):  # a column with different values in most rows is skipped
             continue
         frequent = pd.Index(frame[name].value_counts().index[:LEVELS].astype(object))
         codes = frequent.get_indexer(frame[name].astype(object))
@@ -162,13 +210,28 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
         levels, codes = np.unique(codes, return_inverse=True)
         if len(levels) > 1:
             rows = np.arange(len(codes))
-            bases[name] = sparse.csr_array((1 / np.sqrt(np.bincount(codes))[codes], (rows, codes)))
+            bases[name] = sparse.csr_array(
+                (1 / np.sqrt(np.bincount(codes))[codes], (rows, codes))
+            )
     return bases
 
 
 def _corrected(first: Any, second: Any) -> float:
     """Return the corrected V of two columns, of which the second has levels."""
-    rows, freedom = first.shape[0], [max(basis.shape[1] - 1, 1) for basis in (first, second)]
+    rows, freedom = (
+        first.shape[0],
+        [max(basis.shape[1] - 1, 1) for basis in (first, second)],
+    )
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
-    smallest = min(count - count**2 / (rows - 1) for count in freedom) if first.shape[1] > 1 else 1.0
-    return math.sqrt(min(max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0) / max(smallest, 1e-9), 1.0))
+    smallest = (
+        min(count - count**2 / (rows - 1) for count in freedom)
+        if first.shape[1] > 1
+        else 1.0
+    )
+    return math.sqrt(
+        min(
+            max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0)
+            / max(smallest, 1e-9),
+            1.0,
+        )
+    )

@@ -93,14 +93,25 @@ def find_segments(
         groups = _scores(columns, *levels, dependence)
         features.append({"feature": name, "groups": groups})
         for code, group in zip(np.unique(levels[0]), groups, strict=True):
-            feature, same = first.setdefault(np.packbits(levels[0] == code).tobytes(), (name, group))
+            feature, same = first.setdefault(
+                np.packbits(levels[0] == code).tobytes(), (name, group)
+            )
             if same is not group:
                 group["same_as"] = [feature, same["group"]]
                 copies.append((group, same))
     every = [group for feature in features for group in feature["groups"]]
-    tested = [group for group in every if group["p_value"] is not None and "same_as" not in group]
-    for group, p in zip(tested, holm([group["p_value"] for group in tested]), strict=True):
-        errors, others = (group[key] if "squares" in columns else 1 - group[key] for key in ("score", "rest"))
+    tested = [
+        group
+        for group in every
+        if group["p_value"] is not None and "same_as" not in group
+    ]
+    for group, p in zip(
+        tested, holm([group["p_value"] for group in tested]), strict=True
+    ):
+        errors, others = (
+            group[key] if "squares" in columns else 1 - group[key]
+            for key in ("score", "rest")
+        )
         worse = p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS)
         group["p_holm"], group["worse"] = float(p), bool(worse)
     for group, same in copies:
@@ -130,7 +141,10 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def groups_of_rows(
-    X: pd.DataFrame, places: npt.NDArray[np.integer], names: Sequence[str], na: Sequence[str | int | float] = ()
+    X: pd.DataFrame,
+    places: npt.NDArray[np.integer],
+    names: Sequence[str],
+    na: Sequence[str | int | float] = (),
 ) -> dict[str, Levels]:
     """Return the group of the rows at ``places`` by each of some columns, and its groups' names, see ``find_segments``.
 
@@ -145,7 +159,11 @@ def groups_of_rows(
     seen = np.union1d(looked_at(len(X), len(X.columns)), places)
     table = blank_codes(X.iloc[seen][list(names)], list(na))
     at = np.searchsorted(seen, places)
-    groups = {name: levels for name in names if (levels := _groups(table[name], str(name))) is not None}
+    groups = {
+        name: levels
+        for name in names
+        if (levels := _groups(table[name], str(name))) is not None
+    }
     return {str(name): (codes[at], words) for name, (codes, words) in groups.items()}
 
 
@@ -153,7 +171,11 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
     cells = cells_of(series, name)
     if cells.kind == "date":
-        to_text = (lambda seconds: str(pd.Timedelta(seconds=seconds))) if series.dtype.kind == "m" else date_text
+        to_text = (
+            (lambda seconds: str(pd.Timedelta(seconds=seconds)))
+            if series.dtype.kind == "m"
+            else date_text
+        )
         levels = levels_of(pd.Series(cells.values), PARTS, to_text)
     elif cells.kind == "number" and not pd.api.types.is_bool_dtype(series.dtype):
         levels = levels_of(pd.Series(cells.values), PARTS)
@@ -175,12 +197,23 @@ def _counted(predicted: Predicted, positive: int) -> dict[str, Floats]:
     if not predicted.classes:
         truth = np.asarray(predicted.truth, dtype=np.float64)
         errors = np.abs(truth - predicted.guess)
-        return {"score": errors, "squares": errors**2, "observed": truth, "predicted": predicted.guess}
+        return {
+            "score": errors,
+            "squares": errors**2,
+            "observed": truth,
+            "predicted": predicted.guess,
+        }
     best = predicted.decided
     columns = {"score": (best == predicted.truth).astype(np.float64)}
     if predicted.classes == 2:
-        observed, called = ((codes == positive).astype(np.float64) for codes in (predicted.truth, best))
-        columns |= {"observed": observed, "predicted": predicted.guess[:, positive], "called": observed * called}
+        observed, called = (
+            (codes == positive).astype(np.float64) for codes in (predicted.truth, best)
+        )
+        columns |= {
+            "observed": observed,
+            "predicted": predicted.guess[:, positive],
+            "called": observed * called,
+        }
         columns |= {"others": 1 - observed, "alarms": (1 - observed) * called}
     return columns
 
@@ -196,17 +229,25 @@ def _scores(
     used = np.flatnonzero(counts)
     sizes, rows = counts[used].astype(np.float64), len(codes)
     sums: dict[str, Any] = {
-        key: np.bincount(codes, weights=one, minlength=len(names))[used] for key, one in columns.items()
+        key: np.bincount(codes, weights=one, minlength=len(names))[used]
+        for key, one in columns.items()
     }
     total, everything = sums["score"], columns["score"].sum()
     score, rest = total / sizes, (everything - total) / (rows - sizes)
     if "squares" in columns:
         squares = columns["squares"].sum()
-        low, high, p_values = _mean_test(squares, sums["squares"], score, rest, sizes, rows)
+        low, high, p_values = _mean_test(
+            squares, sums["squares"], score, rest, sizes, rows
+        )
     else:
         low, high = wilson(score, sizes)
         pairs = zip(total.tolist(), sizes.tolist(), strict=True)
-        p_values = np.array([_share_test(int(right), int(size), int(everything), rows) for right, size in pairs])
+        p_values = np.array(
+            [
+                _share_test(int(right), int(size), int(everything), rows)
+                for right, size in pairs
+            ]
+        )
     facts = {"score": score, "low": low, "high": high, "rest": rest}
     if "observed" in sums:
         facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
@@ -221,26 +262,49 @@ def _scores(
         {
             "group": names[place],
             "rows": int(counts[place]),
-            **{key: float(column[at]) if math.isfinite(column[at]) else None for key, column in facts.items()},
-            "p_value": float(p_values[at]) if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS else None,
+            **{
+                key: float(column[at]) if math.isfinite(column[at]) else None
+                for key, column in facts.items()
+            },
+            "p_value": float(p_values[at])
+            if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS
+            else None,
             "p_holm": None,
             "worse": False,
         }
         for at, place in enumerate(used.tolist())
     ]
     if dependence is not None:
-        related = {key: dependence.correlation(columns[key]) for key in ("score", "covered") if key in columns}
+        related = {
+            key: dependence.correlation(columns[key])
+            for key in ("score", "covered")
+            if key in columns
+        }
         for place, group in zip(used, groups, strict=True):
-            _allow_for(dependence, related, codes == place, group, shares="squares" not in columns)
+            _allow_for(
+                dependence,
+                related,
+                codes == place,
+                group,
+                shares="squares" not in columns,
+            )
     return groups
 
 
 def _allow_for(
-    dependence: Dependence, related: Mapping[str, float], member: Booleans, group: dict[str, Any], *, shares: bool
+    dependence: Dependence,
+    related: Mapping[str, float],
+    member: Booleans,
+    group: dict[str, Any],
+    *,
+    shares: bool,
 ) -> None:
     """Widen the intervals and correct the p-value of a group with the rows ``member``. ``shares``: scores are."""
     inside, outside = member.astype(np.float64), (~member).astype(np.float64)
-    for value, low, high in (("score", "low", "high"), ("covered", "covered_low", "covered_high")):
+    for value, low, high in (
+        ("score", "low", "high"),
+        ("covered", "covered_low", "covered_high"),
+    ):
         if group.get(low) is not None:
             wider = dependence.widening(inside, related[value])
             most = math.inf if value == "score" and not shares else 1.0
@@ -248,23 +312,40 @@ def _allow_for(
             group[high] = min(group[value] + wider * (group[high] - group[value]), most)
     if group["p_value"] is not None and dependence.testable(member, related["score"]):
         contrast = inside / inside.sum() - outside / outside.sum()
-        group["p_value"] = dependence.corrected(group["p_value"], contrast, related["score"])
+        group["p_value"] = dependence.corrected(
+            group["p_value"], contrast, related["score"]
+        )
     else:
         group["p_value"] = None
 
 
 def _mean_test(
-    all_squares: float, squares: Floats, score: Floats, rest: Floats, sizes: Floats, rows: int
+    all_squares: float,
+    squares: Floats,
+    score: Floats,
+    rest: Floats,
+    sizes: Floats,
+    rows: int,
 ) -> tuple[Floats, Floats, Floats]:
     """Return the intervals of means, and p-values of their differences from those of the other rows."""
     outside = rows - sizes
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
-        right = np.maximum(all_squares - squares - outside * rest**2, 0) / (outside - 1) / outside
-        freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (outside - 1))
+        right = (
+            np.maximum(all_squares - squares - outside * rest**2, 0)
+            / (outside - 1)
+            / outside
+        )
+        freedom = (left + right) ** 2 / (
+            left**2 / (sizes - 1) + right**2 / (outside - 1)
+        )
         p_values = t_two_sided((score - rest) / np.sqrt(left + right), freedom)
         half = t_quantile(float(special.ndtr(NORMAL_95)), sizes - 1) * np.sqrt(left)
-    return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)
+    return (
+        np.maximum(score - half, 0),
+        score + half,
+        np.where(np.isfinite(p_values), p_values, 1.0),
+    )
 
 
 def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
@@ -276,10 +357,19 @@ def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
         return 1.0
     if min(expected, size - expected) >= _EXACT_BELOW:
         # With a correction for continuity, as the exact test would be.
-        return float(2 * special.ndtr(-max(abs(hits - expected) - 0.5, 0.0) / deviation))
+        return float(
+            2 * special.ndtr(-max(abs(hits - expected) - 0.5, 0.0) / deviation)
+        )
     possible = np.arange(max(0, size - (rows - all_hits)), min(size, all_hits) + 1)
-    pools = ((all_hits, possible), (rows - all_hits, size - possible), (rows, np.asarray(size)))
-    logs = [special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1) for n, k in pools]
+    pools = (
+        (all_hits, possible),
+        (rows - all_hits, size - possible),
+        (rows, np.asarray(size)),
+    )
+    logs = [
+        special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+        for n, k in pools
+    ]
     chances = np.exp(logs[0] + logs[1] - logs[2])
     tail = min(chances[possible <= hits].sum(), chances[possible >= hits].sum())
     return float(min(1.0, 2 * tail))

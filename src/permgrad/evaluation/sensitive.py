@@ -30,7 +30,10 @@ Means = tuple[Floats, Floats, Floats]
 #: Measures that describe the rows: their differences between levels are not tested.
 _DESCRIBING = ("mean_prediction", "observed")
 #: What fairlearn takes the worst difference or ratio of.
-_FAIRNESS = {"demographic_parity": ["selection_rate"], "equalized_odds": ["true_positive_rate", "false_positive_rate"]}
+_FAIRNESS = {
+    "demographic_parity": ["selection_rate"],
+    "equalized_odds": ["true_positive_rate", "false_positive_rate"],
+}
 #: A clear difference of shares is at least this, of other measures such a part of the largest value.
 _LEAST_DIFFERENCE, _LEAST_PART = 0.01, 0.05
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.
@@ -75,18 +78,34 @@ def audit(
         lines, means = list[dict[str, Any]](), dict[str, Means]()
         for key, one in measures.items():
             means[key], ends = _means(codes, len(levels), key, *one, dependence)
-            tested = {} if key.startswith(_DESCRIBING) else largest([means[key]], levels, seed)
+            tested = (
+                {}
+                if key.startswith(_DESCRIBING)
+                else largest([means[key]], levels, seed)
+            )
             share = bool(predicted.classes) and key != "log_loss"
             by_level = dict(zip(levels, ends.tolist(), strict=True))
             lines.append({"measure": key, "share": share, "levels": by_level, **tested})
         fairness = {
-            f"{notion}_{kind}": largest([means[key] for key in keys], levels, seed, ratio=kind == "ratio")
+            f"{notion}_{kind}": largest(
+                [means[key] for key in keys], levels, seed, ratio=kind == "ratio"
+            )
             for notion, keys in _FAIRNESS.items()
             for kind in ("difference", "ratio")
             if means.keys() >= set(keys)
         }
-        rows = dict(zip(levels, np.bincount(codes, minlength=len(levels)).tolist(), strict=True))
-        told.append({"column": name, "rows": rows, "merged": merged, "measures": lines, "fairness": fairness})
+        rows = dict(
+            zip(levels, np.bincount(codes, minlength=len(levels)).tolist(), strict=True)
+        )
+        told.append(
+            {
+                "column": name,
+                "rows": rows,
+                "merged": merged,
+                "measures": lines,
+                "fairness": fairness,
+            }
+        )
     mark_clear([line for facts in told for line in facts["measures"]])
     return told
 
@@ -97,41 +116,93 @@ def mark_clear(lines: Sequence[dict[str, Any]]) -> None:
     for line, p in zip(tested, holm([line["p_value"] for line in tested]), strict=True):
         most = np.nanmax(np.abs([one for one, *_ in line["levels"].values()]))
         least = _LEAST_DIFFERENCE if line["share"] else _LEAST_PART * most
-        line["p_holm"], line["clear"] = float(p), bool(p < LEVEL and line["value"] >= least)
+        line["p_holm"], line["clear"] = (
+            float(p),
+            bool(p < LEVEL and line["value"] >= least),
+        )
 
 
-def levels_by(columns: pd.DataFrame, name: str, na: Sequence[Any]) -> tuple[Integers, list[str], list[str]]:
+def levels_by(
+    columns: pd.DataFrame, name: str, na: Sequence[Any]
+) -> tuple[Integers, list[str], list[str]]:
     """Return each row's level of a column, the levels' names, and those with few rows, which are the last level."""
     one = np.zeros(len(columns), dtype=np.int64), ["all"]
-    codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(name, one)
+    codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(
+        name, one
+    )
     counts = np.bincount(codes, minlength=len(names))
-    large, small = np.flatnonzero(counts >= FEWEST_ROWS), np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS))
+    large, small = (
+        np.flatnonzero(counts >= FEWEST_ROWS),
+        np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS)),
+    )
     places = np.full(len(names), len(large))
     places[large] = np.arange(len(large))
     other = ["all other" if "other" in names else "other"] * bool(len(small))
-    return places[codes], [*(names[at] for at in large), *other], [names[at] for at in small]
+    return (
+        places[codes],
+        [*(names[at] for at in large), *other],
+        [names[at] for at in small],
+    )
 
 
-def _measures(predicted: Predicted, positive: int, labels_only: bool) -> dict[str, tuple[Array, Booleans]]:
+def _measures(
+    predicted: Predicted, positive: int, labels_only: bool
+) -> dict[str, tuple[Array, Booleans]]:
     """Return the values whose means are the measures ``(rows,)``, and which rows they are of."""
-    truth, guess, every = predicted.truth, predicted.guess, np.ones(len(predicted.truth), dtype=bool)
+    truth, guess, every = (
+        predicted.truth,
+        predicted.guess,
+        np.ones(len(predicted.truth), dtype=bool),
+    )
     if not predicted.classes:
-        means = {"mean_prediction": guess, "observed_mean": truth, "mean_error": truth - guess}
-        return {key: (one, every) for key, one in {**means, "rmse": (truth - guess) ** 2}.items()}
+        means = {
+            "mean_prediction": guess,
+            "observed_mean": truth,
+            "mean_error": truth - guess,
+        }
+        return {
+            key: (one, every)
+            for key, one in {**means, "rmse": (truth - guess) ** 2}.items()
+        }
     measures: dict[str, tuple[Array, Booleans]] = {}
     if predicted.classes == 2:
-        observed, called, chance = truth == positive, predicted.decided == positive, guess[:, positive]
-        measures |= {"selection_rate": (called, every), "true_positive_rate": (called, observed)}
-        measures |= {"false_positive_rate": (called, ~observed), "observed_rate": (observed, every)}
-        measures |= {"mean_prediction": (chance, every), "predicted_minus_observed": (chance - observed, every)}
+        observed, called, chance = (
+            truth == positive,
+            predicted.decided == positive,
+            guess[:, positive],
+        )
+        measures |= {
+            "selection_rate": (called, every),
+            "true_positive_rate": (called, observed),
+        }
+        measures |= {
+            "false_positive_rate": (called, ~observed),
+            "observed_rate": (observed, every),
+        }
+        measures |= {
+            "mean_prediction": (chance, every),
+            "predicted_minus_observed": (chance - observed, every),
+        }
     loss, known = predicted.losses
-    measures |= {"accuracy": (predicted.decided == truth, every), "log_loss": (loss, known > 0)}
-    probable = {"mean_prediction", "predicted_minus_observed", "log_loss"} if labels_only else set()
+    measures |= {
+        "accuracy": (predicted.decided == truth, every),
+        "log_loss": (loss, known > 0),
+    }
+    probable = (
+        {"mean_prediction", "predicted_minus_observed", "log_loss"}
+        if labels_only
+        else set()
+    )
     return {key: one for key, one in measures.items() if key not in probable}
 
 
 def _means(
-    codes: Integers, count: int, key: str, values: Array, member: Booleans, dependence: Dependence | None
+    codes: Integers,
+    count: int,
+    key: str,
+    values: Array,
+    member: Booleans,
+    dependence: Dependence | None,
 ) -> tuple[Means, Floats]:
     """Return a measure by level, and with its 95 % interval ``(levels, 3)``."""
     at, x = codes[member], values[member].astype(np.float64)
@@ -150,8 +221,12 @@ def _means(
         else:
             # As wide as by Student's t, although the draws are normal.
             wider *= t_quantile((1 + 0.95) / 2, rows - 1) / NORMAL_95
-            error = wider * np.sqrt(np.bincount(at, (x - mean[at]) ** 2, count) / (rows - 1) / rows)
-            ends = mean[:, None] + NORMAL_95 * error[:, None] * np.array([0.0, -1.0, 1.0])
+            error = wider * np.sqrt(
+                np.bincount(at, (x - mean[at]) ** 2, count) / (rows - 1) / rows
+            )
+            ends = mean[:, None] + NORMAL_95 * error[:, None] * np.array(
+                [0.0, -1.0, 1.0]
+            )
         if key == "rmse":
             ends = np.sqrt(np.maximum(ends, 0))
             mean = centre = ends[:, 0]
@@ -159,25 +234,41 @@ def _means(
     return (mean, centre, np.where(rows >= FEWEST_ROWS, error, np.nan)), ends
 
 
-def largest(several: Sequence[Means], levels: Sequence[str], seed: int, *, ratio: bool = False) -> dict[str, Any]:
+def largest(
+    several: Sequence[Means], levels: Sequence[str], seed: int, *, ratio: bool = False
+) -> dict[str, Any]:
     """Return the largest difference between two levels of any of several measures, or the smallest ratio.
 
     It has its ``value``, its 95 % interval ``low, high`` and the ``p_value`` of no difference, both for all pairs of
     levels, and the levels ``highest, lowest``. Empty: fewer than two levels are compared.
     """
-    stream, parts, values = generator(seed, "levels"), list[Any](), list[tuple[float, str, str]]()
+    stream, parts, values = (
+        generator(seed, "levels"),
+        list[Any](),
+        list[tuple[float, str, str]](),
+    )
     for estimate, centre, error in several:
         order = np.flatnonzero(np.isfinite(error))
         order = order[np.argsort(estimate[order], kind="stable")]
-        if len(order) < 2 or (ratio and not estimate[order[-1]] > 0):  # fairlearn leaves 0 / 0 out, too
+        if len(order) < 2 or (
+            ratio and not estimate[order[-1]] > 0
+        ):  # fairlearn leaves 0 / 0 out, too
             continue
         low, high = estimate[order[[0, -1]]].tolist()
-        values.append((low / high if ratio else high - low, levels[order[-1]], levels[order[0]]))
+        values.append(
+            (low / high if ratio else high - low, levels[order[-1]], levels[order[0]])
+        )
         size, spread = (np.log(centre), error / centre) if ratio else (centre, error)
         one, other = (order[places] for places in np.triu_indices(len(order), 1))
         both = np.maximum(np.hypot(spread[one], spread[other]), 1e-300)
         drawn = stream.normal(size=(_DRAWS, len(levels))) * spread
-        parts.append((np.abs(size[one] - size[other]), both, np.abs(drawn[:, one] - drawn[:, other]) / both))
+        parts.append(
+            (
+                np.abs(size[one] - size[other]),
+                both,
+                np.abs(drawn[:, one] - drawn[:, other]) / both,
+            )
+        )
     if not values:
         return {}
     sizes, errors, draws = map(np.hstack, zip(*parts, strict=True))
@@ -185,12 +276,24 @@ def largest(several: Sequence[Means], levels: Sequence[str], seed: int, *, ratio
     limit = np.quantile(most, 1 - LEVEL) * errors
     low, high = max(float((sizes - limit).max()), 0.0), float((sizes + limit).max())
     low, high = (math.exp(-high), math.exp(-low)) if ratio else (low, high)
-    facts = {"value": value, "low": min(low, value), "high": max(high, value), "highest": highest, "lowest": lowest}
-    return {**facts, "p_value": (1 + int(np.sum(most >= (sizes / errors).max()))) / (_DRAWS + 1)}
+    facts = {
+        "value": value,
+        "low": min(low, value),
+        "high": max(high, value),
+        "highest": highest,
+        "lowest": lowest,
+    }
+    return {
+        **facts,
+        "p_value": (1 + int(np.sum(most >= (sizes / errors).max()))) / (_DRAWS + 1),
+    }
 
 
 def told_by(
-    table: pd.DataFrame, codes: Integers, dependence: Dependence | None = None, seed: int = 0
+    table: pd.DataFrame,
+    codes: Integers,
+    dependence: Dependence | None = None,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Predict each row's level ``codes`` from the features ``table`` by cross-fitted boosted trees.
 
@@ -207,27 +310,61 @@ def told_by(
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     places = looked_at(len(table), table.shape[1])
-    places = places[(np.bincount(codes[places], minlength=codes.max() + 1) >= FEWEST_ROWS)[codes[places]]]
-    units, division = places, StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
+    places = places[
+        (np.bincount(codes[places], minlength=codes.max() + 1) >= FEWEST_ROWS)[
+            codes[places]
+        ]
+    ]
+    units, division = (
+        places,
+        StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed),
+    )
     if dependence is not None:
         places = places[np.argsort(dependence.codes[places], kind="stable")]
-        units, division = dependence.codes[places], KFold(_FOLDS) if dependence.timed else division
+        units, division = (
+            dependence.codes[places],
+            KFold(_FOLDS) if dependence.timed else division,
+        )
     y, score = codes[places], get_scorer("roc_auc_ovr")
     levels = len(np.unique(y))
     if levels < 2 or len(np.unique(units)) < _FOLDS:
         return None
     cells = [cells_of(table.iloc[:, at], str(name)) for at, name in enumerate(table)]
-    x = np.column_stack([one.codes + 0.0 if one.values is None else one.values for one in cells])[places]
+    x = np.column_stack(
+        [one.codes + 0.0 if one.values is None else one.values for one in cells]
+    )[places]
     shares, lost = np.zeros(_FOLDS), np.zeros(x.shape[1])
-    for at, (fit, held) in enumerate(division.split(x, y, None if isinstance(division, KFold) else units)):
+    for at, (fit, held) in enumerate(
+        division.split(x, y, None if isinstance(division, KFold) else units)
+    ):
         if min(len(np.unique(y[part])) for part in (fit, held)) < levels:
             return None
-        trees = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
+        trees = HistGradientBoostingClassifier(
+            max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed
+        )
         shares[at] = 2 * score(trees.fit(x[fit], y[fit]), x[held], y[held]) - 1
-        shuffled = permutation_importance(trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed)
+        shuffled = permutation_importance(
+            trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed
+        )
         lost += 2 * shuffled.importances_mean / _FOLDS
-    told, error = float(shares.mean()), float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1))
-    half, carrying = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1)), lost >= max(_LEAST_CARRIED * told, 1e-9)
-    features = {str(table.columns[at]): float(lost[at]) for at in np.argsort(-lost) if carrying[at]}
-    facts = {"roc_auc": (1 + told) / 2, "rows": len(y), "told": told, "low": told - half, "high": told + half}
+    told, error = (
+        float(shares.mean()),
+        float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1)),
+    )
+    half, carrying = (
+        error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1)),
+        lost >= max(_LEAST_CARRIED * told, 1e-9),
+    )
+    features = {
+        str(table.columns[at]): float(lost[at])
+        for at in np.argsort(-lost)
+        if carrying[at]
+    }
+    facts = {
+        "roc_auc": (1 + told) / 2,
+        "rows": len(y),
+        "told": told,
+        "low": told - half,
+        "high": told + half,
+    }
     return {**facts, "features": features}

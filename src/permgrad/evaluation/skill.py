@@ -45,7 +45,11 @@ class Predicted:
     @property
     def metric(self) -> str:
         """The name of the main metric."""
-        return primary_metric("classification" if self.classes else "regression", self.classes, counts=self.counts).name
+        return primary_metric(
+            "classification" if self.classes else "regression",
+            self.classes,
+            counts=self.counts,
+        ).name
 
     @property
     def classes(self) -> int:
@@ -67,17 +71,27 @@ class Predicted:
         has_class = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
         at = np.where(has_class > 0, self.truth, 0)
         chosen = self.guess[np.arange(len(at)), at] / self.guess.sum(axis=1)
-        return -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * has_class, has_class
+        return -np.log(
+            np.clip(chosen, np.finfo(np.float64).eps, 1.0)
+        ) * has_class, has_class
 
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""
-        called, weights = (None if one is None else one[places] for one in (self.called, self.weights))
-        return Predicted(self.truth[places], self.guess[places], called, weights, self.counts)
+        called, weights = (
+            None if one is None else one[places] for one in (self.called, self.weights)
+        )
+        return Predicted(
+            self.truth[places], self.guess[places], called, weights, self.counts
+        )
 
     def independent(self, rows: Booleans) -> float:
         """Return how many rows of equal weight say as much on a mean as some rows do (Kish 1965)."""
-        weights = rows.astype(np.float64) if self.weights is None else self.weights * rows
-        return float(weights.sum() ** 2 / max((weights**2).sum(), np.finfo(np.float64).tiny))
+        weights = (
+            rows.astype(np.float64) if self.weights is None else self.weights * rows
+        )
+        return float(
+            weights.sum() ** 2 / max((weights**2).sum(), np.finfo(np.float64).tiny)
+        )
 
 
 # ---- contributions of rows to a metric -------------------------------------------------------------------------------
@@ -86,14 +100,21 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
 
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
-    none, weights = np.zeros(0), np.ones(len(model.truth)) if model.weights is None else model.weights
+    none, weights = (
+        np.zeros(0),
+        np.ones(len(model.truth)) if model.weights is None else model.weights,
+    )
     weights = weights / weights.mean()
     if metric == "rmse":
-        return np.column_stack([(model.truth - model.guess) ** 2, np.ones(len(weights))]) * weights[:, None], none
+        return np.column_stack(
+            [(model.truth - model.guess) ** 2, np.ones(len(weights))]
+        ) * weights[:, None], none
     if metric in ("log_loss", "poisson_deviance"):
         return np.column_stack(model.losses) * weights[:, None], none
     if metric == "accuracy":
-        return np.column_stack([(model.decided == model.truth) * weights, weights]), none
+        return np.column_stack(
+            [(model.decided == model.truth) * weights, weights]
+        ), none
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
@@ -102,8 +123,14 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
             for side in (members, ~members):
                 # For each row of one side, the share of the other side's rows below it. 0 elsewhere.
                 order, placed = np.argsort(scores[~side]), np.zeros(len(scores))
-                rivals, below = scores[~side][order], np.append(0.0, np.cumsum(weights[~side][order]))
-                above = sum(below[np.searchsorted(rivals, scores[side], edge)] for edge in ("left", "right"))
+                rivals, below = (
+                    scores[~side][order],
+                    np.append(0.0, np.cumsum(weights[~side][order])),
+                )
+                above = sum(
+                    below[np.searchsorted(rivals, scores[side], edge)]
+                    for edge in ("left", "right")
+                )
                 placed[side] = above / (2 * below[-1])
                 columns += [placed * weights, side * weights]
     if not columns:
@@ -117,11 +144,15 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
     """Return a metric ``(draws,)`` from the sums of a model's columns ``(draws, columns)``."""
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric != "roc_auc":
-            return np.asarray((sums[:, 0] / sums[:, 1]) ** (0.5 if metric == "rmse" else 1.0))
+            return np.asarray(
+                (sums[:, 0] / sums[:, 1]) ** (0.5 if metric == "rmse" else 1.0)
+            )
         if not len(centre):
             return sums[:, 0]
         # The rows of the other class give the probability that a row of the class is above them.
-        each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
+        each = (
+            sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
+        )
     # To first order in the rows drawn, an area near 1 can exceed it.
     areas: Floats = np.ma.masked_invalid(each).mean(axis=1).filled(np.nan)
     return np.clip(areas, 0.0, 1.0)
@@ -129,7 +160,12 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
 def paired(
-    metric: str, one: Predicted, other: Predicted, *, seed: int, dependence: Dependence | None = None
+    metric: str,
+    one: Predicted,
+    other: Predicted,
+    *,
+    seed: int,
+    dependence: Dependence | None = None,
 ) -> dict[str, Any] | None:
     """Compare two models on the same rows. None where the metric is undefined.
 
@@ -140,27 +176,39 @@ def paired(
     """
     if len(one.truth) < 2:
         return None
-    tables, centres = zip(*(_contributions(metric, model) for model in (one, other)), strict=True)
-    sign, middle = 1.0 if metrics.get(metric).direction == "higher" else -1.0, tables[0].shape[1]
+    tables, centres = zip(
+        *(_contributions(metric, model) for model in (one, other)), strict=True
+    )
+    sign, middle = (
+        1.0 if metrics.get(metric).direction == "higher" else -1.0,
+        tables[0].shape[1],
+    )
     table = np.hstack(tables)
     # Sums of the columns over all rows, and over rows drawn with replacement: ``(draws, columns)``.
     stream, rows = generator(seed, "paired bootstrap"), len(table)
     whole = table.sum(axis=0)[None]
     if rows > _MOST_DRAWN:
         group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
-        table = np.column_stack([np.bincount(group, column, _MOST_DRAWN) for column in table.T])
+        table = np.column_stack(
+            [np.bincount(group, column, _MOST_DRAWN) for column in table.T]
+        )
         rows = _MOST_DRAWN
     resampled = np.empty((DRAWS, table.shape[1]))
     step = max(1, 2_000_000 // rows)
     for start in range(0, DRAWS, step):
         count = min(step, DRAWS - start)
-        places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
+        places = (
+            stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
+        )
         times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
         resampled[start : start + count] = times @ table
 
     def ahead(sums: Floats) -> Floats:
         """Return how much better the first is."""
-        return sign * (_values(metric, sums[:, :middle], centres[0]) - _values(metric, sums[:, middle:], centres[1]))
+        return sign * (
+            _values(metric, sums[:, :middle], centres[0])
+            - _values(metric, sums[:, middle:], centres[1])
+        )
 
     difference, drawn = float(ahead(whole)[0]), ahead(resampled)
     drawn = np.sort(drawn[np.isfinite(drawn)])
@@ -170,7 +218,10 @@ def paired(
     below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
     # The interval ends where the p-value of the value there reaches 5 %.
     at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
-    p_value, ends = min(1.0, 2 * (1 + min(below, above)) / (draws + 1)), drawn[[at, -1 - at]]
+    p_value, ends = (
+        min(1.0, 2 * (1 + min(below, above)) / (draws + 1)),
+        drawn[[at, -1 - at]],
+    )
     if dependence is not None:
         first, second = _parts_of_rows(metric, tables, centres)
         each = first - second
@@ -179,7 +230,9 @@ def paired(
         ends = difference + (ends - difference) * dependence.widening(even, related)
         # The share of draws ends at 1 in their number, which would hide every larger difference.
         p_value = dependence.corrected(
-            2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))), even, related
+            2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))),
+            even,
+            related,
         )
     interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
     return {"metric": metric, "difference": difference, **interval, "p_value": p_value}
@@ -200,7 +253,9 @@ def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
     return value, _parts_of_rows(metric, [table], [centre])[0] * len(table)
 
 
-def _parts_of_rows(metric: str, tables: Sequence[Floats], centres: Sequence[Floats]) -> list[Floats]:
+def _parts_of_rows(
+    metric: str, tables: Sequence[Floats], centres: Sequence[Floats]
+) -> list[Floats]:
     """Return each row's part in the metric of each model ``(rows,)``, to first order."""
     parts = []
     for table, centre in zip(tables, centres, strict=True):
@@ -236,30 +291,64 @@ def skill(
     if len(np.unique(ours.truth)) < 2:
         return None
     first = ours.metric
-    names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
+    names = names or (
+        [first]
+        if task == "regression"
+        else list(dict.fromkeys([first, "log_loss", "roc_auc"]))
+    )
     if not np.isin(np.arange(ours.classes), ours.truth).all():
         names = [name for name in names if name != "roc_auc"]
-    tests = {name: paired(name, ours, constant, seed=seed, dependence=dependence) for name in names}
+    tests = {
+        name: paired(name, ours, constant, seed=seed, dependence=dependence)
+        for name in names
+    }
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
-    better = [one for one in measures.values() if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL]
+    better = [
+        one
+        for one in measures.values()
+        if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL
+    ]
     # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
     # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
-    members = [one for k in range(ours.classes) if (one := ours.truth == k).any() and not one.all()]
-    counts = [(ours.independent(one), ours.independent(~one)) for one in members[: 1 if ours.classes == 2 else None]]
-    errors = [math.sqrt((inside + outside + 1) / (12 * inside * outside)) for inside, outside in counts]
+    members = [
+        one
+        for k in range(ours.classes)
+        if (one := ours.truth == k).any() and not one.all()
+    ]
+    counts = [
+        (ours.independent(one), ours.independent(~one))
+        for one in members[: 1 if ours.classes == 2 else None]
+    ]
+    errors = [
+        math.sqrt((inside + outside + 1) / (12 * inside * outside))
+        for inside, outside in counts
+    ]
     chance = NORMAL_95 * float(np.mean(errors)) if errors else math.inf
-    learnt = any(one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance) for one in better)
+    learnt = any(
+        one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance)
+        for one in better
+    )
     return {"learnt": learnt, "ahead": measures}
 
 
 def against_others(
-    ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int, dependence: Dependence | None = None
+    ours: Predicted,
+    rivals: Mapping[str, Predicted],
+    *,
+    seed: int,
+    dependence: Dependence | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = ours.metric
-    tests = {name: paired(metric, ours, rival, seed=seed, dependence=dependence) for name, rival in rivals.items()}
+    tests = {
+        name: paired(metric, ours, rival, seed=seed, dependence=dependence)
+        for name, rival in rivals.items()
+    }
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
-    return {name: {**test, "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}
+    return {
+        name: {**test, "p_holm": p}
+        for (name, test), p in zip(defined.items(), adjusted, strict=True)
+    }

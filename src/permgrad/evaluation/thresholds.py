@@ -70,7 +70,11 @@ def choose_threshold(
     """
     check_choice("by", by, CRITERIA)
     if by != "cost" and cost is not None:
-        raise InputError(f"cost= needs by='cost', got by={by!r}", "Leave cost= out, or pass by='cost'.", "PG006")
+        raise InputError(
+            f"cost= needs by='cost', got by={by!r}",
+            "Leave cost= out, or pass by='cost'.",
+            "PG006",
+        )
     prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hits, alarms = _all_cuts(truth, numbers)
@@ -96,12 +100,19 @@ def metrics_at(
     the confusion matrix are the truth, the positive class last.
     """
     if not is_number(value):
-        raise InputError(f"The threshold must be a number, got {shown(value)}", "Pass for example 0.5.", "PG001")
+        raise InputError(
+            f"The threshold must be a number, got {shown(value)}",
+            "Pass for example 0.5.",
+            "PG001",
+        )
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
     prices = {} if cost is None else _checked_cost(cost)
     hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
-    return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, prices).items()}
+    return {
+        name: plain(of_cut[0])
+        for name, of_cut in _measures(truth, hits, alarms, prices).items()
+    }
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -119,22 +130,42 @@ def never_predicted(
     classes that the model decides for in the test rows (None: the most probable ones).
     """
     missed: list[dict[str, Any]] = []
-    predicted = np.unique(test[1].argmax(axis=1) if called is None else called) if len(test[0]) else ()
+    predicted = (
+        np.unique(test[1].argmax(axis=1) if called is None else called)
+        if len(test[0])
+        else ()
+    )
     for place, label in enumerate(classes):
         members, held = test[0] == label, validation[0] == label
         if place in predicted or not members.any():
             continue
-        facts = {"class": plain(label), "rows": int(members.sum()), "threshold": None, "found": None, "called": None}
-        if len(classes) == 2 and held.any() and not held.all():  # a threshold decides between two
-            cut = choose_threshold(held, validation[1][:, place], by="balanced_accuracy", positive=True)
+        facts = {
+            "class": plain(label),
+            "rows": int(members.sum()),
+            "threshold": None,
+            "found": None,
+            "called": None,
+        }
+        if (
+            len(classes) == 2 and held.any() and not held.all()
+        ):  # a threshold decides between two
+            cut = choose_threshold(
+                held, validation[1][:, place], by="balanced_accuracy", positive=True
+            )
             called = cut.apply(test[1][:, place])
             if np.isfinite(cut.value):
-                facts |= {"threshold": cut.value, "found": int((called & members).sum()), "called": int(called.sum())}
+                facts |= {
+                    "threshold": cut.value,
+                    "found": int((called & members).sum()),
+                    "called": int(called.sum()),
+                }
         missed.append(facts)
     return sorted(missed, key=lambda facts: -facts["rows"])
 
 
-def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int = 300) -> dict[str, Any]:
+def operating_points(
+    positive: npt.ArrayLike, scores: npt.ArrayLike, most: int = 300
+) -> dict[str, Any]:
     """Return the counts at thresholds of a probability, from the highest to the lowest, at most about so many.
 
     ``positive`` ``(rows,)`` tells which rows are positive. The result has ``rows, positives`` and for each threshold
@@ -148,9 +179,20 @@ def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int =
         >>> points["called"], points["hits"], points["value"], points["start"]
         ([0, 1, 2, 3], [0, 1, 2, 2], [1.0, 0.75, 0.4, 0.0], 2)
     """
-    truth, numbers = np.asarray(positive, dtype=bool), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
+    truth, numbers = (
+        np.asarray(positive, dtype=bool),
+        as_numbers("scores", scores, "pass predict_proba(X)[:, 1]"),
+    )
     if not len(truth):
-        return {"rows": 0, "positives": 0, "value": [], "called": [], "hits": [], "least": [], "start": 0}
+        return {
+            "rows": 0,
+            "positives": 0,
+            "value": [],
+            "called": [],
+            "hits": [],
+            "least": [],
+            "start": 0,
+        }
     values, hits, alarms = _all_cuts(truth, numbers)
     called = hits + alarms
     half = int(np.searchsorted(called, np.count_nonzero(numbers >= 0.5)))
@@ -158,11 +200,21 @@ def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int =
     if len(values) > most:
         sides = [counts / max(int(counts[-1]), 1) for counts in (called, hits)]
         wanted = np.linspace(0, 1, most // 2)
-        spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(0, len(values) - 1)
-        above = len(numbers) - np.searchsorted(np.sort(numbers), np.arange(1, 100) / 100)
+        spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(
+            0, len(values) - 1
+        )
+        above = len(numbers) - np.searchsorted(
+            np.sort(numbers), np.arange(1, 100) / 100
+        )
         largest = int(np.argmax(hits / (len(truth[truth]) + called).clip(1)))
         places = np.unique(
-            np.concatenate([spread, np.searchsorted(called, above), [0, half, largest, len(values) - 1]])
+            np.concatenate(
+                [
+                    spread,
+                    np.searchsorted(called, above),
+                    [0, half, largest, len(values) - 1],
+                ]
+            )
         )
     least = np.append(1.0, -np.sort(-numbers)[called[1:] - 1])
     return {
@@ -188,10 +240,16 @@ def _all_cuts(truth: Booleans, scores: Floats) -> tuple[Floats, Any, Any]:
     # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
     middle = np.where((middle > low) & (middle <= high), middle, high)
     hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
-    return np.concatenate([[math.inf], middle, [-math.inf]]), hits, np.concatenate([[0], last + 1]) - hits
+    return (
+        np.concatenate([[math.inf], middle, [-math.inf]]),
+        hits,
+        np.concatenate([[0], last + 1]) - hits,
+    )
 
 
-def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]) -> dict[str, Any]:
+def _measures(
+    truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
+) -> dict[str, Any]:
     """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
     positives, rows = int(truth.sum()), len(truth)
     negatives = rows - positives
@@ -202,27 +260,48 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
     measures = {
         "accuracy": (hits + passed) / rows,
         # With one denominator, so that equal values are equal to the last bit.
-        "balanced_accuracy": (hits * negatives + passed * positives) / (2 * positives * negatives),
+        "balanced_accuracy": (hits * negatives + passed * positives)
+        / (2 * positives * negatives),
         "precision": precision,
         "recall": hits / positives,
         "specificity": passed / negatives,
         "f1": 2 * hits / (positives + hits + alarms),
         "called": (hits + alarms) / rows,
-        "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(-1, 2, 2),
+        "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(
+            -1, 2, 2
+        ),
     }
-    return measures | ({"cost": sum(price * counts[name] for name, price in cost.items())} if cost else {})
+    return measures | (
+        {"cost": sum(price * counts[name] for name, price in cost.items())}
+        if cost
+        else {}
+    )
 
 
-def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
+def _checked(
+    y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any
+) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
-    values, numbers = np.asarray(y), as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
-    labels: list[Any] = list({cell if isinstance(cell, Hashable) else repr(cell) for cell in values.ravel().tolist()})
+    values, numbers = (
+        np.asarray(y),
+        as_numbers("scores", scores, "pass predict_proba(X)[:, 1]"),
+    )
+    labels: list[Any] = list(
+        {
+            cell if isinstance(cell, Hashable) else repr(cell)
+            for cell in values.ravel().tolist()
+        }
+    )
     _check_cases(values, labels, numbers)
     labels.sort()
     positive = labels[1] if positive is None else positive
     try:
         is_label = positive in labels
-    except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # arrays, tensors and pandas' NA are equal to nothing
         is_label = False
     if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
@@ -230,11 +309,21 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Bo
 
 
 @refusing
-def _check_cases(values: Array, labels: Sequence[Any], numbers: Floats) -> Iterator[Fault]:
+def _check_cases(
+    values: Array, labels: Sequence[Any], numbers: Floats
+) -> Iterator[Fault]:
     if values.ndim != 1 or values.shape != numbers.shape:
         problem = f"y and scores must have shape (rows,), got {values.shape} and {numbers.shape}"
-        yield problem, "Pass one label and one score per row, such as predict_proba(X)[:, 1].", "PG007"
-    if len(labels) != 2 or len({isinstance(label, (int, float)) for label in labels}) != 1 or None in labels:
+        yield (
+            problem,
+            "Pass one label and one score per row, such as predict_proba(X)[:, 1].",
+            "PG007",
+        )
+    if (
+        len(labels) != 2
+        or len({isinstance(label, (int, float)) for label in labels}) != 1
+        or None in labels
+    ):
         problem = f"y must hold two labels of one type, got {len(labels)} ({shown(labels[:5])})"
         yield problem, "Pass rows of both classes.", "PG015"
     if not np.isfinite(numbers).all():
@@ -245,7 +334,11 @@ def _check_cases(values: Array, labels: Sequence[Any], numbers: Floats) -> Itera
 def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(cost, Mapping) or not cost:
         hint = "Pass for example cost={'false_negative': 5, 'false_positive': 1}."
-        raise InputError(f"by='cost' needs the costs of outcomes, got cost={shown(cost)}", hint=hint, code="PG005")
+        raise InputError(
+            f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",
+            hint=hint,
+            code="PG005",
+        )
     for outcome, price in cost.items():
         check_choice("outcome in cost", outcome, OUTCOMES)
         if not is_finite_number(price):

@@ -46,9 +46,18 @@ class AssignmentLayout(PlacedLayout):
 
     name: ClassVar[str] = "assignment"
 
-    def __init__(self, pixels: int = 20, *, random_state: Any = None, spacing: int = 1, refine: bool = True) -> None:
+    def __init__(
+        self,
+        pixels: int = 20,
+        *,
+        random_state: Any = None,
+        spacing: int = 1,
+        refine: bool = True,
+    ) -> None:
         super().__init__(pixels, random_state=random_state)
-        self.spacing = check_whole("spacing", spacing, "pass spacing=1 to pack the columns")
+        self.spacing = check_whole(
+            "spacing", spacing, "pass spacing=1 to pack the columns"
+        )
         self.refine = check_flag("refine", refine)
 
     def _pixels_needed(self, columns: int) -> int:
@@ -80,7 +89,9 @@ class RandomLayout(PlacedLayout):
     def _place(self, encoded: Floats, seed: int) -> Positions:
         columns = encoded.shape[1]
         cells = block_cells(columns, self.pixels)
-        return cells[generator(seed, "layout", "random").permutation(len(cells))[:columns]]
+        return cells[
+            generator(seed, "layout", "random").permutation(len(cells))[:columns]
+        ]
 
 
 def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
@@ -90,7 +101,9 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
     top = (pixels - ((height - 1) * spacing + 1)) // 2
     left = (pixels - ((width - 1) * spacing + 1)) // 2
     rows, places = np.divmod(np.arange(height * width), width)
-    return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(np.int64)
+    return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(
+        np.int64
+    )
 
 
 def standardised_sample(encoded: Floats, seed: int) -> Floats:
@@ -98,7 +111,9 @@ def standardised_sample(encoded: Floats, seed: int) -> Floats:
     rows, columns = encoded.shape
     most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
     if rows > most:
-        chosen = np.sort(generator(seed, "layout", "rows").choice(rows, size=most, replace=False))
+        chosen = np.sort(
+            generator(seed, "layout", "rows").choice(rows, size=most, replace=False)
+        )
         encoded = encoded[chosen]
     # Dividing by the largest value first keeps the squares of huge or tiny values finite.
     largest = np.abs(encoded).max(axis=0)
@@ -120,10 +135,14 @@ def _scaled_plane(similarity: Floats) -> Floats:
     """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
     columns = len(similarity)
     if columns < 3:
-        return np.stack([np.arange(columns), np.zeros(columns)], axis=1).astype(np.float64)
+        return np.stack([np.arange(columns), np.zeros(columns)], axis=1).astype(
+            np.float64
+        )
     squared = (1.0 - similarity) ** 2
     np.fill_diagonal(squared, 0.0)
-    inner = -0.5 * (squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean())
+    inner = -0.5 * (
+        squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()
+    )
     # All eigenvectors, though two are used: solvers for a few may find none where eigenvalues coincide.
     values, vectors = np.linalg.eigh(inner)
     plane: Floats = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
@@ -138,7 +157,9 @@ def principal_plane(standardised: Floats, seed: int) -> Floats:
     _, _, first = randomized_svd(standardised, n_components=1, random_state=state)
     # A column and its negative tell a network the same, so all are turned towards the first component.
     table = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
-    left, strength, _ = randomized_svd(table - table.mean(axis=0), n_components=2, random_state=state)
+    left, strength, _ = randomized_svd(
+        table - table.mean(axis=0), n_components=2, random_state=state
+    )
     plane = np.zeros((len(table), 2))  # of a single row there is one axis
     plane[:, : len(strength)] = left * strength
     return _with_fixed_signs(plane)
@@ -184,11 +205,17 @@ def split_by_rank(plane: Floats, cells: Positions) -> Integers:
 def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
     """Return how close cells ``(n, 2)`` are, ``(n, n)``: 1 side by side, 1/√2 across a corner, else 0."""
     distance = np.abs(cells[:, None, :] - cells[None, :, :])
-    touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(axis=2)
-    return np.where(touching, 1.0 / np.sqrt(np.maximum((distance > 0).sum(axis=2), 1)), 0.0)
+    touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(
+        axis=2
+    )
+    return np.where(
+        touching, 1.0 / np.sqrt(np.maximum((distance > 0).sum(axis=2), 1)), 0.0
+    )
 
 
-def improve_by_swaps(similarity: Floats, cells: Positions, chosen: Integers, reach: int = 1) -> Integers:
+def improve_by_swaps(
+    similarity: Floats, cells: Positions, chosen: Integers, reach: int = 1
+) -> Integers:
     """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
 
     Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
@@ -203,7 +230,13 @@ def improve_by_swaps(similarity: Floats, cells: Positions, chosen: Integers, rea
     pull = padded @ near
     for _ in range(4 * places):
         pull_of_place = np.diagonal(pull)
-        gain = pull + pull.T - pull_of_place[:, None] - pull_of_place[None, :] + 2 * padded * near
+        gain = (
+            pull
+            + pull.T
+            - pull_of_place[:, None]
+            - pull_of_place[None, :]
+            + 2 * padded * near
+        )
         best = int(gain.argmax())
         first, second = divmod(best, places)
         if gain[first, second] <= 1e-9:

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import Fault, InputError, error_in_words, must, refusing, turned
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    error_in_words,
+    must,
+    refusing,
+    turned,
+)
 from permgrad.imaging.render import Box, Renderer
 
 Images = Floats
@@ -49,7 +56,12 @@ class ForeignRenderer(nn.Module):
     differentiable = False
     scale = 1.0
 
-    def __init__(self, images: Any, names: Sequence[str] | None = None, channels_last: bool | None = None) -> None:
+    def __init__(
+        self,
+        images: Any,
+        names: Sequence[str] | None = None,
+        channels_last: bool | None = None,
+    ) -> None:
         super().__init__()
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
@@ -64,7 +76,9 @@ class ForeignRenderer(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``. No gradient flows back."""
-        dtype = encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
+        dtype = (
+            encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
+        )
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: foreign code may write into its input.
@@ -73,9 +87,16 @@ class ForeignRenderer(nn.Module):
             f"The foreign image method failed on {len(rows)} rows",
             "Try it on the same rows outside permgrad.",
         )
-        with turned(lambda error: InputError(f"{which} with {error_in_words(error)}", hint, "PG032"), memory=True):
+        with turned(
+            lambda error: InputError(
+                f"{which} with {error_in_words(error)}", hint, "PG032"
+            ),
+            memory=True,
+        ):
             drawn = self._drawn(rows)
-        return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
+        return torch.from_numpy(self._checked(drawn, len(rows))).to(
+            device=encoded.device, dtype=dtype
+        )
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Return the crop of whole pictures. It costs as much as they do."""
@@ -86,7 +107,9 @@ class ForeignRenderer(nn.Module):
 
     def _known_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
-            problem = "The size of foreign pictures is unknown before the first is drawn"
+            problem = (
+                "The size of foreign pictures is unknown before the first is drawn"
+            )
             raise InputError(problem, hint="Draw one row first.", code="PG055")
         return self._shape
 
@@ -123,7 +146,9 @@ class ForeignRenderer(nn.Module):
         """Read what `to_dict` wrote. The foreign code is given anew."""
         renderer = cls(images, content.get("names"), content.get("channels_last"))
         shape = content.get("shape")
-        renderer._shape = None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
+        renderer._shape = (
+            None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
+        )
         return renderer
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
@@ -133,8 +158,13 @@ class ForeignRenderer(nn.Module):
         from matplotlib.image import imread
 
         if callable(self.images):
-            return self.images(rows if self.names is None else pd.DataFrame(rows, columns=self.names))
-        frame = pd.DataFrame(rows, columns=self.names or [f"column{index}" for index in range(rows.shape[1])])
+            return self.images(
+                rows if self.names is None else pd.DataFrame(rows, columns=self.names)
+            )
+        frame = pd.DataFrame(
+            rows,
+            columns=self.names or [f"column{index}" for index in range(rows.shape[1])],
+        )
         problem = str(getattr(self.images, "problem", "unsupervised"))
         if problem != "unsupervised":
             # The method files pictures by target. All go under one, since nobody knows it at prediction.
@@ -144,32 +174,53 @@ class ForeignRenderer(nn.Module):
             listed = Path(folder) / f"{problem}.csv"
             if not listed.is_file():
                 problem = f"The TINTOlib method did not write {listed.name}, the list of its pictures"
-                raise InputError(problem, hint="Use TINTOlib 1.3 or later.", code="PG060")
+                raise InputError(
+                    problem, hint="Use TINTOlib 1.3 or later.", code="PG060"
+                )
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             pictures = [
-                np.load(path) if path.suffix == ".npy" else imread(path) for path in map(Path(folder).joinpath, paths)
+                np.load(path) if path.suffix == ".npy" else imread(path)
+                for path in map(Path(folder).joinpath, paths)
             ]
             # Transparency carries nothing here.
-            return np.stack([picture[..., :3] if picture.ndim == 3 else picture for picture in pictures])
+            return np.stack(
+                [
+                    picture[..., :3] if picture.ndim == 3 else picture
+                    for picture in pictures
+                ]
+            )
 
     def _checked(self, drawn: Any, rows: int) -> Images:
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
-        rule, hint = "Foreign pictures must be numbers of one shape", "Return one array for all rows."
-        with turned(lambda error: InputError(f"{rule}: {error}", hint, "PG032"), TypeError, ValueError):
+        rule, hint = (
+            "Foreign pictures must be numbers of one shape",
+            "Return one array for all rows.",
+        )
+        with turned(
+            lambda error: InputError(f"{rule}: {error}", hint, "PG032"),
+            TypeError,
+            ValueError,
+        ):
             images = np.asarray(drawn, dtype=np.float64)
         _check_pictures(images, rows)
         if images.ndim == 3:
             images = images[:, None]
         # A method's picture files have their channels last.
-        elif not callable(self.images) or self.channels_last or _last_is_channels(images.shape, self.channels_last):
+        elif (
+            not callable(self.images)
+            or self.channels_last
+            or _last_is_channels(images.shape, self.channels_last)
+        ):
             images = np.moveaxis(images, 3, 1)
         shape = (images.shape[1], images.shape[2], images.shape[3])
         self._shape = self._shape or shape
         if shape != self._shape:
             problem = f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}"
-            raise InputError(problem, hint="Return the same size each time.", code="PG007")
+            raise InputError(
+                problem, hint="Return the same size each time.", code="PG007"
+            )
         return np.ascontiguousarray(images)
 
 
@@ -184,7 +235,9 @@ def _check_pictures(images: Images, rows: int) -> Iterator[Fault]:
         yield problem, "Return one picture for each row.", "PG007"
     if not np.isfinite(images).all():
         bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
-        problem = f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
+        problem = (
+            f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
+        )
         yield problem, "Correct the callable.", "PG040"
 
 
@@ -196,12 +249,18 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
         return first == middle
     few = (1, 3, 4)
     if (first in few) == (last in few):
-        problem = f"Either axis of pictures of shape {shape} may be that of the channels"
-        raise InputError(problem, hint="Pass channels_last=True or False.", code="PG005")
+        problem = (
+            f"Either axis of pictures of shape {shape} may be that of the channels"
+        )
+        raise InputError(
+            problem, hint="Pass channels_last=True or False.", code="PG005"
+        )
     return last in few
 
 
-def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:
+def renderer_from_dict(
+    content: Mapping[str, Any], images: Any = None
+) -> Renderer | ForeignRenderer:
     """Read a renderer of either kind. Foreign code, if the model had some, is given anew."""
     kind = content.get("kind")
     if kind == "renderer":
@@ -209,5 +268,9 @@ def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Render
     must(kind == "foreign", f"a renderer of kind {kind!r:.40}")
     if images is None:
         problem = "A model with a foreign image callable needs that callable on loading"
-        raise InputError(problem, hint="Call pg.load(folder, encoders={'layout': callable}).", code="PG005")
+        raise InputError(
+            problem,
+            hint="Call pg.load(folder, encoders={'layout': callable}).",
+            code="PG005",
+        )
     return ForeignRenderer.from_dict(content, images)

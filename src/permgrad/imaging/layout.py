@@ -20,7 +20,14 @@ import numpy.typing as npt
 from permgrad.base import checks
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_names
-from permgrad.base.errors import Fault, InputError, by_count, did_you_mean, refusing, shown
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    did_you_mean,
+    refusing,
+    shown,
+)
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
 
@@ -80,7 +87,9 @@ class Blur:
         weights = np.zeros(squared.shape)
         for step in range(self.steps, 0, -1):
             radius = self.distance * step
-            weights[squared <= radius**2] = min(self.amplification / (math.pi * radius**2), 1.0)
+            weights[squared <= radius**2] = min(
+                self.amplification / (math.pi * radius**2), 1.0
+            )
         weights[self.radius, self.radius] = 1.0
         return weights
 
@@ -99,7 +108,12 @@ class Layout(Protocol):
     pixels: int
     overlap: Overlap
 
-    def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+    def fit(
+        self,
+        encoded: Array,
+        names: Sequence[str] | None = None,
+        random_state: Any = None,
+    ) -> Self:
         """Learn positions from encoded training rows ``(rows, encoded columns)``. Return the layout itself."""
         ...
 
@@ -131,7 +145,12 @@ class PlacedLayout:
         self.shape: tuple[int, ...] = self.pixels, self.pixels
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
-    def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+    def fit(
+        self,
+        encoded: Array,
+        names: Sequence[str] | None = None,
+        random_state: Any = None,
+    ) -> Self:
         """Place the encoded columns of training rows (rows, encoded columns). NaN counts as the column's mean.
 
         ``random_state`` None takes the one given when the layout was made.
@@ -140,7 +159,12 @@ class PlacedLayout:
         _check_rows(table, names)
         columns = table.shape[1]
         empty = np.isnan(table)
-        table = np.where(empty, np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1), table)
+        table = np.where(
+            empty,
+            np.where(empty, 0.0, table).sum(axis=0)
+            / np.maximum((~empty).sum(axis=0), 1),
+            table,
+        )
         seed = resolve_seed(self.random_state if random_state is None else random_state)
         if not self.shares:
             needed = self._pixels_needed(columns)
@@ -162,7 +186,9 @@ class PlacedLayout:
     @property
     def collisions(self) -> int:
         """The number of columns that share their pixel with another column."""
-        _, counts = np.unique(self.positions[has_pixel(self.positions)], axis=0, return_counts=True)
+        _, counts = np.unique(
+            self.positions[has_pixel(self.positions)], axis=0, return_counts=True
+        )
         return int(counts[counts > 1].sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +196,9 @@ class PlacedLayout:
         return layout_to_dict(self)
 
     def __repr__(self) -> str:
-        placed = f"{len(self.positions)} columns" if len(self.positions) else "not fitted"
+        placed = (
+            f"{len(self.positions)} columns" if len(self.positions) else "not fitted"
+        )
         return f"{type(self).__name__}(pixels={self.pixels}, {placed})"
 
 
@@ -199,7 +227,13 @@ class StoredLayout(PlacedLayout):
             self.shape = check_shape(shape)
             self.pixels = max(self.shape[:2])
         checks.check_choice("overlap", overlap, get_args(Overlap))
-        checks.check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
+        checks.check_kind(
+            "blur",
+            blur,
+            Blur | None,
+            "None or a permgrad.imaging.Blur",
+            "Leave it out.",
+        )
         checks.check_kind("name", name, str, "text", "Pass for example name='stored'.")
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
@@ -208,7 +242,11 @@ class StoredLayout(PlacedLayout):
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
             problem = f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns"
-            raise InputError(problem, hint="Use layout='assignment' to place these columns anew.", code="PG007")
+            raise InputError(
+                problem,
+                hint="Use layout='assignment' to place these columns anew.",
+                code="PG007",
+            )
         return self.positions
 
     @classmethod
@@ -216,9 +254,17 @@ class StoredLayout(PlacedLayout):
         """Read what `to_dict` wrote. Nothing in it is executed."""
         blur = content.get("blur")
         shape = content.get("shape")
-        positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, len(shape or (0, 0)))
+        positions = np.asarray(content["positions"], dtype=np.int64).reshape(
+            -1, len(shape or (0, 0))
+        )
         rules = content["overlap"], Blur(**blur) if blur else None
-        layout = cls(positions, content["pixels"], *rules, name=content.get("name", "stored"), shape=shape)
+        layout = cls(
+            positions,
+            content["pixels"],
+            *rules,
+            name=content.get("name", "stored"),
+            shape=shape,
+        )
         layout.grown = bool(content.get("grown", False))
         return layout
 
@@ -238,7 +284,9 @@ class GridLayout(PlacedLayout):
     """
 
     name: ClassVar[str] = "grid"
-    shares: ClassVar[bool] = True  # it never grows, and refuses more columns than it has places
+    shares: ClassVar[bool] = (
+        True  # it never grows, and refuses more columns than it has places
+    )
 
     def __init__(self, size: Sequence[int], *, channels_first: bool = False) -> None:
         super().__init__(1)
@@ -249,19 +297,27 @@ class GridLayout(PlacedLayout):
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         shape, columns, most = self.shape, encoded.shape[1], math.prod(self.shape)
         if columns > most or (len(shape) > 2 and columns < most):
-            problem = (
-                f"A grid of {' × '.join(map(str, shape))} has {most} places, but there are {columns} encoded columns"
+            problem = f"A grid of {' × '.join(map(str, shape))} has {most} places, but there are {columns} encoded columns"
+            raise InputError(
+                problem, hint="Pass another grid, or layout='given'.", code="PG007"
             )
-            raise InputError(problem, hint="Pass another grid, or layout='given'.", code="PG007")
-        if len(shape) > 2 and (named := named_places(self.names or ())) and named[1] == shape:
+        if (
+            len(shape) > 2
+            and (named := named_places(self.names or ()))
+            and named[1] == shape
+        ):
             return named[0]
         if self.channels_first and len(shape) > 2:
-            channel, *place = np.unravel_index(np.arange(columns), (*shape[2:], *shape[:2]))
+            channel, *place = np.unravel_index(
+                np.arange(columns), (*shape[2:], *shape[:2])
+            )
             return np.stack([*place, channel], axis=1)
         return np.stack(np.unravel_index(np.arange(columns), shape), axis=1)
 
 
-def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any) -> Layout:
+def make_layout(
+    name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any
+) -> Layout:
     """Make an unfitted layout from a registered name and its options, or copy one that the user made.
 
     An object brings its own ``pixels``. ``random_state`` is used by ``fit`` unless it is given one.
@@ -275,24 +331,41 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
-        taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
+        taken = [
+            key
+            for key in inspect.signature(maker).parameters
+            if key not in ("pixels", "random_state")
+        ]
         for option in options:
             if option not in taken:
                 problem = f"Layout {name_or_object!r} has no option {option!r}"
-                raise InputError(problem, hint=did_you_mean(option, taken, "Leave it out."), code="PG004")
+                raise InputError(
+                    problem,
+                    hint=did_you_mean(option, taken, "Leave it out."),
+                    code="PG004",
+                )
         return maker(pixels=pixels, random_state=random_state, **options)
-    if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
+    if isinstance(name_or_object, type) or not callable(
+        getattr(name_or_object, "fit", None)
+    ):
         problem = (
             f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
             f"got {shown(name_or_object)}"
         )
-        raise InputError(problem, hint="The protocol is in docs/extending.md.", code="PG001")
+        raise InputError(
+            problem, hint="The protocol is in docs/extending.md.", code="PG001"
+        )
     return copy.deepcopy(name_or_object)
 
 
 def fit_layout(
-    layout: Layout, encoded: Array, names: Sequence[str] | None, random_state: Any, *, placed: Booleans | None = None
+    layout: Layout,
+    encoded: Array,
+    names: Sequence[str] | None,
+    random_state: Any,
+    *,
+    placed: Booleans | None = None,
 ) -> Layout:
     """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network.
 
@@ -302,7 +375,11 @@ def fit_layout(
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
         positions = np.full((len(placed), 2), -1)
         if placed.any():
-            some = None if names is None else [name for name, kept in zip(names, placed, strict=True) if kept]
+            some = (
+                None
+                if names is None
+                else [name for name, kept in zip(names, placed, strict=True) if kept]
+            )
             layout = fit_layout(layout, np.asarray(encoded)[:, placed], some, seed)
             positions = np.full((len(placed), layout.positions.shape[1]), -1)
             positions[placed] = layout.positions
@@ -322,19 +399,31 @@ def is_foreign(candidate: Any) -> bool:
     """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method, not a layout."""
     if isinstance(candidate, type):
         return False
-    if callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem"):
+    if callable(getattr(candidate, "transform", None)) and hasattr(
+        candidate, "problem"
+    ):
         return True
     return callable(candidate) and not hasattr(candidate, "fit")
 
 
 def check_layout(layout: Any) -> StoredLayout:
     """Return a checked copy of what a fitted layout says."""
-    missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]
+    missing = [
+        key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)
+    ]
     if missing:
         problem = f"{type(layout).__name__} has no {', '.join(missing)} after fit"
-        raise InputError(problem, hint="Set positions, pixels and overlap in its fit.", code="PG001")
-    rules = layout.overlap, getattr(layout, "blur", None), str(getattr(layout, "name", "stored"))
-    copied = StoredLayout(layout.positions, layout.pixels, *rules, shape=getattr(layout, "shape", None))
+        raise InputError(
+            problem, hint="Set positions, pixels and overlap in its fit.", code="PG001"
+        )
+    rules = (
+        layout.overlap,
+        getattr(layout, "blur", None),
+        str(getattr(layout, "name", "stored")),
+    )
+    copied = StoredLayout(
+        layout.positions, layout.pixels, *rules, shape=getattr(layout, "shape", None)
+    )
     copied.grown = bool(getattr(layout, "grown", False))
     return copied
 
@@ -357,15 +446,21 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 def check_shape(shape: Any) -> tuple[int, ...]:
     """Return height and width of a grid, and behind them the number of channels where it is not 1."""
     numbers = list(shape) if isinstance(shape, (tuple, list)) else []
-    if len(numbers) not in (2, 3) or not all(checks.is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
+    if len(numbers) not in (2, 3) or not all(
+        checks.is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers
+    ):
         problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
-        raise InputError(problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002")
+        raise InputError(
+            problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002"
+        )
     return tuple(map(int, numbers[: 2 if numbers[2:] == [1] else 3]))
 
 
 def extent(shape: Sequence[int]) -> str:
     """Return the size of a grid in words."""
-    return f"{shape[0]} × {shape[1]} pixels" + (f" in {shape[2]} channels" if len(shape) > 2 else "")
+    return f"{shape[0]} × {shape[1]} pixels" + (
+        f" in {shape[2]} channels" if len(shape) > 2 else ""
+    )
 
 
 def has_pixel(positions: Positions) -> Booleans:
@@ -373,7 +468,9 @@ def has_pixel(positions: Positions) -> Booleans:
     return np.asarray((positions != -1).any(axis=1))
 
 
-def check_positions(positions: Any, shape: Sequence[int], columns: int | None = None) -> Positions:
+def check_positions(
+    positions: Any, shape: Sequence[int], columns: int | None = None
+) -> Positions:
     """Return positions as int64 (columns, 2) inside the grid, or (columns, 3) if it has channels."""
     try:
         array = np.asarray(positions)
@@ -383,7 +480,10 @@ def check_positions(positions: Any, shape: Sequence[int], columns: int | None = 
         array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
     is_list = exact and array.ndim == 2 and array.shape[1:] == (len(shape),)
     _check_places(
-        integers if is_list else None, f"{type(positions).__name__} of shape {np.shape(array)}", shape, columns
+        integers if is_list else None,
+        f"{type(positions).__name__} of shape {np.shape(array)}",
+        shape,
+        columns,
     )
     return integers
 
@@ -395,20 +495,31 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
         problem = f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
         yield problem, "Pass the encoded training rows.", "PG007"
     columns = table.shape[1]
-    if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
+    if (
+        names is not None
+        and len(check_names("names", names, "pass the encoder's encoded_names_"))
+        != columns
+    ):
         problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
         yield problem, "Pass the encoder's encoded_names_.", "PG007"
     if infinite := int(np.isinf(table).any(axis=0).sum()):
-        holds, them = by_count(infinite, "holds", "hold"), by_count(infinite, "it", "them")
+        holds, them = (
+            by_count(infinite, "holds", "hold"),
+            by_count(infinite, "it", "them"),
+        )
         problem = f"Encoded values must be finite, but {infinite} of {columns} columns {holds} infinity"
         yield problem, f"Clean {them} first.", "PG014"
 
 
 @refusing
-def _check_places(integers: Integers | None, got: str, shape: Sequence[int], columns: int | None) -> Iterator[Fault]:
+def _check_places(
+    integers: Integers | None, got: str, shape: Sequence[int], columns: int | None
+) -> Iterator[Fault]:
     """Refuse positions that are no list of whole numbers (None), of other columns, or outside the grid."""
     if integers is None:
-        each = "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
+        each = (
+            "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
+        )
         problem = (
             f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {each} for each, "
             f"got {got}"
@@ -416,9 +527,7 @@ def _check_places(integers: Integers | None, got: str, shape: Sequence[int], col
         yield problem, "Round them to whole pixels.", "PG007"
         return
     if columns is not None and len(integers) != columns:
-        problem = (
-            f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns"
-        )
+        problem = f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns"
         yield problem, "Fit it on these columns.", "PG007"
     inside = integers[has_pixel(integers)]
     if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
@@ -446,7 +555,9 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
     if sides not in ({1}, {2}):
         return None
     grid = [(0.0, *found)[-2:] for found in numbers]
-    (rows, high), (places, wide) = (_ranks([found[side] for found in grid]) for side in range(2))
+    (rows, high), (places, wide) = (
+        _ranks([found[side] for found in grid]) for side in range(2)
+    )
     if high * wide > 2 * different:  # they are no grid
         return None
     if different == len(names):
@@ -454,7 +565,9 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
     rests = [_NUMBER.sub("", name) for name in names]
     channels = {rest: channel for channel, rest in enumerate(dict.fromkeys(rests))}
     found = np.stack([rows, places, [channels[rest] for rest in rests]], axis=1)
-    complete = different > 1 and different * len(channels) == len(names) == len(set(map(tuple, found.tolist())))
+    complete = different > 1 and different * len(channels) == len(names) == len(
+        set(map(tuple, found.tolist()))
+    )
     return (found, (high, wide, len(channels))) if complete else None
 
 

@@ -10,7 +10,13 @@ import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.imaging import assignment
-from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts, named_places
+from permgrad.imaging.layout import (
+    GridLayout,
+    PlacedLayout,
+    Positions,
+    layouts,
+    named_places,
+)
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
 _MOST_COLUMNS = 4096
@@ -95,13 +101,20 @@ class GivenLayout(_OrderedLayout):
     name: ClassVar[str] = "given"
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        return self._set(*(named_places(self.names or ()) or in_a_row(np.arange(encoded.shape[1]))))
+        return self._set(
+            *(named_places(self.names or ()) or in_a_row(np.arange(encoded.shape[1])))
+        )
 
 
 def is_ordered(layout: Any) -> bool:
     """Return whether a layout, as estimators take it, says that columns have an order."""
     name = layout if isinstance(layout, str) else getattr(layout, "name", None)
-    return isinstance(layout, (tuple, list)) or name in ("path", "lattice", "given", "grid")
+    return isinstance(layout, (tuple, list)) or name in (
+        "path",
+        "lattice",
+        "given",
+        "grid",
+    )
 
 
 def has_channels(layout: Any, names: Sequence[str]) -> bool:
@@ -125,7 +138,10 @@ def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, in
     standardised = assignment.standardised_sample(encoded, seed)
     order = np.arange(columns := standardised.shape[1])
     if columns > _MOST_COLUMNS:
-        order = np.argsort(np.round(assignment.principal_plane(standardised, seed)[:, 0], 9), kind="stable")
+        order = np.argsort(
+            np.round(assignment.principal_plane(standardised, seed)[:, 0], 9),
+            kind="stable",
+        )
     elif columns > 2:
         similarity = assignment.likeness(standardised)
         order = turn_pieces(similarity, _seriated(similarity))
@@ -134,12 +150,17 @@ def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, in
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns on a compact grid in which neighbours are alike, with its height and width."""
-    standardised, columns = assignment.standardised_sample(encoded, seed), encoded.shape[1]
+    standardised, columns = (
+        assignment.standardised_sample(encoded, seed),
+        encoded.shape[1],
+    )
     width = math.isqrt(columns - 1) + 1
     cells = assignment.block_cells(columns, width)
     cells -= cells.min(axis=0)
     if columns > assignment.EXACT_COLUMNS or columns < 4:
-        chosen = assignment.split_by_rank(assignment.principal_plane(standardised, seed), cells)
+        chosen = assignment.split_by_rank(
+            assignment.principal_plane(standardised, seed), cells
+        )
     else:
         similarity = assignment.likeness(standardised)
         chosen = assignment.assign(_spectral(similarity, 2), cells)
@@ -156,7 +177,9 @@ def _spectral(similarity: Floats, dimensions: int) -> Floats:
     root = np.sqrt(weights.sum(axis=0) + 1e-9)
     last = len(weights) - 1
     # The second largest of the normalised matrix is the second smallest of its Laplacian.
-    _, vectors = eigh(weights / root[:, None] / root, subset_by_index=[last - dimensions, last])
+    _, vectors = eigh(
+        weights / root[:, None] / root, subset_by_index=[last - dimensions, last]
+    )
     rounded: Floats = np.round(vectors[:, -2::-1] / root[:, None], 9)
     return rounded
 
@@ -165,8 +188,15 @@ def _seriated(similarity: Floats) -> Integers:
     """Return the order of chains of columns that are each other's most alike, chains in the Fiedler vector's order."""
     fiedler = _spectral(similarity, 1)[:, 0]
     # The sign of an eigenvector is arbitrary: the first column stands in the first half.
-    place = np.argsort(np.argsort(fiedler if fiedler[0] <= np.median(fiedler) else -fiedler, kind="stable"))
-    chains = [chain if place[chain[0]] <= place[chain[-1]] else chain[::-1] for chain in _chains(similarity)]
+    place = np.argsort(
+        np.argsort(
+            fiedler if fiedler[0] <= np.median(fiedler) else -fiedler, kind="stable"
+        )
+    )
+    chains = [
+        chain if place[chain[0]] <= place[chain[-1]] else chain[::-1]
+        for chain in _chains(similarity)
+    ]
     chains.sort(key=lambda chain: float(place[chain].mean()))
     return np.concatenate(chains)
 
@@ -177,7 +207,9 @@ def _chains(similarity: Floats) -> list[Integers]:
     nearest = np.argsort(-np.round(similarity, 9), axis=1, kind="stable")[:, :_NEAREST]
     first, second = np.repeat(np.arange(count), nearest.shape[1]), nearest.ravel()
     ranked = np.argsort(-np.round(similarity[first, second], 9), kind="stable")
-    chain_of = {column: [column] for column in range(count)}  # of both ends of each chain
+    chain_of = {
+        column: [column] for column in range(count)
+    }  # of both ends of each chain
     inner: set[int] = set()
     for one, other in zip(first[ranked].tolist(), second[ranked].tolist(), strict=True):
         if one in inner or other in inner or chain_of[one] is chain_of[other]:
@@ -185,18 +217,24 @@ def _chains(similarity: Floats) -> list[Integers]:
         left, right = chain_of[one], chain_of[other]
         left = left if left[-1] == one else left[::-1]
         right = right if right[0] == other else right[::-1]
-        inner |= {column for column, chain in ((one, left), (other, right)) if len(chain) > 1}
+        inner |= {
+            column for column, chain in ((one, left), (other, right)) if len(chain) > 1
+        }
         joined = left + right
         chain_of[joined[0]] = chain_of[joined[-1]] = joined
     ends = [column for column in range(count) if column not in inner]
-    return [np.array(chain) for column in ends if (chain := chain_of[column])[0] == column]
+    return [
+        np.array(chain) for column in ends if (chain := chain_of[column])[0] == column
+    ]
 
 
 def turn_pieces(similarity: Floats, order: Integers) -> Integers:
     """Turn pieces of a path whose turning makes neighbours more alike, until none does (2-opt)."""
     count = len(order)
     longest = min(count - 1, max(2, _PIECES // count))
-    padded = np.zeros((count + 1, count + 1))  # beyond both ends there is a column that resembles nobody
+    padded = np.zeros(
+        (count + 1, count + 1)
+    )  # beyond both ends there is a column that resembles nobody
     padded[:count, :count] = similarity
     start, length = np.arange(count)[:, None], np.arange(longest + 1)
     stop = np.minimum(start + length, count)
@@ -204,13 +242,22 @@ def turn_pieces(similarity: Floats, order: Integers) -> Integers:
         around = np.concatenate([order, [count]])  # its place −1 is that column, too
         first, last = around[start], around[np.minimum(stop, count - 1)]
         before, behind = around[start - 1], around[np.minimum(stop + 1, count)]
-        gain = padded[before, last] + padded[first, behind] - padded[before, first] - padded[last, behind]
+        gain = (
+            padded[before, last]
+            + padded[first, behind]
+            - padded[before, first]
+            - padded[last, behind]
+        )
         gain[stop >= count] = 0.0
         more, best = gain.argmax(axis=1), gain.max(axis=1)
         order, taken = order.copy(), np.zeros(count + 2, dtype=bool)
-        for at in np.argsort(-best, kind="stable")[: int((best > _LEAST_GAIN).sum())].tolist():
+        for at in np.argsort(-best, kind="stable")[
+            : int((best > _LEAST_GAIN).sum())
+        ].tolist():
             end = at + int(more[at])
-            if not taken[at : end + 3].any():  # with a neighbour on each side, one place on
+            if not taken[
+                at : end + 3
+            ].any():  # with a neighbour on each side, one place on
                 taken[at : end + 3] = True
                 order[at : end + 1] = order[at : end + 1][::-1]
         if not taken.any():

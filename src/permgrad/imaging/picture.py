@@ -18,7 +18,13 @@ from matplotlib.patches import Rectangle
 
 from permgrad.base.checks import check_kind, check_names
 from permgrad.base.errors import InputError
-from permgrad.imaging.layout import Positions, StoredLayout, check_layout, extent, has_pixel
+from permgrad.imaging.layout import (
+    Positions,
+    StoredLayout,
+    check_layout,
+    extent,
+    has_pixel,
+)
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
@@ -34,12 +40,22 @@ _Entry = tuple[int, int, str, list[str]]
 def layout_svg(layout: Any, names: Sequence[str]) -> str:
     """Return the picture of a layout as SVG. Equal layouts give equal texts, and letters are text."""
     stream = io.StringIO()
-    with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
-        draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
+    with rc_context(
+        {
+            "svg.hashsalt": "permgrad",
+            "svg.fonttype": "none",
+            "font.sans-serif": ["DejaVu Sans"],
+        }
+    ):
+        draw_layout(layout, names).savefig(
+            stream, format="svg", metadata={"Date": None}
+        )
     return stream.getvalue()
 
 
-def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
+def draw_layout(
+    layout: Any, names: Sequence[str] | None = None, title: str | None = None
+) -> Figure:
     """Draw where each encoded column sits, with a legend of full names.
 
     Columns alone on a pixel carry a number, and a short name where there is room. Pixels with several columns carry
@@ -56,40 +72,80 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     checked = check_layout(layout)
     placed = has_pixel(checked.positions)
     if not len(placed):
-        raise InputError(f"{type(layout).__name__} is not fitted: it has no positions", "Call fit first.", "PG030")
+        raise InputError(
+            f"{type(layout).__name__} is not fitted: it has no positions",
+            "Call fit first.",
+            "PG030",
+        )
     check_kind("title", title, str | None, "text", "Pass text, or leave it out.")
-    names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
+    names = (
+        None
+        if names is None
+        else check_names("names", names, "pass the encoder's encoded_names_")
+    )
     if names is not None and len(names) == len(placed):
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
     flat, whole = _side_by_side(checked)
     positions = flat[placed]
     # The square part of the grid to show: what is in use and a margin of one pixel.
-    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, max(whole))
+    low, high = (
+        np.maximum(positions.min(axis=0) - 1, 0),
+        np.minimum(positions.max(axis=0) + 2, max(whole)),
+    )
     side = int((high - low).max())
     top, left = np.clip((low + high - side) // 2, 0, max(whole) - side).tolist()
     entries = _entries(positions, names)
     lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
-    size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3  # of its type, in points
-    inches = columns * max((max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3)
+    size = (
+        8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
+    )  # of its type, in points
+    inches = columns * max(
+        (max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3
+    )
     width, height, margin = _SIDE + inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, (top, left, side))
-    if len(whole) < len(checked.shape) and checked.shape[0] > 1:  # rows of curves are numbered already
+    if (
+        len(whole) < len(checked.shape) and checked.shape[0] > 1
+    ):  # rows of curves are numbered already
         _, wide, channels = checked.shape
         places = [number * (wide + 1) + (wide - 1) / 2 for number in range(channels)]
         axes.set_xticks(places, [f"channel {number}" for number in range(channels)])
-    heading = _heading(str(getattr(layout, "name", "") or type(layout).__name__), checked, positions)
+    heading = _heading(
+        str(getattr(layout, "name", "") or type(layout).__name__), checked, positions
+    )
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
-    inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
+    inset = figure.add_axes(
+        (margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height)
+    )
     used = np.zeros(whole)
     used[positions[:, 0], positions[:, 1]] = 1
-    inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
-    inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
+    inset.imshow(
+        used,
+        cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]),
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    inset.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5),
+            side,
+            side,
+            fill=False,
+            edgecolor="#c0562f",
+            linewidth=1.0,
+        )
+    )
     inset.set(xticks=[], yticks=[])
     inset.set_title(
-        f"whole picture, {' × '.join(map(str, whole))}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3
+        f"whole picture, {' × '.join(map(str, whole))}",
+        fontsize=7.5,
+        color=_EDGE_COLOUR,
+        loc="left",
+        pad=3,
     )
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
     place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
@@ -105,7 +161,10 @@ def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
     row, place, channel = layout.positions.T
     if high == 1:
         return np.stack([channel, place], axis=1), (channels[0], wide)
-    return np.stack([row, place + channel * (wide + 1)], axis=1), (high, channels[0] * (wide + 1) - 1)
+    return np.stack([row, place + channel * (wide + 1)], axis=1), (
+        high,
+        channels[0] * (wide + 1) - 1,
+    )
 
 
 def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
@@ -114,12 +173,20 @@ def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
     shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
     heading = f"{name} layout: {len(positions)} columns on {extent(layout.shape)}"
     heading += f", {shared} share a pixel" if shared else ""
-    return heading + (f" ({hidden} overwritten)" if hidden and layout.overlap == "last" and layout.blur is None else "")
+    return heading + (
+        f" ({hidden} overwritten)"
+        if hidden and layout.overlap == "last" and layout.blur is None
+        else ""
+    )
 
 
 def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
     """Return one line for each column of a pixel, the pixel's mark on the first."""
-    lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
+    lines = [
+        (mark if at == 0 else "", name)
+        for *_, mark, names in entries
+        for at, name in enumerate(names)
+    ]
     if len(lines) > _LEGEND_ENTRIES:
         left_out = len(lines) - _LEGEND_ENTRIES + 1
         lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
@@ -141,14 +208,18 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
         problem = f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns"
-        raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
+        raise InputError(
+            problem, hint="Pass the encoder's encoded_names_.", code="PG007"
+        )
     members: dict[tuple[int, int], list[str]] = {}
     for (row, place), name in zip(positions.tolist(), named, strict=True):
         members.setdefault((row, place), []).append(name)
     entries: list[_Entry] = []
     shared = 0
     for (row, place), together in sorted(members.items()):
-        mark = str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
+        mark = (
+            str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
+        )
         shared += len(together) > 1
         entries.append((row, place, mark, together))
     return entries
@@ -172,15 +243,24 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
         occupied[row - top, place - left] = 1 if len(names) == 1 else 2
     colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
-    axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
+    axes.imshow(
+        occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent
+    )
     step = max(1, math.ceil(side / 20))
-    axes.set(xlim=extent[:2], ylim=extent[2:], xticks=range(left, right, step), yticks=range(top, bottom, step))
+    axes.set(
+        xlim=extent[:2],
+        ylim=extent[2:],
+        xticks=range(left, right, step),
+        yticks=range(top, bottom, step),
+    )
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
     axes.spines[:].set_edgecolor(_SPINE_COLOUR)
     cell = _SIDE / side * 72.0  # in points
     boxes = [Rectangle((place - 0.5, row - 0.5), 1, 1) for row, place, *_ in entries]
     line = 0.8 if cell > 6 else 0.2
-    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line))
+    axes.add_collection(
+        PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line)
+    )
     if len(entries) > _NUMBERED_PIXELS or cell < 7:
         return
     room = int(cell / 4.7)  # characters of 7-point type in one cell
@@ -188,14 +268,23 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for row, place, mark, names in entries:
-        weight, height = "normal" if len(names) == 1 else "bold", row - (0.16 if named else 0.0)
-        axes.text(place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred)
+        weight, height = (
+            "normal" if len(names) == 1 else "bold",
+            row - (0.16 if named else 0.0),
+        )
+        axes.text(
+            place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred
+        )
         if named:
-            below = short_label(names[0] if len(names) == 1 else f"× {len(names)}", room)
+            below = short_label(
+                names[0] if len(names) == 1 else f"× {len(names)}", room
+            )
             axes.text(place, row + 0.24, below, fontsize=7, color=_INK, **centred)
 
 
-def _draw_legend(axes: Axes, lines: list[tuple[str, str]], columns: int, size: float, inches: float) -> None:
+def _draw_legend(
+    axes: Axes, lines: list[tuple[str, str]], columns: int, size: float, inches: float
+) -> None:
     """Write the lines from top to bottom, column by column."""
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -207,5 +296,13 @@ def _draw_legend(axes: Axes, lines: list[tuple[str, str]], columns: int, size: f
         column, line = divmod(index, per_column)
         height = 1 - (line + 0.5) / per_column
         end, start = (column / columns + offset for offset in (mark_end, name_start))
-        axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
+        axes.text(
+            end,
+            height,
+            mark,
+            ha="right",
+            fontweight="bold",
+            color=_EDGE_COLOUR,
+            **style,
+        )
         axes.text(start, height, name, ha="left", color=_INK, **style)

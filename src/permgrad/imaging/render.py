@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError
-from permgrad.imaging.layout import Layout, StoredLayout, check_layout, has_pixel, layout_to_dict
+from permgrad.imaging.layout import (
+    Layout,
+    StoredLayout,
+    check_layout,
+    has_pixel,
+    layout_to_dict,
+)
 
 Box = tuple[int, int, int, int]
 """A half-open box of pixels: first row, row behind the last, first column, column behind the last."""
@@ -34,7 +40,9 @@ class _Plan:
     scale: Tensor
     targets: Tensor  # each column's pixel in the box
     shared: bool = False  # whether columns share pixels
-    weights: Tensor | None = None  # of a blur: how strongly each column paints each pixel, (columns, numbers)
+    weights: Tensor | None = (
+        None  # of a blur: how strongly each column paints each pixel, (columns, numbers)
+    )
     touched: Tensor | None = None  # whether it does
 
 
@@ -80,10 +88,16 @@ class Renderer(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = check_layout(layout)
-        positions, (self.height, self.width, *depth) = self.layout.positions, self.layout.shape
+        positions, (self.height, self.width, *depth) = (
+            self.layout.positions,
+            self.layout.shape,
+        )
         self.overlap, self.blur = self.layout.overlap, self.layout.blur
         #: row and column of each encoded column, and its channel among those of the layout
-        self.positions, self._channel = positions[:, :2], positions[:, 2] if depth else np.zeros_like(positions[:, 0])
+        self.positions, self._channel = (
+            positions[:, :2],
+            positions[:, 2] if depth else np.zeros_like(positions[:, 0]),
+        )
         self.depth = depth[0] if depth else 1
         ranges = []
         for name, values in (("minimum", minimum), ("maximum", maximum)):
@@ -93,7 +107,9 @@ class Renderer(nn.Module):
                     f"{name} must be {len(positions)} finite numbers, one for each encoded column, "
                     f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} not finite"
                 )
-                raise InputError(problem, hint=f"Pass the encoder's {name}_.", code="PG007")
+                raise InputError(
+                    problem, hint=f"Pass the encoder's {name}_.", code="PG007"
+                )
             ranges.append(numbers.copy())
         self.minimum, self.maximum = ranges
         if np.any(self.maximum < self.minimum):
@@ -103,7 +119,9 @@ class Renderer(nn.Module):
                 f"minimum={self.minimum[worst]:g} and maximum={self.maximum[worst]:g}"
             )
             raise InputError(problem, hint="Swap them.", code="PG002")
-        self.channels = self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
+        self.channels = (
+            self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
+        )
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
         self.clip = check_flag("clip", clip)
         spread = self.maximum - self.minimum
@@ -111,14 +129,20 @@ class Renderer(nn.Module):
         spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
         self._slope = 1.0 / spread
         #: the place of each column in a flat picture, channels first
-        self.flat = (self._channel * self.height + positions[:, 0]) * self.width + positions[:, 1]
+        self.flat = (
+            self._channel * self.height + positions[:, 0]
+        ) * self.width + positions[:, 1]
         self._reach = self.blur.radius if self.blur else 0
         self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
         self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
-            _, first_from_behind = np.unique(self.flat[self._visible][::-1], return_index=True)
-            self._visible = np.sort(self._visible[len(self._visible) - 1 - first_from_behind])
+            _, first_from_behind = np.unique(
+                self.flat[self._visible][::-1], return_index=True
+            )
+            self._visible = np.sort(
+                self._visible[len(self._visible) - 1 - first_from_behind]
+            )
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
@@ -130,12 +154,18 @@ class Renderer(nn.Module):
                 f"Encoded rows must have the shape (n, {len(self.positions)}), one column for each position of the "
                 f"layout, got {tuple(encoded.shape)}"
             )
-            raise InputError(problem, "Encode the table with the encoder that the layout was fitted with.", "PG007")
+            raise InputError(
+                problem,
+                "Encode the table with the encoder that the layout was fitted with.",
+                "PG007",
+            )
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
         box = box or (0, self.height, 0, self.width)
         columns = self._plan(box, encoded.device, encoded.dtype).columns
-        return self.draw_region(encoded if columns is None else encoded.index_select(1, columns), box)
+        return self.draw_region(
+            encoded if columns is None else encoded.index_select(1, columns), box
+        )
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
@@ -143,23 +173,37 @@ class Renderer(nn.Module):
 
     def placed(self) -> list[tuple[int, int, int, int]] | None:
         """Return the columns that are seen, each with its channel, row and column. None: a picture is more."""
-        plan = self._plan((0, self.height, 0, self.width), torch.device("cpu"), torch.float32)
+        plan = self._plan(
+            (0, self.height, 0, self.width), torch.device("cpu"), torch.float32
+        )
         if plan.shared or plan.weights is not None:
             return None
-        places = np.column_stack([np.arange(len(self.positions)), self._channel, self.positions])
-        return [(column, channel, row, at) for column, channel, row, at in places[self._visible].tolist()]
+        places = np.column_stack(
+            [np.arange(len(self.positions)), self._channel, self.positions]
+        )
+        return [
+            (column, channel, row, at)
+            for column, channel, row, at in places[self._visible].tolist()
+        ]
 
     def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Return minimum and factor of some columns: of a value is drawn ``(value − minimum) · factor``."""
         index = np.asarray(columns, dtype=np.intp)
         pair = self.minimum[index], self._slope[index] * self.scale
-        low, factor = (torch.as_tensor(numbers).to(device=like.device, dtype=like.dtype) for numbers in pair)
+        low, factor = (
+            torch.as_tensor(numbers).to(device=like.device, dtype=like.dtype)
+            for numbers in pair
+        )
         return low, factor
 
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""
         columns = self._plan(box, torch.device("cpu"), torch.float32).columns
-        return list(range(len(self.positions))) if columns is None else list(map(int, columns))
+        return (
+            list(range(len(self.positions)))
+            if columns is None
+            else list(map(int, columns))
+        )
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
         """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
@@ -171,7 +215,10 @@ class Renderer(nn.Module):
         if columns == 0 or pixels == 0:
             flat = values.new_zeros(rows, pixels)
         elif plan.weights is None:
-            flat, targets = values.new_zeros(rows, pixels), plan.targets.expand(rows, -1)
+            flat, targets = (
+                values.new_zeros(rows, pixels),
+                plan.targets.expand(rows, -1),
+            )
             if plan.shared:
                 how = "mean" if self.overlap == "mean" else "amax"
                 flat = flat.scatter_reduce(1, targets, values, how, include_self=False)
@@ -179,13 +226,22 @@ class Renderer(nn.Module):
                 flat = flat.scatter(1, targets, values)
         elif self.overlap == "maximum":
             parts = values.split(max(1, _PAINTED // (columns * pixels)))
-            flat = torch.cat([(part.unsqueeze(2) * plan.weights).amax(dim=1).relu() for part in parts])
+            flat = torch.cat(
+                [
+                    (part.unsqueeze(2) * plan.weights).amax(dim=1).relu()
+                    for part in parts
+                ]
+            )
         else:
             assert plan.touched is not None
             painted = (values.detach() > 0).to(values.dtype)
             flat = values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
         images: Tensor = flat.unflatten(1, (self.depth, *plan.size))
-        return images if self.channels == self.depth else images.expand(-1, self.channels, -1, -1)
+        return (
+            images
+            if self.channels == self.depth
+            else images.expand(-1, self.channels, -1, -1)
+        )
 
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
@@ -195,7 +251,10 @@ class Renderer(nn.Module):
         if not chosen.size:
             return (0, 0, 0, 0)
         low = np.maximum(self.positions[chosen].min(axis=0) - self._reach, 0)
-        high = np.minimum(self.positions[chosen].max(axis=0) + self._reach + 1, (self.height, self.width))
+        high = np.minimum(
+            self.positions[chosen].max(axis=0) + self._reach + 1,
+            (self.height, self.width),
+        )
         return int(low[0]), int(high[0]), int(low[1]), int(high[1])
 
     def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:
@@ -203,11 +262,16 @@ class Renderer(nn.Module):
         chosen = self._seen(columns)
         if not chosen.size:
             return []
-        reached = np.zeros((self.height + 2 * self._reach, self.width + 2 * self._reach), dtype=bool)
+        reached = np.zeros(
+            (self.height + 2 * self._reach, self.width + 2 * self._reach), dtype=bool
+        )
         side = 2 * self._reach + 1
         for row, place in self.positions[chosen]:
             reached[row : row + side, place : place + side] |= self._kernel > 0
-        inner = reached[self._reach : self._reach + self.height, self._reach : self._reach + self.width]
+        inner = reached[
+            self._reach : self._reach + self.height,
+            self._reach : self._reach + self.width,
+        ]
         return [(int(row), int(place)) for row, place in np.argwhere(inner)]
 
     def influence(self) -> Tensor:
@@ -217,16 +281,26 @@ class Renderer(nn.Module):
         pixel is counted. For a maximum the slope holds where the column wins.
         """
         weights = np.zeros((len(self.positions), self.depth * self.height * self.width))
-        weights[self._visible] = self._weights(self._visible, (0, self.height, 0, self.width))
+        weights[self._visible] = self._weights(
+            self._visible, (0, self.height, 0, self.width)
+        )
         if self.overlap == "mean":
             weights /= np.maximum((weights > 0).sum(axis=0), 1)
         weights *= (self._slope * self.scale)[:, None]
-        each = weights.astype(np.float32).reshape(-1, self.depth, self.height, self.width).sum(axis=1)
+        each = (
+            weights.astype(np.float32)
+            .reshape(-1, self.depth, self.height, self.width)
+            .sum(axis=1)
+        )
         return torch.from_numpy(each)
 
     def _seen(self, columns: Iterable[int] | int) -> Integers:
         """Return the columns without those that are never seen."""
-        indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
+        indexes = np.atleast_1d(
+            np.asarray(
+                columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64
+            )
+        )  # type: ignore[arg-type]
         return np.intersect1d(indexes, self._visible)
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
@@ -264,19 +338,28 @@ class Renderer(nn.Module):
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
         columns = self._visible[near[self._visible]]
 
-        targets = (self._channel[columns] * size[0] + place[columns, 0]) * size[1] + place[columns, 1]
+        targets = (self._channel[columns] * size[0] + place[columns, 0]) * size[
+            1
+        ] + place[columns, 1]
         weights = None if self.blur is None else self._weights(columns, box)
         # A tensor made in inference mode could never take part in a gradient afterwards.
         with torch.inference_mode(False), torch.no_grad():
             self._plans[key] = _Plan(
                 size,
-                None if len(columns) == len(self.positions) else torch.from_numpy(columns).to(device, torch.long),
+                None
+                if len(columns) == len(self.positions)
+                else torch.from_numpy(columns).to(device, torch.long),
                 torch.from_numpy(self.minimum[columns]).to(device, dtype),
                 torch.from_numpy(self._slope[columns] * self.scale).to(device, dtype),
                 torch.from_numpy(targets).to(device, torch.long),
-                self.overlap != "last" and len(np.unique(self.flat[columns])) < len(columns),
-                None if weights is None else torch.from_numpy(weights).to(device, dtype),
-                None if weights is None else torch.from_numpy(weights > 0).to(device, dtype),
+                self.overlap != "last"
+                and len(np.unique(self.flat[columns])) < len(columns),
+                None
+                if weights is None
+                else torch.from_numpy(weights).to(device, dtype),
+                None
+                if weights is None
+                else torch.from_numpy(weights > 0).to(device, dtype),
             )
         if len(self._plans) > _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
@@ -288,10 +371,17 @@ class Renderer(nn.Module):
         reach = self._reach
         rows = np.arange(top, bottom)[None, :] - self.positions[columns, 0][:, None]
         places = np.arange(left, right)[None, :] - self.positions[columns, 1][:, None]
-        inside = (np.abs(rows) <= reach)[:, :, None] & (np.abs(places) <= reach)[:, None, :]
+        inside = (np.abs(rows) <= reach)[:, :, None] & (np.abs(places) <= reach)[
+            :, None, :
+        ]
         kernel = self._kernel[
-            np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
+            np.clip(rows, -reach, reach)[:, :, None] + reach,
+            np.clip(places, -reach, reach)[:, None, :] + reach,
         ]
         painted = np.zeros((len(columns), self.depth, bottom - top, right - left))
-        painted[np.arange(len(columns)), self._channel[columns]] = np.where(inside, kernel, 0.0)
-        return painted.reshape(len(columns), self.depth * (bottom - top) * (right - left))
+        painted[np.arange(len(columns)), self._channel[columns]] = np.where(
+            inside, kernel, 0.0
+        )
+        return painted.reshape(
+            len(columns), self.depth * (bottom - top) * (right - left)
+        )

@@ -74,11 +74,19 @@ class TintoLayout(PlacedLayout):
         check_choice("option", option, _OPTIONS)
         if not is_whole(times) or not 0 <= times <= 10:
             problem = f"times must be an integer from 0 to 10, got {shown(times)}"
-            raise InputError(problem, hint="Each one doubles t-SNE's table: pass for example times=4.", code="PG002")
+            raise InputError(
+                problem,
+                hint="Each one doubles t-SNE's table: pass for example times=4.",
+                code="PG002",
+            )
         self.algorithm = algorithm
         self.times = int(times)
-        self.random_seed = check_whole("random_seed", random_seed, "pass for example 1", least=0)
-        discs = Blur(amplification, distance, steps)  # refused where it makes no sense, drawn or not
+        self.random_seed = check_whole(
+            "random_seed", random_seed, "pass for example 1", least=0
+        )
+        discs = Blur(
+            amplification, distance, steps
+        )  # refused where it makes no sense, drawn or not
         self.blur = discs if check_flag("blur", blur) else None
         self.overlap = option if blur else "last"
 
@@ -110,12 +118,19 @@ class TintoLayout(PlacedLayout):
         # Two points and two rows at least: alone there is no direction, and they do not come here.
         table = np.tile(points, (copies, 1))
         perplexity = _PERPLEXITY if len(table) > _PERPLEXITY else (len(table) - 1) / 3
-        model = TSNE(n_components=2, random_state=self.random_seed, perplexity=perplexity, init="pca")
+        model = TSNE(
+            n_components=2,
+            random_state=self.random_seed,
+            perplexity=perplexity,
+            init="pca",
+        )
         with warning_filters, warnings.catch_warnings():
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
             embedded = model.fit_transform(table)
-        mean: Floats = embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
+        mean: Floats = (
+            embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
+        )
         return mean
 
 

@@ -17,7 +17,14 @@ _PLACES = {
     "read_onnx": "permgrad.models.onnx_model",
 }
 
-__all__ = ["export_onnx", "load_from_hub", "log_to_mlflow", "log_to_wandb", "push_to_hub", "read_onnx"]
+__all__ = [
+    "export_onnx",
+    "load_from_hub",
+    "log_to_mlflow",
+    "log_to_wandb",
+    "push_to_hub",
+    "read_onnx",
+]
 
 if TYPE_CHECKING:
     from permgrad.integrations.hub import load_from_hub, push_to_hub
@@ -29,7 +36,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
-        raise AttributeError(f"module 'permgrad.integrations' has no attribute {name!r}")
+        raise AttributeError(
+            f"module 'permgrad.integrations' has no attribute {name!r}"
+        )
     value = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
     return value
 

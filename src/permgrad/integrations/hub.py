@@ -18,7 +18,12 @@ _INSTALL = "permgrad[hub]"
 
 
 def push_to_hub(
-    model: Any, repository: str, *, private: bool = True, keep_rows: bool = True, token: str | None = None
+    model: Any,
+    repository: str,
+    *,
+    private: bool = True,
+    keep_rows: bool = True,
+    token: str | None = None,
 ) -> str:
     """Push a fitted model to a repository of the Hugging Face Hub.
 
@@ -46,21 +51,35 @@ def push_to_hub(
     model = as_model(model).model
     if not hasattr(model, "save"):
         hint = "Pass a fitted estimator of permgrad, such as pg.load of a run's model folder."
-        raise InputError(f"{type(model).__name__} cannot be saved.", hint=hint, code="PG001")
+        raise InputError(
+            f"{type(model).__name__} cannot be saved.", hint=hint, code="PG001"
+        )
     api = optional("huggingface_hub", _INSTALL).HfApi(token=token)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "model"
         model.save(folder, keep_rows=keep_rows)
-        api.create_repo(repo_id=repository, repo_type="model", private=private, exist_ok=True)
+        api.create_repo(
+            repo_id=repository, repo_type="model", private=private, exist_ok=True
+        )
         count = sum(rows_in(model)) if keep_rows else 0
         if count:
             fact = f"{count:,} encoded rows of your table go along, whose values can be read back."
             warn_user(fact, "Pass keep_rows=False without them.")
-        return str(api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message="Add a model"))
+        return str(
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=str(folder),
+                commit_message="Add a model",
+            )
+        )
 
 
 def load_from_hub(
-    repository: str, *, revision: str | None = None, token: str | None = None, device: Any = "auto"
+    repository: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    device: Any = "auto",
 ) -> Any:
     """Load a fitted model from a repository of the Hugging Face Hub.
 
@@ -81,5 +100,7 @@ def load_from_hub(
     """
     hub = optional("huggingface_hub", _INSTALL)
     files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]
-    folder = hub.snapshot_download(repository, revision=revision, token=token, allow_patterns=files)
+    folder = hub.snapshot_download(
+        repository, revision=revision, token=token, allow_patterns=files
+    )
     return load(folder, device=device)

@@ -43,7 +43,11 @@ def log_to_mlflow(
     mlflow = optional("mlflow", "permgrad[mlflow]")
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     existing = client.get_experiment_by_name(experiment)
-    place = client.create_experiment(experiment) if existing is None else existing.experiment_id
+    place = (
+        client.create_experiment(experiment)
+        if existing is None
+        else existing.experiment_id
+    )
     identifier = str(client.create_run(place, run_name=name or record.name).info.run_id)
     status = "FAILED"
     try:
@@ -52,7 +56,10 @@ def log_to_mlflow(
         for key, number in record.metrics.items():
             client.log_metric(identifier, _NO_NAME.sub("_", key), number)
         for epoch, numbers in record.epochs():
-            points = [mlflow.entities.Metric(f"epochs.{key}", number, 0, epoch) for key, number in numbers.items()]
+            points = [
+                mlflow.entities.Metric(f"epochs.{key}", number, 0, epoch)
+                for key, number in numbers.items()
+            ]
             client.log_batch(identifier, metrics=points)
         for method, picture in record.pictures():
             client.log_image(identifier, picture, f"figures/{method}.png")

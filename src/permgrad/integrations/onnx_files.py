@@ -32,7 +32,9 @@ _MOST_OFF = 1e-5
 _OPSET = 17
 
 
-def export_onnx(model: HyNNClassifier | HyNNRegressor | Model, path: str | os.PathLike[str]) -> Path:
+def export_onnx(
+    model: HyNNClassifier | HyNNRegressor | Model, path: str | os.PathLike[str]
+) -> Path:
     """Write the network of a fitted estimator as an ONNX file, and compare the file's predictions with the estimator's.
 
     The file has one input, ``encoded``: float32 ``(rows, encoded)``, as ``model.encode_rows(X).encoded``. Reading and
@@ -66,14 +68,24 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor | Model, path: str | os.Pa
     """
     model = as_model(model).model
     if not isinstance(model, (HyNNClassifier, HyNNRegressor)):
-        problem = f"export_onnx writes estimators of permgrad, got {type(model).__name__}"
-        raise InputError(problem, hint="Pass a fitted HyNNClassifier or HyNNRegressor.", code="PG001")
+        problem = (
+            f"export_onnx writes estimators of permgrad, got {type(model).__name__}"
+        )
+        raise InputError(
+            problem, hint="Pass a fitted HyNNClassifier or HyNNRegressor.", code="PG001"
+        )
     # Any rows show whether the file computes what the network does.
     encoded = np.ascontiguousarray(model.background_[:64], dtype=np.float32)
     if not len(encoded):
-        encoded = generator(model.seed_, "onnx").normal(size=(64, encoded.shape[1])).astype(np.float32)
+        encoded = (
+            generator(model.seed_, "onnx")
+            .normal(size=(64, encoded.shape[1]))
+            .astype(np.float32)
+        )
     if isinstance(model.module_.renderer, ForeignRenderer):
-        problem = "Images drawn by a method from elsewhere cannot be part of an ONNX file"
+        problem = (
+            "Images drawn by a method from elsewhere cannot be part of an ONNX file"
+        )
         hint = "Fit the model with a layout of permgrad, or with branches=('tabular',)."
         raise InputError(problem, hint=hint, code="PG034")
     target = check_path("path", path)
@@ -95,25 +107,37 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor | Model, path: str | os.Pa
                 dynamo=False,
             )
         file = onnx.load(str(temporary))
-        classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
+        classes = (
+            {"classes": json.dumps([str(one) for one in model.classes_])}
+            if hasattr(model, "classes_")
+            else {}
+        )
         onnx.helper.set_model_props(
             file,
             {
                 "permgrad": __version__,
                 "task": "classification" if classes else "regression",
-                "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
+                "columns": json.dumps(
+                    list(map(str, model.preprocessor_.encoded_names_))
+                ),
                 **classes,
             },
         )
         onnx.save(file, str(temporary))
-        session = runtime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            temporary.read_bytes(), providers=["CPUExecutionProvider"]
+        )
         (returned,) = session.run([output], {"encoded": encoded})
         wanted = network.numbers(model, encoded)
         scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
         difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
         if not difference <= _MOST_OFF:
             problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
-            raise EnvironmentProblem(problem, hint="Install another version of torch or onnxruntime.", code="PG060")
+            raise EnvironmentProblem(
+                problem,
+                hint="Install another version of torch or onnxruntime.",
+                code="PG060",
+            )
     return target
 
 
@@ -128,7 +152,10 @@ class _Predicting(nn.Module):
                 self.network.additive[name] = _TracedTrees(branch)
         self.calibration: Calibration | None = getattr(model, "calibration_", None)
         if self.calibration is None:
-            self.scale, self.mean = float(model.target_scale_), float(model.target_mean_)
+            self.scale, self.mean = (
+                float(model.target_scale_),
+                float(model.target_mean_),
+            )
 
     @staticmethod
     def numbers(model: Any, encoded: Any) -> Any:
@@ -136,7 +163,9 @@ class _Predicting(nn.Module):
         outputs = model.predict_encoded(encoded)
         if isinstance(model, HyNNClassifier):
             return model.calibration_.probabilities(outputs)
-        return outputs[:, 0].astype(np.float64) * model.target_scale_ + model.target_mean_
+        return (
+            outputs[:, 0].astype(np.float64) * model.target_scale_ + model.target_mean_
+        )
 
     def forward(self, encoded: Tensor) -> Tensor:
         outputs = self.network(encoded).double()
@@ -148,17 +177,29 @@ class _Predicting(nn.Module):
             # Calibrated probabilities, see Calibration.probabilities.
             count, two = outputs.shape[1], len(self.calibration.curves) == 1
             shares = []
-            for k, (knots, values) in zip([1] if two else range(count), self.calibration.curves, strict=True):
+            for k, (knots, values) in zip(
+                [1] if two else range(count), self.calibration.curves, strict=True
+            ):
                 others = [outputs[:, j : j + 1] for j in range(count) if j != k]
                 odds = outputs[:, k] - torch.logsumexp(torch.cat(others, dim=1), dim=1)
-                shares.append(_between(odds, torch.tensor(knots).double(), torch.tensor(values).double()))
+                shares.append(
+                    _between(
+                        odds,
+                        torch.tensor(knots).double(),
+                        torch.tensor(values).double(),
+                    )
+                )
             if two:
                 return torch.stack([1 - shares[0], shares[0]], dim=1)
             raw = torch.stack(shares, dim=1)
             total = raw.sum(dim=1, keepdim=True)
-            return torch.where(total > 0, raw / torch.where(total > 0, total, 1.0), 1 / count)
+            return torch.where(
+                total > 0, raw / torch.where(total > 0, total, 1.0), 1 / count
+            )
         if self.calibration.shift:
-            outputs = outputs - torch.tensor(self.calibration.shift, dtype=torch.float64)
+            outputs = outputs - torch.tensor(
+                self.calibration.shift, dtype=torch.float64
+            )
         return torch.softmax(outputs / self.calibration.temperature, dim=1)
 
 
@@ -169,11 +210,22 @@ class _TracedTrees(nn.Module):
         super().__init__()
         trees = branch.trees()
         self.depth, width = int(trees.depths.max(initial=0)), branch.values.shape[1]
-        integers = {name: getattr(branch, name).long() for name in ("feature", "left", "roots")}
+        integers = {
+            name: getattr(branch, name).long() for name in ("feature", "left", "roots")
+        }
         # Of trees of one output only, each leaf says 0 of all others.
         values = branch.values.double()
-        spread = torch.eye(branch.outputs, dtype=torch.float64)[branch.output.long()] if width == 1 else None
-        numbers = {"threshold": branch.threshold, "values": values, "base": branch.base.double(), "spread": spread}
+        spread = (
+            torch.eye(branch.outputs, dtype=torch.float64)[branch.output.long()]
+            if width == 1
+            else None
+        )
+        numbers = {
+            "threshold": branch.threshold,
+            "values": values,
+            "base": branch.base.double(),
+            "spread": spread,
+        }
         for name, tensor in {**integers, **numbers}.items():
             self.register_buffer(name, tensor)
 
@@ -181,10 +233,16 @@ class _TracedTrees(nn.Module):
         parts: Any = self
         node = parts.roots[None].expand(encoded.shape[0], -1)
         for _ in range(self.depth):
-            value = torch.gather(encoded, 1, parts.feature[node]).clamp(max=LARGEST.item())
+            value = torch.gather(encoded, 1, parts.feature[node]).clamp(
+                max=LARGEST.item()
+            )
             node = parts.left[node] + (value > parts.threshold[node]).long()
         leaves = parts.values[node]
-        sums = leaves.sum(dim=1) if parts.spread is None else leaves[:, :, 0] @ parts.spread
+        sums = (
+            leaves.sum(dim=1)
+            if parts.spread is None
+            else leaves[:, :, 0] @ parts.spread
+        )
         return (sums + parts.base).to(encoded.dtype)
 
 

@@ -43,11 +43,15 @@ class RunRecord:
         path = check_path("run", folder)
         record = finished_record(path)
         parameters = {
-            name: str(value)[:_MOST] for name, value in record["configuration"].items() if value not in (None, [], {})
+            name: str(value)[:_MOST]
+            for name, value in record["configuration"].items()
+            if value not in (None, [], {})
         }
         metrics = dict(_numbers(read_json(path / METRICS)))
         trained = path / "history.csv"  # only networks have one
-        history = pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
+        history = (
+            pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
+        )
         return cls(path, record, parameters, metrics, history)
 
     @property
@@ -58,7 +62,11 @@ class RunRecord:
     def epochs(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield each epoch with its losses and learning rate."""
         for line in self.history.to_dict("records"):
-            numbers = {str(name): float(value) for name, value in line.items() if math.isfinite(value)}
+            numbers = {
+                str(name): float(value)
+                for name, value in line.items()
+                if math.isfinite(value)
+            }
             yield int(numbers.pop("epoch")), numbers
 
     def pictures(self) -> Iterator[tuple[str, Image.Image]]:
@@ -77,7 +85,9 @@ class RunRecord:
 def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the numbers of ``metrics.json`` that describe the model and its baselines."""
     parts = {name: metrics[name] for name in ("rows", "validation", "test")}
-    parts |= {f"baselines.{name}": scores for name, scores in metrics["baselines"].items()}
+    parts |= {
+        f"baselines.{name}": scores for name, scores in metrics["baselines"].items()
+    }
     for part, scores in parts.items():
         for name, value in scores.items():
             if is_number(value) and math.isfinite(value):

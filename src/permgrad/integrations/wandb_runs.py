@@ -37,12 +37,27 @@ def log_to_wandb(
     """
     record = RunRecord.read(run)
     wandb = optional("wandb", "permgrad[wandb]")
-    with wandb.init(project=project, name=name or record.name, config=record.parameters, **(init or {})) as logged:
+    with wandb.init(
+        project=project,
+        name=name or record.name,
+        config=record.parameters,
+        **(init or {}),
+    ) as logged:
         for epoch, numbers in record.epochs():
-            logged.log({f"epochs/{key}": number for key, number in numbers.items()}, step=epoch)
+            logged.log(
+                {f"epochs/{key}": number for key, number in numbers.items()}, step=epoch
+            )
         logged.summary.update(record.metrics)
-        pictures = {f"figures/{method}": wandb.Image(picture) for method, picture in record.pictures()}
-        logged.log({**pictures, "report": wandb.Html(str(record.folder / "report.html"), inject=False)})
+        pictures = {
+            f"figures/{method}": wandb.Image(picture)
+            for method, picture in record.pictures()
+        }
+        logged.log(
+            {
+                **pictures,
+                "report": wandb.Html(str(record.folder / "report.html"), inject=False),
+            }
+        )
         model = wandb.Artifact(f"model-{logged.id}", type="model")
         model.add_dir(str(record.folder / "model"))
         for path in record.files():

@@ -7,12 +7,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from permgrad.base.errors import EnvironmentProblem, PermgradError, is_out_of_memory, two_sentences, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    PermgradError,
+    is_out_of_memory,
+    two_sentences,
+    warn_user,
+)
 
 T = TypeVar("T")
 
 #: What was said in the work under way, which all that it calls adds to. None outside of any work.
-_said: ContextVar[list[str] | None] = ContextVar("permgrad_said_of_memory", default=None)
+_said: ContextVar[list[str] | None] = ContextVar(
+    "permgrad_said_of_memory", default=None
+)
 
 
 @contextmanager
@@ -31,7 +39,9 @@ def sparing() -> Iterator[None]:
             raise
         detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         hint = "Free memory, or use fewer rows or columns at a time."
-        raise EnvironmentProblem(f"There is not enough memory{detail}", hint=hint, code="PG061") from error
+        raise EnvironmentProblem(
+            f"There is not enough memory{detail}", hint=hint, code="PG061"
+        ) from error
     finally:
         _said.reset(token)
 
@@ -71,7 +81,9 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
 
 
 def gathered(
-    count: int, compute: Callable[[slice], Sequence[Any]], run: Callable[[Callable[[slice], None]], Any]
+    count: int,
+    compute: Callable[[slice], Sequence[Any]],
+    run: Callable[[Callable[[slice], None]], Any],
 ) -> list[Any]:
     """Return tensors of all rows from what ``compute`` gives for some, none for no rows.
 

@@ -38,7 +38,9 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 #: The device on which the user's own code makes tensors unless told otherwise, where it is another than the processor.
-_users_device: ContextVar[torch.device | None] = ContextVar("users_device", default=None)
+_users_device: ContextVar[torch.device | None] = ContextVar(
+    "users_device", default=None
+)
 
 
 def on_users_device() -> Any:
@@ -71,10 +73,19 @@ def full_float32() -> Iterator[None]:
             undo.enter_context(WithoutFloat64())
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         # Each switch of TF32 with the finer ones that newer versions of torch put in its place.
-        finer = tuple(getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name))
+        finer = tuple(
+            getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name)
+        )
         # The switches are the process's, autocast is the thread's.
-        switches = {("TF32", "cudnn"): (cudnn, finer), ("TF32", "matmul"): (matmul, (matmul,))}
-        undo.enter_context(together({name: partial(_switch_off, *parts) for name, parts in switches.items()}))
+        switches = {
+            ("TF32", "cudnn"): (cudnn, finer),
+            ("TF32", "matmul"): (matmul, (matmul,)),
+        }
+        undo.enter_context(
+            together(
+                {name: partial(_switch_off, *parts) for name, parts in switches.items()}
+            )
+        )
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
@@ -102,9 +113,14 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
 def _lies_there(value: Any) -> bool:
     """Return whether a value is a device without float64, a tensor on one, or holds one of these."""
     if isinstance(value, (list, tuple, dict)):
-        return any(map(_lies_there, value.values() if isinstance(value, dict) else value))
+        return any(
+            map(_lies_there, value.values() if isinstance(value, dict) else value)
+        )
     value = value.device if isinstance(value, Tensor) else value
-    return isinstance(value, (str, torch.device)) and str(value).partition(":")[0] in WITHOUT_FLOAT64
+    return (
+        isinstance(value, (str, torch.device))
+        and str(value).partition(":")[0] in WITHOUT_FLOAT64
+    )
 
 
 def _narrowed(value: Any) -> Any:
@@ -119,7 +135,9 @@ def _narrowed(value: Any) -> Any:
 class WithoutFloat64(TorchFunctionMode):
     """Lets the body compute in float32 on devices that have no float64. Other devices are not touched."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         if _lies_there((args, kwargs)):
             func = Tensor.float if func is Tensor.double else func

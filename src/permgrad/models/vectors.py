@@ -15,7 +15,9 @@ from permgrad.base.stored import read_npz, write_npz
 
 #: Cells encoded between two files, and numbers that are remembered, of which each takes four bytes.
 AT_ONCE, _REMEMBERED = 256, 50_000_000
-_folder: ContextVar[Path | None] = ContextVar("permgrad_folder_of_vectors", default=None)
+_folder: ContextVar[Path | None] = ContextVar(
+    "permgrad_folder_of_vectors", default=None
+)
 
 
 @contextmanager
@@ -59,19 +61,31 @@ class VectorCache:
         """
         if sum(one.size for one in self._known.values()) > _REMEMBERED:
             self._known, self._stored = {}, {}
-        known, folder = dict(self._known), _folder.get() if encoder is not None else None
-        new, names = [place for place, key in enumerate(keys) if key not in known], dict[int, str]()
+        known, folder = (
+            dict(self._known),
+            _folder.get() if encoder is not None else None,
+        )
+        new, names = (
+            [place for place, key in enumerate(keys) if key not in known],
+            dict[int, str](),
+        )
         if folder is not None and new:
             names = {place: hashlib.sha256(content(place)).hexdigest() for place in new}
             stored = self._read(folder, str(encoder))
-            known |= {keys[place]: stored[name] for place, name in names.items() if name in stored}
+            known |= {
+                keys[place]: stored[name]
+                for place, name in names.items()
+                if name in stored
+            }
             new = [place for place in new if keys[place] not in known]
         for start in range(0, len(new), AT_ONCE):
             places = new[start : start + AT_ONCE]
             vectors = encode(np.array(places))
             known.update(zip([keys[place] for place in places], vectors, strict=True))
             if folder is not None:
-                _write(folder, str(encoder), [names[place] for place in places], vectors)
+                _write(
+                    folder, str(encoder), [names[place] for place in places], vectors
+                )
         self._known = known
         return np.stack([known[key] for key in keys])
 
@@ -82,7 +96,9 @@ class VectorCache:
                 # A damaged file is computed again.
                 with suppress(OSError, ValueError, KeyError):
                     content = read_npz(file)
-                    stored |= zip(content["cells"].tolist(), content["vectors"], strict=True)
+                    stored |= zip(
+                        content["cells"].tolist(), content["vectors"], strict=True
+                    )
         return self._stored[folder, encoder]
 
 

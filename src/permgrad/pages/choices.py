@@ -19,12 +19,16 @@ def check_top_n(top_n: int | None, available: int) -> int:
     """Return how many to show (None: all)."""
     if top_n is None:
         return available
-    return min(check_whole("top_n", top_n, "pass for example 10, or None for all"), available)
+    return min(
+        check_whole("top_n", top_n, "pass for example 10, or None for all"), available
+    )
 
 
 def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
     """Return positions of the largest scores, largest first, undefined last, ties in their order."""
-    order: npt.NDArray[np.intp] = np.argsort(-np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable")
+    order: npt.NDArray[np.intp] = np.argsort(
+        -np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable"
+    )
     return order[: check_top_n(top_n, len(scores))]
 
 
@@ -32,7 +36,10 @@ def largest_on_average(values: Floats, top_n: int | None) -> npt.NDArray[np.intp
     """Return positions of features with the largest absolute values ``(rows, features)``, on average over the rows."""
     finite = np.isfinite(values)
     with np.errstate(all="ignore"):  # NaN where a feature has no finite value
-        return largest(np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0), top_n)
+        return largest(
+            np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0),
+            top_n,
+        )
 
 
 def pick_output(explanation: Explanation, target: str | int | None) -> int:
@@ -48,14 +55,22 @@ def check_one_unit(explanation: Explanation, plot: str) -> None:
     """Refuse to put numbers of different methods on one axis: they have different units."""
     if explanation.meta.get("methods"):
         problem = f"{plot} needs one unit for all features, but the modalities were explained by different methods"
-        raise InputError(problem, hint="Call explanation.plot.features(), which has an axis for each.", code="PG004")
+        raise InputError(
+            problem,
+            hint="Call explanation.plot.features(), which has an axis for each.",
+            code="PG004",
+        )
 
 
 def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation if single rows are needed."""
     if explanation.scope != "local":
         hint = "Explain with scope='local', for example method='shapley'."
-        raise InputError(f"{plot} shows single rows, but this explanation is global", hint=hint, code="PG004")
+        raise InputError(
+            f"{plot} shows single rows, but this explanation is global",
+            hint=hint,
+            code="PG004",
+        )
 
 
 def check_row(explanation: Explanation, row: int) -> int:
@@ -63,18 +78,31 @@ def check_row(explanation: Explanation, row: int) -> int:
     rows = int(explanation.values.shape[0])
     if not is_whole(row) or not -rows <= row < rows:
         problem = f"row must be a position from 0 to {rows - 1}, got {shown(row)}"
-        raise InputError(problem, hint="For example: row=0, or row=-1 for the last.", code="PG002")
+        raise InputError(
+            problem, hint="For example: row=0, or row=-1 for the last.", code="PG002"
+        )
     return int(row) % rows
 
 
 def as_global(explanation: Explanation) -> Explanation:
     """Return the mean absolute attribution of a local explanation. A global one is returned unchanged."""
-    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+    return (
+        explanation.to_global("mean_abs")
+        if explanation.scope == "local"
+        else explanation
+    )
 
 
 def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
     """Return the parts of an output's values by path if they add up to the values, else nothing."""
-    parts = {name: np.asarray(part[:, column]) for name, part in explanation.parts.items() if name != "interaction"}
+    parts = {
+        name: np.asarray(part[:, column])
+        for name, part in explanation.parts.items()
+        if name != "interaction"
+    }
     values = explanation.values[:, column]
-    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(parts.values()) - values, values))
+    gap, scale = (
+        np.nanmax(np.abs(one), initial=1e-300)
+        for one in (sum(parts.values()) - values, values)
+    )
     return {} if len(parts) < 2 or gap > 1e-6 * scale else parts

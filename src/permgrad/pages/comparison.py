@@ -89,7 +89,9 @@ def comparison_page(comparison: Comparison) -> str:
         Fact(str(len(comparison.folds)), "folds, the same for every model"),
     ]
     facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
-    facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
+    facts += (
+        [Fact(str(len(comparison.features)), "features")] if comparison.features else []
+    )
     return render_page(
         title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
         kind="permgrad comparison",
@@ -101,7 +103,9 @@ def comparison_page(comparison: Comparison) -> str:
     )
 
 
-def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model") -> Column:
+def _models(
+    comparison: Comparison, models: Iterable[Any], heading: str = "model"
+) -> Column:
     return names((comparison.label(str(name)) for name in models), heading)
 
 
@@ -110,31 +114,49 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame = comparison.standing
     wide = comparison.table_of(comparison.metric)
-    folds = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
+    folds = {
+        comparison.label(name): wide[name].to_numpy()
+        for name in frame["model"]
+        if name in wide
+    }
     if folds:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
         drawn = charts.scores(
-            folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
+            folds,
+            label=f"{comparison.measure.label} ({comparison.measure.direction} is better)",
+            level=level,
         )
-        grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
+        grey = (
+            " Grey: significantly behind the best." if not frame["level"].all() else ""
+        )
         section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
-        columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
+        columns = [
+            _models(comparison, pairs[side], side) for side in ("first", "second")
+        ]
         columns += _difference(comparison, pairs, "first is better by")
-        columns += [figures_of("p", pairs["p_value"], p_text), figures_of("p, adjusted", pairs["p_holm"], p_text)]
+        columns += [
+            figures_of("p", pairs["p_value"], p_text),
+            figures_of("p, adjusted", pairs["p_holm"], p_text),
+        ]
         caption = f"Every pair, tested on the folds that both have, adjusted for all {len(pairs)} pairs (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
     write = partial(score, comparison)
-    columns = [_models(comparison, wide), *(figures_of(f"fold {fold}", row, write) for fold, row in wide.iterrows())]
+    columns = [
+        _models(comparison, wide),
+        *(figures_of(f"fold {fold}", row, write) for fold, row in wide.iterrows()),
+    ]
     caption = f"{comparison.measure.label} on the test rows of every fold."
     section.table(table_of(caption, columns), "Every fold")
 
 
 def _standing_table(section: SectionView, comparison: Comparison) -> None:
     frame = comparison.standing
-    marks: list[Mark] = ["best" if name == comparison.best else "" for name in frame["model"]]
+    marks: list[Mark] = [
+        "best" if name == comparison.best else "" for name in frame["model"]
+    ]
     means = [
         score(comparison, mean) + (" ≈" if level and not mark else "")
         for mean, level, mark in zip(frame["mean"], frame["level"], marks, strict=True)
@@ -148,7 +170,11 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
         figures_of("p", frame["p_holm"], p_text),
         figures_of("time to fit", frame["fit_seconds"], duration),
     ]
-    columns += [figures_of("failed", frame["failed"], as_count)] if frame["failed"].any() else []
+    columns += (
+        [figures_of("failed", frame["failed"], as_count)]
+        if frame["failed"].any()
+        else []
+    )
     caption = (
         "Means over folds (times: the median). ± is the standard deviation over folds. ≈: no significant "
         "difference from the best (p of at least 0.05, adjusted for the number of models)."
@@ -156,12 +182,17 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     section.table(table_of(caption, columns))
 
 
-def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
+def _difference(
+    comparison: Comparison, frame: pd.DataFrame, heading: str
+) -> list[Column]:
     """Write differences with their intervals, or a dash if nothing was tested."""
     tested = frame["difference"].where(frame["ci_low"].notna())
     write = partial(score, comparison)
     written = list(map(write, tested))
-    return [figures_of(heading, frame["difference"], written), intervals_of(frame["ci_low"], frame["ci_high"], write)]
+    return [
+        figures_of(heading, frame["difference"], written),
+        intervals_of(frame["ci_low"], frame["ci_high"], write),
+    ]
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
@@ -169,7 +200,9 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     if not comparison.reliance:
         return
     section.items(reliance_sentences(comparison))
-    order = [name for name in comparison.standing["model"] if name in comparison.reliance]
+    order = [
+        name for name in comparison.standing["model"] if name in comparison.reliance
+    ]
     labelled = {comparison.label(name): comparison.reliance[name] for name in order}
     explained: Mapping[str, Any] = comparison.facts.get("explained") or {}
     loss = str(explained.get("loss", "loss")).replace("_", " ")
@@ -197,8 +230,14 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     section.add("heading", "Agreement, and its ceiling")
     labels = [comparison.label(name) for name in order]
     for measure, words in (
-        ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
-        ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
+        (
+            "weighted_overlap",
+            f"Overlap of the importance shares of the {comparison.k} strongest features",
+        ),
+        (
+            "kendall",
+            f"Kendall's tau of the rankings of all {len(comparison.features)} features",
+        ),
     ):
         drawn = charts.agreement_matrix(_matrix(comparison, order, measure), labels)
         caption = f"{words}. Framed: each model with itself on another fold."
@@ -206,25 +245,46 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     lines = [
         (pair, overlap, tau, shared_features(comparison, *pair))
         for pair in telling_pairs(comparison)
-        if (overlap := agreement_line(comparison, *pair, "weighted_overlap")) is not None
+        if (overlap := agreement_line(comparison, *pair, "weighted_overlap"))
+        is not None
         and (tau := agreement_line(comparison, *pair, "kendall")) is not None
     ]
     overlaps, two = [overlap for _, overlap, _, _ in lines], partial(number, digits=2)
-    pairs = [" and ".join(dict.fromkeys(map(count_text, strongest))) for *_, (_, strongest) in lines]
+    pairs = [
+        " and ".join(dict.fromkeys(map(count_text, strongest)))
+        for *_, (_, strongest) in lines
+    ]
     shared = [shared for *_, (shared, _) in lines]
-    gaps = [f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})" for one in overlaps]
-    gaps = [gap if math.isfinite(one["gap_low"]) else "–" for gap, one in zip(gaps, overlaps, strict=True)]
+    gaps = [
+        f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})"
+        for one in overlaps
+    ]
+    gaps = [
+        gap if math.isfinite(one["gap_low"]) else "–"
+        for gap, one in zip(gaps, overlaps, strict=True)
+    ]
     columns = [
         names((", ".join(map(comparison.label, pair)) for pair, *_ in lines), "pair"),
         figures_of(
             "strongest in common",
             shared,
-            [f"{count_text(count)} of {both}" for count, both in zip(shared, pairs, strict=True)],
+            [
+                f"{count_text(count)} of {both}"
+                for count, both in zip(shared, pairs, strict=True)
+            ],
         ),
         figures_of("overlap", (one["agreement"] for one in overlaps), two),
         figures_of("ceiling", (one["ceiling"] for one in overlaps), two),
-        figures_of("missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps),
-        names(({True: "yes", False: "not clearly", None: "–"}[one["differs"]] for one in overlaps), _DIFFER),
+        figures_of(
+            "missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps
+        ),
+        names(
+            (
+                {True: "yes", False: "not clearly", None: "–"}[one["differs"]]
+                for one in overlaps
+            ),
+            _DIFFER,
+        ),
         figures_of("tau", (tau["agreement"] for _, _, tau, _ in lines), two),
     ]
     caption = (
@@ -244,7 +304,10 @@ def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
         if line["first"] in order and line["second"] in order:
             first, second = order.index(line["first"]), order.index(line["second"])
             table[first, second] = table[second, first] = line["agreement"]
-            table[first, first], table[second, second] = line["within_first"], line["within_second"]
+            table[first, first], table[second, second] = (
+                line["within_first"],
+                line["within_second"],
+            )
     return table
 
 
@@ -261,8 +324,17 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
         found = [shares.get(path, (math.nan, math.nan)) for shares in lines.values()]
         if all(math.isnan(mean) for mean, _ in found):
             continue
-        texts = [percent(mean) + (f" ± {percent(spread)}" if math.isfinite(spread) else "") for mean, spread in found]
-        columns.append(figures_of("table" if path == "tabular" else path, [mean for mean, _ in found], texts))
+        texts = [
+            percent(mean) + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
+            for mean, spread in found
+        ]
+        columns.append(
+            figures_of(
+                "table" if path == "tabular" else path,
+                [mean for mean, _ in found],
+                texts,
+            )
+        )
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
     section.table(table_of(caption, columns, sortable=False))
 
@@ -271,26 +343,46 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
 def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order = list(comparison.standing["model"])
     means, spreads = [_models(comparison, order)], [_models(comparison, order)]
-    for metric in (metrics.get(str(name)) for name in comparison.scores if name in metrics):
+    for metric in (
+        metrics.get(str(name)) for name in comparison.scores if name in metrics
+    ):
         wide = comparison.table_of(metric.name)
         if wide.empty:
             continue
         complete, heading = wide.dropna(axis="columns").mean(), metric_heading(metric)
-        leader = None if not len(complete) else complete.idxmax() if metric.direction == "higher" else complete.idxmin()
+        leader = (
+            None
+            if not len(complete)
+            else complete.idxmax()
+            if metric.direction == "higher"
+            else complete.idxmin()
+        )
         write = fixed if metric.range[1] - metric.range[0] <= 2 else number
-        column = [(float(wide[model].mean()) if model in wide else math.nan) for model in order]
+        column = [
+            (float(wide[model].mean()) if model in wide else math.nan)
+            for model in order
+        ]
         marks: list[Mark] = ["best" if model == leader else "" for model in order]
         means.append(figures_of(heading, column, write, marks))
         spread = wide.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
     section.table(table_of("Means over folds. Bold: the best of each column.", means))
-    section.table(table_of("Standard deviations over folds.", spreads, sortable=False), "Spread over folds")
+    section.table(
+        table_of("Standard deviations over folds.", spreads, sortable=False),
+        "Spread over folds",
+    )
 
 
 def _reading(section: SectionView, comparison: Comparison) -> None:
     networks = any(one.kind == "network" for one in comparison.contestants)
-    terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
-    section.add("terms", ({"Network": _NETWORK, **terms} if networks else terms).items())
+    terms = {
+        name: words
+        for name, words in _HOW_TO_READ.items()
+        if comparison.reliance or name in _ALWAYS
+    }
+    section.add(
+        "terms", ({"Network": _NETWORK, **terms} if networks else terms).items()
+    )
 
 
 def _provenance(section: SectionView, comparison: Comparison) -> None:
@@ -310,14 +402,24 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
         "started": facts.get("started"),
         "versions": facts.get("versions"),
     }
-    section.pairs({name: value for name, value in pairs.items() if value is not None and value != ""})
+    section.pairs(
+        {
+            name: value
+            for name, value in pairs.items()
+            if value is not None and value != ""
+        }
+    )
     section.items([str(note) for note in facts.get("notes", ())])
 
 
 # ---- in plain sentences ----------------------------------------------------------------------------------------------
 def sentences(comparison: Comparison) -> list[str]:
     """Return all sentences, the most important first."""
-    lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
+    lines = [
+        *standing_sentences(comparison),
+        *reliance_sentences(comparison),
+        *failure_sentences(comparison),
+    ]
     return [sentence for sentence in lines if sentence]
 
 
@@ -329,11 +431,22 @@ def headline(comparison: Comparison) -> str:
     frame = comparison.standing
     level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
     label = comparison.measure.label
-    vowel = label[0].lower() in "aeio" or label.split()[0] in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
+    vowel = label[0].lower() in "aeio" or label.split()[0] in (
+        "RMSE",
+        "MAE",
+        "MSE",
+        "MAPE",
+        "R²",
+        "F1",
+    )
     first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
     first += f"{_metric(comparison)} of {score(comparison, line['mean'])}"
     if not level:
-        return first + (", significantly better than all others." if frame["p_holm"].notna().any() else ".")
+        return first + (
+            ", significantly better than all others."
+            if frame["p_holm"].notna().any()
+            else "."
+        )
     shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
     return f"{first}. There is no significant difference from {listed(shown)}."
 
@@ -348,7 +461,11 @@ def score(comparison: Comparison, value: float) -> str:
     if high - low <= 2:
         return fixed(value, 4)
     size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
-    return fixed(value, max(0, 3 - math.floor(math.log10(size)))) if 1e-3 <= size < 1e6 else number(value, 4)
+    return (
+        fixed(value, max(0, 3 - math.floor(math.log10(size))))
+        if 1e-3 <= size < 1e6
+        else number(value, 4)
+    )
 
 
 # ---- which is best ---------------------------------------------------------------------------------------------------
@@ -358,13 +475,21 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         return []
     frame = comparison.standing
     best, behind = frame.iloc[0], frame.iloc[1:]
-    rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
+    rank = (
+        f", mean rank {count_text(best['rank'])} of {len(frame)}"
+        if math.isfinite(best["rank"])
+        else ""
+    )
     first = f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
     spoken = [f"{first}over {best['folds']} folds{rank}."]
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
     for chosen, before, after in (
-        (tested[tested["level"] & ~clear], "There is no significant difference from", ""),
+        (
+            tested[tested["level"] & ~clear],
+            "There is no significant difference from",
+            "",
+        ),
         (
             tested[tested["level"] & clear],
             "It is ahead of",
@@ -374,8 +499,13 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     ):
         shown = []
         for _, line in chosen.iterrows():
-            gap, low, high = (score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high"))
-            shown.append(f"{clean(line['label'])} (by {gap}, 95\u00a0% interval {low} to {high})")
+            gap, low, high = (
+                score(comparison, line[name])
+                for name in ("difference", "ci_low", "ci_high")
+            )
+            shown.append(
+                f"{clean(line['label'])} (by {gap}, 95\u00a0% interval {low} to {high})"
+            )
         spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
     return [*spoken, _time_sentence(comparison)]
 
@@ -388,8 +518,14 @@ def _time_sentence(comparison: Comparison) -> str:
     fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
     seconds = float(best["fit_seconds"].iloc[0])
     if fastest["model"] == comparison.best:
-        return f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
-    times = f"{seconds / fastest['fit_seconds']:.0f} times" if fastest["fit_seconds"] > 0 else "far"
+        return (
+            f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
+        )
+    times = (
+        f"{seconds / fastest['fit_seconds']:.0f} times"
+        if fastest["fit_seconds"] > 0
+        else "far"
+    )
     return (
         f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
         f"({duration(float(fastest['fit_seconds']))})."
@@ -397,7 +533,9 @@ def _time_sentence(comparison: Comparison) -> str:
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
-def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float]]:
+def shared_features(
+    comparison: Comparison, first: str, second: str
+) -> tuple[float, tuple[float, float]]:
     """Return how many of their strongest features two models share, and how many each has.
 
     A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
@@ -414,13 +552,28 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     if len(names) < 2 or not comparison.features:
         return []
     pairs = telling_pairs(comparison)
-    lines = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
+    lines = [
+        _pair_sentence(comparison, *pairs[0]),
+        _all_pairs_sentence(comparison, pairs),
+    ]
     shares = comparison.shares()
     member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
-    order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
+    order = [
+        i
+        for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
+        if member[i]
+    ]
     if len(names) > 2 and order:
-        words = listed(map(names_apart(comparison.features), [comparison.features[i] for i in order]), _MOST_NAMED)
-        lines.append(f"All {len(names)} models have {words} among their strongest features.")
+        words = listed(
+            map(
+                names_apart(comparison.features),
+                [comparison.features[i] for i in order],
+            ),
+            _MOST_NAMED,
+        )
+        lines.append(
+            f"All {len(names)} models have {words} among their strongest features."
+        )
     return [sentence for sentence in lines if sentence]
 
 
@@ -432,10 +585,16 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
         return f"No feature clearly matters to {left} or to {right}."
     both, *only = _named(comparison, first, second)
     if counts == (shared, shared):
-        which = "feature" if shared == 1 else f"{count_text(shared)} of {len(comparison.features)} features"
+        which = (
+            "feature"
+            if shared == 1
+            else f"{count_text(shared)} of {len(comparison.features)} features"
+        )
         words = f"{left} and {right} rely most on the same {which}: {both}."
     elif both:
-        words = f"{left} and {right} have {both} in common among their strongest features."
+        words = (
+            f"{left} and {right} have {both} in common among their strongest features."
+        )
     else:
         words = f"None of the strongest features of {left} is one of {right}'s."
     words += "".join(
@@ -452,18 +611,30 @@ def _named(comparison: Comparison, first: str, second: str) -> list[str]:
     left, right = (comparison.strongest[name] > 0 for name in (first, second))
     lists, show = list[str](), names_apart(comparison.features)
     for member in (left & right, left & ~right, right & ~left):
-        order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
+        order = (
+            shares.loc[member, [first, second]]
+            .mean(axis=1)
+            .sort_values(ascending=False, kind="stable")
+            .index
+        )
         lists.append(listed(map(show, map(str, order)), _MOST_NAMED))
     return lists
 
 
-def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:
+def _all_pairs_sentence(
+    comparison: Comparison, pairs: Sequence[tuple[str, str]]
+) -> str:
     """Say how many pairs of models differ, and which the most."""
     lines = [agreement_line(comparison, *pair, "weighted_overlap") for pair in pairs]
-    judged = [line for line in lines if line is not None and line["differs"] is not None]
+    judged = [
+        line for line in lines if line is not None and line["differs"] is not None
+    ]
     if len(pairs) < 2 or not judged:
         return ""
-    apart = sorted((line for line in judged if line["differs"]), key=lambda line: -float(line["gap"]))
+    apart = sorted(
+        (line for line in judged if line["differs"]),
+        key=lambda line: -float(line["gap"]),
+    )
     if not apart:
         return f"None of the {len(judged)} pairs of models weighs features clearly differently from a refit."
     most = apart[0]
@@ -480,17 +651,29 @@ def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     names = list(comparison.reliance)
     order = [name for name in comparison.standing["model"] if name in names]
     kinds = {one.name: one.kind for one in comparison.contestants}
-    leading = [[name for name in order if kinds[name] == kind][:1] for kind in ("network", "baseline")]
+    leading = [
+        [name for name in order if kinds[name] == kind][:1]
+        for kind in ("network", "baseline")
+    ]
     distinct: dict[frozenset[str], tuple[str, str]] = {}
-    for first, second in [*zip(*leading, strict=False), *itertools.combinations(order, 2)]:
+    for first, second in [
+        *zip(*leading, strict=False),
+        *itertools.combinations(order, 2),
+    ]:
         distinct.setdefault(frozenset((first, second)), (first, second))
     return list(distinct.values())
 
 
-def agreement_line(comparison: Comparison, first: str, second: str, measure: str) -> Any:
+def agreement_line(
+    comparison: Comparison, first: str, second: str, measure: str
+) -> Any:
     """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
     frame, pair = comparison.agreement, [first, second]
-    rows = frame[(frame["measure"] == measure) & frame["first"].isin(pair) & frame["second"].isin(pair)]
+    rows = frame[
+        (frame["measure"] == measure)
+        & frame["first"].isin(pair)
+        & frame["second"].isin(pair)
+    ]
     return rows.iloc[0] if len(rows) else None
 
 
@@ -500,9 +683,7 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     # The only feature of a model has all of its importance.
     if line is None or not math.isfinite(line["agreement"]) or comparison.k == 1:
         return ""
-    words = (
-        f"{percent(line['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
-    )
+    words = f"{percent(line['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
     if not math.isfinite(line["ceiling"]):
         return f"{words}."
     words += f". Two fits of one model, on different folds, agree on {percent(line['ceiling'])}."
@@ -525,11 +706,15 @@ def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     lines = []
     for name in dict.fromkeys(model for model, _, _ in comparison.failures):
-        failures = [(fold, why) for model, fold, why in comparison.failures if model == name]
+        failures = [
+            (fold, why) for model, fold, why in comparison.failures if model == name
+        ]
         count, folds = len(failures), len(comparison.folds)
         share = f"all {count}" if count == folds else f"{count} of {folds}"
         reasons = list(dict.fromkeys(why for _, why in failures))
-        lines.append(f"{clean(comparison.label(name))} failed on {share} folds: {shorten(reasons[0], 240)}")
+        lines.append(
+            f"{clean(comparison.label(name))} failed on {share} folds: {shorten(reasons[0], 240)}"
+        )
     return lines
 
 
@@ -542,14 +727,21 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
     paths = [path for path in PATHS if len(frame) and path in frame.columns]
     if len(paths) < 2:
         return {}
-    rows = frame[(frame["method"] == "permgrad") & (frame[paths].notna().sum(axis=1) > 1)]
+    rows = frame[
+        (frame["method"] == "permgrad") & (frame[paths].notna().sum(axis=1) > 1)
+    ]
     # Networks that lack a path have none of it, not 0.
-    sums = rows.groupby(["model", "fold"], sort=False)[[*paths, "importance"]].sum(min_count=1)
+    sums = rows.groupby(["model", "fold"], sort=False)[[*paths, "importance"]].sum(
+        min_count=1
+    )
     sums = sums[sums["importance"] > 0]
     by_model = sums[paths].div(sums["importance"], axis=0).groupby("model", sort=False)
     means, spreads = by_model.mean(), by_model.std(ddof=1)
     return {
-        str(name): {path: (float(means.loc[name, path]), float(spreads.loc[name, path])) for path in paths}
+        str(name): {
+            path: (float(means.loc[name, path]), float(spreads.loc[name, path]))
+            for path in paths
+        }
         for name in means.index
     }
 

@@ -19,7 +19,12 @@ from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.related import MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
-from permgrad.pages.sentences import best_baseline, changes_facts, level_words, main_metric
+from permgrad.pages.sentences import (
+    best_baseline,
+    changes_facts,
+    level_words,
+    main_metric,
+)
 from permgrad.pages.units import loss_without
 from permgrad.pages.words import shorten, shown_ranks, texts_of
 
@@ -53,7 +58,10 @@ NAMED = 3
 # ---- rows ------------------------------------------------------------------------------------------------------------
 def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
     """Return the number of test rows (None: unknown), and that of each class that has some."""
-    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
+    rows, scored = (
+        ((content.metrics or {}).get("rows") or {}).get("test"),
+        content.predictions,
+    )
     if scored is None:
         return rows, {}
     rows = len(scored.truth) if rows is None else rows
@@ -72,9 +80,19 @@ def leak(content: Assessment) -> Facts | None:
 
 def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
     """Return the facts on leaks that ``permgrad.evaluation.leaks`` found."""
-    columns = list(dict.fromkeys(name for one in leaks for name in one.get("columns", [one["column"]])))
+    columns = list(
+        dict.fromkeys(
+            name for one in leaks for name in one.get("columns", [one["column"]])
+        )
+    )
     options = [word for name in columns for word in ("--drop", name)]
-    return {"target": target, "columns": list(leaks), "named": columns, "several": len(columns), "options": options}
+    return {
+        "target": target,
+        "columns": list(leaks),
+        "named": columns,
+        "several": len(columns),
+        "options": options,
+    }
 
 
 def together(content: Assessment, *, clear: bool) -> Facts | None:
@@ -96,13 +114,21 @@ def skill(content: Assessment) -> Facts:
     subject = f"The {content.noun}"
     if content.subject:
         subject = f"The model {shorten(content.subject, 60)}"
-    facts: Facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
+    facts: Facts = {
+        name: constant[name] for name in ("learnt", "ahead") if name in constant
+    }
     facts |= {"subject": subject, "target": content.target, "rows": rows}
     metric = main_metric(content.task, test).name
     if not content.learnt:
-        few = (rows or 0) < FEW_ROWS or min(counts.values(), default=FEW_ROWS) < FEW_OF_A_CLASS
-        form = "cut" if (cut(content) or {}).get("training") else "few" if few else "none"
-        names = dict.fromkeys([next(iter(constant.get("ahead") or {}), metric), "log_loss"])
+        few = (rows or 0) < FEW_ROWS or min(
+            counts.values(), default=FEW_ROWS
+        ) < FEW_OF_A_CLASS
+        form = (
+            "cut" if (cut(content) or {}).get("training") else "few" if few else "none"
+        )
+        names = dict.fromkeys(
+            [next(iter(constant.get("ahead") or {}), metric), "log_loss"]
+        )
         return facts | {"form": form, "pairs": _pairs(content, *names)}
     value = test.get(metric)
     if value is None or len(counts) == 1:  # any constant is right in rows of one class
@@ -112,52 +138,111 @@ def skill(content: Assessment) -> Facts:
 
 def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
     """Return metrics with the values of the model and the constant, where they are known."""
-    return [[one, content.test[one], content.constant.get(one)] for one in names if content.test.get(one) is not None]
+    return [
+        [one, content.test[one], content.constant.get(one)]
+        for one in names
+        if content.test.get(one) is not None
+    ]
 
 
 def over_constant(content: Assessment) -> Facts | None:
     """By how much the model is better than a constant, where it is significantly so."""
-    test, constant, ahead = content.test, content.constant, content.constant.get("ahead") or {}
+    test, constant, ahead = (
+        content.test,
+        content.constant,
+        content.constant.get("ahead") or {},
+    )
     name = next((one for one, paired in ahead.items() if paired["ci_low"] > 0), None)
     if not content.learnt or name is None:
         return None
-    facts = {"metric": name, "value": test[name], "other": constant[name], **ahead[name]}
+    facts = {
+        "metric": name,
+        "value": test[name],
+        "other": constant[name],
+        **ahead[name],
+    }
     if content.task == "regression":
         return facts | {"form": "numbers"}
-    return facts | {"form": "classes", "accuracy": test["accuracy"], "constant_accuracy": constant["accuracy"]}
+    return facts | {
+        "form": "classes",
+        "accuracy": test["accuracy"],
+        "constant_accuracy": constant["accuracy"],
+    }
 
 
 def finds(content: Assessment) -> Facts | None:
     """How many rows of a rare class it finds: accuracy hides them. If none is predicted, another sentence says so."""
-    (_, counts), scored = class_rows(content), None if content.weights else content.predictions
-    if scored is None or scored.probabilities is None or not len(scored.classes) == len(counts) == 2:
+    (_, counts), scored = (
+        class_rows(content),
+        None if content.weights else content.predictions,
+    )
+    if (
+        scored is None
+        or scored.probabilities is None
+        or not len(scored.classes) == len(counts) == 2
+    ):
         return None
     label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
     called = classes[scored.scored.decided] == label
-    if label not in classes or counts[label] > UNEVEN * sum(counts.values()) or not called.any():
+    if (
+        label not in classes
+        or counts[label] > UNEVEN * sum(counts.values())
+        or not called.any()
+    ):
         return None
     right = int((called & (texts_of(scored.truth) == label)).sum())
-    threshold = "a threshold of 50\u00a0%" if scored.called is None else "the model's own threshold"
-    return {"class": label, "recall": right / counts[label], "precision": right / int(called.sum()), "at": threshold}
+    threshold = (
+        "a threshold of 50\u00a0%"
+        if scored.called is None
+        else "the model's own threshold"
+    )
+    return {
+        "class": label,
+        "recall": right / counts[label],
+        "precision": right / int(called.sum()),
+        "at": threshold,
+    }
 
 
 def baselines(content: Assessment) -> Facts | None:
     """Whether the model is significantly better or worse than its best baseline, or neither."""
     measured = content.metrics or {}
-    name, best = main_metric(content.task, content.test).name, best_baseline(content.task, measured)
+    name, best = (
+        main_metric(content.task, content.test).name,
+        best_baseline(content.task, measured),
+    )
     if best is None or content.test.get(name) is None:
         return None
     value = content.test[name]
-    ahead = {other: entry["ahead"] for other, entry in measured["baselines"].items() if entry.get("ahead")}
-    facts: Facts = {"metric": name, "best": best[0], "value": value, "other": best[1], "ahead": ahead}
+    ahead = {
+        other: entry["ahead"]
+        for other, entry in measured["baselines"].items()
+        if entry.get("ahead")
+    }
+    facts: Facts = {
+        "metric": name,
+        "best": best[0],
+        "value": value,
+        "other": best[1],
+        "ahead": ahead,
+    }
     if (paired := ahead.get(best[0])) is None:
         return facts | {"form": "unknown"}
     # Sign and order of the ends that make the difference positive. Equal scores differ by rounding at most.
     sign = 1.0 if paired["difference"] >= 0 else -1.0
     low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
-    difference = abs(paired["difference"]) if abs(paired["difference"]) > 1e-12 * abs(value) else 0.0
+    difference = (
+        abs(paired["difference"])
+        if abs(paired["difference"]) > 1e-12 * abs(value)
+        else 0.0
+    )
     form = ("ahead" if sign > 0 else "behind") if paired["p_holm"] < LEVEL else "tie"
-    return facts | {"form": form, "difference": difference, "ci_low": low, "ci_high": high}
+    return facts | {
+        "form": form,
+        "difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+    }
 
 
 def changes(content: Assessment) -> Facts | None:
@@ -172,7 +257,12 @@ def features(content: Assessment) -> Facts | None:
     if explanation is None or (content.learnt and explanation.p_values is None):
         return None
     clear = clearly_matter(explanation)
-    facts: Facts = {"clear": len(clear), "of": len(explanation.names), "names": clear[:10], "target": content.target}
+    facts: Facts = {
+        "clear": len(clear),
+        "of": len(explanation.names),
+        "names": clear[:10],
+        "target": content.target,
+    }
     if not clear or not content.learnt:
         return facts | {"form": "none" if content.learnt else "unshown"}
     leading, ranking = clear[:NAMED], explanation.ranking()
@@ -181,25 +271,53 @@ def features(content: Assessment) -> Facts | None:
 
     def fact(name: str) -> Facts:
         place = explanation.names.index(name)
-        ends = [float(numbers[place]) for numbers in (explanation.values[:, 0], low, high)]
+        ends = [
+            float(numbers[place]) for numbers in (explanation.values[:, 0], low, high)
+        ]
         ends = ends if loss is None else [loss.without(end) for end in ends]
-        return {"name": name, "place": ranking.index(name) + 1, "loss": ends[0], "low": ends[1], "high": ends[2]}
+        return {
+            "name": name,
+            "place": ranking.index(name) + 1,
+            "loss": ends[0],
+            "low": ends[1],
+            "high": ends[2],
+        }
 
     ranks = shown_ranks(explanation)
-    sets = [] if ranks is None else [int(ranks.sets[ranks.names.index(name)]) for name in leading]
+    sets = (
+        []
+        if ranks is None
+        else [int(ranks.sets[ranks.names.index(name)]) for name in leading]
+    )
     before = ranking[: ranking.index(leading[-1])]
-    facts |= {"relies": "clearly relies" if ranking[0] not in leading else "relies most"}
-    facts |= {"leading": [fact(one) for one in leading], "uncertain": [fact(one) for one in before if one not in clear]}
-    undecided = [name for name, one in zip(leading, sets, strict=False) if sets.count(one) > 1]
+    facts |= {
+        "relies": "clearly relies" if ranking[0] not in leading else "relies most"
+    }
+    facts |= {
+        "leading": [fact(one) for one in leading],
+        "uncertain": [fact(one) for one in before if one not in clear],
+    }
+    undecided = [
+        name for name, one in zip(leading, sets, strict=False) if sets.count(one) > 1
+    ]
     facts |= {"undecided": undecided, "form": "clear" if loss is None else "losses"}
-    return facts if loss is None else facts | {"metric": loss.metric, "loss": loss.model, "constant": loss.constant}
+    return (
+        facts
+        if loss is None
+        else facts
+        | {"metric": loss.metric, "loss": loss.model, "constant": loss.constant}
+    )
 
 
 def levels(content: Assessment) -> list[Facts]:
     """What differs between the levels of each column that the user named."""
     stored = content.sensitive or {}
     return [
-        {"column": one["column"], "fairness": one["fairness"], "_said": level_words(one, stored["positive"])[0]}
+        {
+            "column": one["column"],
+            "fairness": one["fairness"],
+            "_said": level_words(one, stored["positive"])[0],
+        }
         for one in stored.get("columns", ())
     ]
 
@@ -226,11 +344,18 @@ def nearly_perfect(content: Assessment) -> Facts | None:
     name = "r2" if content.task == "regression" else "balanced_accuracy"
     value, data, hint = content.test.get(name), content.data, leading(content)
     one = hint is not None and hint["share"] > DOMINANT
-    if value is None or value < (HIGH if one else ALONE) or len(class_rows(content)[1]) == 1:
+    if (
+        value is None
+        or value < (HIGH if one else ALONE)
+        or len(class_rows(content)[1]) == 1
+    ):
         return None
     if data is not None and data.leaks:
         return None
-    needs, facts = "" if data is None else data.unchecked, {"metric": name, "value": value, "target": content.target}
+    needs, facts = (
+        "" if data is None else data.unchecked,
+        {"metric": name, "value": value, "target": content.target},
+    )
     facts |= hint if one and hint is not None else {"feature": "", "options": []}
     return facts | {"form": needs or ("one" if one else "none"), "needs": needs}
 
@@ -238,7 +363,11 @@ def nearly_perfect(content: Assessment) -> Facts | None:
 def copies(content: Assessment) -> Facts | None:
     """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
     data, rows = content.data, class_rows(content)[0]
-    shared = 0 if data is None or data.shared_expected else (data.shared_rows or 0) - data.blank_rows
+    shared = (
+        0
+        if data is None or data.shared_expected
+        else (data.shared_rows or 0) - data.blank_rows
+    )
     if not shared or not rows:
         return None
     facts: Facts = {"shared": shared, "rows": rows, "share": shared / rows}
@@ -248,7 +377,9 @@ def copies(content: Assessment) -> Facts | None:
 
 def quantile(content: Assessment) -> Facts | None:
     """The model predicts a quantile, which scores of means do not judge."""
-    loss = "" if content.explanation is None else str(content.explanation.meta.get("loss"))
+    loss = (
+        "" if content.explanation is None else str(content.explanation.meta.get("loss"))
+    )
     return {"loss": loss} if loss.startswith("quantile") else None
 
 
@@ -264,41 +395,70 @@ def weights(content: Assessment) -> Facts | None:
 def cut(content: Assessment) -> Facts | None:
     """A time limit took something away."""
     lost = [] if content.provenance is None else list(content.provenance.cut)
-    return {"cut": lost, "training": any(words.startswith("training") for words in lost)} if lost else None
+    return (
+        {"cut": lost, "training": any(words.startswith("training") for words in lost)}
+        if lost
+        else None
+    )
 
 
 def in_order(content: Assessment) -> Facts | None:
     """The classes seem to be in an order."""
     order = (content.metrics or {}).get("in_order")
     options = {"target": content.target, "options": ["--task", "regression"]}
-    return None if order is None else {**order, **options, "quadratic_kappa": content.test.get("quadratic_kappa")}
+    return (
+        None
+        if order is None
+        else {
+            **order,
+            **options,
+            "quadratic_kappa": content.test.get("quadratic_kappa"),
+        }
+    )
 
 
 def one_class(content: Assessment) -> Facts | None:
     """All test rows have one class."""
     counts = class_rows(content)[1]
-    return {"class": next(iter(counts)), "rows": sum(counts.values())} if len(counts) == 1 else None
+    return (
+        {"class": next(iter(counts)), "rows": sum(counts.values())}
+        if len(counts) == 1
+        else None
+    )
 
 
 def few_rows(content: Assessment) -> Facts | None:
     """There are few test rows."""
     rows, counts = class_rows(content)
-    return {"rows": rows} if rows is not None and rows < FEW_ROWS and len(counts) != 1 else None
+    return (
+        {"rows": rows}
+        if rows is not None and rows < FEW_ROWS and len(counts) != 1
+        else None
+    )
 
 
 def rare(content: Assessment) -> Facts | None:
     """Few test rows have some of the classes."""
     counts = class_rows(content)[1]
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
-    if not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS:  # else all of the test rows are few
+    if (
+        not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS
+    ):  # else all of the test rows are few
         return None
-    return {"rows": dict(sorted(few.items(), key=lambda one: (one[1], one[0]))), "classes": len(few)}
+    return {
+        "rows": dict(sorted(few.items(), key=lambda one: (one[1], one[0]))),
+        "classes": len(few),
+    }
 
 
 def unseen(content: Assessment) -> Facts | None:
     """Test rows have classes that no training row has."""
     strange = content.test.get("unseen")
-    return {"rows": strange, "count": sum(strange.values()), "target": content.target} if strange else None
+    return (
+        {"rows": strange, "count": sum(strange.values()), "target": content.target}
+        if strange
+        else None
+    )
 
 
 def skewed(content: Assessment) -> Facts | None:
@@ -310,14 +470,23 @@ def skewed(content: Assessment) -> Facts | None:
         return None
     truth = np.asarray(scored.truth, dtype=np.float64)
     errors, middle = np.abs(truth - scored.guess), float(np.median(truth))
-    first = np.argsort(-np.abs(truth - middle), kind="stable")[: math.ceil(EXTREME * len(truth))]
-    share = float((errors[first] ** 2).sum() / (errors**2).sum()) if errors.any() else 0.0
+    first = np.argsort(-np.abs(truth - middle), kind="stable")[
+        : math.ceil(EXTREME * len(truth))
+    ]
+    share = (
+        float((errors[first] ** 2).sum() / (errors**2).sum()) if errors.any() else 0.0
+    )
     if share < MOST_OF_ERROR:
         return None
     above = truth[first] > middle
     form = "high" if above.all() else "low" if not above.any() else "both"
     end = float(truth[first].max() if form == "low" else truth[first].min())
-    facts: Facts = {"target": content.target, "rows": len(first), "share": share, "end": end}
+    facts: Facts = {
+        "target": content.target,
+        "rows": len(first),
+        "share": share,
+        "end": end,
+    }
     return facts | {"form": form, "typical": float(np.median(errors))}
 
 
@@ -330,7 +499,12 @@ def worse(content: Assessment) -> Facts | None:
     keys = ("feature", "group", "rows", "score", "low", "high", "rest")
     told = [{key: one[key] for key in keys} for one in groups[:NAMED]]
     form = "shares" if stored["score"] == "accuracy" else "numbers"
-    return {"groups": told, "worse": len(groups), "tests": stored["tests"], "form": form}
+    return {
+        "groups": told,
+        "worse": len(groups),
+        "tests": stored["tests"],
+        "form": form,
+    }
 
 
 def never_predicted(content: Assessment) -> Facts | None:
@@ -338,16 +512,24 @@ def never_predicted(content: Assessment) -> Facts | None:
     missed = (content.metrics or {}).get("never_predicted")
     if not missed:
         return None
-    first, classes = missed[0], [] if content.predictions is None else content.predictions.classes
+    first, classes = (
+        missed[0],
+        [] if content.predictions is None else content.predictions.classes,
+    )
     facts: Facts = {"classes": missed, "missed": len(missed), "of": len(classes)}
     if len(classes) > 2:
-        return facts | {"form": "many", "rows": {str(one["class"]): one["rows"] for one in missed}}
+        return facts | {
+            "form": "many",
+            "rows": {str(one["class"]): one["rows"] for one in missed},
+        }
     facts |= {"class": str(first["class"]), "rows": first["rows"], "form": "two"}
     if first["threshold"] is None or not first["found"]:
         return facts
     keys = ("threshold", "found", "called")
     return (
-        facts | {key: first[key] for key in keys} | {"form": "threshold", "precision": first["found"] / first["called"]}
+        facts
+        | {key: first[key] for key in keys}
+        | {"form": "threshold", "precision": first["found"] / first["called"]}
     )
 
 
@@ -357,13 +539,26 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
     ``before``: of the probabilities before they were calibrated. The list is empty where there are none.
     """
     scored = None if content.weights else content.predictions
-    probabilities = None if scored is None else scored.before_calibration if before else scored.probabilities
+    probabilities = (
+        None
+        if scored is None
+        else scored.before_calibration
+        if before
+        else scored.probabilities
+    )
     if scored is None or probabilities is None or not len(scored.truth):
         return []
     table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
-    shown = [content.positive_place(scored.classes)] if len(classes) == 2 else range(len(classes))
-    return [reliability(truth == classes[place], table[:, place], content.dependence) for place in shown]
+    shown = (
+        [content.positive_place(scored.classes)]
+        if len(classes) == 2
+        else range(len(classes))
+    )
+    return [
+        reliability(truth == classes[place], table[:, place], content.dependence)
+        for place in shown
+    ]
 
 
 def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
@@ -371,7 +566,12 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     stream, draws = generator(0, "calibration by chance"), 5000
     drawn = np.zeros(draws)
     for curve in curves:
-        observed = stream.binomial(curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))) / curve.rows
+        observed = (
+            stream.binomial(
+                curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))
+            )
+            / curve.rows
+        )
         off = np.abs(observed - curve.predicted) * curve.widening
         drawn += off @ curve.rows / curve.rows.sum() / len(curves)
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
@@ -384,21 +584,41 @@ def calibration(content: Assessment) -> Facts | None:
         return None
     facts = calibration_facts(content, curves)
     error, large = facts["error"], facts["error"] > TIMES_CHANCE * facts["chance"]
-    return facts if error >= LEAST_CALIBRATION_ERROR and large and beyond_chance(curves, error) else None
+    return (
+        facts
+        if error >= LEAST_CALIBRATION_ERROR and large and beyond_chance(curves, error)
+        else None
+    )
 
 
 def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
     """Return the error of probabilities, that of chance, and of two classes the bin that is off most."""
-    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
-    facts: Facts = {"error": error, "chance": chance, "form": "mean" if len(curves) > 1 else "one"}
+    error, chance = (
+        float(np.mean([getattr(curve, name) for curve in curves]))
+        for name in ("error", "chance")
+    )
+    facts: Facts = {
+        "error": error,
+        "chance": chance,
+        "form": "mean" if len(curves) > 1 else "one",
+    }
     curve = curves[0]
     off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
     classes = () if content.predictions is None else content.predictions.classes
     if len(classes) != 2 or not len(off) or error <= TIMES_CHANCE * chance:
         return facts
-    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
-    facts |= {"rows": int(curve.rows[worst]), "class": str(classes[content.positive_place(classes)])}
-    return facts | {"form": "bin", "predicted": float(curve.predicted[worst]), "observed": float(curve.observed[worst])}
+    worst = off[
+        int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))
+    ]
+    facts |= {
+        "rows": int(curve.rows[worst]),
+        "class": str(classes[content.positive_place(classes)]),
+    }
+    return facts | {
+        "form": "bin",
+        "predicted": float(curve.predicted[worst]),
+        "observed": float(curve.observed[worst]),
+    }
 
 
 def drift(content: Assessment) -> Facts | None:
@@ -408,29 +628,61 @@ def drift(content: Assessment) -> Facts | None:
     if not clear:
         return None
     columns = [one["column"] for one in clear]
-    return {"columns": columns, "clear": len(clear), "compared": len(compared), "worst": dict(clear[0])}
+    return {
+        "columns": columns,
+        "clear": len(clear),
+        "compared": len(compared),
+        "worst": dict(clear[0]),
+    }
 
 
 def impossible(content: Assessment) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
     explanation, pairs = content.explanation, _moving(content)
-    loss = None if explanation is None or not pairs else loss_without(explanation.meta, content.metrics or {})
+    loss = (
+        None
+        if explanation is None or not pairs
+        else loss_without(explanation.meta, content.metrics or {})
+    )
     if explanation is None or loss is None:
         return None
-    without = dict(zip(explanation.names, map(loss.without, explanation.values[:, 0].tolist()), strict=True))
-    pairs = [one for one in pairs if without[one["feature"]] > loss.constant and abs(one["strength"]) >= CLOSE]
+    without = dict(
+        zip(
+            explanation.names,
+            map(loss.without, explanation.values[:, 0].tolist()),
+            strict=True,
+        )
+    )
+    pairs = [
+        one
+        for one in pairs
+        if without[one["feature"]] > loss.constant and abs(one["strength"]) >= CLOSE
+    ]
     if not pairs:
         return None
     made, options = content.provenance, list[str]()
-    if made is not None and made.folder and "--groups" not in made.command and len(without) <= MOST_RELATED:
+    if (
+        made is not None
+        and made.folder
+        and "--groups" not in made.command
+        and len(without) <= MOST_RELATED
+    ):
         options = ["--groups", f"{made.folder}/{PROPOSED}"]
-    return {"pairs": pairs, "options": options, "form": "command" if options else "call"}
+    return {
+        "pairs": pairs,
+        "options": options,
+        "form": "command" if options else "call",
+    }
 
 
 def related(content: Assessment) -> Facts | None:
     """Other features that clearly matter move with some."""
     told = (impossible(content) or {}).get("pairs", ())
-    pairs = [one for one in _moving(content) if one["feature"] not in {one["feature"] for one in told}]
+    pairs = [
+        one
+        for one in _moving(content)
+        if one["feature"] not in {one["feature"] for one in told}
+    ]
     return {"pairs": pairs} if pairs else None
 
 
@@ -448,4 +700,9 @@ def dependence(content: Assessment) -> Facts | None:
     if between is None or not rows:
         return None
     groups = None if between.timed else between.count
-    return {"groups": groups, "rows": rows, "name": between.name, "form": "time" if between.timed else "groups"}
+    return {
+        "groups": groups,
+        "rows": rows,
+        "name": between.name,
+        "form": "time" if between.timed else "groups",
+    }

@@ -56,7 +56,10 @@ _UNCHECKED = (
     "that takes "
 )
 #: What is said of checks that need training rows, or a table.
-NOT_CHECKED = {"train": f"{_UNCHECKED}the training rows (train=).", "table": f"{_UNCHECKED}rows of one table."}
+NOT_CHECKED = {
+    "train": f"{_UNCHECKED}the training rows (train=).",
+    "table": f"{_UNCHECKED}rows of one table.",
+}
 
 #: What is said of each kind of finding.
 WORDS: dict[str, Template] = {
@@ -144,7 +147,10 @@ WORDS: dict[str, Template] = {
         "accuracy on validation rows), it finds {found} of them. Of the rows predicted {class}, {precision:%} are "
         "then right.",
     },
-    "calibration": {form: f"Its probabilities are off. {words}" for form, words in CALIBRATION.items()},
+    "calibration": {
+        form: f"Its probabilities are off. {words}"
+        for form, words in CALIBRATION.items()
+    },
     "drift": (
         "{clear} of {compared:compared column} {clear:has|have} clearly different values in the training and the test "
         "rows, most of all {worst[column]}: {worst:drifted}."
@@ -199,7 +205,15 @@ ADVICE: dict[str, Template] = {
 
 # ---- how facts are written -------------------------------------------------------------------------------------------
 #: Metrics that are 1 at best: a score below is never rounded to it.
-_UP_TO_1 = {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "r2", "r2_of_ranks"}
+_UP_TO_1 = {
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "roc_auc",
+    "average_precision",
+    "r2",
+    "r2_of_ranks",
+}
 
 
 def share_text(share: float) -> str:
@@ -255,26 +269,44 @@ def say(kind: str, known: Facts) -> str:
 
 def _score(value: float, known: Mapping[str, Any]) -> str:
     text = number(value)
-    return down(value) if text.rstrip("0") == "1." and value < 1 and known["metric"] in _UP_TO_1 else text
+    return (
+        down(value)
+        if text.rstrip("0") == "1." and value < 1 and known["metric"] in _UP_TO_1
+        else text
+    )
 
 
 def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
-    return listed(f"{metrics.get(name).label} {number(ours)} against {number(theirs)}" for name, ours, theirs in pairs)
+    return listed(
+        f"{metrics.get(name).label} {number(ours)} against {number(theirs)}"
+        for name, ours, theirs in pairs
+    )
 
 
 def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
     """Say what the loss is without each of the leading features, and which others are uncertain."""
-    show, label = names_apart(one["name"] for one in leading), metrics.get(known["metric"]).label
+    show, label = (
+        names_apart(one["name"] for one in leading),
+        metrics.get(known["metric"]).label,
+    )
     first, *others = [(show(one["name"]), number(one["loss"])) for one in leading]
     words = f"{first[0]}: without it the {label} rises from {number(known['loss'])} to {first[1]} (a constant has "
     words += f"{number(known['constant'])})."
     if others:
         words += f" Next, {listed(f'{name}: to {loss}' for name, loss in others)}."
     if undecided := known["undecided"]:
-        whose = "Their order" if len(undecided) == len(leading) else f"The order of {listed(map(show, undecided))}"
+        whose = (
+            "Their order"
+            if len(undecided) == len(leading)
+            else f"The order of {listed(map(show, undecided))}"
+        )
         words += f" {whose} is not certain."
     for one in known["uncertain"][:_OTHERS]:
-        ends = f": {number(one['low'])} to {number(one['high'])}" if math.isfinite(one["low"]) else ""
+        ends = (
+            f": {number(one['low'])} to {number(one['high'])}"
+            if math.isfinite(one["low"])
+            else ""
+        )
         words += f" {shorten(one['name'], 40)}, place {one['place']} by size, is uncertain{ends}."
     return words
 
@@ -282,28 +314,51 @@ def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
 def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     """Say which others each feature moves with."""
     show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
-    close = {frozenset((one["feature"], one["other"])) for one in pairs if abs(one["strength"]) >= CLOSE}
-    own = {name: list(rows) for name, rows in groupby(pairs, key=lambda pair: pair["feature"])}
+    close = {
+        frozenset((one["feature"], one["other"]))
+        for one in pairs
+        if abs(one["strength"]) >= CLOSE
+    }
+    own = {
+        name: list(rows)
+        for name, rows in groupby(pairs, key=lambda pair: pair["feature"])
+    }
     left, said, told = list(own), list[str](), set[frozenset[str]]()
     while left:
         first, *others = left
         same = [first]
         for name in others:
-            same += [name] if all(frozenset((name, one)) in close for one in same) else []
+            same += (
+                [name] if all(frozenset((name, one)) in close for one in same) else []
+            )
         left = [name for name in left if name not in same]
-        rows = [one for name in same for one in own[name] if frozenset((name, one["other"])) not in told]
+        rows = [
+            one
+            for name in same
+            for one in own[name]
+            if frozenset((name, one["other"])) not in told
+        ]
         told |= {frozenset((one["feature"], one["other"])) for one in rows}
         if len(same) > 1:
             count = len({one["other"] for one in rows} - {*same})
             strongest = max(rows, key=lambda one: abs(one["strength"]))
-            size = abs(float(strongest["strength"])) if len(rows) > 2 else float(strongest["strength"])
+            size = (
+                abs(float(strongest["strength"]))
+                if len(rows) > 2
+                else float(strongest["strength"])
+            )
             said.append(
                 f"{listed(map(show, same))} move with each other{f' and {count:,} more' * (count > 0)} "
                 f"({strongest['kind']} {'up to ' * (len(rows) > 2)}{number(size, 2)})"
             )
         elif rows:
-            words = [f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})" for one in rows]
-            said.append(f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}")
+            words = [
+                f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})"
+                for one in rows
+            ]
+            said.append(
+                f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}"
+            )
     return ", and ".join(said)
 
 
@@ -312,7 +367,11 @@ def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
     show = names_apart(rows, 30)
     first, *others = [f"{show(label)} ({count:,}" for label, count in rows.items()]
     return listed(
-        [f"{first} {'row' if next(iter(rows.values())) == 1 else 'rows'})", *(f"{one})" for one in others)], NAMED
+        [
+            f"{first} {'row' if next(iter(rows.values())) == 1 else 'rows'})",
+            *(f"{one})" for one in others),
+        ],
+        NAMED,
     )
 
 
@@ -329,18 +388,34 @@ _LEAKS = {
     "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
     "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} on {rows:row})",
 }
-MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+MEASURES_OF_LEAKS = {
+    "r2": "R²",
+    "r2_of_ranks": "R² of the ranks",
+    "balanced_accuracy": "balanced accuracy",
+}
 MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 
 def _leaks(leaks: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
     """Say how the first leaks tell the target, without a full stop."""
     said, order = list[str](), ("formula", "class", "together", "pair")
-    for one in sorted(leaks, key=lambda one: any(key in one for key in order))[:NAMED]:  # columns alone come first
-        kind = "equal" if one["metric"] == "equal" else next((key for key in order if key in one), "alone")
+    for one in sorted(leaks, key=lambda one: any(key in one for key in order))[
+        :NAMED
+    ]:  # columns alone come first
+        kind = (
+            "equal"
+            if one["metric"] == "equal"
+            else next((key for key in order if key in one), "alone")
+        )
         share = "all" if one["score"] == 1 else f"{100 * one['score']:.1f}\u00a0%"
-        said.append(Writer({**one, "target": known["target"], "share": share}).sentence(_LEAKS[kind]))
-    return ". ".join([*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)])
+        said.append(
+            Writer({**one, "target": known["target"], "share": share}).sentence(
+                _LEAKS[kind]
+            )
+        )
+    return ". ".join(
+        [*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)]
+    )
 
 
 def _sharing(tested: int, known: Mapping[str, Any]) -> str:
@@ -352,7 +427,10 @@ def _sharing(tested: int, known: Mapping[str, Any]) -> str:
 def _tested(tests: int, known: Mapping[str, Any]) -> str:
     """Say how many of the groups tested are worse."""
     verb = by_count(known["worse"], "is", "are")
-    return f" {known['worse']:,} of {tests:,} tested groups {verb} clearly worse than the other rows." * (tests > 1)
+    return (
+        f" {known['worse']:,} of {tests:,} tested groups {verb} clearly worse than the other rows."
+        * (tests > 1)
+    )
 
 
 def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
@@ -366,16 +444,25 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "%": lambda value, _: share_text(value),
     "2": lambda value, _: number(value, 2),
     "value": lambda value, _: value_text(value),
-    "metric": lambda name, _: metrics.get(name).label if name in metrics else MEASURES_OF_LEAKS.get(name, name),
+    "metric": lambda name, _: (
+        metrics.get(name).label
+        if name in metrics
+        else MEASURES_OF_LEAKS.get(name, name)
+    ),
     "measure": lambda name, _: MEASURES_OF_LEAKS[name],
     "down": lambda value, _: down(value),
     "word": lambda count, _: dict(enumerate(_COUNTS, 1)).get(count, f"{count:,}"),
     "score": _score,
-    "first": lambda value, known: share_text(value) if known["metric"] == "accuracy" else _score(value, known),
+    "first": lambda value, known: (
+        share_text(value) if known["metric"] == "accuracy" else _score(value, known)
+    ),
     "pairs": _pairs,
     "model": lambda name, _: baseline_label(name),
     "names": lambda leading, _: listed(
-        map(names_apart(one["name"] for one in leading), (one["name"] for one in leading))
+        map(
+            names_apart(one["name"] for one in leading),
+            (one["name"] for one in leading),
+        )
     ),
     "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
     "losses": _losses,

@@ -43,7 +43,9 @@ _PAGE = jinja2.Environment(
 ).get_template("report.html")
 
 
-def in_short(content: Assessment, sentences: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def in_short(
+    content: Assessment, sentences: Sequence[Mapping[str, Any]]
+) -> tuple[str, str]:
     """Return the first sentences as Markdown, and the picture beside them as SVG, in the units of the page."""
     chart = picture_of(in_plain_units(content))
     words = None if chart is None else chart.words
@@ -63,18 +65,38 @@ def render_report(content: Assessment) -> str:
     parts: list[tuple[str, str, list[str]]] = []
     for name, heading in PARTS.items():
         if chosen := [_shown(one) for one in later if one["facts"].get("part") == name]:
-            parts.append((name, "What it uses" if name == "features" and not learnt else heading, chosen))
+            parts.append(
+                (
+                    name,
+                    "What it uses" if name == "features" and not learnt else heading,
+                    chosen,
+                )
+            )
     spoken = [name for name, _, _ in parts]
     # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
-    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
+    titles = {
+        section.anchor: (tab.title, section.title)
+        for tab in tabs
+        for section in tab.sections
+    }
     links: dict[str, list[tuple[str, str]]] = {}
     for question, part, anchor in _QUESTIONS:
         if anchor in titles:
-            place, words = (part, ": ".join(titles[anchor])) if part in spoken else ("", question)
+            place, words = (
+                (part, ": ".join(titles[anchor])) if part in spoken else ("", question)
+            )
             links.setdefault(place, []).append((words, anchor))
     for facts in (one["facts"] for one in sentences):
-        anchors = ("related",) if facts["kind"] == "related" else _HELP.get(facts.get("reason", ""), ())
-        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
+        anchors = (
+            ("related",)
+            if facts["kind"] == "related"
+            else _HELP.get(facts.get("reason", ""), ())
+        )
+        shown = [
+            (": ".join(titles[anchor]), anchor)
+            for anchor in anchors
+            if anchor in titles
+        ]
         links.setdefault(facts["part"], []).extend(shown)
     return render_page(
         title=content.title,
@@ -91,7 +113,9 @@ def render_report(content: Assessment) -> str:
 def _shown(one: Mapping[str, Any]) -> str:
     """Return a sentence with its command as code."""
     command = one["facts"].get("command", "")
-    return escape(one["sentence"].removesuffix(command)) + Markup("<code>{}</code>").format(command) * bool(command)
+    return escape(one["sentence"].removesuffix(command)) + Markup(
+        "<code>{}</code>"
+    ).format(command) * bool(command)
 
 
 #: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
@@ -145,18 +169,35 @@ def render_page(
     follow them, and ``beside`` figures that stand beside them.
     """
     sections = [section for section in sections if section.blocks]
-    tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
+    tabs = [
+        tab for place, tab in enumerate(tabs) if tab.sections or place == 0
+    ]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
     views = [*beside, *(view for section in shown for view in section.pictures)]
     # Those of times are in their figures, so that pages can be compared without them.
-    figures = {view.anchor: view.chart.spec() for view in views if view.chart and not view.timed}
-    data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})
+    figures = {
+        view.anchor: view.chart.spec()
+        for view in views
+        if view.chart and not view.timed
+    }
+    data = page_data(
+        {
+            "figures": figures,
+            **{tab.name: tab.data for tab in tabs if tab.data is not None},
+        }
+    )
     # The scripts of every page and those of its tabs, each only once.
     names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
-    scripts = [(_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names]
-    script = _INDENTS.sub("\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))).strip()
+    scripts = [
+        (_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names
+    ]
+    script = _INDENTS.sub(
+        "\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))
+    ).strip()
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
-    dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
+    dark = "".join(
+        f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items()
+    )
     # Colours for light and dark screens. Paper is always light.
     colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
     return _PAGE.render(
@@ -175,9 +216,14 @@ def render_page(
         css=colours
         + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
         + more_css
-        + (_TEMPLATES / "notebook.css").read_text(encoding="utf-8") * any(view.inputs for view in views),
-        page_data=base64.b64encode(zlib.compress(data.encode())).decode("ascii"),  # ``Page.start`` reads it
+        + (_TEMPLATES / "notebook.css").read_text(encoding="utf-8")
+        * any(view.inputs for view in views),
+        page_data=base64.b64encode(zlib.compress(data.encode())).decode(
+            "ascii"
+        ),  # ``Page.start`` reads it
         data_of=lambda view: page_data(view.chart.spec()),
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(
+            "ascii"
+        ),
     )

@@ -58,9 +58,13 @@ def shown_inputs(explanation: Explanation) -> dict[str, int]:
     named = [
         key.partition(":")[2]
         for key, array in explanation.maps.items()
-        if key.startswith("maps:") or (key.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
+        if key.startswith("maps:")
+        or (key.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
     ]
-    return {name: _sides(explanation, name)[0] for name in [*[""] * (_CAM in explanation.maps), *named]}
+    return {
+        name: _sides(explanation, name)[0]
+        for name in [*[""] * (_CAM in explanation.maps), *named]
+    }
 
 
 def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
@@ -70,15 +74,23 @@ def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
         if isinstance(read, Mapping) and name in read:
             return len(read[name]["size"]), read[name]["channels"]
     segments = explanation.maps.get(f"segments:{name}")
-    return (2, None) if segments is None else ({1: 1, 4: 3}.get(np.ndim(segments), 2), None)
+    return (
+        (2, None)
+        if segments is None
+        else ({1: 1, 4: 3}.get(np.ndim(segments), 2), None)
+    )
 
 
-def shown_input(explanation: Explanation, name: str, place: int | None, column: int) -> Shown:
+def shown_input(
+    explanation: Explanation, name: str, place: int | None, column: int
+) -> Shown:
     """Return an input of the row at ``place`` (None: its mean over all rows) with its values."""
     sides, channels = _sides(explanation, name)
     picture = explanation.maps.get(f"images:{name}" if name else _IMAGES)
     if picture is not None:
-        rows = np.asarray(picture if place is None else picture[place], dtype=np.float64)
+        rows = np.asarray(
+            picture if place is None else picture[place], dtype=np.float64
+        )
         picture = rows.mean(axis=0) if place is None else rows
         picture = picture if sides == 2 else _channels_first(picture, sides, channels)
     segments = explanation.maps.get(f"segments:{name}")
@@ -87,20 +99,39 @@ def shown_input(explanation: Explanation, name: str, place: int | None, column: 
         owners = _channels_first(np.asarray(segments), sides, channels)
         heat = on_segments(values if place is None else values[place], owners)
         if sides > 1:  # the sum over channels, NaN if no channel has a player
-            heat = np.asarray(np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0)))
-        return Shown(name, sides, np.unique(owners[owners >= 0]), picture, heat, signed=True)
-    heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
+            heat = np.asarray(
+                np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0))
+            )
+        return Shown(
+            name, sides, np.unique(owners[owners >= 0]), picture, heat, signed=True
+        )
+    heat = np.asarray(
+        explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64
+    )
     heat = heat[min(column, len(heat) - 1)] if heat.ndim > sides else heat
     heat = heat.reshape(*[1] * (max(sides, 2) - heat.ndim), *heat.shape)
     players = np.flatnonzero(np.asarray(explanation.modality, dtype=object) == name)
-    return Shown(name, sides, players, picture, heat, signed=float(np.nanmin(heat, initial=0.0)) < 0)
+    return Shown(
+        name,
+        sides,
+        players,
+        picture,
+        heat,
+        signed=float(np.nanmin(heat, initial=0.0)) < 0,
+    )
 
 
 def _channels_first(array: Array, sides: int, channels: int | None) -> Array:
     if array.ndim <= sides:
         return array[None]
     if channels is None:
-        channels = 2 if sides == 2 and array.shape[2] in (1, 3, 4) and array.shape[0] not in (1, 3, 4) else 0
+        channels = (
+            2
+            if sides == 2
+            and array.shape[2] in (1, 3, 4)
+            and array.shape[0] not in (1, 3, 4)
+            else 0
+        )
     return np.moveaxis(array, channels, 0)
 
 
@@ -114,7 +145,10 @@ def on_segments(values: Floats, owners: Array) -> Floats:
 
 
 def drawn_input(
-    explanation: Explanation, sides: int, at: tuple[int, str | None, str | int | None], title: str | None
+    explanation: Explanation,
+    sides: int,
+    at: tuple[int, str | None, str | int | None],
+    title: str | None,
 ) -> tuple[Shown, str, str]:
     """Return what a plot draws for ``at`` (a row, an input, None: the only one, and an output), its title and unit.
 
@@ -122,15 +156,28 @@ def drawn_input(
         InputError: If there is no such input, or several and none is named, or it is of another kind.
     """
     row, wanted, output = at
-    column, name = choices.pick_output(explanation, output), _chosen(explanation, wanted, sides)
+    column, name = (
+        choices.pick_output(explanation, output),
+        _chosen(explanation, wanted, sides),
+    )
     if f"segments:{name}" not in explanation.maps:
         choices.check_local(explanation, KINDS[sides])
-    place = choices.check_row(explanation, row) if explanation.scope == "local" else None
-    where = [clean(name)] * bool(name) + ["all rows" if place is None else f"row {place}"]
-    default = ", ".join(where + [towards(explanation, column)] * bool(towards(explanation, column)))
+    place = (
+        choices.check_row(explanation, row) if explanation.scope == "local" else None
+    )
+    where = [clean(name)] * bool(name) + [
+        "all rows" if place is None else f"row {place}"
+    ]
+    default = ", ".join(
+        where + [towards(explanation, column)] * bool(towards(explanation, column))
+    )
     shown = shown_input(explanation, name, place, column)
     units = explanation.meta.get("units")
-    unit = clean(units[name]) if isinstance(units, Mapping) and name in units else quantity_of(explanation)
+    unit = (
+        clean(units[name])
+        if isinstance(units, Mapping) and name in units
+        else quantity_of(explanation)
+    )
     text = f"{explanation.method}: {default}" if title is None else title
     return shown, text, unit if shown.signed else "activation"
 
@@ -141,18 +188,28 @@ def _chosen(explanation: Explanation, wanted: str | None, sides: int) -> str:
     inputs = [name for name, count in every.items() if count == sides]
     if wanted is not None and (not isinstance(wanted, str) or wanted not in every):
         raise unknown("input", wanted, [name for name in every if name])
-    other = wanted if wanted is not None else next(iter(every), None) if not inputs else None
+    other = (
+        wanted
+        if wanted is not None
+        else next(iter(every), None)
+        if not inputs
+        else None
+    )
     if other is not None and every[other] != sides:
         kind = KINDS[every[other]]
         problem = f"plot.{plot}() does not draw the {kind} {other!r}"
         raise InputError(problem, hint=f"Call explanation.plot.{kind}().", code="PG004")
     if not inputs:
         problem = f"plot.{plot}() needs activation maps or segments, but method={explanation.method!r} made none"
-        hint = "Explain with method='gradcam', or explain a network with an image input."
+        hint = (
+            "Explain with method='gradcam', or explain a network with an image input."
+        )
         raise InputError(problem, hint=hint, code="PG004")
     if wanted is None and len(inputs) > 1:
         problem = f"plot.{plot}() draws one input, but the explanation has {', '.join(map(repr, inputs))}"
-        raise InputError(problem, hint=f"For example: input={inputs[0]!r}.", code="PG005")
+        raise InputError(
+            problem, hint=f"For example: input={inputs[0]!r}.", code="PG005"
+        )
     return inputs[0] if wanted is None else wanted
 
 
@@ -214,51 +271,100 @@ def in_unit_range(pixels: Floats, kind: str) -> Floats:
         return np.asarray(pixels)
     if low >= 0 and high <= 255 and kind in "ui":
         return np.asarray(pixels / 255)
-    return np.asarray((pixels - low) / (high - low)) if high > low else np.zeros_like(pixels)
+    return (
+        np.asarray((pixels - low) / (high - low))
+        if high > low
+        else np.zeros_like(pixels)
+    )
 
 
 def grey_volume(drawn: Shown) -> Floats | None:
     """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
-    return None if drawn.picture is None else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
+    return (
+        None
+        if drawn.picture is None
+        else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
+    )
 
 
 def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
     """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
     sizes = np.abs(np.nan_to_num(heat))
-    places = np.argwhere(sizes == sizes.max()) if sizes.any() else np.array([heat.shape]) // 2
+    places = (
+        np.argwhere(sizes == sizes.max())
+        if sizes.any()
+        else np.array([heat.shape]) // 2
+    )
     nearest = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
     # A map may be coarser than the volume: the middle of its cell.
     return tuple(
-        (2 * int(cell) + 1) * side // (2 * cells) for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
+        (2 * int(cell) + 1) * side // (2 * cells)
+        for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
     )
 
 
-def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
+def words_of(
+    explanation: Explanation, row: int, column: int
+) -> tuple[list[str], Floats]:
     """Return the words of a row and their values."""
     texts = list(texts_of(explanation, row).values())
     if not texts:
         problem = "plot.text() shows tokens, but this explanation has none"
-        raise InputError(problem, hint="Explain a network of token ids or texts without groups=.", code="PG004")
-    places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
+        raise InputError(
+            problem,
+            hint="Explain a network of token ids or texts without groups=.",
+            code="PG004",
+        )
+    places, words = (
+        list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True)
+    )
     return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
 
 
-def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], list[str]]]:
+def texts_of(
+    explanation: Explanation, row: int
+) -> dict[str, tuple[list[int], list[str]]]:
     """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
-    metas, frame = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()], explanation.feature_values
+    metas, frame = (
+        [explanation.meta, *(explanation.meta.get("by_input") or {}).values()],
+        explanation.feature_values,
+    )
     texts = {}
-    for name in (meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), Mapping)):
-        players = [place for place, modality in enumerate(explanation.modality) if modality == name]
-        players = [place for place in players if frame is not None and explanation.names[place] in frame]
+    for name in (
+        meta["tokens"]["input"]
+        for meta in metas
+        if isinstance(meta.get("tokens"), Mapping)
+    ):
+        players = [
+            place
+            for place, modality in enumerate(explanation.modality)
+            if modality == name
+        ]
+        players = [
+            place
+            for place in players
+            if frame is not None and explanation.names[place] in frame
+        ]
         if frame is not None and players:
-            cells = [(place, frame[explanation.names[place]].iloc[row]) for place in players]
-            there = [(place, shorten(word, _LETTERS)) for place, word in cells if isinstance(word, str)]
-            texts[str(name)] = ([place for place, _ in there], [word for _, word in there])
+            cells = [
+                (place, frame[explanation.names[place]].iloc[row]) for place in players
+            ]
+            there = [
+                (place, shorten(word, _LETTERS))
+                for place, word in cells
+                if isinstance(word, str)
+            ]
+            texts[str(name)] = (
+                [place for place, _ in there],
+                [word for _, word in there],
+            )
     return texts
 
 
 # ---- columns in their order ------------------------------------------------------------------------------------------
-def _as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
+def _as_input(
+    explanation: Explanation, names: Array, owners: Array, channels: int
+) -> Explanation:
     """Return an explanation of columns as one of an input with places, which other plots draw.
 
     ``channels``: the axis of channels in names and owners.
@@ -269,7 +375,9 @@ def _as_input(explanation: Explanation, names: Array, owners: Array, channels: i
         curves = values.select_dtypes("number").reindex(columns=names.ravel())
         numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
         # Only three channels are colours.
-        maps["images:columns"] = numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
+        maps["images:columns"] = (
+            numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
+        )
     read = {"read_as": {"columns": {"size": size, "channels": channels}}}
     return replace(explanation, maps=maps, meta={**explanation.meta, **read})
 
@@ -282,7 +390,9 @@ def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
     grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
     place_of = dict[str, int]()
     for place, name in enumerate(explanation.names):
-        place_of |= dict.fromkeys((name, *(explanation.groups or {}).get(name, ())), place)
+        place_of |= dict.fromkeys(
+            (name, *(explanation.groups or {}).get(name, ())), place
+        )
     owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
     if len(grid) > 1:
         return _as_input(explanation, grid, owners, 2), owners

@@ -58,11 +58,15 @@ def pictures_of(explanation: Explanation, place: int, column: int) -> list[Shown
 
     Images of another form, such as those of a hybrid network's channels, are left out.
     """
-    shown = [shown_input(explanation, name, place, column) for name in shown_inputs(explanation)]
+    shown = [
+        shown_input(explanation, name, place, column)
+        for name in shown_inputs(explanation)
+    ]
     return [
         each
         for each in shown
-        if each.heat.size and (each.sides != 2 or each.picture is None or each.picture.ndim in (2, 3))
+        if each.heat.size
+        and (each.sides != 2 or each.picture is None or each.picture.ndim in (2, 3))
     ]
 
 
@@ -70,21 +74,37 @@ def drawn_input(shown: Shown, bound: float) -> Drawn:
     """Return an input under the colours of a scale from −``bound`` to ``bound``."""
     if not shown.signed:  # an activation map has no unit
         bound = float(np.nanmax(shown.heat, initial=0.0)) or 1.0
-    caption, kind = "attribution over it" if shown.signed else "activation map over it", KINDS[shown.sides]
+    caption, kind = (
+        "attribution over it" if shown.signed else "activation map over it",
+        KINDS[shown.sides],
+    )
     if shown.signed and float(np.nanmax(np.abs(shown.heat), initial=0.0)) < 0.1 * bound:
         caption += f" (pale on this scale, see explanation.plot.{kind}())"
     draw = {1: _lines, 2: _image, 3: _slices}[shown.sides]
-    return Drawn(shown.name or "image", shown.players, Markup("").join(draw(shown, bound, caption)))
+    return Drawn(
+        shown.name or "image",
+        shown.players,
+        Markup("").join(draw(shown, bound, caption)),
+    )
 
 
 def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     """Yield the image, and the same in grey under the colours."""
-    name, image = clean(shown.name or "image"), None if shown.picture is None else displayable(shown.picture)
+    name, image = (
+        clean(shown.name or "image"),
+        None if shown.picture is None else displayable(shown.picture),
+    )
     if image is None:
-        yield _figure(_coloured(np.full(shown.heat.shape, 0.9), shown.heat, bound), f"{name}: {caption}")
+        yield _figure(
+            _coloured(np.full(shown.heat.shape, 0.9), shown.heat, bound),
+            f"{name}: {caption}",
+        )
         return
     yield _figure(image, name)
-    yield _figure(_coloured(image.mean(axis=2) if image.ndim == 3 else image, shown.heat, bound), caption)
+    yield _figure(
+        _coloured(image.mean(axis=2) if image.ndim == 3 else image, shown.heat, bound),
+        caption,
+    )
 
 
 def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
@@ -94,7 +114,9 @@ def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     for side, cut in enumerate(strongest_place(heat, grey.shape)):
         values = np.take(heat, cut * heat.shape[side] // grey.shape[side], axis=side)
         words = f"{clean(shown.name)} at {SIDES[side]} {cut}, {caption}"
-        yield _figure(_coloured(np.take(grey, cut, axis=side), values, bound), words, "pg-third")
+        yield _figure(
+            _coloured(np.take(grey, cut, axis=side), values, bound), words, "pg-third"
+        )
 
 
 def shades(name: str, shares: Floats) -> Floats:
@@ -106,11 +128,18 @@ def shades(name: str, shares: Floats) -> Floats:
 
 def _coloured(grey: Floats, heat: Floats, bound: float) -> Floats:
     """Return a grey picture in 0 … 1 under the colours of values, whose cells may be coarser."""
-    rows, columns = (np.arange(size) * cells // size for size, cells in zip(grey.shape, heat.shape, strict=True))
+    rows, columns = (
+        np.arange(size) * cells // size
+        for size, cells in zip(grey.shape, heat.shape, strict=True)
+    )
     heat = np.nan_to_num(heat)[rows][:, columns]
     strength = _OPACITY * np.clip(np.abs(heat) / bound, 0, 1)[..., None]
-    colours = np.where(heat[..., None] < 0, style.rgb(style.NEGATIVE), style.rgb(style.POSITIVE))
-    return np.asarray((1 - strength) * (0.25 + 0.75 * grey[..., None]) + strength * colours)
+    colours = np.where(
+        heat[..., None] < 0, style.rgb(style.NEGATIVE), style.rgb(style.POSITIVE)
+    )
+    return np.asarray(
+        (1 - strength) * (0.25 + 0.75 * grey[..., None]) + strength * colours
+    )
 
 
 def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
@@ -120,16 +149,24 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     channels = shown_channels(shown, _CHANNELS)
     for channel in channels:
         heat = strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES)
-        edges = np.flatnonzero(np.diff(heat, prepend=np.nan, append=np.nan) != 0) / len(heat) * 1000
+        edges = (
+            np.flatnonzero(np.diff(heat, prepend=np.nan, append=np.nan) != 0)
+            / len(heat)
+            * 1000
+        )
         values = heat[np.flatnonzero(np.diff(heat, prepend=np.nan) != 0)].tolist()
         inside = [
-            Markup('<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>').format(
+            Markup(
+                '<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>'
+            ).format(
                 round(start, 1),
                 round(end - start, 1),
                 _shade(value, _OPACITY * min(abs(value) / bound, 1)),
                 number(value),
             )
-            for value, (start, end) in zip(values, itertools.pairwise(edges.tolist()), strict=True)
+            for value, (start, end) in zip(
+                values, itertools.pairwise(edges.tolist()), strict=True
+            )
             if math.isfinite(value) and value != 0
         ]
         words = clean(shown.name) + (f", channel {channel}" if count > 1 else "")
@@ -140,13 +177,26 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             band = highest is not lowest  # of a long series: along the top and back
             across = np.concatenate([places, places[::-1]] if band else [places])
             down = high - np.concatenate([highest, lowest[::-1]] if band else [line])
-            x, y = (across + 0.5) / length * 1000, np.nan_to_num(100 * down / (high - low), nan=50.0)
-            points = " ".join(f"{one:.0f},{other:.1f}" for one, other in zip(x, y, strict=True))
-            inside.append(Markup('<polyline class="{}" points="{}"/>').format("pg-band" * band, points))
+            x, y = (
+                (across + 0.5) / length * 1000,
+                np.nan_to_num(100 * down / (high - low), nan=50.0),
+            )
+            points = " ".join(
+                f"{one:.0f},{other:.1f}" for one, other in zip(x, y, strict=True)
+            )
+            inside.append(
+                Markup('<polyline class="{}" points="{}"/>').format(
+                    "pg-band" * band, points
+                )
+            )
             words += f", from {number(float(np.fmin.reduce(line)))} to {number(float(np.fmax.reduce(line)))}"
         if channel == channels[-1]:
             words += f", {length:,} positions, {caption}"
-            words += f", {count - len(channels)} more channels not shown" if count > len(channels) else ""
+            words += (
+                f", {count - len(channels)} more channels not shown"
+                if count > len(channels)
+                else ""
+            )
         yield Markup(
             '<figure class="pg-line"><svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
             'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
@@ -159,7 +209,9 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
 
     step = max(1, math.ceil(max(pixels.shape[:2]) / _SIDE))
     while True:
-        shrunk = Image.fromarray((255 * np.clip(pixels[::step, ::step], 0, 1)).round().astype(np.uint8))
+        shrunk = Image.fromarray(
+            (255 * np.clip(pixels[::step, ::step], 0, 1)).round().astype(np.uint8)
+        )
         for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 85})):
             shrunk.save(buffer := io.BytesIO(), form, **options)
             if buffer.tell() <= _BYTES:
@@ -173,15 +225,29 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
-def drawn_text(name: str, players: npt.NDArray[np.intp], words: Sequence[str], values: Floats, bound: float) -> Drawn:
+def drawn_text(
+    name: str,
+    players: npt.NDArray[np.intp],
+    words: Sequence[str],
+    values: Floats,
+    bound: float,
+) -> Drawn:
     """Return the words of an input on the colours of a scale from −``bound`` to ``bound``."""
     spans = []
     for word, value in zip(words[:_WORDS], values.tolist(), strict=False):
-        shade = _shade(value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0))
-        spans.append(Markup('<span style="background:{}" title="{}">{}</span> ').format(shade, number(value), word))
+        shade = _shade(
+            value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0)
+        )
+        spans.append(
+            Markup('<span style="background:{}" title="{}">{}</span> ').format(
+                shade, number(value), word
+            )
+        )
     if hidden := len(words) - len(spans):
         spans.append(Markup("… and {} more words").format(hidden))
-    text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(clean(name), Markup("").join(spans))
+    text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(
+        clean(name), Markup("").join(spans)
+    )
     return Drawn(name, players, text)
 
 
@@ -209,23 +275,40 @@ def picture(shown: Shown, quantity: str) -> Markup:
     """Return an input on its own scale of colours."""
     bound = float(np.nanmax(np.abs(shown.heat), initial=0.0)) or 1.0
     key = scale(bound, quantity) if shown.signed else ""
-    return Markup('<div class="pg-view"><div class="pg-pictures">{}</div>{}</div>').format(
-        drawn_input(shown, bound).markup, key
-    )
+    return Markup(
+        '<div class="pg-view"><div class="pg-pictures">{}</div>{}</div>'
+    ).format(drawn_input(shown, bound).markup, key)
 
 
 def activation(image: npt.ArrayLike | None, heat: npt.ArrayLike) -> Markup:
     """Return an image (None: not known) under an activation map ``(height, width)``."""
     pixels = None if image is None else np.asarray(image, dtype=np.float64)
-    shown = Shown("", 2, np.arange(0), pixels, np.asarray(heat, dtype=np.float64), signed=False)
+    shown = Shown(
+        "", 2, np.arange(0), pixels, np.asarray(heat, dtype=np.float64), signed=False
+    )
     return picture(shown, "activation")
 
 
 def words(explanation: Explanation, place: int, column: int) -> Markup:
     """Return the words of a row's texts on one scale of colours."""
-    values, texts = np.asarray(explanation.values[place, :, column], dtype=np.float64), texts_of(explanation, place)
-    bound = max((float(np.nanmax(np.abs(values[at]), initial=0.0)) for at, _ in texts.values()), default=0.0) or 1.0
-    shown = [drawn_text(name, np.array(at), text, values[at], bound).markup for name, (at, text) in texts.items()]
+    values, texts = (
+        np.asarray(explanation.values[place, :, column], dtype=np.float64),
+        texts_of(explanation, place),
+    )
+    bound = (
+        max(
+            (
+                float(np.nanmax(np.abs(values[at]), initial=0.0))
+                for at, _ in texts.values()
+            ),
+            default=0.0,
+        )
+        or 1.0
+    )
+    shown = [
+        drawn_text(name, np.array(at), text, values[at], bound).markup
+        for name, (at, text) in texts.items()
+    ]
     return Markup('<div class="pg-view">{}{}</div>').format(
         Markup("").join(shown), scale(bound, quantity_of(explanation))
     )

@@ -89,7 +89,10 @@ class Report:
             else:
                 if self.picture:
                     write_text_atomic(beside, self.picture)
-                write_text_atomic(target, self.markdown.replace(f"]({PICTURE})", f"]({quote(beside.name)})"))
+                write_text_atomic(
+                    target,
+                    self.markdown.replace(f"]({PICTURE})", f"]({quote(beside.name)})"),
+                )
         return replace(self, path=target)
 
     def open(self) -> None:
@@ -99,7 +102,11 @@ class Report:
             InputError: the report was not written to a file.
         """
         if self.path is None:
-            raise InputError("The report was not written to a file", hint="Call .save(path) first.", code="PG055")
+            raise InputError(
+                "The report was not written to a file",
+                hint="Call .save(path) first.",
+                code="PG055",
+            )
         webbrowser.open(self.path.resolve().as_uri())
 
     def _repr_html_(self) -> str:
@@ -192,22 +199,43 @@ def report(
     _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
     file = None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
     seed = resolve_seed(random_state)
-    tell_of_other_order(X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
+    tell_of_other_order(
+        X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time
+    )
     # What is left to its default is decided by what explains.
-    asked = {"target": target, "groups": groups, "row_groups": row_groups, "row_time": row_time}
+    asked = {
+        "target": target,
+        "groups": groups,
+        "row_groups": row_groups,
+        "row_time": row_time,
+    }
     asked = {name: value for name, value in asked.items() if value is not None}
-    asked |= {name: value for name, value in (("loss", loss), ("progress", progress)) if not _is_auto(value)}
+    asked |= {
+        name: value
+        for name, value in (("loss", loss), ("progress", progress))
+        if not _is_auto(value)
+    }
     with sparing(), full_float32():
         read = ReadModel(model, X, y, seed=seed, **asked)
-        read.rows = replace(read.rows, sensitive=sensitive_columns(sensitive, read.rows))
+        read.rows = replace(
+            read.rows, sensitive=sensitive_columns(sensitive, read.rows)
+        )
         if sample_weight is not None:
             read.weigh(sample_weight)
         budget = Budget(seed=seed, max_rows=max_rows, refits=refits)
-        content = _assessed(read, title, train, budget, _call(read.model, train, asked, seed))
-        content = with_what_if(content, read.model.model, large=False, keep_rows=keep_rows)
+        content = _assessed(
+            read, title, train, budget, _call(read.model, train, asked, seed)
+        )
+        content = with_what_if(
+            content, read.model.model, large=False, keep_rows=keep_rows
+        )
     sentences = verdict(content)
     short, picture = in_short(content, sentences)
-    page = Report(render_report(replace(content, sentences=sentences)), markdown=short, picture=picture)
+    page = Report(
+        render_report(replace(content, sentences=sentences)),
+        markdown=short,
+        picture=picture,
+    )
     return page if file is None else page.save(file)
 
 
@@ -217,13 +245,24 @@ def _is_auto(value: Any) -> bool:
 
 @refusing
 def _check_arguments(
-    title: Any, max_rows: Any, refits: Any, train: Any, sensitive: Any, sample_weight: Any
+    title: Any,
+    max_rows: Any,
+    refits: Any,
+    train: Any,
+    sensitive: Any,
+    sample_weight: Any,
 ) -> Iterator[Fault]:
     """Refuse what cannot be shown or measured, before any work."""
     if title is not None and (not isinstance(title, str) or not title.strip()):
-        yield f"title must be text, got {shown(title)}", "Leave it out for a default.", "PG001"
+        yield (
+            f"title must be text, got {shown(title)}",
+            "Leave it out for a default.",
+            "PG001",
+        )
     if max_rows is not None and not _is_auto(max_rows):
-        check_whole("max_rows", max_rows, "pass for example 1000, or None for all rows", least=2)
+        check_whole(
+            "max_rows", max_rows, "pass for example 1000, or None for all rows", least=2
+        )
     if refits is not None:
         check_whole("refits", refits, "pass for example 10", least=5)
         if train is None:
@@ -235,12 +274,21 @@ def _check_arguments(
             yield problem, "Leave one of them out, or call pg.explain for it.", "PG006"
 
 
-def _assessed(read: ReadModel, title: str | None, train: Any, budget: Budget, command: str) -> Assessment:
+def _assessed(
+    read: ReadModel, title: str | None, train: Any, budget: Budget, command: str
+) -> Assessment:
     """Return what the page says of a model that was read by this call."""
     model = read.model
-    empty = Assessment(title=title or model.name, target=read.target, task=model.task, subject=model.subject)
+    empty = Assessment(
+        title=title or model.name,
+        target=read.target,
+        task=model.task,
+        subject=model.subject,
+    )
     learned = read.train(train)
-    if train is not None and len(read.rows) == 1:  # a single row takes its replacement values from training rows
+    if (
+        train is not None and len(read.rows) == 1
+    ):  # a single row takes its replacement values from training rows
         read.model = replace(model, options={"background": train[0], **model.options})
     refit = _refits(model.model, train, learned, budget)
     work = Work(read.model, read.rows, empty, budget, train=learned, refit=refit)
@@ -248,53 +296,101 @@ def _assessed(read: ReadModel, title: str | None, train: Any, budget: Budget, co
     if read.rows.table is None:
         empty.data.columns = read.inputs
     content = assess(work)
-    facts: dict[str, Any] = {"command": command, "seed": budget.seed, "cut": budget.clock.cut}
-    return replace(content, provenance=ProvenanceSection(versions=versions(), machine=this_machine(), **facts))
+    facts: dict[str, Any] = {
+        "command": command,
+        "seed": budget.seed,
+        "cut": budget.clock.cut,
+    }
+    return replace(
+        content,
+        provenance=ProvenanceSection(
+            versions=versions(), machine=this_machine(), **facts
+        ),
+    )
 
 
-def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:
+def _refits(
+    estimator: Any, train: Any, learned: Rows | None, budget: Budget
+) -> Callable[[int], Explanation] | None:
     """Return what explains further trainings, if they were asked for."""
     if budget.refits is None:
         return None
-    if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
+    if isinstance(
+        getattr(estimator, "layout", None), StoredLayout
+    ):  # of these columns, not of those of each refit
         estimator = clone(estimator).set_params(layout=None)
     further: dict[str, Any] = {}
     if learned is not None and learned.dependence is not None:
         name, values = learned.dependence.argument
         if len(np.unique(values)) == 1:
             hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
-            raise InputError(f"refits= needs {name} of the training rows too", hint=hint, code="PG005")
+            raise InputError(
+                f"refits= needs {name} of the training rows too",
+                hint=hint,
+                code="PG005",
+            )
         further[name] = values
-    arguments = Arguments(estimator, X=train[0], y=train[1], random_state=budget.seed, **further)
+    arguments = Arguments(
+        estimator, X=train[0], y=train[1], random_state=budget.seed, **further
+    )
     return lambda count: refit(arguments, refits=count)
 
 
-def _call(model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int) -> str:
+def _call(
+    model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int
+) -> str:
     """Return the call in words, for the page."""
-    said = [f"{key}={shown(value)}" for key, value in described(model.read).items() if key != "positive"]
+    said = [
+        f"{key}={shown(value)}"
+        for key, value in described(model.read).items()
+        if key != "positive"
+    ]
     called = f"Model({', '.join([model.name, *said])})" if said else model.name
-    arguments = [called, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
-    arguments += [f"{key}={shown(value)}" for key, value in options.items() if key != "progress"]
+    arguments = [
+        called,
+        "X",
+        "y",
+        *(["train=(X_train, y_train)"] if train is not None else []),
+    ]
+    arguments += [
+        f"{key}={shown(value)}" for key, value in options.items() if key != "progress"
+    ]
     return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
 
 
 def check_path(
-    path: Any, *, overwrite: bool, flag: str = "overwrite=True", endings: Sequence[str] = (".html", ".htm")
+    path: Any,
+    *,
+    overwrite: bool,
+    flag: str = "overwrite=True",
+    endings: Sequence[str] = (".html", ".htm"),
 ) -> Path:
     """Return the path of a page, or refuse one that cannot be written. ``flag`` is what replaces a file."""
     if not isinstance(path, (str, os.PathLike)) or not str(path).strip():
-        raise InputError(f"path must be a file to write, got {shown(path)}", hint="Pass 'report.html'.", code="PG001")
+        raise InputError(
+            f"path must be a file to write, got {shown(path)}",
+            hint="Pass 'report.html'.",
+            code="PG001",
+        )
     target = Path(path)
     _check_target(target, overwrite, flag, endings)
     return target
 
 
 @refusing
-def _check_target(target: Path, overwrite: bool, flag: str, endings: Sequence[str]) -> Iterator[Fault]:
+def _check_target(
+    target: Path, overwrite: bool, flag: str, endings: Sequence[str]
+) -> Iterator[Fault]:
     if target.is_dir():
-        yield f"{target} is a folder", f"Pass a file, such as {target / 'report.html'}.", "PG050"
+        yield (
+            f"{target} is a folder",
+            f"Pass a file, such as {target / 'report.html'}.",
+            "PG050",
+        )
     if target.suffix.lower() not in endings:
-        problem = f"A report ends in {' or '.join(endings)}, got path={os.fspath(target)!r}"
+        problem = (
+            f"A report ends in {' or '.join(endings)}, got path={os.fspath(target)!r}"
+        )
         yield problem, f"Pass {os.fspath(target.with_suffix('.html'))!r}.", "PG001"
     if target.exists() and not overwrite:
         yield f"{target} exists", f"Choose another path, or pass {flag}.", "PG050"

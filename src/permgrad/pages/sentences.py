@@ -17,7 +17,15 @@ from permgrad.base.significance import LEVEL
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
 from permgrad.pages.summary import changes_words
-from permgrad.pages.words import clean, labels_of, listed, names_apart, path_name, shorten, value_text
+from permgrad.pages.words import (
+    clean,
+    labels_of,
+    listed,
+    names_apart,
+    path_name,
+    shorten,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
@@ -51,7 +59,11 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
     best: tuple[str, float] | None = None
     for name, entry in (measured.get("baselines") or {}).items():
         value = entry.get(metric.name) if isinstance(entry, Mapping) else None
-        if value is not None and math.isfinite(value) and metric.better(value, best[1] if best else None):
+        if (
+            value is not None
+            and math.isfinite(value)
+            and metric.better(value, best[1] if best else None)
+        ):
             best = (name, float(value))
     return best
 
@@ -59,7 +71,9 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
-    shares = {name: value_of(entry, "share") for name, entry in entries_of(branches).items()}
+    shares = {
+        name: value_of(entry, "share") for name, entry in entries_of(branches).items()
+    }
     shares = {name: share for name, share in shares.items() if math.isfinite(share)}
     return shares if all(0 <= share <= 1 for share in shares.values()) else {}
 
@@ -67,7 +81,11 @@ def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
 def map_words(branches: Mapping[str, Any]) -> str:
     """Return a sentence if activation maps mean little because the image path hardly counts, else an empty text."""
     share = value_of(branches.get("image"), "share")
-    if not is_hybrid(branches) or len(entries_of(branches)) < 2 or not share < LEAST_IMAGE_SHARE:
+    if (
+        not is_hybrid(branches)
+        or len(entries_of(branches)) < 2
+        or not share < LEAST_IMAGE_SHARE
+    ):
         return ""
     amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
     return (
@@ -80,11 +98,23 @@ def map_words(branches: Mapping[str, Any]) -> str:
 def path_words(branches: Mapping[str, Any]) -> str:
     """Give the importance of each path where their shares are no parts of a total, else nothing."""
     entries = entries_of(branches)
-    if len(entries) < 2 or not all("share" in entry for entry in entries.values()) or path_shares(branches):
+    if (
+        len(entries) < 2
+        or not all("share" in entry for entry in entries.values())
+        or path_shares(branches)
+    ):
         return ""
     keys = ("importance", "ci_low", "ci_high")
-    numbers = {name: [compact(value_of(entry, key)) for key in keys] for name, entry in entries.items()}
-    return listed([f"{clean(name)} {value} ({low} to {high})" for name, (value, low, high) in numbers.items()])
+    numbers = {
+        name: [compact(value_of(entry, key)) for key in keys]
+        for name, entry in entries.items()
+    }
+    return listed(
+        [
+            f"{clean(name)} {value} ({low} to {high})"
+            for name, (value, low, high) in numbers.items()
+        ]
+    )
 
 
 def share_words(branches: Mapping[str, Any]) -> str:
@@ -95,7 +125,10 @@ def share_words(branches: Mapping[str, Any]) -> str:
         'Shares:'
     """
     keys = ("share", "share_low", "share_high")
-    shares = {name: [value_of(entry, key) for key in keys] for name, entry in entries_of(branches).items()}
+    shares = {
+        name: [value_of(entry, key) for key in keys]
+        for name, entry in entries_of(branches).items()
+    }
     if not shares or not all(map(math.isfinite, chain(*shares.values()))):
         return ""
     words = [
@@ -126,8 +159,14 @@ def drifted_words(one: Mapping[str, Any]) -> str:
     shares = f"{about}{percent(one['test'])} of the test rows and {about}{percent(one['train'])} of the training rows"
     if one["side"] == "among":
         names = labels_of(one["levels"], 30)
-        names = names if len(names) <= 4 else [*names[:3], f"one of {len(names) - 3} others"]
-        choice = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        names = (
+            names
+            if len(names) <= 4
+            else [*names[:3], f"one of {len(names) - 3} others"]
+        )
+        choice = " or ".join(
+            [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
+        )
         return f"{shares} are {choice}"
     if one["side"] in ("missing", "present"):
         return f"{shares} have {'no' if one['side'] == 'missing' else 'a'} value"
@@ -143,15 +182,22 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
     ``shares``: predictions are probabilities.
     """
     leaves, texts = card["leaves"], []
-    own, other = map(names_apart([card["feature"], leaves["other"]]), (card["feature"], leaves["other"]))
-    words = f"The mean curve of {own} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
-    words += (
-        f"rows have a value of {other} that none of the {leaves['near']} or more test rows with the nearest values "
+    own, other = map(
+        names_apart([card["feature"], leaves["other"]]),
+        (card["feature"], leaves["other"]),
     )
-    words += f"of {own} has. The accumulated local effect (ALE) stays inside the data, and "
+    words = f"The mean curve of {own} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
+    words += f"rows have a value of {other} that none of the {leaves['near']} or more test rows with the nearest values "
+    words += (
+        f"of {own} has. The accumulated local effect (ALE) stays inside the data, and "
+    )
     for clear, size in zip(leaves["clear"], leaves["apart"], strict=True):
         apart = f"{number(100 * size, 2)} percentage points" if shares else number(size)
-        differs = f"is up to {apart} away from it there." if clear else "does not clearly differ from it there."
+        differs = (
+            f"is up to {apart} away from it there."
+            if clear
+            else "does not clearly differ from it there."
+        )
         texts.append(words + differs)
     return texts
 
@@ -159,7 +205,11 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
 def left_where(leaves: Mapping[str, Any]) -> str:
     """Say at which values a mean curve leaves the data."""
     ends = {"up to": leaves.get("to"), "from": leaves.get("from")}
-    ends_said = [f"{words} {clean(end)}{' on' * (words == 'from')}" for words, end in ends.items() if end is not None]
+    ends_said = [
+        f"{words} {clean(end)}{' on' * (words == 'from')}"
+        for words, end in ends.items()
+        if end is not None
+    ]
     return " and ".join(ends_said) or "at all values"
 
 
@@ -180,26 +230,54 @@ _RELIES = "The importance of {feature} is {low} for rows with {lowest} and {high
 
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
     """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
-    name, lines, sentences = shorten(facts["column"], 40), {one["measure"]: one for one in facts["measures"]}, []
-    pairs = [(words, lines[measure]) for measure, words in _DIFFERS.items() if measure in lines]
+    name, lines, sentences = (
+        shorten(facts["column"], 40),
+        {one["measure"]: one for one in facts["measures"]},
+        [],
+    )
+    pairs = [
+        (words, lines[measure])
+        for measure, words in _DIFFERS.items()
+        if measure in lines
+    ]
     pairs += [(_RELIES, line) for line in facts["reliance"]]
     if not any("p_holm" in line for _, line in pairs):
-        return [f"The levels of {name} are not compared: fewer than two of them have enough rows."]
+        return [
+            f"The levels of {name} are not compared: fewer than two of them have enough rows."
+        ]
     for words, line in ((words, line) for words, line in pairs if line.get("clear")):
         write, scale, digits = (percent, 100, 2) if line["share"] else (number, 1, 3)
-        lowest, highest = (f"{name} = {names_apart(facts['rows'])(line[end])}" for end in ("lowest", "highest"))
-        low, high = (write(line["levels"][line[end]][0]) for end in ("lowest", "highest"))
-        about = {"positive": names_apart([positive])(positive), "feature": shorten(line["measure"], 40)}
-        size, least, most = (number(scale * line[end], digits) for end in ("value", "low", "high"))
+        lowest, highest = (
+            f"{name} = {names_apart(facts['rows'])(line[end])}"
+            for end in ("lowest", "highest")
+        )
+        low, high = (
+            write(line["levels"][line[end]][0]) for end in ("lowest", "highest")
+        )
+        about = {
+            "positive": names_apart([positive])(positive),
+            "feature": shorten(line["measure"], 40),
+        }
+        size, least, most = (
+            number(scale * line[end], digits) for end in ("value", "low", "high")
+        )
         said = words.format(low=low, high=high, lowest=lowest, **about)
         points = " points" * line["share"]
-        sentences.append(f"{said} {highest} (difference {size}{points}, 95\u00a0% interval {least} to {most}).")
-    return sentences or [f"No rate or error of the model clearly differs between the levels of {name}."]
+        sentences.append(
+            f"{said} {highest} (difference {size}{points}, 95\u00a0% interval {least} to {most})."
+        )
+    return sentences or [
+        f"No rate or error of the model clearly differs between the levels of {name}."
+    ]
 
 
 def told_words(facts: Mapping[str, Any]) -> str:
     """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
-    told, name, whose = facts["told_by"], shorten(facts["column"], 40), "other " * facts["is_feature"]
+    told, name, whose = (
+        facts["told_by"],
+        shorten(facts["column"], 40),
+        "other " * facts["is_feature"],
+    )
     if told is None:
         return ""
     score = f"ROC‑AUC {number(told['roc_auc'], 2)} in {told['rows']:,} rows"
@@ -219,7 +297,10 @@ _NAMED = 3
 
 def since_words(changes: Changes) -> str:
     """Say how the loss changed from one run to the other, and which importances changed."""
-    (old, new), words = (shorten(name, 40) for name in changes.meta["runs"]), changes_words(changes)
+    (old, new), words = (
+        (shorten(name, 40) for name in changes.meta["runs"]),
+        changes_words(changes),
+    )
     lines = changes.lines[changes.lines["kind"] == "importance"]
     show, clear = names_apart(lines["name"]), []
     for way, sign in (("more", 1.0), ("less", -1.0)):
@@ -235,7 +316,10 @@ def since_words(changes: Changes) -> str:
 
 def case_words(changes: Changes) -> str:
     """Say what was compared: two models on the same rows, or one model on two samples."""
-    (old, new), (first, second) = (map(shorten, changes.meta["runs"], (60, 60)), changes.meta["rows"])
+    (old, new), (first, second) = (
+        map(shorten, changes.meta["runs"], (60, 60)),
+        changes.meta["rows"],
+    )
     if changes.meta["same_rows"]:
         words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
         if (changes.lines["kind"] == "importance").any():
@@ -251,5 +335,7 @@ def case_words(changes: Changes) -> str:
 
 def changes_facts(changes: Changes) -> dict[str, Any]:
     """Return the changes as JSON: the sentence, the facts and the lines."""
-    facts: dict[str, Any] = plain({**changes.meta, "lines": changes.lines.to_dict("records")})
+    facts: dict[str, Any] = plain(
+        {**changes.meta, "lines": changes.lines.to_dict("records")}
+    )
     return {"sentence": since_words(changes), **facts}

@@ -35,7 +35,9 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
     values, kinds = frame[name], pd.api.types
     dtype, present = values.dtype, values.dropna()
     if kinds.is_numeric_dtype(values):
-        codes = pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
+        codes = pd.Series(
+            pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
+        )
     elif isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
         codes = values.cat.codes.where(values.cat.codes >= 0)
     elif not len(present):
@@ -44,14 +46,25 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
         codes = values
     elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
         codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
-    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
+    elif all(
+        isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present
+    ):
         codes = values.map(str.strip, na_action="ignore").astype(object)
     else:
         return unordered
     # First the rank among the different values, because dates and texts have no average.
-    ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
+    ranks = (
+        codes.rank(method="dense")
+        .astype(np.float64)
+        .rank(pct=True, method="average")
+        .to_numpy()
+    )
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
-    return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
+    return (
+        (ranks - np.nanmin(ranks)) / spread
+        if spread > 0
+        else np.where(np.isfinite(ranks), 0.5, np.nan)
+    )
 
 
 #: Methods whose values can be added over players, but do not add up to a difference of outputs.
@@ -65,19 +78,37 @@ def stacks(explanation: Explanation) -> bool:
 
 def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
     """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
-    total = float(np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64)))
+    total = float(
+        np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64))
+    )
     if explanation.base_values is None:
         return 0.0, total
-    shape, predicted = (len(explanation.values), len(explanation.outputs)), explanation.predictions
-    start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
-    return start, start + total if predicted is None else float(np.asarray(predicted)[place, column])
+    shape, predicted = (
+        (len(explanation.values), len(explanation.outputs)),
+        explanation.predictions,
+    )
+    start = float(
+        np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[
+            place, column
+        ]
+    )
+    return start, start + total if predicted is None else float(
+        np.asarray(predicted)[place, column]
+    )
 
 
-def names_with_values(explanation: Explanation, place: int, order: npt.NDArray[np.intp], width: int) -> list[str]:
+def names_with_values(
+    explanation: Explanation, place: int, order: npt.NDArray[np.intp], width: int
+) -> list[str]:
     """Return short names of features with the row's values, if there are any."""
-    chosen, frame = [explanation.names[player] for player in order], explanation.feature_values
+    chosen, frame = (
+        [explanation.names[player] for player in order],
+        explanation.feature_values,
+    )
     return [
-        words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
+        words
+        if frame is None or name not in frame.columns
+        else f"{words} = {value_text(frame[name].iloc[place])}"
         for words, name in zip(labels_of(chosen, width), chosen, strict=True)
     ]
 
@@ -97,15 +128,22 @@ def steps_of(
     """
     values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
     order = players[choices.largest(np.abs(values[players]), top_n)]
-    names, steps = names_with_values(explanation, at[0], order, width), values[order].tolist()
+    names, steps = (
+        names_with_values(explanation, at[0], order, width),
+        values[order].tolist(),
+    )
     if hidden := len(players) - len(order):
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
-        steps.append(float(np.nansum(values[players])) - float(np.nansum(values[order])))
+        steps.append(
+            float(np.nansum(values[players])) - float(np.nansum(values[order]))
+        )
     names += [name for name, _ in further]
     steps += [step for _, step in further]
     start, final = ends_of(explanation, *at)
     gap = final - start - float(np.nansum(steps))
-    if abs(gap) > 0.005 * max(abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12):
+    if abs(gap) > 0.005 * max(
+        abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12
+    ):
         names.append("not attributed")
         steps.append(gap)
     return names, steps

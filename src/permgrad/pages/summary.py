@@ -66,7 +66,9 @@ class RankedLine(NamedTuple):
 Told = tuple[str, dict[str, Any]]
 
 
-def summary(explanation: Explanation, *, target: str | int | None = None, top_n: int = 5) -> str:
+def summary(
+    explanation: Explanation, *, target: str | int | None = None, top_n: int = 5
+) -> str:
     """Return an explanation as a few lines of text. See ``Explanation.summary``."""
     return "\n".join(line for line, _ in told(explanation, target, top_n))
 
@@ -75,14 +77,24 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     """Return the lines of a summary, each with its facts. Pairs have a list of their own behind that of features."""
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
-        pairs = [one for order in orders[1:] for one in told(of_order(explanation, int(order)), target, top_n)]
-        of_pairs = [one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")]
+        pairs = [
+            one
+            for order in orders[1:]
+            for one in told(of_order(explanation, int(order)), target, top_n)
+        ]
+        of_pairs = [
+            one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")
+        ]
         return [*told(of_order(explanation, 1), target, top_n), heading, *of_pairs]
     local = explanation.scope == "local"
     column = pick_output(explanation, target)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
-    about = {"method": explanation.method, "output": explanation.outputs[column], "unit": explanation.meta.get("unit")}
+    about = {
+        "method": explanation.method,
+        "output": explanation.outputs[column],
+        "unit": explanation.meta.get("unit"),
+    }
     one = local and len(explanation.values) == 1
     rows: dict[str, str] = {
         "quantity": _measured(explanation, column),
@@ -93,71 +105,140 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     else:
         rows |= {"no skill": no_better(shown), "few rows": _of_few_rows(shown)}
         if clear is not None:
-            rows["clear"] = f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05)."
+            rows["clear"] = (
+                f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05)."
+            )
     lines: list[Told] = [
-        (words, {"kind": kind, **(about if kind == "quantity" else {})}) for kind, words in rows.items()
+        (words, {"kind": kind, **(about if kind == "quantity" else {})})
+        for kind, words in rows.items()
     ]
     lines += _listed(explanation, shown, column, clear, top_n, one=one)
     if not one:
-        ends = {"class" if local else "shares": shown_class(explanation, column) if local else shares_words(shown)}
-        ends |= {"order": order_sentence(shown, column, top_n), "training": training_words(explanation)}
+        ends = {
+            "class" if local else "shares": shown_class(explanation, column)
+            if local
+            else shares_words(shown)
+        }
+        ends |= {
+            "order": order_sentence(shown, column, top_n),
+            "training": training_words(explanation),
+        }
         lines += [(words, {"kind": kind}) for kind, words in ends.items()]
-    return [(line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line]
+    return [
+        (line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line
+    ]
 
 
 def _listed(
-    explanation: Explanation, shown: Explanation, column: int, clear: Sequence[str] | None, top_n: int, *, one: bool
+    explanation: Explanation,
+    shown: Explanation,
+    column: int,
+    clear: Sequence[str] | None,
+    top_n: int,
+    *,
+    one: bool,
 ) -> Iterator[Told]:
     """Yield the largest features of each list, below its title."""
-    values = np.asarray(explanation.values[0, :, column] if one else sizes_of(shown, column), dtype=np.float64)
+    values = np.asarray(
+        explanation.values[0, :, column] if one else sizes_of(shown, column),
+        dtype=np.float64,
+    )
     for title, places in lists_of(shown):
-        order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
+        order = places[
+            largest(np.abs(values[places]) if one else values[places], top_n)
+        ]
         yield f"{title}:" if title else "Largest:", {"kind": "title"}
         yield from (
-            _moved(explanation, column, values, order) if one else _ranked(explanation, shown, column, order, clear)
+            _moved(explanation, column, values, order)
+            if one
+            else _ranked(explanation, shown, column, order, clear)
         )
         if len(order) < len(places):
             yield f"  and {len(places) - len(order)} more", {"kind": "more"}
 
 
 def _ranked(
-    explanation: Explanation, shown: Explanation, column: int, order: npt.NDArray[np.intp], clear: Sequence[str] | None
+    explanation: Explanation,
+    shown: Explanation,
+    column: int,
+    order: npt.NDArray[np.intp],
+    clear: Sequence[str] | None,
 ) -> Iterator[Told]:
     """Yield features over all rows, ``shown``: of local explanations by mean size, which the signed mean follows."""
     several = explanation.scope == "local" and shown.meta.get("summary") == "mean_abs"
-    means = explanation.to_global("mean").values[:, column] if several else shown.values[:, column]
+    means = (
+        explanation.to_global("mean").values[:, column]
+        if several
+        else shown.values[:, column]
+    )
     ranked = list(ranked_lines(shown, column, order, clear))
     width = max((len(line.name) for line in ranked), default=0)
-    tests = np.full(shown.values.shape, np.nan) if shown.p_values is None else shown.p_values
+    tests = (
+        np.full(shown.values.shape, np.nan)
+        if shown.p_values is None
+        else shown.p_values
+    )
     for line in ranked:
-        mean, untested = float(means[line.place]), bool(np.isnan(tests[line.place, column]))
+        mean, untested = (
+            float(means[line.place]),
+            bool(np.isnan(tests[line.place, column])),
+        )
         interval = f"  ({line.interval})" if line.interval else ""
         unlike = "different from" if shown.order[line.place] > 1 else "above"
         corrected = " after correction" * (line.low > 0)
-        doubt = "" if clear is None or line.clear or untested else f"  not clearly {unlike} 0{corrected}"
-        signed = f"  signed mean {number(mean)}" if several and mean != shown.values[line.place, column] else ""
-        facts = {"kind": "feature", "feature": shown.names[line.place], "importance": shown.values[line.place, column]}
+        doubt = (
+            ""
+            if clear is None or line.clear or untested
+            else f"  not clearly {unlike} 0{corrected}"
+        )
+        signed = (
+            f"  signed mean {number(mean)}"
+            if several and mean != shown.values[line.place, column]
+            else ""
+        )
+        facts = {
+            "kind": "feature",
+            "feature": shown.names[line.place],
+            "importance": shown.values[line.place, column],
+        }
         facts |= {"mean": mean} if several else {}
         words = f"  {line.name:{width}}  {line.text}{interval}{doubt}{signed}"
         yield words, {**facts, "ci_low": line.low, "ci_high": line.high}
 
 
 def _moved(
-    explanation: Explanation, column: int, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]
+    explanation: Explanation,
+    column: int,
+    values: npt.NDArray[np.float64],
+    order: npt.NDArray[np.intp],
 ) -> Iterator[Told]:
     """Yield how far features moved the output of one row."""
     show = names_apart(explanation.names)
-    frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
+    frame, moves = (
+        explanation.feature_values,
+        str(explanation.meta.get("quantity")).startswith("output minus"),
+    )
     share = moves and explanation.meta.get("unit") == "probability"
-    what = f"the probability of {shorten(explanation.outputs[column], 40)}" if share else "the output"
+    what = (
+        f"the probability of {shorten(explanation.outputs[column], 40)}"
+        if share
+        else "the output"
+    )
     points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
     for place, text in zip(order.tolist(), numbers(sizes), strict=True):
         name = explanation.names[place]
         label = show(name)
         if frame is not None and name in frame.columns:
             label += f" = {value_text(frame[name].iloc[0])}"
-        way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
-        by, sign = f" by {text}{points}" if values[place] else "", "−" * int(values[place] < 0)
+        way = (
+            ("raises", "lowers")[int(values[place] < 0)]
+            if values[place]
+            else "does not change"
+        )
+        by, sign = (
+            f" by {text}{points}" if values[place] else "",
+            "−" * int(values[place] < 0),
+        )
         line = f"  {label} {way} {what}{by}" if moves else f"  {label}  {sign}{text}"
         yield line, {"kind": "feature", "feature": name, "importance": values[place]}
 
@@ -178,7 +259,9 @@ def no_better(explanation: Explanation) -> str:
 
 def _rows(explanation: Explanation) -> float:
     """Return the number of rows that a global explanation is over, infinite if it is not known."""
-    rows = explanation.meta.get("rows_summarised", explanation.meta.get("rows_explained"))
+    rows = explanation.meta.get(
+        "rows_summarised", explanation.meta.get("rows_explained")
+    )
     return rows if isinstance(rows, int) else math.inf
 
 
@@ -197,17 +280,33 @@ def _too_few(explanation: Explanation) -> bool:
 def _of_few_rows(explanation: Explanation) -> str:
     """Say what fewer than four rows or groups cannot tell, or nothing."""
     count, about = _units(explanation), explanation.meta.get("independent")
-    if count >= FEWEST_UNITS or explanation.scope != "global" or explanation.std_error is None:
+    if (
+        count >= FEWEST_UNITS
+        or explanation.scope != "global"
+        or explanation.std_error is None
+    ):
         return ""
-    what = "rows" if about is None else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
-    start, them = ("A single row has", "it") if what == "rows" and count == 1 else (f"Fewer than 4 {what} have", "them")
+    what = (
+        "rows"
+        if about is None
+        else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
+    )
+    start, them = (
+        ("A single row has", "it")
+        if what == "rows" and count == 1
+        else (f"Fewer than 4 {what} have", "them")
+    )
     return f"{start} no intervals: what matters in other rows, and its order, cannot be told from {them}."
 
 
 def shares_words(explanation: Explanation) -> str:
     """Say how much of the total each modality or path has, or nothing."""
     entries = (explanation.branches or {}).items()
-    shares = {name: entry.get("share") for name, entry in entries if isinstance(entry, Mapping) and "share" in entry}
+    shares = {
+        name: entry.get("share")
+        for name, entry in entries
+        if isinstance(entry, Mapping) and "share" in entry
+    }
     if not shares or None in shares.values():
         return ""
     whose = "branches" if set(shares) <= {*PATHS} else "inputs"
@@ -217,18 +316,27 @@ def shares_words(explanation: Explanation) -> str:
 def shown_class(explanation: Explanation, column: int) -> str:
     """Say why one of two classes is shown, where its frequency in y decided."""
     positive = explanation.meta.get("positive")
-    if explanation.meta.get("positive_by") != "y" or explanation.outputs[column] != positive:
+    if (
+        explanation.meta.get("positive_by") != "y"
+        or explanation.outputs[column] != positive
+    ):
         return ""
     return f"{clean(positive)} is shown because it is the rarer class in y. Pass target= for the other one."
 
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return a sentence: how certain the order is."""
-    ranks = None if _units(explanation) < FEWEST_UNITS else shown_ranks(explanation, column)
+    ranks = (
+        None if _units(explanation) < FEWEST_UNITS else shown_ranks(explanation, column)
+    )
     if ranks is None:
         return ""
     words = order_words(ranks, most)
-    return f"Order at {confidence_words(explanation)} confidence: {words}." if words else "The order is not certain."
+    return (
+        f"Order at {confidence_words(explanation)} confidence: {words}."
+        if words
+        else "The order is not certain."
+    )
 
 
 def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]:
@@ -236,24 +344,46 @@ def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]
     methods = explanation.meta.get("methods")
     if not isinstance(methods, Mapping):
         return [("", np.arange(len(explanation.names)))]
-    modality, units = np.asarray(explanation.modality, dtype=object), explanation.meta.get("units") or {}
+    modality, units = (
+        np.asarray(explanation.modality, dtype=object),
+        explanation.meta.get("units") or {},
+    )
     names = dict.fromkeys(explanation.modality)
-    words = {name: ", ".join(clean(each[name]) for each in (methods, units) if name in each) for name in names}
-    return [(f"{clean(name)} ({words[name]})", np.flatnonzero(modality == name)) for name in names]
+    words = {
+        name: ", ".join(clean(each[name]) for each in (methods, units) if name in each)
+        for name in names
+    }
+    return [
+        (f"{clean(name)} ({words[name]})", np.flatnonzero(modality == name))
+        for name in names
+    ]
 
 
 def ranked_lines(
-    explanation: Explanation, column: int, order: npt.NDArray[np.intp], clear: Sequence[str] | None
+    explanation: Explanation,
+    column: int,
+    order: npt.NDArray[np.intp],
+    clear: Sequence[str] | None,
 ) -> Iterator[RankedLine]:
     """Yield the features at some positions, in their order."""
     low, high = (end[:, column] for end in explanation.ci())
     names = labels_of([explanation.names[place] for place in order], 40)
     few = _too_few(explanation)
-    for name, alike, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
+    for name, alike, place in zip(
+        names, numbers(explanation.values[order, column]), order, strict=True
+    ):
         start, end = float(low[place]), float(high[place])
-        interval = f"{number(start)} to {number(end)}" if math.isfinite(start + end) and not few else ""
+        interval = (
+            f"{number(start)} to {number(end)}"
+            if math.isfinite(start + end) and not few
+            else ""
+        )
         # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
-        narrow = bool(interval) and start * end > 0 and end - start < 10.0 ** -len(alike.partition(".")[2])
+        narrow = (
+            bool(interval)
+            and start * end > 0
+            and end - start < 10.0 ** -len(alike.partition(".")[2])
+        )
         text = number(float(explanation.values[place, column])) if narrow else alike
         matters = bool(clear) and explanation.names[place] in (clear or ())
         yield RankedLine(int(place), name, text, start, end, interval, matters)
@@ -278,11 +408,17 @@ def circumstances(explanation: Explanation) -> str:
     """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
     meta, parts = explanation.meta, []
     if refits := meta.get("refits"):
-        parts.append(f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}")
+        parts.append(
+            f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}"
+        )
     rows = meta.get("rows_summarised", meta.get("rows_explained"))
     if explanation.scope == "global" and isinstance(rows, int):
         equal = meta.get("equal_rows")
-        weighted = f", weighted (worth {equal:,.0f} rows of equal weight)" if isinstance(equal, float) else ""
+        weighted = (
+            f", weighted (worth {equal:,.0f} rows of equal weight)"
+            if isinstance(equal, float)
+            else ""
+        )
         parts.append(f"{counted(rows, 'row')} explained{weighted}")
     if meta.get("summary"):
         means = {"mean_abs": "means of absolute values", "mean": "means"}
@@ -299,11 +435,15 @@ def circumstances(explanation: Explanation) -> str:
     elif meta.get("sampling") == "conditional":
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):
-            parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
+            parts.append(
+                f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values"
+            )
     parts.append(part_words(meta.get("part")))
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
-        parts.append(f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}")
+        parts.append(
+            f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}"
+        )
         parts.append(units_words(explanation.meta))
     return " ".join(f"{part}." for part in parts if part)
 
@@ -319,7 +459,11 @@ def part_words(part: Mapping[str, Any] | None) -> str:
         return ""
     share = part.get("share")
     known = isinstance(share, float) and math.isfinite(share)
-    size = f": {percent(share)} of the variance of its outputs on these rows" if known else ""
+    size = (
+        f": {percent(share)} of the variance of its outputs on these rows"
+        if known
+        else ""
+    )
     return f"The model without its {clean(part['without'])}, which have no slopes{size}"
 
 
@@ -331,9 +475,17 @@ def rough_words(explanation: Explanation) -> str:
     if explanation.std_error is None:
         return ""
     widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
-    freedom = freedoms_of(widths, explanation.std_error[:, 0], float(explanation.meta.get("confidence", 0.95)))
+    freedom = freedoms_of(
+        widths,
+        explanation.std_error[:, 0],
+        float(explanation.meta.get("confidence", 0.95)),
+    )
     carried = int((freedom < FEW_CARRY).sum())
-    return f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry" if carried else ""
+    return (
+        f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry"
+        if carried
+        else ""
+    )
 
 
 def units_words(meta: Mapping[str, object]) -> str:
@@ -344,25 +496,43 @@ def units_words(meta: Mapping[str, object]) -> str:
     count = clean(about["count"])
     if about["by"] == "row_groups":
         return f"{count} independent groups of rows are behind the intervals"
-    stretch = f", over {about['related_times']} times or less" if "related_times" in about else ""
+    stretch = (
+        f", over {about['related_times']} times or less"
+        if "related_times" in about
+        else ""
+    )
     return f"Intervals allow for neighbours in time that are related ({count} times{stretch})"
 
 
 def clear_names(explanation: Explanation, column: int) -> list[str] | None:
     """Return the names that clearly matter, or None without a test, as for means of sizes, which are always above 0."""
     tests = explanation.p_values
-    if tests is None or not np.isfinite(tests[:, column]).any() or explanation.meta.get("methods"):
+    if (
+        tests is None
+        or not np.isfinite(tests[:, column]).any()
+        or explanation.meta.get("methods")
+    ):
         return None
     if _units(explanation) < FEWEST_UNITS:  # what is exactly 0 has a p-value
         return None
-    return None if explanation.meta.get("summary") == "mean_abs" else clearly_matter(explanation, column)
+    return (
+        None
+        if explanation.meta.get("summary") == "mean_abs"
+        else clearly_matter(explanation, column)
+    )
 
 
 def players_words(explanation: Explanation) -> str:
     """Count the features, or the inputs where each input is one, or the interactions where these are alone."""
     if (explanation.order > 1).all():
-        return counted(len(explanation.names), "pair" if explanation.order.max() == 2 else "interaction")
-    return counted(len(explanation.names), "input" if explanation.level == "modality" else "feature")
+        return counted(
+            len(explanation.names),
+            "pair" if explanation.order.max() == 2 else "interaction",
+        )
+    return counted(
+        len(explanation.names),
+        "input" if explanation.level == "modality" else "feature",
+    )
 
 
 def clearly_words(explanation: Explanation, count: int) -> str:
@@ -376,27 +546,41 @@ def _measured(explanation: Explanation, column: int) -> str:
     if isinstance(explanation.meta.get("methods"), Mapping):
         return "A different method explains each input."
     name = explanation.outputs[column]
-    what = ("class " if explanation.meta.get("task") == "classification" else "output ") * name.isdecimal()
+    what = (
+        "class " if explanation.meta.get("task") == "classification" else "output "
+    ) * name.isdecimal()
     none = len(explanation.outputs) == 1 or name == "all" or _scored(explanation)
     output = "" if none else f" for {what}{clean(name)}"
-    measured = quantity_of(explanation, column).replace("loss (nats)", "loss (nats of cross-entropy)")
+    measured = quantity_of(explanation, column).replace(
+        "loss (nats)", "loss (nats of cross-entropy)"
+    )
     return f"{clean(explanation.method)} measures the {measured}{output}."
 
 
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
     values, _, low, high = result.measures[measure]
-    unit = f" ({unit_name(result.meta)})" if measure == "loss" and "unit" in result.meta else ""
+    unit = (
+        f" ({unit_name(result.meta)})"
+        if measure == "loss" and "unit" in result.meta
+        else ""
+    )
     lines = [f"The {clean(measure)}{unit} with only some modalities present."]
     if held := result.meta.get("held"):
         lines.append(f"Always present: {', '.join(map(clean, held))}.")
     if isinstance(result.meta.get("rows"), int):
-        lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}.")
+        lines.append(
+            f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}."
+        )
     order = largest(values if measure != "loss" else -values, top_n)
     names = labels_of([result.names[place] for place in order], 40)
     for name, text, place in zip(names, numbers(values[order]), order, strict=True):
         ends = (float(low[place]), float(high[place]))
-        interval = f"  ({number(ends[0])} to {number(ends[1])})" if math.isfinite(sum(ends)) else ""
+        interval = (
+            f"  ({number(ends[0])} to {number(ends[1])})"
+            if math.isfinite(sum(ends))
+            else ""
+        )
         lines.append(f"  {name:{max(map(len, names))}}  {text}{interval}")
     if len(order) < len(values):
         lines.append(f"  and {len(values) - len(order)} more")
@@ -425,9 +609,17 @@ def counterfactuals_words(
             for name, cells in result.cells.loc[:, changed].items()
         ]
         chance = f"{'the ' * limited}probability {'asked for is ' * limited}"
-        share = f" ({chance}{number(measures['probability'][place])})" if "probability" in measures else ""
-        about = [f"Then the model predicts {value_text(measures['prediction'][place])}{share}."]
-        distance, to_data = (number(measures[name][place]) for name in ("distance", "to_data"))
+        share = (
+            f" ({chance}{number(measures['probability'][place])})"
+            if "probability" in measures
+            else ""
+        )
+        about = [
+            f"Then the model predicts {value_text(measures['prediction'][place])}{share}."
+        ]
+        distance, to_data = (
+            number(measures[name][place]) for name in ("distance", "to_data")
+        )
         if np.isfinite(measures["to_data"][place]):
             usual = percent(measures["plausibility"][place])
             about.append(
@@ -436,35 +628,60 @@ def counterfactuals_words(
             )
         found.append((changes, about))
     notes = [clean(meta["reason"])] if "reason" in meta else []
-    notes.append(f"{meta['outcome_rows']:,} of the {meta['rows']:,} nearest rows have such an outcome.")
+    notes.append(
+        f"{meta['outcome_rows']:,} of the {meta['rows']:,} nearest rows have such an outcome."
+    )
     if found:
-        notes.append("Distances add up over columns: numbers in median absolute deviations, other cells as 1.")
-    return f"The model predicts {value_text(meta['prediction'])} for {row}. To {clean(meta['words'])}:", found, notes
+        notes.append(
+            "Distances add up over columns: numbers in median absolute deviations, other cells as 1."
+        )
+    return (
+        f"The model predicts {value_text(meta['prediction'])} for {row}. To {clean(meta['words'])}:",
+        found,
+        notes,
+    )
 
 
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text, the change of the loss first."""
-    kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
+    kinds = {
+        str(kind): some.to_dict("records")
+        for kind, some in result.lines.groupby("kind", sort=False)
+    }
     importance, lines = kinds.pop("importance", []), []
     if kinds:
         old, new = result.meta["rows"]
-        both = f"{old:,} rows, the same for both" if result.meta["same_rows"] else f"{old:,} old and {new:,} new rows"
-        lines += [changes_words(result), f"{both}. Intervals: {confidence_words(result)}."]
+        both = (
+            f"{old:,} rows, the same for both"
+            if result.meta["same_rows"]
+            else f"{old:,} old and {new:,} new rows"
+        )
+        lines += [
+            changes_words(result),
+            f"{both}. Intervals: {confidence_words(result)}.",
+        ]
     clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
     titles = {"score": "Scores", "importance": of_features}
-    shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, **({"importance": clear} if importance else {})}
+    shown: dict[str, Sequence[Mapping[Any, Any]]] = {
+        **kinds,
+        **({"importance": clear} if importance else {}),
+    }
     for kind, some in shown.items():
         lines.append(f"{titles[kind]}{':' if some else '.'}")
         names = labels_of([line["name"] for line in some], 40)
         for name, line in zip(names, some, strict=True):
-            lines.append(f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}")
+            lines.append(
+                f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}"
+            )
     return "\n".join(line for line in lines if line).replace("\u00a0", " ")
 
 
 def changes_words(result: Changes) -> str:
     """Return a sentence: how the loss changed."""
-    loss = next(line for line in result.lines.to_dict("records") if line["kind"] == "score")
+    loss = next(
+        line for line in result.lines.to_dict("records") if line["kind"] == "score"
+    )
     moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
@@ -477,7 +694,10 @@ def changes_words(result: Changes) -> str:
 
 def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
     """Return the lines of clear changes, the largest first."""
-    return sorted((line for line in lines if line["p_holm"] < LEVEL), key=lambda line: -abs(line["change"]))
+    return sorted(
+        (line for line in lines if line["p_holm"] < LEVEL),
+        key=lambda line: -abs(line["change"]),
+    )
 
 
 def _change(line: Mapping[Any, Any], sign: float = 1.0) -> str:

@@ -17,7 +17,18 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.pages.charts.chart import Chart, mark, padded, panel, plot
 from permgrad.pages.charts.explained import signed_bars
 from permgrad.pages.html import render_page
-from permgrad.pages.views import Builder, Cell, Fact, Mark, SectionView, as_count, built, figures_of, names, table_of
+from permgrad.pages.views import (
+    Builder,
+    Cell,
+    Fact,
+    Mark,
+    SectionView,
+    as_count,
+    built,
+    figures_of,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, duration, listed, value_text
 
 #: Columns of the trials' table that are not settings.
@@ -36,7 +47,11 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     if best is not None:
         headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
     counts = table["state"].value_counts()
-    chosen = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
+    chosen = [
+        Fact(f"{int(counts[state])}", state)
+        for state in ("complete", "pruned", "failed")
+        if counts.get(state)
+    ]
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
     chosen += [Fact(duration(spent), "training in total")] if spent else []
     return render_page(
@@ -45,7 +60,10 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         headline=headline,
         second=_second(table, facts),
         facts=[*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4],
-        warnings=[f"{count} of {total} trials are finished. Run the same command to resume."] * (count < total),
+        warnings=[
+            f"{count} of {total} trials are finished. Run the same command to resume."
+        ]
+        * (count < total),
         sections=built(_SECTIONS, table, facts),
     )
 
@@ -62,7 +80,11 @@ def _loss(table: pd.DataFrame, trial: int | None) -> float:
 
 # ---- the first words -------------------------------------------------------------------------------------------------
 def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    words = f"Predicting {clean(facts['target'])}" if facts.get("target") else "A search of settings"
+    words = (
+        f"Predicting {clean(facts['target'])}"
+        if facts.get("target")
+        else "A search of settings"
+    )
     words += f" ({facts['task']})" if facts.get("task") else ""
     words += f" with {clean(facts['space_text'])}." if facts.get("space_text") else "."
     start, best, first = facts.get("starts_with"), facts.get("best"), _loss(table, 0)
@@ -76,28 +98,42 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 
 # ---- sections --------------------------------------------------------------------------------------------------------
-def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _winner(
+    section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     best = facts.get("best")
     if best is None:
         return
     if facts.get("has_report"):
         test = facts.get("test", {})
         defined = [name for name in metrics if isinstance(test.get(name), (int, float))]
-        measured = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined]
+        measured = [
+            f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined
+        ]
         section.text(
             Markup(
                 'Its model, test metrics and explanation: <a href="report.html">report.html</a>. '
                 'Its settings as a preset: <a href="preset.json">preset.json</a>.'
             ),
-            f"On the test rows, which no trial used: {listed(measured)}." if measured else "",
+            f"On the test rows, which no trial used: {listed(measured)}."
+            if measured
+            else "",
         )
     row = table.loc[table["trial"] == best].iloc[0]
     settings = [name for name in settings_of(table) if not pd.isna(row[name])]
-    columns = [names(settings, "setting"), names((value_text(row[name], 40) for name in settings), f"trial {best}")]
+    columns = [
+        names(settings, "setting"),
+        names((value_text(row[name], 40) for name in settings), f"trial {best}"),
+    ]
     if facts.get("starts_with") and best:
         first = table.loc[table["trial"] == 0].iloc[0]
-        texts = [None if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
-        marks: list[Mark] = ["quiet" if str(first[name]) == str(row[name]) else "" for name in settings]
+        texts = [
+            None if pd.isna(first[name]) else value_text(first[name], 40)
+            for name in settings
+        ]
+        marks: list[Mark] = [
+            "quiet" if str(first[name]) == str(row[name]) else "" for name in settings
+        ]
         columns.append(names(texts, clean(facts["starts_with"]), marks))
     section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
@@ -105,7 +141,9 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         section.add("code", str(facts["again"]))
 
 
-def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _history(
+    section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     if table["validation_loss"].notna().any():
         start = facts.get("starts_with")
         section.figure(
@@ -116,16 +154,25 @@ def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
         )
 
 
-def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _importance(
+    section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     if shares := facts.get("importances"):
         section.figure(
-            signed_bars(list(shares), np.array([*shares.values()]), label="share of importance", write=percent),
+            signed_bars(
+                list(shares),
+                np.array([*shares.values()]),
+                label="share of importance",
+                write=percent,
+            ),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
             "2023), over complete trials only. With few trials this is a hint, not a finding.",
         )
 
 
-def _slices(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _slices(
+    section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     order = list(facts.get("importances", {}))
     usable = table[table["state"] != "failed"]
     shown = [name for name in settings_of(table) if usable[name].notna().any()]
@@ -137,21 +184,33 @@ def _slices(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         )
         if len(shown) > _MOST_SLICES:
             caption += f" The first {_MOST_SLICES} of {len(shown)} settings."
-        drawn = tuning_slices(table, shown, log=facts.get("log_scales", ()), best=facts.get("best"))
+        drawn = tuning_slices(
+            table, shown, log=facts.get("log_scales", ()), best=facts.get("best")
+        )
         section.figure(drawn, caption)
 
 
-def _curves(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
-    curves = {int(trial): losses for trial, losses in facts.get("curves", {}).items() if len(losses)}
+def _curves(
+    section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
+    curves = {
+        int(trial): losses
+        for trial, losses in facts.get("curves", {}).items()
+        if len(losses)
+    }
     if curves:
-        pruned = [int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]]
+        pruned = [
+            int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]
+        ]
         section.figure(
             trial_curves(curves, best=facts.get("best"), pruned=pruned),
             "Validation loss after each epoch. A cross marks where a trial was pruned.",
         )
 
 
-def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _trials(
+    section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     best, seconds = facts.get("best"), facts.get("seconds", {})
     marks: list[Mark] = [
         "quiet" if state != "complete" else "best" if trial == best else ""
@@ -168,24 +227,42 @@ def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
     for name in settings_of(table):
         values, heading = table[name], clean(name)
         texts = ["" if pd.isna(value) else value_text(value, 28) for value in values]
-        if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values.dropna()):
+        if all(
+            isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            for value in values.dropna()
+        ):
             columns.append(figures_of(heading, values, texts, marks))
         else:
             columns.append((heading, "text", list(map(Cell, texts, texts, marks))))
     if "reason" in table and table["reason"].notna().any():
-        reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
+        reasons = [
+            Cell("" if pd.isna(reason) else clean(reason), None, "quiet")
+            for reason in table["reason"]
+        ]
         columns.append(("reason", "text", reasons))
-    section.table(table_of("Click a heading to sort. trials.csv has the same without times.", columns))
+    section.table(
+        table_of(
+            "Click a heading to sort. trials.csv has the same without times.", columns
+        )
+    )
 
 
-def _origin(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def _origin(
+    section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]
+) -> None:
     section.add("code", str(facts.get("command") or ""))
     section.text(
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows. Neither the trials "
         "nor the choice of the winner use the test rows."
     )
     labels = {"study": "study", "space": "space", "seed": "seed", "split": "split"}
-    section.pairs({words: facts[name] for name, words in labels.items() if facts.get(name) is not None})
+    section.pairs(
+        {
+            words: facts[name]
+            for name, words in labels.items()
+            if facts.get(name) is not None
+        }
+    )
 
 
 _SECTIONS: tuple[Builder, ...] = (
@@ -215,7 +292,11 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
-    low, middle, high = float(finite.min()), float(np.median(finite)), float(finite.max())
+    low, middle, high = (
+        float(finite.min()),
+        float(np.median(finite)),
+        float(finite.max()),
+    )
     if len(finite) > 4 and high - low > _WILD * 2 * (middle - low) > 0:
         high = low + _WILD * (middle - low)
     return padded([low, high], 0.08)
@@ -230,63 +311,134 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
     low, high = loss_limits(losses)
     shown = np.clip(losses, low, high - 0.025 * (high - low))
     shown[state == "failed"] = high - 0.03 * (high - low)
-    best = np.minimum.accumulate(np.where((state == "complete") & np.isfinite(losses), losses, np.inf))
+    best = np.minimum.accumulate(
+        np.where((state == "complete") & np.isfinite(losses), losses, np.inf)
+    )
     defined = np.isfinite(best)
-    marks = [mark("line", x=trials[defined], y=best[defined], colour="image", name="best so far")]
+    marks = [
+        mark(
+            "line",
+            x=trials[defined],
+            y=best[defined],
+            colour="image",
+            name="best so far",
+        )
+    ]
     words = []
     for name, look in _MARKS.items():
         if (own := state == name).any():
-            marks.append(mark("dots", x=trials[own], y=shown[own], name=name, size=3.4, **look))
+            marks.append(
+                mark("dots", x=trials[own], y=shown[own], name=name, size=3.4, **look)
+            )
             words.append(f"{int(own.sum())} {name}")
     described = f"{len(table)} trials: {', '.join(words)}."
     if reference and state[0] == "complete" and trials[0] == 0:
         name = f"{reference}: {number(float(losses[0]), 4)}"
         level = {"x": [trials[0], trials[-1]], "y": [losses[0], losses[0]]}
-        marks.insert(0, mark("line", **level, name=name, colour="muted", dashed=True, width=1))
+        marks.insert(
+            0, mark("line", **level, name=name, colour="muted", dashed=True, width=1)
+        )
     if defined.any():
         winner = int(np.argmin(best))
         at, loss = int(trials[winner]), float(losses[winner])
         text = f"trial {at}: {number(loss, 4)}"
-        marks.append(mark("dots", x=[at], y=[loss], colour="image", size=6, shape="circle", texts=[text]))
+        marks.append(
+            mark(
+                "dots",
+                x=[at],
+                y=[loss],
+                colour="image",
+                size=6,
+                shape="circle",
+                texts=[text],
+            )
+        )
         described += f" The best is trial {at} with {number(loss, 3)}."
     y = {"label": "validation loss", "domain": (low, high)}
-    return plot(described, [panel({"label": "trial", "whole": True}, y, marks)], height=340)
+    return plot(
+        described, [panel({"label": "trial", "whole": True}, y, marks)], height=340
+    )
 
 
 def _columns(table: pd.DataFrame) -> tuple[Integers, Floats, Array]:
     """Return the trials' numbers, losses and states."""
     losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
-    return table["trial"].to_numpy(dtype=np.int64), losses, table["state"].to_numpy(dtype=object)
+    return (
+        table["trial"].to_numpy(dtype=np.int64),
+        losses,
+        table["state"].to_numpy(dtype=object),
+    )
 
 
 def trial_curves(
-    curves: Mapping[int, Sequence[float]], *, best: int | None = None, pruned: Sequence[int] = ()
+    curves: Mapping[int, Sequence[float]],
+    *,
+    best: int | None = None,
+    pruned: Sequence[int] = (),
 ) -> Chart:
     """Return the validation loss of all trials by epoch, the winner in front. A cross marks a pruned trial's end."""
-    drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
+    drawn = {
+        trial: np.asarray(losses, dtype=np.float64)
+        for trial, losses in curves.items()
+        if len(losses)
+    }
     marks, ends = [], []
     for trial, losses in drawn.items():
         if trial != best:
             marks.append(
-                mark("line", x=np.arange(1, len(losses) + 1), y=losses, colour="neutral", width=0.9, opacity=0.5)
+                mark(
+                    "line",
+                    x=np.arange(1, len(losses) + 1),
+                    y=losses,
+                    colour="neutral",
+                    width=0.9,
+                    opacity=0.5,
+                )
             )
             ends += [(len(losses), losses[-1])] if trial in pruned else []
     if ends:
         x, y = np.array(ends).T
-        marks.append(mark("dots", x=x, y=y, shape="cross", colour="neutral", name="pruned"))
+        marks.append(
+            mark("dots", x=x, y=y, shape="cross", colour="neutral", name="pruned")
+        )
     words = f"Validation loss by epoch of {len(drawn)} trials"
     if best in drawn:
         losses = drawn[best]
         at = int(np.nanargmin(losses))
-        marks.append(mark("line", x=np.arange(1, len(losses) + 1), y=losses, width=2.2, name=f"trial {best}"))
-        marks.append(mark("dots", x=[at + 1], y=[losses[at]], size=4.5, texts=[f"trial {best}, epoch {at + 1}"]))
+        marks.append(
+            mark(
+                "line",
+                x=np.arange(1, len(losses) + 1),
+                y=losses,
+                width=2.2,
+                name=f"trial {best}",
+            )
+        )
+        marks.append(
+            mark(
+                "dots",
+                x=[at + 1],
+                y=[losses[at]],
+                size=4.5,
+                texts=[f"trial {best}, epoch {at + 1}"],
+            )
+        )
         words += f", trial {best} in front."
-    y_axis = {"label": "validation loss", "domain": loss_limits(np.concatenate(list(drawn.values())))}
-    return plot(words, [panel({"label": "epoch", "whole": True}, y_axis, marks)], height=330)
+    y_axis = {
+        "label": "validation loss",
+        "domain": loss_limits(np.concatenate(list(drawn.values()))),
+    }
+    return plot(
+        words, [panel({"label": "epoch", "whole": True}, y_axis, marks)], height=330
+    )
 
 
 def tuning_slices(
-    table: pd.DataFrame, names: Sequence[str], *, log: Sequence[str] = (), best: int | None = None
+    table: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    log: Sequence[str] = (),
+    best: int | None = None,
 ) -> Chart:
     """Return for each setting the trials' losses against its values, earlier and later ones, and the winner.
 
@@ -295,31 +447,61 @@ def tuning_slices(
     ended = table[table["state"] != "failed"]
     names = list(names)[:_MOST_SLICES]
     low, high = loss_limits(_columns(ended)[1])
-    drawn = ended.assign(validation_loss=np.clip(_columns(ended)[1], low, high - 0.04 * (high - low)))
+    drawn = ended.assign(
+        validation_loss=np.clip(_columns(ended)[1], low, high - 0.04 * (high - low))
+    )
     half = ended["trial"].median()
     panels = []
     for name in names:
         shown = drawn[drawn[name].notna()]
-        values, (trials, losses, state) = shown[name].to_numpy(dtype=object), _columns(shown)
-        numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
+        values, (trials, losses, state) = (
+            shown[name].to_numpy(dtype=object),
+            _columns(shown),
+        )
+        numeric = all(
+            isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            for value in values
+        )
         axis: dict[str, Any] = {"label": clean(name)}
         if numeric:
             x = values.astype(np.float64)
             axis |= {"log": name in log and bool((x > 0).all())}
-            axis |= {"whole": all(isinstance(value, (int, np.integer)) for value in values) and not axis["log"]}
+            axis |= {
+                "whole": all(isinstance(value, (int, np.integer)) for value in values)
+                and not axis["log"]
+            }
         else:
             levels = sorted({str(value) for value in values}, key=_order)
             # Equal choices are moved apart a little, by trial, so that each can be seen.
-            x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
+            x = (
+                np.array([levels.index(str(value)) for value in values])
+                + (trials * 0.618034 % 1 - 0.5) * 0.36
+            )
             axis["names"] = levels
         pruned, chosen = state == "pruned", trials == best
         looks = (
-            (pruned, {"shape": "circle", "colour": "neutral", "size": 2.6, "name": "pruned"}),
-            (~pruned & (trials <= half), {"shape": "dot", "colour": "tabular", "size": 3, "name": "early"}),
-            (~pruned & (trials > half), {"shape": "dot", "colour": "image", "size": 3, "name": "late"}),
-            (chosen, {"shape": "circle", "colour": "ink", "size": 6, "name": "the winner"}),
+            (
+                pruned,
+                {"shape": "circle", "colour": "neutral", "size": 2.6, "name": "pruned"},
+            ),
+            (
+                ~pruned & (trials <= half),
+                {"shape": "dot", "colour": "tabular", "size": 3, "name": "early"},
+            ),
+            (
+                ~pruned & (trials > half),
+                {"shape": "dot", "colour": "image", "size": 3, "name": "late"},
+            ),
+            (
+                chosen,
+                {"shape": "circle", "colour": "ink", "size": 6, "name": "the winner"},
+            ),
         )
-        marks = [mark("dots", x=x[own], y=losses[own], **look) for own, look in looks if own.any()]
+        marks = [
+            mark("dots", x=x[own], y=losses[own], **look)
+            for own, look in looks
+            if own.any()
+        ]
         panels.append(panel(axis, {"label": "loss", "domain": (low, high)}, marks))
     words = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
     return plot(words, panels, columns=3, height=210, width=760)

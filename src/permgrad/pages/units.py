@@ -37,9 +37,17 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
         >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
         6.0
     """
-    metric = _METRICS.get(str(about.get("loss"))) if "increase" in str(about.get("quantity")) else None
+    metric = (
+        _METRICS.get(str(about.get("loss")))
+        if "increase" in str(about.get("quantity"))
+        else None
+    )
     test, constant = measured.get("test") or {}, measured.get("constant") or {}
-    ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
+    ends = [
+        float(entry[metric])
+        for entry in (constant, test)
+        if metric is not None and entry.get(metric) is not None
+    ]
     if not constant.get("learnt", False) or len(ends) < 2:
         return None
     difference = ends[0] - ends[1]
@@ -67,18 +75,33 @@ def plain_units(explanation: Any) -> Any:
 
     explanation = in_log_odds(explanation)
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
-    return explanation if plain is None else replace(explanation, meta={**explanation.meta, "unit": plain})
+    return (
+        explanation
+        if plain is None
+        else replace(explanation, meta={**explanation.meta, "unit": plain})
+    )
 
 
 def in_plain_units(content: Assessment) -> Assessment:
     """Return content whose explanations have units that every reader knows."""
     listed, together = content.listed, content.together
     if listed is not None:
-        listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
+        listed = replace(
+            listed,
+            local=[
+                replace(one, explanation=plain_units(one.explanation))
+                for one in listed.local
+            ],
+        )
     if together is not None and together.pairs is not None:
         together = replace(together, pairs=plain_units(together.pairs))
-    rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
-    explanations = {name: plain_units(getattr(content, name)) for name in ("explanation", "local", "refits")}
+    rows = [
+        replace(row, explanation=plain_units(row.explanation)) for row in content.rows
+    ]
+    explanations = {
+        name: plain_units(getattr(content, name))
+        for name in ("explanation", "local", "refits")
+    }
     return replace(content, rows=rows, listed=listed, together=together, **explanations)
 
 
@@ -87,7 +110,11 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
     unit = clean(explanation.meta.get("unit") or "output")
     if unit == "y":
         return shorten(target, 60)
-    return unit if explanation.outputs[output] == "all" else f"{unit} of {shorten(explanation.outputs[output], 40)}"
+    return (
+        unit
+        if explanation.outputs[output] == "all"
+        else f"{unit} of {shorten(explanation.outputs[output], 40)}"
+    )
 
 
 #: What the numbers of attributions to classes mean, by their unit.
@@ -118,7 +145,12 @@ class Loss(NamedTuple):
     def growth(self, importances: npt.ArrayLike) -> Floats:
         """Return how much the loss grows without features of these importances, of any shape."""
         values = np.asarray(importances, dtype=np.float64)
-        return np.array([self.without(one) for one in values.ravel().tolist()]).reshape(values.shape) - self.model
+        return (
+            np.array([self.without(one) for one in values.ravel().tolist()]).reshape(
+                values.shape
+            )
+            - self.model
+        )
 
 
 def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss | None:
@@ -138,6 +170,10 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
         return Loss(metric, model, constant, lambda importance: model + importance)
 
     def error(importance: float) -> float:
-        return math.sqrt(max(model + importance, 0.0)) if math.isfinite(importance) else math.nan
+        return (
+            math.sqrt(max(model + importance, 0.0))
+            if math.isfinite(importance)
+            else math.nan
+        )
 
     return Loss("rmse", error(0.0), error(constant - model), error)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 #: Where a sentence goes: an alarm, how good the model is, what changed since an earlier run, what it relies on, how it
 #: treats the levels of a column, a caution, what to do next, or the tab Trust alone.
-Part = Literal["alarm", "score", "changes", "features", "groups", "caution", "next", "trust"]
+Part = Literal[
+    "alarm", "score", "changes", "features", "groups", "caution", "next", "trust"
+]
 #: A sentence and the facts behind it, with their ``kind`` and ``part``.
 Sentence = dict[str, Any]
 
@@ -100,9 +102,13 @@ def verdict(content: Assessment) -> list[Sentence]:
         cautions += part in ("alarm", "caution")
         part = "trust" if part == "caution" and cautions > MOST_CAUTIONS else part
         first_page += [] if part == "trust" else [(finding, found)]
-        known = {name: value for name, value in found.items() if not name.startswith("_")}
+        known = {
+            name: value for name, value in found.items() if not name.startswith("_")
+        }
         words = say(finding.kind, found)
-        sentences.append({"sentence": words, "facts": {"kind": finding.kind, "part": part, **known}})
+        sentences.append(
+            {"sentence": words, "facts": {"kind": finding.kind, "part": part, **known}}
+        )
     sentences.sort(key=lambda one: one["facts"]["part"] == "trust")
     return [*sentences, _next(content, first_page)]
 
@@ -122,22 +128,43 @@ def first_sentence(content: Assessment) -> str:
 
 def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> Sentence:
     """Advise one thing: that of the first finding which has advice, with the whole command where one follows."""
-    reason, words, command = "use", "Look in the report at how each feature acts, and at single predictions", ""
+    reason, words, command = (
+        "use",
+        "Look in the report at how each feature acts, and at single predictions",
+        "",
+    )
     for finding, found in first_page:
         advice = Writer(found).sentence(ADVICE.get(finding.kind, ""))
         if advice:
-            reason, words, command = finding.kind, advice, _again(content, found.get("options", ()))
+            reason, words, command = (
+                finding.kind,
+                advice,
+                _again(content, found.get("options", ())),
+            )
             break
         if finding.kind == "baselines" and found["form"] == "behind":
-            reason, words = "baselines", f"For predictions alone, use {baseline_label(found['best'])}"
-    known = {"kind": "next", "part": "next", "reason": reason} | ({"command": command} if command else {})
-    return {"sentence": f"{words}: {command}" if command else f"{words}.", "facts": known}
+            reason, words = (
+                "baselines",
+                f"For predictions alone, use {baseline_label(found['best'])}",
+            )
+    known = {"kind": "next", "part": "next", "reason": reason} | (
+        {"command": command} if command else {}
+    )
+    return {
+        "sentence": f"{words}: {command}" if command else f"{words}.",
+        "facts": known,
+    }
 
 
 def _again(content: Assessment, options: Sequence[str]) -> str:
     """Return the command of the run with further options and a folder of its own. Empty where there is none."""
     made = content.provenance
-    if not options or made is None or not made.folder or not made.command.startswith("permgrad run "):
+    if (
+        not options
+        or made is None
+        or not made.folder
+        or not made.command.startswith("permgrad run ")
+    ):
         return ""
     words, given = [], iter(shlex.split(made.command))
     for word in given:
@@ -145,7 +172,11 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
             next(given)
         else:
             words.append(word)
-    suffix = {"--drop": "without", "--row-group": "together", "--groups": "grouped"}.get(options[0], options[-1])
+    suffix = {
+        "--drop": "without",
+        "--row-group": "together",
+        "--groups": "grouped",
+    }.get(options[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 
 
@@ -177,12 +208,26 @@ def markdown(
         chosen = [_marked(one) for one in sentences if one["facts"].get("part") == part]
         if part == "score" and chosen:
             lines += ["\n\n".join(chosen), ""]
-            lines += [] if picture is None else [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
+            lines += (
+                []
+                if picture is None
+                else [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
+            )
         elif chosen:
             lines += [f"## {heading}", "", *(f"- {one}" for one in chosen), ""]
         if part == "features" and effects:
-            rows = ["| " + " | ".join(clean(cell).translate(_MARKUP) for cell in row) + " |" for row in effects]
-            lines += [rows[0], "|---" * len(effects[0]) + "|", *rows[1:], "", EFFECTS_WORDS, ""]
+            rows = [
+                "| " + " | ".join(clean(cell).translate(_MARKUP) for cell in row) + " |"
+                for row in effects
+            ]
+            lines += [
+                rows[0],
+                "|---" * len(effects[0]) + "|",
+                *rows[1:],
+                "",
+                EFFECTS_WORDS,
+                "",
+            ]
     return "\n".join(lines)
 
 

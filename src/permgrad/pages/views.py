@@ -62,8 +62,17 @@ def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
         {'type': 'u1', 'shape': [1, 2], 'base64': 'AQI='}
     """
     numbers = np.ascontiguousarray(array, dtype=_PACKED[kind])
-    planes = numbers.reshape(-1).view(np.uint8).reshape(numbers.size, numbers.itemsize).T.tobytes()
-    return {"type": kind, "shape": list(np.shape(array)), "base64": base64.b64encode(planes).decode("ascii")}
+    planes = (
+        numbers.reshape(-1)
+        .view(np.uint8)
+        .reshape(numbers.size, numbers.itemsize)
+        .T.tobytes()
+    )
+    return {
+        "type": kind,
+        "shape": list(np.shape(array)),
+        "base64": base64.b64encode(planes).decode("ascii"),
+    }
 
 
 Mark = Literal["", "best", "own", "quiet"]
@@ -134,7 +143,9 @@ class SectionView:
         """Add a place that the tab's script fills with a view of this name."""
         self.blocks.append(("live", name))
 
-    def add(self, kind: Literal["heading", "code", "terms", "link"], block: Any) -> None:
+    def add(
+        self, kind: Literal["heading", "code", "terms", "link"], block: Any
+    ) -> None:
         """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
         if block:
             self.blocks.append((kind, block))
@@ -181,7 +192,18 @@ class SectionView:
     def pairs(self, content: Mapping[str, Any], fold: str = "") -> None:
         """Add a list of names and values."""
         if content:
-            self.blocks.append(("pairs", (fold, [(clean(key), plain_text(value)) for key, value in content.items()])))
+            self.blocks.append(
+                (
+                    "pairs",
+                    (
+                        fold,
+                        [
+                            (clean(key), plain_text(value))
+                            for key, value in content.items()
+                        ],
+                    ),
+                )
+            )
 
 
 #: Anchor and title of a section, and the function that adds its blocks, from the section and the page's subject.
@@ -202,7 +224,13 @@ def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
 _BETWEEN = re.compile(r">\s+<")
 
 
-def figure_view(drawing: Chart | Markup | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
+def figure_view(
+    drawing: Chart | Markup | str,
+    caption: str = "",
+    alt: str = "",
+    *,
+    timed: bool = False,
+) -> FigureView:
     """Return a figure: arrays that the page's script draws, inputs of ``pages.pictures``, or a picture (SVG markup).
 
     A picture is an image, which cannot run scripts or load from the network.
@@ -212,13 +240,19 @@ def figure_view(drawing: Chart | Markup | str, caption: str = "", alt: str = "",
         return FigureView(Markup(), caption, drawing.width, timed, chart=chart)
     if isinstance(drawing, Markup):
         return FigureView(drawing, caption, timed=timed, inputs=True)
-    data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
-    image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+    data = base64.b64encode(
+        _BETWEEN.sub("><", drawing).encode("utf-8", "replace")
+    ).decode("ascii")
+    image = Markup(
+        '<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">'
+    ).format(clean(alt), data)
     return FigureView(image, caption, timed=timed)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
-def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
+def table_of(
+    caption: str, columns: Sequence[Column], *, sortable: bool = True
+) -> TableView:
     """Make a table of columns."""
     rows = list(zip(*(cells for *_, cells in columns), strict=True))
     heads = [(heading, kind) for heading, kind, _ in columns]
@@ -240,20 +274,31 @@ def figures_of(
 
 
 def intervals_of(
-    low: Iterable[Any], high: Iterable[Any], write: Callable[[float], str] | None = None, level: str = "95\u00a0%"
+    low: Iterable[Any],
+    high: Iterable[Any],
+    write: Callable[[float], str] | None = None,
+    level: str = "95\u00a0%",
 ) -> Column:
     """Return a column of intervals, None where undefined. ``write``: writes an end (None: as numbers of a column)."""
     ends = [np.asarray(list(end), dtype=np.float64) for end in (low, high)]
-    texts = (number_texts(end) if write is None else map(write, end.tolist()) for end in ends)
+    texts = (
+        number_texts(end) if write is None else map(write, end.tolist()) for end in ends
+    )
     written = zip(*texts, np.isfinite(ends[0]), strict=True)
-    return figures_of(f"{level} interval", ends[0], [f"{a} to {b}" if known else "–" for a, b, known in written])
+    return figures_of(
+        f"{level} interval",
+        ends[0],
+        [f"{a} to {b}" if known else "–" for a, b, known in written],
+    )
 
 
 #: Writes a count.
 as_count = partial(fixed, decimals=0)
 
 
-def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None = None) -> Column:
+def names(
+    values: Iterable[object], heading: str, marks: Sequence[Mark] | None = None
+) -> Column:
     """Return a column of words, with a dash for None."""
     words = [None if value is None else clean(value) for value in values]
     marked: Sequence[Mark] = marks or [""] * len(words)
@@ -267,28 +312,45 @@ def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None =
 def metric_heading(metric: Metric) -> str:
     """Write a metric's name and direction without line breaks inside."""
     arrow = "↑" if metric.direction == "higher" else "↓"
-    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
+    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(
+        " %", "\u00a0%"
+    )
 
 
-def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False) -> TableView:
+def frame_table(
+    frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False
+) -> TableView:
     """Show a frame. ``index`` is the heading of its row names (empty: they are left out)."""
     columns = [names(frame.index, index)] if index else []
     for place, name in enumerate(frame.columns):
         # By column: by row, pandas would turn integers into floats.
         column, heading = frame.iloc[:, place], clean(name)
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
+            column
+        ):
             write = as_count if pd.api.types.is_integer_dtype(column) else number
-            columns.append(figures_of(heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write))
+            columns.append(
+                figures_of(
+                    heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write
+                )
+            )
         else:
             present = zip(column, column.notna(), strict=True)
-            columns.append(names([plain_text(value) if there else None for value, there in present], heading))
+            columns.append(
+                names(
+                    [plain_text(value) if there else None for value, there in present],
+                    heading,
+                )
+            )
     return table_of(caption, columns, sortable=sortable)
 
 
 #: Anchor and title of a section, and the function that adds its blocks, from the section and the content. A fourth
 #: entry is the field of the content, or of one of its fields, without which the section is left out. The function then
 #: takes it too.
-Section = tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
+Section = (
+    tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
+)
 
 
 @dataclass(frozen=True, kw_only=True)

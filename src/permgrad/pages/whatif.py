@@ -59,11 +59,20 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     return forms
 
 
-def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -> tuple[dict[str, Any] | None, int]:
+def _form_of(
+    encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int
+) -> tuple[dict[str, Any] | None, int]:
     """Return the form of one column's texts, and how much room is left."""
-    designs = {kind: (design, weights) for kind, design, weights in encoder.scores_.columns[name]}
+    designs = {
+        kind: (design, weights)
+        for kind, design, weights in encoder.scores_.columns[name]
+    }
     known, weights = designs.get("words", (None, None))
-    if not isinstance(known, Words) or weights is None or not set(designs) <= {"words", "levels"}:
+    if (
+        not isinstance(known, Words)
+        or weights is None
+        or not set(designs) <= {"words", "levels"}
+    ):
         return None, room
     wide = 1 + encoder.scores_.outputs
     used: dict[str, dict[str, None]] = {part: {} for part in known.parts}
@@ -73,19 +82,39 @@ def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -
     for row in np.flatnonzero(index >= 0).tolist():
         text = distinct[index[row]]
         parts = text_parts(text)
-        new = {part: [entry for entry in _entries[part](parts) if entry in unused[part]] for part in unused}
-        signs = len(text) + 3 * len(parts) + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
+        new = {
+            part: [entry for entry in _entries[part](parts) if entry in unused[part]]
+            for part in unused
+        }
+        signs = (
+            len(text)
+            + 3 * len(parts)
+            + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
+        )
         if _reads_alike(text) and signs <= room:
             room -= signs
             rows.append(row)
-            texts.append([re.sub(r"\s", " ", part) if isinstance(part, str) else part for part in parts])
+            texts.append(
+                [
+                    re.sub(r"\s", " ", part) if isinstance(part, str) else part
+                    for part in parts
+                ]
+            )
             for part, some in new.items():
                 used[part] |= dict.fromkeys(some)
                 unused[part].difference_update(some)
-    form = {"rows": rows, "texts": texts, "mean": packed(encoder.scores_.means.get(name, np.zeros(wide - 1)))}
+    form = {
+        "rows": rows,
+        "texts": texts,
+        "mean": packed(encoder.scores_.means.get(name, np.zeros(wide - 1))),
+    }
     ends = np.cumsum([len(rarity) for _, rarity in known.parts.values()])
-    for (part, (vocabulary, rarity)), block in zip(known.parts.items(), np.split(weights, ends[:-1]), strict=True):
-        numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary).loc[list(used[part])]
+    for (part, (vocabulary, rarity)), block in zip(
+        known.parts.items(), np.split(weights, ends[:-1]), strict=True
+    ):
+        numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary).loc[
+            list(used[part])
+        ]
         form[part] = {"entries": list(used[part]), "numbers": packed(numbers)}
     return form, room
 
@@ -104,7 +133,14 @@ def _words_left(parts: list[Any]) -> list[str]:
     runs = [[word.lower() for word in run[::2]] for run in parts[1::2]]
     pairs = [pair for run in runs for pair in itertools.pairwise(run)]
     pairs += [(one[-1], other[0]) for one, other in itertools.combinations(runs, 2)]
-    return list(dict.fromkeys([*(word for run in runs for word in run), *(f"{one} {other}" for one, other in pairs)]))
+    return list(
+        dict.fromkeys(
+            [
+                *(word for run in runs for word in run),
+                *(f"{one} {other}" for one, other in pairs),
+            ]
+        )
+    )
 
 
 def _pieces_left(parts: list[Any]) -> list[str]:
@@ -116,29 +152,58 @@ def _pieces_left(parts: list[Any]) -> list[str]:
     for begin, end in (one.span() for one in re.finditer(r"\S+", text)):
         starts = [begin, *(high for _, high in cuts if begin < high < end)]
         stops = [end, *(low for low, _ in cuts if begin < low < end)]
-        pieces |= {text[at : at + size]: None for size in range(2, 6) for at in range(begin, end - size + 1)}
-        pieces |= {" " + text[at : at + size]: None for size in range(1, 5) for at in starts if at + size <= end}
-        pieces |= {text[at - size : at] + " ": None for size in range(1, 5) for at in stops if at - size >= begin}
-        pieces |= {f" {text[at:to]} ": None for at in starts for to in stops if 0 < to - at < 4}
+        pieces |= {
+            text[at : at + size]: None
+            for size in range(2, 6)
+            for at in range(begin, end - size + 1)
+        }
+        pieces |= {
+            " " + text[at : at + size]: None
+            for size in range(1, 5)
+            for at in starts
+            if at + size <= end
+        }
+        pieces |= {
+            text[at - size : at] + " ": None
+            for size in range(1, 5)
+            for at in stops
+            if at - size >= begin
+        }
+        pieces |= {
+            f" {text[at:to]} ": None for at in starts for to in stops if 0 < to - at < 4
+        }
     return list(pieces)
 
 
 _entries = {"words": _words_left, "pieces": _pieces_left}
 
 
-def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: bool = True) -> Assessment:
+def with_what_if(
+    content: Assessment, model: Any, *, large: bool, keep_rows: bool = True
+) -> Assessment:
     """Return an assessment with what its page needs for *What if*, or why it cannot, where rows are listed.
 
     Without ``keep_rows``, nothing of a single row is left in it but predictions and their truth.
     """
     if not keep_rows:
         # An assessment with statistics of rows, and no values, parts, pictures or curves of single ones.
-        cards, together, said = content.cards, content.together, bool(content.listed is not None or content.rows)
-        reason = (
-            "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
+        cards, together, said = (
+            content.cards,
+            content.together,
+            bool(content.listed is not None or content.rows),
         )
+        reason = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
         changed: dict[str, Any] = dict.fromkeys(
-            ("chosen", "explained", "notable", "maps", "local", "listed", "changeable", "words")
+            (
+                "chosen",
+                "explained",
+                "notable",
+                "maps",
+                "local",
+                "listed",
+                "changeable",
+                "words",
+            )
         )
         changed |= {
             "rows": (),
@@ -147,19 +212,30 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
             "what_if": {"reason": reason} if said else None,
         }
         if cards is not None:
-            shown = [{**card, "examples": None} if "examples" in card else card for card in cards.cards]
+            shown = [
+                {**card, "examples": None} if "examples" in card else card
+                for card in cards.cards
+            ]
             curves = {name: curves[:0] for name, curves in cards.curves.items()}
             changed["cards"] = replace(cards, cards=shown, curves=curves)
         if together is not None:
-            changed["together"] = replace(together, effects=[{**one, "dots": [[], []]} for one in together.effects])
+            changed["together"] = replace(
+                together,
+                effects=[{**one, "dots": [[], []]} for one in together.effects],
+            )
         return replace(content, **changed, keep_rows=False)
     if content.listed is None:
         return content
     if content.changeable is None:
         which = "only the networks of permgrad and boosted trees can"
-        return replace(content, what_if={"reason": f"This model cannot run inside the page: {which}."})
+        return replace(
+            content,
+            what_if={"reason": f"This model cannot run inside the page: {which}."},
+        )
     strongest = () if content.explanation is None else content.explanation.ranking()
-    found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
+    found = what_if(
+        model, content.changeable, strongest, large=large, photos=content.photos
+    )
     words = None if "form" not in found else content.words or word_parts(content, model)
     return replace(content, what_if=found, words=words)
 
@@ -187,20 +263,40 @@ def what_if(
     except NotImplementedError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
     if not len(rows.background):
-        return {"reason": "The model was saved without rows of its training table, which parts are compared with."}
+        return {
+            "reason": "The model was saved without rows of its training table, which parts are compared with."
+        }
     if (size := bytes_of(weights)) > MOST_BYTES and not large:
         return {
             "reason": f"The model is not in this page, because its weights take {size / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB."
         }
-    encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
+    encoder, ranks = (
+        model.preprocessor_,
+        {name: place for place, name in enumerate(ranking)},
+    )
     # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
     # ``pg.explain`` takes the same as ``groups=``.
-    groups = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
+    groups = {
+        name: columns.tolist()
+        for name, columns in encoder.features("feature").items()
+        if len(columns)
+    }
     if len(groups) > MOST_PLAYERS:
-        first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])
-        others = sorted(column for name, columns in groups.items() if name not in first for column in columns)
-        groups = {name: columns for name, columns in groups.items() if name in first} | {OTHERS: others}
+        first = set(
+            sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[
+                : MOST_PLAYERS - 1
+            ]
+        )
+        others = sorted(
+            column
+            for name, columns in groups.items()
+            if name not in first
+            for column in columns
+        )
+        groups = {
+            name: columns for name, columns in groups.items() if name in first
+        } | {OTHERS: others}
     background = rows.background
     form = {
         "network": network,
@@ -210,9 +306,13 @@ def what_if(
         "range": rows.spread.tolist(),
     }
     if encoder.date_parts_:
-        form["dated"] = {name: [one.column, one.part] for name, one in encoder.date_parts_.items()}
+        form["dated"] = {
+            name: [one.column, one.part] for name, one in encoder.date_parts_.items()
+        }
     return {
-        "form": json.dumps(form, separators=(",", ":")),  # as text, so that no number of it is rounded
+        "form": json.dumps(
+            form, separators=(",", ":")
+        ),  # as text, so that no number of it is rounded
         "weights": packed(np.concatenate(weights)),
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
@@ -231,13 +331,19 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
     columns = []
     for at, column in enumerate(rows.columns.tolist()):
         name, values = encoder.feature_names_in_[column], rows.cells[:, at]
-        packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(kinds[name], "f4")
+        packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(
+            kinds[name], "f4"
+        )
         columns.append(
             {
                 "name": name,
                 "label": clean(name),
                 "values": packed(values, packing),
-                **({"missing": packed(rows.missing[:, at], "u1")} if rows.missing[:, at].any() else {}),
+                **(
+                    {"missing": packed(rows.missing[:, at], "u1")}
+                    if rows.missing[:, at].any()
+                    else {}
+                ),
             }
         )
     return {
@@ -254,6 +360,13 @@ def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, A
     place = {str(number): at for at, number in enumerate(rows.numbers.tolist())}
     found = {}
     for column in photos:
-        kept = {place[number]: scores for number, scores in column.covered.items() if number in place}
-        found[column.name] = {"rows": list(kept), "scores": packed(np.array([*kept.values()]))}
+        kept = {
+            place[number]: scores
+            for number, scores in column.covered.items()
+            if number in place
+        }
+        found[column.name] = {
+            "rows": list(kept),
+            "scores": packed(np.array([*kept.values()])),
+        }
     return found

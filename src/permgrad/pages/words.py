@@ -32,10 +32,16 @@ def clean(text: object) -> str:
 
 def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:
     """Return the modality of each name that was tested for an output."""
-    from permgrad.attribution.explanation.numbers import tests_of  # an explanation has loaded it
+    from permgrad.attribution.explanation.numbers import (
+        tests_of,
+    )  # an explanation has loaded it
 
     known = np.isfinite(tests_of(explanation)[:, column]).tolist()
-    return [modality for modality, tested in zip(explanation.modality, known, strict=True) if tested]
+    return [
+        modality
+        for modality, tested in zip(explanation.modality, known, strict=True)
+        if tested
+    ]
 
 
 def shorten(text: object, width: int = 26) -> str:
@@ -49,10 +55,16 @@ def shorten(text: object, width: int = 26) -> str:
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
     """Shorten names. Where two would look the same, they show where they differ, or get a number."""
-    full, short = [clean(name) for name in names], [shorten(name, width) for name in names]
+    full, short = (
+        [clean(name) for name in names],
+        [shorten(name, width) for name in names],
+    )
     for label in {label for label in short if short.count(label) > 1}:
         places = [place for place, other in enumerate(short) if other == label]
-        differ = [len(set(letters)) > 1 for letters in zip(*(full[place] for place in places), strict=False)]
+        differ = [
+            len(set(letters)) > 1
+            for letters in zip(*(full[place] for place in places), strict=False)
+        ]
         start, head = differ.index(True) if True in differ else 0, width // 2
         for place in places if start > head else ():
             end = full[place][start - 2 :]
@@ -61,7 +73,9 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
             )
     result = []
     for position, label in enumerate(short):
-        mark = f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""
+        mark = (
+            f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""
+        )
         result.append(f"{label[: width - len(mark)]}{mark}" if mark else label)
     return result
 
@@ -82,9 +96,16 @@ def listed(words: Iterable[str], most: int | None = None) -> str:
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
-def valued(names: Iterable[object], values: Iterable[float], write: Callable[[float], str] = number) -> str:
+def valued(
+    names: Iterable[object],
+    values: Iterable[float],
+    write: Callable[[float], str] = number,
+) -> str:
     """Write names with their values: ``a 0.100, b 0.200``."""
-    return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
+    return ", ".join(
+        f"{clean(name)} {write(float(value))}"
+        for name, value in zip(names, values, strict=True)
+    )
 
 
 def path_name(path: str) -> str:
@@ -113,7 +134,11 @@ def duration(seconds: float | None) -> str:
 def value_text(value: Any, width: int = 16) -> str:
     """Write a cell of the user's table."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return f"{int(value)}".replace("-", "−") if abs(int(value)) < 10**width else number(float(value))
+        return (
+            f"{int(value)}".replace("-", "−")
+            if abs(int(value)) < 10**width
+            else number(float(value))
+        )
     if isinstance(value, (float, np.floating)):
         single = float(value)
         if not math.isfinite(single):
@@ -122,7 +147,11 @@ def value_text(value: Any, width: int = 16) -> str:
             return f"{int(single)}".replace("-", "−")
         # No trailing zeros.
         short = f"{single:.4g}"
-        return short.replace("-", "−") if float(short) == single and "e" not in short else number(single, 4)
+        return (
+            short.replace("-", "−")
+            if float(short) == single and "e" not in short
+            else number(single, 4)
+        )
     missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
     return "missing" if missing else shorten(value, width)
 
@@ -154,13 +183,22 @@ def confidence_words(explanation: Explanation | Missing | Changes) -> str:
 def towards(explanation: Explanation, column: int) -> str:
     """Return which output an attribution is to, or which rows a loss is of. Empty if that needs no words."""
     outputs = explanation.outputs
-    if outputs[column] == "all" or (len(outputs) == 1 and explanation.meta.get("task") == "regression"):
+    if outputs[column] == "all" or (
+        len(outputs) == 1 and explanation.meta.get("task") == "regression"
+    ):
         return ""
     return f"{'rows of' if outputs[0] == 'all' else 'towards'} {clean(outputs[column])}"
 
 
 #: Words of scorers that are not written in small letters.
-_SCORERS = {"roc": "ROC", "auc": "AUC", "r2": "R²", "f1": "F1", "d2": "D²", "ndcg": "NDCG"}
+_SCORERS = {
+    "roc": "ROC",
+    "auc": "AUC",
+    "r2": "R²",
+    "f1": "F1",
+    "d2": "D²",
+    "ndcg": "NDCG",
+}
 
 
 def score_words(name: str) -> str:
@@ -171,9 +209,13 @@ def score_words(name: str) -> str:
 
 def quantity_of(explanation: Explanation, column: int | None = None) -> str:
     """Return what the numbers are, with their unit if there is one. The column says which of several scorers."""
-    if "scores" in explanation.meta and (column is not None or len(explanation.outputs) == 1):
+    if "scores" in explanation.meta and (
+        column is not None or len(explanation.outputs) == 1
+    ):
         return score_words(explanation.outputs[column or 0])
-    quantity = explanation.meta.get("quantity") or ("attribution" if explanation.scope == "local" else "importance")
+    quantity = explanation.meta.get("quantity") or (
+        "attribution" if explanation.scope == "local" else "importance"
+    )
     quantity, unit = clean(quantity).replace("_", " "), unit_name(explanation.meta)
     return f"{quantity} ({unit})" if unit and unit not in quantity else quantity
 
@@ -186,7 +228,10 @@ def unit_name(about: Mapping[str, Any]) -> str:
 
 def conditional_words(explanation: Explanation) -> str:
     """Say, without a full stop, what Shapley values of conditional draws mean. Empty for all others."""
-    if explanation.method == "shapley" and explanation.meta.get("sampling") == "conditional":
+    if (
+        explanation.method == "shapley"
+        and explanation.meta.get("sampling") == "conditional"
+    ):
         return "Values are conditional: setting a feature moves all others as they go with it"
     return ""
 
@@ -211,8 +256,15 @@ MOST_ORDERED, FEWEST_ROWS = 200, 10
 
 def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
     """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
-    std, rows = explanation.std_error, explanation.meta.get("rows_summarised", FEWEST_ROWS)
-    if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
+    std, rows = (
+        explanation.std_error,
+        explanation.meta.get("rows_summarised", FEWEST_ROWS),
+    )
+    if (
+        std is None
+        or explanation.meta.get("methods")
+        or not 1 < len(explanation.names) <= MOST_ORDERED
+    ):
         return None
     if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
         return None
@@ -221,13 +273,18 @@ def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
     )
 
     places = [explanation.names.index(name) for name in explanation.ranking(column)]
-    return certain_ranks(explanation, places, column, float(explanation.meta.get("confidence", 0.95)))
+    return certain_ranks(
+        explanation, places, column, float(explanation.meta.get("confidence", 0.95))
+    )
 
 
 def rank_texts(ranks: Ranks) -> list[str]:
     """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place is possible."""
     ends, every = zip(ranks.low, ranks.high, strict=True), (1, len(ranks.names))
-    return ["undecided" if pair == every else "–".join(map(str, dict.fromkeys(pair))) for pair in ends]
+    return [
+        "undecided" if pair == every else "–".join(map(str, dict.fromkeys(pair)))
+        for pair in ends
+    ]
 
 
 def order_words(ranks: Ranks, most: int) -> str:
@@ -243,7 +300,9 @@ def order_words(ranks: Ranks, most: int) -> str:
             return "; ".join([*texts, "and so on"])
         labels = (show(ranks.names[place]) for place in members)
         # A name that is a number is not to be read as a rank.
-        names = listed([f"“{label}”" if label.isdigit() else label for label in labels], 4)
+        names = listed(
+            [f"“{label}”" if label.isdigit() else label for label in labels], 4
+        )
         texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
     return "; ".join(texts)
 
@@ -254,12 +313,26 @@ def training_words(explanation: Explanation) -> str:
     if not facts:
         return ""
     first = int(facts["first"])
-    places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
-    leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
+    places = (
+        "come first"
+        if first == 1
+        else f"be among the first {'two' if first == 2 else 'three'}"
+    )
+    leading = [name for name in explanation.ranking() if name in facts["shares"]][
+        :first
+    ]
     fits = int(explanation.meta["refits"]["fits"])
-    show, texts = names_apart(explanation.names), [training_text(facts["shares"][name], fits) for name in leading]
-    followers = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
-    sentence = listed([f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers])
+    show, texts = (
+        names_apart(explanation.names),
+        [training_text(facts["shares"][name], fits) for name in leading],
+    )
+    followers = [
+        f"{show(name)} in {text}"
+        for name, text in zip(leading[1:], texts[1:], strict=True)
+    ]
+    sentence = listed(
+        [f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers]
+    )
     return f"In another training {sentence} (by {fits} refits)."
 
 
@@ -270,4 +343,10 @@ def training_text(share: float, fits: int) -> str:
     """
     most = int(100 * (fits + 1) / (fits + 2))
     number = round(100 * share)
-    return f"more than {most}" if number > most else f"fewer than {100 - most}" if number < 100 - most else str(number)
+    return (
+        f"more than {most}"
+        if number > most
+        else f"fewer than {100 - most}"
+        if number < 100 - most
+        else str(number)
+    )

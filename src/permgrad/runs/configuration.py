@@ -9,7 +9,14 @@ from permgrad.base import __version__
 from permgrad.base.files import file_hash, plain
 from permgrad.base.folders import configuration_hash
 from permgrad.data.read.table import is_parquet_folder
-from permgrad.runs.options import CommandRequest, data_sets, file_of, options_of, separated, table_name
+from permgrad.runs.options import (
+    CommandRequest,
+    data_sets,
+    file_of,
+    options_of,
+    separated,
+    table_name,
+)
 from permgrad.runs.run.early import no_such_file
 
 
@@ -30,7 +37,9 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
             content[name] = list(separated(value))
         elif isinstance(value, tuple) and isinstance(value[0], str):
             several = [(one, _inside(name, one)) for one in sorted(set(value))]
-            content[name] = [one if inside is None else [one, inside] for one, inside in several]
+            content[name] = [
+                one if inside is None else [one, inside] for one, inside in several
+            ]
         else:
             inside = _inside(name, value)
             content[name] = value if inside is None else Path(value).name
@@ -64,5 +73,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
         table = open_partitioned(path)
         table.check_memory()
-        return configuration_hash({file.name: file_hash(Path(table.root, file.name)) for file in table.files})
+        return configuration_hash(
+            {file.name: file_hash(Path(table.root, file.name)) for file in table.files}
+        )
     raise no_such_file(path, role, names)

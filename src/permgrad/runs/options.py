@@ -17,11 +17,36 @@ from permgrad.base.errors import InputError, unknown
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
-DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
+DATA_SETS = (
+    "bank",
+    "breast_cancer",
+    "covertype",
+    "dengue",
+    "diabetes",
+    "gas",
+    "heloc",
+    "puma",
+)
 BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
-PRESETS = ("default", "fast", "paper", "ig_example", "ig_example_published", "FILE.json")
+PRESETS = (
+    "default",
+    "fast",
+    "paper",
+    "ig_example",
+    "ig_example_published",
+    "FILE.json",
+)
 BASELINES = (
-    *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
+    *(
+        "random_forest",
+        "extra_trees",
+        "bagging",
+        "lightgbm",
+        "xgboost",
+        "catboost",
+        "histogram_boosting",
+        "linear",
+    ),
     *("mlp", "tabm", "realmlp"),
 )
 #: What stands for the baselines that a run trains where none is named.
@@ -36,19 +61,55 @@ MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 UNWEIGHED = ("auto", *BASELINES[-3:])
 LAYOUTS = ("tinto", "assignment", "path", "lattice", "given", "random")
 #: Models whose settings are searched.
-TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")
+TUNED = (
+    "network",
+    "random_forest",
+    "extra_trees",
+    "lightgbm",
+    "xgboost",
+    "catboost",
+    "histogram_boosting",
+)
 METHODS = (
     # The name with a hyphen stands where no line of --help ends.
-    *("permgrad", "permgrad_paper", "permutation", "ablation", "shapley", "lime", "gradient", "smoothgrad"),
+    *(
+        "permgrad",
+        "permgrad_paper",
+        "permutation",
+        "ablation",
+        "shapley",
+        "lime",
+        "gradient",
+        "smoothgrad",
+    ),
     *("integrated_gradients", "deeplift", "gradcam", "ale", "aggregate"),
 )
 METRICS = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),
+    *(
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "roc_auc",
+        "average_precision",
+        "lift",
+        "log_loss",
+    ),
     *("rmse", "mae", "mse", "mape", "r2"),
 )
 #: Options that are listed last, in this order.
 _LAST = (
-    *("seed", "time_limit", "max_rows", "device", "threads", "baselines", "cost", "trials", "storage", "space"),
+    *(
+        "seed",
+        "time_limit",
+        "max_rows",
+        "device",
+        "threads",
+        "baselines",
+        "cost",
+        "trials",
+        "storage",
+        "space",
+    ),
     *("keep_rows", "from_stage", "overwrite", "open_page"),
 )
 
@@ -89,13 +150,22 @@ class Option:
         """Refuse a value that is none of the choices, and a number that is too low or too high."""
         if value is None:
             return
-        if self.least is not None and not self.least <= value <= (self.most or math.inf):
-            rule = f"at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+        if self.least is not None and not self.least <= value <= (
+            self.most or math.inf
+        ):
+            rule = (
+                f"at least {self.least}"
+                if self.most is None
+                else f"from {self.least} to {self.most}"
+            )
             raise InputError(f"{flag} must be {rule}, got {value}", code="PG002")
         value = split_preset(value)[0] if self.branches else value
         patterns = [choice for choice in self.choices if re.search("[A-Z]", choice)]
         names = [choice for choice in self.choices if choice not in patterns]
-        fits = any(re.fullmatch(re.sub("[A-Z]+", ".+", re.escape(pattern)), str(value)) for pattern in patterns)
+        fits = any(
+            re.fullmatch(re.sub("[A-Z]+", ".+", re.escape(pattern)), str(value))
+            for pattern in patterns
+        )
         if names and str(value) not in names and not fits:
             raise unknown(flag, value, names, patterns)
 
@@ -105,14 +175,31 @@ def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any)
     return field(default=default, metadata={"option": Option(text, metavar, **facts)})
 
 
-def argument(text: str, metavar: str, /, *, table: bool = False, choices: Names = (), **facts: Any) -> Any:
+def argument(
+    text: str,
+    metavar: str,
+    /,
+    *,
+    table: bool = False,
+    choices: Names = (),
+    **facts: Any,
+) -> Any:
     """Return a field with an argument on the command line. Without a ``default`` it is required."""
-    return field(metadata={"option": Option(text, metavar, positional=True, table=table, choices=choices)}, **facts)
+    return field(
+        metadata={
+            "option": Option(
+                text, metavar, positional=True, table=table, choices=choices
+            )
+        },
+        **facts,
+    )
 
 
 def output(place: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
-    return option(f"{what} (default: {place}).", None, "DIR", place=place, changes_result=False)
+    return option(
+        f"{what} (default: {place}).", None, "DIR", place=place, changes_result=False
+    )
 
 
 def split_preset(text: str) -> tuple[str, Names]:
@@ -136,8 +223,17 @@ def data_sets() -> Collection[str]:
 
 def options_of(request: Any) -> dict[str, Option]:
     """Return the options of a request, or of its class, by field. Options of computing come last."""
-    options = {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}
-    return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
+    options = {
+        entry.name: entry.metadata["option"]
+        for entry in fields(request)
+        if "option" in entry.metadata
+    }
+    return dict(
+        sorted(
+            options.items(),
+            key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1,
+        )
+    )
 
 
 def is_file(name: str) -> bool:
@@ -168,7 +264,11 @@ def file_of(field: str, value: Any) -> Path | None:
     if field == "table":
         return None if value in DATA_SETS else Path(value)
     text = split_preset(str(value))[0]
-    is_path = isinstance(value, Path) or text.endswith(".json") or (field == "model" and is_file(text))
+    is_path = (
+        isinstance(value, Path)
+        or text.endswith(".json")
+        or (field == "model" and is_file(text))
+    )
     return Path(text) if is_path else None
 
 
@@ -184,7 +284,11 @@ class CommandRequest:
         if self.out is not None:
             return self.out
         place = options_of(self)["out"].place  # such as permgrad-runs/<table>-<seed>
-        return Path(re.sub("<(.+?)>", lambda field: table_name(str(getattr(self, field[1]))), place))
+        return Path(
+            re.sub(
+                "<(.+?)>", lambda field: table_name(str(getattr(self, field[1]))), place
+            )
+        )
 
     @property
     def files(self) -> dict[str, Path]:
@@ -192,9 +296,20 @@ class CommandRequest:
         found: dict[str, Path] = {}
         for name in options_of(self):
             value = getattr(self, name)
-            roles = {f"preset {one}": one for one in value} if isinstance(value, tuple) else {name: value}
-            found |= {role: path for role, one in roles.items() if (path := file_of(name, one)) is not None}
-        return {f"{role} file" if role in ("groups", "test", "model") else role: path for role, path in found.items()}
+            roles = (
+                {f"preset {one}": one for one in value}
+                if isinstance(value, tuple)
+                else {name: value}
+            )
+            found |= {
+                role: path
+                for role, one in roles.items()
+                if (path := file_of(name, one)) is not None
+            }
+        return {
+            f"{role} file" if role in ("groups", "test", "model") else role: path
+            for role, path in found.items()
+        }
 
     @property
     def columns(self) -> dict[str, Names]:
@@ -203,7 +318,13 @@ class CommandRequest:
         for name, entry in options_of(self).items():
             if entry.metavar == "COL":
                 value = getattr(self, name)
-                several = value if isinstance(value, tuple) else () if value is None else (value,)
+                several = (
+                    value
+                    if isinstance(value, tuple)
+                    else ()
+                    if value is None
+                    else (value,)
+                )
                 named[entry.flag(name)] = several
         return named
 
@@ -217,7 +338,11 @@ class CommandRequest:
             flag = entry.flag(name)
             if entry.positional:
                 words.append(str(value))
-            elif value == defaults[name] or name in ("from_stage", "overwrite", "open_page"):  # they belong to one call
+            elif value == defaults[name] or name in (
+                "from_stage",
+                "overwrite",
+                "open_page",
+            ):  # they belong to one call
                 continue
             elif isinstance(value, bool):
                 words.append(flag.rpartition("/")[2] if defaults[name] else flag)
@@ -238,4 +363,6 @@ class CommandRequest:
 
 def separated(texts: Iterable[str]) -> Names:
     """Return the texts between the commas of an option that may be repeated."""
-    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    return tuple(
+        part.strip() for text in texts for part in text.split(",") if part.strip()
+    )

@@ -48,7 +48,16 @@ DATABASE, DEFAULT_SPACE = "study.db", "default"
 #: Every row of a run is explained, and training sees all rows: ``--max-rows all``.
 ALL_ROWS = "all"
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
-KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "text", "image", "identifier")
+KINDS: tuple[Kind, ...] = (
+    "numeric",
+    "categorical",
+    "boolean",
+    "date",
+    "calendar",
+    "text",
+    "image",
+    "identifier",
+)
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------
@@ -63,7 +72,9 @@ _PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data s
 _TABLE = "CSV, Excel or Parquet file, or named data set (permgrad datasets list)."
 _SHEET = "Sheet of Excel files (default: the first)."
 _OPEN = "Open the report in a browser."
-_GROUPS = 'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
+_GROUPS = (
+    'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
+)
 #: Options of a run that exclude each other.
 _EXCLUSIVE = (
     ("refits", "time_limit"),
@@ -78,7 +89,11 @@ class ThreadedRequest:
     """The arguments of every command that computes something."""
 
     threads: int | None = option(
-        "Threads to compute with (default: as the machine is set).", None, least=1, most=1024, changes_result=False
+        "Threads to compute with (default: as the machine is set).",
+        None,
+        least=1,
+        most=1024,
+        changes_result=False,
     )
 
 
@@ -86,7 +101,9 @@ class ThreadedRequest:
 class ComputingRequest(ThreadedRequest):
     """The arguments of every command that computes something and writes a folder."""
 
-    overwrite: bool = option("Replace the folder that is there.", False, changes_result=False)
+    overwrite: bool = option(
+        "Replace the folder that is there.", False, changes_result=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +113,37 @@ class TableRequest(ComputingRequest, CommandRequest):
     command_name: ClassVar[str] = "run"
     table: str = argument(_TABLE, "TABLE", table=True, choices=DATA_SETS)
     target: Names = option("Column to predict (known for named data sets).", (), "COL")
-    task: str = option("auto, classification, regression or counts.", "auto", "TASK", choices=TASKS, named=True)
-    positive: str | None = option("The positive class of two (default: the rarer one).", None, "LEVEL")
+    task: str = option(
+        "auto, classification, regression or counts.",
+        "auto",
+        "TASK",
+        choices=TASKS,
+        named=True,
+    )
+    positive: str | None = option(
+        "The positive class of two (default: the rarer one).", None, "LEVEL"
+    )
     drop: Names = option("Column to leave out (repeatable).", (), "COL")
-    identifier: Names = option("Column that names rows, no feature (repeatable).", (), "COL", name="--id")
+    identifier: Names = option(
+        "Column that names rows, no feature (repeatable).", (), "COL", name="--id"
+    )
     kind: Names = option(f"{', '.join(KINDS)}.", (), "COL=KIND")
-    na: Names = option("Codes that mean missing, such as -9,-8.", (), "CODES", lists="codes")
-    not_na: Names = option("Texts that do not mean missing, such as None,NA.", (), "TEXTS", lists="codes")
+    na: Names = option(
+        "Codes that mean missing, such as -9,-8.", (), "CODES", lists="codes"
+    )
+    not_na: Names = option(
+        "Texts that do not mean missing, such as None,NA.", (), "TEXTS", lists="codes"
+    )
     groups: Path | None = option(_GROUPS, None, "FILE")
-    row_group: str | None = option("Column of rows that belong together, no feature.", None, "COL")
+    row_group: str | None = option(
+        "Column of rows that belong together, no feature.", None, "COL"
+    )
     sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
-    device: str = option("auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME", changes_result=False)
+    device: str = option(
+        "auto, cpu, cuda, cuda:1 or mps.", "auto", "NAME", changes_result=False
+    )
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -118,7 +153,11 @@ class TableRequest(ComputingRequest, CommandRequest):
             name, sign, word = (part.strip() for part in text.rpartition("="))
             if not sign or not name:
                 problem = f"--kind must have the form COL=KIND, got {text!r}"
-                raise InputError(problem, hint="For example: --kind postcode=categorical.", code="PG001")
+                raise InputError(
+                    problem,
+                    hint="For example: --kind postcode=categorical.",
+                    code="PG001",
+                )
             meant = synonym(word, KINDS) or word
             check_choice(f"kind of column {name!r}", meant, KINDS)
             kind = next(kind for kind in KINDS if kind == meant)
@@ -131,9 +170,16 @@ class TableRequest(ComputingRequest, CommandRequest):
         """Return the request of a run on the same table, which reads and refuses the same."""
         if self.task == "counts":
             problem = f"--task counts is for permgrad run, not for permgrad {self.command_name}"
-            raise InputError(problem, hint="Leave it out, or pass --task regression.", code="PG004")
-        names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(RunRequest)}
-        shared = {name: getattr(self, name) for name in names} | {"overwrite": False, "preset": preset}
+            raise InputError(
+                problem, hint="Leave it out, or pass --task regression.", code="PG004"
+            )
+        names = {entry.name for entry in fields(self)} & {
+            entry.name for entry in fields(RunRequest)
+        }
+        shared = {name: getattr(self, name) for name in names} | {
+            "overwrite": False,
+            "preset": preset,
+        }
         return RunRequest(**(shared | changed))
 
 
@@ -142,9 +188,17 @@ class SplitRequest(TableRequest):
     """The arguments of a command that splits a table once into training, validation and test rows."""
 
     test: Path | None = option("File with the test rows.", None, "FILE")
-    time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
-    encoder: Names = option(f"{', '.join((*TEXT_ENCODERS, *IMAGE_ENCODERS))} or a folder (repeatable).", (), "NAME")
-    keep_rows: bool = option("Leave rows out of the saved model and the report.", True, name="--no-rows")
+    time: str | None = option(
+        "Column to split by: the latest rows become the test rows.", None, "COL"
+    )
+    encoder: Names = option(
+        f"{', '.join((*TEXT_ENCODERS, *IMAGE_ENCODERS))} or a folder (repeatable).",
+        (),
+        "NAME",
+    )
+    keep_rows: bool = option(
+        "Leave rows out of the saved model and the report.", True, name="--no-rows"
+    )
 
     @property
     def text_encoder(self) -> str | None:
@@ -159,10 +213,18 @@ class SplitRequest(TableRequest):
     def _encoder(self, *, of_images: bool) -> str | None:
         for name in self.encoder:
             if not Path(name).is_dir():
-                check_choice("--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS), ["FOLDER"])
-        found = [name for name in dict.fromkeys(self.encoder) if (name in IMAGE_ENCODERS) is of_images]
+                check_choice(
+                    "--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS), ["FOLDER"]
+                )
+        found = [
+            name
+            for name in dict.fromkeys(self.encoder)
+            if (name in IMAGE_ENCODERS) is of_images
+        ]
         if len(found) > 1:
-            problem = f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
+            problem = (
+                f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
+            )
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return found[0] if found else None
 
@@ -196,13 +258,25 @@ class RunRequest(SplitRequest):
         choices=(USUAL, *BASELINES),
         named=True,
     )
-    cost: tuple[float, float] | None = option("Cost of a false positive and of a false negative.", None, "A B")
-    refits: int | None = option("Train N networks more: what would other trainings say?", None, "N", least=5)
-    sensitive: Names = option("Column by whose levels the model is judged (repeatable).", (), "COL")
+    cost: tuple[float, float] | None = option(
+        "Cost of a false positive and of a false negative.", None, "A B"
+    )
+    refits: int | None = option(
+        "Train N networks more: what would other trainings say?", None, "N", least=5
+    )
+    sensitive: Names = option(
+        "Column by whose levels the model is judged (repeatable).", (), "COL"
+    )
     weight: str | None = option("Column of weights of rows, no feature.", None, "COL")
-    offset: str | None = option("Column of log exposures, for --task counts.", None, "COL")
-    time_limit: str | None = option("Time for the complete run: seconds, 90s, 5m or 1h.", None, "TIME")
-    max_rows: str | None = option("Explain at most N test rows; all: train on and explain all.", None, "N")
+    offset: str | None = option(
+        "Column of log exposures, for --task counts.", None, "COL"
+    )
+    time_limit: str | None = option(
+        "Time for the complete run: seconds, 90s, 5m or 1h.", None, "TIME"
+    )
+    max_rows: str | None = option(
+        "Explain at most N test rows; all: train on and explain all.", None, "N"
+    )
     from_stage: str | None = option(
         "Repeat from data, layout, model, explanation or report.",
         None,
@@ -225,9 +299,20 @@ class RunRequest(SplitRequest):
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
-            yield problem, did_you_mean(self.device, names, "Pass cpu, or leave it out."), "PG064"
+            yield (
+                problem,
+                did_you_mean(self.device, names, "Pass cpu, or leave it out."),
+                "PG064",
+            )
         # These refuse what cannot be read.
-        _ = self.seconds_at_most, self.rows_at_most, self.kinds, self.weighed, self.text_encoder, self.image_encoder
+        _ = (
+            self.seconds_at_most,
+            self.rows_at_most,
+            self.kinds,
+            self.weighed,
+            self.text_encoder,
+            self.image_encoder,
+        )
         for one, other in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
@@ -236,10 +321,10 @@ class RunRequest(SplitRequest):
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
             yield problem, "Run once for each target.", "PG006"
-        if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
-            problem = (
-                f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
-            )
+        if self.cost is not None and not (
+            min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")
+        ):
+            problem = f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
             yield problem, "For example: --cost 1 5.", "PG002"
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
@@ -247,7 +332,9 @@ class RunRequest(SplitRequest):
 
             check_not_na(separated(self.not_na), MissingCodes.of(separated(self.na)))
         if self.model != "network":
-            from permgrad.runs.run.choosing import check_model  # most runs train the network
+            from permgrad.runs.run.choosing import (
+                check_model,
+            )  # most runs train the network
 
             check_model(self)
         if named := [name for name in self.baselines if name != USUAL]:
@@ -290,24 +377,48 @@ class RunRequest(SplitRequest):
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         limit = self.time_limit.strip()
         try:
-            seconds = float(limit) if re.fullmatch(r"\d+(?:\.\d+)?", limit) else pd.Timedelta(limit).total_seconds()
+            seconds = (
+                float(limit)
+                if re.fullmatch(r"\d+(?:\.\d+)?", limit)
+                else pd.Timedelta(limit).total_seconds()
+            )
         except ValueError:
             seconds = math.nan
         if not 1 <= seconds < math.inf:
             problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
-            raise InputError(problem, hint="For example: --time-limit 300, 5m or 1h30m.", code="PG002")
+            raise InputError(
+                problem,
+                hint="For example: --time-limit 300, 5m or 1h30m.",
+                code="PG002",
+            )
         return seconds
 
     @property
     def weighed(self) -> bool:
         """Whether rows have weights. Refuses models that are not trained with them."""
         if self.offset is not None and self.task != "counts":
-            raise InputError("--offset is for --task counts", hint="Add it, or leave --offset out.", code="PG006")
-        flag = "--weight" if self.weight is not None else "--offset" if self.offset is not None else ""
-        without = [name for name in (self.model, *self.baselines) if flag and name in UNWEIGHED]
+            raise InputError(
+                "--offset is for --task counts",
+                hint="Add it, or leave --offset out.",
+                code="PG006",
+            )
+        flag = (
+            "--weight"
+            if self.weight is not None
+            else "--offset"
+            if self.offset is not None
+            else ""
+        )
+        without = [
+            name for name in (self.model, *self.baselines) if flag and name in UNWEIGHED
+        ]
         if without:
             problem = f"{flag} and the model {without[0]} cannot be combined: it is not trained with weights"
-            raise InputError(problem, hint=f"Choose another model, or leave {flag} out.", code="PG006")
+            raise InputError(
+                problem,
+                hint=f"Choose another model, or leave {flag} out.",
+                code="PG006",
+            )
         return bool(flag)
 
     @property
@@ -317,7 +428,11 @@ class RunRequest(SplitRequest):
             return ()
         from permgrad.evaluation.baselines.fitting import baselines
 
-        usual = [one.name for one in baselines.values() if USUAL in self.baselines and not one.costly]
+        usual = [
+            one.name
+            for one in baselines.values()
+            if USUAL in self.baselines and not one.costly
+        ]
         wanted = {*usual, *self.baselines} - {self.model}  # which is trained anyway
         wanted -= {*UNWEIGHED} if self.weighed else set()
         return tuple(name for name in baselines if name in wanted)
@@ -344,7 +459,9 @@ class CompareRequest(TableRequest):
         choices=METRICS,
         changes_result=False,
     )
-    explain: bool = option("Also show what each model relies on.", True, name="--explain/--no-explain")
+    explain: bool = option(
+        "Also show what each model relies on.", True, name="--explain/--no-explain"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,18 +471,33 @@ class TuneRequest(SplitRequest):
     command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
     trials: int | None = option(
-        "Number of finished trials in all (default: that of the space).", None, "N", least=1, changes_result=False
+        "Number of finished trials in all (default: that of the space).",
+        None,
+        "N",
+        least=1,
+        changes_result=False,
     )
     storage: str | None = option(
-        "URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL", changes_result=False
+        "URL of the study's database (default: sqlite:///DIR/study.db).",
+        None,
+        "URL",
+        changes_result=False,
     )
-    model: str = option("Model whose settings are searched.", "network", choices=TUNED, short="-m")
-    space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
+    model: str = option(
+        "Model whose settings are searched.", "network", choices=TUNED, short="-m"
+    )
+    space: str = option(
+        "Search space (docs/tuning.md).",
+        DEFAULT_SPACE,
+        choices=(DEFAULT_SPACE, "paper", "FILE.json"),
+    )
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read."""
         if self.model != "network" and self.space == "paper":
-            problem = f"--space paper is for permgrad's network, and --model is {self.model}"
+            problem = (
+                f"--space paper is for permgrad's network, and --model is {self.model}"
+            )
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         self.run_request().check()
 
@@ -377,7 +509,11 @@ class TuneRequest(SplitRequest):
     @property
     def url(self) -> str:
         """The storage."""
-        return self.storage if self.storage is not None else f"sqlite:///{(self.folder / DATABASE).absolute()}"
+        return (
+            self.storage
+            if self.storage is not None
+            else f"sqlite:///{(self.folder / DATABASE).absolute()}"
+        )
 
     @property
     def shown_storage(self) -> str | None:
@@ -395,7 +531,9 @@ class ImagesRequest(TableRequest):
     command_name = "images"
     out: Path | None = output("permgrad-runs/<table>-images-<seed>")
     layout: str = option("Which column gets which pixel.", "tinto", choices=LAYOUTS)
-    pixels: int = option("Side of the images; larger where columns need it.", 20, least=1, most=4096)
+    pixels: int = option(
+        "Side of the images; larger where columns need it.", 20, least=1, most=4096
+    )
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------
@@ -405,7 +543,9 @@ class PredictRequest(ComputingRequest):
 
     writes_csv: ClassVar[bool] = True
     model_folder: Path = argument(_MODEL, "MODEL_DIR")
-    table: Path = argument(f"{_PARQUET} predict.", "TABLE", table=True, choices=DATA_SETS)
+    table: Path = argument(
+        f"{_PARQUET} predict.", "TABLE", table=True, choices=DATA_SETS
+    )
     sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = option(
         "CSV file (default: <table>-predictions.csv here; -: stdout), or the folder of a table read in parts.",
@@ -413,11 +553,17 @@ class PredictRequest(ComputingRequest):
         "PATH",
     )
     coverage: float | None = option(
-        "Add intervals or sets of classes that hold this share of truths, such as 0.9.", None, "SHARE"
+        "Add intervals or sets of classes that hold this share of truths, such as 0.9.",
+        None,
+        "SHARE",
     )
-    by_class: bool = option("With --coverage: the share holds within each class.", False)
+    by_class: bool = option(
+        "With --coverage: the share holds within each class.", False
+    )
     stream: bool | None = option(
-        "Read Parquet in parts (default: folders, and files of 1 GB and more).", None, name="--stream/--no-stream"
+        "Read Parquet in parts (default: folders, and files of 1 GB and more).",
+        None,
+        name="--stream/--no-stream",
     )
 
 
@@ -425,7 +571,9 @@ class PredictRequest(ComputingRequest):
 class ExplainRequest(ComputingRequest):
     """The options of ``permgrad explain``. ``test_rows`` ``(rows,)``: the rows of the table to explain, else all."""
 
-    model_folder: Path = argument(f"{_MODEL[:-1]}; or a model in an ONNX file (docs/any-model.md).", "MODEL")
+    model_folder: Path = argument(
+        f"{_MODEL[:-1]}; or a model in an ONNX file (docs/any-model.md).", "MODEL"
+    )
     table: Path | None = argument(
         f"{_PARQUET} explain (default: the test rows of the model's run).",
         "TABLE",
@@ -442,9 +590,14 @@ class ExplainRequest(ComputingRequest):
     )
     row: int | None = option("Explain only this row, counted from 0.", None, least=0)
     target: Names = option(
-        "Output to explain, such as a class (repeatable; default: all).", (), "NAME", panel="Explanation"
+        "Output to explain, such as a class (repeatable; default: all).",
+        (),
+        "NAME",
+        panel="Explanation",
     )
-    max_rows: int | None = option("Explain at most N rows, drawn at random.", None, "N", least=1)
+    max_rows: int | None = option(
+        "Explain at most N rows, drawn at random.", None, "N", least=1
+    )
     groups: Path | None = option(_GROUPS, None, "FILE", panel="Explanation")
     donors: int | None = option(
         "Donors of each row, for the methods that draw (default: as many as pay, 2 to 10).",
@@ -452,10 +605,17 @@ class ExplainRequest(ComputingRequest):
         least=1,
         name="--repeats",
     )
-    engine: str = option("Compute in this process, or in several or on a cluster.", "local", choices=("local", "ray"))
+    engine: str = option(
+        "Compute in this process, or in several or on a cluster.",
+        "local",
+        choices=("local", "ray"),
+    )
     workers: int | None = option("With --engine ray: number of workers.", None, least=1)
     address: str | None = option(
-        "With --engine ray: the cluster's head, as host:port or auto.", None, "ADDRESS", name="--ray-address"
+        "With --engine ray: the cluster's head, as host:port or auto.",
+        None,
+        "ADDRESS",
+        name="--ray-address",
     )
     seed: int = option(_SEED, 0, least=0)
     out: Path | None = output("<table>-<method> here, with -row<N>", "Folder to write")
@@ -499,10 +659,18 @@ class ReportRequest:
     """The options of ``permgrad report``."""
 
     folder: Path = argument("A run's folder.", "RUN")
-    against: Path | None = option("An earlier run: also report what changed since.", None, "RUN")
-    title: str | None = option("Title of the report (default: the table's name).", None, "TEXT")
-    keep_rows: bool = option("Leave single rows out of the report.", True, name="--no-rows")
-    out: Path | None = option("HTML file to write (default: report.html in the run's folder).", None, "FILE")
+    against: Path | None = option(
+        "An earlier run: also report what changed since.", None, "RUN"
+    )
+    title: str | None = option(
+        "Title of the report (default: the table's name).", None, "TEXT"
+    )
+    keep_rows: bool = option(
+        "Leave single rows out of the report.", True, name="--no-rows"
+    )
+    out: Path | None = option(
+        "HTML file to write (default: report.html in the run's folder).", None, "FILE"
+    )
     open_page: bool = option(_OPEN, False, name="--open")
 
 
@@ -521,11 +689,22 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
     """The options of ``permgrad benchmark``. Without names, all of the suite are used."""
 
     command_name: ClassVar[str] = "benchmark"
-    suite: str = argument("Suite to run.", "SUITE", choices=("multimodal", "tabular", "all"))
+    suite: str = argument(
+        "Suite to run.", "SUITE", choices=("multimodal", "tabular", "all")
+    )
     out: Path | None = output("permgrad-runs/benchmark-<suite>")
-    seeds: int | None = option("Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
-    functions: Names = option("Known functions, with commas (default: all, or few).", (), "NAMES", lists="names")
-    methods: Names = option("Methods, with commas (default: all).", (), "NAMES", lists="names")
+    seeds: int | None = option(
+        "Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1
+    )
+    functions: Names = option(
+        "Known functions, with commas (default: all, or few).",
+        (),
+        "NAMES",
+        lists="names",
+    )
+    methods: Names = option(
+        "Methods, with commas (default: all).", (), "NAMES", lists="names"
+    )
     images: Names = option(
         "Image set of the multimodal suite, or one for each image, with a comma between: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",
@@ -534,8 +713,12 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
         name="--image-sets",
         lists="names",
     )
-    quick: bool = option("A small trial to see that it runs; its figures are no results.", False)
-    peers: bool = option("Leave out the methods of other packages.", True, name="--no-peers")
+    quick: bool = option(
+        "A small trial to see that it runs; its figures are no results.", False
+    )
+    peers: bool = option(
+        "Leave out the methods of other packages.", True, name="--no-peers"
+    )
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,18 @@ from permgrad.runs.requests import ExplainRequest, ThreadedRequest
 class McpRequest(ThreadedRequest):
     """The options of ``permgrad mcp``."""
 
-    folder: Path = option("Folder with the runs; nothing is written outside it.", Path(), "DIR")
+    folder: Path = option(
+        "Folder with the runs; nothing is written outside it.", Path(), "DIR"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhatIfRequest(ExplainRequest):
     """A row of a table, and what if it had other cells."""
 
-    changes: Mapping[str, Any] = argument('New cells by column, such as {"age": 40}; null: missing.', "CHANGES")
+    changes: Mapping[str, Any] = argument(
+        'New cells by column, such as {"age": 40}; null: missing.', "CHANGES"
+    )
 
 
 def _as_of_explain(name: str) -> Any:
@@ -54,18 +58,35 @@ class CounterfactualsRequest(ThreadedRequest):
     )
     fixed: Names = option("Column that stays (repeatable).", (), "COL")
     ranges: Names = option(
-        "What a column may become: age=18..60 or job=chef,nurse (repeatable).", (), "COL=LOW..HIGH", name="--range"
+        "What a column may become: age=18..60 or job=chef,nurse (repeatable).",
+        (),
+        "COL=LOW..HIGH",
+        name="--range",
     )
-    direction: Names = option("Whether a number or date may only rise or fall (repeatable).", (), "COL=up|down")
-    max_changes: int | None = option("Columns that may change (default: all).", None, least=1)
+    direction: Names = option(
+        "Whether a number or date may only rise or fall (repeatable).",
+        (),
+        "COL=up|down",
+    )
+    max_changes: int | None = option(
+        "Columns that may change (default: all).", None, least=1
+    )
     count: int = option("Alternatives to find at most.", 4, least=1, most=100)
-    out: Path | None = option("CSV file to write: one line for each alternative (default: none).", None, "FILE")
+    out: Path | None = option(
+        "CSV file to write: one line for each alternative (default: none).",
+        None,
+        "FILE",
+    )
 
     @property
     def explained(self) -> ExplainRequest:
         """The row and its table, as ``permgrad explain`` names them."""
-        shared = {entry.name for entry in fields(self)} & {entry.name for entry in fields(ExplainRequest)}
-        return ExplainRequest(**{name: getattr(self, name) for name in shared - {"out"}})
+        shared = {entry.name for entry in fields(self)} & {
+            entry.name for entry in fields(ExplainRequest)
+        }
+        return ExplainRequest(
+            **{name: getattr(self, name) for name in shared - {"out"}}
+        )
 
     @property
     def limits(self) -> tuple[dict[str, list[Any]], dict[str, str]]:
@@ -82,11 +103,15 @@ class CounterfactualsRequest(ThreadedRequest):
 
 def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
     """Return the columns and values of an option such as ``--range``."""
-    pairs = [(column, value) for column, _, value in (text.partition("=") for text in texts)]
+    pairs = [
+        (column, value) for column, _, value in (text.partition("=") for text in texts)
+    ]
     for text, pair in zip(texts, pairs, strict=True):
         if not all(pair):
             problem = f"--{name} must have the form COL=…, got {text!r}"
-            raise InputError(problem, hint=f"For example: --{name} {example}.", code="PG001")
+            raise InputError(
+                problem, hint=f"For example: --{name} {example}.", code="PG001"
+            )
     return pairs
 
 
@@ -95,11 +120,15 @@ def ends(flag: str, text: str) -> list[Any]:
     low, dots, high = text.partition("..")
     if not dots or not (low.strip() or high.strip()):
         hint = "For example 18..60, or 18.. with an open end."
-        raise InputError(f"{flag} must be a range, got {text!r}", hint=hint, code="PG001")
+        raise InputError(
+            f"{flag} must be a range, got {text!r}", hint=hint, code="PG001"
+        )
     start, end = _number(low.strip()), _number(high.strip())
     if isinstance(start, float) and isinstance(end, float) and not start <= end:
         hint = f"The lower end comes first: {high}..{low}."
-        raise InputError(f"{flag} must be a range that rises, got {text!r}", hint=hint, code="PG002")
+        raise InputError(
+            f"{flag} must be a range that rises, got {text!r}", hint=hint, code="PG002"
+        )
     return [start, end]
 
 

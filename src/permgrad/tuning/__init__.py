@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from permgrad.tuning.spaces import Parameter, Space, get_space, read_space, space_from_dict, spaces
+from permgrad.tuning.spaces import (
+    Parameter,
+    Space,
+    get_space,
+    read_space,
+    space_from_dict,
+    spaces,
+)
 
 __all__ = ["Parameter", "Space", "get_space", "read_space", "space_from_dict", "spaces"]

@@ -12,7 +12,12 @@ from typing import Any
 
 from permgrad.base.errors import InputError, two_sentences, unknown
 from permgrad.base.stored import read_user_json
-from permgrad.evaluation.baselines.fitting import baselines, check_savable, check_settings, try_settings
+from permgrad.evaluation.baselines.fitting import (
+    baselines,
+    check_savable,
+    check_settings,
+    try_settings,
+)
 from permgrad.tuning.spaces import Space, form_faults, parameter_of
 
 _SHARE: Mapping[str, Any] = {"low": 0.4, "high": 1.0}
@@ -81,7 +86,9 @@ class Settings:
         return {"model": self.model, "settings": dict(self.settings)}
 
 
-def space_of_model(name: str, entries: Mapping[str, Mapping[str, Any]] | None = None, source: str = "") -> Space:
+def space_of_model(
+    name: str, entries: Mapping[str, Mapping[str, Any]] | None = None, source: str = ""
+) -> Space:
     """Return the space of a model of another library: ours, or that of a file's ``parameters``, in the same form."""
     if not isinstance(name, str) or name not in SEARCHED:
         raise unknown("model", name, ["network", *SEARCHED])
@@ -90,18 +97,29 @@ def space_of_model(name: str, entries: Mapping[str, Mapping[str, Any]] | None = 
     parameters = [parameter_of(key, entry) for key, entry in searched.items()]
     first = {one.name: one.choices[0] if one.choices else one.low for one in parameters}
     where = source or f"The space of {name}"
-    try_settings(check_settings({"model": name, "settings": first}, name, where), name, where)
+    try_settings(
+        check_settings({"model": name, "settings": first}, name, where), name, where
+    )
     label = baselines.get(name).label
 
     def build(trial: Any) -> dict[str, Any]:
-        return Settings(name, {one.name: one.suggest(trial) for one in parameters}).to_dict()
+        return Settings(
+            name, {one.name: one.suggest(trial) for one in parameters}
+        ).to_dict()
 
-    inside = {one.name: one.own_value(_START[name]) for one in parameters if one.name in _START[name]}
+    inside = {
+        one.name: one.own_value(_START[name])
+        for one in parameters
+        if one.name in _START[name]
+    }
     return Space(
         name=source or name,
         text=f"{len(parameters)} settings of {label} around its usual ones, which are trial 0",
         build=build,
-        content={"model": name, "parameters": {one.name: one.to_dict() for one in parameters}},
+        content={
+            "model": name,
+            "parameters": {one.name: one.to_dict() for one in parameters},
+        },
         base=Settings(name),
         start={key: value for key, (is_inside, value) in inside.items() if is_inside},
         parameters=parameters,
@@ -113,7 +131,9 @@ def get_model_space(model: str, name: str) -> Space:
     """Return the space of a model of another library: ours (``"default"``), or that of a JSON file."""
     if name == "default":
         return space_of_model(model)
-    return space_of_model(model, _entries(read_user_json(name, "the space"), name), name)
+    return space_of_model(
+        model, _entries(read_user_json(name, "the space"), name), name
+    )
 
 
 def _entries(content: Any, source: str) -> Mapping[str, Any]:
@@ -121,9 +141,19 @@ def _entries(content: Any, source: str) -> Mapping[str, Any]:
     shape = "It is {'parameters': {setting: range or choices}}."
     entries = content.get("parameters") if isinstance(content, Mapping) else None
     if not isinstance(entries, Mapping) or len(content) > 1:
-        raise InputError(f"The space in {source} has other entries than 'parameters'", hint=shape, code="PG011")
-    faults = [fault for name, entry in entries.items() for fault in form_faults(str(name), entry)]
+        raise InputError(
+            f"The space in {source} has other entries than 'parameters'",
+            hint=shape,
+            code="PG011",
+        )
+    faults = [
+        fault
+        for name, entry in entries.items()
+        for fault in form_faults(str(name), entry)
+    ]
     if faults or not entries:
         words = " ".join(map(two_sentences, faults)) or "it searches nothing."
-        raise InputError(f"The space in {source} has faults: {words}", hint=shape, code="PG011")
+        raise InputError(
+            f"The space in {source} has faults: {words}", hint=shape, code="PG011"
+        )
     return entries

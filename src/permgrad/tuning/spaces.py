@@ -93,21 +93,33 @@ class Parameter:
     def derived(self) -> str:
         """``"depth"``, ``"width"`` or ``"base"``, or empty for a plain option."""
         parts = self.name.split(".")
-        return parts[2] if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED else ""
+        return (
+            parts[2]
+            if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED
+            else ""
+        )
 
     @property
     def whole(self) -> bool:
         """Whether its range is of whole numbers."""
-        return all(isinstance(end, int) for end in (self.low, self.high, self.step or 1))
+        return all(
+            isinstance(end, int) for end in (self.low, self.high, self.step or 1)
+        )
 
     def suggest(self, trial: Any) -> Any:
         """Let an Optuna trial choose the value."""
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
-            return self.choices[labels.index(trial.suggest_categorical(self.name, labels))]
+            return self.choices[
+                labels.index(trial.suggest_categorical(self.name, labels))
+            ]
         if self.whole:
-            return trial.suggest_int(self.name, self.low, self.high, step=self.step or 1, log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            return trial.suggest_int(
+                self.name, self.low, self.high, step=self.step or 1, log=self.log
+            )
+        return trial.suggest_float(
+            self.name, self.low, self.high, step=self.step, log=self.log
+        )
 
     def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
         """Return whether a preset's value lies in this parameter's range, and the value in the form of a trial."""
@@ -116,7 +128,11 @@ class Parameter:
             value = value.get(part) if isinstance(value, Mapping) else None
         if self.derived:
             sizes = list(value or ())
-            rule = doubled(sizes[0], len(sizes)) if sizes and self.derived == BASE else sizes[:1] * len(sizes)
+            rule = (
+                doubled(sizes[0], len(sizes))
+                if sizes and self.derived == BASE
+                else sizes[:1] * len(sizes)
+            )
             value = sizes[0] if sizes and sizes == rule else None
             value = len(sizes) if self.derived == DEPTH else value
         if self.choices:
@@ -126,7 +142,9 @@ class Parameter:
             return False, value
         assert self.low is not None
         assert self.high is not None
-        inside = self.low <= value <= self.high and (not self.whole or value == int(value))
+        inside = self.low <= value <= self.high and (
+            not self.whole or value == int(value)
+        )
         if inside and self.step is not None:
             steps = (value - self.low) / self.step
             inside = abs(steps - round(steps)) < 1e-8
@@ -137,7 +155,11 @@ class Parameter:
         if self.choices:
             return {"choices": list(self.choices)}
         content: dict[str, Any] = {"low": self.low, "high": self.high}
-        return content | ({"log": True} if self.log else {}) | ({} if self.step is None else {"step": self.step})
+        return (
+            content
+            | ({"log": True} if self.log else {})
+            | ({} if self.step is None else {"step": self.step})
+        )
 
 
 def parameter_of(name: str, entry: Mapping[str, Any]) -> Parameter:
@@ -159,7 +181,9 @@ def choice_label(choice: Any) -> Any:
     return choice
 
 
-def place_values(content: dict[str, Any], parameters: Sequence[Parameter], values: Mapping[str, Any]) -> None:
+def place_values(
+    content: dict[str, Any], parameters: Sequence[Parameter], values: Mapping[str, Any]
+) -> None:
     """Write chosen values into a preset's mapping, the derived ones last."""
     derived: dict[str, dict[str, int]] = {}
     for parameter in parameters:
@@ -177,10 +201,17 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
     for option, parts in derived.items():
         present = list(content["network"][option])
         depth = parts.get(DEPTH, len(present))
-        must(depth <= MOST_LAYERS, f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.")
-        doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
+        must(
+            depth <= MOST_LAYERS,
+            f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.",
+        )
+        doubles = BASE in parts or (
+            WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0]
+        )
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
-        content["network"][option] = doubled(size, depth) if doubles else [int(size)] * int(depth)
+        content["network"][option] = (
+            doubled(size, depth) if doubles else [int(size)] * int(depth)
+        )
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
@@ -203,7 +234,11 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         problem = f"A space must be a JSON object, but {source} holds a {type(content).__name__}"
         raise InputError(problem, hint="See docs/tuning.md.", code="PG011")
     entries = ("base", "parameters")
-    faults = [two_sentences(f"{key!r} is unknown", did_you_mean(key, entries)) for key in content if key not in entries]
+    faults = [
+        two_sentences(f"{key!r} is unknown", did_you_mean(key, entries))
+        for key in content
+        if key not in entries
+    ]
     base: Preset | None = None
     base_name = content.get("base", "default")
     try:
@@ -228,24 +263,38 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
     if faults or base is None:
-        problem = f"The space in {source} has faults: {' '.join(map(two_sentences, faults))}"
+        problem = (
+            f"The space in {source} has faults: {' '.join(map(two_sentences, faults))}"
+        )
         hint = "A space is {'base': preset, 'parameters': {setting: range or choices}}."
         raise InputError(problem, hint=hint, code="PG011")
-    complete, own_values = base.to_dict(), {one.name: one.own_value(base.to_dict()) for one in parameters}
+    complete, own_values = (
+        base.to_dict(),
+        {one.name: one.own_value(base.to_dict()) for one in parameters},
+    )
 
     def build(trial: Any) -> dict[str, Any]:
         made = copy.deepcopy(complete)
-        place_values(made, parameters, {parameter.name: parameter.suggest(trial) for parameter in parameters})
+        place_values(
+            made,
+            parameters,
+            {parameter.name: parameter.suggest(trial) for parameter in parameters},
+        )
         return made
 
     return Space(
         name=source,
         text=f"{len(parameters)} settings around preset {base_name}, which is trial 0",
         build=build,
-        content={"base": complete, "parameters": {one.name: one.to_dict() for one in parameters}},
+        content={
+            "base": complete,
+            "parameters": {one.name: one.to_dict() for one in parameters},
+        },
         base_name=base_name,
         base=base,
-        start={name: value for name, (is_inside, value) in own_values.items() if is_inside},
+        start={
+            name: value for name, (is_inside, value) in own_values.items() if is_inside
+        },
         parameters=parameters,
     )
 
@@ -254,33 +303,60 @@ def settings_names() -> list[str]:
     """Return every name that a space may search."""
     from permgrad.models.train.learner import TrainingOptions  # loads torch
 
-    training = [field.name for field in dataclasses.fields(TrainingOptions) if field.name not in _FIXED]
-    preset = [field.name for field in dataclasses.fields(Preset) if field.name not in ("network", "training")]
-    names = [*preset, *training, *(f"network.{name}" for name in NetworkOptions.names())]
-    return [*names, *(f"network.{name}.{derived}" for name in SIZES for derived in DERIVED)]
+    training = [
+        field.name
+        for field in dataclasses.fields(TrainingOptions)
+        if field.name not in _FIXED
+    ]
+    preset = [
+        field.name
+        for field in dataclasses.fields(Preset)
+        if field.name not in ("network", "training")
+    ]
+    names = [
+        *preset,
+        *training,
+        *(f"network.{name}" for name in NetworkOptions.names()),
+    ]
+    return [
+        *names,
+        *(f"network.{name}.{derived}" for name in SIZES for derived in DERIVED),
+    ]
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
 def form_faults(name: str, entry: Any) -> list[str]:
     """Return the faults of a range or choices."""
     if not isinstance(entry, Mapping):
-        return [f"{name!r} must be an object with low and high, or with choices, got {entry!r}"]
+        return [
+            f"{name!r} must be an object with low and high, or with choices, got {entry!r}"
+        ]
     entries = (*_RANGE, "choices")
     strange = [key for key in entry if key not in entries]
-    faults = [two_sentences(f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)) for key in strange]
+    faults = [
+        two_sentences(
+            f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)
+        )
+        for key in strange
+    ]
     if "choices" not in entry:
         return faults + _range_faults(name, entry)
-    faults += [f"{name!r} has both choices and {key!r}" for key in _RANGE if key in entry]
+    faults += [
+        f"{name!r} has both choices and {key!r}" for key in _RANGE if key in entry
+    ]
     choices = entry["choices"]
     if not isinstance(choices, list) or not choices:
         return [*faults, f"{name!r} must list at least one choice, got {choices!r}"]
     texts = [json.dumps(choice, sort_keys=True) for choice in choices]
-    return faults + ([f"{name!r} lists a choice twice"] if len(set(texts)) < len(texts) else [])
+    return faults + (
+        [f"{name!r} lists a choice twice"] if len(set(texts)) < len(texts) else []
+    )
 
 
 def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
     faults = [
-        f"{name!r} needs a finite number {end!r}" + (f", got {entry[end]!r}" if end in entry else "")
+        f"{name!r} needs a finite number {end!r}"
+        + (f", got {entry[end]!r}" if end in entry else "")
         for end in ("low", "high")
         if not is_finite_number(entry.get(end))
     ]
@@ -295,8 +371,12 @@ def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
     if low >= high:
         faults.append(f"{name!r}: low must be below high, got {low} and {high}")
     # In the digits of the file: 0.3 - 0.1 is exactly 0.2.
-    elif step is not None and Decimal(str(step)) > Decimal(str(high)) - Decimal(str(low)):
-        faults.append(f"{name!r}: step must be at most high - low, got {step!r} from {low} to {high}")
+    elif step is not None and Decimal(str(step)) > Decimal(str(high)) - Decimal(
+        str(low)
+    ):
+        faults.append(
+            f"{name!r}: step must be at most high - low, got {step!r} from {low} to {high}"
+        )
     if log and low <= 0:
         faults.append(f"{name!r}: low must be above 0 where log is true, got {low}")
     if log and step is not None:
@@ -308,7 +388,9 @@ def _conflicts(parameters: list[Parameter]) -> Iterator[str]:
     by_name = {parameter.name: parameter for parameter in parameters}
     for option in SIZES:
         plain = f"network.{option}"
-        derived = [f"{plain}.{part}" for part in DERIVED if f"{plain}.{part}" in by_name]
+        derived = [
+            f"{plain}.{part}" for part in DERIVED if f"{plain}.{part}" in by_name
+        ]
         if plain in by_name and derived:
             yield f"{plain!r} and {derived[0]!r} cannot both be searched"
         if f"{plain}.{WIDTH}" in by_name and f"{plain}.{BASE}" in by_name:
@@ -324,7 +406,9 @@ def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
                 place_values(content, [parameter], {parameter.name: value})
                 check_preset(content)
             except (InputError, TypeError, ValueError, OverflowError) as error:
-                words = getattr(error, "message", str(error)).removeprefix("The mapping is not a valid preset: ")
+                words = getattr(error, "message", str(error)).removeprefix(
+                    "The mapping is not a valid preset: "
+                )
                 yield f"{parameter.name!r} cannot be {value!r}: {words}"
                 break
 
@@ -354,15 +438,25 @@ def paper() -> Space:
         convolutions = trial.suggest_int("convolution_layers", 1, 4)
         made["network"] |= {
             "dropout": trial.suggest_float("dropout", 0.1, 0.4),
-            "dense_units": [trial.suggest_int(f"dense_units_{layer}", *_UNITS) for layer in range(1, dense + 1)],
-            "conv_filters": doubled(trial.suggest_int("base_filters", *_UNITS), convolutions),
-            "fusion_units": [trial.suggest_int(f"fusion_units_{layer}", *_UNITS) for layer in range(1, dense + 1)],
+            "dense_units": [
+                trial.suggest_int(f"dense_units_{layer}", *_UNITS)
+                for layer in range(1, dense + 1)
+            ],
+            "conv_filters": doubled(
+                trial.suggest_int("base_filters", *_UNITS), convolutions
+            ),
+            "fusion_units": [
+                trial.suggest_int(f"fusion_units_{layer}", *_UNITS)
+                for layer in range(1, dense + 1)
+            ],
         }
         optimizer = trial.suggest_categorical("optimizer", ("adam", "adamw"))
         made |= {
             "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True),
             "optimizer": optimizer,
-            "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True) if optimizer == "adamw" else 0.0,
+            "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True)
+            if optimizer == "adamw"
+            else 0.0,
             "batch_size": 32,
             "schedule": "warmup_cosine",
             "schedule_unit": "epoch",
@@ -371,7 +465,10 @@ def paper() -> Space:
         return made
 
     text = "the search space of the published comparison of TINTO hybrids"
-    content, trials = {"space": "paper", "version": 2}, {"regression": 75, "classification": 50}
+    content, trials = (
+        {"space": "paper", "version": 2},
+        {"regression": 75, "classification": 50},
+    )
     return Space("paper", text, build, content, "paper", trials=trials, pruning=False)
 
 

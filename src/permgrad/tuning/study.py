@@ -19,7 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import EnvironmentProblem, Fault, InputError, differences, refusing
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    Fault,
+    InputError,
+    differences,
+    refusing,
+)
 from permgrad.base.files import plain
 from permgrad.base.late import optional
 from permgrad.base.locks import exclusive, release, take
@@ -29,7 +35,14 @@ from permgrad.tuning.spaces import Space
 #: The study's attribute with what was tuned.
 IDENTITY = "permgrad"
 #: Attributes of trials: the place, what was found, and why one failed.
-PLACE, LOSS, EPOCHS, BEST_EPOCH, SECONDS, REASON = "place", "loss", "epochs", "best_epoch", "seconds", "reason"
+PLACE, LOSS, EPOCHS, BEST_EPOCH, SECONDS, REASON = (
+    "place",
+    "loss",
+    "epochs",
+    "best_epoch",
+    "seconds",
+    "reason",
+)
 #: Seconds between two of Optuna's heartbeats, and after which it counts a silent process as dead.
 BEAT_SECONDS, SILENT_SECONDS = 15, 120
 #: Optuna's names of how a trial ended, and ours.
@@ -58,7 +71,9 @@ def quiet_optuna() -> Iterator[None]:
     pool.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings(
+                "ignore", category=optuna.exceptions.ExperimentalWarning
+            )
             warnings.filterwarnings("ignore", module=r"optuna(\..*)?")
             yield
     finally:
@@ -71,10 +86,14 @@ def storage_file(url: str) -> Path | None:
     """Return the file of a storage, or None if it is a server. Refuse what is no storage that stays."""
     if "://" not in url:
         problem = f"--storage must be a URL, got {url}"
-        raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
+        raise InputError(
+            problem, hint="For example: --storage sqlite:///study.db.", code="PG001"
+        )
     if url in ("sqlite://", _SQLITE) or ":memory:" in url:
         problem = f"--storage {url} is in memory, so the study would be lost"
-        raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
+        raise InputError(
+            problem, hint="For example: --storage sqlite:///study.db.", code="PG001"
+        )
     if not url.startswith(_SQLITE):
         return None
     return Path(url.removeprefix(_SQLITE).partition("?")[0])
@@ -92,7 +111,10 @@ def open_storage(url: str) -> Any:
         options = {"connect_args": {"timeout": 120}}
     try:
         return optuna.storages.RDBStorage(
-            url, engine_kwargs=options, heartbeat_interval=BEAT_SECONDS, grace_period=SILENT_SECONDS
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=BEAT_SECONDS,
+            grace_period=SILENT_SECONDS,
         )
     except ImportError as error:
         problem = f"The database driver for --storage {without_password(url)} is not installed"
@@ -100,12 +122,24 @@ def open_storage(url: str) -> Any:
         raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
     except (ArgumentError, ValueError) as error:
         problem = f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}"
-        raise InputError(problem, hint="Correct the URL, or install the database's driver.", code="PG001") from error
-    except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        raise InputError(
+            problem,
+            hint="Correct the URL, or install the database's driver.",
+            code="PG001",
+        ) from error
+    except (
+        SQLAlchemyError,
+        OSError,
+        RuntimeError,
+        optuna.exceptions.StorageInternalError,
+    ) as error:
         fix = "Check that the folder or server exists and that you may write there."
         cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
         # SQLite's errors of use, such as a folder without write permission, are of subclasses of this one.
-        if file is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
+        if (
+            file is not None
+            and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError
+        ):
             fix = "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
         problem = f"Cannot open --storage {without_password(url)}: {str(error).splitlines()[0]}"
         raise EnvironmentProblem(problem, hint=fix, code="PG062") from error
@@ -146,7 +180,12 @@ def at_work(folder: Path) -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def open_study(
-    url: str, name: str, identity: Mapping[str, Any], guard: Path, *, overwrite: bool = False
+    url: str,
+    name: str,
+    identity: Mapping[str, Any],
+    guard: Path,
+    *,
+    overwrite: bool = False,
 ) -> Iterator[Any]:
     """Open or make a study. An existing one must have the same identity: everything that its results depend on.
 
@@ -156,9 +195,16 @@ def open_study(
     try:
         with exclusive(guard):
             storage = open_storage(url)
-            if overwrite and name in {summary.study_name for summary in storage.get_all_studies()}:
+            if overwrite and name in {
+                summary.study_name for summary in storage.get_all_studies()
+            }:
                 optuna.delete_study(study_name=name, storage=storage)
-            study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="minimize",
+                load_if_exists=True,
+            )
             _check_identity(study, identity, url)
         yield study
     finally:
@@ -168,7 +214,9 @@ def open_study(
 
 
 @refusing
-def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> Iterator[Fault]:
+def _check_identity(
+    study: Any, identity: Mapping[str, Any], url: str
+) -> Iterator[Fault]:
     """Refuse a study that tunes something else. Sign a new one."""
     wanted = plain(dict(identity))
     there = study.user_attrs.get(IDENTITY)
@@ -192,29 +240,45 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> Iterat
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def is_finished(trial: Any) -> bool:
     """Whether a trial has a result: complete, pruned, or failed for a reason of its own."""
-    return trial.state.is_finished() and (trial.state.name != "FAIL" or REASON in trial.user_attrs)
+    return trial.state.is_finished() and (
+        trial.state.name != "FAIL" or REASON in trial.user_attrs
+    )
 
 
 def finished(study: Any, total: int | None = None) -> dict[int, Any]:
     """Return the finished trials by place, in order, all or those of the first ``total`` places."""
     found: dict[int, Any] = {}
-    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
+    for trial in sorted(
+        study.get_trials(deepcopy=False), key=lambda trial: trial.number
+    ):
         place = trial.user_attrs.get(PLACE)
-        if place is not None and is_finished(trial) and (total is None or place < total):
+        if (
+            place is not None
+            and is_finished(trial)
+            and (total is None or place < total)
+        ):
             found.setdefault(place, trial)
     return dict(sorted(found.items()))
 
 
 def best_of(trials: Mapping[int, Any]) -> int | None:
     """Return the place of the complete trial with the smallest loss, the first of equal ones, or None."""
-    losses = {place: trial.value for place, trial in trials.items() if trial.state.name == "COMPLETE"}
+    losses = {
+        place: trial.value
+        for place, trial in trials.items()
+        if trial.state.name == "COMPLETE"
+    }
     return min(losses, key=lambda place: (losses[place], place), default=None)
 
 
 def free_place(study: Any, total: int) -> int | None:
     """Return the first of ``total`` places that is neither finished nor being tried. None: there is none."""
     trials = study.get_trials(deepcopy=False)
-    taken = {trial.user_attrs.get(PLACE) for trial in trials if is_finished(trial) or trial.state.name == "RUNNING"}
+    taken = {
+        trial.user_attrs.get(PLACE)
+        for trial in trials
+        if is_finished(trial) or trial.state.name == "RUNNING"
+    }
     return next((place for place in range(total) if place not in taken), None)
 
 
@@ -237,7 +301,9 @@ def end_interrupted(study: Any, *, alone: bool) -> None:
     optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False) if alone else ():
         if trial.state.name == "RUNNING":
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            study.tell(
+                trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True
+            )
 
 
 def seed_of(seed: int, place: int) -> int:
@@ -273,7 +339,9 @@ def set_pruner(study: Any, epochs: int) -> None:
     """End trials of so many epochs whose smallest loss is above the median of complete ones at that epoch."""
     warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
     # Optuna counts steps from 0, epochs count from 1.
-    study.pruner = need_optuna().pruners.MedianPruner(n_startup_trials=LEAST_COMPLETE, n_warmup_steps=warm_up + 1)
+    study.pruner = need_optuna().pruners.MedianPruner(
+        n_startup_trials=LEAST_COMPLETE, n_warmup_steps=warm_up + 1
+    )
 
 
 def importances(trials: Sequence[Any]) -> dict[str, float]:
@@ -282,7 +350,9 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials. Empty if these are too few or too alike.
     """
     optuna = need_optuna()
-    complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    complete = [
+        trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE
+    ]
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
     study = optuna.create_study(direction="minimize")
@@ -293,4 +363,6 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}  # too few different trials
-    return {name: float(value) for name, value in shares.items() if not math.isnan(value)}
+    return {
+        name: float(value) for name, value in shares.items() if not math.isnan(value)
+    }

@@ -46,7 +46,11 @@ class SuiteResults:
     @cached_property
     def methods(self) -> list[str]:
         """Contestants in the suite's order, without the truth, the network and the oracles."""
-        names = [name for name in self.frame["method"] if name not in (TRUTH, NETWORK) and not name.startswith(ORACLE)]
+        names = [
+            name
+            for name in self.frame["method"]
+            if name not in (TRUTH, NETWORK) and not name.startswith(ORACLE)
+        ]
         return _ordered(names, self.contestants)
 
     @property
@@ -81,7 +85,10 @@ class SuiteResults:
     @cached_property
     def _by_metric(self) -> dict[str, pd.DataFrame]:
         """The rows of each metric: a page asks for thousands of selections."""
-        return {str(name): records for name, records in self.frame.groupby("metric", sort=False)}
+        return {
+            str(name): records
+            for name, records in self.frame.groupby("metric", sort=False)
+        }
 
     def cells(self, metric: str, method: str, estimand: str) -> pd.Series[Any]:
         """Return a method's values by (function, seed)."""
@@ -113,14 +120,18 @@ def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResult
 def out_of_range(frame: pd.DataFrame) -> list[str]:
     """Name metrics with values outside their range, which must be faulty."""
     sentences = []
-    for name, records in frame.groupby(frame["metric"].str.partition(":")[0], sort=False):
+    for name, records in frame.groupby(
+        frame["metric"].str.partition(":")[0], sort=False
+    ):
         metric = metric_named(str(name))
         low, high = metric.range
         values = records["value"].to_numpy(dtype=np.float64)
         # Sums of shares and rank correlations are rounded like everything else.
         wrong = int(np.sum((values < low - 1e-9) | (values > high + 1e-9)))
         if wrong:
-            sentences.append(f"{wrong} of {len(values)} values of {metric.label} lie outside its range {ends(metric)}.")
+            sentences.append(
+                f"{wrong} of {len(values)} values of {metric.label} lie outside its range {ends(metric)}."
+            )
     return sentences
 
 
@@ -137,10 +148,16 @@ def ends(metric: BenchmarkMetric) -> str:
         return "any number"
     if math.isinf(high):
         return f"from {compact(low)}"
-    return f"up to {compact(high)}" if math.isinf(low) else f"{compact(low)} to {compact(high)}"
+    return (
+        f"up to {compact(high)}"
+        if math.isinf(low)
+        else f"{compact(low)} to {compact(high)}"
+    )
 
 
-def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: str) -> tuple[str | None, list[str]]:
+def leaders(
+    suite: SuiteResults, name: str, methods: Iterable[str], estimand: str
+) -> tuple[str | None, list[str]]:
     """Return the best method on a metric, and those without a significant difference from it.
 
     The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions are the sample. Of a
@@ -148,9 +165,15 @@ def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: st
     """
     try:
         table = standings(suite.frame, name, list(methods), estimand)
-    except InputError:  # a fact without better or worse, or no function that all of them have
+    except (
+        InputError
+    ):  # a fact without better or worse, or no function that all of them have
         return None, []
-    level = table["method"][table["level"]].tolist()[1:] if int(table["functions"].iloc[0]) > 1 else []
+    level = (
+        table["method"][table["level"]].tolist()[1:]
+        if int(table["functions"].iloc[0]) > 1
+        else []
+    )
     return str(table["method"].iloc[0]), [str(method) for method in level]
 
 
@@ -171,4 +194,6 @@ def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]
 def _ordered(present: Any, wanted: Any) -> list[str]:
     names = list(dict.fromkeys(str(name) for name in present))
     order = [str(name) for name in wanted]
-    return [name for name in order if name in names] + [name for name in names if name not in order]
+    return [name for name in order if name in names] + [
+        name for name in names if name not in order
+    ]

@@ -20,8 +20,20 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
-from permgrad_benchmark.contestants import Contestant, Scores, enrol, enrolled, other_packages
-from permgrad_benchmark.metrics import faithfulness_curves, mean_kendall, relative_error, share_error, share_spread
+from permgrad_benchmark.contestants import (
+    Contestant,
+    Scores,
+    enrol,
+    enrolled,
+    other_packages,
+)
+from permgrad_benchmark.metrics import (
+    faithfulness_curves,
+    mean_kendall,
+    relative_error,
+    share_error,
+    share_spread,
+)
 from permgrad_benchmark.records import ANY, Record
 from permgrad_benchmark.settings import Settings
 
@@ -137,7 +149,9 @@ class Suite(ABC):
         """Draw, train, and state the truths."""
 
     @abstractmethod
-    def repetitions(self, cell: SuiteCell) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    def repetitions(
+        self, cell: SuiteCell
+    ) -> tuple[list[Any], list[Any], dict[str, Any]]:
         """Return cases of networks trained again, of other test rows, and of networks that know nothing."""
 
     def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:  # noqa: ARG002 — for suites to add to
@@ -156,9 +170,13 @@ class Suite(ABC):
         chosen = [
             one
             for one in enrolled(self.name).values()
-            if settings.wants(one.name) and (settings.peers or one.kind != "peer") and not one.missing()
+            if settings.wants(one.name)
+            and (settings.peers or one.kind != "peer")
+            and not one.missing()
         ]
-        return sorted(chosen, key=lambda one: ("ours", "peer", "baseline").index(one.kind))
+        return sorted(
+            chosen, key=lambda one: ("ours", "peer", "baseline").index(one.kind)
+        )
 
     def methods(self, settings: Settings) -> tuple[str, ...]:
         """Return the names of the contestants, in the order of the tables."""
@@ -166,13 +184,20 @@ class Suite(ABC):
 
     def facts(self, settings: Settings) -> dict[str, Any]:
         """Return what the page says beside the numbers."""
-        wanted = [one for one in enrolled(self.name).values() if settings.wants(one.name)]
+        wanted = [
+            one for one in enrolled(self.name).values() if settings.wants(one.name)
+        ]
         return {
-            "contestants": {one.name: one.facts() for one in self.contestants(settings)},
+            "contestants": {
+                one.name: one.facts() for one in self.contestants(settings)
+            },
             "left_out": {one.name: one.missing() for one in wanted if one.missing()},
             "estimands": dict(self.estimands),
             "sizes": vars(self.sizes(settings)),
-            "repeated": {"seed": self.repeated_seed, "functions": list(self.repeated_functions)},
+            "repeated": {
+                "seed": self.repeated_seed,
+                "functions": list(self.repeated_functions),
+            },
             **self.function_facts(settings),
         }
 
@@ -183,14 +208,18 @@ class Suite(ABC):
         records: list[Record] = []
 
         def add(method: str, estimand: str, metric: str, value: float | None) -> None:
-            records.append(Record.of(self.name, function, seed, method, estimand, metric, value))
+            records.append(
+                Record.of(self.name, function, seed, method, estimand, metric, value)
+            )
 
         for metric, quality in cell.quality.items():
             add("network", ANY, metric, quality)
         for estimand, name, share in _true_shares(cell):
             add("truth", estimand, f"truth_share:{name}", share)
         by_contestant: dict[str, Floats] = {}
-        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress, lines=False) as bar:
+        with Progress(
+            len(contestants), f"{function}, seed {seed}", settings.progress, lines=False
+        ) as bar:
             for contestant in contestants:
                 bar.note(contestant.name)
                 # The few rows of the short form may be too few for a method.
@@ -200,7 +229,9 @@ class Suite(ABC):
                     for estimand, metric, value in self.judge(cell, contestant, scores):
                         add(contestant.name, estimand, metric, value)
                     if cell.oracle is not None:
-                        for estimand, metric, value in self.errors(cell, scored(contestant, cell.oracle).values):
+                        for estimand, metric, value in self.errors(
+                            cell, scored(contestant, cell.oracle).values
+                        ):
                             add(f"oracle:{contestant.name}", estimand, metric, value)
                 bar.advance()
         if seed == self.repeated_seed and function in self.repeated_functions:
@@ -234,9 +265,18 @@ class Suite(ABC):
 
     def ranked(self, values: Floats) -> Floats:
         """Return what rankings are read off."""
-        return values if self.ranked_decimals is None else np.round(importance_shares(values), self.ranked_decimals)
+        return (
+            values
+            if self.ranked_decimals is None
+            else np.round(importance_shares(values), self.ranked_decimals)
+        )
 
-    def repeat(self, cell: SuiteCell, contestants: Iterable[Contestant], first: Mapping[str, Floats]) -> Numbers:
+    def repeat(
+        self,
+        cell: SuiteCell,
+        contestants: Iterable[Contestant],
+        first: Mapping[str, Floats],
+    ) -> Numbers:
         """Yield ``(method, metric, value)`` of stability and of randomised networks.
 
         Stability over retrainings: networks of other seeds on the same rows. Over resamples: other test rows.
@@ -247,15 +287,26 @@ class Suite(ABC):
         retrained, samples, changed = self.repetitions(cell)
         for contestant in contestants:
             name = contestant.name
-            if name.startswith(self.not_repeated) or name.endswith(self.not_repeated_ends):
+            if name.startswith(self.not_repeated) or name.endswith(
+                self.not_repeated_ends
+            ):
                 continue
-            for what, cases, start in (("retraining", retrained, [first[name]]), ("resampling", samples, [])):
-                values = np.stack([*start, *(scored(contestant, other).values for other in cases)])
+            for what, cases, start in (
+                ("retraining", retrained, [first[name]]),
+                ("resampling", samples, []),
+            ):
+                values = np.stack(
+                    [*start, *(scored(contestant, other).values for other in cases)]
+                )
                 rankings = np.stack([self.ranked(row) for row in values])
                 yield name, f"stability_kendall:{what}", mean_kendall(rankings)
                 yield name, f"stability_spread:{what}", share_spread(values)
             for what, other in changed.items():
-                yield name, f"randomised:{what}", spearman(first[name], scored(contestant, other).values)
+                yield (
+                    name,
+                    f"randomised:{what}",
+                    spearman(first[name], scored(contestant, other).values),
+                )
 
 
 def _true_shares(cell: SuiteCell) -> Iterator[tuple[str, str, float]]:
@@ -269,7 +320,9 @@ def _curves(case: Any, values: Floats) -> Numbers:
     rows, losses, columns = case.curve_rows()
     order = [case.names[place] for place in np.argsort(-values, kind="stable")]
     before = case.meter.rows
-    curves = faithfulness_curves(losses, rows, np.roll(rows, len(rows) // 2, axis=0), columns, order)
+    curves = faithfulness_curves(
+        losses, rows, np.roll(rows, len(rows) // 2, axis=0), columns, order
+    )
     case.meter.rows = before
     yield ANY, "deletion", curves.deletion_area
     yield ANY, "insertion", curves.insertion_area
@@ -300,19 +353,35 @@ class Entry:
 
 
 def enrol_methods(
-    suite: str, entries: Mapping[str, Sequence[Entry]], score: Callable[[Any, str, Entry], Scores]
+    suite: str,
+    entries: Mapping[str, Sequence[Entry]],
+    score: Callable[[Any, str, Entry], Scores],
 ) -> None:
     """Enrol every method of the registry: as its entries say, or in its defaults and without an estimand."""
     for method in sorted(methods, key=lambda name: name != "permgrad"):
-        for entry in entries.get(method, (Entry(method, method.replace("_", " "), ANY, "some"),)):
+        for entry in entries.get(
+            method, (Entry(method, method.replace("_", " "), ANY, "some"),)
+        ):
 
             def run(case: Any, method: str = method, entry: Entry = entry) -> Scores:
                 return score(case, method, entry)
 
-            enrol(suite, Contestant(entry.name, entry.label, entry.estimand, "ours", run, note=entry.note))
+            enrol(
+                suite,
+                Contestant(
+                    entry.name,
+                    entry.label,
+                    entry.estimand,
+                    "ours",
+                    run,
+                    note=entry.note,
+                ),
+            )
 
 
-def timed_explanation(model: Any, rows: Any, y: Any, **arguments: Any) -> tuple[Explanation, dict[str, Any]]:
+def timed_explanation(
+    model: Any, rows: Any, y: Any, **arguments: Any
+) -> tuple[Explanation, dict[str, Any]]:
     """Return an explanation, and the cost and gap of it as fields of ``Scores``."""
     started = time.perf_counter()
     explanation = explain(model, rows, y, progress=False, **arguments)
@@ -321,7 +390,9 @@ def timed_explanation(model: Any, rows: Any, y: Any, **arguments: Any) -> tuple[
     return explanation, {
         "seconds": seconds,
         "model_rows": explanation.meta.get("model_rows"),
-        "completeness_gap": float(np.max(gap)) if gap is not None and np.size(gap) else None,
+        "completeness_gap": float(np.max(gap))
+        if gap is not None and np.size(gap)
+        else None,
     }
 
 
@@ -342,7 +413,11 @@ def enrol_peer(
         with case.other_packages(name):
             answer = work(case)
         seconds = time.perf_counter() - started
-        scores = answer if isinstance(answer, Scores) else Scores(np.asarray(answer, dtype=np.float64))
+        scores = (
+            answer
+            if isinstance(answer, Scores)
+            else Scores(np.asarray(answer, dtype=np.float64))
+        )
         return replace(scores, seconds=seconds, model_rows=case.meter.rows - before)
 
     enrol(suite, Contestant(name, label, estimand, "peer", run, needs, note))

@@ -82,7 +82,9 @@ class Truth(ABC):
 
     def __init__(self, noise: float | None = None) -> None:
         given = self.default_noise if noise is None else noise
-        self.noise = check_number("noise", given, f"the default is {self.default_noise}")
+        self.noise = check_number(
+            "noise", given, f"the default is {self.default_noise}"
+        )
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     @property
@@ -111,7 +113,11 @@ class Truth(ABC):
         rng = generator(resolve_seed(random_state), "truth", self.name)
         x = self._draw(n, rng)
         f = self.values(x)
-        y = (rng.random(n) < sigmoid(f)).astype(np.float64) if self.task == "classification" else f
+        y = (
+            (rng.random(n) < sigmoid(f)).astype(np.float64)
+            if self.task == "classification"
+            else f
+        )
         if self.task == "regression":
             y = f + self.noise * rng.standard_normal(n)
         return self.to_frame(x), y
@@ -121,12 +127,19 @@ class Truth(ABC):
         x = self.to_numbers(X)
         if x.ndim != 2 or x.shape[1] != self.n_features:
             problem = f"X must have {self.n_features} columns, got shape {x.shape}"
-            raise InputError(problem, hint="Pass the features of sample().", code="PG007")
+            raise InputError(
+                problem, hint="Pass the features of sample().", code="PG007"
+            )
         return self.values(x)
 
     def values(self, x: Floats) -> Floats:
         """Evaluate the function on numbers ``(n, features)``: the sum of its parts."""
-        return np.asarray(sum(self._part(index, x[:, list(columns)]) for index, columns in enumerate(self.parts)))
+        return np.asarray(
+            sum(
+                self._part(index, x[:, list(columns)])
+                for index, columns in enumerate(self.parts)
+            )
+        )
 
     def to_frame(self, x: Floats) -> pd.DataFrame:
         """Return numbers ``(n, features)`` as the table a user would have. Levels are written out."""
@@ -149,7 +162,8 @@ class Truth(ABC):
         if self.task == "regression":
             return np.asarray((after - before) ** 2)
         return np.asarray(
-            cross_entropy(sigmoid(before), sigmoid(after)) - cross_entropy(sigmoid(before), sigmoid(before))
+            cross_entropy(sigmoid(before), sigmoid(after))
+            - cross_entropy(sigmoid(before), sigmoid(before))
         )
 
     # ---- what a function states --------------------------------------------------------------------------------------
@@ -172,9 +186,18 @@ class Truth(ABC):
     def correlate(self, z: Floats) -> Floats:
         """Give independent standard Gaussian numbers ``(n, features)`` the latent correlation."""
         correlation = self.latent_correlation()
-        return z if correlation is None else np.asarray(z @ np.linalg.cholesky(correlation).T)
+        return (
+            z
+            if correlation is None
+            else np.asarray(z @ np.linalg.cholesky(correlation).T)
+        )
 
-    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
+    def part_given(
+        self,
+        index: int,  # noqa: ARG002 — to override
+        x: Floats,  # noqa: ARG002 — to override
+        present: tuple[bool, ...],  # noqa: ARG002 — to override
+    ) -> Floats | None:
         """Return a part's mean over its absent features, if there is a closed form. Else None."""
         return None
 
@@ -191,7 +214,11 @@ def _known(kind: type[Truth], estimand: str) -> Known:
     if closed is None and estimand == "conditional_effect" and not truth.correlated:
         return truth.known("total_effect")
     if closed is not None:
-        return Known(np.asarray(closed, dtype=np.float64), np.zeros(truth.n_features), "closed form")
+        return Known(
+            np.asarray(closed, dtype=np.float64),
+            np.zeros(truth.n_features),
+            "closed form",
+        )
     return sampled(truth, estimand)
 
 
@@ -214,7 +241,14 @@ class Known:
     how: str
 
 
-def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POINTS, averaged: int = AVERAGED) -> Known:
+def sampled(
+    truth: Truth,
+    estimand: str,
+    *,
+    sets: int = SETS,
+    points: int = POINTS,
+    averaged: int = AVERAGED,
+) -> Known:
     """Compute a truth by randomised quasi Monte Carlo, whether or not there is a closed form."""
     ways: dict[str, Callable[[Truth, int, int, int], Floats]] = {
         "total_effect": _total_effects,
@@ -222,18 +256,26 @@ def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POIN
         "shapley": _mean_absolute_shapley,
         "sage": _sage,
     }
-    estimates = np.stack([ways[estimand](truth, number, points, averaged) for number in range(sets)])
+    estimates = np.stack(
+        [ways[estimand](truth, number, points, averaged) for number in range(sets)]
+    )
     full = np.zeros((2, truth.n_features))
     full[0, : truth.n_relevant] = estimates.mean(axis=0)
     full[1, : truth.n_relevant] = estimates.std(axis=0, ddof=1) / math.sqrt(sets)
     return Known(full[0], full[1], "quasi Monte Carlo")
 
 
-def latent_points(truth: Truth, n: int, number: int, what: str, extra: int = 0) -> tuple[Floats, Floats]:
+def latent_points(
+    truth: Truth, n: int, number: int, what: str, extra: int = 0
+) -> tuple[Floats, Floats]:
     """Return scrambled Sobol points as correlated latent Gaussians ``(n, features)``, and ``extra`` further columns."""
-    generator = np.random.default_rng(derive_seed(number, "truth points", truth.name, what))
+    generator = np.random.default_rng(
+        derive_seed(number, "truth points", truth.name, what)
+    )
     # "seed" is what SciPy before 1.15 calls it. Later ones, which say "rng", take a generator under either name.
-    uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(n)
+    uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(
+        n
+    )
     # The points lie on a grid that holds 0 itself, where the Gaussian is infinite.
     z = ndtri(np.clip(uniform, 2.0**-33, 1 - 2.0**-33))
     return truth.correlate(z[:, : truth.n_features]), z[:, truth.n_features :]
@@ -258,7 +300,12 @@ def _conditional_effects(truth: Truth, number: int, points: int, _: int) -> Floa
     return _redrawn(truth, number, points * 16, given_the_rest)
 
 
-def _redrawn(truth: Truth, number: int, points: int, draw: Callable[[Floats, Floats, int], Floats]) -> Floats:
+def _redrawn(
+    truth: Truth,
+    number: int,
+    points: int,
+    draw: Callable[[Floats, Floats, int], Floats],
+) -> Floats:
     """Return E[rise of the loss] for each relevant feature, its latent coordinate redrawn."""
     z, fresh = latent_points(truth, points, number, "redrawn", extra=1)
     before = truth.values(truth.margin(z))
@@ -282,7 +329,9 @@ def shapley_from_coalitions(game: Floats, size: int) -> Floats:
     counts = _subsets(size).sum(axis=1)
     for j in range(size):
         without = np.flatnonzero((np.arange(2**size) >> j) % 2 == 0)
-        weights = np.array([1.0 / (size * math.comb(size - 1, int(k))) for k in counts[without]])
+        weights = np.array(
+            [1.0 / (size * math.comb(size - 1, int(k))) for k in counts[without]]
+        )
         values[j] = np.tensordot(weights, game[without + 2**j] - game[without], axes=1)
     return values
 
@@ -297,12 +346,19 @@ def part_games(truth: Truth, x: Floats, averaged: Floats) -> list[Floats]:
         for place, present in enumerate(subsets):
             closed = truth.part_given(index, rows, tuple(present.tolist()))
             part = partial(truth._part, index)  # noqa: SLF001 — a part of the same class
-            game[place] = _average(part, rows, absent, present) if closed is None else closed
+            game[place] = (
+                _average(part, rows, absent, present) if closed is None else closed
+            )
         games.append(game)
     return games
 
 
-def _average(function: Callable[[Floats], Floats], rows: Floats, absent: Floats, present: Booleans) -> Floats:
+def _average(
+    function: Callable[[Floats], Floats],
+    rows: Floats,
+    absent: Floats,
+    present: Booleans,
+) -> Floats:
     """Average a function over absent features: rows ``(n, d)``, others ``(m, d)``, result ``(n,)``."""
     if present.all():
         return function(rows)
@@ -313,7 +369,11 @@ def _average(function: Callable[[Floats], Floats], rows: Floats, absent: Floats,
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
         grid = np.where(present, some[:, None, :], absent[None, :, :])
-        means[start : start + step] = function(grid.reshape(-1, rows.shape[1])).reshape(len(some), -1).mean(axis=1)
+        means[start : start + step] = (
+            function(grid.reshape(-1, rows.shape[1]))
+            .reshape(len(some), -1)
+            .mean(axis=1)
+        )
     return means
 
 
@@ -328,12 +388,18 @@ def local_shapley(truth: Truth, x: Floats, averaged: Floats) -> Floats:
     return values
 
 
-def _mean_absolute_shapley(truth: Truth, number: int, points: int, averaged: int) -> Floats:
+def _mean_absolute_shapley(
+    truth: Truth, number: int, points: int, averaged: int
+) -> Floats:
     x, absent = _two_sets(truth, number, points, averaged)
-    return np.asarray(np.abs(local_shapley(truth, x, absent)).mean(axis=0)[: truth.n_relevant])
+    return np.asarray(
+        np.abs(local_shapley(truth, x, absent)).mean(axis=0)[: truth.n_relevant]
+    )
 
 
-def _two_sets(truth: Truth, number: int, points: int, averaged: int) -> tuple[Floats, Floats]:
+def _two_sets(
+    truth: Truth, number: int, points: int, averaged: int
+) -> tuple[Floats, Floats]:
     x = truth.margin(latent_points(truth, points, number, "explained")[0])
     absent = truth.margin(latent_points(truth, averaged, number, "averaged")[0])
     return x, absent
@@ -368,7 +434,12 @@ def _sage_of_classes(truth: Truth, x: Floats, absent: Floats) -> Floats:
         return sigmoid(truth.values(padded))
 
     falls = np.array(
-        [-cross_entropy(truly, _average(probability, x[:, :size], absent[:, :size], s)).mean() for s in _subsets(size)]
+        [
+            -cross_entropy(
+                truly, _average(probability, x[:, :size], absent[:, :size], s)
+            ).mean()
+            for s in _subsets(size)
+        ]
     )
     return shapley_from_coalitions(falls, size)
 
@@ -376,7 +447,9 @@ def _sage_of_classes(truth: Truth, x: Floats, absent: Floats) -> Floats:
 def shapley_of_subsets(size: int, game: Callable[[tuple[int, ...]], float]) -> Floats:
     """Return exact Shapley values of a game given as a function of the players present ``(size,)``."""
     table = np.empty(2**size)
-    for present in itertools.chain.from_iterable(itertools.combinations(range(size), k) for k in range(size + 1)):
+    for present in itertools.chain.from_iterable(
+        itertools.combinations(range(size), k) for k in range(size + 1)
+    ):
         table[sum(1 << j for j in present)] = game(present)
     return shapley_from_coalitions(table, size)
 

@@ -10,12 +10,19 @@ from scipy.special import ndtr
 
 from permgrad.base.arrays import Floats
 from permgrad_benchmark.truth.base import Truth, truths
-from permgrad_benchmark.truth.independent import MEAN_ABSOLUTE, Friedman1, Interactions, Monomials
+from permgrad_benchmark.truth.independent import (
+    MEAN_ABSOLUTE,
+    Friedman1,
+    Interactions,
+    Monomials,
+)
 
 
 def equal_correlation(size: int, correlation: float) -> Floats:
     """Return a correlation matrix with one value off the diagonal."""
-    return np.asarray(np.full((size, size), correlation) + (1 - correlation) * np.eye(size))
+    return np.asarray(
+        np.full((size, size), correlation) + (1 - correlation) * np.eye(size)
+    )
 
 
 class CorrelatedLinear(Monomials):
@@ -60,7 +67,9 @@ class LinearCorrelated(CorrelatedLinear):
         matrix = np.eye(self.n_features)
         for chain in ((0, 6, 1, 7, 2, 8), (3, 9, 4, 10, 5, 11)):
             places = np.arange(len(chain))
-            matrix[np.ix_(chain, chain)] = self.correlation ** np.abs(places[:, None] - places)
+            matrix[np.ix_(chain, chain)] = self.correlation ** np.abs(
+                places[:, None] - places
+            )
         return matrix
 
 
@@ -117,7 +126,12 @@ class CorrelatedFriedman(Friedman1):
     def _draw(self, n: int, rng: np.random.Generator) -> Floats:
         common = rng.standard_normal((n, 1))
         independent = rng.standard_normal((n, self.n_features))
-        return self.margin(np.asarray(np.sqrt(self.correlation) * common + np.sqrt(1 - self.correlation) * independent))
+        return self.margin(
+            np.asarray(
+                np.sqrt(self.correlation) * common
+                + np.sqrt(1 - self.correlation) * independent
+            )
+        )
 
     def closed_form(self, estimand: str) -> None:  # noqa: ARG002 — there is none for any
         """Return None: all truths are by Monte Carlo."""
@@ -145,7 +159,11 @@ class Categorical(Truth):
     default_noise = 0.5
     parts = ((0,), (1,), (2, 3))
     levels: ClassVar[tuple[int, ...]] = (40, 12, 0, 5, 30, 12, 0, 0)
-    a, b, c = _level_effects(40, 1.2, 1), _level_effects(12, 0.8, 2), _level_effects(5, 0.7, 3)
+    a, b, c = (
+        _level_effects(40, 1.2, 1),
+        _level_effects(12, 0.8, 2),
+        _level_effects(5, 0.7, 3),
+    )
     slope: ClassVar[float] = 1.5
 
     def margin(self, z: Floats) -> Floats:
@@ -182,10 +200,15 @@ class Categorical(Truth):
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return any truth: of categories from the moments of their levels' effects, of the pair as a product."""
-        a2, b2, c2 = (float(np.mean(effects**2)) for effects in (self.a, self.b, self.c))
+        a2, b2, c2 = (
+            float(np.mean(effects**2)) for effects in (self.a, self.b, self.c)
+        )
         if estimand == "shapley":
             # Of the pair: x3 (slope + c) has the values x3 (slope + c/2) and x3 c/2.
-            halves = float(np.mean(np.abs(self.slope + self.c / 2))), float(np.mean(np.abs(self.c / 2)))
+            halves = (
+                float(np.mean(np.abs(self.slope + self.c / 2))),
+                float(np.mean(np.abs(self.c / 2))),
+            )
             alone = [float(np.mean(np.abs(self.a))), float(np.mean(np.abs(self.b)))]
             relevant = [*alone, MEAN_ABSOLUTE * halves[0], MEAN_ABSOLUTE * halves[1]]
         elif estimand == "sage":

@@ -49,7 +49,9 @@ class Monomials(Gaussian):
     def _part(self, index: int, x: Floats) -> Floats:
         return np.asarray(self.sizes[index] * np.prod(x, axis=1))
 
-    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
+    def part_given(
+        self, index: int, x: Floats, present: tuple[bool, ...]
+    ) -> Floats | None:
         """Return the product's mean over absent features: 0, where they are independent."""
         if self.correlated:
             return None
@@ -84,7 +86,9 @@ class Friedman1(Uniform):
     def _part(self, index: int, x: Floats) -> Floats:
         if index == 0:
             return np.asarray(10 * np.sin(np.pi * x[:, 0] * x[:, 1]))
-        return np.asarray([20 * (x[:, 0] - 0.5) ** 2, 10 * x[:, 0], 5 * x[:, 0]][index - 1])
+        return np.asarray(
+            [20 * (x[:, 0] - 0.5) ** 2, 10 * x[:, 0], 5 * x[:, 0]][index - 1]
+        )
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return the effects and SAGE values. The pair's by Gauss–Legendre of order 64, exact to rounding here."""
@@ -115,7 +119,9 @@ class Linear20(Monomials):
     title = "Linear in ten of twenty independent features"
     n_features = 20
     parts = tuple((j,) for j in range(10))
-    sizes = tuple((np.linspace(3.0, 0.6, 10) * np.where(np.arange(10) % 2, -1.0, 1.0)).tolist())
+    sizes = tuple(
+        (np.linspace(3.0, 0.6, 10) * np.where(np.arange(10) % 2, -1.0, 1.0)).tolist()
+    )
 
     @property
     def coefficients(self) -> Floats:
@@ -179,9 +185,13 @@ class XorLike(Uniform):
         return rng.uniform(-2.0, 2.0, (n, self.n_features))
 
     def _part(self, index: int, x: Floats) -> Floats:
-        return np.asarray(x[:, 0] if index == 2 else (3, 2)[index] * np.prod(np.tanh(2 * x), axis=1))
+        return np.asarray(
+            x[:, 0] if index == 2 else (3, 2)[index] * np.prod(np.tanh(2 * x), axis=1)
+        )
 
-    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
+    def part_given(
+        self, index: int, x: Floats, present: tuple[bool, ...]
+    ) -> Floats | None:
         """Return the part, or 0 where a factor, whose mean is 0, is absent."""
         return self._part(index, x) if all(present) else np.zeros(len(x))
 
@@ -213,16 +223,25 @@ class Xor(Truth):
     def _part(self, index: int, x: Floats) -> Floats:
         return np.asarray(self.sizes[index] * (x.sum(axis=1) % 2))
 
-    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
+    def part_given(
+        self, index: int, x: Floats, present: tuple[bool, ...]
+    ) -> Floats | None:
         """Return the part, or its mean where any of its features is absent: one alone says nothing about an XOR."""
-        return self._part(index, x) if all(present) else np.full(len(x), self.sizes[index] / 2)
+        return (
+            self._part(index, x)
+            if all(present)
+            else np.full(len(x), self.sizes[index] / 2)
+        )
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return the truths: a redrawn feature differs half of the time, and then moves its part by its whole size."""
         values = np.zeros(self.n_features)
         for size, columns in zip(self.sizes, self.parts, strict=True):
             k = len(columns)
-            values[list(columns)] = {"sage": size**2 / 4 / k, "shapley": size / 2 / k}.get(estimand, size**2 / 2)
+            values[list(columns)] = {
+                "sage": size**2 / 4 / k,
+                "shapley": size / 2 / k,
+            }.get(estimand, size**2 / 2)
         return values
 
 
@@ -246,7 +265,12 @@ class GFunction(Uniform):
     def _part(self, index: int, x: Floats) -> Floats:  # noqa: ARG002 — there is one part
         return np.asarray(np.prod(self._factors(x), axis=1))
 
-    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002
+    def part_given(
+        self,
+        index: int,  # noqa: ARG002
+        x: Floats,
+        present: tuple[bool, ...],
+    ) -> Floats | None:
         """Return the product of the present factors: each factor's mean is 1."""
         return np.asarray(np.prod(np.where(present, self._factors(x), 1.0), axis=1))
 
@@ -257,9 +281,13 @@ class GFunction(Uniform):
         if estimand == "shapley":
             return None
         if estimand == "sage":
-            relevant = shapley_of_subsets(5, lambda present: float(np.prod(1 + v[list(present)]) - 1)).tolist()
+            relevant = shapley_of_subsets(
+                5, lambda present: float(np.prod(1 + v[list(present)]) - 1)
+            ).tolist()
         else:
-            relevant = [2 * v[j] * np.prod(np.delete(1 + v, j)) for j in range(self.n_relevant)]
+            relevant = [
+                2 * v[j] * np.prod(np.delete(1 + v, j)) for j in range(self.n_relevant)
+            ]
         return np.array([*relevant, 0, 0, 0, 0, 0], dtype=np.float64)
 
 

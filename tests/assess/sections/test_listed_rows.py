@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from permgrad.assess.sections import rows as single_rows
-from permgrad.assess.sections.rows import choose_listed, nearest_rows, notable_rows, strongest_parts
+from permgrad.assess.sections.rows import (
+    choose_listed,
+    nearest_rows,
+    notable_rows,
+    strongest_parts,
+)
 
 
 def test_few_rows_are_all_listed():
@@ -23,11 +28,16 @@ def test_of_many_rows_the_notable_ones_are_listed_and_the_others_drawn():
     assert set(notable) <= set(places.tolist())
     assert (np.diff(places) > 0).all()
     drawn_ones = set(places[random].tolist())
-    assert drawn_ones == set(drawn[: single_rows.MOST_LISTED - 3].tolist()), "a plain random sample, notable or not"
+    assert drawn_ones == set(drawn[: single_rows.MOST_LISTED - 3].tolist()), (
+        "a plain random sample, notable or not"
+    )
 
 
 def test_doubtful_rows_come_with_the_clearest_first(monkeypatch):
-    probabilities, truth = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]]), np.array([0, 1, 0, 0])
+    probabilities, truth = (
+        np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]]),
+        np.array([0, 1, 0, 0]),
+    )
     assert notable_rows(probabilities, truth) == [3, 2, 1, 0], "the wrong ones first"
     monkeypatch.setattr(single_rows, "MOST_WRONG", 0)
     unsure = notable_rows(probabilities, truth)
@@ -66,4 +76,6 @@ def test_a_row_is_not_like_itself():
 
 def test_fewer_rows_than_wanted():
     assert nearest_rows(np.ones((2, 3)), np.ones((2, 3)), 3)[0].shape == (2, 2)
-    assert nearest_rows(np.ones((1, 3)), np.ones((1, 3)), 3, same=np.zeros(1, dtype=int))[0].shape == (1, 0)
+    assert nearest_rows(
+        np.ones((1, 3)), np.ones((1, 3)), 3, same=np.zeros(1, dtype=int)
+    )[0].shape == (1, 0)

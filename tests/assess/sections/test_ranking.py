@@ -18,8 +18,17 @@ from permgrad.assess.work import Work
 def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
     names = ("block", "row", "town", "c", "d")
     values = np.array([[9.0], [4.0], [3.0], [2.0], [1.0]])
-    explanation = Explanation(values, names, ("table",) * 5, ("all",), "permutation", "global")
-    X = pd.DataFrame({"d": [1, 2, 3], "c": [0.5, -9.0, 1.5], "town": ["a,b", "x\ny", None], "row": [7, 8, 9]})
+    explanation = Explanation(
+        values, names, ("table",) * 5, ("all",), "permutation", "global"
+    )
+    X = pd.DataFrame(
+        {
+            "d": [1, 2, 3],
+            "c": [0.5, -9.0, 1.5],
+            "town": ["a,b", "x\ny", None],
+            "row": [7, 8, 9],
+        }
+    )
     model = SimpleNamespace(
         with_parts=lambda table: table,
         classes=(),
@@ -35,7 +44,10 @@ def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
     work = Work(model, rows, content, store=Store(tmp_path))
     work.__dict__["places"] = np.arange(3)  # all rows are explained
     rank(work, None, {})
-    for found in (work.content.residual_features, Store(tmp_path).get("explanations/residual_features")):
+    for found in (
+        work.content.residual_features,
+        Store(tmp_path).get("explanations/residual_features"),
+    ):
         assert list(found.columns) == ["row", "town", "c"]
         assert found["row"].tolist() == [7, 8, 9]
         assert found["town"].tolist() == ["a,b", "x\ny", None]

@@ -22,8 +22,15 @@ from permgrad.pages.units import in_plain_units
 def unpacked(stored) -> np.ndarray:
     """Read what ``page_data.packed`` wrote."""
     kind = np.dtype({"f4": "<f4", "u2": "<u2"}[stored["type"]])
-    planes = np.frombuffer(base64.b64decode(stored["base64"]), dtype=np.uint8).reshape(kind.itemsize, -1)
-    return np.ascontiguousarray(planes.T).view(kind).reshape(stored["shape"]).astype(np.float64)
+    planes = np.frombuffer(base64.b64decode(stored["base64"]), dtype=np.uint8).reshape(
+        kind.itemsize, -1
+    )
+    return (
+        np.ascontiguousarray(planes.T)
+        .view(kind)
+        .reshape(stored["shape"])
+        .astype(np.float64)
+    )
 
 
 def content(model, X, y):
@@ -40,7 +47,9 @@ def test_the_parts_of_a_row_are_its_own(rows):
     made = content(model, X, y)
     local = made.listed.local[0]
     numbers = np.asarray(local.numbers)
-    assert sorted(numbers) != numbers.tolist(), "the rows shown first are not the first ones"
+    assert sorted(numbers) != numbers.tolist(), (
+        "the rows shown first are not the first ones"
+    )
     values = local.explanation.values[:, :, 0]
     base = np.broadcast_to(local.explanation.base_values, (len(numbers), 1))[:, 0]
     assert values.sum(axis=1) + base == pytest.approx(model.predict(X.iloc[numbers]))
@@ -63,28 +72,43 @@ class Sum(nn.Module):
 
 def test_the_picture_of_a_row_is_its_own():
     images = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    made = content(pg.Model(Sum(), segments={"image": ("grid", 2)}), images, images.sum(dim=(1, 2, 3)).numpy())
+    made = content(
+        pg.Model(Sum(), segments={"image": ("grid", 2)}),
+        images,
+        images.sum(dim=(1, 2, 3)).numpy(),
+    )
     assert made.rows
     for row in made.rows:
         number = int(row.title.partition(":")[0].removeprefix("Row "))
-        assert row.explanation.maps["images:image"][row.row].reshape(4, 4) == pytest.approx(images[number, 0].numpy())
+        assert row.explanation.maps["images:image"][row.row].reshape(
+            4, 4
+        ) == pytest.approx(images[number, 0].numpy())
 
 
 @pytest.mark.parametrize("form", ["text", "moments"])
 def test_a_card_of_dates_is_in_their_order(form):
     rng = np.random.default_rng(0)
-    opened = pd.Series(pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, 120), unit="D"))
-    X = pd.DataFrame({"opened": opened if form == "moments" else opened.dt.strftime("%d.%m.%Y")})
+    opened = pd.Series(
+        pd.Timestamp("2015-01-01")
+        + pd.to_timedelta(rng.integers(0, 3000, 120), unit="D")
+    )
+    X = pd.DataFrame(
+        {"opened": opened if form == "moments" else opened.dt.strftime("%d.%m.%Y")}
+    )
 
     def model(table):
-        return (pd.to_datetime(table["opened"], dayfirst=True) - pd.Timestamp("2015-01-01")).dt.days.to_numpy() / 365
+        return (
+            pd.to_datetime(table["opened"], dayfirst=True) - pd.Timestamp("2015-01-01")
+        ).dt.days.to_numpy() / 365
 
     made = content(model, X, model(X))
     (card,) = made.cards.cards
     assert card["numeric"]
     assert card["dates"]
     assert card["at"] == sorted(card["at"])
-    assert np.diff(np.ravel(card["mean"])).min() > 0, "later dates have larger predictions"
+    assert np.diff(np.ravel(card["mean"])).min() > 0, (
+        "later dates have larger predictions"
+    )
     assert len(card["outcome"]) == 6, "ranges of dates, not levels"
 
 
@@ -99,7 +123,9 @@ class Scores(nn.Module):
         score = x[:, :1] + 0.5 * x[:, 1:2] ** 2 - 1
         if self.columns == 1:
             return score
-        return torch.cat([-score if self.mirrored else 0.3 * x[:, 2:3] - score, score], dim=1)
+        return torch.cat(
+            [-score if self.mirrored else 0.3 * x[:, 2:3] - score, score], dim=1
+        )
 
 
 def _two_classes(kind, X):
@@ -107,7 +133,9 @@ def _two_classes(kind, X):
     tensor = torch.tensor(X.to_numpy(), dtype=torch.float32)
     y = (X["a"] + X["b"] > 0).astype(int)
     if kind == "own":
-        model = pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
+        model = pg.HyNNClassifier(
+            preset="fast", max_epochs=3, random_state=0, progress=False
+        ).fit(X, y)
         return model, X, model.predict_proba(X)[:, 1]
     if kind == "predictor":
         fitted = LogisticRegression().fit(X, y)
@@ -120,7 +148,9 @@ def _two_classes(kind, X):
 
 @pytest.mark.parametrize("kind", ["own", "predictor", "two", "mirrored", "one"])
 def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd")
+    )
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
     made = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
@@ -128,8 +158,12 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     data = rows_data(made)
     for parts in data["parts"]:
         assert parts["unit"] == "log-odds"
-        rows, value, rest, base = (unpacked(parts[name]) for name in ("row", "value", "rest", "base"))
-        assert base + value.sum(axis=1) + rest == pytest.approx(odds[rows.astype(int)], abs=0.05)
+        rows, value, rest, base = (
+            unpacked(parts[name]) for name in ("row", "value", "rest", "base")
+        )
+        assert base + value.sum(axis=1) + rest == pytest.approx(
+            odds[rows.astype(int)], abs=0.05
+        )
         assert {parts["outputs"][int(at)] for at in unpacked(parts["output"])} == {"1"}
     second = made.listed.local[0].explanation.outputs.index("1")
     for row in made.rows:
@@ -146,9 +180,15 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     ("index", "names"),
     [
         (pd.RangeIndex(60), []),
-        (pd.Index([f"patient-{number}" for number in range(60)], name="patient"), ["patient"]),
+        (
+            pd.Index([f"patient-{number}" for number in range(60)], name="patient"),
+            ["patient"],
+        ),
         (pd.RangeIndex(100, 160), ["index"]),
-        (pd.MultiIndex.from_arrays([range(60), range(60, 120)], names=["ward", "a"]), ["ward"]),
+        (
+            pd.MultiIndex.from_arrays([range(60), range(60, 120)], names=["ward", "a"]),
+            ["ward"],
+        ),
     ],
 )
 def test_rows_are_found_by_their_index(index, names):
@@ -159,5 +199,8 @@ def test_rows_are_found_by_their_index(index, names):
     shown = made.listed.identifiers
     assert list(shown if shown is not None else ()) == names
     for name in names:
-        assert shown[name].tolist() == index.get_level_values(0)[made.listed.numbers].astype(str).tolist()
+        assert (
+            shown[name].tolist()
+            == index.get_level_values(0)[made.listed.numbers].astype(str).tolist()
+        )
     assert [column["name"] for column in rows_data(made)["identifiers"]] == names

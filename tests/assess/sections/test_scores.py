@@ -14,8 +14,19 @@ def work_of(table, seed=0):
     generator = np.random.default_rng(seed)
     numbers = generator.permutation(len(table))
     guess = generator.normal(size=(len(table), 1))
-    test = type("Rows", (), {"__len__": lambda _: len(table), "dependence": None, "numbers": numbers, "table": table})()
-    return SimpleNamespace(test=test, predictions=SimpleNamespace(codes=np.zeros(len(table)), guess=guess))
+    test = type(
+        "Rows",
+        (),
+        {
+            "__len__": lambda _: len(table),
+            "dependence": None,
+            "numbers": numbers,
+            "table": table,
+        },
+    )()
+    return SimpleNamespace(
+        test=test, predictions=SimpleNamespace(codes=np.zeros(len(table)), guess=guess)
+    )
 
 
 def smokers(count=300):
@@ -29,7 +40,8 @@ def smokers(count=300):
             "weekends": np.where(smokes, generator.integers(1, 20, count), np.nan),
             "region": generator.choice(list("abcdef"), count),
             "work": generator.choice(list("uvwxyz"), count),
-            "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(generator.integers(0, 400, count), unit="D"),
+            "when": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(generator.integers(0, 400, count), unit="D"),
         }
     )
 

@@ -29,7 +29,16 @@ def folder(tmp_path_factory):
     table.to_csv(place / "table.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(together, "FEATURES", 3)
-        call("run", place / "table.csv", "--target", "y", "--preset", "fast", "--out", place / "run")
+        call(
+            "run",
+            place / "table.csv",
+            "--target",
+            "y",
+            "--preset",
+            "fast",
+            "--out",
+            place / "run",
+        )
     return place / "run"
 
 
@@ -43,35 +52,60 @@ def test_the_most_important_features_and_all_others_are_measured_and_read_again(
     assert OTHERS not in {name for effect in stored.effects for name in effect["pair"]}
     page = (folder / "report.html").read_text(encoding="utf-8").split("What was run")[0]
     assert "Which features work together" in page
-    assert "All 6 pairs of the 3 most important features, and of all others as one, were looked at." in page
+    assert (
+        "All 6 pairs of the 3 most important features, and of all others as one, were looked at."
+        in page
+    )
     call("report", folder)
-    assert (folder / "report.html").read_text(encoding="utf-8").split("What was run")[0] == page
+    assert (folder / "report.html").read_text(encoding="utf-8").split("What was run")[
+        0
+    ] == page
 
 
 def test_groups_stay_whole():
     main = SimpleNamespace(names=("a", "b", "c", "g"), groups={"g": ["x", "y"]})
     assert together.options_of(["a", "b"], main)["groups"] == {OTHERS: ["c", "x", "y"]}
-    assert together.options_of(["a", "g"], main)["groups"] == {"g": ["x", "y"], OTHERS: ["b", "c"]}
-    assert together.options_of(["a", "b", "c"], main)["groups"] == {"g": ["x", "y"]}, "a single one is itself"
-    assert "groups" not in together.options_of(["a", "b"], SimpleNamespace(names=("a", "b", "c"), groups=None))
+    assert together.options_of(["a", "g"], main)["groups"] == {
+        "g": ["x", "y"],
+        OTHERS: ["b", "c"],
+    }
+    assert together.options_of(["a", "b", "c"], main)["groups"] == {"g": ["x", "y"]}, (
+        "a single one is itself"
+    )
+    assert "groups" not in together.options_of(
+        ["a", "b"], SimpleNamespace(names=("a", "b", "c"), groups=None)
+    )
 
 
 @pytest.mark.parametrize(("features", "sets"), [(2, 6), (3, 10)])
-def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(monkeypatch, features, sets):
+def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(
+    monkeypatch, features, sets
+):
     names = ("a", "b", "c", "g")
-    main = SimpleNamespace(names=names, level="feature", meta={}, ranking=lambda: list(names))
+    main = SimpleNamespace(
+        names=names, level="feature", meta={}, ranking=lambda: list(names)
+    )
     monkeypatch.setattr(together, "FEATURES", features)
     needed = PREDICTION * together.ROWS * together.REPEATS * sets / 0.1
     for left, cut in ((0.99 * needed, True), (1.01 * needed, False)):
         clock = Clock(per_row=1.0)
         monkeypatch.setattr(clock, "left", lambda left=left: left)
-        work = SimpleNamespace(content=SimpleNamespace(explanation=main), drawn=np.arange(400))
-        work.budget, work.test = Budget(clock=clock), SimpleNamespace(table=pd.DataFrame())
+        work = SimpleNamespace(
+            content=SimpleNamespace(explanation=main), drawn=np.arange(400)
+        )
+        work.budget, work.test = (
+            Budget(clock=clock),
+            SimpleNamespace(table=pd.DataFrame()),
+        )
         work.model = SimpleNamespace(encoder=object(), explain=None)
         work.explained = SimpleNamespace(take=lambda _: None)
-        with nullcontext() if cut else pytest.raises(AttributeError):  # it would explain the pairs
+        with (
+            nullcontext() if cut else pytest.raises(AttributeError)
+        ):  # it would explain the pairs
             together.together(work)
-        assert clock.cut == (["pairs of features: they were not measured"] if cut else [])
+        assert clock.cut == (
+            ["pairs of features: they were not measured"] if cut else []
+        )
 
 
 def test_a_run_without_pairs_has_none(tmp_path):

@@ -15,11 +15,18 @@ from permgrad.pages.whatif import what_if
 
 def test_rows_are_read_as_they_were_written_and_damaged_ones_are_refused(tmp_path):
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"n": rng.normal(size=40), "town": rng.choice(["Ulm", "Bonn"], 40)})
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, table["n"])
+    table = pd.DataFrame(
+        {"n": rng.normal(size=40), "town": rng.choice(["Ulm", "Bonn"], 40)}
+    )
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(table, table["n"])
     store = Store(tmp_path)
     assert store.get("what_if") is None
-    store.put("what_if", rows_of(model, model.encode_rows(table[:10]), np.arange(10) + 5, ["town", "n"]))
+    store.put(
+        "what_if",
+        rows_of(model, model.encode_rows(table[:10]), np.arange(10) + 5, ["town", "n"]),
+    )
     rows = store.get("what_if")
     assert rows.numbers.tolist() == list(range(5, 15))
     np.testing.assert_array_equal(rows.encoded, model.encode_rows(table[:10]).encoded)

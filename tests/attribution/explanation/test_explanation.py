@@ -16,7 +16,11 @@ def make_local(rows=4, names=("a", "b", "c"), outputs=("no", "yes"), **fields):
     values = rng.normal(size=(rows, len(names), len(outputs)))
     parts = {"tabular": values * 0.25, "image": values * 0.75}
     frame = pd.DataFrame(
-        {"a": np.arange(rows) / 3, "b": [f"<b>{k}" for k in range(rows)], "c": [True, False] * (rows // 2)}
+        {
+            "a": np.arange(rows) / 3,
+            "b": [f"<b>{k}" for k in range(rows)],
+            "c": [True, False] * (rows // 2),
+        }
     )
     return Explanation(
         values,
@@ -64,7 +68,9 @@ def test_local_frame_starts_with_row_and_has_no_invented_errors():
     assert frame.columns[0] == "row"
     assert len(frame) == explanation.values.size
     assert frame["std_error"].isna().all()
-    chosen = frame[(frame["row"] == 2) & (frame["feature"] == "b") & (frame["class"] == "yes")]
+    chosen = frame[
+        (frame["row"] == 2) & (frame["feature"] == "b") & (frame["class"] == "yes")
+    ]
     assert chosen["importance"].item() == explanation.values[2, 1, 1]
 
 
@@ -72,7 +78,15 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="values must be"):
         Explanation(np.zeros((2, 1)), ("a",), ("table",), ("all",), "x", "global")
     with pytest.raises(InputError, match="std_error must have the shape of values"):
-        Explanation(np.zeros((1, 1)), ("a",), ("table",), ("all",), "x", "global", std_error=np.zeros((2, 1)))
+        Explanation(
+            np.zeros((1, 1)),
+            ("a",),
+            ("table",),
+            ("all",),
+            "x",
+            "global",
+            std_error=np.zeros((2, 1)),
+        )
 
 
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
@@ -87,7 +101,10 @@ def test_to_global_against_slow_loops(how):
             elif how == "mean":
                 expected = sum(column) / 6
             else:
-                norm = sum(abs(sum(float(r[f, output]) for r in local.values)) for f in range(3))
+                norm = sum(
+                    abs(sum(float(r[f, output]) for r in local.values))
+                    for f in range(3)
+                )
                 expected = sum(column) / norm
             assert summary.values[feature, output] == pytest.approx(expected, rel=1e-12)
     assert summary.scope == "global"
@@ -106,10 +123,15 @@ def test_by_modality_sums_additive_and_names_the_call_for_others():
     summed = local.by_modality()
     assert summed.names == ("table",)
     np.testing.assert_allclose(summed.values[:, 0], local.values.sum(axis=1))
-    np.testing.assert_allclose(summed.parts["image"][:, 0], local.parts["image"].sum(axis=1))
+    np.testing.assert_allclose(
+        summed.parts["image"][:, 0], local.parts["image"].sum(axis=1)
+    )
     with pytest.raises(InputError, match="Its features are of one modality"):
         make_global().by_modality()
-    with pytest.raises(InputError, match=r"Call pg.explain\(model, X, y, method='permgrad', groups='modality'\)"):
+    with pytest.raises(
+        InputError,
+        match=r"Call pg.explain\(model, X, y, method='permgrad', groups='modality'\)",
+    ):
         replace(make_global(), modality=("image", "table")).by_modality()
 
 
@@ -127,5 +149,7 @@ def test_to_shap_carries_values_names_and_base():
     assert isinstance(result, shap.Explanation)
     assert result.values.shape == explanation.values.shape
     np.testing.assert_allclose(
-        result.values.sum(axis=1) + result.base_values, explanation.predictions, err_msg="shap's plots need additivity"
+        result.values.sum(axis=1) + result.base_values,
+        explanation.predictions,
+        err_msg="shap's plots need additivity",
     )

@@ -20,11 +20,26 @@ def test_save_and_load_give_back_everything(tmp_path, make):
     assert files == ["explanation.json", "times.json", "values.npz"]
     loaded = Explanation.load(tmp_path / "why")
     pd.testing.assert_frame_equal(loaded.to_frame(), original.to_frame())
-    for name in ("names", "modality", "outputs", "method", "scope", "level", "additive", "branches", "direction"):
+    for name in (
+        "names",
+        "modality",
+        "outputs",
+        "method",
+        "scope",
+        "level",
+        "additive",
+        "branches",
+        "direction",
+    ):
         assert getattr(loaded, name) == getattr(original, name)
     if original.feature_values is not None:
-        assert loaded.feature_values["b"].tolist() == original.feature_values["b"].tolist()
-        np.testing.assert_allclose(loaded.feature_values["a"].to_numpy(float), original.feature_values["a"].to_numpy())
+        assert (
+            loaded.feature_values["b"].tolist() == original.feature_values["b"].tolist()
+        )
+        np.testing.assert_allclose(
+            loaded.feature_values["a"].to_numpy(float),
+            original.feature_values["a"].to_numpy(),
+        )
         np.testing.assert_array_equal(loaded.base_values, original.base_values)
 
 
@@ -58,7 +73,10 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
     content = json.loads(whole_header)
     for version, hint in ((99, "Install a newer permgrad"), (2, "Create it again")):
         header.write_text(json.dumps({**content, "schema_version": version}))
-        with pytest.raises(InputError, match=rf"has format {version}, and this permgrad reads .* of format 3\. {hint}"):
+        with pytest.raises(
+            InputError,
+            match=rf"has format {version}, and this permgrad reads .* of format 3\. {hint}",
+        ):
             Explanation.load(tmp_path / "why")
     header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))
     with pytest.raises(InputError, match="'names' is missing or wrong"):
@@ -71,15 +89,21 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
         Explanation.load(tmp_path / "why")
 
 
-def test_two_files_of_the_same_numbers_are_equal_and_times_are_in_one_of_their_own(tmp_path):
+def test_two_files_of_the_same_numbers_are_equal_and_times_are_in_one_of_their_own(
+    tmp_path,
+):
     found = []
     for name, seconds in (("first", 1.25), ("second", 3.5)):
         one = make_local()
-        one.meta.update(seconds=seconds, by_input={"scan": {"seed": 4, "seconds": 2 * seconds}})
+        one.meta.update(
+            seconds=seconds, by_input={"scan": {"seed": 4, "seconds": 2 * seconds}}
+        )
         found.append(one.save(tmp_path / name))
     for file in ("explanation.json", "values.npz"):
         assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
-    assert (found[0] / "times.json").read_bytes() != (found[1] / "times.json").read_bytes()
+    assert (found[0] / "times.json").read_bytes() != (
+        found[1] / "times.json"
+    ).read_bytes()
     again = Explanation.load(found[1])
     assert again.meta["seconds"] == 3.5
     assert again.meta["by_input"] == {"scan": {"seed": 4}}

@@ -21,7 +21,9 @@ def drawn(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def local(rows: int = ROWS, outputs: tuple[str, ...] = OUTPUTS, **fields) -> Explanation:
+def local(
+    rows: int = ROWS, outputs: tuple[str, ...] = OUTPUTS, **fields
+) -> Explanation:
     values = drawn(rows, len(NAMES), len(outputs))
     facts = {
         "method": "integrated_gradients", "scope": "local", "additive": True,
@@ -33,7 +35,10 @@ def local(rows: int = ROWS, outputs: tuple[str, ...] = OUTPUTS, **fields) -> Exp
 
 
 def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
-    values, std = drawn(len(NAMES), len(outputs)), np.abs(drawn(len(NAMES), len(outputs), seed=3))
+    values, std = (
+        drawn(len(NAMES), len(outputs)),
+        np.abs(drawn(len(NAMES), len(outputs), seed=3)),
+    )
     low, high, p_values = interval(values, std, 50, 0.9)
     return Explanation(
         values, NAMES, WHERE, outputs, "permgrad", "global", std_error=std, low=low, high=high, p_values=p_values,
@@ -46,18 +51,24 @@ def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("rows", [3, 12, 10**9])
-def test_the_interval_holds_its_share_of_a_t_distribution_and_agrees_with_p(confidence, rows):
+def test_the_interval_holds_its_share_of_a_t_distribution_and_agrees_with_p(
+    confidence, rows
+):
     values, std = np.array([[-1.0, 0.3, 2.0, 4.0]]), np.array([[0.5, 1.0, 1.0, 2.0]])
     low, high, p_values = interval(values, std, rows, confidence)
     known = stats.t(rows - 1, values, std)
     np.testing.assert_allclose(known.cdf(high) - known.cdf(low), confidence, rtol=1e-9)
     np.testing.assert_allclose((low + high) / 2, values, rtol=1e-12)
-    np.testing.assert_allclose(p_values, 2 * (1 - stats.t(rows - 1).cdf(np.abs(values / std))), rtol=1e-7)
+    np.testing.assert_allclose(
+        p_values, 2 * (1 - stats.t(rows - 1).cdf(np.abs(values / std))), rtol=1e-7
+    )
     assert ((p_values < 1 - confidence) == ((low > 0) | (high < 0))).all()
 
 
 def test_an_exact_zero_has_p_one_and_an_exact_other_value_p_zero():
-    low, high, p_values = interval(np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, np.nan]), 9, 0.95)
+    low, high, p_values = interval(
+        np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, np.nan]), 9, 0.95
+    )
     np.testing.assert_array_equal(p_values, [1.0, 0.0, np.nan])
     np.testing.assert_array_equal(low, [0.0, 2.0, np.nan])
     np.testing.assert_array_equal(high, [0.0, 2.0, np.nan])
@@ -91,7 +102,9 @@ def test_a_summary_has_the_standard_error_of_a_mean_and_its_interval(how, confid
         low = np.maximum(low, 0.0)  # a mean of absolute values is never below 0
     np.testing.assert_allclose(found.low, low, rtol=1e-9)
     np.testing.assert_allclose(found.high, rows.mean(axis=0) + width, rtol=1e-9)
-    np.testing.assert_allclose(found.p_values, 2 * known.sf(np.abs(rows.mean(axis=0)) / error), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.p_values, 2 * known.sf(np.abs(rows.mean(axis=0)) / error), rtol=1e-9
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -113,21 +126,36 @@ def test_shares_of_nothing_are_nothing():
 
 
 def test_a_summary_keeps_what_is_still_true_of_it():
-    single = local(maps={"segments:picture": np.eye(2), "images:picture": drawn(ROWS, 2, 2), "other": drawn(ROWS, 2)})
+    single = local(
+        maps={
+            "segments:picture": np.eye(2),
+            "images:picture": drawn(ROWS, 2, 2),
+            "other": drawn(ROWS, 2),
+        }
+    )
     signed, absolute = single.to_global("mean"), single.to_global()
     assert (signed.additive, absolute.additive) == (True, False)
     assert absolute.parts == {}
     assert set(signed.parts) == {"one", "other"}
-    np.testing.assert_allclose(signed.parts["one"] + signed.parts["other"], signed.values, rtol=1e-12)
+    np.testing.assert_allclose(
+        signed.parts["one"] + signed.parts["other"], signed.values, rtol=1e-12
+    )
     assert (absolute.meta["summary"], signed.meta["summary"]) == ("mean_abs", "mean")
     assert absolute.meta["rows_summarised"] == ROWS
     assert absolute.meta["unit"] == "logit"
     assert "rows" not in absolute.meta
     for found in (signed, absolute):
-        assert (found.scope, found.base_values, found.predictions, found.feature_values) == ("global", None, None, None)
+        assert (
+            found.scope,
+            found.base_values,
+            found.predictions,
+            found.feature_values,
+        ) == ("global", None, None, None)
         assert set(found.maps) == {"segments:picture", "images:picture"}
         np.testing.assert_array_equal(found.maps["segments:picture"], np.eye(2))
-        np.testing.assert_allclose(found.maps["images:picture"], [single.maps["images:picture"].mean(axis=0)])
+        np.testing.assert_allclose(
+            found.maps["images:picture"], [single.maps["images:picture"].mean(axis=0)]
+        )
     nobody = local(maps={"images:picture": np.zeros((0, 2, 2))})
     assert nobody.to_global().maps == {}
 
@@ -139,9 +167,13 @@ def test_a_summary_keeps_what_is_still_true_of_it():
 def test_the_ranking_of_an_output(output):
     column = {None: 0, "no": 0, "yes": 1}.get(output, output)
     single = local()
-    scores = dict(zip(NAMES, np.abs(single.values[:, :, column]).mean(axis=0), strict=True))
+    scores = dict(
+        zip(NAMES, np.abs(single.values[:, :, column]).mean(axis=0), strict=True)
+    )
     assert single.ranking(output) == sorted(NAMES, key=lambda name: -scores[name])
-    assert len({tuple(single.ranking(own)) for own in OUTPUTS}) == 2, "the outputs must rank differently"
+    assert len({tuple(single.ranking(own)) for own in OUTPUTS}) == 2, (
+        "the outputs must rank differently"
+    )
     assert single.output_index(output) == column
 
 
@@ -160,7 +192,9 @@ def test_a_name_that_looks_like_a_position_is_found_as_a_name():
 
 def test_the_frame_says_every_number_where_it_belongs():
     single = local(
-        std_error=drawn(ROWS, 3, 2, seed=4), p_values=drawn(ROWS, 3, 2, seed=5), low=drawn(ROWS, 3, 2, seed=6)
+        std_error=drawn(ROWS, 3, 2, seed=4),
+        p_values=drawn(ROWS, 3, 2, seed=5),
+        low=drawn(ROWS, 3, 2, seed=6),
     )
     frame = single.to_frame().set_index(["row", "feature", "class"])
     assert len(frame) == ROWS * 3 * 2
@@ -175,24 +209,35 @@ def test_the_frame_says_every_number_where_it_belongs():
                     single.std_error[at], single.p_values[at], single.low[at]
                 )  # fmt: skip
                 assert np.isnan(line["ci_high"])
-                assert (line["one"], line["other"]) == (single.parts["one"][at], single.parts["other"][at])
+                assert (line["one"], line["other"]) == (
+                    single.parts["one"][at],
+                    single.parts["other"][at],
+                )
     numbered = local(meta={}).to_frame()
     assert numbered["row"].tolist() == np.repeat(range(ROWS), 6).tolist()
 
 
 def test_it_says_what_it_is():
-    assert repr(local()) == "<Explanation: integrated_gradients, local, 5 rows, 3 features × 2 outputs>"
+    assert (
+        repr(local())
+        == "<Explanation: integrated_gradients, local, 5 rows, 3 features × 2 outputs>"
+    )
     assert repr(overall()) == "<Explanation: permgrad, global, 3 features × 1 output>"
     assert repr(local(level="modality")).endswith("3 modalities × 2 outputs>")
 
 
 @pytest.mark.parametrize("name", ["std_error", "low", "high", "p_values"])
 def test_every_array_must_have_the_shape_of_the_values(name):
-    with pytest.raises(pg.InputError, match=rf"{name} must have the shape of values, \(5, 3, 2\), got \(5, 3, 1\)"):
+    with pytest.raises(
+        pg.InputError,
+        match=rf"{name} must have the shape of values, \(5, 3, 2\), got \(5, 3, 1\)",
+    ):
         local(**{name: np.zeros((ROWS, 3, 1))})
     with pytest.raises(pg.InputError, match="parts/one must have the shape of values"):
         local(parts={"one": np.zeros((ROWS, 3, 1))})
-    with pytest.raises(pg.InputError, match="part_std/one must have the shape of values"):
+    with pytest.raises(
+        pg.InputError, match="part_std/one must have the shape of values"
+    ):
         local(part_std={"one": np.zeros((ROWS, 3, 1))})
 
 
@@ -200,16 +245,29 @@ def test_every_array_must_have_the_shape_of_the_values(name):
 
 
 def test_modalities_are_sums_of_their_players():
-    single = local(maps={"segments:picture": np.eye(2), "images:picture": np.eye(2)}, direction={"a": {}})
+    single = local(
+        maps={"segments:picture": np.eye(2), "images:picture": np.eye(2)},
+        direction={"a": {}},
+    )
     found = single.by_modality()
     assert found.names == found.modality == ("table", "picture")
     assert found.level == "modality"
-    for array, expected in ((found.values, single.values), (found.parts["one"], single.parts["one"])):
-        np.testing.assert_allclose(array[:, 0], expected[:, 0] + expected[:, 2], rtol=1e-12)
+    for array, expected in (
+        (found.values, single.values),
+        (found.parts["one"], single.parts["one"]),
+    ):
+        np.testing.assert_allclose(
+            array[:, 0], expected[:, 0] + expected[:, 2], rtol=1e-12
+        )
         np.testing.assert_allclose(array[:, 1], expected[:, 1], rtol=1e-12)
-    assert (found.std_error, found.low, found.high, found.p_values, found.direction, found.feature_values) == (
-        None,
-    ) * 6
+    assert (
+        found.std_error,
+        found.low,
+        found.high,
+        found.p_values,
+        found.direction,
+        found.feature_values,
+    ) == (None,) * 6
     assert (found.part_std, set(found.maps)) == ({}, {"images:picture"})
     np.testing.assert_array_equal(found.base_values, single.base_values)
 
@@ -219,10 +277,14 @@ def test_modalities_are_sums_of_their_players():
 
 def test_shap_gets_the_same_numbers_for_every_form():
     pytest.importorskip("shap")
-    single = local(feature_values=pd.DataFrame({"c": range(ROWS), "a": range(10, 10 + ROWS)}))
+    single = local(
+        feature_values=pd.DataFrame({"c": range(ROWS), "a": range(10, 10 + ROWS)})
+    )
     found = single.to_shap()
     np.testing.assert_array_equal(found.values, single.values)
-    np.testing.assert_array_equal(found.base_values, np.tile(single.base_values, (ROWS, 1)))
+    np.testing.assert_array_equal(
+        found.base_values, np.tile(single.base_values, (ROWS, 1))
+    )
     np.testing.assert_array_equal(found.data[:, 0].astype(float), range(10, 10 + ROWS))
     assert np.isnan(found.data[:, 1].astype(float)).all(), "b has no raw value"
     assert (found.feature_names, found.output_names) == (list(NAMES), list(OUTPUTS))
@@ -243,14 +305,29 @@ def test_shapiq_gets_the_same_numbers(base):
     for row in (0, 3, -1):
         for column, output in enumerate(OUTPUTS):
             found = single.to_shapiq(row=row, target=output)
-            expected = 0.0 if base is None else base[column] if base.ndim == 1 else base[row, column]
+            expected = (
+                0.0
+                if base is None
+                else base[column]
+                if base.ndim == 1
+                else base[row, column]
+            )
             assert found.baseline_value == expected
-            np.testing.assert_array_equal([found[(player,)] for player in range(3)], single.values[row, :, column])
+            np.testing.assert_array_equal(
+                [found[(player,)] for player in range(3)], single.values[row, :, column]
+            )
             assert found[()] == expected
-    assert (found.n_players, found.max_order, found.index, found.estimated) == (3, 1, "SV", False)
+    assert (found.n_players, found.max_order, found.index, found.estimated) == (
+        3,
+        1,
+        "SV",
+        False,
+    )
     whole = overall()
     found = whole.to_shapiq(target=1)
-    np.testing.assert_array_equal([found[(player,)] for player in range(3)], whole.values[:, 1])
+    np.testing.assert_array_equal(
+        [found[(player,)] for player in range(3)], whole.values[:, 1]
+    )
     assert found.estimated is True
     for row in (ROWS, -ROWS - 1, True, 0.0):
         with pytest.raises(pg.InputError, match="row must be a position from 0 to 4"):
@@ -269,13 +346,32 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         feature_values=pd.DataFrame({"a": [1.5, None, 2.0, 3.0, 4.0], "b": list("vwxyz"), "c": [True] * 5}),
     )  # fmt: skip
     found = Explanation.load(single.save(tmp_path / "why"))
-    for name in ("values", "std_error", "low", "high", "p_values", "base_values", "predictions"):
+    for name in (
+        "values",
+        "std_error",
+        "low",
+        "high",
+        "p_values",
+        "base_values",
+        "predictions",
+    ):
         np.testing.assert_array_equal(getattr(found, name), getattr(single, name))
     for name in ("parts", "part_std", "maps"):
         assert set(getattr(found, name)) == set(getattr(single, name))
         for key, array in getattr(single, name).items():
             np.testing.assert_array_equal(getattr(found, name)[key], array)
-    for name in ("method", "scope", "level", "additive", "names", "modality", "outputs", "groups", "branches", "meta"):
+    for name in (
+        "method",
+        "scope",
+        "level",
+        "additive",
+        "names",
+        "modality",
+        "outputs",
+        "groups",
+        "branches",
+        "meta",
+    ):
         assert getattr(found, name) == getattr(single, name)
     assert found.direction == single.direction
     pd.testing.assert_frame_equal(found.feature_values, single.feature_values)
@@ -314,12 +410,16 @@ def test_files_whose_parts_are_of_another_kind_are_refused(tmp_path, wrong, said
 def test_an_interval_of_a_mean_of_absolute_values_does_not_pass_zero():
     # One large value among small ones: the plain interval would end at −1.2.
     values = np.array([[0.01, 3.0], [-0.02, 3.1], [4.0, -3.2], [0.0, 2.9]])[:, :, None]
-    found = Explanation(values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local").to_global("mean_abs")
+    found = Explanation(
+        values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local"
+    ).to_global("mean_abs")
     mean, low = found.values[:, 0], found.ci()[0][:, 0]
     assert mean[0] - 1.96 * found.std_error[0, 0] < -0.5
     assert low[0] == 0.0
     assert found.p_values[0, 0] >= 0.05, "the interval holds 0, as the p-value says"
     assert 2 < low[1] < mean[1]
     assert found.p_values[1, 0] < 0.05
-    signed = Explanation(values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local").to_global("mean")
+    signed = Explanation(
+        values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local"
+    ).to_global("mean")
     assert signed.ci()[0].min() < -0.5, "a signed mean may be below 0"

@@ -18,9 +18,16 @@ P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])
 
 def make(scope="global", **fields) -> Explanation:
     values = np.array([[2.0], [1.0], [0.1], [0.3], [-0.9]])
-    arrays = {"std_error": np.full((5, 1), 0.05), "p_values": P_VALUES, "parts": {"k-SII": values / 2}}
+    arrays = {
+        "std_error": np.full((5, 1), 0.05),
+        "p_values": P_VALUES,
+        "parts": {"k-SII": values / 2},
+    }
     if scope == "local":
-        values, arrays = np.stack([values, -2 * values]), dict.fromkeys(("std_error", "p_values"))
+        values, arrays = (
+            np.stack([values, -2 * values]),
+            dict.fromkeys(("std_error", "p_values")),
+        )
     return Explanation(
         values, ("a", "b", "c", "a × b", "b × c"), ("t", "t", "u", "t", "t+u"), ("all",), "shapley", scope,
         **arrays, additive=True, members=MEMBERS, meta={"interactions": {"index": "k-SII", "left_out": 1}}, **fields,
@@ -41,19 +48,51 @@ def test_p_values_are_adjusted_within_an_order_and_for_pairs_left_out():
 
 
 def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
-    values, names = np.array([[2.0], [1.0], [0.0], [0.0]]), ("a", "b", "empty", "unused text")
-    std, p_values = np.array([[0.5], [0.5], [0.0], [0.0]]), np.array([[0.01], [0.03], [1.0], [1.0]])
+    values, names = (
+        np.array([[2.0], [1.0], [0.0], [0.0]]),
+        ("a", "b", "empty", "unused text"),
+    )
+    std, p_values = (
+        np.array([[0.5], [0.5], [0.0], [0.0]]),
+        np.array([[0.01], [0.03], [1.0], [1.0]]),
+    )
     modality = ("table", "table", "table", "text")
-    made = Explanation(values, names, modality, ("all",), "permgrad", "global", std_error=std, p_values=p_values)
+    made = Explanation(
+        values,
+        names,
+        modality,
+        ("all",),
+        "permgrad",
+        "global",
+        std_error=std,
+        p_values=p_values,
+    )
     assert made.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
     assert clearly_matter(made) == ["a", "b"]
     seldom = Explanation(
-        values, names, modality, ("all",), "permgrad", "global", std_error=np.maximum(std, 0.1), p_values=p_values
+        values,
+        names,
+        modality,
+        ("all",),
+        "permgrad",
+        "global",
+        std_error=np.maximum(std, 0.1),
+        p_values=p_values,
     )
-    assert seldom.p_adjusted[:, 0] == pytest.approx([0.06, 0.12, 1, 1])  # three and one, each at half of the level
+    assert seldom.p_adjusted[:, 0] == pytest.approx(
+        [0.06, 0.12, 1, 1]
+    )  # three and one, each at half of the level
     ends = {"low": values / 2, "high": values * 2}
     doubted = Explanation(
-        values, names, modality, ("all",), "permgrad", "global", std_error=std, p_values=p_values * 4, **ends
+        values,
+        names,
+        modality,
+        ("all",),
+        "permgrad",
+        "global",
+        std_error=std,
+        p_values=p_values * 4,
+        **ends,
     )
     assert doubted.p_adjusted[:2, 0] == pytest.approx([0.08, 0.12])  # of two
     assert "0 of 4 features clearly matter" in doubted.summary()
@@ -64,7 +103,10 @@ def test_ranking_is_of_features_unless_asked():
     assert make().ranking(order=2) == ["b × c", "a × b"]
     assert make("local").ranking(order=2) == ["b × c", "a × b"]
     ranks = make().ranking(certain=0.95, order=2)
-    assert ranks[["feature", "rank_low", "rank_high"]].values.tolist() == [["b × c", 1, 1], ["a × b", 2, 2]]
+    assert ranks[["feature", "rank_low", "rank_high"]].values.tolist() == [
+        ["b × c", 1, 1],
+        ["a × b", 2, 2],
+    ]
     assert clearly_matter(make()) == ["a", "b"]
     for order in (0, 3, "2"):
         with pytest.raises(InputError, match="order must be one of 1, 2"):
@@ -76,7 +118,10 @@ def test_sums_and_other_views_use_the_features():
     assert of_order(make(), 2).values.tolist() == [[0.3], [-0.9]]
     features, pairs = make().summary().split("Only together:")
     assert "×" not in features
-    assert [line.split("  ")[1] for line in pairs.splitlines() if "×" in line] == ["b × c", "a × b"]
+    assert [line.split("  ")[1] for line in pairs.splitlines() if "×" in line] == [
+        "b × c",
+        "a × b",
+    ]
     assert "×" not in make().to_html()
     assert "×" not in make().plot.bar().to_svg()
     assert make("local").to_global().members == MEMBERS
@@ -88,7 +133,9 @@ def test_sums_and_other_views_use_the_features():
 def test_the_terminal_lists_pairs_behind_features():
     lines = [line for line, _ in told(make(), None, 5)]
     place = lines.index("Only together:")
-    assert any(line.startswith("2 of 3 features clearly matter") for line in lines[:place])
+    assert any(
+        line.startswith("2 of 3 features clearly matter") for line in lines[:place]
+    )
     assert "×" not in "".join(lines[:place])
     assert lines[place + 1].startswith("1 of 2 pairs clearly interacts")
     assert [line.split("  ")[1] for line in lines[place + 2 :]] == ["b × c", "a × b"]
@@ -108,14 +155,28 @@ def test_files_keep_the_members(tmp_path):
 
 def test_members_must_fit():
     with pytest.raises(InputError, match="members must have the players"):
-        Explanation(np.ones((2, 1)), ("a", "b"), ("t",) * 2, ("y",), "shapley", "global", members=((0,),))
+        Explanation(
+            np.ones((2, 1)),
+            ("a", "b"),
+            ("t",) * 2,
+            ("y",),
+            "shapley",
+            "global",
+            members=((0,),),
+        )
 
 
 def test_to_shapiq_takes_the_index_of_single_players():
     pytest.importorskip("shapiq")
     one, two = make().to_shapiq(), make().to_shapiq(2)
     assert (one.index, one.max_order, one[(0,)]) == ("SV", 1, 2.0)
-    assert (two.index, two.max_order, two[(0,)], two[(1, 2)], two.n_players) == ("k-SII", 2, 1.0, -0.45, 3)
+    assert (two.index, two.max_order, two[(0,)], two[(1, 2)], two.n_players) == (
+        "k-SII",
+        2,
+        1.0,
+        -0.45,
+        3,
+    )
     assert make("local").to_shapiq(2, row=1)[(1, 2)] == pytest.approx(1.8)
     with pytest.raises(InputError, match="order must be one of 1, 2"):
         make().to_shapiq(3)
@@ -141,7 +202,12 @@ def test_pairs_alone_are_summarised_as_pairs():
 def test_pairs_alone_become_pairs_of_shapiq_and_shap():
     pytest.importorskip("shapiq")
     pairs = of_order(make(), 2).to_shapiq(2)
-    assert (pairs.n_players, pairs.min_order, pairs.max_order, pairs[(1, 2)]) == (3, 2, 2, -0.45)
+    assert (pairs.n_players, pairs.min_order, pairs.max_order, pairs[(1, 2)]) == (
+        3,
+        2,
+        2,
+        -0.45,
+    )
     with pytest.raises(InputError, match="order must be one of 2, got 1"):
         of_order(make(), 2).to_shapiq(1)
     pytest.importorskip("shap")

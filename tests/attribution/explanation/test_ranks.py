@@ -49,14 +49,27 @@ def test_without_a_correlation_any_is_allowed_for():
 
 
 def test_ranks_and_sets_by_hand():
-    values, std = np.array([9.0, 5.0, 4.9, 1.0, np.nan]), np.array([0.1, 0.1, 0.1, 0.1, np.nan])
+    values, std = (
+        np.array([9.0, 5.0, 4.9, 1.0, np.nan]),
+        np.array([0.1, 0.1, 0.1, 0.1, np.nan]),
+    )
     low, high, sets = ranks_of(compared(values, std, np.eye(5), np.inf, 0.95).above)
     assert low.tolist() == [1, 2, 2, 4, 1]
     assert high.tolist() == [2, 4, 4, 5, 5]
-    assert sets.tolist() == [1, 1, 1, 1, 1], "the last one has no error and may stand anywhere"
-    low, high, sets = ranks_of(compared(values[:4], std[:4], np.eye(4), np.inf, 0.95).above)
-    assert (low.tolist(), high.tolist(), sets.tolist()) == ([1, 2, 2, 4], [1, 3, 3, 4], [1, 2, 2, 3])
-    certain = ranks_of(compared(np.array([2.0, 1.0, 1.0]), np.zeros(3), None, np.inf, 0.95).above)
+    assert sets.tolist() == [1, 1, 1, 1, 1], (
+        "the last one has no error and may stand anywhere"
+    )
+    low, high, sets = ranks_of(
+        compared(values[:4], std[:4], np.eye(4), np.inf, 0.95).above
+    )
+    assert (low.tolist(), high.tolist(), sets.tolist()) == (
+        [1, 2, 2, 4],
+        [1, 3, 3, 4],
+        [1, 2, 2, 3],
+    )
+    certain = ranks_of(
+        compared(np.array([2.0, 1.0, 1.0]), np.zeros(3), None, np.inf, 0.95).above
+    )
     assert certain[2].tolist() == [1, 2, 2]
 
 
@@ -77,21 +90,41 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
     def model(rows):
         return 3 * rows[:, 0] + rows[:, 1] + rows[:, 2]
 
-    for method, scope in (("permutation", "global"), ("shapley", "global"), ("shapley", "local")):
+    for method, scope in (
+        ("permutation", "global"),
+        ("shapley", "global"),
+        ("shapley", "local"),
+    ):
         result = pg.explain(
-            pg.Model(model, task="regression"), X, y, method=method, scope=scope, random_state=0, progress=False
+            pg.Model(model, task="regression"),
+            X,
+            y,
+            method=method,
+            scope=scope,
+            random_state=0,
+            progress=False,
         )
         frame = result.ranking(certain=0.95)
-        assert frame.columns.tolist() == ["feature", "rank", "rank_low", "rank_high", "set"]
+        assert frame.columns.tolist() == [
+            "feature",
+            "rank",
+            "rank_low",
+            "rank_high",
+            "set",
+        ]
         assert frame["feature"].tolist() == result.ranking()
         assert frame["set"].tolist()[0] == 1
-        assert frame["set"].tolist()[-1] == 3, "the first, two alike, and the one that does nothing"
+        assert frame["set"].tolist()[-1] == 3, (
+            "the first, two alike, and the one that does nothing"
+        )
         summary = result.to_global() if scope == "local" else result
         back = Explanation.load(summary.save(tmp_path / f"{method}-{scope}"))
         assert back.ranking(certain=0.95).equals(frame)
         with pytest.raises(InputError, match="certain must be between 0 and 1"):
             result.ranking(certain=95)
-    header = json.loads((tmp_path / "permutation-global" / "explanation.json").read_text())
+    header = json.loads(
+        (tmp_path / "permutation-global" / "explanation.json").read_text()
+    )
     assert header["schema_version"] == 3
 
 
@@ -116,7 +149,9 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
 def test_what_has_no_importance_takes_nobodys_place():
     values, std = np.array([[1.0], [9.0], [np.nan], [5.0]]), np.full((4, 1), 0.1)
     names = ("low", "high", "none", "middle")
-    explanation = pg.Explanation(values, names, ("table",) * 4, ("all",), "ale", "global", std_error=std)
+    explanation = pg.Explanation(
+        values, names, ("table",) * 4, ("all",), "ale", "global", std_error=std
+    )
     ranks = explanation.ranking(certain=0.95)
     assert ranks["feature"].tolist() == ["high", "middle", "low", "none"]
     assert ranks["rank_low"].tolist() == [1, 2, 3, 1]

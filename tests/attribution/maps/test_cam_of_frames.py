@@ -20,7 +20,10 @@ class _Net(nn.Module):
         torch.manual_seed(3)
         self.flat, self.head, self.run = nn.Conv2d(2, 4, 3), nn.Linear(4, 3), run
         self.deep = nn.Conv3d(2, 4, (1, 3, 3))
-        self.deep.weight.data, self.deep.bias.data = self.flat.weight.data[:, :, None], self.flat.bias.data
+        self.deep.weight.data, self.deep.bias.data = (
+            self.flat.weight.data[:, :, None],
+            self.flat.bias.data,
+        )
 
     def forward(self, film: Tensor) -> Tensor:
         return self.run(self, film)
@@ -32,7 +35,9 @@ def _rows_first(net: Any, film: Tensor) -> Tensor:
 
 
 def _frames_first(net: Any, film: Tensor) -> Tensor:
-    maps = torch.relu(net.flat(film.transpose(0, 1).flatten(0, 1))).unflatten(0, (film.shape[1], len(film)))
+    maps = torch.relu(net.flat(film.transpose(0, 1).flatten(0, 1))).unflatten(
+        0, (film.shape[1], len(film))
+    )
     return net.head(maps.mean(dim=(0, 3, 4)))
 
 
@@ -44,14 +49,18 @@ def _film(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(9))
 
 
-def _cam(run: Callable[[Any, Tensor], Tensor], film: Tensor, **options: Any) -> pg.Explanation:
+def _cam(
+    run: Callable[[Any, Tensor], Tensor], film: Tensor, **options: Any
+) -> pg.Explanation:
     options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
     return explain_with(_Net(run).eval(), {"film": film}, **options)
 
 
 @pytest.mark.parametrize("run", [_rows_first, _frames_first])
 @pytest.mark.parametrize("count", [5, 1])
-def test_frames_have_the_maps_of_a_volume_with_its_own_frames(run: Callable[[Any, Tensor], Tensor], count: int) -> None:
+def test_frames_have_the_maps_of_a_volume_with_its_own_frames(
+    run: Callable[[Any, Tensor], Tensor], count: int
+) -> None:
     film = _film(5, 4, 2, 9, 9)[:count]
     wanted, got = _cam(_as_volume, film), _cam(run, film, batch_size=2)
     maps = wanted.maps["maps:film"]
@@ -80,10 +89,17 @@ def test_slices_of_a_volume_are_apart() -> None:
 
         def forward(self, scan: Tensor) -> Tensor:
             maps = torch.relu(self.flat(scan.reshape(-1, 1, *scan.shape[2:])))
-            return self.head(maps.mean(dim=(2, 3)).reshape(len(scan), -1, 4).amax(dim=1))
+            return self.head(
+                maps.mean(dim=(2, 3)).reshape(len(scan), -1, 4).amax(dim=1)
+            )
 
     scan = _film(5, 6, 9, 9)
-    found = pg.explain(pg.Model(Slices().eval(), returns="logits"), {"scan": scan}, method="gradcam", progress=False)
+    found = pg.explain(
+        pg.Model(Slices().eval(), returns="logits"),
+        {"scan": scan},
+        method="gradcam",
+        progress=False,
+    )
     maps = found.maps["maps:scan"]
     assert maps.shape == (5, 2, 6, 9, 9)
     assert float(np.ptp(maps, axis=2).max()) > 1e-3
@@ -93,12 +109,22 @@ def test_slices_of_a_volume_are_apart() -> None:
     "run",
     [
         lambda net, film: torch.cat([_rows_first(net, part) for part in film.split(3)]),
-        lambda net, film: torch.stack([_rows_first(net, film[k : k + 1])[0] for k in range(len(film))]),
-        lambda net, film: _rows_first(net, torch.cat([torch.zeros_like(film[:2]), film]))[2:],
-        lambda net, film: _rows_first(net, torch.cat([film, film.flip(-2)])).unflatten(0, (2, -1)).mean(dim=0),
+        lambda net, film: torch.stack(
+            [_rows_first(net, film[k : k + 1])[0] for k in range(len(film))]
+        ),
+        lambda net, film: _rows_first(
+            net, torch.cat([torch.zeros_like(film[:2]), film])
+        )[2:],
+        lambda net, film: (
+            _rows_first(net, torch.cat([film, film.flip(-2)]))
+            .unflatten(0, (2, -1))
+            .mean(dim=0)
+        ),
     ],
 )
-def test_other_rows_and_pieces_are_refused_and_the_hint_works(run: Callable[[Any, Tensor], Tensor]) -> None:
+def test_other_rows_and_pieces_are_refused_and_the_hint_works(
+    run: Callable[[Any, Tensor], Tensor],
+) -> None:
     film = _film(7, 4, 2, 9, 9)
     with pytest.raises(pg.InputError, match="class activation map") as caught:
         _cam(run, film)
@@ -110,39 +136,63 @@ class _Views(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor], channels: int = 1) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.encode, self.head = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU()), nn.Linear(4, 2)
+        self.encode, self.head = (
+            nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU()),
+            nn.Linear(4, 2),
+        )
         self.run = run
 
     def forward(self, views: Tensor) -> Tensor:
         return self.head(self.run(self.encode, views))
 
 
-def _of_views(run: Callable[[Any, Tensor], Tensor], views: Tensor, channels: int = 1, **options: Any) -> Any:
+def _of_views(
+    run: Callable[[Any, Tensor], Tensor],
+    views: Tensor,
+    channels: int = 1,
+    **options: Any,
+) -> Any:
     options = {"method": "gradcam", "returns": "logits", "progress": False, **options}
     return explain_with(_Views(run, channels).eval(), {"views": views}, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"layer": "encode.0"}, {"layer": "encode"}, {"variant": "hirescam"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"layer": "encode.0"}, {"layer": "encode"}, {"variant": "hirescam"}]
+)
 def test_maps_of_views_are_those_of_all_at_once(options: dict[str, Any]) -> None:
     def each(encode: nn.Module, views: Tensor) -> Tensor:
-        return torch.stack([encode(view[:, None]).mean(dim=(2, 3)) for view in views.unbind(1)]).mean(dim=0)
+        return torch.stack(
+            [encode(view[:, None]).mean(dim=(2, 3)) for view in views.unbind(1)]
+        ).mean(dim=0)
 
     def at_once(encode: nn.Module, views: Tensor) -> Tensor:
-        return encode(views.flatten(0, 1)[:, None]).unflatten(0, views.shape[:2]).mean(dim=(1, 3, 4))
+        return (
+            encode(views.flatten(0, 1)[:, None])
+            .unflatten(0, views.shape[:2])
+            .mean(dim=(1, 3, 4))
+        )
 
     def backwards(encode: nn.Module, film: Tensor) -> Tensor:
-        return torch.stack([encode(film[:, k]).mean(dim=(2, 3)) for k in (3, 2, 1, 0)]).mean(dim=0)
+        return torch.stack(
+            [encode(film[:, k]).mean(dim=(2, 3)) for k in (3, 2, 1, 0)]
+        ).mean(dim=0)
 
     def all_frames(encode: nn.Module, film: Tensor) -> Tensor:
-        return encode(film.flatten(0, 1)).unflatten(0, film.shape[:2]).mean(dim=(1, 3, 4))
+        return (
+            encode(film.flatten(0, 1)).unflatten(0, film.shape[:2]).mean(dim=(1, 3, 4))
+        )
 
     for one, whole, views, channels in (
         (each, at_once, _film(5, 3, 9, 9), 1),
         (backwards, all_frames, _film(5, 4, 2, 9, 9), 2),
     ):
-        found, wanted = (_of_views(run, views, channels, **options) for run in (one, whole))
+        found, wanted = (
+            _of_views(run, views, channels, **options) for run in (one, whole)
+        )
         assert wanted.maps["maps:views"].any()
-        np.testing.assert_allclose(found.maps["maps:views"], wanted.maps["maps:views"], atol=1e-7)
+        np.testing.assert_allclose(
+            found.maps["maps:views"], wanted.maps["maps:views"], atol=1e-7
+        )
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-7)
         assert found.meta["layer"]["views"].endswith(f"({views.shape[1]} calls)")
 
@@ -152,7 +202,9 @@ def test_a_flipped_view_is_flipped_back() -> None:
         return encode(image).mean(dim=(2, 3)) + encode(image.flip(-1)).mean(dim=(2, 3))
 
     image, net = _film(4, 1, 8, 8), _Views(both).eval()
-    found = _of_views(both, image, variant="hirescam", relu=False, upsample="none").maps["maps:views"]
+    found = _of_views(
+        both, image, variant="hirescam", relu=False, upsample="none"
+    ).maps["maps:views"]
     for row, maps in zip(image, found, strict=True):
         wanted = torch.zeros(6, 6)
         for view in (False, True):
@@ -162,7 +214,9 @@ def test_a_flipped_view_is_flipped_back() -> None:
         np.testing.assert_allclose(maps[1], wanted, atol=1e-6)
 
 
-def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing() -> None:
+def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing() -> (
+    None
+):
     def alone(encode: nn.Module, image: Tensor) -> Tensor:
         return encode(image).mean(dim=(2, 3))
 
@@ -178,21 +232,38 @@ def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing()
     image = _film(4, 1, 8, 8)
     wanted = _of_views(alone, image).maps["maps:views"]
     for run in (teacher, unused):
-        np.testing.assert_allclose(_of_views(run, image).maps["maps:views"], wanted, atol=1e-6)
+        np.testing.assert_allclose(
+            _of_views(run, image).maps["maps:views"], wanted, atol=1e-6
+        )
 
 
-def test_parts_that_overlap_or_lie_in_two_directions_are_refused_and_the_hint_works() -> None:
+def test_parts_that_overlap_or_lie_in_two_directions_are_refused_and_the_hint_works() -> (
+    None
+):
     def overlapping(encode: nn.Module, image: Tensor) -> Tensor:
-        return encode(image[..., :8]).mean(dim=(2, 3)) + encode(image[..., 4:]).mean(dim=(2, 3))
+        return encode(image[..., :8]).mean(dim=(2, 3)) + encode(image[..., 4:]).mean(
+            dim=(2, 3)
+        )
 
     def tiles(encode: nn.Module, image: Tensor) -> Tensor:
-        return sum(encode(part).mean(dim=(2, 3)) for half in image.split(6, 2) for part in half.split(6, 3))
+        return sum(
+            encode(part).mean(dim=(2, 3))
+            for half in image.split(6, 2)
+            for part in half.split(6, 3)
+        )
 
     for run in (overlapping, tiles):
-        with pytest.raises(pg.InputError, match="would show the last one alone") as caught:
+        with pytest.raises(
+            pg.InputError, match="would show the last one alone"
+        ) as caught:
             _of_views(run, _film(5, 1, 12, 12))
         assert "method='integrated_gradients'" in str(caught.value)
-        assert _of_views(run, _film(5, 1, 12, 12), method="integrated_gradients").values.shape[0] == 5
+        assert (
+            _of_views(
+                run, _film(5, 1, 12, 12), method="integrated_gradients"
+            ).values.shape[0]
+            == 5
+        )
 
 
 def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
@@ -207,5 +278,10 @@ def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
                 image = torch.relu(self.mix(image)) + image
             return self.head(image.mean(dim=(2, 3)))
 
-    found = pg.explain(pg.Model(Again().eval(), returns="logits"), _film(4, 1, 7, 7), method="gradcam", progress=False)
+    found = pg.explain(
+        pg.Model(Again().eval(), returns="logits"),
+        _film(4, 1, 7, 7),
+        method="gradcam",
+        progress=False,
+    )
     assert found.values.shape[0] == 4

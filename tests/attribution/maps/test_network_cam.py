@@ -20,7 +20,9 @@ ROWS = 6
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def seeded(build) -> nn.Module:
@@ -61,7 +63,11 @@ class Shared(nn.Module):
 
 
 def shared_inputs() -> dict[str, Tensor]:
-    return {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1), "table": drawn(ROWS, 4, seed=2)}
+    return {
+        "left": drawn(ROWS, 1, 8, 8),
+        "right": drawn(ROWS, 1, 8, 8, seed=1),
+        "table": drawn(ROWS, 4, seed=2),
+    }
 
 
 # ---- the formulas by hand --------------------------------------------------------------------------------------------
@@ -94,7 +100,9 @@ def test_equals_the_formula(variant, output):
         for target in range(3):
             values = net[:5](images[row : row + 1]).detach().requires_grad_()
             outputs = net[5:](values)
-            outputs = torch.softmax(outputs, dim=1) if output == "probability" else outputs
+            outputs = (
+                torch.softmax(outputs, dim=1) if output == "probability" else outputs
+            )
             (slopes,) = torch.autograd.grad(outputs[0, target], values)
             slow[row, target] = map_by_hand(values[0].detach(), slopes[0], variant)
     assert np.abs(slow).max() > 1e-4
@@ -102,17 +110,25 @@ def test_equals_the_formula(variant, output):
     np.testing.assert_allclose(found.maps["maps:input"], slow, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize(("layer", "before"), [(None, True), (None, False), ("0", False), ("2", False)])
+@pytest.mark.parametrize(
+    ("layer", "before"), [(None, True), (None, False), ("0", False), ("2", False)]
+)
 def test_equals_captum(layer, before):
     captum = pytest.importorskip("captum.attr")
     net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
     found = explain(net, images, layer=layer, before_activation=before, upsample="none")
-    place = {(None, True): 3, (None, False): 4, ("0", False): 1, ("2", False): 2}[layer, before]
+    place = {(None, True): 3, (None, False): 4, ("0", False): 1, ("2", False): 2}[
+        layer, before
+    ]
     for target in range(3):
-        theirs = captum.LayerGradCam(net, net[place]).attribute(images, target=target, relu_attributions=True)
+        theirs = captum.LayerGradCam(net, net[place]).attribute(
+            images, target=target, relu_attributions=True
+        )
         theirs = theirs[:, 0].detach().numpy()
         assert np.abs(theirs).max() > 1e-4
-        np.testing.assert_allclose(found.maps["maps:input"][:, target], theirs, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(
+            found.maps["maps:input"][:, target], theirs, rtol=1e-5, atol=1e-8
+        )
 
 
 def test_values_are_means_over_the_players_pixels():
@@ -121,18 +137,28 @@ def test_values_are_means_over_the_players_pixels():
     maps = found.maps["maps:input"]
     assert maps.shape == (ROWS, 3, 14, 14)
     assert found.maps["images:input"].shape == (ROWS, 2, 14, 14)
-    slow = maps.reshape(ROWS, 3, 2, 7, 2, 7).mean(axis=(3, 5)).reshape(ROWS, 3, 4).transpose(0, 2, 1)
+    slow = (
+        maps.reshape(ROWS, 3, 2, 7, 2, 7)
+        .mean(axis=(3, 5))
+        .reshape(ROWS, 3, 4)
+        .transpose(0, 2, 1)
+    )
     assert np.abs(slow).max() > 1e-4
     np.testing.assert_allclose(found.values, slow, rtol=1e-5, atol=1e-8)
     whole = explain(net, images, groups="modality")
-    np.testing.assert_allclose(whole.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        whole.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_maps_of_pixels_are_the_values():
     net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
     found = explain(net, images, segments={"input": "pixels"})
     np.testing.assert_allclose(
-        found.values.transpose(0, 2, 1).reshape(ROWS, 3, 14, 14), found.maps["maps:input"], rtol=1e-6, atol=1e-9
+        found.values.transpose(0, 2, 1).reshape(ROWS, 3, 14, 14),
+        found.maps["maps:input"],
+        rtol=1e-6,
+        atol=1e-9,
     )
 
 
@@ -146,14 +172,29 @@ def test_a_shared_encoder_has_a_map_for_each_image():
     assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
     assert found.meta["without_map"] == ["table"]
     assert set(found.modality) == {"left", "right"}
-    values = {name: net.encoder[:3](rows[name]).detach().requires_grad_() for name in ("left", "right")}
+    values = {
+        name: net.encoder[:3](rows[name]).detach().requires_grad_()
+        for name in ("left", "right")
+    }
     encoded = {name: net.encoder[3:](own) for name, own in values.items()}
-    outputs = net.head(torch.cat([encoded["left"], encoded["right"], rows["table"]], dim=1))
+    outputs = net.head(
+        torch.cat([encoded["left"], encoded["right"], rows["table"]], dim=1)
+    )
     for target in (0, 1):
         for name, own in values.items():
-            (slopes,) = torch.autograd.grad(outputs[:, target].sum(), own, retain_graph=True)
-            slow = (slopes.mean(dim=(2, 3), keepdim=True) * own).sum(dim=1).clamp_min(0).detach().numpy()
-            np.testing.assert_allclose(found.maps[f"maps:{name}"][:, target], slow, rtol=1e-5, atol=1e-8)
+            (slopes,) = torch.autograd.grad(
+                outputs[:, target].sum(), own, retain_graph=True
+            )
+            slow = (
+                (slopes.mean(dim=(2, 3), keepdim=True) * own)
+                .sum(dim=1)
+                .clamp_min(0)
+                .detach()
+                .numpy()
+            )
+            np.testing.assert_allclose(
+                found.maps[f"maps:{name}"][:, target], slow, rtol=1e-5, atol=1e-8
+            )
     assert np.abs(found.maps["maps:left"] - found.maps["maps:right"]).max() > 1e-4
 
 
@@ -161,7 +202,10 @@ def test_a_shared_encoder_has_a_map_for_each_image():
 def test_named_layers_of_a_shared_encoder(layer):
     net, rows = seeded(Shared), shared_inputs()
     if layer == "encoder":
-        with pytest.raises(pg.InputError, match=r"got \(6, 8\) from layer 'encoder' for 6 rows\. Pass layer="):
+        with pytest.raises(
+            pg.InputError,
+            match=r"got \(6, 8\) from layer 'encoder' for 6 rows\. Pass layer=",
+        ):
             explain(net, rows, layer=layer)
         return
     found = explain(net, rows, layer=layer, before_activation=True)
@@ -175,13 +219,21 @@ def test_images_of_whole_numbers_are_told_apart_by_changing_them():
 
     generator = torch.Generator().manual_seed(0)
     rows = shared_inputs() | {
-        name: torch.randint(0, 256, (ROWS, 1, 8, 8), dtype=torch.uint8, generator=generator)
+        name: torch.randint(
+            0, 256, (ROWS, 1, 8, 8), dtype=torch.uint8, generator=generator
+        )
         for name in ("left", "right")
     }
     net = seeded(Bytes)
     found = explain(net, rows)
     assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
-    same = explain(seeded(Shared), {name: own.double() / (255 if name != "table" else 1) for name, own in rows.items()})
+    same = explain(
+        seeded(Shared),
+        {
+            name: own.double() / (255 if name != "table" else 1)
+            for name, own in rows.items()
+        },
+    )
     np.testing.assert_allclose(found.values, same.values, rtol=1e-6, atol=1e-9)
 
 
@@ -189,10 +241,19 @@ def test_an_image_without_a_convolution_has_no_map():
     class Half(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.dense, self.head = nn.Conv2d(1, 2, 3), nn.Linear(64, 5), nn.Linear(77, 2)
+            self.convolution, self.dense, self.head = (
+                nn.Conv2d(1, 2, 3),
+                nn.Linear(64, 5),
+                nn.Linear(77, 2),
+            )
 
         def forward(self, seen: Tensor, flat: Tensor) -> Tensor:
-            return self.head(torch.cat([self.convolution(seen).flatten(1), self.dense(flat.flatten(1))], dim=1))
+            return self.head(
+                torch.cat(
+                    [self.convolution(seen).flatten(1), self.dense(flat.flatten(1))],
+                    dim=1,
+                )
+            )
 
     rows = {"seen": drawn(ROWS, 1, 8, 8), "flat": drawn(ROWS, 8, 8, seed=1)}
     found = explain(seeded(Half), rows)
@@ -204,12 +265,20 @@ def test_series_and_images_without_channels():
     class Series(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.head = nn.Conv1d(3, 4, 3, stride=2), nn.Linear(4 * 7, 2)
+            self.convolution, self.head = (
+                nn.Conv1d(3, 4, 3, stride=2),
+                nn.Linear(4 * 7, 2),
+            )
 
         def forward(self, series: Tensor) -> Tensor:
             return self.head(torch.relu(self.convolution(series)).flatten(1))
 
-    found = explain(seeded(Series), drawn(ROWS, 3, 16), upsample="nearest", segments={"series": "pixels"})
+    found = explain(
+        seeded(Series),
+        drawn(ROWS, 3, 16),
+        upsample="nearest",
+        segments={"series": "pixels"},
+    )
     maps = found.maps["maps:series"]
     assert maps.shape == (ROWS, 2, 3, 16)
     assert np.abs(maps).max() > 1e-4
@@ -226,7 +295,9 @@ def test_series_and_images_without_channels():
     flat, images = seeded(Flat), drawn(ROWS, 14, 14)
     found = explain(flat, images)
     np.testing.assert_allclose(
-        found.maps["maps:scan"], explain(flat.net, images[:, None]).maps["maps:input"], atol=1e-8
+        found.maps["maps:scan"],
+        explain(flat.net, images[:, None]).maps["maps:input"],
+        atol=1e-8,
     )
 
 
@@ -237,7 +308,12 @@ def test_batches_change_nothing():
     net, rows = seeded(Shared), shared_inputs()
     whole = explain(net, rows)
     for size in (1, 4):
-        np.testing.assert_allclose(explain(net, rows, batch_size=size).values, whole.values, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            explain(net, rows, batch_size=size).values,
+            whole.values,
+            rtol=1e-6,
+            atol=1e-9,
+        )
     one = explain(net, {name: own[3:4] for name, own in rows.items()})
     np.testing.assert_allclose(one.values[0], whole.values[3], rtol=1e-6, atol=1e-9)
 
@@ -247,12 +323,23 @@ class Activated(nn.Module):
 
     def __init__(self, activation, *, normalised: bool = False) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4) if normalised else nn.Identity()
+        self.conv, self.norm = (
+            nn.Conv2d(1, 4, 3),
+            nn.BatchNorm2d(4) if normalised else nn.Identity(),
+        )
         self.act = activation
         self.head = nn.Linear(2 * 144, 3)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        return self.head(torch.cat([self.act(self.norm(self.conv(own))).flatten(1) for own in (right, left)], dim=1))
+        return self.head(
+            torch.cat(
+                [
+                    self.act(self.norm(self.conv(own))).flatten(1)
+                    for own in (right, left)
+                ],
+                dim=1,
+            )
+        )
 
 
 def in_place(values: Tensor) -> Tensor:
@@ -279,12 +366,20 @@ def in_place(values: Tensor) -> Tensor:
     ],
 )
 def test_functions_are_activations_as_modules_are(called, module, requires, normalised):
-    nets = [seeded(lambda own=own: Activated(own, normalised=normalised)) for own in (called, module)]
+    nets = [
+        seeded(lambda own=own: Activated(own, normalised=normalised))
+        for own in (called, module)
+    ]
     rows = {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1)}
-    behind, twin = (explain(net.requires_grad_(requires), rows, segments=("grid", 2)) for net in nets)
+    behind, twin = (
+        explain(net.requires_grad_(requires), rows, segments=("grid", 2))
+        for net in nets
+    )
     np.testing.assert_array_equal(behind.values, twin.values)
     before = explain(nets[0], rows, segments=("grid", 2), before_activation=True)
-    assert not np.allclose(before.values, twin.values), "the precondition: where the map is read matters"
+    assert not np.allclose(before.values, twin.values), (
+        "the precondition: where the map is read matters"
+    )
     same = explain(nets[1], rows, segments=("grid", 2), before_activation=True)
     np.testing.assert_array_equal(before.values, same.values)
     assert behind.meta["layer"]["left"].startswith("norm (call 2), ")
@@ -299,7 +394,9 @@ def test_hooks_are_gone_and_users_hooks_stay(requires):
     before = {name: len(part._forward_hooks) for name, part in net.named_modules()}
     explain(net, rows)
     assert heard
-    assert {name: len(part._forward_hooks) for name, part in net.named_modules()} == before
+    assert {
+        name: len(part._forward_hooks) for name, part in net.named_modules()
+    } == before
     handle.remove()
 
 
@@ -320,7 +417,10 @@ def test_empty_maps_are_zero_and_told():
     net = seeded(chain)
     with torch.no_grad():
         net[8].weight.zero_()
-    with pytest.warns(pg.PermgradWarning, match=r"18 of 18 class activation maps of 'input' at layer '4' are all zero"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"18 of 18 class activation maps of 'input' at layer '4' are all zero",
+    ):
         found = explain(net, drawn(ROWS, 1, 14, 14))
     assert (found.values == 0).all()
     assert not np.isnan(found.maps["maps:input"]).any()
@@ -350,8 +450,18 @@ def test_maps_can_be_left_out():
         ),
         (chain, (ROWS, 1, 14, 14), {"layer": "9"}, "layer must be one of '0', '1'"),
         (chain, (ROWS, 1, 14, 14), {"variant": "gradcan"}, "Did you mean 'gradcam'"),
-        (chain, (ROWS, 1, 14, 14), {"upsample": "cubic"}, "upsample must be one of 'bilinear', 'nearest', 'none'"),
-        (chain, (ROWS, 1, 14, 14), {"maps": "some"}, "maps must be 'auto', True or False, got 'some'"),
+        (
+            chain,
+            (ROWS, 1, 14, 14),
+            {"upsample": "cubic"},
+            "upsample must be one of 'bilinear', 'nearest', 'none'",
+        ),
+        (
+            chain,
+            (ROWS, 1, 14, 14),
+            {"maps": "some"},
+            "maps must be 'auto', True or False, got 'some'",
+        ),
     ],
 )
 def test_refusals(build, rows, options, message):
@@ -369,7 +479,8 @@ def test_a_layer_that_sees_no_image_is_refused():
             return super().forward(left, right, self.table(table))
 
     with pytest.raises(
-        pg.InputError, match=r"layer 'table' does not depend on 'left' or 'right'\. Name a layer of its"
+        pg.InputError,
+        match=r"layer 'table' does not depend on 'left' or 'right'\. Name a layer of its",
     ):
         explain(seeded(Beside), shared_inputs(), layer="table")
 
@@ -387,8 +498,12 @@ def test_the_result_can_be_saved_and_drawn(tmp_path):
 
 def test_cells_lie_in_the_middle_of_what_they_cover_when_maps_are_enlarged():
     cells = torch.tensor([[[0.0, 1.0]]])
-    np.testing.assert_allclose(enlarged(cells, (1, 4), "bilinear")[0, 0], [[0.0, 0.25, 0.75, 1.0]])
-    np.testing.assert_allclose(enlarged(cells, (2, 4), "nearest")[0, 0], [[0.0, 0.0, 1.0, 1.0]] * 2)
+    np.testing.assert_allclose(
+        enlarged(cells, (1, 4), "bilinear")[0, 0], [[0.0, 0.25, 0.75, 1.0]]
+    )
+    np.testing.assert_allclose(
+        enlarged(cells, (2, 4), "nearest")[0, 0], [[0.0, 0.0, 1.0, 1.0]] * 2
+    )
 
 
 def test_what_keeps_the_padding_of_a_row_is_no_picture():
@@ -404,5 +519,10 @@ def test_what_keeps_the_padding_of_a_row_is_no_picture():
     ids[2:, 4:] = 0
     rows = {"ids": ids, "attention_mask": (ids > 0).long()}
     with pytest.raises(pg.InputError, match="gradcam needs an image") as refusal:
-        pg.explain(pg.Model(Text(), returns="logits", hold="attention_mask"), rows, method="gradcam", progress=False)
+        pg.explain(
+            pg.Model(Text(), returns="logits", hold="attention_mask"),
+            rows,
+            method="gradcam",
+            progress=False,
+        )
     assert "ids (5, 6), attention_mask (5, 6). Choose" in str(refusal.value)

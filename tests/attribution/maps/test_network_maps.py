@@ -15,7 +15,9 @@ ROWS = 3
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def seeded(build) -> nn.Module:
@@ -25,7 +27,9 @@ def seeded(build) -> nn.Module:
 
 
 def explain(net: nn.Module, rows, **options) -> pg.Explanation:
-    return explain_with(net, rows, method="gradcam", progress=False, upsample="none", **options)
+    return explain_with(
+        net, rows, method="gradcam", progress=False, upsample="none", **options
+    )
 
 
 class Joined(nn.Module):
@@ -34,7 +38,9 @@ class Joined(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.stem, self.main, self.short = (nn.Conv2d(a, 4, 3, padding=1) for a in (1, 4, 4))
+        self.stem, self.main, self.short = (
+            nn.Conv2d(a, 4, 3, padding=1) for a in (1, 4, 4)
+        )
         self.head = nn.Linear(8 if kind == "cat" else 4, 2)
 
     def join(self, image: Tensor) -> Tensor:
@@ -51,7 +57,9 @@ class Joined(nn.Module):
         return self.head(functional.max_pool2d(self.join(image), 2).mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize(("kind", "last"), [("cat", "mul"), ("in place", "add"), ("gelu", "gelu")])
+@pytest.mark.parametrize(
+    ("kind", "last"), [("cat", "mul"), ("in place", "add"), ("gelu", "gelu")]
+)
 def test_a_join_is_read_and_not_what_is_joined(kind, last):
     net, images = seeded(lambda: Joined(kind)), drawn(ROWS, 1, 6, 6)
     found = explain(net, images)
@@ -60,10 +68,20 @@ def test_a_join_is_read_and_not_what_is_joined(kind, last):
     assert found.meta["layer_shape"] == {"image": list(joined.shape[1:])}
     outputs = net.head(functional.max_pool2d(joined, 2).mean(dim=(2, 3)))
     for target in (0, 1):
-        (slopes,) = torch.autograd.grad(outputs[:, target].sum(), joined, retain_graph=True)
-        slow = (slopes.mean(dim=(2, 3), keepdim=True) * joined).sum(dim=1).clamp_min(0).detach().numpy()
+        (slopes,) = torch.autograd.grad(
+            outputs[:, target].sum(), joined, retain_graph=True
+        )
+        slow = (
+            (slopes.mean(dim=(2, 3), keepdim=True) * joined)
+            .sum(dim=1)
+            .clamp_min(0)
+            .detach()
+            .numpy()
+        )
         assert np.abs(slow).max() > 1e-4
-        np.testing.assert_allclose(found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
+        )
 
 
 class Dense(nn.Module):
@@ -71,22 +89,34 @@ class Dense(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Conv2d(1 + 2 * k, 2, 3, padding=1) for k in range(3))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(1 + 2 * k, 2, 3, padding=1) for k in range(3)
+        )
         self.norm, self.head = nn.BatchNorm2d(7), nn.Linear(7, 2)
 
     def forward(self, scan: Tensor) -> Tensor:
         maps = scan
         for layer in self.layers:
             maps = torch.cat([maps, layer(functional.relu(maps))], dim=1)
-        return self.head(functional.adaptive_avg_pool2d(functional.relu(self.norm(maps)), 1).flatten(1))
+        return self.head(
+            functional.adaptive_avg_pool2d(functional.relu(self.norm(maps)), 1).flatten(
+                1
+            )
+        )
 
 
 def test_all_channels_of_a_dense_block_are_read():
     net, images = seeded(Dense), drawn(ROWS, 1, 5, 5)
     found = explain(net, images)
-    assert (found.meta["layer"], found.meta["layer_shape"]) == ({"scan": "norm, relu"}, {"scan": [7, 5, 5]})
+    assert (found.meta["layer"], found.meta["layer_shape"]) == (
+        {"scan": "norm, relu"},
+        {"scan": [7, 5, 5]},
+    )
     before = explain(net, images, before_activation=True)
-    assert (before.meta["layer"], before.meta["layer_shape"]["scan"]) != (found.meta["layer"], [2, 5, 5])
+    assert (before.meta["layer"], before.meta["layer_shape"]["scan"]) != (
+        found.meta["layer"],
+        [2, 5, 5],
+    )
     again = explain(net, images, layer="layers.2", before_activation=True)
     assert again.meta["layer_shape"] == {"scan": [2, 5, 5]}
 
@@ -95,12 +125,20 @@ class Block(nn.Module):
     def __init__(self, width: int, *, whole: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, 2, batch_first=True) if whole else Attention(width)
+        self.attention = (
+            nn.MultiheadAttention(width, 2, batch_first=True)
+            if whole
+            else Attention(width)
+        )
         self.mlp = nn.Sequential(nn.Linear(width, 16), nn.GELU(), nn.Linear(16, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         own = self.norm1(tokens)
-        mixed = self.attention(own, own, own)[0] if isinstance(self.attention, nn.MultiheadAttention) else None
+        mixed = (
+            self.attention(own, own, own)[0]
+            if isinstance(self.attention, nn.MultiheadAttention)
+            else None
+        )
         tokens = tokens + (self.attention(own) if mixed is None else mixed)
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -113,7 +151,12 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, own: Tensor) -> Tensor:
-        q, k, v = self.qkv(own).reshape(*own.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            self.qkv(own)
+            .reshape(*own.shape[:2], 3, 2, -1)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
         mixed = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -145,7 +188,11 @@ class Tokens(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        return self.head(tokens.mean(dim=1) if self.read == "mean" else tokens[:, -1 if self.behind else 0])
+        return self.head(
+            tokens.mean(dim=1)
+            if self.read == "mean"
+            else tokens[:, -1 if self.behind else 0]
+        )
 
 
 @pytest.mark.parametrize(
@@ -153,9 +200,15 @@ class Tokens(nn.Module):
     [
         ({}, "blocks.1.norm1"),
         ({"whole": True}, "blocks.1.norm1"),
-        ({"extra": 5, "patches": "linear"}, "blocks.1.norm1"),  # registers; no convolution
+        (
+            {"extra": 5, "patches": "linear"},
+            "blocks.1.norm1",
+        ),  # registers; no convolution
         ({"extra": 2, "behind": True, "patches": "linear"}, "blocks.1.norm1"),
-        ({"extra": 4, "read": "mean"}, "norm"),  # 4 of 16 tokens would make a square of their own
+        (
+            {"extra": 4, "read": "mean"},
+            "norm",
+        ),  # 4 of 16 tokens would make a square of their own
     ],
 )
 def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, layer):
@@ -164,17 +217,29 @@ def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, laye
     assert found.meta["layer"] == {"image": layer}
     assert found.meta["layer_shape"] == {"image": [8, 3, 4]}
     heard = {}
-    handle = net.get_submodule(layer).register_forward_hook(lambda _m, _a, value: heard.update(value=value))
+    handle = net.get_submodule(layer).register_forward_hook(
+        lambda _m, _a, value: heard.update(value=value)
+    )
     outputs = net(images)
     handle.remove()
     extra = options.get("extra", 1)
     for target in (0, 1):
-        (slopes,) = torch.autograd.grad(outputs[:, target].sum(), heard["value"], retain_graph=True)
+        (slopes,) = torch.autograd.grad(
+            outputs[:, target].sum(), heard["value"], retain_graph=True
+        )
         patches = slice(0, -extra) if options.get("behind") else slice(extra, None)
         own, slope = heard["value"][:, patches], slopes[:, patches]
-        slow = (own * slope.mean(dim=1, keepdim=True)).sum(dim=2).reshape(ROWS, 3, 4).detach().numpy()
+        slow = (
+            (own * slope.mean(dim=1, keepdim=True))
+            .sum(dim=2)
+            .reshape(ROWS, 3, 4)
+            .detach()
+            .numpy()
+        )
         assert np.abs(slow).max() > 1e-5
-        np.testing.assert_allclose(found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
+        )
 
 
 class Windows(nn.Module):
@@ -182,18 +247,38 @@ class Windows(nn.Module):
 
     def __init__(self, *, merged: bool) -> None:
         super().__init__()
-        self.embed, self.mix, self.merge = nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 8), nn.Linear(32, 8)
+        self.embed, self.mix, self.merge = (
+            nn.Conv2d(1, 8, 2, 2),
+            nn.Linear(8, 8),
+            nn.Linear(32, 8),
+        )
         self.attend, self.head, self.merged = Attention(8), nn.Linear(8, 2), merged
 
     def forward(self, image: Tensor) -> Tensor:
         last = self.embed(image).permute(0, 2, 3, 1)
         rows, down, across, _ = last.shape
         shifted = torch.roll(last, (-1, -1), (1, 2))
-        cut = shifted.reshape(rows, down // 2, 2, across // 2, 2, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 8)
-        mixed = self.attend(cut).reshape(rows, down // 2, across // 2, 2, 2, 8).permute(0, 1, 3, 2, 4, 5)
-        last = torch.relu(last + torch.roll(mixed.reshape(rows, down, across, 8), (1, 1), (1, 2)) + self.mix(last))
+        cut = (
+            shifted.reshape(rows, down // 2, 2, across // 2, 2, 8)
+            .permute(0, 1, 3, 2, 4, 5)
+            .reshape(-1, 4, 8)
+        )
+        mixed = (
+            self.attend(cut)
+            .reshape(rows, down // 2, across // 2, 2, 2, 8)
+            .permute(0, 1, 3, 2, 4, 5)
+        )
+        last = torch.relu(
+            last
+            + torch.roll(mixed.reshape(rows, down, across, 8), (1, 1), (1, 2))
+            + self.mix(last)
+        )
         if self.merged:
-            fours = last.reshape(rows, down // 2, 2, across // 2, 2, 8).permute(0, 1, 3, 2, 4, 5).flatten(3)
+            fours = (
+                last.reshape(rows, down // 2, 2, across // 2, 2, 8)
+                .permute(0, 1, 3, 2, 4, 5)
+                .flatten(3)
+            )
             last = torch.relu(self.merge(fours))
         return self.head(last.mean(dim=(1, 2)))
 
@@ -204,7 +289,12 @@ def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
     image = drawn(ROWS, 1, 24, 16) * 0.1
     image[:, :, 14:16, 2:4] += 5
     found = explain_with(
-        seeded(lambda: Windows(merged=merged)), image, method="gradcam", variant="hirescam", relu=False, progress=False
+        seeded(lambda: Windows(merged=merged)),
+        image,
+        method="gradcam",
+        variant="hirescam",
+        relu=False,
+        progress=False,
     )
     assert found.meta["layer_shape"] == {"image": [8, *size]}
     maps = np.abs(found.maps["maps:image"]).sum(axis=(0, 1))
@@ -226,10 +316,18 @@ class Volume(nn.Module):
 def test_volumes_have_maps():
     net, scans = seeded(Volume), drawn(ROWS, 1, 6, 8, 10)
     found = explain(net, scans)
-    assert (found.meta["layer"], found.meta["layer_shape"]) == ({"scan": "conv, relu"}, {"scan": [3, 4, 6, 8]})
+    assert (found.meta["layer"], found.meta["layer_shape"]) == (
+        {"scan": "conv, relu"},
+        {"scan": [3, 4, 6, 8]},
+    )
     assert found.maps["maps:scan"].shape == (ROWS, 2, 4, 6, 8)
-    whole = pg.explain(pg.Model(net, segments="pixels"), scans[:, 0], method="gradcam", progress=False)
+    whole = pg.explain(
+        pg.Model(net, segments="pixels"), scans[:, 0], method="gradcam", progress=False
+    )
     assert whole.maps["maps:scan"].shape == (ROWS, 2, 6, 8, 10)
     np.testing.assert_allclose(
-        whole.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10), whole.maps["maps:scan"], rtol=1e-6, atol=1e-9
+        whole.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10),
+        whole.maps["maps:scan"],
+        rtol=1e-6,
+        atol=1e-9,
     )

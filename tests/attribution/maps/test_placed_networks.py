@@ -20,7 +20,10 @@ _SPOT, _MIDDLE, _BESIDE = (slice(14, 18), slice(9, 13)), (15.5, 10.5), 4.5
 
 
 def _conv(*sizes: int, stride: int = 1, padding: int = 1) -> nn.Sequential:
-    layers = [(nn.Conv2d(a, b, 3, stride, padding), nn.BatchNorm2d(b), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
+    layers = [
+        (nn.Conv2d(a, b, 3, stride, padding), nn.BatchNorm2d(b), nn.ReLU())
+        for a, b in itertools.pairwise(sizes)
+    ]
     return nn.Sequential(*(layer for each in layers for layer in each))
 
 
@@ -30,15 +33,32 @@ class _Net(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(4)
-        self.body, self.second, self.head, self.run = _conv(1, 8), _conv(8, 8, stride=2), nn.Linear(8, 2), run
+        self.body, self.second, self.head, self.run = (
+            _conv(1, 8),
+            _conv(8, 8, stride=2),
+            nn.Linear(8, 2),
+            run,
+        )
         self.bare, self.deep = _conv(1, 8, 8, 8, padding=0), _conv(1, 8, 8, 8, 8, 8)
-        self.dilated = nn.Sequential(nn.Conv2d(1, 8, 3, padding=4, dilation=4), nn.ReLU())
-        self.patches, self.places = nn.Conv2d(1, 8, 4, 4), nn.Parameter(torch.randn(1, 48, 8))
+        self.dilated = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=4, dilation=4), nn.ReLU()
+        )
+        self.patches, self.places = (
+            nn.Conv2d(1, 8, 4, 4),
+            nn.Parameter(torch.randn(1, 48, 8)),
+        )
         self.own = nn.Parameter(torch.randn(1, 1, 8))
         self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.mix, self.norm, self.up = nn.Linear(8, 8), nn.LayerNorm(8), nn.ConvTranspose2d(8, 8, 2, 2)
+        self.mix, self.norm, self.up = (
+            nn.Linear(8, 8),
+            nn.LayerNorm(8),
+            nn.ConvTranspose2d(8, 8, 2, 2),
+        )
         self.gate, self.group = nn.Linear(8, 8), nn.GroupNorm(2, 8)
-        self.wide, self.channels_last = nn.Conv2d(8, 8, (1, 5), padding=(0, 2)), nn.Linear(8, 8)
+        self.wide, self.channels_last = (
+            nn.Conv2d(8, 8, (1, 5), padding=(0, 2)),
+            nn.Linear(8, 8),
+        )
 
     def forward(self, scan: Tensor) -> Tensor:
         values = self.run(self, scan)
@@ -62,12 +82,23 @@ def _squeezed(net: Any, scan: Tensor) -> Tensor:
 
 def _joined(net: Any, scan: Tensor) -> Tensor:
     fine = net.body(scan)
-    return fine + functional.interpolate(net.second(fine), size=fine.shape[2:], mode="bilinear", align_corners=False)
+    return fine + functional.interpolate(
+        net.second(fine), size=fine.shape[2:], mode="bilinear", align_corners=False
+    )
 
 
 def _beside(net: Any, scan: Tensor) -> Tensor:
     coarse = net.body(functional.avg_pool2d(scan, 2))
-    return torch.cat([net.body(scan)[:, :4], functional.interpolate(coarse, scale_factor=2)[:, 4:]], dim=1) * 1.5
+    return (
+        torch.cat(
+            [
+                net.body(scan)[:, :4],
+                functional.interpolate(coarse, scale_factor=2)[:, 4:],
+            ],
+            dim=1,
+        )
+        * 1.5
+    )
 
 
 def _in_steps(net: Any, scan: Tensor) -> Tensor:
@@ -130,15 +161,23 @@ def test_a_map_lies_where_the_image_is_bright_or_is_refused(name: str) -> None:
     scan = 0.05 * torch.rand(2, 1, 24, 32, generator=torch.Generator().manual_seed(1))
     scan = torch.cat([scan, scan])  # the same rows without the spot
     scan[:2, :, *_SPOT] += 1
-    net, options = _Net(_RUNS[name]).eval(), {"returns": "logits", "progress": False, "segments": "pixels"}
+    net, options = (
+        _Net(_RUNS[name]).eval(),
+        {"returns": "logits", "progress": False, "segments": "pixels"},
+    )
     if name in _REFUSED:
         with pytest.raises(pg.InputError, match="Cannot tell where in 'scan'"):
             explain_with(net, {"scan": scan}, method="gradcam", **options)
         return
-    found = explain_with(net, {"scan": scan}, method="gradcam", variant="hirescam", relu=False, **options)
+    found = explain_with(
+        net, {"scan": scan}, method="gradcam", variant="hirescam", relu=False, **options
+    )
     maps = found.maps["maps:scan"]
     more = np.abs(maps[:2] - maps[2:]).sum(axis=(0, 1))
     bright = np.clip(more - 0.5 * more.max(), 0, None)
     assert bright.sum() > 0
-    middle = [float((np.indices(more.shape)[axis] * bright).sum() / bright.sum()) for axis in (0, 1)]
+    middle = [
+        float((np.indices(more.shape)[axis] * bright).sum() / bright.sum())
+        for axis in (0, 1)
+    ]
     assert np.abs(np.subtract(middle, _MIDDLE)).max() <= _BESIDE, middle

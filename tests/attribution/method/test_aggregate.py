@@ -15,7 +15,12 @@ import permgrad as pg
 from permgrad.attribution.method.aggregate import _shares
 
 NAMES = ("gradient", "permutation", "lime", "shapley")
-MEMBERS = ("gradient", "permutation", pg.methods.Lime(samples=100), pg.methods.Shapley(references=10))
+MEMBERS = (
+    "gradient",
+    "permutation",
+    pg.methods.Lime(samples=100),
+    pg.methods.Shapley(references=10),
+)
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 Y = np.random.default_rng(0).integers(0, 3, 40)
 
@@ -34,10 +39,15 @@ class Coded(nn.Module):
         self.head = nn.Linear(7, 3)
 
     def forward(self, table: Tensor, codes: Tensor) -> Tensor:
-        return self.head(torch.cat([table, nn.functional.one_hot(codes[:, 0], 3)], dim=1))
+        return self.head(
+            torch.cat([table, nn.functional.one_hot(codes[:, 0], 3)], dim=1)
+        )
 
 
-CODED = {"table": ROWS, "codes": torch.randint(0, 3, (40, 1), generator=torch.Generator().manual_seed(1))}
+CODED = {
+    "table": ROWS,
+    "codes": torch.randint(0, 3, (40, 1), generator=torch.Generator().manual_seed(1)),
+}
 
 
 def explain(net=None, rows=ROWS, y=Y, **options) -> pg.Explanation:
@@ -51,39 +61,63 @@ def test_is_the_mean_of_shares():
     assert list(found.parts) == list(NAMES) == found.meta["members"]
     for part in found.parts.values():
         np.testing.assert_allclose(part.sum(axis=0), 1)
-    np.testing.assert_allclose(found.values, np.mean(list(found.parts.values()), axis=0))
+    np.testing.assert_allclose(
+        found.values, np.mean(list(found.parts.values()), axis=0)
+    )
     assert len({tuple(part[:, 0].round(3)) for part in found.parts.values()}) == 4
 
 
 def test_shares_of_values_that_are_shares_already():
-    found = SimpleNamespace(values=np.array([[0.25, 0.0], [-0.75, 0.0]]), outputs=("all", "0"))
-    np.testing.assert_array_equal(_shares(found, ("all", "0")), [[0.25, 0.0], [0.75, 0.0]])
+    found = SimpleNamespace(
+        values=np.array([[0.25, 0.0], [-0.75, 0.0]]), outputs=("all", "0")
+    )
+    np.testing.assert_array_equal(
+        _shares(found, ("all", "0")), [[0.25, 0.0], [0.75, 0.0]]
+    )
 
 
 def test_shares_are_those_of_each_method_called_alone():
     found = explain()
     net, given = make_net(), {"random_state": 0, "progress": False, "scope": "local"}
-    lime = explain_with(net, ROWS, Y, method="lime", samples=100, **given).to_global("mean_abs").values
-    np.testing.assert_allclose(found.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6)
-    np.testing.assert_allclose(found.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6)
-    permutation = pg.explain(net, ROWS, Y, method="permutation", random_state=0, progress=False).values
+    lime = (
+        explain_with(net, ROWS, Y, method="lime", samples=100, **given)
+        .to_global("mean_abs")
+        .values
+    )
+    np.testing.assert_allclose(
+        found.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        found.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6
+    )
+    permutation = pg.explain(
+        net, ROWS, Y, method="permutation", random_state=0, progress=False
+    ).values
     absolute = np.abs(permutation)
-    np.testing.assert_allclose(found.parts["permutation"], absolute / absolute.sum(axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        found.parts["permutation"], absolute / absolute.sum(axis=0), atol=1e-6
+    )
 
 
 def test_modalities_sum():
-    found = explain(Coded(), CODED, members=("permutation", "shapley", "lime")).by_modality()
+    found = explain(
+        Coded(), CODED, members=("permutation", "shapley", "lime")
+    ).by_modality()
     assert found.names == ("table", "codes")
     np.testing.assert_allclose(found.values.sum(axis=0), 1)
 
 
-@pytest.mark.parametrize(("net", "y", "outputs"), [(1, Y / 2.0, ("all",)), (1, Y % 2, ("all", "0", "1"))])
+@pytest.mark.parametrize(
+    ("net", "y", "outputs"), [(1, Y / 2.0, ("all",)), (1, Y % 2, ("all", "0", "1"))]
+)
 def test_single_outputs(net, y, outputs):
     found = explain(make_net(net), y=y)
     assert found.outputs == outputs
     np.testing.assert_allclose(found.values.sum(axis=0), 1)
     if len(outputs) == 3:
-        np.testing.assert_array_equal(found.parts["lime"][:, 1], found.parts["lime"][:, 2])
+        np.testing.assert_array_equal(
+            found.parts["lime"][:, 1], found.parts["lime"][:, 2]
+        )
 
 
 def test_a_network_that_uses_nothing_gets_zeros():
@@ -95,7 +129,10 @@ def test_a_network_that_uses_nothing_gets_zeros():
 
 
 def test_members_that_refuse_are_named():
-    with pytest.warns(pg.PermgradWarning, match=r"aggregate leaves out members that cannot explain the model"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"aggregate leaves out members that cannot explain the model",
+    ):
         found = explain(Coded(), CODED)
     assert list(found.parts) == ["permutation", "lime", "shapley"]
     assert set(found.meta["left_out"]) == {"gradient"}
@@ -114,7 +151,10 @@ def test_members_that_refuse_are_named():
             ["lime", "aggregate"],
             "members must not contain 'aggregate'. Leave it out",
         ),
-        ({"lime": {}, "permutation": {}}, "members must be methods, by name or as of pg.methods, got"),
+        (
+            {"lime": {}, "permutation": {}},
+            "members must be methods, by name or as of pg.methods, got",
+        ),
     ],
 )
 def test_bad_members(members, message):

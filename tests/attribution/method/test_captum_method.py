@@ -18,17 +18,29 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.fixture(scope="module")
 def case():
     net, inputs, _ = STRANGERS["images_first"]()
-    return net.eval(), {"image": inputs["image"][:5], "clinical": torch.as_tensor(inputs["clinical"][:5])}
+    return net.eval(), {
+        "image": inputs["image"][:5],
+        "clinical": torch.as_tensor(inputs["clinical"][:5]),
+    }
 
 
 def test_gradient_methods_are_added_up_over_players(case):
     net, inputs = case
     found = pg.explain(
-        pg.Model(net, segments=("grid", 3)), inputs, method=(attr.IntegratedGradients(net), {"n_steps": 20}), target=1
+        pg.Model(net, segments=("grid", 3)),
+        inputs,
+        method=(attr.IntegratedGradients(net), {"n_steps": 20}),
+        target=1,
     )
-    image, table = attr.IntegratedGradients(net).attribute(tuple(inputs.values()), target=1, n_steps=20)
-    np.testing.assert_allclose(found.values[:, -4:, 0], table.detach().numpy(), atol=1e-6)
-    patch = image.detach().sum(dim=1).reshape(5, 3, 4, 3, 4).sum(dim=(2, 4)).reshape(5, 9)
+    image, table = attr.IntegratedGradients(net).attribute(
+        tuple(inputs.values()), target=1, n_steps=20
+    )
+    np.testing.assert_allclose(
+        found.values[:, -4:, 0], table.detach().numpy(), atol=1e-6
+    )
+    patch = (
+        image.detach().sum(dim=1).reshape(5, 3, 4, 3, 4).sum(dim=(2, 4)).reshape(5, 9)
+    )
     np.testing.assert_allclose(found.values[:, :9, 0], patch.numpy(), atol=1e-5)
     assert np.abs(found.values).max() > 1e-3
     assert found.method == "captum.IntegratedGradients"
@@ -37,7 +49,9 @@ def test_gradient_methods_are_added_up_over_players(case):
 
 def test_perturbation_methods_move_players_as_one(case):
     net, inputs = case
-    found = pg.explain(pg.Model(net, segments=("grid", 2)), inputs, method=attr.FeatureAblation(net))
+    found = pg.explain(
+        pg.Model(net, segments=("grid", 2)), inputs, method=attr.FeatureAblation(net)
+    )
     with torch.no_grad():
         base = net(**inputs)
         edited = inputs["image"].clone()
@@ -48,8 +62,16 @@ def test_perturbation_methods_move_players_as_one(case):
 
 def test_baselines_are_given_like_the_inputs(case):
     net, inputs = case
-    baselines = {"clinical": inputs["clinical"][:1] + 1, "image": inputs["image"][:1] * 0}
-    found = pg.explain(net, inputs, method=(attr.IntegratedGradients(net), {"baselines": baselines}), target=0)
+    baselines = {
+        "clinical": inputs["clinical"][:1] + 1,
+        "image": inputs["image"][:1] * 0,
+    }
+    found = pg.explain(
+        net,
+        inputs,
+        method=(attr.IntegratedGradients(net), {"baselines": baselines}),
+        target=0,
+    )
     with torch.no_grad():
         difference = (net(**inputs) - net(**baselines))[:, 0].numpy()
     np.testing.assert_allclose(found.values[:, :, 0].sum(axis=1), difference, atol=0.02)
@@ -70,10 +92,17 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
     net, rows = Net(), torch.randn(300, 3)
     baselines = torch.randn(300, 3)
     found = pg.explain(
-        net, rows, method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}), target=0
+        net,
+        rows,
+        method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}),
+        target=0,
     )
-    wanted = attr.IntegratedGradients(net).attribute(rows, baselines=baselines, target=0, n_steps=8)
-    np.testing.assert_allclose(found.values[:, :, 0], wanted.detach().numpy(), atol=1e-6)
+    wanted = attr.IntegratedGradients(net).attribute(
+        rows, baselines=baselines, target=0, n_steps=8
+    )
+    np.testing.assert_allclose(
+        found.values[:, :, 0], wanted.detach().numpy(), atol=1e-6
+    )
     small = pg.explain(
         pg.Model(net, batch_size=7),
         rows,
@@ -86,10 +115,15 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
     # A sample of baselines is whole for every row, also where it has as many rows.
     rows, baselines = rows[:40], baselines[:40]
     sample = pg.explain(
-        pg.Model(net, batch_size=15), rows, method=(attr.DeepLiftShap(net), {"baselines": baselines}), target=1
+        pg.Model(net, batch_size=15),
+        rows,
+        method=(attr.DeepLiftShap(net), {"baselines": baselines}),
+        target=1,
     )
     plain = attr.DeepLiftShap(net).attribute(rows[:5], baselines=baselines, target=1)
-    np.testing.assert_allclose(sample.values[:5, :, 0], plain.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        sample.values[:5, :, 0], plain.detach().numpy(), atol=1e-5
+    )
 
 
 def test_a_layers_map_is_spread_over_the_one_image():
@@ -104,15 +138,31 @@ def test_a_layers_map_is_spread_over_the_one_image():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, images = Net(), torch.randn(3, 1, 10, 10)
-    found = pg.explain(pg.Model(net, segments="pixels"), images, method=attr.LayerGradCam(net, net.convolution))
+    found = pg.explain(
+        pg.Model(net, segments="pixels"),
+        images,
+        method=attr.LayerGradCam(net, net.convolution),
+    )
     assert found.values.shape == (3, 100, 2)
     heat = attr.LayerGradCam(net, net.convolution).attribute(images, target=0)
-    wanted = attr.LayerAttribution.interpolate(heat, (10, 10), interpolate_mode="bilinear")
-    np.testing.assert_allclose(found.values[:, :, 0], wanted.detach().reshape(3, 100).numpy(), atol=1e-5)
+    wanted = attr.LayerAttribution.interpolate(
+        heat, (10, 10), interpolate_mode="bilinear"
+    )
+    np.testing.assert_allclose(
+        found.values[:, :, 0], wanted.detach().reshape(3, 100).numpy(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["ShapleyValueSampling", "KernelShap", "Lime", "FeaturePermutation", "Saliency", "DeepLift"]
+    "name",
+    [
+        "ShapleyValueSampling",
+        "KernelShap",
+        "Lime",
+        "FeaturePermutation",
+        "Saliency",
+        "DeepLift",
+    ],
 )
 def test_the_usual_ones_run(name, case):
     net, inputs = case
@@ -121,27 +171,39 @@ def test_the_usual_ones_run(name, case):
         net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         inputs = inputs["clinical"]
     segments = {"segments": ("grid", 2)} if isinstance(inputs, dict) else {}
-    found = explain_with(net, inputs, method=getattr(attr, name)(net), target=2, **segments)
+    found = explain_with(
+        net, inputs, method=getattr(attr, name)(net), target=2, **segments
+    )
     assert np.isfinite(found.values).all()
     assert np.abs(found.values).max() > 0
 
 
 def test_what_cannot_be_used_is_said(case):
     net, inputs = case
-    with pytest.raises(pg.InputError, match=r"method must be a name.*got int\. Pass for example"):
+    with pytest.raises(
+        pg.InputError, match=r"method must be a name.*got int\. Pass for example"
+    ):
         pg.explain(net, inputs, method=3)
-    with pytest.raises(pg.InputError, match=r"got IntegratedGradients\. Pass for example"):
+    with pytest.raises(
+        pg.InputError, match=r"got IntegratedGradients\. Pass for example"
+    ):
         pg.explain(net, inputs, method=attr.IntegratedGradients)
     with pytest.raises(pg.InputError, match=r"call .to_global\(\) on the result"):
         pg.explain(net, inputs, method=attr.Saliency(net), scope="global")
     with pytest.raises(
-        pg.InputError, match=r"captum.Occlusion failed on these inputs with .*Pass what it needs beside it"
+        pg.InputError,
+        match=r"captum.Occlusion failed on these inputs with .*Pass what it needs beside it",
     ):
         pg.explain(net, inputs, method=attr.Occlusion(net))
     views, pair, _ = STRANGERS["list_of_images"]()
-    with pytest.raises(pg.InputError, match="Wrap it in a module whose forward has one parameter for each"):
+    with pytest.raises(
+        pg.InputError,
+        match="Wrap it in a module whose forward has one parameter for each",
+    ):
         pg.explain(views, pair, method=attr.Saliency(views))
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
     rows = np.random.default_rng(0).normal(size=(60, 2))
     model.fit(rows, rows[:, 0])
     with pytest.raises(pg.InputError, match="does not take an estimator of permgrad"):
@@ -164,7 +226,10 @@ def test_a_captum_object_beside_a_method_of_ours(case):
         n_repeats=2,
         progress=False,
     )
-    assert found.meta["methods"] == {"image": "captum.Saliency", "clinical": "permutation"}
+    assert found.meta["methods"] == {
+        "image": "captum.Saliency",
+        "clinical": "permutation",
+    }
 
 
 def test_an_object_made_for_another_network_is_refused(case):
@@ -173,7 +238,12 @@ def test_an_object_made_for_another_network_is_refused(case):
     with pytest.raises(pg.InputError, match=r"created for another network \(a Net\)"):
         pg.explain(net, inputs, method=attr.Saliency(other))
     # The network inside data parallelism is the same network.
-    assert pg.explain(nn.DataParallel(net), inputs, method=attr.Saliency(net)).values.shape[0] == 5
+    assert (
+        pg.explain(
+            nn.DataParallel(net), inputs, method=attr.Saliency(net)
+        ).values.shape[0]
+        == 5
+    )
 
 
 def test_zeros_of_captum_are_not_blamed_on_the_network():
@@ -183,11 +253,18 @@ def test_zeros_of_captum_are_not_blamed_on_the_network():
             self.convolution, self.head = nn.Conv2d(1, 2, 3), nn.Linear(2 * 16 + 3, 2)
 
         def forward(self, image: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-            return self.head(torch.cat([torch.relu(self.convolution(image)).flatten(1), table], dim=1))
+            return self.head(
+                torch.cat(
+                    [torch.relu(self.convolution(image)).flatten(1), table], dim=1
+                )
+            )
 
     net = Net()
     inputs = {"image": torch.rand(4, 1, 6, 6), "table": torch.randn(4, 3)}
-    with pytest.warns(pg.PermgradWarning, match="returns nothing for them, even if the model uses them"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="returns nothing for them, even if the model uses them",
+    ):
         pg.explain(net, inputs, method=attr.LayerGradCam(net, net.convolution))
 
 
@@ -199,7 +276,11 @@ class Sentences(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.dense, self.head = nn.Embedding(9, 3), nn.Linear(3, 4), nn.Linear(4, 1)
+        self.words, self.dense, self.head = (
+            nn.Embedding(9, 3),
+            nn.Linear(3, 4),
+            nn.Linear(4, 1),
+        )
 
     def forward(self, ids: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
         return self.head(torch.tanh(self.dense(self.words(ids)).sum(dim=1)) * age)
@@ -240,20 +321,39 @@ def test_what_an_embedding_gives_each_token_is_added_up():
 
 def test_a_layers_attributions_are_its_units():
     net, inputs = sentences()
-    made, zeros = attr.LayerIntegratedGradients(net, net.dense), torch.zeros(1, 5, dtype=torch.int64)
+    made, zeros = (
+        attr.LayerIntegratedGradients(net, net.dense),
+        torch.zeros(1, 5, dtype=torch.int64),
+    )
     # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
-    with pytest.raises(pg.InputError, match=r"To explain the units of a layer, also pass layer= with its name"):
-        explain_with(net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)})
-    with pytest.raises(pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"To explain the units of a layer, also pass layer= with its name",
+    ):
+        explain_with(
+            net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)}
+        )
+    with pytest.raises(
+        pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"
+    ):
         pg.explain(pg.Model(net, layer="head"), inputs, method=made)
-    with pytest.raises(pg.InputError, match=r"layer='dense' is not the layer .*\. Leave layer= out"):
+    with pytest.raises(
+        pg.InputError, match=r"layer='dense' is not the layer .*\. Leave layer= out"
+    ):
         pg.explain(pg.Model(net, layer="dense"), inputs, method=attr.Saliency(net))
     plain = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
     rows = torch.randn(7, 4)
     found = pg.explain(
-        pg.Model(plain, layer="0"), rows, method=(attr.LayerIntegratedGradients(plain, plain[0]), {"n_steps": 200})
+        pg.Model(plain, layer="0"),
+        rows,
+        method=(attr.LayerIntegratedGradients(plain, plain[0]), {"n_steps": 200}),
     )
-    direct = attr.LayerIntegratedGradients(plain, plain[0]).attribute(rows, target=0, n_steps=200).detach().numpy()
+    direct = (
+        attr.LayerIntegratedGradients(plain, plain[0])
+        .attribute(rows, target=0, n_steps=200)
+        .detach()
+        .numpy()
+    )
     assert found.names == ("0[0]", "0[1]", "0[2]")
     assert np.abs(direct).max() > 0.01
     np.testing.assert_allclose(found.values[:, :, 0], direct, atol=1e-6)
@@ -266,27 +366,50 @@ def test_the_values_of_a_mask_of_the_users_own_add_up(form):
     torch.manual_seed(0)
     net = nn.Sequential()
     net.score = nn.Linear(16 + 3, 2)
-    net.forward = lambda picture, table: net.score(torch.cat([picture.flatten(1), table], 1)).tanh()
+    net.forward = lambda picture, table: net.score(
+        torch.cat([picture.flatten(1), table], 1)
+    ).tanh()
     inputs = {"picture": torch.rand(3, 1, 4, 4), "table": torch.randn(3, 3)}
     pixels, columns = torch.arange(16).reshape(1, 1, 4, 4), torch.arange(3)[None]
     mask = {
         "halves": (pixels // 8, columns + 2),
-        "both inputs": (torch.zeros_like(pixels), torch.tensor([[0, 1, 1]])),  # a group with a column of the table
+        "both inputs": (
+            torch.zeros_like(pixels),
+            torch.tensor([[0, 1, 1]]),
+        ),  # a group with a column of the table
         "each position": (pixels, columns + 16),
         "none": None,
     }[form]
-    method = FeatureAblation(net) if form in ("each position", "none") else ShapleyValues(net)
+    method = (
+        FeatureAblation(net)
+        if form in ("each position", "none")
+        else ShapleyValues(net)
+    )
     torch.manual_seed(0)
-    found = explain_with(net, inputs, method=method, progress=False, returns="values", feature_mask=mask)
+    found = explain_with(
+        net, inputs, method=method, progress=False, returns="values", feature_mask=mask
+    )
     torch.manual_seed(0)
-    theirs = type(method)(net).attribute(tuple(inputs.values()), feature_mask=mask, target=1)
+    theirs = type(method)(net).attribute(
+        tuple(inputs.values()), feature_mask=mask, target=1
+    )
     flat = torch.cat([each.flatten(1) for each in theirs], 1)
-    ids = torch.arange(19) if mask is None else torch.cat([each.flatten() for each in mask])
-    groups = torch.stack([flat[:, torch.nonzero(ids == one)[0, 0]] for one in ids.unique()], 1)
+    ids = (
+        torch.arange(19)
+        if mask is None
+        else torch.cat([each.flatten() for each in mask])
+    )
+    groups = torch.stack(
+        [flat[:, torch.nonzero(ids == one)[0, 0]] for one in ids.unique()], 1
+    )
     assert groups.abs().sum() > 0.5
-    np.testing.assert_allclose(found.values[:, :, 1].sum(axis=1), groups.sum(1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        found.values[:, :, 1].sum(axis=1), groups.sum(1).numpy(), atol=1e-5
+    )
     if form == "halves":
         with torch.no_grad():
             zeros = net.forward(*(0 * each for each in inputs.values()))
             whole = (net.forward(*inputs.values()) - zeros)[:, 1]
-        np.testing.assert_allclose(found.values[:, :, 1].sum(axis=1), whole.numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            found.values[:, :, 1].sum(axis=1), whole.numpy(), atol=1e-5
+        )

@@ -17,13 +17,22 @@ QUICK = (
     "basic_layer_multi_input",
 )
 SAMPLED = ("KernelShap", "GradientShap", "LayerGradientShap")
-PAIRS = [(case, name) for case, name in table.cases() if not table.reason_of(case, name) and name not in SAMPLED]
+PAIRS = [
+    (case, name)
+    for case, name in table.cases()
+    if not table.reason_of(case, name) and name not in SAMPLED
+]
 
 
 @pytest.mark.parametrize(
     ("case", "name"),
     [
-        pytest.param(case, name, marks=() if case.name in QUICK else pytest.mark.slow, id=f"{case.name}-{name}")
+        pytest.param(
+            case,
+            name,
+            marks=() if case.name in QUICK else pytest.mark.slow,
+            id=f"{case.name}-{name}",
+        )
         for case, name in PAIRS
     ],
 )

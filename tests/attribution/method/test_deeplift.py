@@ -18,7 +18,9 @@ ROWS = 6
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def seeded(build):
@@ -125,7 +127,9 @@ def operator_in_place(x: Tensor, y: Tensor) -> Tensor:
     return x
 
 
-def step(function, start: list[Tensor], stop: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, bool]:
+def step(
+    function, start: list[Tensor], stop: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor, bool]:
     """Return Σ slopes · changes and the output's change, ``(rows, outputs)``, its values at the stop, and matches."""
 
     def forward(leaves):
@@ -168,15 +172,23 @@ def test_functions_add_up(name):
 def test_functions_without_a_rule_keep_their_gradient_at_the_stop(name):
     function, *shapes = WITHOUT_RULE[name]
     start = [drawn(ROWS, *shape, seed=place) for place, shape in enumerate(shapes)]
-    stop = [drawn(ROWS, *shape, seed=100 + place).requires_grad_() for place, shape in enumerate(shapes)]
+    stop = [
+        drawn(ROWS, *shape, seed=100 + place).requires_grad_()
+        for place, shape in enumerate(shapes)
+    ]
     total, change, after, _ = step(function, start, [own.detach() for own in stop])
     plain = function(*stop).flatten(1)
     torch.testing.assert_close(after, plain.detach(), rtol=0, atol=1e-13)
-    assert (total - change).abs().max() > 1e-2, "the case must be one that does not add up"
+    assert (total - change).abs().max() > 1e-2, (
+        "the case must be one that does not add up"
+    )
     for output in range(plain.shape[1]):
         gradients = torch.autograd.grad(plain[:, output].sum(), stop, retain_graph=True)
         parts = zip(gradients, start, stop, strict=True)
-        expected = sum((own * (end.detach() - begin)).flatten(1).sum(1) for own, begin, end in parts)
+        expected = sum(
+            (own * (end.detach() - begin)).flatten(1).sum(1)
+            for own, begin, end in parts
+        )
         torch.testing.assert_close(total[:, output], expected, rtol=0, atol=1e-12)
 
 
@@ -193,7 +205,20 @@ def test_a_choice_of_two_precisions_has_the_wider_one():
 
 
 @pytest.mark.parametrize(
-    "name", ["exp", "log", "sqrt", "rsqrt", "reciprocal", "log1p", "expm1", "sin", "cos", "erf", "sinh"]
+    "name",
+    [
+        "exp",
+        "log",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+        "log1p",
+        "expm1",
+        "sin",
+        "cos",
+        "erf",
+        "sinh",
+    ],
 )
 def test_curved_functions_add_up(name):
     assert_adds_up(lambda x: getattr(torch, name)(x.abs() + 0.1), (4,))
@@ -220,7 +245,10 @@ def random_network(seed: int):
         lambda x: functional.normalize(x, dim=1) * 3,
         lambda x: torch.where(x > 0, x, 0.2 * x) + x.std(1, keepdim=True),
     ]
-    chosen = [parts[place] for place in chooser.integers(0, len(parts), chooser.integers(2, 7))]
+    chosen = [
+        parts[place]
+        for place in chooser.integers(0, len(parts), chooser.integers(2, 7))
+    ]
 
     def network(x: Tensor) -> Tensor:
         for part in chosen:
@@ -262,11 +290,17 @@ def test_recorded_inputs_survive_later_writes():
 
 def test_maxima_share_by_the_way_on_which_each_leads():
     """Two numbers on straight lines: the maximum's integrated gradient, found by a fine sum."""
-    start, stop = torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([[4.0, 2.0]], dtype=torch.float64)
+    start, stop = (
+        torch.tensor([[0.0, 1.0]], dtype=torch.float64),
+        torch.tensor([[4.0, 2.0]], dtype=torch.float64),
+    )
     times = torch.linspace(0, 1, 300_001, dtype=torch.float64)[:, None]
     points = torch.lerp(start, stop, times)
     share = (points[:, 0] > points[:, 1]).double().mean()
-    first, last = start.max(dim=1, keepdim=True).indices, stop.max(dim=1, keepdim=True).indices
+    first, last = (
+        start.max(dim=1, keepdim=True).indices,
+        stop.max(dim=1, keepdim=True).indices,
+    )
     to_first, to_last = leaders(start, stop, first, last)
     assert (first, last) == (torch.tensor([[1]]), torch.tensor([[0]]))
     assert float(to_last) == pytest.approx(float(share), abs=1e-5)
@@ -299,18 +333,35 @@ def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.ELU])
 def test_equals_the_papers_rule(activation):
-    net = seeded(lambda: nn.Sequential(nn.Linear(5, 7), activation(), nn.Linear(7, 4), activation(), nn.Linear(4, 1)))
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Linear(5, 7),
+            activation(),
+            nn.Linear(7, 4),
+            activation(),
+            nn.Linear(4, 1),
+        )
+    )
     rows, baseline = drawn(ROWS, 5), drawn(1, 5, seed=1)
-    found = pg.explain(net, rows, method=pg.methods.DeepLift(baseline=baseline), progress=False)
+    found = pg.explain(
+        net, rows, method=pg.methods.DeepLift(baseline=baseline), progress=False
+    )
     with torch.no_grad():
-        slow = torch.stack([rescale_by_hand(net, row, baseline[0]) for row in rows]).numpy()
+        slow = torch.stack(
+            [rescale_by_hand(net, row, baseline[0]) for row in rows]
+        ).numpy()
     leaf = rows.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(net(leaf).sum(), leaf)
     # The rule is not the gradient times the change.
     assert np.abs(slow - (gradient * (rows - baseline)).numpy()).max() > 0.01
     np.testing.assert_allclose(found.values[:, :, 0], slow, rtol=0, atol=1e-13)
     assert found.meta["completeness_gap"] < 1e-12
-    np.testing.assert_allclose(found.base_values + found.values.sum(axis=1), found.predictions, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        found.base_values + found.values.sum(axis=1),
+        found.predictions,
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 def test_equals_captum():
@@ -326,7 +377,10 @@ def test_equals_captum():
             nn.Linear(10, 3),
         )
     ).float()
-    images, baseline = drawn(ROWS, 1, 12, 12, dtype=torch.float32), drawn(1, 1, 12, 12, seed=1, dtype=torch.float32)
+    images, baseline = (
+        drawn(ROWS, 1, 12, 12, dtype=torch.float32),
+        drawn(1, 1, 12, 12, seed=1, dtype=torch.float32),
+    )
     found = pg.explain(
         pg.Model(net, segments={"input": "pixels"}),
         images,
@@ -336,10 +390,14 @@ def test_equals_captum():
     for target in range(3):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = captum.DeepLift(net).attribute(images, baseline.expand_as(images), target=target)
+            theirs = captum.DeepLift(net).attribute(
+                images, baseline.expand_as(images), target=target
+            )
         theirs = theirs.flatten(1).detach().numpy()
         assert np.abs(theirs).max() > 0.01
-        np.testing.assert_allclose(found.values[:, :, target], theirs, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            found.values[:, :, target], theirs, rtol=0, atol=1e-6
+        )
 
 
 # ---- what rules attached to modules cannot do ------------------------------------------------------------------------
@@ -364,7 +422,11 @@ class Shared(nn.Module):
 
 
 def shared_inputs() -> dict[str, Tensor]:
-    return {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1), "table": drawn(ROWS, 4, seed=2)}
+    return {
+        "left": drawn(ROWS, 1, 8, 8),
+        "right": drawn(ROWS, 1, 8, 8, seed=1),
+        "table": drawn(ROWS, 4, seed=2),
+    }
 
 
 @pytest.mark.parametrize("output", ["logit", "probability"])
@@ -388,40 +450,84 @@ def test_a_baseline_of_many_rows_is_their_mean():
     net, inputs = seeded(Shared), shared_inputs()
     background = {name: own.flip(0) * 0.5 for name, own in inputs.items()}
     options = {"method": "deeplift", "random_state": 0, "progress": False}
-    many = explain_with(net, inputs, background=background, baseline="background", **options)
+    many = explain_with(
+        net, inputs, background=background, baseline="background", **options
+    )
     each = [
-        explain_with(net, inputs, baseline={name: own[k : k + 1] for name, own in background.items()}, **options)
+        explain_with(
+            net,
+            inputs,
+            baseline={name: own[k : k + 1] for name, own in background.items()},
+            **options,
+        )
         for k in range(ROWS)
     ]
-    np.testing.assert_allclose(many.values, np.mean([own.values for own in each], axis=0), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(many.base_values, np.mean([own.base_values for own in each], axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        many.values, np.mean([own.values for own in each], axis=0), rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        many.base_values, np.mean([own.base_values for own in each], axis=0), atol=1e-12
+    )
     assert many.meta["baseline_rows"] == ROWS
 
 
 def test_fifty_background_rows_are_the_baseline_unless_told_otherwise():
     net, inputs = seeded(Shared), shared_inputs()
-    background = {name: own.repeat(60 // ROWS + 1, *[1] * (own.ndim - 1)) for name, own in inputs.items()}
-    options = {"method": "deeplift", "random_state": 0, "progress": False, "baseline": "background"}
-    assert explain_with(net, inputs, background=background, **options).meta["baseline_rows"] == 50
-    assert explain_with(net, inputs, background=background, references=55, **options).meta["baseline_rows"] == 55
+    background = {
+        name: own.repeat(60 // ROWS + 1, *[1] * (own.ndim - 1))
+        for name, own in inputs.items()
+    }
+    options = {
+        "method": "deeplift",
+        "random_state": 0,
+        "progress": False,
+        "baseline": "background",
+    }
+    assert (
+        explain_with(net, inputs, background=background, **options).meta[
+            "baseline_rows"
+        ]
+        == 50
+    )
+    assert (
+        explain_with(net, inputs, background=background, references=55, **options).meta[
+            "baseline_rows"
+        ]
+        == 55
+    )
 
 
 def test_a_row_does_not_depend_on_the_others():
     net, inputs = seeded(Shared), shared_inputs()
     whole = pg.explain(net, inputs, method="deeplift", progress=False)
-    one = pg.explain(net, {name: own[3:4] for name, own in inputs.items()}, method="deeplift", progress=False)
+    one = pg.explain(
+        net,
+        {name: own[3:4] for name, own in inputs.items()},
+        method="deeplift",
+        progress=False,
+    )
     np.testing.assert_allclose(one.values[0], whole.values[3], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["deeplift", "integrated_gradients"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_a_background_of_one_row_has_no_range_to_measure_by(method, count, kind, recwarn):
+def test_a_background_of_one_row_has_no_range_to_measure_by(
+    method, count, kind, recwarn
+):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(kind)
     rows, one = torch.randn(40, 3).to(kind), torch.randn(1, 3).to(kind)
     given = one.repeat(count, 1)
-    found = explain_with(net, rows, method=method, background=given, progress=False, returns="logits", baseline=given)
+    found = explain_with(
+        net,
+        rows,
+        method=method,
+        background=given,
+        progress=False,
+        returns="logits",
+        baseline=given,
+    )
     with torch.no_grad():
         difference = (net(rows) - net(one)).numpy()
     assert np.abs(difference).max() > 0.5
@@ -440,8 +546,13 @@ def test_a_function_without_a_rule_is_told():
             return self.head(self.lstm(series)[0][:, -1])
 
     net = seeded(Recurrent)
-    with pytest.warns(pg.PermgradWarning, match=r"functions without a rule.*Choose method='integrated_gradients'"):
-        found = pg.explain(net, 3 * drawn(ROWS, 5, 3), method="deeplift", progress=False)
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"functions without a rule.*Choose method='integrated_gradients'",
+    ):
+        found = pg.explain(
+            net, 3 * drawn(ROWS, 5, 3), method="deeplift", progress=False
+        )
     assert found.meta["completeness_gap"] > 0.01
 
 
@@ -457,7 +568,10 @@ def test_calls_that_differ_between_row_and_baseline_are_told():
                 hidden = torch.sigmoid(hidden)
             return self.head(torch.relu(hidden))
 
-    with pytest.warns(pg.PermgradWarning, match="does not make the same calls for the row as for the baseline"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="does not make the same calls for the row as for the baseline",
+    ):
         pg.explain(seeded(Branching), drawn(ROWS, 3), method="deeplift", progress=False)
 
 
@@ -479,10 +593,14 @@ def test_parts_that_are_compiled_run_as_written():
 def test_hybrid_paths_add_up():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
-    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        preset="fast", image="always", max_epochs=2, random_state=0, progress=False
+    ).fit(X, y)
     found = pg.explain(model, X[:9], method="deeplift", progress=False)
     assert set(found.parts) == {"tabular", "image"}
-    np.testing.assert_allclose(found.parts["tabular"] + found.parts["image"], found.values, atol=1e-12)
+    np.testing.assert_allclose(
+        found.parts["tabular"] + found.parts["image"], found.values, atol=1e-12
+    )
     assert found.meta["completeness_gap"] < 1e-4
     assert min(np.abs(part).max() for part in found.parts.values()) > 0
 
@@ -492,11 +610,21 @@ def test_hybrid_paths_add_up():
 
 def test_refusals():
     net, inputs = seeded(Shared), shared_inputs()
-    with pytest.raises(pg.InputError, match=r"references must be an integer of at least 1, got 0"):
+    with pytest.raises(
+        pg.InputError, match=r"references must be an integer of at least 1, got 0"
+    ):
         pg.explain(net, inputs, method=pg.methods.DeepLift(references=0))
-    with pytest.raises(pg.InputError, match=r"baseline cannot be 'zeroes'. Did you mean 'zeros'"):
+    with pytest.raises(
+        pg.InputError, match=r"baseline cannot be 'zeroes'. Did you mean 'zeros'"
+    ):
         pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="zeroes"))
-    with pytest.raises(pg.InputError, match="A reference class needs an estimator of permgrad"):
+    with pytest.raises(
+        pg.InputError, match="A reference class needs an estimator of permgrad"
+    ):
         pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="class:1"))
     with pytest.raises(pg.InputError, match=r"must have the shape .* of the inputs"):
-        pg.explain(net, inputs, method=pg.methods.DeepLift(baseline={**inputs, "table": drawn(ROWS, 5)}))
+        pg.explain(
+            net,
+            inputs,
+            method=pg.methods.DeepLift(baseline={**inputs, "table": drawn(ROWS, 5)}),
+        )

@@ -19,7 +19,12 @@ from permgrad.attribution.maps.drawn import VARIANTS, cam_layer, enlarged, pixel
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 
-NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8], "image_channels": 2}
+NETWORK = {
+    "dense_units": [8],
+    "conv_filters": [4, 6],
+    "fusion_units": [8],
+    "image_channels": 2,
+}
 CLASSES = ("blue", "green", "red")
 
 
@@ -28,7 +33,9 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
     frame["kind"] = rng.choice(["p", "q", "r"], rows)
-    score = np.stack([frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1)
+    score = np.stack(
+        [frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1
+    )
     return frame, np.array(CLASSES)[score.argmax(axis=1)]
 
 
@@ -37,7 +44,13 @@ def model() -> pg.HyNNClassifier:
     """A small trained classifier; its module is float64 so that twins can be compared closely."""
     X, y = table(300)
     fitted = pg.HyNNClassifier(
-        preset="fast", image="always", network=NETWORK, pixels=8, max_epochs=4, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=NETWORK,
+        pixels=8,
+        max_epochs=4,
+        random_state=0,
+        progress=False,
     ).fit(X, y)
     fitted.module_.double()
     return fitted
@@ -51,17 +64,31 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return explain_with(model, rows, method="gradcam", progress=False, random_state=0, **options)
+        return explain_with(
+            model, rows, method="gradcam", progress=False, random_state=0, **options
+        )
 
 
 # ---- the papers again ------------------------------------------------------------------------------------------------
 
 
-def twin(model, row: np.ndarray, target: int, *, variant: str, output: str, activation: bool, relu: bool) -> np.ndarray:
+def twin(
+    model,
+    row: np.ndarray,
+    target: int,
+    *,
+    variant: str,
+    output: str,
+    activation: bool,
+    relu: bool,
+) -> np.ndarray:
     """One row, one class, loops over channels and cells; returns the map at the layer's size."""
     net = model.module_
     chain = list(net.image_branch)
-    place = max(i for i, layer in enumerate(chain) if isinstance(layer, torch.nn.Conv2d)) + activation
+    place = (
+        max(i for i, layer in enumerate(chain) if isinstance(layer, torch.nn.Conv2d))
+        + activation
+    )
     one = torch.as_tensor(row, dtype=torch.float64)[None]
     values = net.renderer(one)
     for step in chain[: place + 1]:
@@ -71,26 +98,43 @@ def twin(model, row: np.ndarray, target: int, *, variant: str, output: str, acti
     for step in chain[place + 1 :]:
         values = step(values)
     logits = net.head(torch.cat([net.table_branch(one), values], dim=1))
-    score = torch.softmax(logits, dim=1)[0, target] if output == "probability" else logits[0, target]
+    score = (
+        torch.softmax(logits, dim=1)[0, target]
+        if output == "probability"
+        else logits[0, target]
+    )
     score.backward()
     net.zero_grad()
     A, g = layer_output.detach().numpy()[0], layer_output.grad.numpy()[0]
     channels, height, width = A.shape
     result = np.zeros((height, width))
     for k in range(channels):
-        alpha = sum(g[k, i, j] for i in range(height) for j in range(width)) / (height * width)
+        alpha = sum(g[k, i, j] for i in range(height) for j in range(width)) / (
+            height * width
+        )
         for i in range(height):
             for j in range(width):
-                weight = {"gradcam": alpha, "hirescam": g[k, i, j], "layercam": max(g[k, i, j], 0.0)}[variant]
+                weight = {
+                    "gradcam": alpha,
+                    "hirescam": g[k, i, j],
+                    "layercam": max(g[k, i, j], 0.0),
+                }[variant]
                 result[i, j] += weight * A[k, i, j]
     return np.maximum(result, 0) if relu else result
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize(("output", "activation"), [("logit", True), ("probability", True), ("logit", False)])
+@pytest.mark.parametrize(
+    ("output", "activation"), [("logit", True), ("probability", True), ("logit", False)]
+)
 def test_maps_equal_the_papers(model, rows, variant, output, activation):
     got = explained(
-        model, rows[:6], variant=variant, scale=output, upsample="none", before_activation=not activation
+        model,
+        rows[:6],
+        variant=variant,
+        scale=output,
+        upsample="none",
+        before_activation=not activation,
     ).maps["cam"]
     encoded = model.encode_rows(rows[:6]).encoded
     want = np.stack(
@@ -110,7 +154,9 @@ def test_maps_equal_the_papers(model, rows, variant, output, activation):
             for row in encoded
         ]
     )
-    assert (np.abs(want) > 1e-6).mean() > 0.2  # precondition: there is something to compare
+    assert (
+        np.abs(want) > 1e-6
+    ).mean() > 0.2  # precondition: there is something to compare
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
 
 
@@ -121,11 +167,19 @@ def test_equals_captum(model, rows):
     for before in (False, True):
         layer = cam_layer(net, before_activation=before).before[-1]
         peer = captum.LayerGradCam(net, layer)
-        got = explained(model, rows, upsample="none", before_activation=before).maps["cam"]
+        got = explained(model, rows, upsample="none", before_activation=before).maps[
+            "cam"
+        ]
         for target in range(3):
-            want = peer.attribute(encoded, target=target, relu_attributions=True).detach().numpy()[:, 0]
+            want = (
+                peer.attribute(encoded, target=target, relu_attributions=True)
+                .detach()
+                .numpy()[:, 0]
+            )
             assert want.max() > 0
-            np.testing.assert_allclose(got[:, target], want, rtol=1e-5, atol=1e-6 * want.max())
+            np.testing.assert_allclose(
+                got[:, target], want, rtol=1e-5, atol=1e-6 * want.max()
+            )
 
 
 def test_hirescam_before_flatten_is_gradient_times_input(model, rows):
@@ -134,7 +188,9 @@ def test_hirescam_before_flatten_is_gradient_times_input(model, rows):
     assert (got.maps["cam"] < 0).any()
     assert not got.meta["rectified"]
     rectified = explained(model, rows, variant="hirescam", upsample="none", relu=True)
-    np.testing.assert_allclose(rectified.maps["cam"], np.maximum(got.maps["cam"], 0), atol=1e-12)
+    np.testing.assert_allclose(
+        rectified.maps["cam"], np.maximum(got.maps["cam"], 0), atol=1e-12
+    )
 
 
 def test_maps_of_different_classes_differ(model, rows):
@@ -161,7 +217,9 @@ def test_values_are_the_maps_mass_on_the_features_pixels(model, rows):
                 for column in columns:
                     for i, j in np.argwhere(influence[column] > 0):
                         want += grid[i, j] * influence[column, i, j] / total[i, j]
-                assert explanation.values[row, place, output] == pytest.approx(want, rel=1e-5, abs=1e-7)
+                assert explanation.values[row, place, output] == pytest.approx(
+                    want, rel=1e-5, abs=1e-7
+                )
 
 
 def test_mass_on_background_is_reported(model, rows):
@@ -169,7 +227,9 @@ def test_mass_on_background_is_reported(model, rows):
     mass = explanation.maps["cam"].astype(float).sum(axis=(0, 2, 3))
     for place, name in enumerate(explanation.outputs):
         share = explanation.meta["background_share"][name]
-        assert share == pytest.approx(1 - explanation.values[:, :, place].sum() / mass[place], abs=1e-5)
+        assert share == pytest.approx(
+            1 - explanation.values[:, :, place].sum() / mass[place], abs=1e-5
+        )
         assert 0 < share < 1
 
 
@@ -182,7 +242,10 @@ def test_upsampling(model, rows, upsample):
     assert np.isfinite(explanation.values).all()
     if upsample == "nearest":
         small = explained(model, rows, upsample="none")
-        np.testing.assert_allclose(explanation.maps["cam"], small.maps["cam"].repeat(2, axis=2).repeat(2, axis=3))
+        np.testing.assert_allclose(
+            explanation.maps["cam"],
+            small.maps["cam"].repeat(2, axis=2).repeat(2, axis=3),
+        )
         np.testing.assert_allclose(explanation.values, small.values)
 
 
@@ -206,7 +269,9 @@ def test_enlarging_keeps_constants_and_range(height, width, tall, wide, how):
 @given(st.integers(1, 6), st.integers(0, 10_000))
 def test_pixel_shares_share_out_what_is_reached(columns, seed):
     rng = np.random.default_rng(seed)
-    influence = torch.as_tensor(rng.random((columns, 4, 5)) * (rng.random((columns, 4, 5)) < 0.4))
+    influence = torch.as_tensor(
+        rng.random((columns, 4, 5)) * (rng.random((columns, 4, 5)) < 0.4)
+    )
     cut = rng.integers(0, columns + 1)
     shares = pixel_shares(influence, [np.arange(cut), np.arange(cut, columns)])
     reached = (influence.sum(dim=0) > 0).flatten().double()
@@ -216,7 +281,9 @@ def test_pixel_shares_share_out_what_is_reached(columns, seed):
 def test_maps_can_be_left_out(model, rows):
     explanation = explained(model, rows, maps=False)
     assert explanation.maps == {}
-    np.testing.assert_allclose(explanation.values, explained(model, rows).values, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.values, explained(model, rows).values, atol=1e-12
+    )
 
 
 # ---- nothing there, bad input ----------------------------------------------------------------------------------------
@@ -226,7 +293,10 @@ def test_an_ignored_image_gives_zeros_and_a_warning(model, rows):
     blind = copy.deepcopy(model)
     with torch.no_grad():
         blind.module_.head[0].weight[:, blind.module_.widths["tabular"] :] = 0
-    with pytest.warns(PermgradWarning, match=r"51 of 51 class activation maps at layer 'conv2' are all zero"):
+    with pytest.warns(
+        PermgradWarning,
+        match=r"51 of 51 class activation maps at layer 'conv2' are all zero",
+    ):
         explanation = explain(blind, rows, method="gradcam", progress=False)
     assert not explanation.values.any()
     assert not explanation.maps["cam"].any()
@@ -237,31 +307,55 @@ def test_an_ignored_image_gives_zeros_and_a_warning(model, rows):
 def test_foreign_pictures_have_maps_but_no_feature_values(model, rows):
     foreign = copy.deepcopy(model)
     own = foreign.module_.renderer
-    foreign.module_.renderer = ForeignRenderer(lambda X: own(torch.as_tensor(X)).numpy(), channels_last=False)
-    with pytest.warns(PermgradWarning, match="images are drawn by a function of the user, so gradcam returns maps"):
+    foreign.module_.renderer = ForeignRenderer(
+        lambda X: own(torch.as_tensor(X)).numpy(), channels_last=False
+    )
+    with pytest.warns(
+        PermgradWarning,
+        match="images are drawn by a function of the user, so gradcam returns maps",
+    ):
         explanation = explain(foreign, rows, method="gradcam", progress=False)
-    np.testing.assert_allclose(explanation.maps["cam"], explained(model, rows).maps["cam"], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        explanation.maps["cam"],
+        explained(model, rows).maps["cam"],
+        rtol=1e-5,
+        atol=1e-8,
+    )
     assert np.isnan(explanation.values).all()
 
 
 def test_wrong_options_list_the_known_ones(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, variant="gradcamm")
-    assert error.value.message == ("variant cannot be 'gradcamm'. Did you mean 'gradcam'?")
+    assert error.value.message == (
+        "variant cannot be 'gradcamm'. Did you mean 'gradcam'?"
+    )
     with pytest.raises(InputError, match=r"No layer 'conv3'. Did you mean 'conv2'"):
         explained(model, rows, layer="conv3")
-    with pytest.raises(InputError, match=r"upsample must be one of 'bilinear', 'nearest', 'none'"):
+    with pytest.raises(
+        InputError, match=r"upsample must be one of 'bilinear', 'nearest', 'none'"
+    ):
         explained(model, rows, upsample="cubic")
-    with pytest.raises(InputError, match=r"relu must be 'auto', True or False, got 'yes'"):
+    with pytest.raises(
+        InputError, match=r"relu must be 'auto', True or False, got 'yes'"
+    ):
         explained(model, rows, relu="yes")
 
 
 def test_a_network_without_image_path_is_refused(rows):
     X, y = table(60)
     tabular = pg.HyNNClassifier(
-        branches=("tabular",), preset="fast", network=NETWORK, max_epochs=1, random_state=0, progress=False
+        branches=("tabular",),
+        preset="fast",
+        network=NETWORK,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     ).fit(X, y)
-    with pytest.raises(InputError, match=r"need a network with the image path, got branches=\('tabular',\)"):
+    with pytest.raises(
+        InputError,
+        match=r"need a network with the image path, got branches=\('tabular',\)",
+    ):
         explained(tabular, rows)
 
 
@@ -269,10 +363,20 @@ def test_a_network_without_image_path_is_refused(rows):
 
 
 def state(module: torch.nn.Module) -> list[object]:
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    kept: list[object] = [[len(getattr(part, name)) for name in hooks] for part in module.modules()]
+    hooks = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+    )
+    kept: list[object] = [
+        [len(getattr(part, name)) for name in hooks] for part in module.modules()
+    ]
     kept += [part.training for part in module.modules()]
-    kept += [(p.requires_grad, p.grad is None, p.detach().clone().numpy().tobytes()) for p in module.parameters()]
+    kept += [
+        (p.requires_grad, p.grad is None, p.detach().clone().numpy().tobytes())
+        for p in module.parameters()
+    ]
     return kept
 
 
@@ -320,17 +424,27 @@ def test_targets_and_surroundings(model, rows):
     some = explained(model, rows, scale="probability", target=[2, "blue"])
     assert some.outputs == ("red", "blue")
     # The last of all classes is computed as minus the sum of the others; asked for alone, it is computed itself.
-    np.testing.assert_allclose(some.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(
+        some.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10
+    )
     with torch.inference_mode():
         inside = explained(model, rows, scale="probability")
     np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
     with torch.no_grad():
-        want = torch.softmax(model.module_(torch.as_tensor(model.encode_rows(rows).encoded).double()), dim=1)
+        want = torch.softmax(
+            model.module_(torch.as_tensor(model.encode_rows(rows).encoded).double()),
+            dim=1,
+        )
     np.testing.assert_allclose(every.predictions, want, atol=1e-10)
 
 
 def test_any_layer(model, rows):
-    first, last = explained(model, rows, layer="conv1"), explained(model, rows, layer="conv2")
+    first, last = (
+        explained(model, rows, layer="conv1"),
+        explained(model, rows, layer="conv2"),
+    )
     assert explained(model, rows).meta["layer"] == "conv2"
-    assert explained(model, rows, layer="conv1", upsample="none").maps["cam"].shape[2:] == (8, 8)
+    assert explained(model, rows, layer="conv1", upsample="none").maps["cam"].shape[
+        2:
+    ] == (8, 8)
     assert np.abs(first.values - last.values).max() > 1e-6

@@ -16,7 +16,9 @@ ROWS = 7
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 class TwoModalities(nn.Module):
@@ -28,7 +30,9 @@ class TwoModalities(nn.Module):
             nn.ReLU(inplace=True), nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ELU(inplace=True), nn.Flatten(),
             nn.Linear(108, 4),
         )  # fmt: skip
-        self.head = nn.Sequential(nn.Linear(9, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3))
+        self.head = nn.Sequential(
+            nn.Linear(9, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3)
+        )
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
         return self.head(torch.cat([self.encoder(image), table], dim=1))
@@ -54,7 +58,9 @@ def explain(net: nn.Module, rows, **options) -> pg.Explanation:
 @pytest.mark.parametrize("signed", [False, True])
 def test_equals_finite_differences(output, signed):
     net, rows = network(), inputs()
-    found = explain(net, rows, scale=output, signed=signed, segments={"image": "pixels"})
+    found = explain(
+        net, rows, scale=output, signed=signed, segments={"image": "pixels"}
+    )
     step, slow = 1e-6, []
 
     def outputs(image: Tensor, table: Tensor) -> Tensor:
@@ -72,40 +78,67 @@ def test_equals_finite_differences(output, signed):
             slow.append((ends[0] - ends[1]) / (2 * step))
     slow = torch.stack(slow, dim=1).numpy()
     assert np.abs(slow).max() > 0.01
-    np.testing.assert_allclose(found.values, slow if signed else np.abs(slow), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(
+        found.values, slow if signed else np.abs(slow), rtol=0, atol=1e-8
+    )
 
 
 def test_a_linear_model_has_its_weights():
     net = nn.Linear(4, 2).double()
     found = explain(net, drawn(ROWS, 4), task="regression")
     weights = net.weight.detach().numpy().T
-    np.testing.assert_allclose(found.values, np.broadcast_to(np.abs(weights), (ROWS, 4, 2)), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(
+        found.values, np.broadcast_to(np.abs(weights), (ROWS, 4, 2)), rtol=0, atol=1e-15
+    )
     assert found.additive
     # Published: mean over rows, summed by modality, divided by the sum.
-    np.testing.assert_allclose(found.by_modality().to_global().values[0], np.abs(weights).sum(axis=0), atol=1e-14)
+    np.testing.assert_allclose(
+        found.by_modality().to_global().values[0],
+        np.abs(weights).sum(axis=0),
+        atol=1e-14,
+    )
 
 
 def test_players_are_sums_over_their_positions():
     net, rows = network(), inputs()
     fine = explain(net, rows, segments={"image": "pixels"})
     coarse = explain(net, rows, segments={"image": ("grid", 2)})
-    pixels = fine.values[:, :64].reshape(ROWS, 2, 4, 2, 4, 3).sum(axis=(2, 4)).reshape(ROWS, 4, 3)
+    pixels = (
+        fine.values[:, :64]
+        .reshape(ROWS, 2, 4, 2, 4, 3)
+        .sum(axis=(2, 4))
+        .reshape(ROWS, 4, 3)
+    )
     assert np.abs(pixels).max() > 0.01
     np.testing.assert_allclose(coarse.values[:, :4], pixels, rtol=0, atol=1e-12)
     modality = explain(net, rows, groups="modality")
-    np.testing.assert_allclose(modality.values[:, 1], fine.values[:, 64:].sum(axis=1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        modality.values[:, 1], fine.values[:, 64:].sum(axis=1), rtol=0, atol=1e-12
+    )
 
 
 def test_some_targets_are_columns_of_all():
     net, rows = network(), inputs()
-    every, some = explain(net, rows, scale="probability"), explain(net, rows, scale="probability", target=[2, 0])
-    np.testing.assert_allclose(some.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15)
+    every, some = (
+        explain(net, rows, scale="probability"),
+        explain(net, rows, scale="probability", target=[2, 0]),
+    )
+    np.testing.assert_allclose(
+        some.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15
+    )
 
 
 def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
     """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give what the others leave."""
     net, rows = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double(), drawn(ROWS, 4)
-    found = explain(net, rows, task="classification", scale="probability", returns="probabilities", signed=True)
+    found = explain(
+        net,
+        rows,
+        task="classification",
+        scale="probability",
+        returns="probabilities",
+        signed=True,
+    )
     with torch.no_grad():
         shares = net(rows)
         slopes = (shares * (1 - shares))[:, None] * net[0].weight.T
@@ -131,10 +164,15 @@ def test_one_forward_pass_for_all_outputs():
 def test_hybrid_network_through_both_paths():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)).astype(np.float32), rng.normal(size=200)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    ).fit(X, y)
     found = explain(model, X[:5], signed=True)
     step = 1e-2
-    module, encoded = copy.deepcopy(model.module_).double(), torch.from_numpy(model.encode_rows(X[:5]).encoded).double()
+    module, encoded = (
+        copy.deepcopy(model.module_).double(),
+        torch.from_numpy(model.encode_rows(X[:5]).encoded).double(),
+    )
     for column, name in enumerate(found.names):
         slow = 0.0
         for own in model.preprocessor_.columns_of(name):
@@ -142,15 +180,27 @@ def test_hybrid_network_through_both_paths():
             up[:, own] += step * 1e-4
             down[:, own] -= step * 1e-4
             with torch.no_grad():
-                slow = slow + (module(up) - module(down))[:, 0].numpy() / (2e-4 * step) * model.target_scale_
-        np.testing.assert_allclose(found.values[:, column, 0], slow, rtol=1e-3, atol=1e-5)
+                slow = (
+                    slow
+                    + (module(up) - module(down))[:, 0].numpy()
+                    / (2e-4 * step)
+                    * model.target_scale_
+                )
+        np.testing.assert_allclose(
+            found.values[:, column, 0], slow, rtol=1e-3, atol=1e-5
+        )
 
 
 # ---- the caller's state ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients", "gradcam"])
-@pytest.mark.parametrize("caller", ["inference_mode", "no_grad", "frozen", "inputs that want gradients", "float32"])
+@pytest.mark.parametrize(
+    "method", ["gradient", "deeplift", "integrated_gradients", "gradcam"]
+)
+@pytest.mark.parametrize(
+    "caller",
+    ["inference_mode", "no_grad", "frozen", "inputs that want gradients", "float32"],
+)
 def test_works_whatever_the_caller_does(method, caller):
     net, rows = network(), inputs()
     expected = pg.explain(net, rows, method=method, progress=False).values
@@ -160,7 +210,9 @@ def test_works_whatever_the_caller_does(method, caller):
         rows = {name: own.requires_grad_() for name, own in rows.items()}
     if caller == "float32":
         net, rows = net.float(), {name: own.float() for name, own in rows.items()}
-    context = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}.get(caller, torch.enable_grad)
+    context = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}.get(
+        caller, torch.enable_grad
+    )
     with context():
         if caller == "inference_mode":
             rows = {name: own + 0 for name, own in rows.items()}
@@ -172,14 +224,18 @@ def test_works_whatever_the_caller_does(method, caller):
     assert all(own.grad is None for own in rows.values())
 
 
-@pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients", "gradcam"])
+@pytest.mark.parametrize(
+    "method", ["gradient", "deeplift", "integrated_gradients", "gradcam"]
+)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(method, dtype):
     rows = inputs()
     expected = pg.explain(network(), rows, method=method, progress=False).values
     half = {name: own.to(dtype) for name, own in rows.items()}
     found = (
-        explain_with(network().to(dtype), half, method=method, progress=False, max_steps=16).values
+        explain_with(
+            network().to(dtype), half, method=method, progress=False, max_steps=16
+        ).values
         if (method == "integrated_gradients")
         else pg.explain(network().to(dtype), half, method=method, progress=False).values
     )
@@ -198,7 +254,12 @@ def test_whole_numbers_are_refused(method):
             return counts.float() @ torch.ones(2, 2)
 
     with pytest.raises(pg.InputError) as caught:
-        pg.explain(Counts(), {"counts": torch.randint(0, 5, (ROWS, 2))}, method=method, progress=False)
+        pg.explain(
+            Counts(),
+            {"counts": torch.randint(0, 5, (ROWS, 2))},
+            method=method,
+            progress=False,
+        )
     assert str(caught.value) == (
         f"{method} needs real numbers, or ids that enter an nn.Embedding, but 'counts' holds whole numbers "
         "(torch.int64). Pass x.float(), or choose method='permutation', 'shapley' or 'lime'. [PG034]"
@@ -218,12 +279,15 @@ def test_a_network_that_cannot_be_differentiated_is_refused(method):
             return checkpoint(self.layer, x, use_reentrant=True)
 
     with pytest.raises(
-        pg.InputError, match=r"that torch can differentiate, but .*use_reentrant.*\. Fix the network, or"
+        pg.InputError,
+        match=r"that torch can differentiate, but .*use_reentrant.*\. Fix the network, or",
     ):
         pg.explain(Reentrant().double(), drawn(ROWS, 3), method=method, progress=False)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
 @pytest.mark.parametrize("method", ["gradient", "deeplift", "gradcam"])
 def test_too_little_memory_halves_the_batch(method, error, monkeypatch):
     net, rows = network(), inputs()

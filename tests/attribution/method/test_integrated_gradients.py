@@ -32,7 +32,9 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
     frame["kind"] = rng.choice(["p", "q", "r"], rows, p=[0.2, 0.5, 0.3])
-    score = np.stack([frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1)
+    score = np.stack(
+        [frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1
+    )
     return frame, np.array(CLASSES)[score.argmax(axis=1)]
 
 
@@ -48,7 +50,9 @@ def fitted(network=None, **options) -> pg.HyNNClassifier:
         "progress": False,
         **options,
     }
-    model = pg.HyNNClassifier(network={**NETWORK, **(network or {})}, **options).fit(X, y)
+    model = pg.HyNNClassifier(network={**NETWORK, **(network or {})}, **options).fit(
+        X, y
+    )
     model.module_.double()
     return model
 
@@ -72,7 +76,14 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return explain_with(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
+        return explain_with(
+            model,
+            rows,
+            method="integrated_gradients",
+            progress=False,
+            random_state=0,
+            **options,
+        )
 
 
 def outputs(model, encoded) -> np.ndarray:
@@ -81,23 +92,36 @@ def outputs(model, encoded) -> np.ndarray:
 
 
 def median_of(model) -> np.ndarray:
-    return HybridSubject(model).typical((torch.from_numpy(model.background_),))[0][0].double().numpy()
+    return (
+        HybridSubject(model)
+        .typical((torch.from_numpy(model.background_),))[0][0]
+        .double()
+        .numpy()
+    )
 
 
 # ---- the paper again -------------------------------------------------------------------------------------------------
 
 
-def twin(model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int) -> dict[str, np.ndarray]:
+def twin(
+    model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int
+) -> dict[str, np.ndarray]:
     """Equation 1 of Sundararajan et al., one row, one point of the line at a time, each path's gradient on its own."""
     net = model.module_
     sums = {"tabular": np.zeros(len(row)), "image": np.zeros(len(row))}
     for k in range(steps):
-        point = torch.as_tensor(baseline + (k + 0.5) / steps * (row - baseline), dtype=torch.float64)[None]
+        point = torch.as_tensor(
+            baseline + (k + 0.5) / steps * (row - baseline), dtype=torch.float64
+        )[None]
         for path in sums:
             leaf = point.clone().requires_grad_()
             table_embedding = net.table_branch(leaf if path == "tabular" else point)
-            picture_embedding = net.image_branch(net.renderer(leaf if path == "image" else point))
-            net.head(torch.cat([table_embedding, picture_embedding], dim=1))[0, target].backward()
+            picture_embedding = net.image_branch(
+                net.renderer(leaf if path == "image" else point)
+            )
+            net.head(torch.cat([table_embedding, picture_embedding], dim=1))[
+                0, target
+            ].backward()
             sums[path] += leaf.grad.numpy()[0]
     net.zero_grad()
     return {path: (row - baseline) * total / steps for path, total in sums.items()}
@@ -105,25 +129,41 @@ def twin(model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int) 
 
 def test_equals_the_papers_formula(smooth, rows):
     explanation = explained(smooth, rows[:3], tolerance=1e-5)
-    encoded, baseline = smooth.encode_rows(rows[:3]).encoded.astype(np.float64), median_of(smooth)
+    encoded, baseline = (
+        smooth.encode_rows(rows[:3]).encoded.astype(np.float64),
+        median_of(smooth),
+    )
     features = smooth.preprocessor_.features("feature")
     for row in range(3):
         for target in range(3):
             want = twin(smooth, encoded[row], baseline, target, 150)
             for path, columns_sum in want.items():
-                own = np.array([columns_sum[columns].sum() for columns in features.values()])
+                own = np.array(
+                    [columns_sum[columns].sum() for columns in features.values()]
+                )
                 assert np.abs(own).max() > 0.01  # precondition: the path matters
-                np.testing.assert_allclose(explanation.parts[path][row, :, target], own, atol=2e-4)
+                np.testing.assert_allclose(
+                    explanation.parts[path][row, :, target], own, atol=2e-4
+                )
 
 
 def test_kinks_are_integrated_too(model, rows):
     """Rectifiers and max pooling: slopes jump, every rule converges like 1/n."""
     explanation = explained(model, rows[:1], tolerance=0.001)
-    encoded, baseline = model.encode_rows(rows[:1]).encoded.astype(np.float64), median_of(model)
+    encoded, baseline = (
+        model.encode_rows(rows[:1]).encoded.astype(np.float64),
+        median_of(model),
+    )
     columns = list(model.preprocessor_.features("feature").values())
     want = twin(model, encoded[0], baseline, 1, 1000)
-    own = np.array([(want["tabular"] + want["image"])[block].sum() for block in columns])
-    np.testing.assert_allclose(explanation.values[0, :, 1], own, atol=0.004 * explanation.meta["output_range"][1])
+    own = np.array(
+        [(want["tabular"] + want["image"])[block].sum() for block in columns]
+    )
+    np.testing.assert_allclose(
+        explanation.values[0, :, 1],
+        own,
+        atol=0.004 * explanation.meta["output_range"][1],
+    )
 
 
 def test_equals_captum(smooth, rows):
@@ -131,7 +171,12 @@ def test_equals_captum(smooth, rows):
     net = smooth.module_
 
     def both(as_table, as_image):
-        return net.fuse({"tabular": net.embed("tabular", as_table), "image": net.embed("image", as_image)})
+        return net.fuse(
+            {
+                "tabular": net.embed("tabular", as_table),
+                "image": net.embed("image", as_image),
+            }
+        )
 
     encoded = torch.as_tensor(smooth.encode_rows(rows).encoded).double()
     baseline = torch.as_tensor(median_of(smooth))[None]
@@ -142,18 +187,34 @@ def test_equals_captum(smooth, rows):
             (encoded, encoded), (baseline, baseline), target=target, n_steps=64
         )
         for part, path in zip(parts, ("tabular", "image"), strict=True):
-            want = np.stack([part.detach().numpy()[:, block].sum(axis=1) for block in columns], axis=1)
+            want = np.stack(
+                [part.detach().numpy()[:, block].sum(axis=1) for block in columns],
+                axis=1,
+            )
             assert np.abs(want).max() > 0.05
-            np.testing.assert_allclose(explanation.parts[path][:, :, target], want, atol=1e-4)
+            np.testing.assert_allclose(
+                explanation.parts[path][:, :, target], want, atol=1e-4
+            )
 
 
 def linear_model() -> tuple[pg.HyNNRegressor, np.ndarray, np.ndarray]:
     """A network that is linear where it is used (all rectifiers open), and its slopes by way of each path."""
     rng = np.random.default_rng(3)
     X = rng.normal(size=(120, 4))
-    options = {"dense_units": [5], "conv_filters": [3], "fusion_units": [], "pooling": [1]}
+    options = {
+        "dense_units": [5],
+        "conv_filters": [3],
+        "fusion_units": [],
+        "pooling": [1],
+    }
     model = pg.HyNNRegressor(
-        preset="fast", image="always", network=options, pixels=4, max_epochs=1, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=options,
+        pixels=4,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     ).fit(X, X @ [1.0, 2.0, 3.0, 4.0])
     net = model.module_.double()
     with torch.no_grad():
@@ -162,8 +223,12 @@ def linear_model() -> tuple[pg.HyNNRegressor, np.ndarray, np.ndarray]:
         head = net.head[0].weight
         by_table = head[:, :5] @ net.table_branch.layers[0].weight
         unit = torch.eye(4, dtype=torch.float64)
-        pictures = net.renderer(unit) - net.renderer(torch.zeros(1, 4, dtype=torch.float64))
-        convolved = torch.nn.functional.conv2d(pictures, net.image_branch[0].weight, padding=1).flatten(1)
+        pictures = net.renderer(unit) - net.renderer(
+            torch.zeros(1, 4, dtype=torch.float64)
+        )
+        convolved = torch.nn.functional.conv2d(
+            pictures, net.image_branch[0].weight, padding=1
+        ).flatten(1)
         by_image = convolved @ head[:, 5:].T
     scale = model.target_scale_
     return model, by_table.numpy()[0] * scale, by_image.numpy()[:, 0] * scale
@@ -173,11 +238,22 @@ def test_linear_closed_form():
     model, by_table, by_image = linear_model()
     X = np.random.default_rng(4).normal(size=(6, 4))
     explanation = explained(model, X, baseline="mean")
-    difference = model.encode_rows(X).encoded.astype(np.float64) - model.background_.mean(axis=0, dtype=np.float64)
+    difference = model.encode_rows(X).encoded.astype(
+        np.float64
+    ) - model.background_.mean(axis=0, dtype=np.float64)
     assert np.abs(by_image).min() > 1e-3
-    np.testing.assert_allclose(explanation.parts["tabular"][:, :, 0], difference * by_table, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(explanation.parts["image"][:, :, 0], difference * by_image, rtol=1e-4, atol=1e-5)
-    assert explanation.meta["steps"] == 16  # the first number at which anything may count as settled
+    np.testing.assert_allclose(
+        explanation.parts["tabular"][:, :, 0],
+        difference * by_table,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        explanation.parts["image"][:, :, 0], difference * by_image, rtol=1e-4, atol=1e-5
+    )
+    assert (
+        explanation.meta["steps"] == 16
+    )  # the first number at which anything may count as settled
     assert explanation.meta["completeness_gap"] < 1e-6
     assert explanation.meta["unit"] == "y"
 
@@ -200,15 +276,26 @@ def test_completeness(model, rows, baseline, output):
         own = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
     if baseline != "background":
         base = outputs(model, bases[baseline][:, : model.background_.shape[1]])
-        base = base if output == "logit" else np.exp(base) / np.exp(base).sum(axis=1, keepdims=True)
+        base = (
+            base
+            if output == "logit"
+            else np.exp(base) / np.exp(base).sum(axis=1, keepdims=True)
+        )
         np.testing.assert_allclose(explanation.base_values, base[0], atol=1e-6)
     np.testing.assert_allclose(explanation.predictions, own, atol=1e-9)
-    gap = np.abs(explanation.values.sum(axis=1) + explanation.base_values - own) / explanation.meta["output_range"]
-    assert np.abs(own - explanation.base_values).max() > 0.05  # precondition: there is something to explain
+    gap = (
+        np.abs(explanation.values.sum(axis=1) + explanation.base_values - own)
+        / explanation.meta["output_range"]
+    )
+    assert (
+        np.abs(own - explanation.base_values).max() > 0.05
+    )  # precondition: there is something to explain
     assert gap.max() == pytest.approx(explanation.meta["completeness_gap"], abs=1e-9)
     assert gap.max() <= 0.002
     assert explanation.meta["baseline_name"] == baseline
-    np.testing.assert_allclose(explanation.parts["tabular"] + explanation.parts["image"], explanation.values)
+    np.testing.assert_allclose(
+        explanation.parts["tabular"] + explanation.parts["image"], explanation.values
+    )
 
 
 def test_an_unused_column_gets_exactly_zero(model, rows):
@@ -218,7 +305,9 @@ def test_an_unused_column_gets_exactly_zero(model, rows):
         deaf.module_.table_branch.layers[0].weight[:, column] = 0
     explanation = explained(deaf, rows)
     assert not explanation.parts["tabular"][:, 1].any()
-    assert explanation.parts["image"][:, 1].any()  # it still enters by way of the picture
+    assert explanation.parts["image"][
+        :, 1
+    ].any()  # it still enters by way of the picture
     with torch.no_grad():
         deaf.module_.head[0].weight[:, deaf.module_.widths["tabular"] :] = 0
     explanation = explained(deaf, rows)
@@ -238,8 +327,12 @@ def test_equal_functions_have_equal_attributions(model, rows):
         first.bias.copy_(first.bias[order] * 4)
         second.weight[:, :8] = second.weight[:, :8][:, order] / 4
     encoded = model.encode_rows(rows).encoded
-    np.testing.assert_allclose(outputs(other, encoded), outputs(model, encoded), atol=1e-12)
-    np.testing.assert_allclose(explained(other, rows).values, explained(model, rows).values, atol=1e-10)
+    np.testing.assert_allclose(
+        outputs(other, encoded), outputs(model, encoded), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        explained(other, rows).values, explained(model, rows).values, atol=1e-10
+    )
 
 
 def test_a_row_equal_to_its_baseline_gets_zeros(model, rows):
@@ -266,8 +359,12 @@ def test_the_median_row_keeps_levels_whole(rows, levels, seed):
     block = np.eye(levels)[rng.integers(0, levels, rows)]
     encoded = np.column_stack([rng.normal(size=rows), block]).astype(np.float32)
     features = {"number": np.array([0]), "kind": np.arange(1, levels + 1)}
-    encoder = SimpleNamespace(kinds_=["numeric"] + ["level"] * levels, features=lambda _: features)
-    row = HybridSubject.typical(SimpleNamespace(preprocessor=encoder), (torch.from_numpy(encoded),))[0][0].numpy()
+    encoder = SimpleNamespace(
+        kinds_=["numeric"] + ["level"] * levels, features=lambda _: features
+    )
+    row = HybridSubject.typical(
+        SimpleNamespace(preprocessor=encoder), (torch.from_numpy(encoded),)
+    )[0][0].numpy()
     assert row[0] == np.median(encoded[:, 0])
     assert (encoded[:, 1:] == row[1:]).all(axis=1).sum() == block.sum(axis=0).max()
 
@@ -291,7 +388,9 @@ def test_the_background_is_the_users_where_given(model, rows):
     explanation = explained(model, rows, baseline="background", background=mine)
     assert explanation.meta["baseline_rows"] == 30
     np.testing.assert_allclose(
-        explanation.base_values, outputs(model, model.encode_rows(mine).encoded).mean(axis=0), atol=1e-9
+        explanation.base_values,
+        outputs(model, model.encode_rows(mine).encoded).mean(axis=0),
+        atol=1e-9,
     )
     few = explained(model, rows, baseline="background", references=7)
     assert few.meta["baseline_rows"] == 7
@@ -299,7 +398,9 @@ def test_the_background_is_the_users_where_given(model, rows):
 
 def test_errors_are_parts_of_the_range_over_the_background_that_is_given(model, rows):
     background = table(12, seed=5)[0]
-    given = explained(model, rows, baseline="zeros", background=background).meta["output_range"]
+    given = explained(model, rows, baseline="zeros", background=background).meta[
+        "output_range"
+    ]
     own = explained(model, rows, baseline="zeros").meta["output_range"]
     encoded = model.encode_rows(background).encoded
     seen = outputs(model, np.concatenate([encoded, np.zeros_like(encoded[:1])]))
@@ -311,9 +412,13 @@ def test_bad_options(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, baseline="zero")
     assert error.value.message == ("baseline cannot be 'zero'. Did you mean 'zeros'?")
-    with pytest.raises(InputError, match=r"max_steps must be an integer of at least 2, got 1"):
+    with pytest.raises(
+        InputError, match=r"max_steps must be an integer of at least 2, got 1"
+    ):
         explained(model, rows, max_steps=1)
-    with pytest.raises(InputError, match=r"tolerance must be a finite number of at least 0, got -1"):
+    with pytest.raises(
+        InputError, match=r"tolerance must be a finite number of at least 0, got -1"
+    ):
         explained(model, rows, tolerance=-1)
     with pytest.raises(InputError, match=r"baseline has no rows"):
         explained(model, rows, baseline=rows[:0])
@@ -321,7 +426,9 @@ def test_bad_options(model, rows):
 
 def test_foreign_pictures_are_refused(model, rows):
     foreign = copy.deepcopy(model)
-    foreign.module_.renderer = ForeignRenderer(lambda X: np.zeros((len(X), 1, 8, 8)), channels_last=False)
+    foreign.module_.renderer = ForeignRenderer(
+        lambda X: np.zeros((len(X), 1, 8, 8)), channels_last=False
+    )
     with pytest.raises(InputError) as error:
         explained(foreign, rows)
     assert str(error.value) == (
@@ -336,18 +443,31 @@ def test_foreign_pictures_are_refused(model, rows):
 def test_a_row_does_not_depend_on_its_neighbours_or_on_batches(model, rows):
     whole = explained(model, rows, batch_size=1000)
     for options in ({"batch_size": 1}, {"batch_size": 7}):
-        np.testing.assert_allclose(explained(model, rows, **options).values, whole.values, atol=1e-10)
+        np.testing.assert_allclose(
+            explained(model, rows, **options).values, whole.values, atol=1e-10
+        )
     alone = explained(model, rows[4:5])
     np.testing.assert_allclose(alone.values[0], whole.values[4], atol=1e-10)
 
 
 def test_steps_follow_the_need(model, rows):
-    rough, fine = explained(model, rows, tolerance=0.05), explained(model, rows, tolerance=0.0005)
+    rough, fine = (
+        explained(model, rows, tolerance=0.05),
+        explained(model, rows, tolerance=0.0005),
+    )
     assert rough.meta["mean_steps"] < fine.meta["mean_steps"]
     assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
     assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 1024
-    with pytest.warns(PermgradWarning, match=r"Attributions of \d of 9 rows did not settle .* Raise tolerance"):
-        explain(model, rows, method=tuned(pg.methods.IntegratedGradients(tolerance=1e-6), max_steps=16), progress=False)
+    with pytest.warns(
+        PermgradWarning,
+        match=r"Attributions of \d of 9 rows did not settle .* Raise tolerance",
+    ):
+        explain(
+            model,
+            rows,
+            method=tuned(pg.methods.IntegratedGradients(tolerance=1e-6), max_steps=16),
+            progress=False,
+        )
 
 
 @pytest.mark.parametrize("path", ["tabular", "image"])
@@ -361,7 +481,9 @@ def test_one_path_alone(path, rows):
 
 def test_targets_and_complement(model, rows):
     every = explained(model, rows, scale="probability", tolerance=0, max_steps=16)
-    some = explained(model, rows, scale="probability", target=["red"], tolerance=0, max_steps=16)
+    some = explained(
+        model, rows, scale="probability", target=["red"], tolerance=0, max_steps=16
+    )
     np.testing.assert_allclose(some.values[:, :, 0], every.values[:, :, 2], atol=1e-10)
     with torch.inference_mode():
         inside = explained(model, rows, scale="probability", tolerance=0, max_steps=16)

@@ -16,7 +16,9 @@ import permgrad as pg
 from permgrad.base.errors import InputError, PermgradWarning
 
 needs_bank = pytest.mark.skipif(
-    not (Path(os.environ.get("PERMGRAD_DATA", "no such folder")) / "bank-full.csv").is_file(),
+    not (
+        Path(os.environ.get("PERMGRAD_DATA", "no such folder")) / "bank-full.csv"
+    ).is_file(),
     reason="the file bank-full.csv is not in the folder that PERMGRAD_DATA names",
 )
 NETWORK = {"dense_units": [8], "conv_filters": [4], "fusion_units": [8]}
@@ -54,7 +56,14 @@ def rows() -> pd.DataFrame:
 def explained(model, rows, **options) -> pg.Explanation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PermgradWarning)
-        return explain_with(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
+        return explain_with(
+            model,
+            rows,
+            method="integrated_gradients",
+            progress=False,
+            random_state=0,
+            **options,
+        )
 
 
 def outputs(model, encoded) -> np.ndarray:
@@ -73,35 +82,58 @@ def test_the_rows_of_a_class(model, rows):
         {"baseline": "background", "reference_class": "green"},
     ):
         explanation = explained(model, rows, references=200, **options)
-        np.testing.assert_allclose(explanation.base_values, outputs(model, green).mean(axis=0), atol=1e-9)
+        np.testing.assert_allclose(
+            explanation.base_values, outputs(model, green).mean(axis=0), atol=1e-9
+        )
         total = explanation.values.sum(axis=1) + explanation.base_values
-        np.testing.assert_allclose(total, outputs(model, model.encode_rows(rows).encoded), atol=1e-9)
+        np.testing.assert_allclose(
+            total, outputs(model, model.encode_rows(rows).encoded), atol=1e-9
+        )
         assert explanation.meta["baseline"] == (
             f"average over {len(green)} training rows of class 'green' (expected gradients)"
         )
     few = explained(model, rows, baseline="class:green", references=7)
-    assert few.meta["baseline"] == f"average over 7 of {len(green)} training rows of class 'green' (expected gradients)"
+    assert (
+        few.meta["baseline"]
+        == f"average over 7 of {len(green)} training rows of class 'green' (expected gradients)"
+    )
     assert few.meta["baseline_rows"] == 7
 
 
 def test_the_mean_and_the_median_of_a_class(model, rows):
     green = model.background_[model.background_target_ == 1]
     mean = explained(model, rows, baseline="mean", reference_class="green")
-    np.testing.assert_allclose(mean.base_values, outputs(model, green.astype(np.float64).mean(axis=0))[0], atol=1e-5)
-    assert mean.meta["baseline"] == f"mean of the encoded inputs over {len(green)} training rows of class 'green'"
+    np.testing.assert_allclose(
+        mean.base_values,
+        outputs(model, green.astype(np.float64).mean(axis=0))[0],
+        atol=1e-5,
+    )
+    assert (
+        mean.meta["baseline"]
+        == f"mean of the encoded inputs over {len(green)} training rows of class 'green'"
+    )
     median = explained(model, rows, reference_class="green")
     everyone = explained(model, rows)
     assert np.abs(median.base_values - everyone.base_values).max() > 0.1
     assert median.meta["baseline"] == (
         f"median of numbers and most frequent level over {len(green)} training rows of class 'green'"
     )
-    assert everyone.meta["baseline"] == "median of numbers and most frequent level over 120 training rows"
+    assert (
+        everyone.meta["baseline"]
+        == "median of numbers and most frequent level over 120 training rows"
+    )
 
 
 def test_classes_that_are_numbers():
     X, y = table(120)
     found = pg.HyNNClassifier(
-        preset="fast", image="always", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=NETWORK,
+        pixels=6,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     ).fit(X, np.where(y == "green", 7, 3))
     by_name = explained(found, X[:3], baseline="class:7")
     by_value = explained(found, X[:3], baseline="background", reference_class=7)
@@ -117,7 +149,9 @@ def test_classes_that_are_numbers():
         ),
         (
             {"baseline": "zeros", "reference_class": "green"},
-            ("reference_class='green' and baseline='zeros' cannot be combined. Pass one of them."),
+            (
+                "reference_class='green' and baseline='zeros' cannot be combined. Pass one of them."
+            ),
         ),
         (
             {"baseline": "class:green", "background": table(20)[0]},
@@ -128,7 +162,9 @@ def test_classes_that_are_numbers():
         ),
         (
             {"baseline": table(3)[0], "reference_class": "green"},
-            ("reference_class='green' and a table as baseline= cannot be combined. Pass one of them."),
+            (
+                "reference_class='green' and a table as baseline= cannot be combined. Pass one of them."
+            ),
         ),
         (
             {"players": "encode"},
@@ -149,9 +185,18 @@ def test_bad_choices(model, rows, options, message):
 def test_a_regression_has_no_classes():
     X, _ = table(80)
     found = pg.HyNNRegressor(
-        preset="fast", image="always", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=NETWORK,
+        pixels=6,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     )
-    with pytest.raises(InputError, match="A reference class needs a classifier, and the model is a regression"):
+    with pytest.raises(
+        InputError,
+        match="A reference class needs a classifier, and the model is a regression",
+    ):
         explained(found.fit(X, X["a"]), X[:3], baseline="class:x")
 
 
@@ -165,11 +210,17 @@ def check_sums(model, inputs: pg.Explanation, features: pg.Explanation) -> None:
     assert inputs.level == "input"
     for position, columns in enumerate(encoder.features("feature").values()):
         np.testing.assert_allclose(
-            inputs.values[:, columns].sum(axis=1), features.values[:, position], rtol=1e-9, atol=1e-12
+            inputs.values[:, columns].sum(axis=1),
+            features.values[:, position],
+            rtol=1e-9,
+            atol=1e-12,
         )
         for path, part in features.parts.items():
             np.testing.assert_allclose(
-                inputs.parts[path][:, columns].sum(axis=1), part[:, position], rtol=1e-9, atol=1e-12
+                inputs.parts[path][:, columns].sum(axis=1),
+                part[:, position],
+                rtol=1e-9,
+                atol=1e-12,
             )
 
 
@@ -177,7 +228,9 @@ def test_encoded_inputs_sum_to_features(model, rows, tmp_path):
     inputs, features = explained(model, rows, players="encoded"), explained(model, rows)
     assert len(inputs.names) == 5
     check_sums(model, inputs, features)
-    np.testing.assert_array_equal(inputs.feature_values.to_numpy(), model.encode_rows(rows).encoded)
+    np.testing.assert_array_equal(
+        inputs.feature_values.to_numpy(), model.encode_rows(rows).encoded
+    )
     inputs.save(tmp_path / "inputs")
     again = pg.Explanation.load(tmp_path / "inputs")
     assert again.names == inputs.names
@@ -194,7 +247,10 @@ def test_summaries_are_slow_loops(model, rows):
                 mean[feature, target] += local.values[row, feature, target] / count
                 size[feature, target] += abs(local.values[row, feature, target]) / count
         # The published form: the sum over test rows, divided by its L1 norm.
-        sums = [sum(local.values[row, feature, target] for row in range(count)) for feature in range(features)]
+        sums = [
+            sum(local.values[row, feature, target] for row in range(count))
+            for feature in range(features)
+        ]
         norm = sum(abs(value) for value in sums)
         for feature in range(features):
             published[feature, target] = sums[feature] / norm
@@ -208,7 +264,9 @@ def test_summaries_are_slow_loops(model, rows):
     summary = local.to_global("mean")
     difference = (local.predictions - local.base_values).mean(axis=0)
     np.testing.assert_allclose(summary.values.sum(axis=0), difference, atol=1e-9)
-    np.testing.assert_allclose(summary.parts["tabular"] + summary.parts["image"], summary.values, atol=1e-12)
+    np.testing.assert_allclose(
+        summary.parts["tabular"] + summary.parts["image"], summary.values, atol=1e-12
+    )
 
 
 # ---- the bank table --------------------------------------------------------------------------------------------------
@@ -221,7 +279,12 @@ def test_the_example_on_bank(script):
     module = script("benchmarks.speed.integrated_gradients_speed")
     model, rows, target = module.bank_model(epochs=3)
     assert len(rows) == 9043
-    options = {"method": "integrated_gradients", "baseline": "zeros", "target": target, "progress": False}
+    options = {
+        "method": "integrated_gradients",
+        "baseline": "zeros",
+        "target": target,
+        "progress": False,
+    }
     inputs = explain_with(model, rows, players="encoded", **options)
     assert inputs.values.shape == (9043, 51, 1)
     gap, spread = module.gaps(model, rows, target, inputs.values[:, :, 0])
@@ -249,13 +312,17 @@ def test_both_paths_on_bank(hybrid_on_bank, baseline):
     inputs = explained(model, rows, baseline=baseline, references=3, players="encoded")
     assert len(features.names) == 16
     check_sums(model, inputs, features)
-    np.testing.assert_allclose(features.parts["tabular"] + features.parts["image"], features.values, atol=1e-12)
+    np.testing.assert_allclose(
+        features.parts["tabular"] + features.parts["image"], features.values, atol=1e-12
+    )
     for path in ("tabular", "image"):
         assert np.abs(features.parts[path]).sum() > 0.05 * np.abs(features.values).sum()
     total = features.base_values + features.values.sum(axis=1)
     spread = np.ptp(features.predictions, axis=0)
     with torch.no_grad():
-        logits = model.module_(torch.from_numpy(model.encode_rows(rows).encoded)).numpy()
+        logits = model.module_(
+            torch.from_numpy(model.encode_rows(rows).encoded)
+        ).numpy()
     assert (np.abs(total - logits) <= 0.005 * spread).all()
 
 
@@ -264,5 +331,7 @@ def hybrid_on_bank():
     data = pg.load_dataset("bank")
     frame = data.frame.sample(2500, random_state=0).reset_index(drop=True)
     X, y = frame.drop(columns=data.target), frame[data.target].to_numpy()
-    found = pg.HyNNClassifier(preset="fast", image="always", max_epochs=4, random_state=0, progress=False)
+    found = pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=4, random_state=0, progress=False
+    )
     return found.fit(X[:2300], y[:2300]), X[2300:].reset_index(drop=True)

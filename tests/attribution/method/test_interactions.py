@@ -29,13 +29,18 @@ def growth(players: tuple[int, ...], repeat: int) -> np.ndarray:
 
 
 def test_pairs_are_what_two_replacements_do_beyond_each():
-    plain = explain_with(model, ROWS, TARGETS, method="permutation", **{**CALL, "order": 1})
+    plain = explain_with(
+        model, ROWS, TARGETS, method="permutation", **{**CALL, "order": 1}
+    )
     both = explain_with(model, ROWS, TARGETS, method="permutation", **CALL)
     assert both.names[:5] == plain.names
     assert both.values[:5].tolist() == plain.values.tolist()
     for place, (one, other) in enumerate(both.members[5:], 5):
         beyond = [
-            growth((one, other), repeat) - growth((one,), repeat) - growth((other,), repeat) for repeat in range(4)
+            growth((one, other), repeat)
+            - growth((one,), repeat)
+            - growth((other,), repeat)
+            for repeat in range(4)
         ]
         assert both.values[place, 0] == pytest.approx(np.mean(beyond), abs=1e-12)
     assert both.ranking(order=2)[0] == "x0 × x1"
@@ -53,8 +58,21 @@ def test_pairs_are_what_two_replacements_do_beyond_each():
 def test_three_players_are_the_transform_of_their_effects():
     both = explain_with(model, ROWS, TARGETS, method="permgrad", **{**CALL, "order": 3})
     place = both.names.index("x0 × x1 × x2")
-    signs = {(0, 1, 2): 1, (0, 1): -1, (0, 2): -1, (1, 2): -1, (0,): 1, (1,): 1, (2,): 1}
-    wanted = np.mean([sum(sign * growth(some, repeat) for some, sign in signs.items()) for repeat in range(4)])
+    signs = {
+        (0, 1, 2): 1,
+        (0, 1): -1,
+        (0, 2): -1,
+        (1, 2): -1,
+        (0,): 1,
+        (1,): 1,
+        (2,): 1,
+    }
+    wanted = np.mean(
+        [
+            sum(sign * growth(some, repeat) for some, sign in signs.items())
+            for repeat in range(4)
+        ]
+    )
     assert both.values[place, 0] == pytest.approx(wanted, abs=1e-12)
     assert abs(wanted) > 0.01
     assert both.to_frame()["order"].max() == 3
@@ -78,12 +96,13 @@ def test_inputs_of_a_network_and_a_hybrid_network_interact():
     mixed = explain_with(Pair(), inputs, y, segments=("grid", 2), **CALL)
     assert mixed.ranking(order=2)[0].startswith("picture[")
     frame = rng.normal(size=(80, 3))
-    net = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0).fit(
-        frame, frame[:, 0] * frame[:, 1]
-    )
+    net = pg.HyNNRegressor(
+        preset="fast", image="always", max_epochs=2, random_state=0
+    ).fit(frame, frame[:, 0] * frame[:, 1])
     of_table = {name: value for name, value in CALL.items() if name != "task"}
     dense, fast = (
-        explain_with(net, frame, frame[:, 0], incremental=incremental, **of_table) for incremental in (False, True)
+        explain_with(net, frame, frame[:, 0], incremental=incremental, **of_table)
+        for incremental in (False, True)
     )
     assert fast.values == pytest.approx(dense.values, abs=1e-5)
     assert np.isnan(fast.parts["image"][3:]).all()
@@ -94,15 +113,34 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
     rows = np.random.default_rng(5).normal(size=(150, 12))
     y = model(rows) + rows[:, 5:].sum(axis=1)
     options = {**CALL, "method": "permutation", "sample_weight": np.linspace(1, 2, 150)}
-    every = explain_with(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs="all", **options)
-    some = explain_with(lambda table: model(table) + table[:, 5:].sum(axis=1), rows, y, pairs=8, **options)
+    every = explain_with(
+        lambda table: model(table) + table[:, 5:].sum(axis=1),
+        rows,
+        y,
+        pairs="all",
+        **options,
+    )
+    some = explain_with(
+        lambda table: model(table) + table[:, 5:].sum(axis=1),
+        rows,
+        y,
+        pairs=8,
+        **options,
+    )
     facts = some.meta["interactions"]
-    assert (facts["candidates"], facts["looked_at"], facts["left_out"], facts["pilot_rows"]) == (66, 8, 58, 150)
+    assert (
+        facts["candidates"],
+        facts["looked_at"],
+        facts["left_out"],
+        facts["pilot_rows"],
+    ) == (66, 8, 58, 150)
     assert some.ranking(order=2)[0] == every.ranking(order=2)[0] == "x0 × x1"
     for name in some.ranking(order=2):
         places = some.names.index(name), every.names.index(name)
         assert some.values[places[0]] == every.values[places[1]]
-    left_out = [place for place, name in enumerate(every.names) if name not in some.names]
+    left_out = [
+        place for place, name in enumerate(every.names) if name not in some.names
+    ]
     assert np.abs(every.values[left_out]).max() < facts["bound"]
     assert some.p_adjusted[some.names.index("x0 × x1"), 0] == pytest.approx(
         every.p_adjusted[every.names.index("x0 × x1"), 0]
@@ -116,7 +154,10 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
         ({"pairs": 0}, "pairs must be"),
         ({"order": 1, "pairs": "all"}, "pairs='all' needs order=2, got order=1"),
         ({"order": 3, "pairs": 5}, "pairs=5 needs order=2, got order=3"),
-        ({"method": "shapley", "order": 1, "index": "STII"}, "index='STII' is of interactions"),
+        (
+            {"method": "shapley", "order": 1, "index": "STII"},
+            "index='STII' is of interactions",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

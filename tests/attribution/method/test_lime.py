@@ -15,18 +15,30 @@ from permgrad.attribution.method.lime import Surrogate, draw_neighbours
 
 def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(players, 16), nn.Tanh(), nn.Linear(16, outputs)).double()
+    return nn.Sequential(
+        nn.Linear(players, 16), nn.Tanh(), nn.Linear(16, outputs)
+    ).double()
 
 
 def draw(rows: int, players: int = 6, seed: int = 1) -> Tensor:
-    return torch.randn(rows, players, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows,
+        players,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
 
 
 NET, ROWS, BACKGROUND = make_net(), draw(9), draw(30, seed=2)
 
 
 def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanation:
-    given = {"background": BACKGROUND, "random_state": 0, "progress": False, "samples": 200}
+    given = {
+        "background": BACKGROUND,
+        "random_state": 0,
+        "progress": False,
+        "samples": 200,
+    }
     given |= {"neighbourhood": "coalition", **options}
     return explain_with(net, rows, method="lime", **given)
 
@@ -37,7 +49,11 @@ def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanat
 def design(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     coordinates = (rng.random((60, 4)) < 0.5).astype(float)
-    return coordinates, rng.uniform(0.1, 1, 60), rng.normal(size=(60, 3)) + coordinates @ rng.normal(size=(4, 3))
+    return (
+        coordinates,
+        rng.uniform(0.1, 1, 60),
+        rng.normal(size=(60, 3)) + coordinates @ rng.normal(size=(4, 3)),
+    )
 
 
 @pytest.mark.parametrize("ridge", [1.0, 10.0])
@@ -47,8 +63,12 @@ def test_coefficients_equal_scikit_learn(ridge):
     other = Ridge(alpha=ridge).fit(coordinates, outputs, sample_weight=weights)
     np.testing.assert_allclose(coefficients.T, other.coef_, atol=1e-10)
     for column in range(3):
-        one = Ridge(alpha=ridge).fit(coordinates, outputs[:, column], sample_weight=weights)
-        assert explained[column] == pytest.approx(one.score(coordinates, outputs[:, column], sample_weight=weights))
+        one = Ridge(alpha=ridge).fit(
+            coordinates, outputs[:, column], sample_weight=weights
+        )
+        assert explained[column] == pytest.approx(
+            one.score(coordinates, outputs[:, column], sample_weight=weights)
+        )
 
 
 def test_errors_equal_the_sandwich_written_out():
@@ -60,7 +80,9 @@ def test_errors_equal_the_sandwich_written_out():
     for column in range(3):
         residuals = (outputs[:, column] - hat @ outputs[:, column]) / (1 - np.diag(hat))
         meat = wide.T @ np.diag((weights * residuals) ** 2) @ wide
-        np.testing.assert_allclose(std[:, column], np.sqrt(np.diag(bread @ meat @ bread))[1:], atol=1e-10)
+        np.testing.assert_allclose(
+            std[:, column], np.sqrt(np.diag(bread @ meat @ bread))[1:], atol=1e-10
+        )
 
 
 def test_errors_tell_the_spread_over_designs():
@@ -88,14 +110,23 @@ def test_equals_the_twin_of_one_row():
     for row in (0, 5):
         neighbours, weights, outputs = [], [], []
         for kept, donor in zip(coordinates, donors, strict=True):
-            neighbour = [ROWS[row, j].item() if kept[j] else BACKGROUND[donor, j].item() for j in range(6)]
+            neighbour = [
+                ROWS[row, j].item() if kept[j] else BACKGROUND[donor, j].item()
+                for j in range(6)
+            ]
             distance = sum((1 - own) ** 2 for own in kept) ** 0.5
             weights.append(np.sqrt(np.exp(-(distance**2) / (0.75 * 6**0.5) ** 2)))
             neighbours.append(kept)
-            outputs.append(NET(torch.tensor([neighbour], dtype=torch.float64))[0, 1].item())
-        twin = Ridge(alpha=1.0).fit(np.array(neighbours), np.array(outputs), sample_weight=np.array(weights))
+            outputs.append(
+                NET(torch.tensor([neighbour], dtype=torch.float64))[0, 1].item()
+            )
+        twin = Ridge(alpha=1.0).fit(
+            np.array(neighbours), np.array(outputs), sample_weight=np.array(weights)
+        )
         np.testing.assert_allclose(found.values[row, :, 0], twin.coef_, atol=1e-10)
-        score = twin.score(np.array(neighbours), np.array(outputs), sample_weight=np.array(weights))
+        score = twin.score(
+            np.array(neighbours), np.array(outputs), sample_weight=np.array(weights)
+        )
         assert found.meta["local_r2"][row][0] == pytest.approx(score)
 
 
@@ -104,7 +135,9 @@ def test_linear_networks_have_closed_forms():
     weight = net.weight[0].detach()
     single = BACKGROUND[:1]
     kept = explain(net=net, background=single, ridge=0.0, task="regression")
-    np.testing.assert_allclose(kept.values[:, :, 0], (weight * (ROWS - single)).numpy(), atol=1e-10)
+    np.testing.assert_allclose(
+        kept.values[:, :, 0], (weight * (ROWS - single)).numpy(), atol=1e-10
+    )
     np.testing.assert_allclose(kept.meta["local_r2_mean"], 1)
     moved = explain(net=net, ridge=0.0, neighbourhood="gaussian", task="regression")
     want = (weight * BACKGROUND.std(dim=0, correction=0)).numpy()
@@ -115,7 +148,9 @@ def test_linear_networks_have_closed_forms():
 def test_unused_players_get_exactly_zero(neighbourhood):
     net = make_net().float()
     net[0].weight.data[:, 4] = 0
-    found = explain(ROWS.float(), net, background=BACKGROUND.float(), neighbourhood=neighbourhood)
+    found = explain(
+        ROWS.float(), net, background=BACKGROUND.float(), neighbourhood=neighbourhood
+    )
     for array, number in ((found.values, 0), (found.std_error, 0), (found.p_values, 1)):
         np.testing.assert_array_equal(array[:, 4], number)
     assert (np.delete(found.values, 4, axis=1) != 0).all()
@@ -137,11 +172,16 @@ def test_pictures_and_codes():
             self.embedding, self.head = nn.Embedding(3, 2), nn.Linear(2 + 16, 2)
 
         def forward(self, codes: Tensor, picture: Tensor) -> Tensor:
-            return self.head(torch.cat([self.embedding(codes[:, 0]), picture.flatten(1)], dim=1))
+            return self.head(
+                torch.cat([self.embedding(codes[:, 0]), picture.flatten(1)], dim=1)
+            )
 
     rows = {"codes": torch.randint(0, 3, (8, 1)), "picture": torch.randn(8, 1, 4, 4)}
     found = pg.explain(
-        pg.Model(Both(), segments={"picture": ("grid", 2)}), rows, method=pg.methods.Lime(samples=100), progress=False
+        pg.Model(Both(), segments={"picture": ("grid", 2)}),
+        rows,
+        method=pg.methods.Lime(samples=100),
+        progress=False,
     )
     assert len(found.names) == 1 + 4
     assert np.abs(found.values).max() > 0.1
@@ -207,7 +247,10 @@ def test_a_kernel_that_leaves_neighbours_no_weight_is_refused(neighbourhood):
     for width in (1e-300, 1e-160, 0.03):
         with pytest.raises(pg.InputError, match=r"^kernel_width=.* is too small"):
             explain(neighbourhood=neighbourhood, kernel_width=width)
-    wide = [explain(neighbourhood=neighbourhood, kernel_width=width).values for width in (1e5, 1e300)]
+    wide = [
+        explain(neighbourhood=neighbourhood, kernel_width=width).values
+        for width in (1e5, 1e300)
+    ]
     np.testing.assert_allclose(wide[0], wide[1], rtol=1e-6)
     assert np.abs(wide[0]).max() > 0.1
 
@@ -219,14 +262,18 @@ def test_the_neighbourhood_fits_the_players():
     net = nn.Linear(4, 1)
 
     def chosen(rows: Tensor, **options) -> tuple[str, int]:
-        found = explain_with(net, rows, method="lime", random_state=0, progress=False, **options)
+        found = explain_with(
+            net, rows, method="lime", random_state=0, progress=False, **options
+        )
         return found.meta["neighbourhood"], found.meta["samples"]
 
     assert chosen(numbers) == ("gaussian", 1000)
     assert chosen(levels) == ("coalition", 1000)
     assert chosen(numbers, groups={"pair": ["input[0]", "input[1]"]})[0] == "coalition"
     wide = nn.Linear(40, 1)
-    found = pg.explain(wide, torch.randn(30, 40), method="lime", random_state=0, progress=False)
+    found = pg.explain(
+        wide, torch.randn(30, 40), method="lime", random_state=0, progress=False
+    )
     assert found.meta["samples"] == 2000
 
 
@@ -235,20 +282,41 @@ def test_a_constant_column_changes_nothing():
     numbers = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     three, four = nn.Linear(3, 1), nn.Linear(4, 1)
     with torch.no_grad():
-        four.weight[:, :3], four.weight[:, 3], four.bias[:] = three.weight, 5.0, three.bias
+        four.weight[:, :3], four.weight[:, 3], four.bias[:] = (
+            three.weight,
+            5.0,
+            three.bias,
+        )
     seven = torch.cat([numbers, torch.full((40, 1), 7.0)], dim=1)
 
     def found(net: nn.Module, rows: Tensor, background: Tensor) -> pg.Explanation:
-        given = {"method": "lime", "random_state": 0, "progress": False, "task": "regression", "ridge": 0.0}
+        given = {
+            "method": "lime",
+            "random_state": 0,
+            "progress": False,
+            "task": "regression",
+            "ridge": 0.0,
+        }
         return explain_with(net, rows, background=background, **given)
 
     without, beside = found(three, numbers[:5], numbers), found(four, seven[:5], seven)
     assert without.meta["neighbourhood"] == beside.meta["neighbourhood"] == "gaussian"
-    assert without.meta["quantity"] == "change per standard deviation in a linear model around the row"
+    assert (
+        without.meta["quantity"]
+        == "change per standard deviation in a linear model around the row"
+    )
     assert np.abs(without.values).max() > 0.1, "the precondition"
     np.testing.assert_allclose(beside.values[:, :3], without.values, rtol=1e-4)
     assert (beside.values[:, 3] == 0).all()
-    for background in (seven[:1], torch.cat([numbers, torch.full((40, 1), 6.0)], dim=1)):
+    for background in (
+        seven[:1],
+        torch.cat([numbers, torch.full((40, 1), 6.0)], dim=1),
+    ):
         kept = found(four, seven[:5], background)
-        assert kept.meta["neighbourhood"] == "coalition", "another constant than the rows' own is a baseline"
-        assert kept.meta["quantity"] == "effect of keeping the feature in a linear model around the row"
+        assert kept.meta["neighbourhood"] == "coalition", (
+            "another constant than the rows' own is a baseline"
+        )
+        assert (
+            kept.meta["quantity"]
+            == "effect of keeping the feature in a linear model around the row"
+        )

@@ -18,7 +18,9 @@ QUIET = {"random_state": SEED, "progress": False, "task": "regression"}
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 class Cubes(nn.Module):
@@ -40,7 +42,9 @@ class Seen(nn.Module):
         self.mix, self.head = nn.Conv2d(2, 3, 3), nn.Linear(30, 2)
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
-        return self.head(torch.cat([torch.tanh(self.mix(image)).flatten(1), table], dim=1)).tanh()
+        return self.head(
+            torch.cat([torch.tanh(self.mix(image)).flatten(1), table], dim=1)
+        ).tanh()
 
 
 def both() -> tuple[nn.Module, dict[str, Tensor]]:
@@ -52,8 +56,16 @@ def both() -> tuple[nn.Module, dict[str, Tensor]]:
 
 def noise(name: str, rows: Tensor, samples: int) -> Tensor:
     """Return the noise of every copy of each row, ``(rows · samples, *)``, in standard deviations."""
-    numbers = np.array([row * MOST_SAMPLES + sample for row in range(len(rows)) for sample in range(samples)])
-    return normal(SEED, ("smoothgrad", name), numbers, rows.repeat_interleave(samples, dim=0))
+    numbers = np.array(
+        [
+            row * MOST_SAMPLES + sample
+            for row in range(len(rows))
+            for sample in range(samples)
+        ]
+    )
+    return normal(
+        SEED, ("smoothgrad", name), numbers, rows.repeat_interleave(samples, dim=0)
+    )
 
 
 @pytest.mark.parametrize("variant", ["smoothgrad", "smoothgrad_sq", "vargrad"])
@@ -61,15 +73,27 @@ def test_cubes_have_closed_forms(variant):
     """With z normal, E 3w(x + σz)² = 3w(x² + σ²), and its second moments follow from E z⁴ = 3."""
     rows, samples, share = drawn(ROWS, 3) * 2, 4000, 0.4
     explanation = explain_with(
-        Cubes(), rows, method="smoothgrad", variant=variant, samples=samples, noise=share, **QUIET
+        Cubes(),
+        rows,
+        method="smoothgrad",
+        variant=variant,
+        samples=samples,
+        noise=share,
+        **QUIET,
     )
     sigma = share * rows.std(dim=0, correction=0)
     weight = Cubes().weight.detach()
     mean = 3 * weight * (rows**2 + sigma**2)
     variance = 9 * weight**2 * (4 * rows**2 * sigma**2 + 2 * sigma**4)
-    wanted = {"smoothgrad": mean.abs(), "smoothgrad_sq": mean**2 + variance, "vargrad": variance}[variant].numpy()
+    wanted = {
+        "smoothgrad": mean.abs(),
+        "smoothgrad_sq": mean**2 + variance,
+        "vargrad": variance,
+    }[variant].numpy()
     plain = 3 * weight * rows**2
-    assert ((mean - plain).abs() / plain.abs())[:, :2].median() > 0.05, "a precondition: smoothing matters"
+    assert ((mean - plain).abs() / plain.abs())[:, :2].median() > 0.05, (
+        "a precondition: smoothing matters"
+    )
     np.testing.assert_allclose(explanation.values[:, :2, 0], wanted[:, :2], rtol=0.2)
     assert (explanation.values[:, 2] == 0).all()
 
@@ -90,8 +114,14 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
         noise=share,
         **QUIET,
     )
-    scales = {"image": rows["image"].std(correction=0), "table": rows["table"].std(dim=0, correction=0)}
-    draws = [share * scales[name] * noise(name, tensor, samples) for name, tensor in rows.items()]
+    scales = {
+        "image": rows["image"].std(correction=0),
+        "table": rows["table"].std(dim=0, correction=0),
+    }
+    draws = [
+        share * scales[name] * noise(name, tensor, samples)
+        for name, tensor in rows.items()
+    ]
     pending = iter(draws)
     monkeypatch.setattr(torch, "normal", lambda *_, **__: next(pending))
     tunnel = captum.NoiseTunnel(captum.Saliency(net))
@@ -101,17 +131,30 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
     if variant == "smoothgrad":
         image, table = image.abs(), table.abs()
     assert float(table.detach().abs().max()) > 1e-4
-    np.testing.assert_allclose(explanation.values[:, 2:, 0], table.detach().numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.values[:, 2:, 0], table.detach().numpy(), rtol=0, atol=1e-12
+    )
     channels = image.detach().sum(dim=(2, 3)).numpy()
-    np.testing.assert_allclose(explanation.values[:, :2, 0], channels, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.values[:, :2, 0], channels, rtol=0, atol=1e-12
+    )
 
 
 def test_signs_are_kept_where_they_are_asked_for():
     net, rows = both()
-    asked = {"method": "smoothgrad", "samples": 7, "segments": {"image": "pixels"}, **QUIET}
-    signed, plain = (explain_with(net, rows, signed=each, **asked).values for each in (True, False))
+    asked = {
+        "method": "smoothgrad",
+        "samples": 7,
+        "segments": {"image": "pixels"},
+        **QUIET,
+    }
+    signed, plain = (
+        explain_with(net, rows, signed=each, **asked).values for each in (True, False)
+    )
     assert (signed < 0).any()
-    np.testing.assert_allclose(np.abs(signed[:, -3:]), plain[:, -3:], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(
+        np.abs(signed[:, -3:]), plain[:, -3:], rtol=0, atol=1e-15
+    )
     assert (np.abs(signed) <= plain + 1e-15).all()
 
 
@@ -129,26 +172,41 @@ def test_a_row_has_its_noise_whatever_goes_in_with_it():
     together = explain_with(net, rows, **asked).values
     for size in (1, 4, 100):
         np.testing.assert_allclose(
-            explain_with(net, rows, batch_size=size, **asked).values, together, rtol=0, atol=1e-13
+            explain_with(net, rows, batch_size=size, **asked).values,
+            together,
+            rtol=0,
+            atol=1e-13,
         )
     last = {name: tensor[4:] for name, tensor in rows.items()}
     alone = explain_with(net, last, row_offset=4, **asked).values
     np.testing.assert_allclose(alone, together[4:], rtol=0, atol=1e-13)
-    assert np.abs(explain_with(net, last, **asked).values - together[4:]).max() > 1e-4, "other rows have other noise"
+    assert (
+        np.abs(explain_with(net, last, **asked).values - together[4:]).max() > 1e-4
+    ), "other rows have other noise"
 
 
 def test_levels_of_a_category_get_no_noise():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"number": rng.normal(size=120), "level": rng.choice(["a", "b", "c"], 120)})
+    X = pd.DataFrame(
+        {"number": rng.normal(size=120), "level": rng.choice(["a", "b", "c"], 120)}
+    )
     y = X["number"] + (X["level"] == "a")
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, y)
     only = pg.explain(
-        model, X[:5].assign(number=0.0), method=pg.methods.SmoothGrad(samples=3), progress=False, random_state=0
+        model,
+        X[:5].assign(number=0.0),
+        method=pg.methods.SmoothGrad(samples=3),
+        progress=False,
+        random_state=0,
     )
     assert only.values.shape == (5, 2, 1)
     constant = X.assign(number=1.0)
     with pytest.raises(pg.InputError, match="needs a background that varies"):
-        pg.explain(model, X[:5], method="smoothgrad", background=constant, progress=False)
+        pg.explain(
+            model, X[:5], method="smoothgrad", background=constant, progress=False
+        )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +215,10 @@ def test_levels_of_a_category_get_no_noise():
         ({"variant": "smooth"}, "variant"),
         ({"samples": 0}, "samples must be an integer of at least 1"),
         ({"noise": -1}, "noise must be a finite number of at least 0"),
-        ({"variant": "vargrad", "signed": True}, "variant='vargrad' has no signs to keep. Leave signed= out."),
+        (
+            {"variant": "vargrad", "signed": True},
+            "variant='vargrad' has no signs to keep. Leave signed= out.",
+        ),
         ({"background": drawn(1, 3)}, "smoothgrad needs a background that varies"),
     ],
 )
@@ -170,5 +231,7 @@ def test_what_is_refused(options, message):
             return super().forward(x)
 
     with pytest.raises(pg.InputError, match=message):
-        explain_with(Counting(), drawn(ROWS, 3), method="smoothgrad", **options, **QUIET)
+        explain_with(
+            Counting(), drawn(ROWS, 3), method="smoothgrad", **options, **QUIET
+        )
     assert not any(calls), "no slope was taken"

@@ -26,7 +26,9 @@ REGRESSOR, CLASSIFIER = HyNNRegressor(), SimpleNamespace(classes_=np.array([0, 1
     ],
 )
 def test_numbers(cells, codes):
-    np.testing.assert_array_equal(read_targets(pd.Series(cells, name="y"), REGRESSOR, codes), [1.5, 2.0])
+    np.testing.assert_array_equal(
+        read_targets(pd.Series(cells, name="y"), REGRESSOR, codes), [1.5, 2.0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,8 @@ def test_what_is_no_number_is_refused(cells, codes, message):
 
 
 def test_classes_are_compared_as_text():
-    np.testing.assert_array_equal(read_targets(pd.Series([1.0, 0.0, 1.0]), CLASSIFIER), [1, 0, 1])
+    np.testing.assert_array_equal(
+        read_targets(pd.Series([1.0, 0.0, 1.0]), CLASSIFIER), [1, 0, 1]
+    )
     with pytest.raises(InputError, match="2"):
         read_targets(pd.Series([1.0, 2.0]), CLASSIFIER)

@@ -48,7 +48,9 @@ def features(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
 def effect(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed + 1)
     noise = rng.normal(scale=0.3, size=len(frame))
-    return np.asarray(frame["a"].to_numpy() + (frame["colour"] == "red").to_numpy() + noise)
+    return np.asarray(
+        frame["a"].to_numpy() + (frame["colour"] == "red").to_numpy() + noise
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +73,38 @@ def classifier() -> pg.HyNNClassifier:
 def regressor() -> pg.HyNNRegressor:
     frame = features()
     preset = {"base": "fast", "background_size": 60}
-    made = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=3, random_state=0, progress=False)
+    made = pg.HyNNRegressor(
+        preset=preset,
+        branches=("tabular",),
+        max_epochs=3,
+        random_state=0,
+        progress=False,
+    )
     return made.fit(frame, effect(frame))
 
 
 def target_of(model: Any, frame: pd.DataFrame) -> np.ndarray:
     if not hasattr(model, "classes_"):
         return effect(frame)
-    return np.asarray(np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low"))
+    return np.asarray(
+        np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
+    )
 
 
-def write(folder: Path, frame: pd.DataFrame, sizes: Sequence[int] = (), rows_per_group: int = 70) -> Path:
+def write(
+    folder: Path,
+    frame: pd.DataFrame,
+    sizes: Sequence[int] = (),
+    rows_per_group: int = 70,
+) -> Path:
     """Write rows as files of these sizes, the last taking the rest."""
     folder.mkdir(exist_ok=True)
     start = 0
     for place, size in enumerate((*sizes, len(frame))):
         own = frame.iloc[start : start + size]
-        own.to_parquet(folder / f"{place:03d}.parquet", row_group_size=rows_per_group, index=False)
+        own.to_parquet(
+            folder / f"{place:03d}.parquet", row_group_size=rows_per_group, index=False
+        )
         start += size
     return folder
 
@@ -101,15 +118,30 @@ def assert_equal(found: pg.Explanation, expected: pg.Explanation) -> None:
     assert np.abs(expected.values).max() > 0.01 * scale, "the case must not be trivial"
     arrays = ("values", "std_error", "low", "high")
     for name in arrays:
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * scale)
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * scale
+        )
     np.testing.assert_allclose(found.p_values, expected.p_values, atol=1e-5)
     assert found.parts.keys() == expected.parts.keys()
     for name, part in expected.parts.items():
         np.testing.assert_allclose(found.parts[name], part, rtol=0, atol=1e-5 * scale)
-        np.testing.assert_allclose(found.part_std[name], expected.part_std[name], rtol=0, atol=1e-5 * scale)
-    for name in ("rows_explained", "loss", "unit", "quantity", "n_repeats", "background", "repeats", "model_rows"):
+        np.testing.assert_allclose(
+            found.part_std[name], expected.part_std[name], rtol=0, atol=1e-5 * scale
+        )
+    for name in (
+        "rows_explained",
+        "loss",
+        "unit",
+        "quantity",
+        "n_repeats",
+        "background",
+        "repeats",
+        "model_rows",
+    ):
         assert found.meta[name] == expected.meta[name], name
-    np.testing.assert_allclose(found.meta["loss_scale"], expected.meta["loss_scale"], rtol=1e-9)
+    np.testing.assert_allclose(
+        found.meta["loss_scale"], expected.meta["loss_scale"], rtol=1e-9
+    )
     assert (found.branches is None) == (expected.branches is None)
     for path, own in (expected.branches or {}).items():
         if isinstance(own, dict):
@@ -129,37 +161,58 @@ def test_a_folder_is_explained_as_the_table_in_memory(
     frame, y = frame.iloc[order].reset_index(drop=True), y[order]
     folder = write(tmp_path / "t", frame.assign(y=y), (13, 0, 200, 1, 330))
     background = features(40, seed=9)
-    options: dict[str, Any] = {"method": method, "background": background, "random_state": 4, "n_repeats": 3}
-    found = stream_with(classifier, folder, "y" if known else None, rows_per_part=150, **options)
+    options: dict[str, Any] = {
+        "method": method,
+        "background": background,
+        "random_state": 4,
+        "n_repeats": 3,
+    }
+    found = stream_with(
+        classifier, folder, "y" if known else None, rows_per_part=150, **options
+    )
     assert found.meta["streamed"]["parts"] > 5
-    assert_equal(found, explain_with(classifier, frame, y if known else None, **options))
+    assert_equal(
+        found, explain_with(classifier, frame, y if known else None, **options)
+    )
 
 
-def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_regression_with_weights_and_one_branch(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     frame = features()
     y = target_of(regressor, frame)
     weights = np.random.default_rng(3).choice([0.0, 1.0, 2.5], ROWS)
     weights[:150] = 0
     folder = write(tmp_path / "t", frame.assign(y=y, w=weights), (150,))
-    options: dict[str, Any] = {"background": features(40, seed=9), "random_state": 4, "n_repeats": 2}
+    options: dict[str, Any] = {
+        "background": features(40, seed=9),
+        "random_state": 4,
+        "n_repeats": 2,
+    }
     found = stream_with(regressor, folder, "y", sample_weight="w", **options)
     # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
     kept = weights > 0
     expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
     assert found.meta["rows_explained"] == kept.sum() < ROWS
     for name in ("values", "std_error", "low", "high", "p_values"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6
+        )
     assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"])
 
 
-def test_donors_default_to_the_models_own_background(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_donors_default_to_the_models_own_background(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     """Never to the rows explained: they are not all in memory."""
     folder = write(tmp_path / "t", features())
     found = stream_with(regressor, folder, random_state=0, n_repeats=1)
     assert found.meta["background"] == {"kind": "training rows", "rows": 60}
 
 
-def test_groups_levels_and_classes(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
+def test_groups_levels_and_classes(
+    tmp_path: Path, classifier: pg.HyNNClassifier
+) -> None:
     frame = features(300)
     y = target_of(classifier, frame)
     folder = write(tmp_path / "t", frame.assign(y=y))
@@ -177,11 +230,15 @@ def test_groups_levels_and_classes(tmp_path: Path, classifier: pg.HyNNClassifier
     assert_equal(found, explain_with(classifier, frame, y, **options))
 
 
-def test_rows_are_written_while_they_are_made(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
+def test_rows_are_written_while_they_are_made(
+    tmp_path: Path, classifier: pg.HyNNClassifier
+) -> None:
     frame = features(300)
     folder = write(tmp_path / "t", frame, (110,))
     options: dict[str, Any] = {"method": "integrated_gradients", "random_state": 2}
-    found = stream_with(classifier, folder, out=tmp_path / "out", rows_per_part=100, **options)
+    found = stream_with(
+        classifier, folder, out=tmp_path / "out", rows_per_part=100, **options
+    )
     expected = explain_with(classifier, frame, background=None, **options)
     lines = pd.read_parquet(tmp_path / "out" / "local")
     own = expected.to_frame()
@@ -198,20 +255,32 @@ def test_rows_are_written_while_they_are_made(tmp_path: Path, classifier: pg.HyN
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
-def test_the_largest_gap_of_all_parts_is_told(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_the_largest_gap_of_all_parts_is_told(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     """Where there are more background rows than orders, values do not quite add up."""
     frame = features(60)
     folder = write(tmp_path / "t", frame)
-    options: dict[str, Any] = {"method": "shapley", "scope": "local", "background": features(40, seed=5)}
+    options: dict[str, Any] = {
+        "method": "shapley",
+        "scope": "local",
+        "background": features(40, seed=5),
+    }
     options |= {"exact": 0, "max_permutations": 40, "tolerance": 1.0, "random_state": 3}
-    found = stream_with(regressor, folder, rows_per_part=25, out=tmp_path / "out", **options)
+    found = stream_with(
+        regressor, folder, rows_per_part=25, out=tmp_path / "out", **options
+    )
     expected = explain_with(regressor, frame, **options).meta["completeness_gap"]
     assert expected > 1e-3
     assert found.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("method", [name for name in USUAL if "local" in methods.get(name).scopes])
-def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classifier: Any, method: str) -> None:
+@pytest.mark.parametrize(
+    "method", [name for name in USUAL if "local" in methods.get(name).scopes]
+)
+def test_every_local_method(
+    tmp_path: Path, regressor: pg.HyNNRegressor, classifier: Any, method: str
+) -> None:
     """Rows in parts get what they get in a whole table: the registry's methods, whatever is added to it."""
     model = classifier if method == "gradcam" else regressor
     frame = features(24)
@@ -222,41 +291,67 @@ def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classif
         "background": features(12, seed=5),
         "random_state": 3,
     }
-    stream_with(model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options)
+    stream_with(
+        model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options
+    )
     expected = explain_with(model, frame, n_repeats=2, **options)
-    found = pd.read_parquet(tmp_path / "out" / "local")["importance"].to_numpy().reshape(expected.values.shape)
+    found = (
+        pd.read_parquet(tmp_path / "out" / "local")["importance"]
+        .to_numpy()
+        .reshape(expected.values.shape)
+    )
     scale = np.abs(expected.values).max()
     assert scale > 0
     np.testing.assert_allclose(found, expected.values, rtol=0, atol=1e-4 * scale)
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------
-def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_a_sample_is_the_rows_with_the_smallest_lots(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     """Which rows depends on seed and row number; each draws the donors that it draws among all rows."""
     frame = features()
     y = target_of(regressor, frame)
     background = features(40, seed=9)
-    options: dict[str, Any] = {"method": "permutation", "random_state": 6, "n_repeats": 2, "background": background}
+    options: dict[str, Any] = {
+        "method": "permutation",
+        "random_state": 6,
+        "n_repeats": 2,
+        "background": background,
+    }
     lots = uniform(6, ("receivers",), np.arange(ROWS))
     chosen = np.sort(np.argsort(lots)[:30])
     folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
-    found = stream_with(regressor, folder, "y", max_rows=30, rows_per_part=100, **options)
+    found = stream_with(
+        regressor, folder, "y", max_rows=30, rows_per_part=100, **options
+    )
     assert found.meta["rows_explained"] == 30
     # The slow way: every chosen row alone, at its own number.
     effects = [
-        explain_with(regressor, frame.iloc[[row]], y[[row]], progress=False, row_offset=int(row), **options).values[
-            :, 0
-        ]
+        explain_with(
+            regressor,
+            frame.iloc[[row]],
+            y[[row]],
+            progress=False,
+            row_offset=int(row),
+            **options,
+        ).values[:, 0]
         for row in chosen.tolist()
     ]
-    np.testing.assert_allclose(found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7)
-    more = stream_with(regressor, folder, "y", max_rows=30, rows_per_part=5000, **options)
+    np.testing.assert_allclose(
+        found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7
+    )
+    more = stream_with(
+        regressor, folder, "y", max_rows=30, rows_per_part=5000, **options
+    )
     np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
     everything = stream_with(regressor, folder, "y", max_rows=10_000, **options)
     assert everything.meta["rows_explained"] == ROWS
 
 
-def test_the_sample_is_uniform_and_of_the_size_wanted(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_the_sample_is_uniform_and_of_the_size_wanted(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     folder = write(tmp_path / "t", features())
     table = open_partitioned(folder)
     counts = np.zeros(ROWS)
@@ -270,7 +365,9 @@ def test_the_sample_is_uniform_and_of_the_size_wanted(tmp_path: Path, regressor:
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
-def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
+def test_any_process_gives_the_same_and_any_order_merges(
+    tmp_path: Path, classifier: pg.HyNNClassifier
+) -> None:
     import pickle
 
     frame = features(400)
@@ -281,7 +378,12 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     assert sent.key == plan.key
     read = plan.described(classifier)
     results = [explain_part(read, plan, table, part) for part in table.parts]
-    again = explain_part(sent.described(classifier), sent, pickle.loads(pickle.dumps(table)), table.parts[2])
+    again = explain_part(
+        sent.described(classifier),
+        sent,
+        pickle.loads(pickle.dumps(table)),
+        table.parts[2],
+    )
     for name, array in pack(results[2].sums).items():
         np.testing.assert_array_equal(pack(again.sums)[name], array)
     assert sum(result.rows for result in results) == 400
@@ -290,13 +392,17 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
 
 
-def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_sums_do_not_grow_with_rows(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     sizes = []
     for rows in (100, 800):
         folder = write(tmp_path / str(rows), features(rows))
         table = open_partitioned(folder)
         plan = plan_with(regressor, table, random_state=1, n_repeats=1)
-        sums = pack(explain_part(plan.described(regressor), plan, table, table.parts[0]).sums)
+        sums = pack(
+            explain_part(plan.described(regressor), plan, table, table.parts[0]).sums
+        )
         sizes.append(sum(array.nbytes for array in sums.values()))
     assert sizes[0] == sizes[1]
 
@@ -332,24 +438,37 @@ class Stopping:
             yield work(task)
 
 
-@pytest.mark.parametrize(("method", "scope"), [("permgrad", "global"), ("gradient", "local")])
+@pytest.mark.parametrize(
+    ("method", "scope"), [("permgrad", "global"), ("gradient", "local")]
+)
 def test_stopped_half_way_and_gone_on_with(
     tmp_path: Path, classifier: pg.HyNNClassifier, method: str, scope: str
 ) -> None:
     frame = features(400)
     folder = write(tmp_path / "t", frame.assign(y=target_of(classifier, frame)))
-    options: dict[str, Any] = {"method": method, "scope": scope, "rows_per_part": 80, "random_state": 1}
+    options: dict[str, Any] = {
+        "method": method,
+        "scope": scope,
+        "rows_per_part": 80,
+        "random_state": 1,
+    }
     options |= {"n_repeats": 2, "out": tmp_path / "out"}
     with pytest.raises(KeyboardInterrupt):
         stream_with(classifier, folder, "y", engine=Stopping(2), **options)
     # What a process leaves that is killed while it writes.
-    (tmp_path / "out" / "parts" / f".part-00002.npz{_UNDER_WAY}abc.npz").write_bytes(b"half")
+    (tmp_path / "out" / "parts" / f".part-00002.npz{_UNDER_WAY}abc.npz").write_bytes(
+        b"half"
+    )
     (tmp_path / "out" / "local").mkdir(exist_ok=True)
-    (tmp_path / "out" / "local" / f".part-00002.parquet{_UNDER_WAY}abc.parquet").write_bytes(b"half")
+    (
+        tmp_path / "out" / "local" / f".part-00002.parquet{_UNDER_WAY}abc.parquet"
+    ).write_bytes(b"half")
     going_on = Stopping(99)
     found = stream_with(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]
-    at_once = stream_with(classifier, folder, "y", **{**options, "out": tmp_path / "other"})
+    at_once = stream_with(
+        classifier, folder, "y", **{**options, "out": tmp_path / "other"}
+    )
     np.testing.assert_array_equal(found.values, at_once.values)
     np.testing.assert_array_equal(found.std_error, at_once.std_error)
     nothing = Stopping(0)
@@ -359,13 +478,21 @@ def test_stopped_half_way_and_gone_on_with(
     assert not list((tmp_path / "out" / "local").glob(".*"))
     if scope == "local":
         pd.testing.assert_frame_equal(
-            pd.read_parquet(tmp_path / "out" / "local"), pd.read_parquet(tmp_path / "other" / "local")
+            pd.read_parquet(tmp_path / "out" / "local"),
+            pd.read_parquet(tmp_path / "other" / "local"),
         )
 
 
-def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_a_damaged_part_is_computed_again(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     folder = write(tmp_path / "t", features(300))
-    options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
+    options: dict[str, Any] = {
+        "method": "gradient",
+        "rows_per_part": 80,
+        "random_state": 1,
+        "out": tmp_path / "out",
+    }
     with pytest.raises(KeyboardInterrupt):
         stream_with(regressor, folder, engine=Stopping(3), **options)
     (tmp_path / "out" / "parts" / "part-00000.npz").write_bytes(b"PK nothing")
@@ -382,7 +509,9 @@ def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegr
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda out: _replace(out / "local" / "part-00001.parquet", b"feature", b"\x8feature"),
+        lambda out: _replace(
+            out / "local" / "part-00001.parquet", b"feature", b"\x8feature"
+        ),
         lambda out: _replace(out / "_stream.json", b"part-00001", b"\\ud800rt-00001"),
         lambda out: (out / "local" / "part-00001.parquet").unlink(),
     ],
@@ -392,7 +521,12 @@ def test_a_damaged_finished_explanation_is_made_again(
     tmp_path: Path, regressor: pg.HyNNRegressor, damage: Callable[[Path], None]
 ) -> None:
     folder = write(tmp_path / "t", features(300))
-    options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
+    options: dict[str, Any] = {
+        "method": "gradient",
+        "rows_per_part": 80,
+        "random_state": 1,
+        "out": tmp_path / "out",
+    }
     first = stream_with(regressor, folder, **options)
     unchanged = Stopping(99)
     stream_with(regressor, folder, engine=unchanged, **options)
@@ -410,10 +544,17 @@ def _replace(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(content.replace(old, new))
 
 
-def test_sums_of_another_part_are_not_taken(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_sums_of_another_part_are_not_taken(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     """Somebody copied one part's sums over another's: every row would count twice or never."""
     folder = write(tmp_path / "t", features(300))
-    options: dict[str, Any] = {"method": "permutation", "rows_per_part": 80, "random_state": 1, "n_repeats": 1}
+    options: dict[str, Any] = {
+        "method": "permutation",
+        "rows_per_part": 80,
+        "random_state": 1,
+        "n_repeats": 1,
+    }
     options["out"] = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         stream_with(regressor, folder, engine=Stopping(3), **options)
@@ -431,7 +572,11 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
 ) -> None:
     frame = features(300)
     folder = write(tmp_path / "t", frame, (150,))
-    options: dict[str, Any] = {"random_state": 1, "n_repeats": 1, "out": tmp_path / "out"}
+    options: dict[str, Any] = {
+        "random_state": 1,
+        "n_repeats": 1,
+        "out": tmp_path / "out",
+    }
     stream_with(regressor, folder, **options)
     with pytest.raises(pg.InputError) as found:
         stream_with(regressor, folder, **{**options, "random_state": 2})
@@ -441,17 +586,28 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
     )
     with monkeypatch.context() as later:
         later.setattr("permgrad.attribution.parts.plan.__version__", "99.0")
-        with pytest.raises(pg.InputError, match=r"which differs in the version of permgrad\. Replace it"):
+        with pytest.raises(
+            pg.InputError,
+            match=r"which differs in the version of permgrad\. Replace it",
+        ):
             stream_with(regressor, folder, **options)
     frame.iloc[150:].assign(a=0.5).to_parquet(folder / "001.parquet")
-    with pytest.raises(pg.InputError, match=r"differs in the table's files, which have changed since\. Replace it"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"differs in the table's files, which have changed since\. Replace it",
+    ):
         stream_with(regressor, folder, **options)
     again = stream_with(regressor, folder, overwrite=True, **options)
     assert json.loads((tmp_path / "out" / "_stream.json").read_text())["finished"]
-    np.testing.assert_array_equal(pg.Explanation.load(tmp_path / "out").values, again.values)
+    np.testing.assert_array_equal(
+        pg.Explanation.load(tmp_path / "out").values, again.values
+    )
 
 
-@pytest.mark.parametrize("kind", [lambda rows: rows, lambda rows: rows["a"], lambda rows: torch.tensor(rows["a"])])
+@pytest.mark.parametrize(
+    "kind",
+    [lambda rows: rows, lambda rows: rows["a"], lambda rows: torch.tensor(rows["a"])],
+)
 def test_tables_among_the_options_are_told_by_all_their_cells(
     tmp_path: Path, regressor: pg.HyNNRegressor, kind: Callable[[pd.DataFrame], Any]
 ) -> None:
@@ -462,23 +618,33 @@ def test_tables_among_the_options_are_told_by_all_their_cells(
     tables = [kind(rows), kind(rows.copy()), kind(other)]
     # As text, which leaves most cells out, they are the same.
     assert len({str(own) for own in tables}) == 1
-    asked = [replace(plan.arguments, method=pg.methods.IntegratedGradients(baseline=own)) for own in tables]
+    asked = [
+        replace(plan.arguments, method=pg.methods.IntegratedGradients(baseline=own))
+        for own in tables
+    ]
     keys = [replace(plan, arguments=arguments).key for arguments in asked]
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_foreign_folders_are_left_alone(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     folder = write(tmp_path / "t", features(50))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(pg.InputError, match=r"holds other files \(thesis.tex\)\. Name a new or empty folder"):
+        with pytest.raises(
+            pg.InputError,
+            match=r"holds other files \(thesis.tex\)\. Name a new or empty folder",
+        ):
             stream_with(regressor, folder, out=tmp_path / "mine", overwrite=overwrite)
     with pytest.raises(pg.InputError, match=r"thesis.tex is a file, not a folder"):
         stream_with(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(pg.InputError, match=r"link is a link that leads nowhere, not a folder"):
+    with pytest.raises(
+        pg.InputError, match=r"link is a link that leads nowhere, not a folder"
+    ):
         stream_with(regressor, folder, out=tmp_path / "link")
 
 
@@ -491,30 +657,54 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
             r"'shapley' does not take a table in parts with scope='global'\. Leave it out, or choose .*permutation",
         ),
         ({"method": "permgrd"}, r"Did you mean 'permgrad'\?"),
-        ({"method": "gradient"}, r"explains single rows, .* and out is missing\. Pass out='a folder'"),
+        (
+            {"method": "gradient"},
+            r"explains single rows, .* and out is missing\. Pass out='a folder'",
+        ),
         ({"scoring": "accuracy"}, "A table in parts does not take scoring="),
-        ({"tolerance": 0.1}, "A table in parts with scope='global' does not take tolerance=0.1"),
+        (
+            {"tolerance": 0.1},
+            "A table in parts with scope='global' does not take tolerance=0.1",
+        ),
         ({"max_rows": 0}, "max_rows must be an integer of at least 1, got 0"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
-        ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),
+        (
+            {"loss": "squared_error"},
+            "loss='squared_error' cannot be used for classification",
+        ),
         ({"y": "targt"}, r"Column 'targt' not found in .* Did you mean 'target'\?"),
-        ({"y": "gone"}, "No row of .*/t' has a value of y in column 'gone'. Name another column"),
+        (
+            {"y": "gone"},
+            "No row of .*/t' has a value of y in column 'gone'. Name another column",
+        ),
         (
             {"y": "strange"},
             "y must hold classes of the model .* column 'strange' holds 'none' in row 99 of .*000.parquet'. Leave",
         ),
-        ({"y": "visits"}, "y must hold classes of the model .* column 'visits' holds 7 in row 0 of .*. Leave such"),
-        ({"y": "halves"}, "y must hold classes of the model .* column 'halves' holds 0.5 in row 0 of .*. Leave such"),
+        (
+            {"y": "visits"},
+            "y must hold classes of the model .* column 'visits' holds 7 in row 0 of .*. Leave such",
+        ),
+        (
+            {"y": "halves"},
+            "y must hold classes of the model .* column 'halves' holds 0.5 in row 0 of .*. Leave such",
+        ),
         (
             {"background": "train.parquet"},
             "background must be rows like X, got 'train.parquet'. Pass a table",
         ),
-        ({"background": Path("a/train.parquet")}, r"background must be rows like X, got .*train.parquet"),
+        (
+            {"background": Path("a/train.parquet")},
+            r"background must be rows like X, got .*train.parquet",
+        ),
         (
             {"background": pd.DataFrame({"z": [1.0]})},
             "^background must have the columns .* but it lacks .* has 'z'\\.",
         ),
-        ({"y": ["target"]}, "y must be the name of a column for a table in a file, got \\['target'\\]"),
+        (
+            {"y": ["target"]},
+            "y must be the name of a column for a table in a file, got \\['target'\\]",
+        ),
         (
             {"sample_weight": "negative"},
             "sample_weight must be finite and at least 0, but column 'negative' holds '-1.0' in row 0 of",
@@ -529,15 +719,27 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ),
     ],
 )
-def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[str, Any], message: str) -> None:
+def test_refusals(
+    tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[str, Any], message: str
+) -> None:
     frame = features(100)
     y = target_of(classifier, frame).astype(object)
     strange = y.copy()
     strange[99] = "none"
-    columns = {"target": y, "gone": None, "strange": strange, "visits": 7, "halves": 0.5, "negative": -1.0, "never": 0}
+    columns = {
+        "target": y,
+        "gone": None,
+        "strange": strange,
+        "visits": 7,
+        "halves": 0.5,
+        "negative": -1.0,
+        "never": 0,
+    }
     folder = write(tmp_path / "t", frame.assign(**columns))
     with pytest.raises(pg.InputError, match=message):
-        stream_with(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
+        stream_with(
+            classifier, folder, **{"random_state": 0, "n_repeats": 1, **options}
+        )
 
 
 @pytest.mark.slow
@@ -550,7 +752,12 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
 
     frame = features(300, seed=4)
     rng = np.random.default_rng(0)
-    for model, codes in ((classifier, ()), (classifier, ["?"]), (regressor, ()), (regressor, [-9])):
+    for model, codes in (
+        (classifier, ()),
+        (classifier, ["?"]),
+        (regressor, ()),
+        (regressor, [-9]),
+    ):
         y = pd.Series(target_of(model, frame))
         y = y.astype(object) if model is classifier else y
         gone = rng.random(300) < 0.3
@@ -562,7 +769,12 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         for number, start in enumerate(range(0, 300, 75)):
             own = pa.Table.from_pandas(frame[start : start + 75], preserve_index=False)
             # Not through pandas: NaN stays NaN, which no footer counts.
-            own = own.append_column("y", pa.array(y[start : start + 75].to_numpy(), from_pandas=model is classifier))
+            own = own.append_column(
+                "y",
+                pa.array(
+                    y[start : start + 75].to_numpy(), from_pandas=model is classifier
+                ),
+            )
             pq.write_table(own, folder / f"{number}.parquet", row_group_size=30)
         background = features(60, seed=9)
         same = {"n_repeats": 2, "random_state": 3, "background": background}
@@ -573,9 +785,13 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         known = frame[~gone].reset_index(drop=True)
         assert_equal(found, explain_with(model, known, y[~gone].to_numpy(), **same))
         with pytest.warns(pg.PermgradWarning, match="are left out"):
-            sampled = stream_with(model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same)
+            sampled = stream_with(
+                model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same
+            )
         known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
-        expected = stream_with(model, folder / "whole.parquet", "y", max_rows=50, **same)
+        expected = stream_with(
+            model, folder / "whole.parquet", "y", max_rows=50, **same
+        )
         assert sampled.meta["rows_explained"] == 50
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
@@ -588,17 +804,36 @@ def test_conditional_models_are_fitted_once(
     fitted: list[str] = []
     fit = ConditionalSampler._fit_player
     monkeypatch.setattr(
-        ConditionalSampler, "_fit_player", lambda own, *given: fitted.append(given[0]) or fit(own, *given)
+        ConditionalSampler,
+        "_fit_player",
+        lambda own, *given: fitted.append(given[0]) or fit(own, *given),
     )
     frame = features(120)
     folder = write(tmp_path / "t", frame.assign(y=effect(frame)), rows_per_group=40)
-    same: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "sampling": "conditional", "method": "permutation"}
+    same: dict[str, Any] = {
+        "n_repeats": 2,
+        "random_state": 0,
+        "sampling": "conditional",
+        "method": "permutation",
+    }
     same["groups"] = {"both": ["b", "steps"]}
-    found = stream_with(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
+    found = stream_with(
+        regressor,
+        folder,
+        "y",
+        rows_per_part=40,
+        background=features(60, seed=9),
+        **same,
+    )
     assert found.meta["streamed"]["parts"] == 3
-    dates = [f"when: {part}" for part in ("day of the month", "season", "time of day", "trend", "weekday")]
+    dates = [
+        f"when: {part}"
+        for part in ("day of the month", "season", "time of day", "trend", "weekday")
+    ]
     assert sorted(fitted) == ["a", "both", "colour", *dates]
-    expected = explain_with(regressor, frame, effect(frame), background=features(60, seed=9), **same)
+    expected = explain_with(
+        regressor, frame, effect(frame), background=features(60, seed=9), **same
+    )
     assert_equal(found, expected)
 
 
@@ -608,19 +843,31 @@ def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> 
     frame = features(80)
     y = [Decimal(f"{value:.3f}") for value in effect(frame)]
     same: dict[str, Any] = {"n_repeats": 1, "random_state": 0}
-    found = stream_with(regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same)
+    found = stream_with(
+        regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same
+    )
     plain = frame.assign(y=[float(value) for value in y])
-    assert_equal(found, stream_with(regressor, write(tmp_path / "b", plain), "y", **same))
+    assert_equal(
+        found, stream_with(regressor, write(tmp_path / "b", plain), "y", **same)
+    )
     for bad, what in ((frame["when"], "dates"), (["1"] * 80, "text")):
         folder = write(tmp_path / what, frame.assign(y=bad))
-        with pytest.raises(pg.InputError, match=rf"y must hold numbers as in training, .* column 'y' holds {what}\."):
+        with pytest.raises(
+            pg.InputError,
+            match=rf"y must hold numbers as in training, .* column 'y' holds {what}\.",
+        ):
             stream_with(regressor, folder, "y", **same)
     folder = write(tmp_path / "c", frame.assign(y=[[1, 2]] * 80))
-    with pytest.raises(pg.InputError, match=r"column 'y' of .* holds list<.*. Name another column, or leave y out"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"column 'y' of .* holds list<.*. Name another column, or leave y out",
+    ):
         stream_with(regressor, folder, "y", **same)
 
 
-def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_a_bad_cell_is_named_by_file_column_and_row(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     frame = features(200).assign(y=0.0, weight=1.0)
     frame.loc[130, "b"] = np.inf
     frame["text"] = frame["a"].astype(str)
@@ -636,25 +883,35 @@ def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: p
         assert str(caught.value).startswith(said)
     frame["b"] = 0.0
     frame.to_parquet(folder / "one.parquet", index=False)
-    with pytest.raises(pg.InputError, match=r"column 'y' holds -inf in row 171 of '.*one.parquet'. Correct it"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"column 'y' holds -inf in row 171 of '.*one.parquet'. Correct it",
+    ):
         stream_with(regressor, folder / "one.parquet", "y", **same)
     frame["a"] = frame["a"].astype(object)
     frame.loc[30, "a"] = "many"
     frame["a"] = frame["a"].astype(str)
     frame.to_parquet(folder / "one.parquet", index=False)
     with pytest.raises(
-        pg.InputError, match=r"'a' must be numeric, but holds 'many' in row 30 of '.*one.parquet'. Corr"
+        pg.InputError,
+        match=r"'a' must be numeric, but holds 'many' in row 30 of '.*one.parquet'. Corr",
     ):
         stream_with(regressor, folder / "one.parquet", **same)
 
 
-def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_what_is_no_model_or_no_table(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     import torch
 
     folder = write(tmp_path / "t", features(50).drop(columns="b"))
-    with pytest.raises(pg.InputError, match=r" lacks 1 column of training, such as 'b'"):
+    with pytest.raises(
+        pg.InputError, match=r" lacks 1 column of training, such as 'b'"
+    ):
         stream_with(regressor, folder)
-    with pytest.raises(pg.InputError, match=r"model is a Linear\. For a network read rows into memory"):
+    with pytest.raises(
+        pg.InputError, match=r"model is a Linear\. For a network read rows into memory"
+    ):
         stream_with(torch.nn.Linear(2, 1), folder)
     with pytest.raises(pg.InputError, match=r"model is not fitted\. Call fit first"):
         stream_with(pg.HyNNRegressor(), folder)
@@ -662,31 +919,49 @@ def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegresso
     with pytest.raises(pg.InputError, match="must be Parquet, but"):
         stream_with(regressor, tmp_path / "t.csv")
     with pytest.raises(
-        pg.InputError, match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream"
+        pg.InputError,
+        match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream",
     ):
         pg.explain(regressor, str(tmp_path / "t.csv"))
 
 
-def test_notes_of_many_parts_are_said_once(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_notes_of_many_parts_are_said_once(
+    tmp_path: Path, regressor: pg.HyNNRegressor
+) -> None:
     frame = features(200).assign(colour="mauve")
     folder = write(tmp_path / "t", frame, rows_per_group=20)
     with pytest.warns(pg.PermgradWarning) as said:
-        stream_with(regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine())
+        stream_with(
+            regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine()
+        )
     assert len(said) == 1
-    assert "In part 0 of the table: 20 of 20 values of 'colour' are unseen categories" in str(said[0].message)
+    assert (
+        "In part 0 of the table: 20 of 20 values of 'colour' are unseen categories"
+        in str(said[0].message)
+    )
 
 
-def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, script: Callable[[str], Any]) -> None:
+def test_the_check_of_memory_reads_its_figures_rightly(
+    tmp_path: Path, script: Callable[[str], Any]
+) -> None:
     module = script("verification.verify_streaming")
     module.write_files(tmp_path / "all", 3, 40, 20)
-    assert open_partitioned(module.linked(tmp_path / "all", tmp_path / "some", 2)).rows == 80
+    assert (
+        open_partitioned(module.linked(tmp_path / "all", tmp_path / "some", 2)).rows
+        == 80
+    )
     table = open_partitioned(tmp_path / "all")
     assert len(table.columns) == module.FEATURES + 1
     assert table.read(table.parts[0])["x0"].nunique() == 40, "row groups must differ"
 
     def lines(*peaks: float, missing: int = 0) -> list[dict[str, Any]]:
         return [
-            {"command": name, "rows": 100, "predicted or explained": 100 - missing, "peak GB": peak}
+            {
+                "command": name,
+                "rows": 100,
+                "predicted or explained": 100 - missing,
+                "peak GB": peak,
+            }
             for name in ("predict", "explain", "explain rows")
             for peak in peaks
         ]
@@ -698,7 +973,10 @@ def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, script: C
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA does not name the folder of real tables")
+@pytest.mark.skipif(
+    "PERMGRAD_DATA" not in os.environ,
+    reason="PERMGRAD_DATA does not name the folder of real tables",
+)
 def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     """Real rows with -7, -8 and -9 for three kinds of missing, explained with and without targets."""
     data = pg.load_dataset("heloc")
@@ -716,11 +994,22 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     ).fit(frame.iloc[:2000], y[:2000])
     chosen = slice(2000, 2600)
     folder = write(tmp_path / "t", frame.iloc[chosen].assign(y=y[chosen]), (250, 0, 17))
-    options: dict[str, Any] = {"background": frame.iloc[:100], "random_state": 1, "n_repeats": 2}
+    options: dict[str, Any] = {
+        "background": frame.iloc[:100],
+        "random_state": 1,
+        "n_repeats": 2,
+    }
     for known in (True, False):
-        found = stream_with(model, folder, "y" if known else None, rows_per_part=100, **options)
+        found = stream_with(
+            model, folder, "y" if known else None, rows_per_part=100, **options
+        )
         rows = frame.iloc[chosen].reset_index(drop=True)
-        assert_equal(found, explain_with(model, rows, y[chosen] if known else None, direction=False, **options))
+        assert_equal(
+            found,
+            explain_with(
+                model, rows, y[chosen] if known else None, direction=False, **options
+            ),
+        )
 
 
 def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
@@ -730,7 +1019,10 @@ def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
         ("model", "the model"), ("y", "the target"), ("seed", "seed"),
     ]:  # fmt: skip
         assert difference(old, old | {name: 0}) == words
-        assert difference(old, {own: value for own, value in old.items() if own != name}) == words
+        assert (
+            difference(old, {own: value for own, value in old.items() if own != name})
+            == words
+        )
     four = "the version of permgrad, the table's files, which have changed since, the model, the target"
     assert difference(old, dict.fromkeys(old, 0)) == four
     assert difference(old, old) == "the version that wrote it"
@@ -754,5 +1046,7 @@ def test_models_are_told_apart_by_all_that_they_compute_with(
     elif part == "classes":
         other.classes_ = other.classes_[::-1]
     else:
-        other.calibration_ = replace(other.calibration_, temperature=2 * other.calibration_.temperature)
+        other.calibration_ = replace(
+            other.calibration_, temperature=2 * other.calibration_.temperature
+        )
     assert model_digest(other) != own

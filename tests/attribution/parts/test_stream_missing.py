@@ -22,7 +22,13 @@ def case():
     frame = pd.DataFrame(rng.normal(size=(ROWS, 3)), columns=list("abc"))
     frame["y"] = frame["a"] + frame["b"] * frame["c"]
     frame["weight"] = rng.choice([1.0, 2.0], ROWS)
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=3, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast",
+        branches=("tabular",),
+        max_epochs=3,
+        random_state=0,
+        progress=False,
+    )
     model.fit(frame[list("abc")], frame["y"].to_numpy())
     frame.loc[[1, 4, 30, 31, 90, 159], "y"] = np.nan
     return model, frame
@@ -31,7 +37,12 @@ def case():
 def stream(model, frame: pd.DataFrame, folder: Path, **options) -> pg.Explanation:
     path = folder / "table.parquet"
     frame.to_parquet(path, index=False, row_group_size=40)
-    given = {"n_repeats": 2, "random_state": 3, "rows_per_part": 40, "progress": False} | options
+    given = {
+        "n_repeats": 2,
+        "random_state": 3,
+        "rows_per_part": 40,
+        "progress": False,
+    } | options
     return pg.explain_stream(model, path, "y", **given)
 
 
@@ -41,12 +52,18 @@ def test_weighted_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_
     known = frame[frame["y"].notna()].reset_index(drop=True)
     found = stream(model, frame, tmp_path, sample_weight="weight")
     options = {"background": None, "n_repeats": 2, "random_state": 3, "progress": False}
-    expected = explain_with(model, known[list("abc")], known["y"], sample_weight=known["weight"], **options)
+    expected = explain_with(
+        model, known[list("abc")], known["y"], sample_weight=known["weight"], **options
+    )
     assert found.meta["rows_explained"] == len(known)
     dropped = stream(model, known, tmp_path, sample_weight="weight")
     for name in ("values", "std_error", "low", "high"):
-        np.testing.assert_allclose(getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6)
-    assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"], rel=1e-9)
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6
+        )
+    assert found.meta["loss_scale"] == pytest.approx(
+        expected.meta["loss_scale"], rel=1e-9
+    )
     assert np.abs(found.values).max() > 0.01
 
 
@@ -101,21 +118,43 @@ def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
 )
 def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed, said):
     model, frame = case
-    out, first, given = tmp_path / "out", frame.drop(columns=["y", "weight"]), {"n_repeats": 2, "random_state": 3}
+    out, first, given = (
+        tmp_path / "out",
+        frame.drop(columns=["y", "weight"]),
+        {"n_repeats": 2, "random_state": 3},
+    )
 
     def run(model, frame, **options):
         path = tmp_path / "table.parquet"
         frame.to_parquet(path, index=False, row_group_size=40)
-        return pg.explain_stream(model, path, scope="local", out=out, rows_per_part=40, progress=False, **options)
+        return pg.explain_stream(
+            model,
+            path,
+            scope="local",
+            out=out,
+            rows_per_part=40,
+            progress=False,
+            **options,
+        )
 
-    np.testing.assert_array_equal(run(model, first, **given).values, run(model, first, **given).values)
+    np.testing.assert_array_equal(
+        run(model, first, **given).values, run(model, first, **given).values
+    )
     options, table = given | changed, first
     if options.get("background"):
         options["background"] = first[:30]
     if options.pop("frame", None):
         table = first.assign(a=first["a"] + 1)
     if options.pop("model", None):
-        model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=1, progress=False)
+        model = pg.HyNNRegressor(
+            preset="fast",
+            branches=("tabular",),
+            max_epochs=1,
+            random_state=1,
+            progress=False,
+        )
         model.fit(first, first["a"].to_numpy())
-    with pytest.raises(pg.InputError, match=rf"holds another explanation, which differs in {said}[.,]"):
+    with pytest.raises(
+        pg.InputError, match=rf"holds another explanation, which differs in {said}[.,]"
+    ):
         run(model, table, **options)

@@ -14,7 +14,14 @@ from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 
 
 def filled(
-    rng: np.random.Generator, rows: int, donors: int, classes: int, repeats: int, *, offset: float, weighted: bool
+    rng: np.random.Generator,
+    rows: int,
+    donors: int,
+    classes: int,
+    repeats: int,
+    *,
+    offset: float,
+    weighted: bool,
 ) -> list[tuple[np.ndarray, ...]]:
     """Return pairs: rows, donors, effects of three quantities, classes, weights; one entry for each repeat."""
     group = rng.integers(0, classes, rows)
@@ -29,18 +36,34 @@ def filled(
     return found
 
 
-def moments_of(pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: int, classes: int) -> PairMoments:
+def moments_of(
+    pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: int, classes: int
+) -> PairMoments:
     """Return the moments of the chosen receivers, numbered anew."""
-    moments = PairMoments(len(chosen), donors, shared=False, classes=classes, quantities=3)
+    moments = PairMoments(
+        len(chosen), donors, shared=False, classes=classes, quantities=3
+    )
     for _, drawn, effects, group, weights in pairs:
         moments.add(
-            np.arange(len(chosen)), drawn[chosen], effects[chosen], classes=group[chosen], weights=weights[chosen]
+            np.arange(len(chosen)),
+            drawn[chosen],
+            effects[chosen],
+            classes=group[chosen],
+            weights=weights[chosen],
         )
     return moments
 
 
 @settings(max_examples=80, deadline=None)
-@example(seed=207, sizes=[1, 1, 20, 30, 30], donors=8, classes=1, repeats=3, offset=0.0, weighted=True)
+@example(
+    seed=207,
+    sizes=[1, 1, 20, 30, 30],
+    donors=8,
+    classes=1,
+    repeats=3,
+    offset=0.0,
+    weighted=True,
+)
 @given(
     seed=st.integers(0, 2**31),
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
@@ -51,22 +74,37 @@ def moments_of(pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: 
     weighted=st.booleans(),
 )
 def test_merged_parts_estimate_what_the_whole_estimates(
-    seed: int, sizes: list[int], donors: int, classes: int, repeats: int, offset: float, *, weighted: bool
+    seed: int,
+    sizes: list[int],
+    donors: int,
+    classes: int,
+    repeats: int,
+    offset: float,
+    *,
+    weighted: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = sum(sizes)
-    pairs = filled(rng, rows, donors, classes, repeats, offset=offset, weighted=weighted)
+    pairs = filled(
+        rng, rows, donors, classes, repeats, offset=offset, weighted=weighted
+    )
     whole = moments_of(pairs, np.arange(rows), donors, classes)
     # Parts of any rows: of one class alone, of a class that is missing elsewhere.
-    order = np.argsort(pairs[0][3], kind="stable") if seed % 2 else rng.permutation(rows)
+    order = (
+        np.argsort(pairs[0][3], kind="stable") if seed % 2 else rng.permutation(rows)
+    )
     parts = np.split(order, np.cumsum(sizes)[:-1])
     merged = SummedMoments.of([moments_of(pairs, parts[0], donors, classes)])
     for part in parts[1:]:
-        merged = merged.merge(SummedMoments.of([moments_of(pairs, part, donors, classes)]))
+        merged = merged.merge(
+            SummedMoments.of([moments_of(pairs, part, donors, classes)])
+        )
     scale = max(1.0, abs(offset))
     for group in (None, *range(classes)):
         expected, found = whole.estimate(group), merged.player(0).estimate(group)
-        np.testing.assert_allclose(found[0], expected[0], rtol=1e-12, atol=1e-12 * scale)
+        np.testing.assert_allclose(
+            found[0], expected[0], rtol=1e-12, atol=1e-12 * scale
+        )
         # The whole's own sums over donors round at the size of the effects: a spread cannot be known better.
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=2e-9 * scale)
         if offset == 0:
@@ -80,7 +118,9 @@ def test_a_small_spread_of_large_effects_is_kept() -> None:
     summed = None
     for part in np.split(noise, 8):
         moments = PairMoments(len(part), 1, shared=False, classes=1, quantities=1)
-        moments.add(np.arange(len(part)), np.full(len(part), NO_DONOR), 1e8 + part[:, None])
+        moments.add(
+            np.arange(len(part)), np.full(len(part), NO_DONOR), 1e8 + part[:, None]
+        )
         own = SummedMoments.of([moments])
         summed = own if summed is None else summed.merge(own)
     assert summed is not None
@@ -105,7 +145,10 @@ def test_fixed_values_have_no_donors() -> None:
 def test_rows_that_are_their_own_background_are_refused() -> None:
     moments = PairMoments(4, 4, shared=True, classes=1, quantities=1)
     moments.add(np.arange(4), np.array([1, 2, 3, 0]), np.ones((4, 1)))
-    with pytest.raises(pg.InputError, match=r"need donors from a separate background\. Pass background="):
+    with pytest.raises(
+        pg.InputError,
+        match=r"need donors from a separate background\. Pass background=",
+    ):
         SummedMoments.of([moments])
 
 
@@ -117,20 +160,30 @@ def test_parts_of_different_explanations_are_not_merged() -> None:
         return SummedMoments.of([moments_of(pairs, np.arange(20), donors, classes)])
 
     assert summed(5, 2).merge(summed(5, 2)).count.sum() == 40
-    with pytest.raises(pg.InputError, match=r"their donor_sum are \(1, 2, 3, 5\) and \(1, 2, 3, 6\)\. Start again"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"their donor_sum are \(1, 2, 3, 5\) and \(1, 2, 3, 6\)\. Start again",
+    ):
         summed(5, 2).merge(summed(6, 2))
-    with pytest.raises(pg.InputError, match=r"their count are \(1, 2\) and \(1, 1\)\. Start again"):
+    with pytest.raises(
+        pg.InputError, match=r"their count are \(1, 2\) and \(1, 1\)\. Start again"
+    ):
         summed(5, 2).merge(summed(5, 1))
 
 
 def test_packing_keeps_every_number() -> None:
     pairs = filled(np.random.default_rng(3), 20, 5, 2, 2, offset=1.0, weighted=True)
     players = [moments_of(pairs, np.arange(rows), 5, 2) for rows in (20, 10)]
-    sums = {"effects": SummedMoments.of(players), "values": RowSums.of(np.arange(6.0).reshape(2, 3))}
+    sums = {
+        "effects": SummedMoments.of(players),
+        "values": RowSums.of(np.arange(6.0).reshape(2, 3)),
+    }
     found = unpack(pack(sums))
     for place, player in enumerate(players):
         expected = SummedMoments.of([player]).player(0).estimate()
-        for own, other in zip(found["effects"].player(place).estimate(), expected, strict=True):
+        for own, other in zip(
+            found["effects"].player(place).estimate(), expected, strict=True
+        ):
             np.testing.assert_array_equal(own, other)
     np.testing.assert_array_equal(found["values"].mean, [1.5, 2.5, 3.5])
     assert unpack(pack({})) == {}
@@ -142,11 +195,16 @@ class _Request:
     def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
         self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
         self.outputs = self
-        self.loss_columns, self.task = (), "regression" if loss == "squared_error" else "classification"
+        self.loss_columns, self.task = (
+            (),
+            "regression" if loss == "squared_error" else "classification",
+        )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("loss", ["cross_entropy", "brier", "zero_one", "squared_error"])
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", "brier", "zero_one", "squared_error"]
+)
 def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
     rng = np.random.default_rng(5)
     classes = 0 if loss == "squared_error" else 3
@@ -155,7 +213,9 @@ def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
     expected = loss_scale(_Request(y, weights, loss))  # type: ignore[arg-type]
     merged = None
     for rows in np.split(np.arange(90), [20, 21, 60]):
-        own = RowSums.of_targets(y[rows], classes, None if weights is None else weights[rows])
+        own = RowSums.of_targets(
+            y[rows], classes, None if weights is None else weights[rows]
+        )
         merged = own if merged is None else merged.merge(own)
     assert merged is not None
     assert expected > 0

@@ -14,7 +14,10 @@ import permgrad as pg
 def _case():
     rng = np.random.default_rng(0)
     soil = rng.integers(0, 3, 200)
-    rows = pd.DataFrame({f"S{level}": (soil == level).astype(int) for level in range(3)} | {"x": rng.normal(size=200)})
+    rows = pd.DataFrame(
+        {f"S{level}": (soil == level).astype(int) for level in range(3)}
+        | {"x": rng.normal(size=200)}
+    )
     model = pg.HyNNRegressor(
         preset="fast", branches=("tabular",), max_epochs=10, random_state=0, progress=False,
         groups={"Soil": ["S0", "S1", "S2"]},
@@ -25,17 +28,29 @@ def _case():
 @pytest.mark.parametrize("method", ["integrated_gradients", "shapley"])
 def test_the_rest_of_a_variable_is_a_player_of_its_own(case, method):
     model, rows = case
-    given = {"method": method, "background": rows[100:140], "random_state": 0, "progress": False}
+    given = {
+        "method": method,
+        "background": rows[100:140],
+        "random_state": 0,
+        "progress": False,
+    }
     found = explain_with(model, rows[:6], groups={"some": ["S0", "x"]}, **given)
     assert found.names == ("some", "Soil")
     sums = found.values.sum(axis=1) + found.base_values
     np.testing.assert_allclose(sums, found.predictions, atol=1e-4)
     # The group's own column is in it.
-    columns = explain_with(model, rows[:6], groups={"some": ["S0", "x"], "rest": ["S1", "S2"]}, **given)
+    columns = explain_with(
+        model, rows[:6], groups={"some": ["S0", "x"], "rest": ["S1", "S2"]}, **given
+    )
     assert columns.names == ("some", "rest")
     np.testing.assert_allclose(found.values, columns.values, atol=1e-6)
     assert (
-        np.abs(found.values[:, 0] - explain_with(model, rows[:6], groups={"some": ["x"]}, **given).values[:, 0]).max()
+        np.abs(
+            found.values[:, 0]
+            - explain_with(model, rows[:6], groups={"some": ["x"]}, **given).values[
+                :, 0
+            ]
+        ).max()
         > 0.1
     )
 
@@ -44,4 +59,9 @@ def test_a_variable_and_a_column_of_it_are_not_in_two_groups(case):
     model, rows = case
     message = r"Columns of 'S0' are in the groups 'all' and 'some'\. Name each feature in one group only"
     with pytest.raises(pg.InputError, match=message):
-        pg.explain(model, rows[:6], method="permutation", groups={"all": ["Soil"], "some": ["S0", "x"]})
+        pg.explain(
+            model,
+            rows[:6],
+            method="permutation",
+            groups={"all": ["Soil"], "some": ["S0", "x"]},
+        )

@@ -64,16 +64,29 @@ PIXELS = tuple(f"x[{row},{column}]" for row in range(5) for column in range(6))
         (lambda: Reading(nn.LSTM(6, 3, batch_first=True)), SEQUENCE),
         (SequenceFirst, SEQUENCE),
         (Attending, SEQUENCE),
-        (lambda: Reading(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)), SEQUENCE),
+        (
+            lambda: Reading(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)),
+            SEQUENCE,
+        ),
         (lambda: Reading(nn.Conv1d(6, 3, 2), lambda x: x.transpose(1, 2)), SEQUENCE),
         (lambda: Reading(nn.Linear(6, 3), lambda x: x.mean(dim=1)), SEQUENCE),
         (lambda: Reading(nn.Linear(30, 3), lambda x: x.flatten(1)), PIXELS),
         (lambda: Reading(nn.Conv2d(1, 3, 2), lambda x: x.unsqueeze(1)), PIXELS),
-        (lambda: Reading(nn.Conv1d(5, 3, 2)), tuple(f"x[{place}]" for place in range(6))),
-        (lambda: Reading(nn.Sequential(nn.LayerNorm((5, 6)), nn.Flatten(), nn.Linear(30, 3))), PIXELS),
+        (
+            lambda: Reading(nn.Conv1d(5, 3, 2)),
+            tuple(f"x[{place}]" for place in range(6)),
+        ),
+        (
+            lambda: Reading(
+                nn.Sequential(nn.LayerNorm((5, 6)), nn.Flatten(), nn.Linear(30, 3))
+            ),
+            PIXELS,
+        ),
     ],
 )
-def test_what_the_network_reads_first_says_what_an_input_of_two_dimensions_is(build, expected):
+def test_what_the_network_reads_first_says_what_an_input_of_two_dimensions_is(
+    build, expected
+):
     net, rows = build().eval(), drawn(ROWS, 5, 6)
     assert names(net, rows) == expected
     assert names(net, rows, segments="tokens") == SEQUENCE
@@ -83,7 +96,9 @@ def test_what_the_network_reads_first_says_what_an_input_of_two_dimensions_is(bu
 def test_a_player_is_a_whole_token():
     net, rows = Reading(nn.Linear(6, 3)).eval(), drawn(ROWS, 5, 6)
     tokens = pg.explain(net, rows, method="gradient", progress=False)
-    fine = pg.explain(pg.Model(net, segments="pixels"), rows, method="gradient", progress=False)
+    fine = pg.explain(
+        pg.Model(net, segments="pixels"), rows, method="gradient", progress=False
+    )
     summed = fine.values.reshape(ROWS, 5, 6, 2).sum(axis=2)
     assert np.ptp(summed) > 0.01
     np.testing.assert_allclose(tokens.values, summed, rtol=1e-6)
@@ -101,22 +116,38 @@ def test_embeddings_inside_a_network_are_cut_by_token():
             return self.head(self.embed(words).flatten(1))
 
     found = pg.explain(
-        pg.Model(Words(), layer="embed"), torch.randint(0, 9, (ROWS, 5)), method="gradient", progress=False
+        pg.Model(Words(), layer="embed"),
+        torch.randint(0, 9, (ROWS, 5)),
+        method="gradient",
+        progress=False,
     )
     assert found.names == tuple(f"embed[{place}]" for place in range(5))
 
 
 @pytest.mark.parametrize("channels", [True, False])
 def test_volumes_are_cut_in_depth_too(channels):
-    net = Reading(nn.Conv3d(1, 2, 3), (lambda x: x) if channels else (lambda x: x.unsqueeze(1)))
+    net = Reading(
+        nn.Conv3d(1, 2, 3), (lambda x: x) if channels else (lambda x: x.unsqueeze(1))
+    )
     rows = drawn(ROWS, 1, 8, 9, 10) if channels else drawn(ROWS, 8, 9, 10)
     found = pg.explain(net, rows, method="gradient", progress=False)
     assert len(found.names) == 4 * 4 * 4
     assert found.names[-1] == "x[3,3,3]"
-    fine = pg.explain(pg.Model(net, segments="pixels"), rows, method="gradient", progress=False)
+    fine = pg.explain(
+        pg.Model(net, segments="pixels"), rows, method="gradient", progress=False
+    )
     assert (len(fine.names), fine.names[-1]) == (720, "x[7,8,9]")
-    cut = pg.explain(pg.Model(net, segments=("grid", 2, 3, 5)), rows, method="gradient", progress=False)
-    whole = fine.values.reshape(ROWS, 2, 4, 3, 3, 5, 2, 2).sum(axis=(2, 4, 6)).reshape(ROWS, 30, 2)
+    cut = pg.explain(
+        pg.Model(net, segments=("grid", 2, 3, 5)),
+        rows,
+        method="gradient",
+        progress=False,
+    )
+    whole = (
+        fine.values.reshape(ROWS, 2, 4, 3, 3, 5, 2, 2)
+        .sum(axis=(2, 4, 6))
+        .reshape(ROWS, 30, 2)
+    )
     np.testing.assert_allclose(cut.values, whole, rtol=1e-4, atol=1e-6)
     mask = np.arange(720).reshape(8, 9, 10) // 90
     assert names(net, rows, segments=mask) == tuple(f"x[{depth}]" for depth in range(8))
@@ -124,10 +155,17 @@ def test_volumes_are_cut_in_depth_too(channels):
     assert regions.shape == tuple(rows.shape[1:])
     blobs = rows.clone()
     blobs[..., :4, :, :] += 9
-    some = pg.explain(pg.Model(net, segments=("superpixels", 6)), blobs, method="gradient", progress=False)
+    some = pg.explain(
+        pg.Model(net, segments=("superpixels", 6)),
+        blobs,
+        method="gradient",
+        progress=False,
+    )
     own = some.maps["segments:x"].reshape(8, 9, 10)
     assert 2 <= len(some.names) <= 12
-    assert not set(np.unique(own[:4])) & set(np.unique(own[4:])), "the halves differ in colour"
+    assert not set(np.unique(own[:4])) & set(np.unique(own[4:])), (
+        "the halves differ in colour"
+    )
 
 
 def test_many_channels_of_an_image_are_no_depth():
@@ -137,12 +175,19 @@ def test_many_channels_of_an_image_are_no_depth():
 
 def test_each_channel_can_be_a_player():
     net, rows = Reading(nn.Conv2d(5, 2, 3)), drawn(ROWS, 5, 6, 7)
-    found = pg.explain(pg.Model(net, segments="channels"), rows, method="gradient", progress=False)
+    found = pg.explain(
+        pg.Model(net, segments="channels"), rows, method="gradient", progress=False
+    )
     assert found.names == SEQUENCE
     every = pg.explain(
-        pg.Model(net, segments=np.arange(5 * 6 * 7).reshape(5, 6, 7)), rows, method="gradient", progress=False
+        pg.Model(net, segments=np.arange(5 * 6 * 7).reshape(5, 6, 7)),
+        rows,
+        method="gradient",
+        progress=False,
     )
-    np.testing.assert_allclose(found.values, every.values.reshape(ROWS, 5, 42, 2).sum(axis=2), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.values, every.values.reshape(ROWS, 5, 42, 2).sum(axis=2), rtol=1e-5
+    )
     assert np.ptp(found.values.mean(axis=0)) > 1e-3
     found.plot.image(row=1)
     shapley = pg.explain(
@@ -155,14 +200,22 @@ def test_each_channel_can_be_a_player():
     )
     assert shapley.names == SEQUENCE
     with pytest.raises(
-        pg.InputError, match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose segments='grid'"
+        pg.InputError,
+        match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose segments='grid'",
     ):
-        names(Reading(nn.Linear(42, 2), lambda x: x.flatten(1)), drawn(ROWS, 6, 7), segments="channels")
+        names(
+            Reading(nn.Linear(42, 2), lambda x: x.flatten(1)),
+            drawn(ROWS, 6, 7),
+            segments="channels",
+        )
 
 
 def test_a_number_is_no_way_to_cut_an_image():
     net = Reading(nn.Conv2d(5, 2, 3))
-    with pytest.raises(pg.InputError, match=r"^segments= must be a name, a tuple .* got 4\. .* \('grid', 4\)\."):
+    with pytest.raises(
+        pg.InputError,
+        match=r"^segments= must be a name, a tuple .* got 4\. .* \('grid', 4\)\.",
+    ):
         names(net, drawn(ROWS, 5, 6, 7), segments=4)
 
 
@@ -171,26 +224,42 @@ def test_masks_may_tell_channels_apart():
     mask = np.zeros((5, 6, 7), dtype=int)
     mask[:2] = 1
     mask[4] = -1
-    found = pg.explain(pg.Model(net, segments=mask), rows, method="gradient", progress=False)
-    each = pg.explain(pg.Model(net, segments="channels"), rows, method="gradient", progress=False).values
+    found = pg.explain(
+        pg.Model(net, segments=mask), rows, method="gradient", progress=False
+    )
+    each = pg.explain(
+        pg.Model(net, segments="channels"), rows, method="gradient", progress=False
+    ).values
     assert found.names == ("x[0]", "x[1]")
-    np.testing.assert_allclose(found.values, np.stack([each[:, 2:4].sum(1), each[:, :2].sum(1)], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.values,
+        np.stack([each[:, 2:4].sum(1), each[:, :2].sum(1)], axis=1),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift"])
 def test_each_channel_of_each_pixel_can_have_a_value(method, tmp_path):
     net, rows = Reading(nn.Conv2d(3, 2, 3)), drawn(ROWS, 3, 4, 5)
     options = {} if method == "gradient" else {"baseline": "zeros"}
-    found = explain_with(net, rows, method=method, progress=False, segments="numbers", **options)
+    found = explain_with(
+        net, rows, method=method, progress=False, segments="numbers", **options
+    )
     assert (len(found.names), found.names[-1]) == (60, "x[2,3,4]")
     image = found.values[:, found.maps["segments:x"]]
     assert image.shape == (ROWS, 3, 4, 5, 2)
     leaf = rows.clone().requires_grad_()
     (slopes,) = torch.autograd.grad(net(leaf)[:, 1].sum(), leaf)
     if method == "gradient":
-        np.testing.assert_allclose(image[..., 1], slopes.abs().numpy(), rtol=1e-5, atol=1e-7)
-    pixels = explain_with(net, rows, method=method, progress=False, segments="pixels", **options)
-    np.testing.assert_allclose(image.sum(axis=1).reshape(ROWS, 20, 2), pixels.values, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            image[..., 1], slopes.abs().numpy(), rtol=1e-5, atol=1e-7
+        )
+    pixels = explain_with(
+        net, rows, method=method, progress=False, segments="pixels", **options
+    )
+    np.testing.assert_allclose(
+        image.sum(axis=1).reshape(ROWS, 20, 2), pixels.values, rtol=1e-4, atol=1e-6
+    )
     assert np.ptp(image.sum(axis=(0, 2, 3)), axis=0).min() > 1e-4, "the channels differ"
     found.plot.image(row=1).savefig(tmp_path / "numbers.png")
     assert (tmp_path / "numbers.png").stat().st_size > 1000

@@ -53,11 +53,23 @@ class Recurrent(nn.Module):
         self.read, self.head = nn.LSTM(channels, 4, batch_first=True), nn.Linear(4, 2)
 
     def forward(self, signal: Tensor) -> Tensor:
-        return self.head(self.read(signal if signal.ndim == 3 else signal.unsqueeze(-1))[0][:, -1])
+        return self.head(
+            self.read(signal if signal.ndim == 3 else signal.unsqueeze(-1))[0][:, -1]
+        )
 
 
-def explain(net: nn.Module, rows, method: str = "gradient", **options) -> pg.Explanation:
-    return explain_with(net, rows, method=method, progress=False, random_state=0, returns="values", **options)
+def explain(
+    net: nn.Module, rows, method: str = "gradient", **options
+) -> pg.Explanation:
+    return explain_with(
+        net,
+        rows,
+        method=method,
+        progress=False,
+        random_state=0,
+        returns="values",
+        **options,
+    )
 
 
 def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ...]:
@@ -72,24 +84,40 @@ def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ..
 def test_a_wave_that_a_convolution_reads_has_twenty_windows(shape):
     found = explain(seeded(Wave), drawn(ROWS, *shape))
     assert found.names == spans("wave", 100, 20)
-    assert found.meta["read_as"] == {"wave": {"size": [100], "channels": 0 if len(shape) == 2 else None}}
+    assert found.meta["read_as"] == {
+        "wave": {"size": [100], "channels": 0 if len(shape) == 2 else None}
+    }
     assert found.maps["segments:wave"].shape == shape
 
 
 def test_numbers_one_by_one_in_a_recurrent_layer_are_a_series():
-    assert explain(seeded(lambda: Recurrent(1)), drawn(ROWS, 50)).names == spans("signal", 50, 20)
-    assert explain(seeded(lambda: Recurrent(1)), drawn(ROWS, 50, 1)).names == spans("signal", 50, 20)
+    assert explain(seeded(lambda: Recurrent(1)), drawn(ROWS, 50)).names == spans(
+        "signal", 50, 20
+    )
+    assert explain(seeded(lambda: Recurrent(1)), drawn(ROWS, 50, 1)).names == spans(
+        "signal", 50, 20
+    )
 
 
 def test_a_table_is_no_series():
     columns = [f"column {place}" for place in range(30)]
     frame = pd.DataFrame(drawn(ROWS, 30).numpy(), columns=columns)
-    assert explain(seeded(Wave), frame).names == tuple(columns), "its columns have names"
+    assert explain(seeded(Wave), frame).names == tuple(columns), (
+        "its columns have names"
+    )
     dense = nn.Sequential(nn.Linear(30, 2))
-    assert len(explain(dense, drawn(ROWS, 30)).names) == 30, "nobody reads it along time"
-    assert len(explain(seeded(Wave), drawn(ROWS, 12)).names) == 12, "few numbers stay by themselves"
-    assert explain(dense, drawn(ROWS, 30), segments=("windows", 3)).names == spans("input", 30, 3)
-    assert explain(seeded(Wave), frame, segments={"wave": ("windows", 3)}).names == spans("wave", 30, 3)
+    assert len(explain(dense, drawn(ROWS, 30)).names) == 30, (
+        "nobody reads it along time"
+    )
+    assert len(explain(seeded(Wave), drawn(ROWS, 12)).names) == 12, (
+        "few numbers stay by themselves"
+    )
+    assert explain(dense, drawn(ROWS, 30), segments=("windows", 3)).names == spans(
+        "input", 30, 3
+    )
+    assert explain(
+        seeded(Wave), frame, segments={"wave": ("windows", 3)}
+    ).names == spans("wave", 30, 3)
 
 
 CUTS = [
@@ -97,7 +125,11 @@ CUTS = [
     ("channels", ("signal[0]", "signal[1]", "signal[2]")),
     (
         ("windows", 2, "channels"),
-        tuple(f"signal[{span}, channel {channel}]" for span in ("0:6", "6:12") for channel in range(3)),
+        tuple(
+            f"signal[{span}, channel {channel}]"
+            for span in ("0:6", "6:12")
+            for channel in range(3)
+        ),
     ),
 ]
 
@@ -107,7 +139,10 @@ CUTS = [
 def test_players_are_windows_channels_or_both(build, segments, names):
     net, first = seeded(build), build is Convolved
     rows = drawn(ROWS, 3, 12) if first else drawn(ROWS, 12, 3)
-    found, each = explain(net, rows, segments=segments), explain(net, rows, segments="numbers")
+    found, each = (
+        explain(net, rows, segments=segments),
+        explain(net, rows, segments="numbers"),
+    )
     assert found.names == names
     # Slopes of a player are the sum over its numbers, here by hand with time first.
     slopes = each.values.reshape(ROWS, *rows.shape[1:], 2)
@@ -115,7 +150,9 @@ def test_players_are_windows_channels_or_both(build, segments, names):
     expected = {
         "channels": slopes.sum(axis=1),
         ("windows", 4): slopes.reshape(ROWS, 4, 3, 3, 2).sum(axis=(2, 3)),
-        ("windows", 2, "channels"): slopes.reshape(ROWS, 2, 6, 3, 2).sum(axis=2).reshape(ROWS, 6, 2),
+        ("windows", 2, "channels"): slopes.reshape(ROWS, 2, 6, 3, 2)
+        .sum(axis=2)
+        .reshape(ROWS, 6, 2),
     }[segments]
     assert np.ptp(expected, axis=1).min() > 1e-4, "players differ"
     np.testing.assert_allclose(found.values, expected, rtol=1e-5, atol=1e-8)
@@ -125,7 +162,9 @@ def test_shapley_of_a_linear_network_is_known():
     """φ of a window is Σ w (x − mean of the background) over its numbers."""
     net = nn.Linear(40, 1).double()
     rows, background = drawn(ROWS, 40).double(), drawn(9, 40, seed=1).double()
-    found = explain(net, rows, "shapley", segments=("windows", 5), background=background)
+    found = explain(
+        net, rows, "shapley", segments=("windows", 5), background=background
+    )
     weights = net.weight.detach().numpy()[0]
     terms = weights * (rows.numpy() - background.numpy().mean(axis=0))
     expected = terms.reshape(ROWS, 5, 8).sum(axis=2)
@@ -146,7 +185,9 @@ def test_a_windows_effect_on_the_loss_is_that_of_a_slow_loop():
             for channel in range(3):
                 edited = rows.clone()
                 edited[:, channel, 5 * window : 5 * window + 5] = 0
-                expected.append((((whole(edited)[:, 0].numpy() - y) ** 2) - before).mean())
+                expected.append(
+                    (((whole(edited)[:, 0].numpy() - y) ** 2) - before).mean()
+                )
     assert np.ptp(expected) > 1e-4
     np.testing.assert_allclose(found.values[:, 0], expected, atol=1e-10)
 
@@ -163,18 +204,25 @@ def test_several_inputs_are_cut_each_in_its_way():
     rows = {"wave": drawn(ROWS, 1, 60), "table": drawn(ROWS, 3, seed=1)}
     found = explain(seeded(Both), rows, segments=("windows", 3))
     assert found.names == (*spans("wave", 60, 3), "table[0]", "table[1]", "table[2]")
-    assert explain(seeded(Both), rows, segments={"wave": ("windows", 2)}).names[:2] == spans("wave", 60, 2)
+    assert explain(seeded(Both), rows, segments={"wave": ("windows", 2)}).names[
+        :2
+    ] == spans("wave", 60, 2)
 
 
 def test_masks_of_series_and_of_volumes():
     mask = np.repeat([0, 1, -1, 5], 3)
     net, rows = seeded(Convolved), drawn(ROWS, 3, 12)
-    found, each = explain(net, rows, segments=mask), explain(net, rows, segments=("windows", 4)).values
+    found, each = (
+        explain(net, rows, segments=mask),
+        explain(net, rows, segments=("windows", 4)).values,
+    )
     assert found.names == ("signal[0]", "signal[1]", "signal[5]")
     np.testing.assert_allclose(found.values, each[:, [0, 1, 3]], rtol=1e-5)
     full = np.broadcast_to(np.arange(3)[:, None], (3, 12))
     by_channel = explain(net, rows, segments=full)
-    np.testing.assert_allclose(by_channel.values, explain(net, rows, segments="channels").values, rtol=1e-5)
+    np.testing.assert_allclose(
+        by_channel.values, explain(net, rows, segments="channels").values, rtol=1e-5
+    )
 
     class Volume(nn.Module):
         def __init__(self) -> None:
@@ -186,10 +234,15 @@ def test_masks_of_series_and_of_volumes():
 
     volumes, organs = drawn(ROWS, 1, 4, 5, 6), np.zeros((4, 5, 6), dtype=int)
     organs[:, :2], organs[2:, 3:, 3:] = 7, -1
-    cut, voxels = explain(seeded(Volume), volumes, segments=organs), explain(seeded(Volume), volumes, segments="pixels")
+    cut, voxels = (
+        explain(seeded(Volume), volumes, segments=organs),
+        explain(seeded(Volume), volumes, segments="pixels"),
+    )
     assert cut.names == ("scan[0]", "scan[7]")
     values = voxels.values.reshape(ROWS, 120, 2)
-    expected = np.stack([values[:, (organs == each).ravel()].sum(axis=1) for each in (0, 7)], axis=1)
+    expected = np.stack(
+        [values[:, (organs == each).ravel()].sum(axis=1) for each in (0, 7)], axis=1
+    )
     np.testing.assert_allclose(cut.values, expected, rtol=1e-5)
 
 
@@ -210,10 +263,26 @@ def test_windows_take_all_places_and_nobody_twice():
 @pytest.mark.parametrize(
     ("rows", "segments", "message"),
     [
-        (drawn(ROWS, 3, 12), ("windows", 0), r"^The numbers of segments= must be integers of at least 1"),
-        (drawn(ROWS, 3, 12), ("windows", 2, 3), r"has too many numbers, .* for a series \('windows', count\)"),
-        (drawn(ROWS, 3, 12), ("window", 2), r"segments cannot be 'window'. Did you mean 'windows'"),
-        (drawn(ROWS, 3, 12), np.zeros(5, dtype=int), r"^The mask of 'signal' must hold one integer"),
+        (
+            drawn(ROWS, 3, 12),
+            ("windows", 0),
+            r"^The numbers of segments= must be integers of at least 1",
+        ),
+        (
+            drawn(ROWS, 3, 12),
+            ("windows", 2, 3),
+            r"has too many numbers, .* for a series \('windows', count\)",
+        ),
+        (
+            drawn(ROWS, 3, 12),
+            ("window", 2),
+            r"segments cannot be 'window'. Did you mean 'windows'",
+        ),
+        (
+            drawn(ROWS, 3, 12),
+            np.zeros(5, dtype=int),
+            r"^The mask of 'signal' must hold one integer",
+        ),
     ],
 )
 def test_what_cannot_be_cut_is_refused(rows, segments, message):
@@ -224,15 +293,27 @@ def test_what_cannot_be_cut_is_refused(rows, segments, message):
 def test_pixels_have_no_windows_and_a_wave_no_channels():
     image = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(2))
     image(drawn(2, 1, 8, 9))
-    with pytest.raises(pg.InputError, match=r"reads 8 × 9 pixels\. Cut them with \('grid', 1, 5\)\."):
+    with pytest.raises(
+        pg.InputError, match=r"reads 8 × 9 pixels\. Cut them with \('grid', 1, 5\)\."
+    ):
         explain(image, drawn(ROWS, 1, 8, 9), segments=("windows", 5))
     for segments in ("channels", ("windows", 5, "channels")):
-        with pytest.raises(pg.InputError, match=r"^Input 'wave' has no channels: it is 100 for each row\. Choose seg"):
+        with pytest.raises(
+            pg.InputError,
+            match=r"^Input 'wave' has no channels: it is 100 for each row\. Choose seg",
+        ):
             explain(seeded(Wave), drawn(ROWS, 100), segments={"wave": segments})
 
 
 def test_channels_of_patches_are_players_too():
-    space = build_space(["x"], [drawn(2, 3, 4, 4)], [None], ("grid", 2, "channels"), {0: "image"})
+    space = build_space(
+        ["x"], [drawn(2, 3, 4, 4)], [None], ("grid", 2, "channels"), {0: "image"}
+    )
     assert len(space) == 12
-    assert space.names[:4] == ("x[0,0, channel 0]", "x[0,0, channel 1]", "x[0,0, channel 2]", "x[0,1, channel 0]")
+    assert space.names[:4] == (
+        "x[0,0, channel 0]",
+        "x[0,0, channel 1]",
+        "x[0,0, channel 2]",
+        "x[0,1, channel 0]",
+    )
     assert space.segments[0][1, :2, 2:].unique().tolist() == [4]

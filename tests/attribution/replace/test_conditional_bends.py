@@ -21,8 +21,15 @@ def draw(frame: pd.DataFrame, player: str) -> tuple[np.ndarray, ConditionalSampl
     encoded = encoder.transform(frame)
     sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
     columns = encoder.columns_of(player)
-    drawn = np.concatenate([sampler.draw(player, columns, np.arange(len(frame)), repeat)[1] for repeat in range(3)])
-    slope, level = np.polyfit(encoded[:, columns[0]].astype(float), frame[player].to_numpy(float), 1)
+    drawn = np.concatenate(
+        [
+            sampler.draw(player, columns, np.arange(len(frame)), repeat)[1]
+            for repeat in range(3)
+        ]
+    )
+    slope, level = np.polyfit(
+        encoded[:, columns[0]].astype(float), frame[player].to_numpy(float), 1
+    )
     return slope * drawn[:, 0].astype(float) + level, sampler
 
 
@@ -45,10 +52,14 @@ def test_draws_follow_the_mean_of_any_smooth_kind(kind):
     x, rng = others()
     mean = MEANS[kind](*x.T[:3])
     noise = 0.3
-    frame = pd.DataFrame(x, columns=list("abcd")).assign(bent=mean + noise * rng.normal(size=ROWS))
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(
+        bent=mean + noise * rng.normal(size=ROWS)
+    )
     new, sampler = draw(frame, "bent")
     line = np.column_stack([np.ones(ROWS), x])
-    assert (mean - line @ np.linalg.lstsq(line, mean, rcond=None)[0]).std() > noise, "a line would not do"
+    assert (mean - line @ np.linalg.lstsq(line, mean, rcond=None)[0]).std() > noise, (
+        "a line would not do"
+    )
     missed = new - np.tile(mean, 3)
     # Beside the noise itself there is little, also in the rows that lie far out.
     assert np.sqrt((missed**2).mean()) < 1.15 * noise
@@ -58,7 +69,9 @@ def test_draws_follow_the_mean_of_any_smooth_kind(kind):
 def test_draws_spread_where_the_number_does():
     x, rng = others()
     spread = np.exp(0.8 * x[:, 0])
-    frame = pd.DataFrame(x, columns=list("abcd")).assign(bent=x[:, 1] + spread * rng.normal(size=ROWS))
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(
+        bent=x[:, 1] + spread * rng.normal(size=ROWS)
+    )
     new, sampler = draw(frame, "bent")
     size = np.abs(new - np.tile(x[:, 1], 3))
     low, high = (np.tile(own, 3) for own in (x[:, 0] < -0.8, x[:, 0] > 0.8))
@@ -71,7 +84,9 @@ def test_draws_spread_where_the_number_does():
 def test_levels_follow_a_surface():
     x, rng = others(1200)
     yes = rng.random(1200) < 1 / (1 + np.exp(-2.5 * x[:, 0] * x[:, 1]))
-    frame = pd.DataFrame(x, columns=list("abcd")).assign(bent=np.where(yes, "yes", "no"))
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(
+        bent=np.where(yes, "yes", "no")
+    )
     encoder = TableEncoder(numeric="standard").fit(frame)
     encoded = encoder.transform(frame)
     sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
@@ -79,7 +94,9 @@ def test_levels_follow_a_surface():
     new = sampler.draw("bent", columns, np.arange(1200), 0)[1][:, 0]
     old = encoded[:, columns[0]]
     for side in (x[:, 0] * x[:, 1] > 0.7, x[:, 0] * x[:, 1] < -0.7):
-        assert new[side].mean() == pytest.approx(old[side].mean(), abs=0.1 * float(np.ptp(old)))
+        assert new[side].mean() == pytest.approx(
+            old[side].mean(), abs=0.1 * float(np.ptp(old))
+        )
     assert sampler.residuals_dependent == []
 
 
@@ -94,10 +111,14 @@ def test_a_number_of_few_values_is_drawn_as_one_of_them():
 def test_what_no_model_follows_is_named():
     """Two clusters whose shares follow another column: a mean, a spread and a residual do not make them."""
     x, rng = others()
-    frame = pd.DataFrame(x[:, :3], columns=list("abc")).assign(bent=rng.normal(size=ROWS))
+    frame = pd.DataFrame(x[:, :3], columns=list("abc")).assign(
+        bent=rng.normal(size=ROWS)
+    )
     assert draw(frame, "bent")[1].residuals_dependent == []
     upper = rng.random(ROWS) < 1 / (1 + np.exp(-3 * x[:, 0]))
-    new, sampler = draw(frame.assign(bent=np.where(upper, 2, -2) + 0.3 * rng.normal(size=ROWS)), "bent")
+    new, sampler = draw(
+        frame.assign(bent=np.where(upper, 2, -2) + 0.3 * rng.normal(size=ROWS)), "bent"
+    )
     assert sampler.residuals_dependent == ["bent"]
     assert (np.abs(new) < 1).mean() > 0.05, "rows that cannot occur are drawn"
 
@@ -121,7 +142,12 @@ def leaning(rows: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def explain(x, y, network=None, **options):
-    given = {"method": "permutation", "n_repeats": 5, "random_state": 0, "progress": False} | options
+    given = {
+        "method": "permutation",
+        "n_repeats": 5,
+        "random_state": 0,
+        "progress": False,
+    } | options
     return explain_with(network or Leaning(), x, y, sampling="conditional", **given)
 
 
@@ -134,7 +160,9 @@ def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():
         assert found.meta["not_identifiable"] == []
         p_values.append(found.p_values[2, 0])
     assert (np.array(p_values) < 0.05).mean() <= 0.25
-    marginal = pg.explain(Leaning(), *leaning(), method="permutation", random_state=0, progress=False)
+    marginal = pg.explain(
+        Leaning(), *leaning(), method="permutation", random_state=0, progress=False
+    )
     assert marginal.p_values[2, 0] < 1e-6, "precondition: the network leans on it"
 
 
@@ -170,7 +198,10 @@ def test_misfitting_draws_are_said_in_meta_and_in_a_warning():
 
 
 def test_networks_without_a_table_are_refused():
-    network, rows = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1)), np.zeros((30, 3, 4))
+    network, rows = (
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1)),
+        np.zeros((30, 3, 4)),
+    )
     network(torch.zeros(rows.shape))
     with pytest.raises(pg.InputError, match="needs a network with one input of floats"):
         explain(rows.astype(np.float32), np.zeros(30), network)

@@ -46,7 +46,9 @@ def columns_of(encoder: TableEncoder, player: str) -> np.ndarray:
 
 
 def draw(encoder, rows, background, player, *, offset=0, which=None):
-    sampler = ConditionalSampler(encoder, rows, background, seed=3, shared=False, row_offset=offset)
+    sampler = ConditionalSampler(
+        encoder, rows, background, seed=3, shared=False, row_offset=offset
+    )
     chosen = np.arange(len(rows)) if which is None else which
     return sampler.draw(player, columns_of(encoder, player), chosen, 0)
 
@@ -71,7 +73,10 @@ def test_repeats_seeds_and_players_draw_apart(encoder, encoded, player, shared):
     rows, background = encoded
     rows = background if shared else rows
     columns, every = columns_of(encoder, player), np.arange(len(rows))
-    one, two = (ConditionalSampler(encoder, rows, background, seed=seed, shared=shared) for seed in (3, 4))
+    one, two = (
+        ConditionalSampler(encoder, rows, background, seed=seed, shared=shared)
+        for seed in (3, 4)
+    )
     first = one.draw(player, columns, every, 0)[1]
     assert first.shape == (len(rows), len(columns))
     # The same columns by another name: donors are those of the name.
@@ -106,9 +111,13 @@ def test_a_missing_number_is_missing_in_all_its_columns(encoder, encoded, player
     (number,) = (column for column in mine if encoder.kinds_[column] != "missing")
     place = {int(column): at for at, column in enumerate(columns)}
     missing = drawn[:, place[indicator]] == background[:, indicator].max()
-    filled = background[background[:, indicator] == background[:, indicator].max(), number]
+    filled = background[
+        background[:, indicator] == background[:, indicator].max(), number
+    ]
     assert np.ptp(filled) == 0, "one number stands for all that are missing"
-    np.testing.assert_allclose(drawn[missing, place[number]], filled[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        drawn[missing, place[number]], filled[0], rtol=0, atol=1e-6
+    )
     assert 0.1 < missing.mean() < 0.45
     assert len(np.unique(drawn[~missing, place[number]])) > 0.8 * (~missing).sum()
 
@@ -133,16 +142,27 @@ def test_values_drawn_for_repeated_rows_stay_near_the_data():
     rows = np.column_stack([x, group, rng.normal(size=150)])[again]
     y = (x + 0.3 * rng.normal(size=150))[again]
     for seed in range(3):
-        options = {"task": "regression", "sampling": "conditional", "random_state": seed, "progress": False}
+        options = {
+            "task": "regression",
+            "sampling": "conditional",
+            "random_state": seed,
+            "progress": False,
+        }
         found = explain_with(lambda table: np.asarray(table)[:, 0], rows, y, **options)
-        assert found.values[0, 0] < 4 * y.var()  # independent values have twice the variance
+        assert (
+            found.values[0, 0] < 4 * y.var()
+        )  # independent values have twice the variance
 
 
 def test_a_feature_that_is_always_the_same_stays_so_and_is_not_called_determined():
-    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=100), "kind": list("uv") * 50})
+    frame = pd.DataFrame(
+        {"a": np.random.default_rng(0).normal(size=100), "kind": list("uv") * 50}
+    )
     encoder = TableEncoder(numeric="standard").fit(frame)
     background = encoder.transform(frame[frame["kind"] == "u"])
-    sampler = ConditionalSampler(encoder, encoder.transform(frame), background, seed=0, shared=False)
+    sampler = ConditionalSampler(
+        encoder, encoder.transform(frame), background, seed=0, shared=False
+    )
     columns = encoder.columns_of("kind")
     drawn = sampler.draw("kind", columns, np.arange(100), 0)[1]
     np.testing.assert_array_equal(drawn, encoder.transform(frame)[:, columns])

@@ -21,31 +21,46 @@ def sampler_for(frame, *, shared=True, background=None):
     encoder = TableEncoder(numeric="standard").fit(frame)
     encoded = encoder.transform(frame)
     other = encoded if background is None else encoder.transform(background)
-    return encoder, encoded, ConditionalSampler(encoder, encoded, other, seed=3, shared=shared)
+    return (
+        encoder,
+        encoded,
+        ConditionalSampler(encoder, encoded, other, seed=3, shared=shared),
+    )
 
 
 def draw(sampler, encoder, player, columns=None, repeat=0):
     columns = encoder.columns_of(player) if columns is None else columns
-    return sampler.draw(player, np.asarray(columns), np.arange(len(sampler.encoded)), repeat)
+    return sampler.draw(
+        player, np.asarray(columns), np.arange(len(sampler.encoded)), repeat
+    )
 
 
 def correlated(rows=ROWS, seed=0):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=rows)
-    return pd.DataFrame({"a": a, "b": 0.8 * a + 0.6 * rng.normal(size=rows), "c": rng.normal(size=rows)})
+    return pd.DataFrame(
+        {"a": a, "b": 0.8 * a + 0.6 * rng.normal(size=rows), "c": rng.normal(size=rows)}
+    )
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_numbers_keep_their_place_among_the_others_and_forget_themselves(shared):
     frame = correlated()
-    encoder, encoded, sampler = sampler_for(frame, shared=shared, background=None if shared else correlated(seed=1))
+    encoder, encoded, sampler = sampler_for(
+        frame, shared=shared, background=None if shared else correlated(seed=1)
+    )
     new = draw(sampler, encoder, "b")[1][:, 0]
-    old, a = encoded[:, encoder.columns_of("b")[0]], encoded[:, encoder.columns_of("a")[0]]
+    old, a = (
+        encoded[:, encoder.columns_of("b")[0]],
+        encoded[:, encoder.columns_of("a")[0]],
+    )
     known = np.corrcoef(old, a)[0, 1]
     assert known > 0.7
     assert np.corrcoef(new, a)[0, 1] == pytest.approx(known, abs=0.05)
     assert new.std() == pytest.approx(old.std(), rel=0.05)
-    residual = [values - np.polyval(np.polyfit(a, values, 1), a) for values in (new, old)]
+    residual = [
+        values - np.polyval(np.polyfit(a, values, 1), a) for values in (new, old)
+    ]
     assert abs(np.corrcoef(*residual)[0, 1]) < 0.08
 
 
@@ -71,16 +86,25 @@ def test_a_group_is_drawn_as_one(shared):
         frame["sign"] = np.where(frame["b"] > 0, "high", "low")
         return frame
 
-    encoder, encoded, sampler = sampler_for(table(0), shared=shared, background=None if shared else table(1))
-    columns = np.concatenate([encoder.columns_of(name) for name in ("b", "twin", "sign")])
+    encoder, encoded, sampler = sampler_for(
+        table(0), shared=shared, background=None if shared else table(1)
+    )
+    columns = np.concatenate(
+        [encoder.columns_of(name) for name in ("b", "twin", "sign")]
+    )
     new = draw(sampler, encoder, "family", columns)[1]
     old, a = encoded[:, columns], encoded[:, encoder.columns_of("a")[0]]
     assert np.std(new[:, 0] - new[:, 1]) < 0.3 * np.std(new[:, 0] - old[:, 0])
-    assert np.corrcoef(new[:, 0], a)[0, 1] == pytest.approx(np.corrcoef(old[:, 0], a)[0, 1], abs=0.06)
+    assert np.corrcoef(new[:, 0], a)[0, 1] == pytest.approx(
+        np.corrcoef(old[:, 0], a)[0, 1], abs=0.06
+    )
     assert abs(np.corrcoef(new[:, 2], new[:, 0])[0, 1]) == pytest.approx(
         abs(np.corrcoef(old[:, 2], old[:, 0])[0, 1]), abs=0.1
     )
-    residual = [values[:, 1] - np.polyval(np.polyfit(a, values[:, 1], 1), a) for values in (new, old)]
+    residual = [
+        values[:, 1] - np.polyval(np.polyfit(a, values[:, 1], 1), a)
+        for values in (new, old)
+    ]
     assert abs(np.corrcoef(*residual)[0, 1]) < 0.1
 
 
@@ -94,7 +118,9 @@ def test_categories_follow_the_rest_of_the_row():
     old = encoded[:, encoder.columns_of("level")]
     assert (donors == -1).all()
     for side in (a > 1, a < -1, np.abs(a) < 0.3):
-        np.testing.assert_allclose(new[side].mean(axis=0), old[side].mean(axis=0), atol=0.12)
+        np.testing.assert_allclose(
+            new[side].mean(axis=0), old[side].mean(axis=0), atol=0.12
+        )
     middle = np.abs(a) < 0.3
     assert abs(np.corrcoef(new[middle, 0], old[middle, 0])[0, 1]) < 0.2
 
@@ -104,7 +130,9 @@ def test_features_that_the_others_determine_are_named():
     frame = correlated()
     frame["sum"] = frame["a"] + frame["c"]
     frame["city"] = rng.choice(["Oslo", "Rome", "Bonn"], size=ROWS)
-    frame["country"] = frame["city"].map({"Oslo": "Norway", "Rome": "Italy", "Bonn": "Germany"})
+    frame["country"] = frame["city"].map(
+        {"Oslo": "Norway", "Rome": "Italy", "Bonn": "Germany"}
+    )
     encoder, _, sampler = sampler_for(frame)
     for name in frame.columns:
         draw(sampler, encoder, name)
@@ -117,14 +145,18 @@ def test_missing_values_come_and_go_and_no_row_lends_to_itself():
     frame.loc[rng.random(400) < 0.3, "b"] = np.nan
     encoder, encoded, sampler = sampler_for(frame)
     columns = encoder.columns_of("b")
-    indicator = int(np.flatnonzero([encoder.kinds_[c] == "missing" for c in columns])[0])
+    indicator = int(
+        np.flatnonzero([encoder.kinds_[c] == "missing" for c in columns])[0]
+    )
     shares = []
     for repeat in range(30):
         donors, new = draw(sampler, encoder, "b", repeat=repeat)
         lent = donors >= 0
         assert not (donors[lent] == np.flatnonzero(lent)).any()
         assert not frame["b"].isna().to_numpy()[donors[lent]].any()
-        shares.append((new[:, indicator] != encoded[:, columns[indicator]].min()).mean())
+        shares.append(
+            (new[:, indicator] != encoded[:, columns[indicator]].min()).mean()
+        )
     assert np.mean(shares) == pytest.approx(frame["b"].isna().mean(), abs=0.03)
 
 
@@ -162,9 +194,15 @@ def test_a_background_of_few_rows_is_refused():
 @pytest.mark.parametrize("kind", ["number", "level"])
 def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
     rng = np.random.default_rng(5)
-    values = rng.normal(3, 2, 400) if kind == "number" else rng.choice(["u", "v", "w"], 400, p=[0.6, 0.3, 0.1])
+    values = (
+        rng.normal(3, 2, 400)
+        if kind == "number"
+        else rng.choice(["u", "v", "w"], 400, p=[0.6, 0.3, 0.1])
+    )
     frame = pd.DataFrame({"only": values})
-    encoder, encoded, sampler = sampler_for(frame, shared=shared, background=None if shared else frame)
+    encoder, encoded, sampler = sampler_for(
+        frame, shared=shared, background=None if shared else frame
+    )
     new = draw(sampler, encoder, "only")[1]
     assert (new != encoded[:, encoder.columns_of("only")]).any(axis=1).mean() > 0.2
     np.testing.assert_allclose(new.mean(axis=0), encoded.mean(axis=0), atol=0.2)
@@ -187,10 +225,18 @@ def test_a_fold_with_one_level_has_it_for_certain():
 def test_every_method_that_takes_it_follows_it():
     """A method registered later must not pass over it in silence."""
     X = correlated(80)
-    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0).fit(X, X["a"])
-    taking = [name for name in sorted(methods) if "sampling" in methods.get(name).options]
+    model = pg.HyNNRegressor(
+        preset="fast", image="always", max_epochs=2, random_state=0
+    ).fit(X, X["a"])
+    taking = [
+        name for name in sorted(methods) if "sampling" in methods.get(name).options
+    ]
     own = {"random_state": 0, "progress": False, "n_repeats": 2}
     for method in taking:
-        found = explain_with(model, X, X["a"], method=method, sampling="conditional", **own)
-        assert not np.array_equal(found.values, explain_with(model, X, X["a"], method=method, **own).values), method
+        found = explain_with(
+            model, X, X["a"], method=method, sampling="conditional", **own
+        )
+        assert not np.array_equal(
+            found.values, explain_with(model, X, X["a"], method=method, **own).values
+        ), method
     assert taking == ["permgrad", "permutation", "shapley"]

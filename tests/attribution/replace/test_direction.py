@@ -12,17 +12,27 @@ import permgrad as pg
 @pytest.fixture(scope="module")
 def days():
     rng = np.random.default_rng(0)
-    return pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, 300), unit="D"))
+    return pd.Series(
+        pd.Timestamp("2020-01-01")
+        + pd.to_timedelta(rng.integers(0, 900, 300), unit="D")
+    )
 
 
 @pytest.mark.parametrize("form", ["%d.%m.%Y", "%Y-%m-%d", None])
 def test_dates_are_set_in_the_order_of_time(days, form):
     rng = np.random.default_rng(1)
-    X = pd.DataFrame({"day": days if form is None else days.dt.strftime(form), "noise": rng.normal(size=len(days))})
+    X = pd.DataFrame(
+        {
+            "day": days if form is None else days.dt.strftime(form),
+            "noise": rng.normal(size=len(days)),
+        }
+    )
     X.loc[:3, "day"] = None
     X["place"] = rng.choice([f"place {number}" for number in range(30)], len(days))
     y = (days - days.min()).dt.days.to_numpy() / 900
-    model = pg.HyNNRegressor(preset="fast", max_epochs=30, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=30, random_state=0, progress=False
+    ).fit(X, y)
     explained = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
     own = explained.direction["day: trend"]
     times = pd.to_datetime(pd.Series(own["label"]), format=form or "ISO8601")

@@ -37,16 +37,33 @@ def models():
     X = table(400)
     y = X["number"] + 2 * (X["kind"] == "u") + X["count"] - X["some"].fillna(3)
     regressor = pg.HyNNRegressor(
-        preset="fast", image="always", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        pixels=8,
+        network=NETWORK,
+        max_epochs=5,
+        random_state=0,
+        progress=False,
     )
     classifier = pg.HyNNClassifier(
-        preset="fast", image="always", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        pixels=8,
+        network=NETWORK,
+        max_epochs=5,
+        random_state=0,
+        progress=False,
     )
     return X, regressor.fit(X, y), classifier.fit(X, np.digitize(y, [0.0, 3.0]))
 
 
 def direction_of(model, X, **options):
-    given = {"method": "permgrad", "n_repeats": 1, "random_state": 0, "progress": False} | options
+    given = {
+        "method": "permgrad",
+        "n_repeats": 1,
+        "random_state": 0,
+        "progress": False,
+    } | options
     return explain_with(model, X, **given).direction
 
 
@@ -56,7 +73,9 @@ def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
     model = regressor if task == "regression" else classifier
     some = X[:90]
     found = direction_of(model, some)
-    assert set(found) == {"number", "count", "flag", "kind", "some"}, "a constant pushes nowhere"
+    assert set(found) == {"number", "count", "flag", "kind", "some"}, (
+        "a constant pushes nowhere"
+    )
     for name, own in found.items():
         assert len(own["at"]) == len(own["label"]) == len(own["mean"]) >= 2
         assert len({tuple(np.round(mean, 9)) for mean in own["mean"]}) > 1
@@ -66,7 +85,11 @@ def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
             edited[name] = at if own["kind"] == "numeric" else cells[label]
             if name == "flag":
                 edited[name] = edited[name].astype(bool)
-            expected = model.predict(edited)[:, None] if task == "regression" else model.predict_proba(edited)
+            expected = (
+                model.predict(edited)[:, None]
+                if task == "regression"
+                else model.predict_proba(edited)
+            )
             np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=2e-4)
 
 
@@ -82,7 +105,11 @@ def test_numbers_are_set_at_quantiles_and_few_numbers_at_each(models):
     assert np.ptp(np.diff(ranks)) <= 1, "as many rows between every two"
     assert numeric["label"] == [f"{value:.4g}" for value in at]
     counted = found["count"]
-    assert (counted["kind"], counted["label"], counted["at"]) == ("levels", ["0", "1", "2", "3"], [0, 1, 2, 3])
+    assert (counted["kind"], counted["label"], counted["at"]) == (
+        "levels",
+        ["0", "1", "2", "3"],
+        [0, 1, 2, 3],
+    )
     gaps = found["some"]
     assert gaps["kind"] == "numeric"
     assert np.isfinite(gaps["at"]).all()
@@ -104,10 +131,16 @@ def test_a_long_table_is_seen_from_end_to_end(models):
     X, regressor, _ = models
     ordered = X.sort_values("count", ignore_index=True)
     found = direction_of(regressor, ordered)["number"]
-    expected = [regressor.predict(ordered.assign(number=at)).mean() for at in found["at"]]
-    first = [regressor.predict(ordered[:200].assign(number=at)).mean() for at in found["at"]]
+    expected = [
+        regressor.predict(ordered.assign(number=at)).mean() for at in found["at"]
+    ]
+    first = [
+        regressor.predict(ordered[:200].assign(number=at)).mean() for at in found["at"]
+    ]
     assert np.abs(np.subtract(first, expected)).max() > 0.1
-    np.testing.assert_allclose(np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05)
+    np.testing.assert_allclose(
+        np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05
+    )
 
 
 def test_rows_count_as_much_as_their_weight(models):
@@ -115,14 +148,18 @@ def test_rows_count_as_much_as_their_weight(models):
     some = X[:90].reset_index(drop=True)
     kept = some["kind"].isin(["u", "v"]).to_numpy() & (some["number"] < 1).to_numpy()
     background = X[200:]
-    left_out = direction_of(regressor, some, sample_weight=kept.astype(float), background=background)
+    left_out = direction_of(
+        regressor, some, sample_weight=kept.astype(float), background=background
+    )
     alone = direction_of(regressor, some[kept], background=background)
     assert alone == left_out != direction_of(regressor, some, background=background)
 
     times = np.random.default_rng(0).integers(1, 4, len(some))
     repeated = some.loc[np.repeat(np.arange(len(some)), times)].reset_index(drop=True)
     assert len(repeated) > 100, "some rows stand for all of these"
-    weighted = direction_of(regressor, some, sample_weight=times.astype(float), background=background)
+    weighted = direction_of(
+        regressor, some, sample_weight=times.astype(float), background=background
+    )
     for name, own in weighted.items():
         edited = some.copy()
         for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
@@ -131,25 +168,43 @@ def test_rows_count_as_much_as_their_weight(models):
                 expected = np.average(regressor.predict(edited), weights=times)
                 np.testing.assert_allclose(mean[0], expected, rtol=0, atol=2e-4)
             else:
-                assert label in direction_of(regressor, repeated, background=background)[name]["label"]
+                assert (
+                    label
+                    in direction_of(regressor, repeated, background=background)[name][
+                        "label"
+                    ]
+                )
     ranks = np.searchsorted(np.sort(repeated["number"]), weighted["number"]["at"])
-    assert np.ptp(np.diff(ranks)) <= 4, "as much weight between every two, up to one row at both ends"
+    assert np.ptp(np.diff(ranks)) <= 4, (
+        "as much weight between every two, up to one row at both ends"
+    )
 
 
 def test_batches_and_groups(models):
     X, regressor, _ = models
-    whole, cut = direction_of(regressor, X[:150]), direction_of(regressor, X[:150], batch_size=7)
+    whole, cut = (
+        direction_of(regressor, X[:150]),
+        direction_of(regressor, X[:150], batch_size=7),
+    )
     for name, own in whole.items():
         np.testing.assert_allclose(cut[name]["mean"], own["mean"], rtol=0, atol=1e-5)
     grouped = direction_of(regressor, X[:150], groups={"pair": ["number", "kind"]})
-    assert set(grouped) == set(whole) - {"number", "kind"}, "several columns have no one way"
+    assert set(grouped) == set(whole) - {"number", "kind"}, (
+        "several columns have no one way"
+    )
 
 
 # ---- what a folder says of itself ------------------------------------------------------------------------------------
 
 
 def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
-    whole = {"schema_version": 1, "kind": "explanation", "key": "abc", "facts": {"rows": 3}, "finished": True}
+    whole = {
+        "schema_version": 1,
+        "kind": "explanation",
+        "key": "abc",
+        "facts": {"rows": 3},
+        "finished": True,
+    }
     whole["files"] = ["part-0.parquet"]
 
     def read(record) -> dict | None:
@@ -159,7 +214,13 @@ def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
     assert EXPLAINED.read(tmp_path / "nowhere") is None
     assert read(whole) == whole
     assert read({"kind": "explanation"}) is None
-    wrong = {"kind": "prediction", "key": 3, "facts": ["rows"], "finished": "yes", "files": "part-0.parquet"}
+    wrong = {
+        "kind": "prediction",
+        "key": 3,
+        "facts": ["rows"],
+        "finished": "yes",
+        "files": "part-0.parquet",
+    }
     for name, value in wrong.items():
         assert read(whole | {name: value}) is None, name
     for other in ([], "text", 3, None):
@@ -173,9 +234,13 @@ def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
     frame = pd.DataFrame({"day": days, "x": np.arange(60.0)})
     encoder = TableEncoder().fit(frame)
     subject = SimpleNamespace(preprocessor=encoder)
-    request = SimpleNamespace(raw=frame, shown=frame, subject=subject, encoded=encoder.transform(frame))
+    request = SimpleNamespace(
+        raw=frame, shown=frame, subject=subject, encoded=encoder.transform(frame)
+    )
     found = _points(request, "day", np.ones(60))
     assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
     assert [str(days[row].date()) for row in found["rows"]] == found["label"]
-    assert found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))
+    assert (
+        found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))
+    )
     assert 2 < found["levels"] < 60

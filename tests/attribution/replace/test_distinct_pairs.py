@@ -22,10 +22,15 @@ from permgrad.models.fast.replacement import ReplacementEngine
     columns=st.integers(1, 3),
     levels=st.integers(1, 5),
 )
-def test_every_draw_finds_its_value_and_nothing_is_asked_twice(seed, rows, repeats, columns, levels):
+def test_every_draw_finds_its_value_and_nothing_is_asked_twice(
+    seed, rows, repeats, columns, levels
+):
     rng = np.random.default_rng(seed)
     own = rng.integers(0, levels, (rows, columns)).astype(np.float32)
-    drawn = [rng.integers(0, levels, (rows, columns)).astype(np.float32) for _ in range(repeats)]
+    drawn = [
+        rng.integers(0, levels, (rows, columns)).astype(np.float32)
+        for _ in range(repeats)
+    ]
     pair_rows, pair_values, pair_places = engine.distinct_pairs(own, drawn)
     for values, places in zip(drawn, pair_places, strict=True):
         for row in range(rows):
@@ -34,9 +39,14 @@ def test_every_draw_finds_its_value_and_nothing_is_asked_twice(seed, rows, repea
             else:
                 assert pair_rows[places[row]] == row
                 assert (pair_values[places[row]] == values[row]).all()
-    asked = [(int(row), *values) for row, values in zip(pair_rows, pair_values.tolist(), strict=True)]
+    asked = [
+        (int(row), *values)
+        for row, values in zip(pair_rows, pair_values.tolist(), strict=True)
+    ]
     assert len(set(asked)) == len(asked)
-    assert all(tuple(own[row]) != values for row, *rest in asked for values in [tuple(rest)])
+    assert all(
+        tuple(own[row]) != values for row, *rest in asked for values in [tuple(rest)]
+    )
     assert (np.diff(pair_rows) >= 0).all()
 
 
@@ -56,15 +66,24 @@ def fitted():
             "size": rng.normal(size=240),
         }
     )
-    y = (frame["flag"] + frame["count"] + (frame["colour"] == "red") + frame["size"] > 2.5).astype(int)
-    return pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0).fit(frame, y), frame, y
+    y = (
+        frame["flag"] + frame["count"] + (frame["colour"] == "red") + frame["size"]
+        > 2.5
+    ).astype(int)
+    return (
+        pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0).fit(frame, y),
+        frame,
+        y,
+    )
 
 
 @pytest.mark.parametrize("paths", [("tabular", "image"), ("tabular",)])
 def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
     model, frame, y = fitted
     if paths == ("tabular",):
-        model = pg.HyNNClassifier(preset="fast", branches=paths, max_epochs=3, random_state=0).fit(frame, y)
+        model = pg.HyNNClassifier(
+            preset="fast", branches=paths, max_epochs=3, random_state=0
+        ).fit(frame, y)
     asked = []
     plain = ReplacementEngine.replace
 
@@ -76,7 +95,11 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
         values = np.stack(drawn, axis=1)
         count, repeats, columns = values.shape
         places = np.arange(count * repeats).reshape(count, repeats)
-        return np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T)
+        return (
+            np.arange(count).repeat(repeats),
+            values.reshape(-1, columns),
+            tuple(places.T),
+        )
 
     monkeypatch.setattr(ReplacementEngine, "replace", counted)
     options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}
@@ -90,7 +113,9 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
     assert few < 0.75 * sum(asked)
     scale = np.log(2)
     np.testing.assert_allclose(once.values, every.values, rtol=0, atol=1e-6 * scale)
-    np.testing.assert_allclose(once.std_error, every.std_error, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(
+        once.std_error, every.std_error, rtol=0, atol=1e-6 * scale
+    )
 
 
 def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
@@ -103,14 +128,22 @@ def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
         return play(self, plays, repeats, *rest)
 
     def noted(self, encoded, **options):
-        if len(encoded) > 1:  # one row alone is prepared to see how much memory it takes
+        if (
+            len(encoded) > 1
+        ):  # one row alone is prepared to see how much memory it takes
             prepared.append(options.get("light", False))
         return prepare(self, encoded, **options)
 
     monkeypatch.setattr(game.Game, "play", played)
     monkeypatch.setattr(ReplacementEngine, "prepare", noted)
     pg.explain(
-        model, frame, y, method=pg.methods.Permutation(tolerance=1e-9), n_repeats=12, random_state=0, progress=False
+        model,
+        frame,
+        y,
+        method=pg.methods.Permutation(tolerance=1e-9),
+        n_repeats=12,
+        random_state=0,
+        progress=False,
     )
     assert len(rounds) > 1, "the interval is not narrow after the first"
     assert prepared.count(False) == 1

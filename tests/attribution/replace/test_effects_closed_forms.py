@@ -23,18 +23,27 @@ from permgrad.data.encode.encoding import TableEncoder
 
 def standard(rows: int, columns: int, seed: int) -> Tensor:
     """Return columns of mean 0 and variance 1."""
-    drawn = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = torch.randn(
+        rows,
+        columns,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
     return (drawn - drawn.mean(dim=0)) / drawn.std(dim=0, correction=0)
 
 
 def explain(net, inputs, y=None, **options) -> pg.Explanation:
-    return explain_with(net, inputs, y, **{"random_state": 0, "progress": False} | options)
+    return explain_with(
+        net, inputs, y, **{"random_state": 0, "progress": False} | options
+    )
 
 
 # ---- the modality game -----------------------------------------------------------------------------------------------
 
 
-def worth_of(coalitions: np.ndarray, single: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def worth_of(
+    coalitions: np.ndarray, single: np.ndarray, pairs: np.ndarray
+) -> np.ndarray:
     """Return what coalitions are worth where each member and each pair of members has a worth of its own."""
     return coalitions @ single + np.einsum("ci,ij,cj->c", coalitions, pairs, coalitions)
 
@@ -75,7 +84,9 @@ class Weighted(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return self.first * first.sum(dim=1, keepdim=True) + self.second * second.sum(dim=1, keepdim=True)
+        return self.first * first.sum(dim=1, keepdim=True) + self.second * second.sum(
+            dim=1, keepdim=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -86,17 +97,33 @@ class Weighted(nn.Module):
 def test_shares_are_given_where_the_total_is_certain(sign, shares):
     """y = ± the prediction: replacing all costs loss, which is shared out, or saves it; where y is chance, neither."""
     first, second = standard(300, 1, 0), standard(300, 1, 1)
-    y = sign * (first + 0.5 * second)[:, 0].numpy() + 0.02 * np.random.default_rng(0).normal(size=300)
+    y = sign * (first + 0.5 * second)[:, 0].numpy() + 0.02 * np.random.default_rng(
+        0
+    ).normal(size=300)
     net = Weighted(0.05, 0.025) if not sign else Weighted(1.0, 0.5)
     if not sign:
         y = np.random.default_rng(4).normal(size=300)
     whole = explain(net, (first, second), y, groups="modality", n_repeats=10)
-    found, told = whole.branches, {"importance": "values", "std_error": "std_error", "ci_low": "low", "ci_high": "high"}
+    found, told = (
+        whole.branches,
+        {
+            "importance": "values",
+            "std_error": "std_error",
+            "ci_low": "low",
+            "ci_high": "high",
+        },
+    )
     for place, name in enumerate(whole.names):
         for key, array in (told | {"p_value": "p_values"}).items():
-            assert found[name][key] == pytest.approx(getattr(whole, array)[place, 0], rel=1e-9)
-        assert found[name]["alone"] == pytest.approx(whole.parts["alone"][place, 0], rel=1e-9)
-        assert found[name]["last"] == pytest.approx(whole.parts["last"][place, 0], rel=1e-9)
+            assert found[name][key] == pytest.approx(
+                getattr(whole, array)[place, 0], rel=1e-9
+            )
+        assert found[name]["alone"] == pytest.approx(
+            whole.parts["alone"][place, 0], rel=1e-9
+        )
+        assert found[name]["last"] == pytest.approx(
+            whole.parts["last"][place, 0], rel=1e-9
+        )
     total = found["total"]
     assert set(total) == set(told)
     assert total["std_error"] > 0
@@ -108,7 +135,9 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
     assert len(parts) == 2
     for own in parts:
         if shares:
-            assert own["share"] == pytest.approx(own["importance"] / total["importance"])
+            assert own["share"] == pytest.approx(
+                own["importance"] / total["importance"]
+            )
         else:
             assert own["share"] is None
         assert own["ci_low"] < own["importance"] < own["ci_high"]
@@ -125,20 +154,40 @@ def test_effects_on_rows_are_means_over_donors_with_their_error():
     rows = {"first": first, "second": second}
     net = Weighted(2.0, 0.5)
     begun = time.perf_counter()
-    found = explain(net, rows, method="permutation", scope="local", n_repeats=6, task="regression")
+    found = explain(
+        net, rows, method="permutation", scope="local", n_repeats=6, task="regression"
+    )
     assert 0 < found.meta["seconds"] < time.perf_counter() - begun
-    assert 6 * 2 * 40 <= found.meta["model_rows"] < 2 * 6 * 2 * 40, "every repeat predicts every row for each player"
-    for place, (name, own, weight) in enumerate((("first[0]", first, 2.0), ("second[0]", second, 0.5))):
-        donors = [donor_rows(0, name, repeat, np.arange(40), 40, shared=True) for repeat in range(6)]
-        effects = weight * np.stack([(own - own[torch.as_tensor(one)])[:, 0].numpy() for one in donors])
-        np.testing.assert_allclose(found.values[:, place, 0], effects.mean(axis=0), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(
-            found.std_error[:, place, 0], effects.std(axis=0, ddof=1) / np.sqrt(6), rtol=0, atol=1e-6
+    assert 6 * 2 * 40 <= found.meta["model_rows"] < 2 * 6 * 2 * 40, (
+        "every repeat predicts every row for each player"
+    )
+    for place, (name, own, weight) in enumerate(
+        (("first[0]", first, 2.0), ("second[0]", second, 0.5))
+    ):
+        donors = [
+            donor_rows(0, name, repeat, np.arange(40), 40, shared=True)
+            for repeat in range(6)
+        ]
+        effects = weight * np.stack(
+            [(own - own[torch.as_tensor(one)])[:, 0].numpy() for one in donors]
         )
-    once = explain(net, rows, method="permutation", scope="local", n_repeats=1, task="regression")
+        np.testing.assert_allclose(
+            found.values[:, place, 0], effects.mean(axis=0), rtol=0, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            found.std_error[:, place, 0],
+            effects.std(axis=0, ddof=1) / np.sqrt(6),
+            rtol=0,
+            atol=1e-6,
+        )
+    once = explain(
+        net, rows, method="permutation", scope="local", n_repeats=1, task="regression"
+    )
     assert np.isnan(once.std_error).all()
     with torch.no_grad():
-        np.testing.assert_allclose(found.predictions, net(first, second).numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            found.predictions, net(first, second).numpy(), rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("tolerance", [1e-9, 0.5])
@@ -146,11 +195,18 @@ def test_repeats_go_on_until_intervals_are_narrow(tolerance):
     rows = standard(200, 2, 0)
     y = rows.sum(dim=1).numpy()
     net = nn.Linear(2, 1).double()
-    found = explain(net, rows, y, method="permutation", n_repeats=16, tolerance=tolerance)
+    found = explain(
+        net, rows, y, method="permutation", n_repeats=16, tolerance=tolerance
+    )
     wide = (found.high - found.low).max() / 2
     if tolerance == 0.5:
         assert wide <= 0.5 * found.meta["loss_scale"]
-        assert found.meta["model_rows"] < explain(net, rows, y, method="permutation", n_repeats=16).meta["model_rows"]
+        assert (
+            found.meta["model_rows"]
+            < explain(net, rows, y, method="permutation", n_repeats=16).meta[
+                "model_rows"
+            ]
+        )
     else:
         whole = explain(net, rows, y, method="permutation", n_repeats=16)
         np.testing.assert_allclose(found.values, whole.values, rtol=0, atol=1e-12)
@@ -160,7 +216,9 @@ def test_repeats_go_on_until_intervals_are_narrow(tolerance):
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", list(itertools.product((1, 2, 3, 4, 5), repeat=3)), ids=str)
+@pytest.mark.parametrize(
+    "shape", list(itertools.product((1, 2, 3, 4, 5), repeat=3)), ids=str
+)
 def test_channels_stand_first_unless_only_the_end_can_be_channels(shape):
     """1, 3 and 4 are numbers of channels; else what leaves a square is."""
     first, middle, last = shape
@@ -209,7 +267,10 @@ def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
     # The quarters differ in colour, and a superpixel lies in one of them but for its edge.
     quarters = np.zeros((20, 24), dtype=int)
     quarters[:10, :12], quarters[10:, 12:] = 1, 2
-    pure = [np.bincount(quarters[labels == place]).max() / (labels == place).sum() for place in range(len(names))]
+    pure = [
+        np.bincount(quarters[labels == place]).max() / (labels == place).sum()
+        for place in range(len(names))
+    ]
     assert min(pure) > 0.9
 
 
@@ -226,7 +287,10 @@ def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
     small = np.rot90(labels == 0, turns)
     found = _connected(np.rot90(labels, turns), ndimage.label, 9)
     assert len(np.unique(found)) == 5
-    assert np.unique(found[small]).tolist() == np.unique(found[np.rot90(labels == 5, turns)]).tolist()
+    assert (
+        np.unique(found[small]).tolist()
+        == np.unique(found[np.rot90(labels == 5, turns)]).tolist()
+    )
     untouched = _connected(np.rot90(labels, turns), ndimage.label, 8)
     assert len(np.unique(untouched)) == 6
 
@@ -234,10 +298,16 @@ def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
 # ---- inputs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", ">i4", ">f4"])
+@pytest.mark.parametrize(
+    "kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", ">i4", ">f4"]
+)
 def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
     """Torch has hardly any function for NumPy's wider numbers without sign: they arrive with one."""
-    numbers = (np.arange(60).reshape(20, 3) % 2 if kind == "bool" else np.arange(60).reshape(20, 3)).astype(kind)
+    numbers = (
+        np.arange(60).reshape(20, 3) % 2
+        if kind == "bool"
+        else np.arange(60).reshape(20, 3)
+    ).astype(kind)
     arrived = []
 
     class Net(nn.Module):
@@ -246,22 +316,42 @@ def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
             return x.double().sum(dim=1, keepdim=True)
 
     subject = NetworkSubject(Net(), numbers, task="regression")
-    np.testing.assert_array_equal(subject.inputs[0].numpy().astype(np.float64), numbers.astype(np.float64))
+    np.testing.assert_array_equal(
+        subject.inputs[0].numpy().astype(np.float64), numbers.astype(np.float64)
+    )
     assert arrived[0] == subject.inputs[0].dtype
-    assert arrived[0] in (torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool, torch.float32)
+    assert arrived[0] in (
+        torch.uint8,
+        torch.int8,
+        torch.int32,
+        torch.int64,
+        torch.bool,
+        torch.float32,
+    )
     assert (arrived[0] == torch.int64) == (kind in ("uint16", "uint32", "uint64"))
 
 
 # ---- what the others determine ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("share", "noise", "known"), [(0.05, 0.0, True), (0.01, 1.0, False), (0.3, 0.1, False)])
-def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(share, noise, known):
+@pytest.mark.parametrize(
+    ("share", "noise", "known"),
+    [(0.05, 0.0, True), (0.01, 1.0, False), (0.3, 0.1, False)],
+)
+def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(
+    share, noise, known
+):
     """Always guessing the commonest level is right 99 times in 100 too, where nothing determines the rare one."""
     rng = np.random.default_rng(0)
     rare = rng.random(800) < share
     told = np.where(rng.random(800) < noise, rng.permutation(rare), rare)
-    frame = pd.DataFrame({"told": told * 1.0, "kind": np.where(rare, "rare", "common"), "c": rng.normal(size=800)})
+    frame = pd.DataFrame(
+        {
+            "told": told * 1.0,
+            "kind": np.where(rare, "rare", "common"),
+            "c": rng.normal(size=800),
+        }
+    )
     encoder = TableEncoder(numeric="standard").fit(frame)
     encoded = encoder.transform(frame)
     sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)

@@ -33,8 +33,15 @@ class Plain(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
-def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
-    given = {"method": "shapley", "scope": "local", "random_state": 0, "progress": False}
+def explain(
+    net: nn.Module, inputs: object, y: object = None, **options: object
+) -> pg.Explanation:
+    given = {
+        "method": "shapley",
+        "scope": "local",
+        "random_state": 0,
+        "progress": False,
+    }
     return explain_with(net, inputs, y, **{**given, **options})
 
 
@@ -51,11 +58,26 @@ def test_a_mean_is_no_background_of_whole_numbers(as_frame):
     rows, background = COUNTS, COUNTS.mean(axis=0, keepdims=True)
     assert (background != np.floor(background)).any()
     if as_frame:
-        rows, background = pd.DataFrame(rows, columns=list("abc")), pd.DataFrame(background, columns=list("abc"))
-    with pytest.raises(pg.InputError, match=r"does not fit the type of the rows explained \(int64\)\. Pass the rows"):
+        rows, background = (
+            pd.DataFrame(rows, columns=list("abc")),
+            pd.DataFrame(background, columns=list("abc")),
+        )
+    with pytest.raises(
+        pg.InputError,
+        match=r"does not fit the type of the rows explained \(int64\)\. Pass the rows",
+    ):
         explain(Plain(squares), rows, background=background)
-    found = explain(Plain(squares), COUNTS.astype(np.float32), background=COUNTS.mean(axis=0, keepdims=True))
-    np.testing.assert_allclose(found.values[:, :, 0], (COUNTS**2 - COUNTS.mean(axis=0) ** 2) / 10, rtol=1e-4, atol=1e-5)
+    found = explain(
+        Plain(squares),
+        COUNTS.astype(np.float32),
+        background=COUNTS.mean(axis=0, keepdims=True),
+    )
+    np.testing.assert_allclose(
+        found.values[:, :, 0],
+        (COUNTS**2 - COUNTS.mean(axis=0) ** 2) / 10,
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
@@ -83,7 +105,9 @@ def test_large_codes_are_not_rounded():
     net = nn.Sequential(Plain(lambda x: (x - LARGE).float()), nn.Linear(2, 1))
     one = explain(net, codes, background=codes + 1)
     other = explain(net, codes, background=(codes + 1).astype(np.float64))
-    rounded = explain(net, codes, background=(codes + 1).astype(np.float32).astype(np.int64))
+    rounded = explain(
+        net, codes, background=(codes + 1).astype(np.float32).astype(np.int64)
+    )
     assert not np.allclose(one.values, rounded.values)
     np.testing.assert_array_equal(one.values, other.values)
 
@@ -108,15 +132,21 @@ def test_numbers_that_a_type_cannot_hold(own, other, said):
         in_type_of("x", torch.zeros(1).to(own), torch.tensor(other))
 
 
-@pytest.mark.parametrize("own", [torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool])
-@pytest.mark.parametrize("other", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize(
+    "own", [torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool]
+)
+@pytest.mark.parametrize(
+    "other", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64]
+)
 def test_numbers_that_a_type_holds(own, other):
     last = 1 if own == torch.bool else min(torch.iinfo(own).max, 200)
     rows = torch.tensor([0, 1, last // 8 * 8 or 1])
     found = in_type_of("x", torch.zeros(1).to(own), rows.to(other))
     assert found.dtype == own
     assert found.tolist() == rows.to(own).tolist()
-    assert in_type_of("x", torch.zeros(1), torch.tensor([0.5], dtype=torch.float64)).tolist() == [0.5]
+    assert in_type_of(
+        "x", torch.zeros(1), torch.tensor([0.5], dtype=torch.float64)
+    ).tolist() == [0.5]
 
 
 # ---- what outputs are ------------------------------------------------------------------------------------------------
@@ -130,20 +160,35 @@ Y = np.array([0, 1, 1, 0, 1, 0])
 
 def test_a_background_takes_part_in_telling_the_kind():
     assert ((INSIDE.sum(axis=1) > 0) & (INSIDE.sum(axis=1) < 1)).all()
-    assert explain(LOGIT, INSIDE, Y).meta["returns"] == "probabilities", "alone they look like it"
-    for options in ({}, {"scope": "global"}, {"method": "integrated_gradients"}, {"scale": "probability"}):
+    assert explain(LOGIT, INSIDE, Y).meta["returns"] == "probabilities", (
+        "alone they look like it"
+    )
+    for options in (
+        {},
+        {"scope": "global"},
+        {"method": "integrated_gradients"},
+        {"scale": "probability"},
+    ):
         found = explain(LOGIT, INSIDE, Y, background=OUTSIDE, **options)
-        said = explain(LOGIT, INSIDE, Y, background=OUTSIDE, returns="logits", **options)
+        said = explain(
+            LOGIT, INSIDE, Y, background=OUTSIDE, returns="logits", **options
+        )
         assert found.meta["returns"] == "logits"
         assert np.nanmax(np.abs(said.values)) > 0
         np.testing.assert_array_equal(found.values, said.values)
     probable = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
-    assert explain(probable, INSIDE, Y, background=OUTSIDE).meta["returns"] == "probabilities"
+    assert (
+        explain(probable, INSIDE, Y, background=OUTSIDE).meta["returns"]
+        == "probabilities"
+    )
 
 
 def test_a_background_takes_part_at_a_layer_too():
     net = nn.Sequential(nn.Identity(), LOGIT)
-    assert explain(net, INSIDE, Y, background=OUTSIDE, layer="0").meta["returns"] == "logits"
+    assert (
+        explain(net, INSIDE, Y, background=OUTSIDE, layer="0").meta["returns"]
+        == "logits"
+    )
 
 
 def test_several_columns_that_add_up_to_one_by_chance():
@@ -165,13 +210,20 @@ def test_outputs_of_later_rows_that_are_no_probabilities_are_refused(method):
         match=rf"got outputs from {low}.* though those of the first rows lie there\. Pass returns='logits'",
     ):
         explain(LOGIT, rows, y, method=method, n_repeats=1)
-    assert np.isfinite(explain(LOGIT, rows, y, method="gradient", returns="logits").values).all()
+    assert np.isfinite(
+        explain(LOGIT, rows, y, method="gradient", returns="logits").values
+    ).all()
 
 
 def test_mixed_rows_that_are_no_probabilities_are_refused():
-    net, rows = Plain(lambda x: 5 * (x[:, 0] - x[:, 1])), np.repeat(np.linspace(0.1, 0.9, 6, dtype=np.float32), 2)
+    net, rows = (
+        Plain(lambda x: 5 * (x[:, 0] - x[:, 1])),
+        np.repeat(np.linspace(0.1, 0.9, 6, dtype=np.float32), 2),
+    )
     rows = rows.reshape(6, 2) + np.float32([0.1, 0])
-    with pytest.raises(pg.InputError, match="Probabilities must lie within 0 … 1, got outputs from -"):
+    with pytest.raises(
+        pg.InputError, match="Probabilities must lie within 0 … 1, got outputs from -"
+    ):
         explain(net, rows, Y)
 
 
@@ -186,17 +238,31 @@ def test_what_was_said_is_held_against_later_rows_too():
 def said_of(net: nn.Module, rows: int, y: object, **options: object) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        explain(net, INSIDE[:rows], None if y is None else y[:rows], method="gradient", **options)  # type: ignore[index]
+        explain(
+            net,
+            INSIDE[:rows],
+            None if y is None else y[:rows],
+            method="gradient",
+            **options,
+        )  # type: ignore[index]
     return [str(one.message) for one in caught if one.category is pg.PermgradWarning]
 
 
 def test_few_rows_that_tell_task_or_kind_are_warned_of():
     sigmoid = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
     task, kind = said_of(sigmoid, 4, Y)
-    assert "y of 4 rows holds only 0 and 1, so the network is taken for a classifier. Pass task=" in task
-    assert "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass returns=" in kind
+    assert (
+        "y of 4 rows holds only 0 and 1, so the network is taken for a classifier. Pass task="
+        in task
+    )
+    assert (
+        "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass returns="
+        in kind
+    )
     assert len(said_of(sigmoid, 4, Y, task="classification")) == 1
-    assert len(said_of(sigmoid, 4, Y, background=OUTSIDE)) == 1, "seven rows tell the kind, four the task"
+    assert len(said_of(sigmoid, 4, Y, background=OUTSIDE)) == 1, (
+        "seven rows tell the kind, four the task"
+    )
     two = Plain(lambda x: x[:, :2])
     (task,) = said_of(two, 2, np.eye(2))
     assert "y of 2 rows" in task

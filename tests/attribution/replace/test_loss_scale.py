@@ -29,7 +29,16 @@ def skewed():
 
 
 def scale_of(net, rows, y, **options):
-    found = explain_with(net, rows, y, method="permutation", n_repeats=1, random_state=0, progress=False, **options)
+    found = explain_with(
+        net,
+        rows,
+        y,
+        method="permutation",
+        n_repeats=1,
+        random_state=0,
+        progress=False,
+        **options,
+    )
     return found.meta["loss_scale"]
 
 
@@ -42,7 +51,9 @@ def scale_of(net, rows, y, **options):
 )
 def test_of_a_regression(rows, skewed, loss, expected):
     net = nn.Linear(3, 1)
-    assert scale_of(net, rows, skewed, loss=loss, task="regression") == pytest.approx(expected(skewed))
+    assert scale_of(net, rows, skewed, loss=loss, task="regression") == pytest.approx(
+        expected(skewed)
+    )
 
 
 def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed):
@@ -55,7 +66,10 @@ def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed
     expected = np.mean(np.abs(often - np.median(often)))
     options = {"loss": "absolute_error", "task": "regression", "sample_weight": weights}
     assert scale_of(net, rows, skewed, **options) == pytest.approx(expected)
-    assert expected < np.average(np.abs(skewed - np.median(skewed)), weights=weights) - 0.01
+    assert (
+        expected
+        < np.average(np.abs(skewed - np.median(skewed)), weights=weights) - 0.01
+    )
     others = np.linspace(skewed.min(), skewed.max(), 2000)
     reached = np.average(np.abs(skewed[:, None] - others), weights=weights, axis=0)
     assert expected <= reached.min() + 1e-12
@@ -64,41 +78,71 @@ def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed
 @pytest.mark.parametrize("seed", range(5))
 def test_the_weighted_median_is_the_median_of_repeated_values(seed):
     rng = np.random.default_rng(seed)
-    values, weights = rng.integers(0, 5, 9).astype(float), rng.integers(0, 3, 9).astype(float)
+    values, weights = (
+        rng.integers(0, 5, 9).astype(float),
+        rng.integers(0, 3, 9).astype(float),
+    )
     weights[seed] = 2
     often = np.repeat(values, weights.astype(int))
-    assert weighted_median(values, weights) == weighted_median(values, 4 * weights) == np.median(often)
-    assert weighted_median(values, np.ones(9)) == weighted_median(values, None) == np.median(values)
+    assert (
+        weighted_median(values, weights)
+        == weighted_median(values, 4 * weights)
+        == np.median(often)
+    )
+    assert (
+        weighted_median(values, np.ones(9))
+        == weighted_median(values, None)
+        == np.median(values)
+    )
 
 
 def test_of_classes_it_is_their_entropy(rows):
     y = np.repeat([0, 1, 2], [30, 20, 10])
     shares = np.array([30, 20, 10]) / 60
     net = nn.Linear(3, 3)
-    assert scale_of(net, rows, y, returns="logits") == pytest.approx(-(shares * np.log(shares)).sum())
+    assert scale_of(net, rows, y, returns="logits") == pytest.approx(
+        -(shares * np.log(shares)).sum()
+    )
 
 
 def test_a_local_explanation_says_how_long_it_took(rows):
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=2, random_state=0, progress=False
+    )
     X = pd.DataFrame(rows.numpy(), columns=list("abc"))
     model.fit(X, X["a"].to_numpy())
     begun = time.perf_counter()
-    found = pg.explain(model, X[:20], method="permutation", scope="local", n_repeats=4, random_state=0, progress=False)
+    found = pg.explain(
+        model,
+        X[:20],
+        method="permutation",
+        scope="local",
+        n_repeats=4,
+        random_state=0,
+        progress=False,
+    )
     assert 0 < found.meta["seconds"] < time.perf_counter() - begun
 
 
 @pytest.mark.parametrize("task_loss", ["squared_error", "absolute_error"])
-def test_of_weighted_rows_it_is_that_of_rows_that_stand_there_more_often(rows, skewed, task_loss):
+def test_of_weighted_rows_it_is_that_of_rows_that_stand_there_more_often(
+    rows, skewed, task_loss
+):
     """The best constant for an absolute error is then the weighted median."""
     weight = np.arange(60) % 4 * (skewed > np.median(skewed)) + 1
     again = np.repeat(np.arange(60), weight)
     net, options = nn.Linear(3, 1), {"loss": task_loss, "task": "regression"}
     weighted = scale_of(net, rows, skewed, sample_weight=weight, **options)
-    assert weighted == pytest.approx(scale_of(net, rows[again], skewed[again], **options))
+    assert weighted == pytest.approx(
+        scale_of(net, rows[again], skewed[again], **options)
+    )
     assert weighted != pytest.approx(scale_of(net, rows, skewed, **options), rel=0.01)
     constants = np.linspace(skewed.min(), skewed.max(), 4001)
     power = 2 if task_loss == "squared_error" else 1
-    best = min(np.average(np.abs(skewed - constant) ** power, weights=weight) for constant in constants)
+    best = min(
+        np.average(np.abs(skewed - constant) ** power, weights=weight)
+        for constant in constants
+    )
     assert weighted == pytest.approx(best, rel=1e-3)
 
 

@@ -26,29 +26,52 @@ def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):
     mean = sum(weights[rows[k]] * effects[k] for k in pairs) / total
     residual = {k: weights[rows[k]] * (effects[k] - mean) for k in pairs}
     by_receiver = {i: sum(residual[k] for k in pairs if rows[k] == i) for i in own}
-    by_donor = {d: sum(residual[k] for k in pairs if donors[k] == d) for d in range(donor_count)}
+    by_donor = {
+        d: sum(residual[k] for k in pairs if donors[k] == d) for d in range(donor_count)
+    }
     noise = sum(residual[k] ** 2 for k in pairs if donors[k] != NO_DONOR)
     per_row = {i: sum(weights[rows[k]] for k in pairs if rows[k] == i) for i in own}
     size = total**2 / sum(w**2 for w in per_row.values())
     if shared:
         everyone = set(own) | set(range(donor_count))
-        score = sum((by_receiver.get(i, 0.0) + by_donor.get(i, 0.0)) ** 2 for i in everyone)
+        score = sum(
+            (by_receiver.get(i, 0.0) + by_donor.get(i, 0.0)) ** 2 for i in everyone
+        )
         variance = max(score - noise, 0.1 * noise) * size / (size - 1)
     else:
-        of_donors = sum(s**2 for s in by_donor.values()) * donor_count / max(donor_count - 1, 1) - noise
-        variance = sum(s**2 for s in by_receiver.values()) * size / (size - 1) + max(of_donors, 0.0)
+        of_donors = (
+            sum(s**2 for s in by_donor.values()) * donor_count / max(donor_count - 1, 1)
+            - noise
+        )
+        variance = sum(s**2 for s in by_receiver.values()) * size / (size - 1) + max(
+            of_donors, 0.0
+        )
     return mean, math.sqrt(variance) / total
 
 
-def random_pairs(rng, *, receivers=30, donors=30, repeats=3, classes=3, shared=True, quantities=2):
+def random_pairs(
+    rng, *, receivers=30, donors=30, repeats=3, classes=3, shared=True, quantities=2
+):
     rows = np.tile(np.arange(receivers), repeats)
     drawn = np.concatenate(
-        [donor_rows(int(rng.integers(99)), "x", r, np.arange(receivers), donors, shared=shared) for r in range(repeats)]
+        [
+            donor_rows(
+                int(rng.integers(99)),
+                "x",
+                r,
+                np.arange(receivers),
+                donors,
+                shared=shared,
+            )
+            for r in range(repeats)
+        ]
     )
     return {
         "rows": rows,
         "donors": drawn,
-        "effects": rng.normal(size=(len(rows), quantities)) + rng.normal(size=receivers)[rows, None] + 0.3,
+        "effects": rng.normal(size=(len(rows), quantities))
+        + rng.normal(size=receivers)[rows, None]
+        + 0.3,
         "classes": rng.integers(0, classes, size=receivers),
         "weights": rng.exponential(size=receivers),
     }
@@ -78,12 +101,26 @@ def test_equals_the_slow_two_way_formula(shared, group, equal_weights):
         pairs["weights"] = np.ones(30)
     pairs["weights"][4] = 0.0
     pairs["donors"][7] = NO_DONOR
-    mean, std, _ = filled(pairs, shared=shared, donors=donors, receivers=30).estimate(group)
-    members = set(range(30)) if group is None else set(np.flatnonzero(pairs["classes"] == group))
+    mean, std, _ = filled(pairs, shared=shared, donors=donors, receivers=30).estimate(
+        group
+    )
+    members = (
+        set(range(30))
+        if group is None
+        else set(np.flatnonzero(pairs["classes"] == group))
+    )
     assert len(members) > 5
     for quantity in range(2):
         effects = pairs["effects"][:, quantity]
-        slow = slow_estimate(pairs["rows"], pairs["donors"], effects, pairs["weights"], members, shared, donors)
+        slow = slow_estimate(
+            pairs["rows"],
+            pairs["donors"],
+            effects,
+            pairs["weights"],
+            members,
+            shared,
+            donors,
+        )
         np.testing.assert_allclose((mean[quantity], std[quantity]), slow, rtol=1e-12)
 
 
@@ -91,7 +128,10 @@ def test_donors_count_as_in_the_textbook_two_sample_u_statistic():
     # All pairs of two samples, h = a_i + b_d: the variance of the mean is known from either sample alone.
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=40), rng.normal(size=25)
-    rows, donors = (grid.ravel() for grid in np.meshgrid(np.arange(40), np.arange(25), indexing="ij"))
+    rows, donors = (
+        grid.ravel()
+        for grid in np.meshgrid(np.arange(40), np.arange(25), indexing="ij")
+    )
     moments = PairMoments(40, 25, False, 1, 1)
     moments.add(rows, donors, (a[rows] + b[donors])[:, None])
     mean, std, _ = moments.estimate()
@@ -123,14 +163,18 @@ def test_partitions_merge_to_one_pass(cut, seed, shared):
     whole = filled(pairs, shared=shared, donors=donors, receivers=30)
     order = rng.permutation(90)
     parts = [
-        filled(pairs, shared=shared, donors=donors, receivers=30, chosen=piece) for piece in (order[:cut], order[cut:])
+        filled(pairs, shared=shared, donors=donors, receivers=30, chosen=piece)
+        for piece in (order[:cut], order[cut:])
     ]
     merged = parts[1].merge(parts[0])
     again = PairMoments.from_arrays(merged.to_arrays())
     assert merged.pairs == whole.pairs == again.pairs == 90
     for group in (None, 0, 1, 2):
         for expected, got, stored in zip(
-            whole.estimate(group), merged.estimate(group), again.estimate(group), strict=True
+            whole.estimate(group),
+            merged.estimate(group),
+            again.estimate(group),
+            strict=True,
         ):
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
             np.testing.assert_array_equal(stored, got)
@@ -141,8 +185,14 @@ def test_partitions_merge_to_one_pass(cut, seed, shared):
 def test_units_and_weights_scale_through(seed, factor, shared):
     pairs = random_pairs(np.random.default_rng(seed), shared=shared)
     mean, std, size = filled(pairs, shared=shared, donors=30, receivers=30).estimate()
-    scaled = {**pairs, "effects": pairs["effects"] * factor, "weights": pairs["weights"] * 7.0}
-    new_mean, new_std, new_size = filled(scaled, shared=shared, donors=30, receivers=30).estimate()
+    scaled = {
+        **pairs,
+        "effects": pairs["effects"] * factor,
+        "weights": pairs["weights"] * 7.0,
+    }
+    new_mean, new_std, new_size = filled(
+        scaled, shared=shared, donors=30, receivers=30
+    ).estimate()
     np.testing.assert_allclose(new_mean, mean * factor, rtol=1e-8)
     np.testing.assert_allclose(new_std, std * factor, rtol=1e-6)
     np.testing.assert_allclose(new_size, size, rtol=1e-6)
@@ -157,11 +207,15 @@ def test_the_overall_mean_is_the_weighted_mean_of_the_classes(seed):
     means = np.array([moments.estimate(k)[0] for k in range(3)])
     present = shares > 0
     np.testing.assert_allclose(
-        moments.estimate()[0], (means[present] * shares[present, None]).sum(axis=0) / shares.sum(), rtol=1e-9
+        moments.estimate()[0],
+        (means[present] * shares[present, None]).sum(axis=0) / shares.sum(),
+        rtol=1e-9,
     )
 
 
-def simulated(kernel, *, rows=120, repeats=4, donors=None, rare=None, draws=400, seed=0):
+def simulated(
+    kernel, *, rows=120, repeats=4, donors=None, rare=None, draws=400, seed=0
+):
     """Return the spread of the mean over samples and the root mean square of its standard error."""
     rng = np.random.default_rng(seed)
     means, errors = [], []
@@ -170,11 +224,25 @@ def simulated(kernel, *, rows=120, repeats=4, donors=None, rare=None, draws=400,
         other = z if donors is None else rng.normal(size=(donors, 2))
         index = np.tile(np.arange(rows), repeats)
         chosen = np.concatenate(
-            [donor_rows(draw, "x", r, np.arange(rows), len(other), shared=donors is None) for r in range(repeats)]
+            [
+                donor_rows(
+                    draw, "x", r, np.arange(rows), len(other), shared=donors is None
+                )
+                for r in range(repeats)
+            ]
         )
-        classes = np.zeros(rows, dtype=int) if rare is None else (rng.random(rows) < rare).astype(int)
+        classes = (
+            np.zeros(rows, dtype=int)
+            if rare is None
+            else (rng.random(rows) < rare).astype(int)
+        )
         moments = PairMoments(rows, len(other), donors is None, 2, 1)
-        moments.add(index, chosen, kernel(z[index], other[chosen])[:, None], classes=classes[index])
+        moments.add(
+            index,
+            chosen,
+            kernel(z[index], other[chosen])[:, None],
+            classes=classes[index],
+        )
         mean, std, _ = moments.estimate(None if rare is None else 1)
         means.append(mean[0])
         errors.append(std[0])
@@ -227,7 +295,11 @@ def test_few_donors_leave_few_degrees_of_freedom():
     rng = np.random.default_rng(4)
     rows, donors = np.tile(np.arange(500), 4), rng.integers(0, 6, size=2000)
     moments = PairMoments(500, 6, False, 1, 2)
-    moments.add(rows, donors, np.stack([rng.normal(size=6)[donors], rng.normal(size=500)[rows]], axis=1))
+    moments.add(
+        rows,
+        donors,
+        np.stack([rng.normal(size=6)[donors], rng.normal(size=500)[rows]], axis=1),
+    )
     of_donors, of_receivers = moments.estimate()[2].max(axis=0)
     assert 5.5 < of_donors < 7
     assert of_receivers > 200
@@ -235,7 +307,12 @@ def test_few_donors_leave_few_degrees_of_freedom():
 
 def test_exactly_zero_effects_are_certain():
     moments = PairMoments(10, 10, True, 2, 1)
-    moments.add(np.arange(10), (np.arange(10) + 1) % 10, np.zeros((10, 1)), classes=np.array([0] * 9 + [1]))
+    moments.add(
+        np.arange(10),
+        (np.arange(10) + 1) % 10,
+        np.zeros((10, 1)),
+        classes=np.array([0] * 9 + [1]),
+    )
     for group in (None, 0, 1):
         mean, std, count = moments.estimate(group)
         low, high, p_value = interval(mean, std, count, 0.95)
@@ -244,7 +321,9 @@ def test_exactly_zero_effects_are_certain():
 
 def test_undefined_is_nan():
     moments = PairMoments(10, 10, True, 3, 1)
-    moments.add(np.arange(9), np.arange(1, 10), np.ones((9, 1)), classes=np.array([0] * 8 + [1]))
+    moments.add(
+        np.arange(9), np.arange(1, 10), np.ones((9, 1)), classes=np.array([0] * 8 + [1])
+    )
     mean, std, count = moments.estimate(1)  # one row: a mean, no spread
     assert mean[0] == 1
     assert np.isnan(std[0])
@@ -262,10 +341,14 @@ def test_undefined_is_nan():
 )
 @settings(max_examples=100, deadline=None)
 def test_p_values_agree_with_intervals(mean, std_error, count, confidence):
-    low, high, p_value = interval(np.array([mean]), np.array([std_error]), count, confidence)
+    low, high, p_value = interval(
+        np.array([mean]), np.array([std_error]), count, confidence
+    )
     assert (p_value[0] < 1 - confidence) == (low[0] > 0 or high[0] < 0)
     width = stats.t.ppf((1 + confidence) / 2, count - 1) * std_error
-    np.testing.assert_allclose((low[0], high[0]), (mean - width, mean + width), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        (low[0], high[0]), (mean - width, mean + width), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_a_single_receiver_or_donor_adds_no_variance_and_no_freedom():
@@ -275,7 +358,9 @@ def test_a_single_receiver_or_donor_adds_no_variance_and_no_freedom():
     assert (variance.tolist(), effective.tolist()) == ([2.0], [5.0])
 
 
-def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers() -> None:
+def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers() -> (
+    None
+):
     rng, rows, classes = np.random.default_rng(8), 3000, 500
     label, effects = rng.integers(0, classes, rows), rng.normal(size=(rows, 1))
     parts = []
@@ -286,18 +371,28 @@ def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers()
     def filled(pairs: list[tuple[np.ndarray, ...]], classes: int) -> PairMoments:
         moments = PairMoments(rows, rows, shared=True, classes=classes, quantities=1)
         for receivers, donors, values, group in pairs:
-            moments.add(receivers, donors, values, classes=group if classes > 1 else None)
+            moments.add(
+                receivers, donors, values, classes=group if classes > 1 else None
+            )
         return moments
 
     many = filled(parts, classes)
-    assert sum(array.nbytes for array in many.to_arrays().values()) < 500_000  # all donors of all classes: 24 MB
+    assert (
+        sum(array.nbytes for array in many.to_arrays().values()) < 500_000
+    )  # all donors of all classes: 24 MB
     for group in (0, 7, 499):
         own = [tuple(each[part[3] == group] for each in part) for part in parts]
-        for found, expected in zip(many.estimate(group), filled(own, 1).estimate(), strict=True):
+        for found, expected in zip(
+            many.estimate(group), filled(own, 1).estimate(), strict=True
+        ):
             np.testing.assert_allclose(found, expected, rtol=1e-12)
-    for found, expected in zip(many.estimate(), filled(parts, 1).estimate(), strict=True):
+    for found, expected in zip(
+        many.estimate(), filled(parts, 1).estimate(), strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     for order in (parts, parts[::-1]):
         merged = filled(order[:1], classes).merge(filled(order[1:], classes))
         again = PairMoments.from_arrays(merged.to_arrays())
-        np.testing.assert_allclose(again.estimate(7)[1], many.estimate(7)[1], rtol=1e-12)
+        np.testing.assert_allclose(
+            again.estimate(7)[1], many.estimate(7)[1], rtol=1e-12
+        )

@@ -44,7 +44,9 @@ def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
         net.weight.copy_(torch.as_tensor(weights)[None])
         net.bias.zero_()
     y = x.numpy() @ weights
-    found = pg.explain(net, x, y, method="permutation", n_repeats=20, random_state=0, progress=False)
+    found = pg.explain(
+        net, x, y, method="permutation", n_repeats=20, random_state=0, progress=False
+    )
     low, high = found.ci()
     truth = 2 * weights**2
     assert ((low[:, 0] <= truth) & (truth <= high[:, 0])).all()
@@ -58,23 +60,46 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
     x = standard(4000, 1, 1)
     y = (a + b) * x.numpy()[:, 0]
-    found = pg.explain(Sum(a, b), {"x": x, "z": x}, y, groups="modality", n_repeats=20, random_state=0, progress=False)
+    found = pg.explain(
+        Sum(a, b),
+        {"x": x, "z": x},
+        y,
+        groups="modality",
+        n_repeats=20,
+        random_state=0,
+        progress=False,
+    )
     truth = np.array([2 * a * (a + b), 2 * b * (a + b)])
-    np.testing.assert_allclose(found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max()))
+    np.testing.assert_allclose(
+        found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max())
+    )
     assert found.branches is not None
     total = found.branches["total"]["importance"]
     np.testing.assert_allclose(found.values[:, 0].sum(), total, rtol=1e-12)
     # alone and last bracket the value: the interaction is shared out in halves.
     alone, last = found.parts["alone"][:, 0], found.parts["last"][:, 0]
-    np.testing.assert_allclose((alone + last) / 2, found.values[:, 0], rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(alone, [2 * a * a, 2 * b * b], atol=0.15 * max(1.0, a * a, b * b))
+    np.testing.assert_allclose(
+        (alone + last) / 2, found.values[:, 0], rtol=1e-10, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        alone, [2 * a * a, 2 * b * b], atol=0.15 * max(1.0, a * a, b * b)
+    )
     if b == 0:
-        assert (found.values[1, 0], found.std_error[1, 0], found.p_values[1, 0]) == (0, 0, 1)
+        assert (found.values[1, 0], found.std_error[1, 0], found.p_values[1, 0]) == (
+            0,
+            0,
+            1,
+        )
 
 
 def test_inputs_that_a_network_is_better_off_without_have_no_shares():
     x = standard(2000, 1, 1)
-    options = {"groups": "modality", "n_repeats": 5, "random_state": 0, "progress": False}
+    options = {
+        "groups": "modality",
+        "n_repeats": 5,
+        "random_state": 0,
+        "progress": False,
+    }
     for sign in (1, -1):
         y = sign * 3 * x.numpy()[:, 0]
         branches = explain_with(Sum(1.0, 2.0), {"x": x, "z": x}, y, **options).branches
@@ -84,15 +109,22 @@ def test_inputs_that_a_network_is_better_off_without_have_no_shares():
         assert shares == ([None, None] if sign < 0 else pytest.approx([1 / 3, 2 / 3]))
 
 
-def slow_shapley(net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int) -> np.ndarray:
+def slow_shapley(
+    net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int
+) -> np.ndarray:
     """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by coalition, row by row."""
     rows, count = len(y), len(inputs)
     total = np.zeros(count)
     for repeat in range(repeats):
-        donors = donor_rows(seed, "modalities", repeat, np.arange(rows), rows, shared=True)
+        donors = donor_rows(
+            seed, "modalities", repeat, np.arange(rows), rows, shared=True
+        )
 
         def loss(coalition: tuple[int, ...], donors: np.ndarray = donors) -> np.ndarray:
-            edited = [tensor[donors] if k in coalition else tensor for k, tensor in enumerate(inputs)]
+            edited = [
+                tensor[donors] if k in coalition else tensor
+                for k, tensor in enumerate(inputs)
+            ]
             with torch.no_grad():
                 return (net(*edited)[:, 0].numpy() - y) ** 2
 
@@ -100,8 +132,14 @@ def slow_shapley(net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int,
             others = [k for k in range(count) if k != player]
             for size in range(count):
                 for rest in itertools.combinations(others, size):
-                    weight = math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
-                    total[player] += weight * (loss((*rest, player)) - loss(rest)).mean()
+                    weight = (
+                        math.factorial(size)
+                        * math.factorial(count - size - 1)
+                        / math.factorial(count)
+                    )
+                    total[player] += (
+                        weight * (loss((*rest, player)) - loss(rest)).mean()
+                    )
     return total / repeats
 
 
@@ -130,13 +168,27 @@ def test_the_modality_game_is_the_definition():
 def test_an_unused_modality_among_several_is_exactly_zero():
     class Deaf(nn.Module):
         def forward(self, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-            return (a * b).sum(dim=1, keepdim=True) + torch.exp(d.mean(dim=1, keepdim=True))
+            return (a * b).sum(dim=1, keepdim=True) + torch.exp(
+                d.mean(dim=1, keepdim=True)
+            )
 
     inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
     y = np.random.default_rng(0).normal(size=300)
     with pytest.warns(pg.PermgradWarning, match=r"exactly 0: c\. They"):
-        found = pg.explain(Deaf(), inputs, y, groups="modality", n_repeats=2, random_state=0, progress=False)
-    assert (found.values[2, 0], found.std_error[2, 0], found.p_values[2, 0]) == (0, 0, 1)
+        found = pg.explain(
+            Deaf(),
+            inputs,
+            y,
+            groups="modality",
+            n_repeats=2,
+            random_state=0,
+            progress=False,
+        )
+    assert (found.values[2, 0], found.std_error[2, 0], found.p_values[2, 0]) == (
+        0,
+        0,
+        1,
+    )
     assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)
     assert np.abs(found.values[[0, 1, 3], 0]).min() > 0
 
@@ -154,7 +206,9 @@ def test_too_many_modalities_are_refused_as_players_and_not_weighed():
     inputs = [standard(100, 1, seed) for seed in range(EXACT_PLAYERS + 2)]
     y = Many()(*inputs)[:, 0].numpy()
     given = {"n_repeats": 1, "random_state": 0, "progress": False}
-    with pytest.raises(pg.InputError, match="all subsets of up to 12 modalities, got 14"):
+    with pytest.raises(
+        pg.InputError, match="all subsets of up to 12 modalities, got 14"
+    ):
         pg.explain(Many(), tuple(inputs), y, groups="modality", **given)
     found = pg.explain(Many(), tuple(inputs), y, **given)
     assert found.branches is None
@@ -166,18 +220,29 @@ def test_the_effect_while_the_others_are_replaced():
     inputs = {"x": standard(50, 1, 0), "z": standard(50, 1, 1)}
     net, y = Sum(1.0, 0.5, 2.0), standard(50, 1, 2).numpy()[:, 0]
     found = pg.explain(
-        net, inputs, y, method=tuned(pg.methods.PermGrad(), branches=False), n_repeats=4, random_state=3, progress=False
+        net,
+        inputs,
+        y,
+        method=tuned(pg.methods.PermGrad(), branches=False),
+        n_repeats=4,
+        random_state=3,
+        progress=False,
     )
     for index, name in enumerate(("x[0]", "z[0]")):
         assert found.names[index] == name
         gains = []
         for repeat in range(4):
             donors = donor_rows(3, name, repeat, np.arange(50), 50, shared=True)
-            own, other = list(inputs.values()), [tensor[donors] for tensor in inputs.values()]
+            own, other = (
+                list(inputs.values()),
+                [tensor[donors] for tensor in inputs.values()],
+            )
             rest = [own[k] if k == index else other[k] for k in range(2)]
             both = net(*other)[:, 0].numpy()
             gains.append(((both - y) ** 2 - (net(*rest)[:, 0].numpy() - y) ** 2).mean())
-        np.testing.assert_allclose(found.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10)
+        np.testing.assert_allclose(
+            found.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10
+        )
 
 
 @pytest.mark.parametrize("rows", [81, 80, 2])
@@ -190,17 +255,30 @@ def test_ablation_is_the_median_row(rows):
         edited = x.clone()
         edited[:, index] = float(np.median(x[:, index].numpy()))
         with torch.no_grad():
-            wanted = ((net(edited)[:, 0].numpy() - y) ** 2 - (net(x)[:, 0].numpy() - y) ** 2).mean()
+            wanted = (
+                (net(edited)[:, 0].numpy() - y) ** 2 - (net(x)[:, 0].numpy() - y) ** 2
+            ).mean()
         np.testing.assert_allclose(found.values[index, 0], wanted, rtol=1e-10)
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation"])
 def test_rows_do_not_depend_on_their_neighbours(method):
-    net, background = Sum(1.0, 2.0, 0.5), {"x": standard(30, 1, 5), "z": standard(30, 1, 6)}
+    net, background = (
+        Sum(1.0, 2.0, 0.5),
+        {"x": standard(30, 1, 5), "z": standard(30, 1, 6)},
+    )
     inputs = {"x": standard(20, 1, 0), "z": standard(20, 1, 1)}
-    given = {"method": method, "scope": "local", "background": background, "random_state": 0, "progress": False}
+    given = {
+        "method": method,
+        "scope": "local",
+        "background": background,
+        "random_state": 0,
+        "progress": False,
+    }
     whole = explain_with(net, inputs, **given)
-    some = explain_with(net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given)
+    some = explain_with(
+        net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given
+    )
     np.testing.assert_allclose(some.values, whole.values[4:9], rtol=1e-12)
     for batch in (1, 7):
         again = explain_with(net, inputs, batch_size=batch, **given)
@@ -216,7 +294,15 @@ def test_intervals_cover():
     for seed in range(60):
         x = torch.as_tensor(np.random.default_rng(seed).normal(size=(150, 2)))
         y = x.numpy() @ [1.0, 0.5]
-        found = pg.explain(net, x, y, method="permutation", n_repeats=5, random_state=seed, progress=False)
+        found = pg.explain(
+            net,
+            x,
+            y,
+            method="permutation",
+            n_repeats=5,
+            random_state=seed,
+            progress=False,
+        )
         low, high = found.ci()
         hits += int(((low[:, 0] <= [2.0, 0.5]) & (high[:, 0] >= [2.0, 0.5])).sum())
         tries += 2
@@ -230,7 +316,12 @@ def test_groups_and_segments_are_players():
     mask = np.full((6, 6), -1)
     mask[:2], mask[4:] = 3, 8
     found = pg.explain(
-        pg.Model(net, segments=mask), images, np.zeros(30), method="permutation", random_state=0, progress=False
+        pg.Model(net, segments=mask),
+        images,
+        np.zeros(30),
+        method="permutation",
+        random_state=0,
+        progress=False,
     )
     assert found.names == ("input[3]", "input[8]")
     pixels = pg.explain(
@@ -280,11 +371,20 @@ def test_scores_of_a_network(method):
     with torch.no_grad():
         net.weight[:, 2] = 0
         outputs = net(x).softmax(1).numpy()
-    y = (outputs[:, 1] + np.random.default_rng(0).normal(size=200) * 0.1 > 0.5).astype(int)
-    given = {"scoring": ["roc_auc", "accuracy"], "n_repeats": 3, "random_state": 0, "progress": False}
+    y = (outputs[:, 1] + np.random.default_rng(0).normal(size=200) * 0.1 > 0.5).astype(
+        int
+    )
+    given = {
+        "scoring": ["roc_auc", "accuracy"],
+        "n_repeats": 3,
+        "random_state": 0,
+        "progress": False,
+    }
     found = explain_with(net, x, y, method=method, **given)
     assert found.outputs == ("roc_auc", "accuracy")
-    np.testing.assert_allclose(found.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1]))
+    np.testing.assert_allclose(
+        found.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1])
+    )
     assert found.values[0, 0] > 0.01
     assert (found.values[2] == 0).all()
     if method == "permutation":
@@ -297,15 +397,27 @@ def test_scores_of_a_network(method):
                 pooled.append(net(edited).softmax(1)[:, 1].numpy())
             labels.append(y)
         after = roc_auc_score(np.concatenate(labels), np.concatenate(pooled))
-        np.testing.assert_allclose(found.values[0, 0], found.meta["scores"]["roc_auc"] - after, atol=1e-6)
+        np.testing.assert_allclose(
+            found.values[0, 0], found.meta["scores"]["roc_auc"] - after, atol=1e-6
+        )
 
 
 def test_scores_of_modalities_add_up():
     inputs = {"x": standard(120, 1, 0), "z": standard(120, 1, 1)}
-    y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(size=120)
-    given = {"groups": "modality", "n_repeats": 2, "random_state": 0, "progress": False, "scoring": "r2"}
+    y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(
+        size=120
+    )
+    given = {
+        "groups": "modality",
+        "n_repeats": 2,
+        "random_state": 0,
+        "progress": False,
+        "scoring": "r2",
+    }
     found = explain_with(Sum(1.0, 2.0), inputs, y, **given)
-    np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
+    np.testing.assert_allclose(
+        (found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9
+    )
     assert found.values[1, 0] > found.values[0, 0] > 0
 
 
@@ -315,7 +427,10 @@ class Added(nn.Module):
 
 
 @pytest.mark.parametrize("options", [{}, {"exact": 0, "max_permutations": 200}])
-@pytest.mark.parametrize("method", ["shapley", "lime", "permutation", "integrated_gradients", "gradient", "deeplift"])
+@pytest.mark.parametrize(
+    "method",
+    ["shapley", "lime", "permutation", "integrated_gradients", "gradient", "deeplift"],
+)
 def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
     """Where one input is explained alone, the others stay as they are: their effect must not be loaded onto it."""
     if options and method != "shapley":
@@ -323,7 +438,9 @@ def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
     inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}
     background = {"a": standard(30, 3, 2), "b": standard(30, 2, 3)}
     given = {"background": background, "random_state": 0, "progress": False}
-    found = explain_with(Added(), inputs, method={"b": with_settings(method, **options)}, **given)
+    found = explain_with(
+        Added(), inputs, method={"b": with_settings(method, **options)}, **given
+    )
     assert found.names == ("b[0]", "b[1]")
     assert np.abs(found.values[:, 0]).max() > 0.5
     assert (found.values[:, 1] == 0).all()
@@ -333,13 +450,22 @@ def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
 
 
 def test_shapley_of_a_mask_that_leaves_pixels_out():
-    images, background = standard(6, 16, 0).reshape(6, 4, 4), standard(9, 16, 1).reshape(9, 4, 4)
+    images, background = (
+        standard(6, 16, 0).reshape(6, 4, 4),
+        standard(9, 16, 1).reshape(9, 4, 4),
+    )
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).double()
     mask = np.full((4, 4), -1)
     mask[0], mask[1] = 0, 1
     with torch.no_grad():
         net[1].weight.reshape(4, 4)[1] = 0
-    found = pg.explain(pg.Model(net, segments=mask), images, method="shapley", background=background, progress=False)
+    found = pg.explain(
+        pg.Model(net, segments=mask),
+        images,
+        method="shapley",
+        background=background,
+        progress=False,
+    )
     weights = net[1].weight.detach().reshape(4, 4)
     wanted = ((images - background.mean(dim=0))[:, 0] * weights[0]).sum(dim=1).numpy()
     np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)

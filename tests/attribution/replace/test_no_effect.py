@@ -17,7 +17,11 @@ COUNT = 120
 def table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     draw = np.random.default_rng(seed)
     rows = pd.DataFrame(
-        {"size": draw.normal(size=COUNT), "visits": draw.poisson(0.25, COUNT), "unused": draw.normal(size=COUNT)}
+        {
+            "size": draw.normal(size=COUNT),
+            "visits": draw.poisson(0.25, COUNT),
+            "unused": draw.normal(size=COUNT),
+        }
     )
     rows["same"] = 3.0
     return rows, calls(rows)[:, 1].astype(int)
@@ -25,12 +29,18 @@ def table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 def calls(rows: pd.DataFrame) -> np.ndarray:
     """Four visits, which one row in 7,000 has, or a size above 0 make a call."""
-    return np.eye(2)[((rows["size"] > 0) | (rows["visits"] >= 4)).to_numpy().astype(int)]
+    return np.eye(2)[
+        ((rows["size"] > 0) | (rows["visits"] >= 4)).to_numpy().astype(int)
+    ]
 
 
 @pytest.mark.parametrize("method", ["permgrad", "shapley"])
 def test_what_moves_no_drawn_pair_is_0_to_0(method):
-    options = {"loss": "zero_one"} if method == "permgrad" else {"loss": "brier", "scope": "global"}
+    options = (
+        {"loss": "zero_one"}
+        if method == "permgrad"
+        else {"loss": "brier", "scope": "global"}
+    )
     for seed in range(8):
         rows, y = table(seed)
         assert rows["visits"].max() < 4, "no row shows the effect"
@@ -47,7 +57,9 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
         )
         frame = found.to_frame().query("`class` == 'all'").set_index("feature")
         for name in ("unused", "same", "visits"):
-            assert frame.loc[name, ["importance", "std_error", "ci_low", "ci_high", "p_value"]].tolist() == [
+            assert frame.loc[
+                name, ["importance", "std_error", "ci_low", "ci_high", "p_value"]
+            ].tolist() == [
                 0,
                 0,
                 0,
@@ -90,7 +102,9 @@ class Threshold(nn.Module):
         self.bound = bound
 
     def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return one.sum(dim=1, keepdim=True) + (other > self.bound).any(dim=1, keepdim=True)
+        return one.sum(dim=1, keepdim=True) + (other > self.bound).any(
+            dim=1, keepdim=True
+        )
 
 
 def test_an_input_that_moves_no_output_is_named():
@@ -99,6 +113,11 @@ def test_an_input_that_moves_no_output_is_named():
     y = one.sum(dim=1).numpy()
     with pytest.warns(pg.PermgradWarning, match="exactly 0: other"):
         unused = pg.explain(
-            Threshold(99.0), {"one": one, "other": other}, y, groups="modality", random_state=0, progress=False
+            Threshold(99.0),
+            {"one": one, "other": other},
+            y,
+            groups="modality",
+            random_state=0,
+            progress=False,
         )
     assert unused.high[1, 0] == 0

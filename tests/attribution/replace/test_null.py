@@ -30,7 +30,11 @@ def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
     import torch
 
     with torch.no_grad():
-        first = next(layer for layer in model.module_.table_branch.modules() if isinstance(layer, torch.nn.Linear))
+        first = next(
+            layer
+            for layer in model.module_.table_branch.modules()
+            if isinstance(layer, torch.nn.Linear)
+        )
         first.weight[:, columns] = 0
         model.module_.head[0].weight[:, model.module_.widths["tabular"] :] = 0
     x[:, 3] = 0.7
@@ -44,10 +48,19 @@ def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
         progress=False,
     )
     assert explanation.values[0, 0] != 0
-    for position in (3, 4):  # constant in these rows; not used by the one branch that counts
-        assert explanation.values[position, 0] == explanation.std_error[position, 0] == 0
+    for position in (
+        3,
+        4,
+    ):  # constant in these rows; not used by the one branch that counts
+        assert (
+            explanation.values[position, 0] == explanation.std_error[position, 0] == 0
+        )
         assert explanation.low[position, 0] == explanation.high[position, 0] == 0
         assert explanation.p_values[position, 0] == 1
     np.testing.assert_array_equal(explanation.parts["image"], 0)
-    assert explanation.branches["image"]["importance"] == explanation.branches["image"]["std_error"] == 0
+    assert (
+        explanation.branches["image"]["importance"]
+        == explanation.branches["image"]["std_error"]
+        == 0
+    )
     assert explanation.branches["image"]["p_value"] == 1

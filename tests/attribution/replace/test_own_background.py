@@ -22,7 +22,13 @@ def _cases():
     net = nn.Linear(2, 1, bias=False).double()
     net.weight.data = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     frame = pd.DataFrame(ROWS, columns=["a", "b"])
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=8, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast",
+        branches=("tabular",),
+        max_epochs=8,
+        random_state=0,
+        progress=False,
+    )
     model.fit(frame, y)
     return {
         "network": (net, torch.tensor(ROWS), y, torch.tensor(OTHER)),
@@ -40,7 +46,11 @@ def test_they_are_their_own_background(cases, name):
     assert given.meta["background"] == {"kind": "given", "rows": 250}
     # h(i, d) = (a (x_i − x_d))²: both roles have the same projection, so that its variance counts 4 / n, not 2 / n.
     apart = pg.explain(model, rows, y, background=other, **GIVEN)
-    np.testing.assert_allclose(given.std_error / given.values / (apart.std_error / apart.values), np.sqrt(2), rtol=0.25)
+    np.testing.assert_allclose(
+        given.std_error / given.values / (apart.std_error / apart.values),
+        np.sqrt(2),
+        rtol=0.25,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:The importance of these inputs is exactly 0")
@@ -56,7 +66,9 @@ def test_a_part_of_a_longer_table_and_single_rows_keep_what_is_given(cases, name
 def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_path):
     model, rows, y, _ = cases["estimator"]
     rows.assign(y=y).to_parquet(tmp_path / "t.parquet")
-    streamed = pg.explain_stream(model, tmp_path / "t.parquet", "y", background=rows, **GIVEN)
+    streamed = pg.explain_stream(
+        model, tmp_path / "t.parquet", "y", background=rows, **GIVEN
+    )
     in_memory = explain_with(model, rows, y, row_offset=0, background=rows, **GIVEN)
     np.testing.assert_allclose(streamed.values, in_memory.values, rtol=1e-5)
     np.testing.assert_allclose(streamed.std_error, in_memory.std_error, rtol=1e-5)
@@ -65,9 +77,20 @@ def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_pat
 def test_baselines_are_still_those_of_the_rows_given(cases):
     model, rows, _, _ = cases["estimator"]
     shifted = rows[:60] + 1.0
-    options = {"method": "aggregate", "members": ("integrated_gradients", "gradient"), "random_state": 0}
+    options = {
+        "method": "aggregate",
+        "members": ("integrated_gradients", "gradient"),
+        "random_state": 0,
+    }
     same = explain_with(model, shifted, background=shifted, progress=False, **options)
     # In another order they are no longer found to be the same rows.
-    turned = explain_with(model, shifted, background=shifted[::-1], progress=False, **options)
+    turned = explain_with(
+        model, shifted, background=shifted[::-1], progress=False, **options
+    )
     np.testing.assert_allclose(same.values, turned.values, atol=1e-6)
-    assert np.abs(same.values - explain_with(model, shifted, progress=False, **options).values).max() > 1e-4
+    assert (
+        np.abs(
+            same.values - explain_with(model, shifted, progress=False, **options).values
+        ).max()
+        > 1e-4
+    )

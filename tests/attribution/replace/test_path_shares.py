@@ -57,36 +57,68 @@ CASES = [(name, "classification") for name in KINDS] + [("paper", "regression")]
 def test_every_kind_of_network(name, task):
     model, some = fitted(name, task), slice(80)
     y = target(task)[ROWS:][some]
-    check(verify.largest_difference(model, TEST[some], y, repeats=1, background=TRAIN[:60], single_rows=1))
+    check(
+        verify.largest_difference(
+            model, TEST[some], y, repeats=1, background=TRAIN[:60], single_rows=1
+        )
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("classifier", "classification"), pytest.param("regressor", "regression", marks=pytest.mark.slow)],
+    [
+        ("classifier", "classification"),
+        pytest.param("regressor", "regression", marks=pytest.mark.slow),
+    ],
 )
 def test_rows_as_their_own_background(name, task, request):
-    check(verify.largest_difference(request.getfixturevalue(name), TEST, target(task)[ROWS:], repeats=2))
+    check(
+        verify.largest_difference(
+            request.getfixturevalue(name), TEST, target(task)[ROWS:], repeats=2
+        )
+    )
 
 
 def test_groups_act_and_are_drawn_as_one(classifier):
     groups = {"pair": ["a", "colour"], "calendar": ["day"]}
     y = target("classification")[ROWS:]
     check(verify.largest_difference(classifier, TEST, y, groups=groups, repeats=1))
-    check(verify.largest_difference(classifier, TEST, y, groups=groups, background=TRAIN, repeats=1, single_rows=2))
+    check(
+        verify.largest_difference(
+            classifier,
+            TEST,
+            y,
+            groups=groups,
+            background=TRAIN,
+            repeats=1,
+            single_rows=2,
+        )
+    )
 
 
 def test_a_table_of_raw_columns(classifier):
-    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], repeats=1, groups={}))
+    check(
+        verify.largest_difference(
+            classifier, TEST, target("classification")[ROWS:], repeats=1, groups={}
+        )
+    )
 
 
 def test_the_dense_way_is_the_same(classifier):
     y = target("classification")[ROWS:]
     common = {"random_state": 0, "n_repeats": 2, "progress": False}
-    short, dense = (explain_with(classifier, TEST, y, incremental=how, **common) for how in (True, False))
+    short, dense = (
+        explain_with(classifier, TEST, y, incremental=how, **common)
+        for how in (True, False)
+    )
     scale = short.meta["loss_scale"]
-    np.testing.assert_allclose(short.values, dense.values, rtol=0, atol=TOLERANCE * scale)
+    np.testing.assert_allclose(
+        short.values, dense.values, rtol=0, atol=TOLERANCE * scale
+    )
     for part, values in short.parts.items():
-        np.testing.assert_allclose(values, dense.parts[part], rtol=0, atol=TOLERANCE * scale)
+        np.testing.assert_allclose(
+            values, dense.parts[part], rtol=0, atol=TOLERANCE * scale
+        )
 
 
 def by_weight(chances, weights):
@@ -99,23 +131,43 @@ def by_weight(chances, weights):
     return np.array(donors)
 
 
-@pytest.mark.parametrize("task", ["classification", pytest.param("regression", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "task", ["classification", pytest.param("regression", marks=pytest.mark.slow)]
+)
 def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     """The importance is the weighted mean of the rows' effects."""
-    model, y = (classifier if task == "classification" else regressor), target(task)[ROWS:]
+    model, y = (
+        (classifier if task == "classification" else regressor),
+        target(task)[ROWS:],
+    )
     weights = np.random.default_rng(0).exponential(size=ROWS)
-    explained = pg.explain(model, TEST, y, sample_weight=weights, n_repeats=1, random_state=3, progress=False)
+    explained = pg.explain(
+        model,
+        TEST,
+        y,
+        sample_weight=weights,
+        n_repeats=1,
+        random_state=3,
+        progress=False,
+    )
     scale = explained.meta["loss_scale"]
     for position, name in enumerate(explained.names):
         donors = by_weight(uniform(3, ("donor", name, 0), np.arange(ROWS)), weights)
-        effects = verify.slow_effects(model, TEST, y, verify.players_of(model, name), TEST, donors)
+        effects = verify.slow_effects(
+            model, TEST, y, verify.players_of(model, name), TEST, donors
+        )
         expected = np.average(effects, axis=0, weights=weights)
-        found = [explained.values[position, 0], *(part[position, 0] for part in explained.parts.values())]
+        found = [
+            explained.values[position, 0],
+            *(part[position, 0] for part in explained.parts.values()),
+        ]
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_local_effects_are_differences_of_public_predictions(task, classifier, regressor):
+def test_local_effects_are_differences_of_public_predictions(
+    task, classifier, regressor
+):
     """Row i, feature j: the output minus its mean over donors, as ``predict`` and ``predict_proba`` give it."""
     model = classifier if task == "classification" else regressor
     some, background, repeats = TEST[:7], TRAIN[:50], 3
@@ -134,20 +186,33 @@ def test_local_effects_are_differences_of_public_predictions(task, classifier, r
     for position, name in enumerate(explained.names):
         after = []
         for repeat in range(repeats):
-            donors = donor_rows(9, name, repeat, np.arange(len(some)), len(background), shared=False)
-            edited = verify.edited_rows(model, some, verify.players_of(model, name), background, donors)
+            donors = donor_rows(
+                9, name, repeat, np.arange(len(some)), len(background), shared=False
+            )
+            edited = verify.edited_rows(
+                model, some, verify.players_of(model, name), background, donors
+            )
             after.append(verify.public_outputs(model, edited).reshape(len(some), -1))
         expected = before - np.mean(after, axis=0)
-        np.testing.assert_allclose(explained.values[:, position], expected, rtol=0, atol=TOLERANCE * spread)
+        np.testing.assert_allclose(
+            explained.values[:, position], expected, rtol=0, atol=TOLERANCE * spread
+        )
     assert np.abs(explained.values).max() > 0.01 * spread
 
 
 def test_shares_add_up_to_the_total(classifier):
     explained = pg.explain(
-        classifier, TEST, target("classification")[ROWS:], random_state=0, n_repeats=2, progress=False
+        classifier,
+        TEST,
+        target("classification")[ROWS:],
+        random_state=0,
+        n_repeats=2,
+        progress=False,
     )
     parts = explained.parts
-    np.testing.assert_allclose(parts["tabular"] + parts["image"], explained.values, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        parts["tabular"] + parts["image"], explained.values, rtol=1e-12, atol=1e-12
+    )
     assert np.abs(parts["interaction"]).max() > 1e-3
 
 
@@ -163,7 +228,9 @@ def test_a_hand_set_network_is_what_it_says():
     """Precondition: the network computes a·x + b·x, half of it through the picture."""
     model = verify.hand_set([1.0, -2.0], [0.5, 3.0])
     X = np.random.default_rng(4).normal(size=(50, 2))
-    np.testing.assert_allclose(model.predict(X), model.encode_rows(X).encoded @ [1.5, 1.0], atol=1e-5)
+    np.testing.assert_allclose(
+        model.predict(X), model.encode_rows(X).encoded @ [1.5, 1.0], atol=1e-5
+    )
 
 
 def test_branch_weights_of_a_hand_set_network():
@@ -172,22 +239,32 @@ def test_branch_weights_of_a_hand_set_network():
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
     y = model.encode_rows(X).encoded[:, 0].astype(float) * (a + b)
-    branches = pg.explain(model, X, y, random_state=0, n_repeats=10, progress=False).branches
+    branches = pg.explain(
+        model, X, y, random_state=0, n_repeats=10, progress=False
+    ).branches
     variance = 2 * np.var(y) / (a + b) ** 2
     assert branches["tabular"]["share"] == pytest.approx(a / (a + b), abs=1e-6)
     assert branches["image"]["share"] == pytest.approx(b / (a + b), abs=1e-6)
     for path, own, other in (("tabular", a, b), ("image", b, a)):
         unit = branches["total"]["importance"] / (a + b) ** 2
         assert branches[path]["alone"] == pytest.approx(own**2 * unit, rel=1e-5)
-        assert branches[path]["last"] == pytest.approx((own**2 + 2 * own * other) * unit, rel=1e-5)
-        assert branches[path]["ci_low"] < own * (a + b) * variance < branches[path]["ci_high"]
+        assert branches[path]["last"] == pytest.approx(
+            (own**2 + 2 * own * other) * unit, rel=1e-5
+        )
+        assert (
+            branches[path]["ci_low"]
+            < own * (a + b) * variance
+            < branches[path]["ci_high"]
+        )
     assert branches["interaction"] == pytest.approx(2 * a * b * unit, rel=1e-5)
 
 
 def test_a_branch_that_is_ignored_weighs_nothing():
     model = verify.hand_set([1.0, 2.0], [0.0, 0.0])
     X = np.random.default_rng(4).normal(size=(400, 2))
-    branches = pg.explain(model, X, model.predict(X), random_state=0, n_repeats=2, progress=False).branches
+    branches = pg.explain(
+        model, X, model.predict(X), random_state=0, n_repeats=2, progress=False
+    ).branches
     assert branches["image"]["importance"] == 0
     assert branches["image"]["share"] == 0
     assert branches["tabular"]["share"] == 1
@@ -209,12 +286,28 @@ def test_shares_of_branches_are_undefined_where_nothing_is_carried():
 
 def test_constants_get_exactly_nothing(classifier):
     explained = pg.explain(
-        classifier, TEST, target("classification")[ROWS:], random_state=0, progress=False, n_repeats=2
+        classifier,
+        TEST,
+        target("classification")[ROWS:],
+        random_state=0,
+        progress=False,
+        n_repeats=2,
     )
     frame = explained.to_frame().set_index(["feature", "class"]).loc["always"]
-    assert (frame[["importance", "std_error", "ci_low", "ci_high", "tabular", "image", "interaction"]] == 0).all(
-        axis=None
-    )
+    assert (
+        frame[
+            [
+                "importance",
+                "std_error",
+                "ci_low",
+                "ci_high",
+                "tabular",
+                "image",
+                "interaction",
+            ]
+        ]
+        == 0
+    ).all(axis=None)
     assert (frame["p_value"] == 1).all()
 
 
@@ -224,8 +317,15 @@ def test_a_network_that_is_better_off_without_its_paths_has_no_shares():
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
     x = model.encode_rows(X).encoded[:, 0].astype(float)
-    branches = pg.explain(model, X, -c * x, random_state=0, n_repeats=10, progress=False).branches
+    branches = pg.explain(
+        model, X, -c * x, random_state=0, n_repeats=10, progress=False
+    ).branches
     for path, own in (("tabular", a), ("image", b)):
-        assert branches[path]["ci_low"] < -2 * own * c * np.var(x) < branches[path]["ci_high"] < 0
+        assert (
+            branches[path]["ci_low"]
+            < -2 * own * c * np.var(x)
+            < branches[path]["ci_high"]
+            < 0
+        )
         assert branches[path]["share"] is None
     assert branches["total"]["ci_high"] < 0

@@ -24,10 +24,18 @@ BRANCHES = [("linear",), ("trees",), ("linear", "trees")]
 def fitted(task: str, heads: tuple[str, ...], names: tuple[str, ...], y: np.ndarray):
     estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
     network = {"dense_units": [8], "conv_filters": [4], "fusion_units": [8]}
-    settings = {"preset": "fast", "branches": heads, "network": network, "max_epochs": 3, "random_state": 0}
+    settings = {
+        "preset": "fast",
+        "branches": heads,
+        "network": network,
+        "max_epochs": 3,
+        "random_state": 0,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return with_branches(estimator(**settings, progress=False).fit(TRAIN, y[:ROWS]), *names)
+        return with_branches(
+            estimator(**settings, progress=False).fit(TRAIN, y[:ROWS]), *names
+        )
 
 
 @pytest.mark.parametrize("names", BRANCHES, ids="+".join)
@@ -37,7 +45,9 @@ def test_every_effect_is_that_of_the_slow_way(task, heads, names):
     y = NUMBERS if task == "regression" else verify.three_classes(NUMBERS)
     model, y = fitted(task, heads, names, y), y[ROWS:]
     some = slice(80)
-    found = verify.largest_difference(model, TEST[some], y[some], repeats=1, background=TRAIN[:60], single_rows=1)
+    found = verify.largest_difference(
+        model, TEST[some], y[some], repeats=1, background=TRAIN[:60], single_rows=1
+    )
     assert found["parts"] == 2 + len(heads) + len(names)
     assert found["largest effect"] > 1e-3
     assert found["difference of means"] <= verify.TOLERANCE
@@ -47,14 +57,20 @@ def test_every_effect_is_that_of_the_slow_way(task, heads, names):
 @pytest.fixture(scope="module")
 def whole():
     y = verify.three_classes(NUMBERS)
-    return fitted("classification", ("tabular", "image"), ("linear", "trees"), y), y[ROWS:]
+    return fitted("classification", ("tabular", "image"), ("linear", "trees"), y), y[
+        ROWS:
+    ]
 
 
-@pytest.mark.parametrize("options", [{"scope": "local"}, {"method": "ablation"}, {}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"scope": "local"}, {"method": "ablation"}, {}], ids=str
+)
 def test_shares_of_all_paths_add_up(whole, options):
     model, y = whole
     about = {"background": TRAIN, "random_state": 0, "progress": False, **options}
-    found = pg.explain(model, TEST[:40], None if options.get("scope") == "local" else y[:40], **about)
+    found = pg.explain(
+        model, TEST[:40], None if options.get("scope") == "local" else y[:40], **about
+    )
     assert list(found.parts) == ["tabular", "image", "linear", "trees", "interaction"]
     assert found.meta["paths"] == list(found.parts)[:-1]
     shares = [found.parts[name] for name in found.meta["paths"]]
@@ -68,7 +84,15 @@ def test_what_is_added_to_logits_has_no_interaction_with_the_rest():
     y = verify.three_classes(NUMBERS)
     model = fitted("classification", ("tabular",), ("linear", "trees"), y)
     model.module_.double()
-    found = pg.explain(model, TEST[:30], scope="local", scale="logit", random_state=0, background=TRAIN, progress=False)
+    found = pg.explain(
+        model,
+        TEST[:30],
+        scope="local",
+        scale="logit",
+        random_state=0,
+        background=TRAIN,
+        progress=False,
+    )
     np.testing.assert_allclose(found.parts["interaction"], 0, atol=1e-12)
 
 
@@ -78,12 +102,21 @@ def _known(rows: int, seed: int):
     model = verify.hand_set(list(2 * a), list(2 * b))
     module, rng = model.module_, np.random.default_rng(seed)
     module.add_path("linear", LinearBranch(2, 1).fill(c[None] / 0.125, [0.0]), 0.2)
-    module.add_path("trees", trees(2, 1), 0.375)  # the head has .8 · .625 = .5, the line .2 · .625
+    module.add_path(
+        "trees", trees(2, 1), 0.375
+    )  # the head has .8 · .625 = .5, the line .2 · .625
     X = rng.normal(size=(rows, 2))
     encoded = torch.from_numpy(model.encode_rows(X).encoded).double()
     said = module.additive["trees"](encoded)[:, 0].numpy()
-    parts = {"tabular": encoded.numpy() @ a, "image": encoded.numpy() @ b, "linear": encoded.numpy() @ c, "trees": said}
-    np.testing.assert_allclose(model.predict(X), sum(parts.values()), atol=1e-6)  # precondition
+    parts = {
+        "tabular": encoded.numpy() @ a,
+        "image": encoded.numpy() @ b,
+        "linear": encoded.numpy() @ c,
+        "trees": said,
+    }
+    np.testing.assert_allclose(
+        model.predict(X), sum(parts.values()), atol=1e-6
+    )  # precondition
     return model, X, parts
 
 
@@ -91,7 +124,9 @@ def test_branch_weights_are_the_closed_form_and_their_intervals_cover_it():
     """With squared error and y = f, a coalition's effect is E (Σ d_p)², d_p = f_p(x′) − f_p(x): φ_p = E d_p Σ d_q."""
     model, X, parts = _known(3000, 4)
     y = model.predict(X)
-    found = pg.explain(model, X, y, random_state=0, n_repeats=10, progress=False).branches
+    found = pg.explain(
+        model, X, y, random_state=0, n_repeats=10, progress=False
+    ).branches
     covariance = 2 * np.cov(np.stack(list(parts.values())))
     total = covariance.sum()
     for place, path in enumerate(parts):
@@ -109,7 +144,10 @@ def test_branch_weights_are_the_closed_form_and_their_intervals_cover_it():
 
 def test_path_shares_of_features_are_the_closed_form_on_the_pairs_drawn():
     model, X, _ = _known(400, 5)
-    y, encoded = model.predict(X), torch.from_numpy(model.encode_rows(X).encoded).double()
+    y, encoded = (
+        model.predict(X),
+        torch.from_numpy(model.encode_rows(X).encoded).double(),
+    )
     found = pg.explain(model, X, y, random_state=3, n_repeats=2, progress=False)
     for place, name in enumerate(found.names):
         sums = np.zeros(4)
@@ -118,12 +156,19 @@ def test_path_shares_of_features_are_the_closed_form_on_the_pairs_drawn():
             edited = encoded.clone()
             edited[:, place] = encoded[donors, place]
             with torch.no_grad():
-                heads = [np.array([1.0, 0.5]), np.array([0.5, -0.25]), np.array([0.75, 1.0])]
+                heads = [
+                    np.array([1.0, 0.5]),
+                    np.array([0.5, -0.25]),
+                    np.array([0.75, 1.0]),
+                ]
                 moves = [(edited - encoded).numpy() @ slope for slope in heads]
                 said = model.module_.additive["trees"]
                 moves.append((said(edited) - said(encoded))[:, 0].numpy())
             sums += [np.mean(move * sum(moves)) / 2 for move in moves]
-        shares = [found.parts[path][place, 0] for path in ("tabular", "image", "linear", "trees")]
+        shares = [
+            found.parts[path][place, 0]
+            for path in ("tabular", "image", "linear", "trees")
+        ]
         np.testing.assert_allclose(shares, sums, atol=2e-5)
 
 
@@ -132,7 +177,9 @@ def test_whole_branches_are_weighed_on_parts_of_a_table_too(whole):
     common = {"background": TRAIN, "n_repeats": 2, "random_state": 0, "progress": False}
     found = explain_with(model, TEST, y, **common).branches
     assert [*found][:4] == ["tabular", "image", "linear", "trees"]
-    weights = pd.DataFrame({path: found[path] for path in model.module_.paths}).T.astype(float)
+    weights = pd.DataFrame(
+        {path: found[path] for path in model.module_.paths}
+    ).T.astype(float)
     assert (weights["ci_low"] < weights["importance"]).all()
     if found["total"]["ci_low"] > 0:
         assert (weights["share_low"] < weights["share"]).all()

@@ -15,9 +15,22 @@ ROWS = 3000
 
 def trained(X, half):
     """Return a network of the table that has learnt a half."""
-    network = {"dense_units": [48, 48], "dropout": 0.0, "fusion_units": [], "numeric_embedding": "none"}
-    settings = {"branches": ("tabular",), "max_epochs": 60, "learning_rate": 0.01, "random_state": 0, "progress": False}
-    return pg.HyNNRegressor(preset={"base": "fast", "numeric": "standard"}, network=network, **settings).fit(X, half)
+    network = {
+        "dense_units": [48, 48],
+        "dropout": 0.0,
+        "fusion_units": [],
+        "numeric_embedding": "none",
+    }
+    settings = {
+        "branches": ("tabular",),
+        "max_epochs": 60,
+        "learning_rate": 0.01,
+        "random_state": 0,
+        "progress": False,
+    }
+    return pg.HyNNRegressor(
+        preset={"base": "fast", "numeric": "standard"}, network=network, **settings
+    ).fit(X, half)
 
 
 def beside(model, name, branch):
@@ -36,7 +49,10 @@ def cells(model, values):
 def steps(model, X, column, function, bins=128):
     """Return one tree of equal bins of a column, which says a function at their middle."""
     low, high = X[:, column].min(), X[:, column].max()
-    edges, row = np.linspace(low, high, bins + 1), np.tile(X.mean(axis=0), (bins + 1, 1))
+    edges, row = (
+        np.linspace(low, high, bins + 1),
+        np.tile(X.mean(axis=0), (bins + 1, 1)),
+    )
     row[:, column] = edges
     limits = cells(model, row)[:, column]
     inner, leaves = bins - 1, function((edges[:-1] + edges[1:]) / 2)
@@ -63,9 +79,13 @@ def line(model, X, slopes):
     """Return Σ slopes · x as a branch."""
     start, width = cells(model, X[:1]), X.shape[1]
     moved = np.tile(X[:1], (width, 1)) + np.eye(width)
-    scale = np.diag(cells(model, moved) - start)  # an encoded number is a multiple of it
+    scale = np.diag(
+        cells(model, moved) - start
+    )  # an encoded number is a multiple of it
     weight = np.asarray(slopes) / scale
-    return LinearBranch(width, 1).fill(weight[None], [float(X[0] @ slopes - start[0] @ weight)])
+    return LinearBranch(width, 1).fill(
+        weight[None], [float(X[0] @ slopes - start[0] @ weight)]
+    )
 
 
 def explained(model, X, y):
@@ -78,7 +98,9 @@ def check(found, expected):
     for path, variance in expected.items():
         entry, share = found.branches[path], variance / total
         assert entry["share"] == pytest.approx(share, abs=0.02)
-        assert entry["share_low"] - 0.005 < share < entry["share_high"] + 0.005  # the network is not quite its half
+        assert (
+            entry["share_low"] - 0.005 < share < entry["share_high"] + 0.005
+        )  # the network is not quite its half
 
 
 def test_a_sum_of_features():
@@ -91,9 +113,13 @@ def test_a_sum_of_features():
     assert np.corrcoef(model.predict(X), y)[0, 1] > 0.999
     found = explained(model, X, y)
     check(found, {"tabular": 4.0, "linear": 1.0, "trees": (1 - np.exp(-18)) / 2})
-    shares = np.stack([found.parts[path][:, 0] for path in ("tabular", "trees", "linear")], axis=1)
+    shares = np.stack(
+        [found.parts[path][:, 0] for path in ("tabular", "trees", "linear")], axis=1
+    )
     halves = [2 * X[:, 0], np.sin(3 * X[:, 1]), X[:, 2]]
-    truth = 2 * np.diag(np.var(halves, axis=1))  # each feature has its variance twice, in its own path
+    truth = 2 * np.diag(
+        np.var(halves, axis=1)
+    )  # each feature has its variance twice, in its own path
     np.testing.assert_allclose(shares, truth, atol=0.02 * truth.sum())
     np.testing.assert_allclose(found.parts["interaction"], 0, atol=0.02 * truth.sum())
 
@@ -107,7 +133,13 @@ def test_an_exclusive_or_that_both_know_in_part(share):
     points = cells(model, [[-1, -1], [1, 1]])
     between = points.mean(axis=0)
     leaves = (1 - share) * np.array([0, 0, 0, 1, -1, -1, 1.0])[:, None]
-    tree = ([0, 1, 1], [between[0], between[1], between[1]], [1, 3, 5], [2, 4, 6], leaves)
+    tree = (
+        [0, 1, 1],
+        [between[0], between[1], between[1]],
+        [1, 3, 5],
+        [2, 4, 6],
+        leaves,
+    )
     beside(model, "trees", TreeBranch.of(Trees.of([tree], base=[0.0]), 2))
     np.testing.assert_allclose(model.predict(X), product, atol=0.05)
     found = explained(model, X, product)
@@ -116,7 +148,9 @@ def test_an_exclusive_or_that_both_know_in_part(share):
         assert found.values[place, 0] == pytest.approx(2, abs=0.05)
         assert found.parts["tabular"][place, 0] == pytest.approx(2 * a, abs=0.05)
         assert found.parts["trees"][place, 0] == pytest.approx(2 * b, abs=0.05)
-        assert found.parts["interaction"][place, 0] == pytest.approx(4 * a * b, abs=0.05)
+        assert found.parts["interaction"][place, 0] == pytest.approx(
+            4 * a * b, abs=0.05
+        )
     for path, own in (("tabular", a), ("trees", b)):
         assert found.branches[path]["share"] == pytest.approx(own, abs=0.02)
 
@@ -132,4 +166,7 @@ def test_friedman_s_function():
     assert np.corrcoef(model.predict(X), y)[0, 1] ** 2 > 0.995
     grid = (np.arange(2000) + 0.5) / 2000
     variance = np.var(10 * np.sin(np.pi * np.outer(grid, grid)))
-    check(explained(model, X, y), {"tabular": variance, "linear": 125 / 12, "trees": 400 * (1 / 80 - 1 / 144)})
+    check(
+        explained(model, X, y),
+        {"tabular": variance, "linear": 125 / 12, "trees": 400 * (1 / 80 - 1 / 144)},
+    )

@@ -45,45 +45,75 @@ class Additive:
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=list("abcd"))
-    return frame, 3 * frame["a"].to_numpy() + frame["b"].to_numpy() + 5 * rng.normal(size=rows)
+    return frame, 3 * frame["a"].to_numpy() + frame["b"].to_numpy() + 5 * rng.normal(
+        size=rows
+    )
 
 
-def summed(repeats: int, seed: int, effect: Callable[..., Any], *, weights: Any = None) -> PairMoments:
+def summed(
+    repeats: int, seed: int, effect: Callable[..., Any], *, weights: Any = None
+) -> PairMoments:
     """The sums of so many draws for each of some rows, in two classes."""
     moments, rows = PairMoments(ROWS, DONORS, False, 2, 1), np.arange(ROWS)
     for repeat in range(repeats):
         donors = donor_rows(seed, "x", repeat, rows, DONORS, shared=False)
         weight = None if weights is None else weights
-        moments.add(rows, donors, effect(rows, donors)[:, None], classes=rows % 2, weights=weight)
+        moments.add(
+            rows,
+            donors,
+            effect(rows, donors)[:, None],
+            classes=rows % 2,
+            weights=weight,
+        )
     return moments
 
 
 @given(st.integers(2, 6), st.integers(0, 50), st.booleans())
-def test_the_noise_of_draws_is_that_within_rows(repeats: int, seed: int, weighted: bool) -> None:
+def test_the_noise_of_draws_is_that_within_rows(
+    repeats: int, seed: int, weighted: bool
+) -> None:
     """Literally: Σ w² s² / (r (Σ w)²), s² being the variance of a row's effects over its donors."""
     values = np.random.default_rng(seed).normal(size=(ROWS, DONORS))
-    weights = np.random.default_rng(seed + 1).uniform(0.5, 2, ROWS) if weighted else None
-    moments = summed(repeats, seed, lambda rows, donors: values[rows, donors], weights=weights)
+    weights = (
+        np.random.default_rng(seed + 1).uniform(0.5, 2, ROWS) if weighted else None
+    )
+    moments = summed(
+        repeats, seed, lambda rows, donors: values[rows, donors], weights=weights
+    )
     weight = np.ones(ROWS) if weights is None else weights
     drawn = np.stack(
         [
-            values[np.arange(ROWS), donor_rows(seed, "x", repeat, np.arange(ROWS), DONORS, shared=False)]
+            values[
+                np.arange(ROWS),
+                donor_rows(seed, "x", repeat, np.arange(ROWS), DONORS, shared=False),
+            ]
             for repeat in range(repeats)
         ]
     )
-    literal = (weight**2 * drawn.var(axis=0, ddof=1)).sum() / (repeats * weight.sum() ** 2)
+    literal = (weight**2 * drawn.var(axis=0, ddof=1)).sum() / (
+        repeats * weight.sum() ** 2
+    )
     assert moments.noise_of_draws(repeats)[0] == pytest.approx(literal, rel=1e-9)
     parts = SummedMoments.of([moments]).player(0)
     assert parts.noise_of_draws(repeats)[0] == pytest.approx(literal, rel=1e-9)
 
 
 def test_the_noise_of_draws_is_the_variance_over_seeds() -> None:
-    values = np.random.default_rng(0).normal(size=(ROWS, DONORS)) + np.arange(ROWS)[:, None]
-    found = [summed(2, seed, lambda rows, donors: values[rows, donors]) for seed in range(800)]
+    values = (
+        np.random.default_rng(0).normal(size=(ROWS, DONORS)) + np.arange(ROWS)[:, None]
+    )
+    found = [
+        summed(2, seed, lambda rows, donors: values[rows, donors])
+        for seed in range(800)
+    ]
     means = [float(each.estimate()[0][0]) for each in found]
     noise = np.mean([each.noise_of_draws(2)[0] for each in found])
-    assert np.var(means, ddof=1) == pytest.approx(noise, rel=0.15)  # about three standard errors of a variance
-    assert np.var(means) < 0.01 * float(found[0].estimate()[1][0]) ** 2, "here the rows vary far more"
+    assert np.var(means, ddof=1) == pytest.approx(
+        noise, rel=0.15
+    )  # about three standard errors of a variance
+    assert np.var(means) < 0.01 * float(found[0].estimate()[1][0]) ** 2, (
+        "here the rows vary far more"
+    )
 
 
 class Sums:
@@ -100,7 +130,9 @@ class Sums:
 
 
 def test_donors_are_added_where_they_pay() -> None:
-    large = Sums(10.0, 0.01, 0.0)  # an interval narrower than a twentieth of the largest is .5 wide
+    large = Sums(
+        10.0, 0.01, 0.0
+    )  # an interval narrower than a twentieth of the largest is .5 wide
     wide = 0.2  # 3.92 times this is .78
     played = {
         "largest": (2, large),
@@ -116,7 +148,18 @@ def test_donors_are_added_where_they_pay() -> None:
     # Half of the variance is noise: a third of the other half is left with three times as many, 6. The interval is as
     # narrow as wanted at a variance of (.5 / 3.92)² = .41 · .2², which the rows alone exceed.
     assert found == {"of draws": 6, "of draws alone": 10, "unknown": 10}
-    assert further_repeats({name: (2, each) for name, (_, each) in played.items() if name == "nothing"}, 10, 0.95) == {}
+    assert (
+        further_repeats(
+            {
+                name: (2, each)
+                for name, (_, each) in played.items()
+                if name == "nothing"
+            },
+            10,
+            0.95,
+        )
+        == {}
+    )
 
 
 def test_an_explanation_says_how_many_donors_there_were() -> None:
@@ -124,14 +167,20 @@ def test_an_explanation_says_how_many_donors_there_were() -> None:
     found = pg.explain(Additive(), X, y, progress=False)
     repeats = found.meta["repeats"]
     assert found.meta["n_repeats"] == "auto"
-    assert repeats["d"] == 3, "what changes nothing is certain; 400 rows have 1,000 pairs at least"
+    assert repeats["d"] == 3, (
+        "what changes nothing is certain; 400 rows have 1,000 pairs at least"
+    )
     assert max(repeats.values()) > 2, "this case needs more for some features"
     assert set(repeats.values()) <= set(range(2, 11))
     for name, count in repeats.items():
         alone = pg.explain(Additive(), X, y, n_repeats=count, progress=False)
         place = found.names.index(name)
-        np.testing.assert_allclose(found.values[place], alone.values[place], rtol=1e-12, atol=1e-15)
-        np.testing.assert_allclose(found.std_error[place], alone.std_error[place], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            found.values[place], alone.values[place], rtol=1e-12, atol=1e-15
+        )
+        np.testing.assert_allclose(
+            found.std_error[place], alone.std_error[place], rtol=1e-12, atol=1e-15
+        )
 
 
 def test_many_rows_need_two_donors() -> None:
@@ -156,7 +205,13 @@ def test_batches_and_order_change_nothing(batch_size: int) -> None:
 def network() -> pg.HyNNRegressor:
     X, y = table(600)
     preset = {"base": "fast", "background_size": 60}
-    made = pg.HyNNRegressor(preset=preset, branches=("tabular",), max_epochs=5, random_state=0, progress=False)
+    made = pg.HyNNRegressor(
+        preset=preset,
+        branches=("tabular",),
+        max_epochs=5,
+        random_state=0,
+        progress=False,
+    )
     return made.fit(X, y)
 
 
@@ -167,14 +222,18 @@ def test_workers_find_the_same(network: pg.HyNNRegressor, shared: bool) -> None:
     arguments: dict[str, Any] = {"background": background, "progress": False}
     here = pg.explain(network, X, y, **arguments)
     there = pg.explain_stream(network, X, y, engine=Sending(), **arguments)
-    assert len(set(here.meta["repeats"].values())) > 1, "some features have more donors than others"
+    assert len(set(here.meta["repeats"].values())) > 1, (
+        "some features have more donors than others"
+    )
     assert there.meta["repeats"] == here.meta["repeats"]
     np.testing.assert_allclose(there.values, here.values, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(there.std_error, here.std_error, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("model", ["network", "predictor"])
-def test_tables_in_files_find_the_same(tmp_path: Path, network: pg.HyNNRegressor, model: str) -> None:
+def test_tables_in_files_find_the_same(
+    tmp_path: Path, network: pg.HyNNRegressor, model: str
+) -> None:
     X, y = table(900, seed=1)
     chosen = network if model == "network" else Additive()
     (tmp_path / "rows").mkdir()
@@ -183,17 +242,27 @@ def test_tables_in_files_find_the_same(tmp_path: Path, network: pg.HyNNRegressor
         X[rows].assign(y=y[rows]).to_parquet(tmp_path / "rows" / f"{part}.parquet")
     background = X[:50] + 0.1
     here = pg.explain(chosen, X, y, background=background, progress=False)
-    arguments: dict[str, Any] = {"background": background, "out": tmp_path / "out", "progress": False}
+    arguments: dict[str, Any] = {
+        "background": background,
+        "out": tmp_path / "out",
+        "progress": False,
+    }
     there = pg.explain_stream(chosen, tmp_path / "rows", "y", **arguments)
-    assert model != "network" or len(set(here.meta["repeats"].values())) > 1, "some features have more donors"
+    assert model != "network" or len(set(here.meta["repeats"].values())) > 1, (
+        "some features have more donors"
+    )
     assert there.meta["repeats"] == here.meta["repeats"]
     np.testing.assert_allclose(there.values, here.values, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(there.std_error, here.std_error, rtol=1e-6, atol=1e-9)
-    again = pg.explain_stream(chosen, tmp_path / "rows", "y", **arguments)  # finished: it is read
+    again = pg.explain_stream(
+        chosen, tmp_path / "rows", "y", **arguments
+    )  # finished: it is read
     np.testing.assert_array_equal(again.values, there.values)
 
 
-def test_a_round_goes_on_where_it_was_stopped(tmp_path: Path, network: pg.HyNNRegressor) -> None:
+def test_a_round_goes_on_where_it_was_stopped(
+    tmp_path: Path, network: pg.HyNNRegressor
+) -> None:
     X, y = table(900, seed=1)
     (tmp_path / "rows").mkdir()
     for part in range(3):
@@ -207,7 +276,9 @@ def test_a_round_goes_on_where_it_was_stopped(tmp_path: Path, network: pg.HyNNRe
         def __init__(self, most: int) -> None:
             self.most = most
 
-        def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+        def run(
+            self, tasks: Sequence[Any], work: Callable[[Any], Any]
+        ) -> Iterator[Any]:
             for task in tasks:
                 if len(done) == self.most:
                     raise KeyboardInterrupt
@@ -216,16 +287,24 @@ def test_a_round_goes_on_where_it_was_stopped(tmp_path: Path, network: pg.HyNNRe
 
     arguments: dict[str, Any] = {"out": tmp_path / "out", "progress": False}
     with pytest.raises(KeyboardInterrupt):
-        pg.explain_stream(network, tmp_path / "rows", "y", engine=Stopping(4), **arguments)
+        pg.explain_stream(
+            network, tmp_path / "rows", "y", engine=Stopping(4), **arguments
+        )
     assert done == [0, 1, 2, 0], "three parts, and the first of the second round"
-    there = pg.explain_stream(network, tmp_path / "rows", "y", engine=Stopping(100), **arguments)
-    assert done[4:6] == [1, 2], "neither the first round nor the finished part is done again"
+    there = pg.explain_stream(
+        network, tmp_path / "rows", "y", engine=Stopping(100), **arguments
+    )
+    assert done[4:6] == [1, 2], (
+        "neither the first round nor the finished part is done again"
+    )
     whole = pg.explain_stream(network, tmp_path / "rows", "y", progress=False)
     np.testing.assert_array_equal(there.values, whole.values)
     assert there.meta["repeats"] == whole.meta["repeats"]
 
 
-def test_progress_does_not_fall_when_donors_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_does_not_fall_when_donors_are_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from permgrad.base.progress import Progress
 
     seen: list[float] = []

@@ -9,7 +9,12 @@ import pytest
 import torch
 from explaining import donor_rows, explain_with
 from scipy import stats
-from sklearn.metrics import make_scorer, mean_absolute_error, mean_pinball_loss, r2_score
+from sklearn.metrics import (
+    make_scorer,
+    mean_absolute_error,
+    mean_pinball_loss,
+    r2_score,
+)
 from torch import nn
 
 import permgrad as pg
@@ -21,7 +26,9 @@ ROWS, REPEATS, GROUPS = 90, 3, 20
 
 
 def drawn(rows: int, seed: int) -> torch.Tensor:
-    return torch.randn(rows, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 class Plain(nn.Module):
@@ -56,7 +63,9 @@ def drawn_by_weight(column: str, repeat: int, weights) -> np.ndarray:
     return np.array(donors)
 
 
-def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float, np.ndarray]:
+def fall_by_hand(
+    x, y, background, score, *, shared: bool, weights=None
+) -> tuple[float, float, np.ndarray]:
     """Return the fall of a score when column 0 is permuted, its error by leaving groups out, and degrees of freedom."""
     groups = deal_groups(ROWS, 3, "rows")
     receivers = np.tile(np.arange(ROWS), REPEATS)
@@ -64,7 +73,9 @@ def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tupl
         [
             drawn_by_weight("x[0]", k, weights)
             if shared and weights is not None
-            else donor_rows(3, "x[0]", k, np.arange(ROWS), len(background), shared=shared)
+            else donor_rows(
+                3, "x[0]", k, np.arange(ROWS), len(background), shared=shared
+            )
             for k in range(REPEATS)
         ]
     )
@@ -80,19 +91,30 @@ def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tupl
 
     def variance(leaves) -> float:
         kept = np.array([fall(~leaves(group)) for group in range(GROUPS)])
-        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum(), freedom_of(kept.mean() - kept)
+        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum(), freedom_of(
+            kept.mean() - kept
+        )
 
     everything = fall(np.ones(len(receivers), dtype=bool))
     if shared:
-        total, freedom = variance(lambda group: (groups[receivers] == group) | (groups[donors] == group))
+        total, freedom = variance(
+            lambda group: (groups[receivers] == group) | (groups[donors] == group)
+        )
         return everything, total**0.5, freedom
-    background_groups, at_random = deal_groups(len(background), 3, "background"), deal_groups(len(donors), 3, "pairs")
+    background_groups, at_random = (
+        deal_groups(len(background), 3, "background"),
+        deal_groups(len(donors), 3, "pairs"),
+    )
     of_rows, first = variance(lambda group: groups[receivers] == group)
     noise, _ = variance(lambda group: at_random == group)
     of_donors, other = variance(lambda group: background_groups[donors] == group)
     of_donors = max(of_donors - noise, 0.0)
     total = of_rows + of_donors
-    return everything, total**0.5, total**2 / (of_rows**2 / first + of_donors**2 / other)
+    return (
+        everything,
+        total**0.5,
+        total**2 / (of_rows**2 / first + of_donors**2 / other),
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -106,30 +128,66 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
         background=None if shared else background, sample_weight=weights, random_state=3, progress=False,
         confidence=0.8,
     )  # fmt: skip
-    scores = (r2_score, lambda truth, own, sample_weight: -mean_absolute_error(truth, own, sample_weight=sample_weight))
+    scores = (
+        r2_score,
+        lambda truth, own, sample_weight: (
+            -mean_absolute_error(truth, own, sample_weight=sample_weight)
+        ),
+    )
     for column, score in enumerate(scores):
-        fall, error, freedom = fall_by_hand(x, y, background, score, shared=shared, weights=weights)
+        fall, error, freedom = fall_by_hand(
+            x, y, background, score, shared=shared, weights=weights
+        )
         assert fall > 0.1
         assert found.values[0, column] == pytest.approx(fall, rel=1e-6)
         assert found.std_error[0, column] == pytest.approx(error, rel=1e-6)
         told = found.meta["scores"][("r2", "neg_mean_absolute_error")[column]]
-        assert told == pytest.approx(score(y, predicted(x), sample_weight=weights), rel=1e-6)
-        low, high, p_value = interval(found.values[0, column], found.std_error[0, column], freedom + 1, 0.8)
-        assert (found.low[0, column], found.high[0, column]) == pytest.approx((low, high), rel=1e-6)
+        assert told == pytest.approx(
+            score(y, predicted(x), sample_weight=weights), rel=1e-6
+        )
+        low, high, p_value = interval(
+            found.values[0, column], found.std_error[0, column], freedom + 1, 0.8
+        )
+        assert (found.low[0, column], found.high[0, column]) == pytest.approx(
+            (low, high), rel=1e-6
+        )
         assert found.p_values[0, column] == pytest.approx(p_value, rel=1e-6)
 
 
 def test_what_is_told_of_scores(case):
     x, y = case
     begun = time.perf_counter()
-    found = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False)
+    found = pg.explain(
+        Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False
+    )
     assert 0 < found.meta["seconds"] < time.perf_counter() - begun
-    assert (found.meta["quantity"], found.meta["unit"]) == ("fall of the score", "score")
-    assert (found.method, found.scope, found.level, found.outputs) == ("permgrad", "global", "feature", ("r2",))
+    assert (found.meta["quantity"], found.meta["unit"]) == (
+        "fall of the score",
+        "score",
+    )
+    assert (found.method, found.scope, found.level, found.outputs) == (
+        "permgrad",
+        "global",
+        "feature",
+        ("r2",),
+    )
     assert found.modality == ("x", "x")
     groups = {"both": ["x[0]", "x[1]"]}
-    grouped = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False, groups=groups)
-    assert (grouped.names, grouped.groups, grouped.level) == (("both",), groups, "group")
+    grouped = pg.explain(
+        Plain(),
+        x,
+        y,
+        scoring="r2",
+        n_repeats=2,
+        random_state=3,
+        progress=False,
+        groups=groups,
+    )
+    assert (grouped.names, grouped.groups, grouped.level) == (
+        ("both",),
+        groups,
+        "group",
+    )
 
 
 class Sum(nn.Module):
@@ -143,7 +201,14 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
     with torch.no_grad():
         y = Sum()(**inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=ROWS)
     found = pg.explain(
-        Sum(), inputs, y, groups="modality", scoring=scoring, n_repeats=2, random_state=3, progress=False
+        Sum(),
+        inputs,
+        y,
+        groups="modality",
+        scoring=scoring,
+        n_repeats=2,
+        random_state=3,
+        progress=False,
     )
     assert set(found.parts) == set(found.part_std) == {"alone", "last"}
     for name, part in found.part_std.items():
@@ -151,7 +216,9 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
         assert (part > 0).all()
         assert not np.allclose(part, found.std_error)
     assert not np.allclose(found.parts["alone"], found.parts["last"])
-    np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
+    np.testing.assert_allclose(
+        (found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9
+    )
 
 
 def test_ablation_of_a_network_sets_what_the_baseline_says(case):
@@ -159,7 +226,11 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
     found = {}
     for baseline, value in (("typical", float(np.median(x[:, 0]))), ("zeros", 0.0)):
         for background in (None, drawn(41, 1) + 1):
-            set_to = float(np.median(background[:, 0])) if baseline == "typical" and background is not None else value
+            set_to = (
+                float(np.median(background[:, 0]))
+                if baseline == "typical" and background is not None
+                else value
+            )
             edited = x.clone()
             edited[:, 0] = set_to
             explanation = pg.explain(
@@ -193,12 +264,23 @@ def test_scorers_have_names():
     assert list(resolve_scorers(own)) == ["own"]
     assert list(resolve_scorers(["r2", Scorer(), own])) == ["r2", "score_1", "own"]
     # Scorers of one function, or of functions without a name, stay apart, and say what they measure.
-    several = [make_scorer(mean_pinball_loss, alpha=level, greater_is_better=False) for level in (0.1, 0.9)]
-    assert list(resolve_scorers(several)) == [f"neg_mean_pinball_loss alpha={level}" for level in (0.1, 0.9)]
-    assert list(resolve_scorers([lambda *_: 1.0, lambda *_: 2.0, "r2"])) == ["<lambda>_0", "<lambda>_1", "r2"]
+    several = [
+        make_scorer(mean_pinball_loss, alpha=level, greater_is_better=False)
+        for level in (0.1, 0.9)
+    ]
+    assert list(resolve_scorers(several)) == [
+        f"neg_mean_pinball_loss alpha={level}" for level in (0.1, 0.9)
+    ]
+    assert list(resolve_scorers([lambda *_: 1.0, lambda *_: 2.0, "r2"])) == [
+        "<lambda>_0",
+        "<lambda>_1",
+        "r2",
+    ]
     mapped = resolve_scorers({"first": "r2", "second": own})
     assert list(mapped) == ["first", "second"]
     assert mapped["second"] is own
     for wrong in ([3], {"a": None}):
-        with pytest.raises(pg.InputError, match="A scorer must be a name or a callable"):
+        with pytest.raises(
+            pg.InputError, match="A scorer must be a name or a callable"
+        ):
             resolve_scorers(wrong)

@@ -18,12 +18,18 @@ class Linear(nn.Module):
         return (2 * x[:, 0] + 0.02 * x[:, 1])[:, None]
 
 
-def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg.Explanation]:
+def run(
+    seed: int, donors: int | None, repeats: int
+) -> tuple[pg.Explanation, pg.Explanation]:
     """Return the loss game and the falls of the same loss as a score, with new rows and a new background."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(ROWS, 3, generator=generator, dtype=torch.float64)
     y = Linear()(x)[:, 0].numpy() + np.random.default_rng(seed).normal(size=ROWS)
-    background = None if donors is None else torch.randn(donors, 3, generator=generator, dtype=torch.float64)
+    background = (
+        None
+        if donors is None
+        else torch.randn(donors, 3, generator=generator, dtype=torch.float64)
+    )
     call = {
         "method": "permutation",
         "n_repeats": repeats,
@@ -31,14 +37,19 @@ def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg
         "random_state": seed,
         "progress": False,
     }
-    return explain_with(Linear(), x, y, **call), explain_with(Linear(), x, y, scoring="neg_mean_squared_error", **call)
+    return explain_with(Linear(), x, y, **call), explain_with(
+        Linear(), x, y, scoring="neg_mean_squared_error", **call
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The importance of these inputs")
 def test_errors_hold_the_part_of_a_small_background():
     found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
-    values, errors = np.array([f.values[:, 0] for f in found]), np.array([f.std_error[:, 0] for f in found])
+    values, errors = (
+        np.array([f.values[:, 0] for f in found]),
+        np.array([f.std_error[:, 0] for f in found]),
+    )
     # With donors that are drawn at random from the same law, the fall of the score is 2 · 2² · Var(x) = 8.
     covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in found]
     assert np.mean(covered) > 0.8, "without the background's part it is about one half"

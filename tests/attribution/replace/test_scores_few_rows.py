@@ -26,15 +26,21 @@ class Classes(nn.Module):
         self.classes = classes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([-x[:, 0], x[:, 0] + 0.5 * x[:, 1], x[:, 1]], dim=1)[:, : self.classes]
+        return torch.stack([-x[:, 0], x[:, 0] + 0.5 * x[:, 1], x[:, 1]], dim=1)[
+            :, : self.classes
+        ]
 
 
 def rows_of(count: int) -> torch.Tensor:
-    return torch.randn(count, 2, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    return torch.randn(
+        count, 2, generator=torch.Generator().manual_seed(count), dtype=torch.float64
+    )
 
 
 def explained(x, y, scoring, classes=2, **more):
-    return explain_with(Classes(classes), x, y, scoring=scoring, **DRAWN, task="classification", **more)
+    return explain_with(
+        Classes(classes), x, y, scoring=scoring, **DRAWN, task="classification", **more
+    )
 
 
 def test_groups_are_of_equal_size_and_none_is_empty():
@@ -54,7 +60,10 @@ def test_a_class_lies_in_one_group_alone_only_if_it_has_one_row():
     for seed in range(200):
         rare = np.zeros(60, dtype=np.int64)
         rare[:2], rare[2:4], rare[4] = 1, 2, 3
-        plain, spread = deal_groups(60, seed, "rows"), deal_groups(60, seed, "rows", rare)
+        plain, spread = (
+            deal_groups(60, seed, "rows"),
+            deal_groups(60, seed, "rows", rare),
+        )
         met += any(len(set(plain[rare == label])) == 1 for label in (1, 2))
         assert all(len(set(spread[rare == label])) == 2 for label in (1, 2))
         assert (np.bincount(spread) == 3).all()
@@ -68,7 +77,11 @@ def test_groups_are_not_stratified_so_that_the_number_of_rows_of_each_class_stay
     effects, found = y * 1.0, []  # all of the spread is between the classes
     for seed in range(100):
         groups = deal_groups(400, seed, "rows", y)
-        found.append(jackknife_variance(np.array([effects[groups != group].mean() for group in range(20)]))[0])
+        found.append(
+            jackknife_variance(
+                np.array([effects[groups != group].mean() for group in range(20)])
+            )[0]
+        )
     assert np.mean(found) == pytest.approx(effects.var(ddof=1) / 400, rel=0.1)
 
 
@@ -80,8 +93,12 @@ def test_degrees_of_freedom_are_those_of_the_groups_there_are(rows):
         warnings.simplefilter("error")
         found = explained(x, y, "accuracy" if rows > 5 else "neg_brier_score")
     assert found.std_error[0, 0] > 0
-    half = min(found.high[0, 0] - found.values[0, 0], found.values[0, 0] - found.low[0, 0])
-    assert half / found.std_error[0, 0] == pytest.approx(stats.t.ppf(0.975, min(rows, 20) - 1), rel=1e-9)
+    half = min(
+        found.high[0, 0] - found.values[0, 0], found.values[0, 0] - found.low[0, 0]
+    )
+    assert half / found.std_error[0, 0] == pytest.approx(
+        stats.t.ppf(0.975, min(rows, 20) - 1), rel=1e-9
+    )
 
 
 def test_a_class_of_one_row_leaves_the_value_and_makes_the_error_unknown():
@@ -90,7 +107,10 @@ def test_a_class_of_one_row_leaves_the_value_and_makes_the_error_unknown():
     y = np.minimum(predicted, 1)
     y[17] = 2
     names = ["neg_log_loss", "roc_auc_ovr", "accuracy"]
-    with pytest.warns(PermgradWarning, match="Standard errors .* are NaN, .* Pass more rows, of every class") as said:
+    with pytest.warns(
+        PermgradWarning,
+        match="Standard errors .* are NaN, .* Pass more rows, of every class",
+    ) as said:
         found = explained(x, y, names, classes=3)
     assert len(said) == 1, "scikit-learn's warnings of rows left out are not the user's"
     assert "'roc_auc_ovr'" in str(said[0].message)
@@ -136,7 +156,9 @@ def test_one_row_and_a_background_of_one_row():
     assert np.isnan(found.std_error).all()
     fixed = explained(x, y, "neg_brier_score", background=more[:1])
     half = (fixed.high - fixed.low)[0, 0] / 2
-    assert half / fixed.std_error[0, 0] == pytest.approx(stats.t.ppf(0.975, 19), rel=1e-9)
+    assert half / fixed.std_error[0, 0] == pytest.approx(
+        stats.t.ppf(0.975, 19), rel=1e-9
+    )
 
 
 def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
@@ -149,7 +171,11 @@ def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
     y[int(x[:, 0].argmax())] = 1
     with pytest.warns(PermgradWarning, match="intervals of 'roc_auc' are NaN"):
         found = pg.explain(
-            pg.Model(First(), task="classification"), x, y, scoring=["roc_auc", "neg_brier_score"], **DRAWN
+            pg.Model(First(), task="classification"),
+            x,
+            y,
+            scoring=["roc_auc", "neg_brier_score"],
+            **DRAWN,
         )
     assert (found.values[0] != 0).all()
     assert (found.values[1] == 0).all()

@@ -18,14 +18,23 @@ COLUMNS = ["strong", "weak", "none"]
 
 def table(rows: int, seed: int) -> pd.DataFrame:
     # Skewed, so that the median is no mean; far from 0, so that encoded zeros are no zeros.
-    return pd.DataFrame(np.random.default_rng(seed).gamma(2.0, size=(rows, 3)) + 3, columns=COLUMNS)
+    return pd.DataFrame(
+        np.random.default_rng(seed).gamma(2.0, size=(rows, 3)) + 3, columns=COLUMNS
+    )
 
 
 @pytest.fixture(scope="module")
 def regression():
     X = table(521, 0)
-    y = 100 + 20 * X["strong"].to_numpy() - 4 * X["weak"].to_numpy() + np.random.default_rng(1).normal(size=521)
-    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    y = (
+        100
+        + 20 * X["strong"].to_numpy()
+        - 4 * X["weak"].to_numpy()
+        + np.random.default_rng(1).normal(size=521)
+    )
+    model = pg.HyNNRegressor(
+        preset="fast", image="always", max_epochs=8, random_state=0
+    ).fit(X[:300], y[:300])
     test, truth = X[300:].reset_index(drop=True), y[300:]
     assert model.score(test, truth) > 0.3, "the model must have learned something"
     return model, test, truth, ["r2", "neg_mean_absolute_error"]
@@ -34,8 +43,15 @@ def regression():
 @pytest.fixture(scope="module")
 def classification():
     X = table(521, 2)
-    y = np.where(X["strong"] - 0.4 * X["weak"] + np.random.default_rng(3).normal(size=521) * 0.3 > 3, "b", "a")
-    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    y = np.where(
+        X["strong"] - 0.4 * X["weak"] + np.random.default_rng(3).normal(size=521) * 0.3
+        > 3,
+        "b",
+        "a",
+    )
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=8, random_state=0
+    ).fit(X[:300], y[:300])
     return model, X[300:].reset_index(drop=True), y[300:], ["neg_log_loss", "roc_auc"]
 
 
@@ -43,7 +59,11 @@ def expected(case, edited: pd.DataFrame) -> list[float]:
     """Return how far each score falls on a table of edited rows, one below the other."""
     model, X, y, names = case
     many = len(edited) // len(X)
-    return [get_scorer(name)(model, X, y) - get_scorer(name)(model, edited, np.tile(y, many)) for name in names]
+    return [
+        get_scorer(name)(model, X, y)
+        - get_scorer(name)(model, edited, np.tile(y, many))
+        for name in names
+    ]
 
 
 def close(found, wanted) -> None:
@@ -64,30 +84,49 @@ def test_falls_of_replaced_columns(kind, method, shared, request):
     assert found.meta["background"]["kind"] == ("rows explained" if shared else "given")
     assert found.outputs == tuple(names)
     for row, column in enumerate(COLUMNS[:2]):
-        donors = [donor_rows(5, column, k, np.arange(ROWS), len(background), shared=shared) for k in range(REPEATS)]
-        edited = pd.concat([X.assign(**{column: background[column].to_numpy()[d]}) for d in donors])
+        donors = [
+            donor_rows(5, column, k, np.arange(ROWS), len(background), shared=shared)
+            for k in range(REPEATS)
+        ]
+        edited = pd.concat(
+            [X.assign(**{column: background[column].to_numpy()[d]}) for d in donors]
+        )
         close(found.values[row], expected(case, edited))
     assert (found.values[0] > 5 * np.abs(found.values[2])).all()
     assert (found.std_error > 0).all()
     for name, column in zip(names, range(2), strict=True):
-        assert found.meta["scores"][name] == pytest.approx(get_scorer(name)(model, X, y), rel=1e-4)
+        assert found.meta["scores"][name] == pytest.approx(
+            get_scorer(name)(model, X, y), rel=1e-4
+        )
         if method == "permgrad" and set(found.parts) >= {"tabular", "image"}:
-            close((found.parts["tabular"] + found.parts["image"])[:, column], found.values[:, column])
+            close(
+                (found.parts["tabular"] + found.parts["image"])[:, column],
+                found.values[:, column],
+            )
 
 
-@pytest.mark.parametrize("kind", ["regression", pytest.param("classification", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["regression", pytest.param("classification", marks=pytest.mark.slow)]
+)
 def test_falls_of_columns_set_to_their_median(kind, request):
     case = request.getfixturevalue(kind)
     model, X, y, names = case
     background = table(31, 7)
     for own in (None, background):
-        call = {"scoring": names, "background": own, "progress": False, "random_state": 0}
+        call = {
+            "scoring": names,
+            "background": own,
+            "progress": False,
+            "random_state": 0,
+        }
         found = explain_with(model, X, y, method="ablation", **call)
         drawn = explain_with(model, X, y, method="permutation", n_repeats=1, **call)
         for row, column in enumerate(COLUMNS[:2]):
             middle = float(np.median((X if own is None else own)[column]))
             close(found.values[row], expected(case, X.assign(**{column: middle})))
-        assert np.abs(found.values[0] / drawn.values[0] - 1).max() > 0.05, "donors must give other numbers"
+        assert np.abs(found.values[0] / drawn.values[0] - 1).max() > 0.05, (
+            "donors must give other numbers"
+        )
         assert found.meta["n_repeats"] == 1
 
 
@@ -106,7 +145,12 @@ def test_options_of_the_method_are_heard(regression):
 
 def test_errors_of_a_regression_are_those_of_its_loss(regression):
     model, X, y, _ = regression
-    call = {"random_state": 5, "progress": False, "n_repeats": 4, "background": table(25, 8)}
+    call = {
+        "random_state": 5,
+        "progress": False,
+        "n_repeats": 4,
+        "background": table(25, 8),
+    }
     by_loss = explain_with(model, X, y, loss="squared_error", **call)
     by_score = explain_with(model, X, y, scoring="neg_mean_squared_error", **call)
     close(by_score.values[:2, 0] / by_loss.values[:2, 0], 1.0)
@@ -117,14 +161,26 @@ def test_errors_of_a_regression_are_those_of_its_loss(regression):
 def test_effects_of_columns_set_to_encoded_zeros(regression):
     """On every row's output: what its own value adds to what encoded 0 gives."""
     model, X, _, _ = regression
-    call = {"method": "ablation", "scope": "local", "background": X + 2, "progress": False}
-    found, typical = explain_with(model, X, baseline="zeros", **call), explain_with(model, X, **call)
+    call = {
+        "method": "ablation",
+        "scope": "local",
+        "background": X + 2,
+        "progress": False,
+    }
+    found, typical = (
+        explain_with(model, X, baseline="zeros", **call),
+        explain_with(model, X, **call),
+    )
     encoded = model.encode_rows(X).encoded
     predicted = model.predict_encoded(encoded) * model.target_scale_
     for place, column in enumerate(COLUMNS):
         edited = encoded.copy()
         edited[:, model.preprocessor_.columns_of(column)] = 0
         changed = model.predict_encoded(edited) * model.target_scale_
-        possible = rounding(predicted + model.target_mean_, changed + model.target_mean_)
-        np.testing.assert_allclose(found.values[:, place], predicted - changed, rtol=0, atol=possible)
+        possible = rounding(
+            predicted + model.target_mean_, changed + model.target_mean_
+        )
+        np.testing.assert_allclose(
+            found.values[:, place], predicted - changed, rtol=0, atol=possible
+        )
     assert np.abs(found.values - typical.values).max() > 0.1

@@ -15,10 +15,18 @@ from permgrad import InputError
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(3)
-    X = pd.DataFrame(rng.normal(size=(900, 4)), columns=["strong", "weak", "none", "constant"])
+    X = pd.DataFrame(
+        rng.normal(size=(900, 4)), columns=["strong", "weak", "none", "constant"]
+    )
     X["constant"] = 1.0
-    y = np.where(1.5 * X["strong"] + 0.5 * X["weak"] + rng.normal(size=900) * 0.5 > 0, "yes", "no")
-    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:500], y[:500])
+    y = np.where(
+        1.5 * X["strong"] + 0.5 * X["weak"] + rng.normal(size=900) * 0.5 > 0,
+        "yes",
+        "no",
+    )
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=8, random_state=0
+    ).fit(X[:500], y[:500])
     test, truth = X[500:].reset_index(drop=True), y[500:]
     assert model.score(test, truth) > 0.8, "the model must have learned something"
     return model, test, truth
@@ -27,18 +35,26 @@ def fitted():
 def test_log_loss_scorer_equals_the_loss_game(fitted):
     model, X, y = fitted
     by_loss = pg.explain(model, X, y, n_repeats=3, random_state=1)
-    by_score = pg.explain(model, X, y, n_repeats=3, random_state=1, scoring="neg_log_loss")
+    by_score = pg.explain(
+        model, X, y, n_repeats=3, random_state=1, scoring="neg_log_loss"
+    )
     np.testing.assert_allclose(by_score.values[:, 0], by_loss.values[:, 0], atol=1e-6)
     for part in ("tabular", "image", "interaction"):
-        np.testing.assert_allclose(by_score.parts[part][:, 0], by_loss.parts[part][:, 0], atol=1e-6)
+        np.testing.assert_allclose(
+            by_score.parts[part][:, 0], by_loss.parts[part][:, 0], atol=1e-6
+        )
     ratio = by_score.std_error[0, 0] / by_loss.std_error[0, 0]
-    assert 0.5 < ratio < 2, "the grouped jackknife must agree with the analytic standard error"
+    assert 0.5 < ratio < 2, (
+        "the grouped jackknife must agree with the analytic standard error"
+    )
 
 
 def test_many_scorers_in_one_pass_equal_scikit_learn_on_edited_tables(fitted):
     model, X, y = fitted
     names = ["roc_auc", "accuracy", "neg_log_loss"]
-    explanation = pg.explain(model, X, y, method="permutation", n_repeats=1, random_state=5, scoring=names)
+    explanation = pg.explain(
+        model, X, y, method="permutation", n_repeats=1, random_state=5, scoring=names
+    )
     assert explanation.outputs == tuple(names)
     donors = donor_rows(5, "strong", 0, np.arange(len(X)), len(X), shared=True)
     edited = X.assign(strong=X["strong"].to_numpy()[donors])
@@ -55,7 +71,9 @@ def test_constant_feature_is_exactly_zero_and_callables_work(fitted):
     def hits(estimator, rows, truth):
         return float((estimator.predict(rows) == truth).mean())
 
-    explanation = pg.explain(model, X, y, n_repeats=2, random_state=0, scoring=[hits, "accuracy"])
+    explanation = pg.explain(
+        model, X, y, n_repeats=2, random_state=0, scoring=[hits, "accuracy"]
+    )
     assert explanation.outputs == ("hits", "accuracy")
     np.testing.assert_array_equal(explanation.values[:, 0], explanation.values[:, 1])
     row = explanation.to_frame().query("feature == 'constant'")

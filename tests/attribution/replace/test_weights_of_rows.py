@@ -12,7 +12,9 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution.explanation.statistics import mean_over_rows
 
-ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+ROWS = torch.randn(
+    40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+)
 TIMES = np.random.default_rng(0).integers(0, 4, len(ROWS))
 BACKGROUND = ROWS[:15]
 
@@ -29,7 +31,10 @@ class Sum(nn.Module):
     """Two inputs that do not interact, so that each one's values are the same whoever else plays."""
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.stack([a[:, 0] * a[:, 1] + b.prod(dim=1), b[:, 0] ** 3 - a.sin().sum(dim=1)], dim=1)
+        return torch.stack(
+            [a[:, 0] * a[:, 1] + b.prod(dim=1), b[:, 0] ** 3 - a.sin().sum(dim=1)],
+            dim=1,
+        )
 
 
 # ---- values that are set --------------------------------------------------------------------------------------------
@@ -39,7 +44,10 @@ class Sum(nn.Module):
 def test_typical_values_are_those_of_repeated_rows(factor):
     """Weights that are no whole numbers come near them: 16 rows stand for each row."""
     rng = np.random.default_rng(2)
-    rows, times = np.column_stack([rng.exponential(size=(61, 2)), rng.integers(0, 3, 61)]), rng.integers(0, 5, 61)
+    rows, times = (
+        np.column_stack([rng.exponential(size=(61, 2)), rng.integers(0, 3, 61)]),
+        rng.integers(0, 5, 61),
+    )
     often = np.repeat(rows, times, axis=0)
     assert len(often) <= 16 * len(rows)
     given = {"method": "ablation", "progress": False, "random_state": 0}
@@ -47,10 +55,14 @@ def test_typical_values_are_those_of_repeated_rows(factor):
     def model(table):
         return np.exp(table[:, 0]) + table[:, 1] * table[:, 2]
 
-    weighted = explain_with(model, rows, model(rows) + rows[:, 1], sample_weight=factor * times, **given)
+    weighted = explain_with(
+        model, rows, model(rows) + rows[:, 1], sample_weight=factor * times, **given
+    )
     repeated = explain_with(model, often, model(often) + often[:, 1], **given)
     even = explain_with(model, rows, model(rows) + rows[:, 1], **given)
-    np.testing.assert_allclose(weighted.values, repeated.values, rtol=1e-9 if factor == 1 else 0.05)
+    np.testing.assert_allclose(
+        weighted.values, repeated.values, rtol=1e-9 if factor == 1 else 0.05
+    )
     assert not np.allclose(even.values, repeated.values, rtol=0.1)
 
 
@@ -60,8 +72,15 @@ def test_typical_values_are_those_of_repeated_rows(factor):
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
 @pytest.mark.parametrize("method", ["gradient", "shapley", "lime"])
 def test_a_weight_is_rows_that_stand_there_more_often(method, how):
-    given = {"method": method, "background": BACKGROUND, "progress": False, "random_state": 0}
-    weighted = explain_with(NET, ROWS, sample_weight=TIMES.astype(float), **given).to_global(how)
+    given = {
+        "method": method,
+        "background": BACKGROUND,
+        "progress": False,
+        "random_state": 0,
+    }
+    weighted = explain_with(
+        NET, ROWS, sample_weight=TIMES.astype(float), **given
+    ).to_global(how)
     plain = explain_with(NET, ROWS, **given)
     repeated = np.repeat(plain.values, TIMES, axis=0)
     per_row = np.abs(repeated) if how == "mean_abs" else repeated
@@ -79,13 +98,22 @@ def test_a_weight_is_rows_that_stand_there_more_often(method, how):
 def test_weights_count_where_each_input_has_a_method_of_its_own(how):
     net = Sum()
     inputs, others = ({"a": own[:, :2], "b": own[:, 2:]} for own in (ROWS, BACKGROUND))
-    given = {"background": others, "progress": False, "random_state": 0, "sample_weight": TIMES.astype(float)}
+    given = {
+        "background": others,
+        "progress": False,
+        "random_state": 0,
+        "sample_weight": TIMES.astype(float),
+    }
     one = explain_with(net, inputs, method="shapley", **given)
     each = explain_with(net, inputs, method={"a": "shapley", "b": "shapley"}, **given)
     assert each.method == "mixed"
     np.testing.assert_allclose(each.values, one.values, atol=1e-12)
     for name in ("values", "std_error", "low", "high"):
-        np.testing.assert_allclose(getattr(each.to_global(how), name), getattr(one.to_global(how), name), atol=1e-12)
+        np.testing.assert_allclose(
+            getattr(each.to_global(how), name),
+            getattr(one.to_global(how), name),
+            atol=1e-12,
+        )
 
 
 def test_weights_stay_with_their_rows_through_a_file(tmp_path):
@@ -100,8 +128,15 @@ def test_members_of_an_aggregate_are_weighted_alike():
     """Zero weights are rows left out, for members that explain rows and for members that explain losses."""
     y = NET(ROWS).detach().argmax(dim=1).numpy()
     kept = np.arange(len(ROWS)) < 20
-    given = {"method": "aggregate", "background": BACKGROUND, "members": ("gradient", "lime"), "progress": False}
-    weighted = explain_with(NET, ROWS, y, sample_weight=kept.astype(float), random_state=0, **given)
+    given = {
+        "method": "aggregate",
+        "background": BACKGROUND,
+        "members": ("gradient", "lime"),
+        "progress": False,
+    }
+    weighted = explain_with(
+        NET, ROWS, y, sample_weight=kept.astype(float), random_state=0, **given
+    )
     alone = explain_with(NET, ROWS[:20], y[:20], random_state=0, **given)
     np.testing.assert_allclose(weighted.values[:, 0], alone.values[:, 0], atol=1e-10)
     whole = explain_with(NET, ROWS, y, random_state=0, **given)
@@ -118,8 +153,12 @@ def test_equal_weights_give_the_usual_error_and_few_rows_wide_intervals():
     np.testing.assert_allclose(std, values.std(axis=0, ddof=1) / np.sqrt(4))
     np.testing.assert_allclose(size, 4)
     np.testing.assert_allclose(mean_over_rows(values, np.full(4, 0.7))[1], std)
-    found = pg.explain(NET, ROWS[:4], method="gradient", background=BACKGROUND, progress=False).to_global()
-    np.testing.assert_allclose(found.high - found.values, stats.t(3).ppf(0.975) * found.std_error)
+    found = pg.explain(
+        NET, ROWS[:4], method="gradient", background=BACKGROUND, progress=False
+    ).to_global()
+    np.testing.assert_allclose(
+        found.high - found.values, stats.t(3).ppf(0.975) * found.std_error
+    )
     assert np.isnan(mean_over_rows(values[:3])[1]).all(), "no error below four rows"
 
 
@@ -135,7 +174,13 @@ def test_a_single_row_that_counts_has_no_error(weights):
 def test_weights_that_all_but_vanish_are_no_error(method):
     y = np.arange(len(ROWS)) % 2
     weights = np.r_[1.0, np.full(len(ROWS) - 1, 1e-18)]
-    given = {"method": method, "scope": "global", "background": BACKGROUND, "progress": False, "n_repeats": 2}
+    given = {
+        "method": method,
+        "scope": "global",
+        "background": BACKGROUND,
+        "progress": False,
+        "n_repeats": 2,
+    }
     found = explain_with(NET, ROWS, y, sample_weight=weights, random_state=0, **given)
     assert np.isfinite(found.values[:, 0]).all()
     assert np.isnan(found.std_error[:, 0]).any()
@@ -148,7 +193,13 @@ def test_weights_that_all_but_vanish_are_no_error(method):
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, len(ROWS))])
 def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
     y = np.stack([ROWS[:, 0].numpy(), 3 * ROWS[:, 1].numpy() + 1000], axis=1)
-    given = {"method": "permutation", "n_repeats": 1, "progress": False, "loss": loss, "sample_weight": weights}
+    given = {
+        "method": "permutation",
+        "n_repeats": 1,
+        "progress": False,
+        "loss": loss,
+        "sample_weight": weights,
+    }
     both = explain_with(NET, ROWS, y, task="regression", **given).meta["loss_scale"]
     alone = [
         explain_with(NET, ROWS, y, target=k, task="regression", **given).meta["loss_scale"] for k in (0, 1)
@@ -183,8 +234,16 @@ def test_a_ranking_is_that_of_the_weighted_summary():
     nn.init.ones_(net.weight)
     rows = torch.zeros(20, 2, dtype=torch.float64)
     rows[:10, 0], rows[10:, 1] = 3.0, 2.0
-    given = {"method": "shapley", "background": torch.zeros(3, 2, dtype=torch.float64), "progress": False}
+    given = {
+        "method": "shapley",
+        "background": torch.zeros(3, 2, dtype=torch.float64),
+        "progress": False,
+    }
     plain = explain_with(net, rows, **given)
-    weighted = explain_with(net, rows, sample_weight=np.repeat([0.01, 1.0], 10), **given)
+    weighted = explain_with(
+        net, rows, sample_weight=np.repeat([0.01, 1.0], 10), **given
+    )
     assert plain.ranking() == plain.to_global().ranking() == list(plain.names)
-    assert weighted.ranking() == weighted.to_global().ranking() == list(plain.names)[::-1]
+    assert (
+        weighted.ranking() == weighted.to_global().ranking() == list(plain.names)[::-1]
+    )

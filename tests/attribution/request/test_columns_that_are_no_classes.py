@@ -31,8 +31,16 @@ def columns(*values: Any) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*map(torch.as_tensor, values)), dim=1)
 
 
-def explain(function: Callable[[Tensor], Tensor], y: np.ndarray, **options: Any) -> pg.Explanation:
-    given = {"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
+def explain(
+    function: Callable[[Tensor], Tensor], y: np.ndarray, **options: Any
+) -> pg.Explanation:
+    given = {
+        "method": "permutation",
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **options,
+    }
     return explain_with(Net(function), X, y, **given)
 
 
@@ -53,7 +61,10 @@ IN_ORDER = {"rise": (quantiles, np.clip(np.round(2 + 1.5 * A), 0, 3).astype(int)
 @pytest.mark.parametrize("way", IN_ORDER)
 def test_columns_in_one_order_in_every_row_are_no_classes(way):
     function, y = IN_ORDER[way]
-    with pytest.raises(pg.InputError, match=rf"4 outputs {way} from column to column.*loss=.*returns='values'"):
+    with pytest.raises(
+        pg.InputError,
+        match=rf"4 outputs {way} from column to column.*loss=.*returns='values'",
+    ):
         explain(function, y)
     assert explain(function, y, returns="logits").meta["loss"] == "cross_entropy"
     # What the message names works, and so do methods that measure no loss.
@@ -73,7 +84,10 @@ def test_a_predictor_is_asked_as_a_network_is():
 
 
 OTHERS = {
-    "mean and variance": (lambda a: columns(0.4 + 0.3 * a, 1 + 0.1 * a.abs()), (A > -0.3).astype(int)),
+    "mean and variance": (
+        lambda a: columns(0.4 + 0.3 * a, 1 + 0.1 * a.abs()),
+        (A > -0.3).astype(int),
+    ),
     "two quantiles": (lambda a: columns(2 * a - 1, 2 * a + 1), (A > 0.2).astype(int)),
     "in the other order": (lambda a: columns(2 * a, -2 * a, -9), (A > 0).astype(int)),
 }
@@ -81,15 +95,24 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_columns_that_say_less_of_y_than_its_frequencies_are_named(kind):
-    with pytest.warns(pg.PermgradWarning, match="taken for logits of the classes 0 … .*returns='values'"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="taken for logits of the classes 0 … .*returns='values'",
+    ):
         explain(*OTHERS[kind])
 
 
 SCORES = {
-    "sure": (lambda a: columns(0, 30 * a), (A + np.random.default_rng(0).normal(0, 1.5, 150) > 0).astype(int)),
+    "sure": (
+        lambda a: columns(0, 30 * a),
+        (A + np.random.default_rng(0).normal(0, 1.5, 150) > 0).astype(int),
+    ),
     "three": (lambda a: columns(-3 * a, 0, 3 * a), np.digitize(A, [-0.6, 0.6])),
     "one class alone": (lambda a: columns(3 + 0.1 * a, 1, 0), np.zeros(150, dtype=int)),
-    "in one order, by frequency": (lambda a: columns(2.5 - 2 * a.clamp(-1, 1), 0, -1.5), (A > 1.2).astype(int)),
+    "in one order, by frequency": (
+        lambda a: columns(2.5 - 2 * a.clamp(-1, 1), 0, -1.5),
+        (A > 1.2).astype(int),
+    ),
 }
 
 
@@ -101,5 +124,8 @@ def test_scores_of_classes_are_taken_for_what_they_are(kind):
 
 
 def test_more_levels_than_columns_name_what_works():
-    with pytest.raises(pg.InputError, match=r"from 0 to 3.*, got 4\. .*returns='values'.*loss= a function"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"from 0 to 3.*, got 4\. .*returns='values'.*loss= a function",
+    ):
         explain(quantiles, np.arange(150) % 8)

@@ -19,9 +19,21 @@ from permgrad.base.progress import Progress
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"a": rng.normal(size=300), "b": rng.choice(["u", "v", "w"], size=300), "c": rng.normal(size=300)})
+    X = pd.DataFrame(
+        {
+            "a": rng.normal(size=300),
+            "b": rng.choice(["u", "v", "w"], size=300),
+            "c": rng.normal(size=300),
+        }
+    )
     y = np.where(X["a"] + (X["b"] == "u") > 0.3, "yes", "no")
-    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0).fit(X, y), X, y
+    return (
+        pg.HyNNClassifier(
+            preset="fast", image="always", max_epochs=2, random_state=0
+        ).fit(X, y),
+        X,
+        y,
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,14 +45,23 @@ def fitted():
         ({"target": "maybe"}, "No output 'maybe'. The outputs are no, yes."),
         ({"target": []}, "target names no output"),
         ({"scale": "probabilities"}, "Did you mean 'probability'"),
-        ({"groups": "modalities"}, "groups must be a mapping of names to lists of features, got 'modalities'"),
+        (
+            {"groups": "modalities"},
+            "groups must be a mapping of names to lists of features, got 'modalities'",
+        ),
         ({"groups": {"g": ["aa"]}}, "Group 'g' names 'aa'"),
         ({"groups": {"g": ["a"], "h": ["a"]}}, "in one group only"),
         ({"groups": {"g": []}}, "'g' is empty"),
         ({"groups": {"c": ["a", "b"]}}, "has the name of a feature outside it"),
         ({"background": 3}, "background must be rows like X"),
-        ({"sampling": "cond"}, "sampling cannot be 'cond'. Did you mean 'conditional'?"),
-        ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),
+        (
+            {"sampling": "cond"},
+            "sampling cannot be 'cond'. Did you mean 'conditional'?",
+        ),
+        (
+            {"loss": "squared_error"},
+            "loss='squared_error' cannot be used for classification",
+        ),
         ({"loss": "crossentropy"}, "Did you mean 'cross_entropy'"),
         ({"confidence": 95}, "confidence must be between 0 and 1"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
@@ -62,10 +83,19 @@ def test_wrong_arguments(fitted, arguments, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X: X.assign(z=1), "also has 'z'. Pass background[model.feature_names_in_]. [PG038]"),
+        (
+            lambda X: X.assign(z=1),
+            "also has 'z'. Pass background[model.feature_names_in_]. [PG038]",
+        ),
         (lambda X: X[["a"]], "lacks 'b', 'c'. Pass rows like X. [PG038]"),
-        (lambda X: X[["a", "c"]].assign(z=1), "lacks 'b' and also has 'z'. Pass rows like X. [PG038]"),
-        (lambda X: X[["c", "b", "a"]], "has them in another order. Pass background[model.feature_names_in_]. [PG038]"),
+        (
+            lambda X: X[["a", "c"]].assign(z=1),
+            "lacks 'b' and also has 'z'. Pass rows like X. [PG038]",
+        ),
+        (
+            lambda X: X[["c", "b", "a"]],
+            "has them in another order. Pass background[model.feature_names_in_]. [PG038]",
+        ),
     ],
 )
 def test_columns_of_a_background_are_said_to_be_its_own(fitted, change, message):
@@ -93,11 +123,16 @@ def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
 def test_wrong_targets_of_a_regression_model():
     outputs = OutputForm("regression", "values", 1, (), ("all",))
     np.testing.assert_array_equal(outputs.encode_target([1, 2.5], 2), [1.0, 2.5])
-    with pytest.raises(InputError, match=r"y has 2 non-finite values\. Leave those rows out"):
+    with pytest.raises(
+        InputError, match=r"y has 2 non-finite values\. Leave those rows out"
+    ):
         outputs.encode_target([np.inf, 1.0, -np.inf], 3)
     with pytest.raises(InputError, match=r"y has 1 missing value\. Leave that row out"):
         outputs.encode_target([np.inf, 1.0, np.nan], 3)
-    with pytest.raises(InputError, match=r"y must have 1 number per row, .* Pass such numbers, or .*fit a classifier"):
+    with pytest.raises(
+        InputError,
+        match=r"y must have 1 number per row, .* Pass such numbers, or .*fit a classifier",
+    ):
         outputs.encode_target(["a", "b"], 2)
 
 
@@ -117,13 +152,20 @@ def test_wrong_rows_and_targets(fitted):
 
 def test_wrong_models(fitted):
     _, X, y = fitted
-    with pytest.raises(InputError, match=r"got the class HyNNClassifier. Create an instance and fit it"):
+    with pytest.raises(
+        InputError, match=r"got the class HyNNClassifier. Create an instance and fit it"
+    ):
         pg.explain(pg.HyNNClassifier, X, y)
     with pytest.raises(InputError, match="The model must be a torch network"):
         pg.explain(object(), X, y)
-    with pytest.raises(InputError, match=r"The model must be .* got 'model\.pkl'\. Load the model first"):
+    with pytest.raises(
+        InputError,
+        match=r"The model must be .* got 'model\.pkl'\. Load the model first",
+    ):
         pg.explain("model.pkl", X, y)
-    with pytest.raises(InputError, match=r"The HyNNClassifier is not fitted yet\. Call its fit first"):
+    with pytest.raises(
+        InputError, match=r"The HyNNClassifier is not fitted yet\. Call its fit first"
+    ):
         pg.explain(pg.HyNNClassifier(), X, y)
 
 
@@ -135,18 +177,30 @@ def test_levels_groups_and_targets(fitted):
     grouped = explain_with(model, X, y, groups={"both": ["a", "b"]}, **arguments)
     assert grouped.names == ("both", "c")
     assert grouped.level == "group"
-    assert explain_with(model, X, y, target="yes", **arguments).outputs == ("all", "yes")
-    assert explain_with(model, X, scope="local", target=[0], **arguments).outputs == ("no",)
+    assert explain_with(model, X, y, target="yes", **arguments).outputs == (
+        "all",
+        "yes",
+    )
+    assert explain_with(model, X, scope="local", target=[0], **arguments).outputs == (
+        "no",
+    )
     for numbers in (np.array(1), torch.tensor(1), torch.tensor([1])):
-        assert explain_with(model, X, scope="local", target=numbers, **arguments).outputs == ("yes",)
+        assert explain_with(
+            model, X, scope="local", target=numbers, **arguments
+        ).outputs == ("yes",)
 
 
 def test_groups_move_together(fitted):
     model, X, y = fitted
     whole = pg.explain(model, X, y, groups="modality", n_repeats=4, random_state=0)
-    grouped = pg.explain(model, X, y, groups={"table": ["a", "b", "c"]}, n_repeats=4, random_state=0)
+    grouped = pg.explain(
+        model, X, y, groups={"table": ["a", "b", "c"]}, n_repeats=4, random_state=0
+    )
     np.testing.assert_allclose(
-        grouped.values, whole.values, atol=1e-12, err_msg="one group of everything is the modality"
+        grouped.values,
+        whole.values,
+        atol=1e-12,
+        err_msg="one group of everything is the modality",
     )
 
 
@@ -163,11 +217,21 @@ def test_weights_of_zero_leave_rows_out(fitted):
     kept = np.arange(300) % 3 > 0
     background = X.iloc[:250]
     weighted = pg.explain(
-        model, X, y, background=background, sample_weight=kept.astype(float), n_repeats=300, random_state=0
+        model,
+        X,
+        y,
+        background=background,
+        sample_weight=kept.astype(float),
+        n_repeats=300,
+        random_state=0,
     )
-    subset = pg.explain(model, X[kept], y[kept], background=background, n_repeats=300, random_state=0)
+    subset = pg.explain(
+        model, X[kept], y[kept], background=background, n_repeats=300, random_state=0
+    )
     scale = subset.std_error[:, 0].max()
-    np.testing.assert_allclose(weighted.values[:, 0], subset.values[:, 0], atol=3 * scale)
+    np.testing.assert_allclose(
+        weighted.values[:, 0], subset.values[:, 0], atol=3 * scale
+    )
     assert np.abs(weighted.values[0, 0]) > 10 * scale
 
 
@@ -183,7 +247,12 @@ def test_direction_follows_the_function(fitted):
 
 @pytest.mark.parametrize(
     ("method", "scope"),
-    [(name, scope) for name in USUAL for scope in methods.get(name).scopes if name != "aggregate"],
+    [
+        (name, scope)
+        for name in USUAL
+        for scope in methods.get(name).scopes
+        if name != "aggregate"
+    ],
 )
 def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     model, X, y = fitted
@@ -201,6 +270,16 @@ def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     monkeypatch.setattr(Progress, "__init__", begin)
     monkeypatch.setattr(Progress, "advance", step)
     few = {"shapley": {"exact": 8}, "lime": {"samples": 50}}.get(method, {})
-    explain_with(model, X[:40], y[:40], method=method, scope=scope, progress=False, random_state=0, n_repeats=2, **few)
+    explain_with(
+        model,
+        X[:40],
+        y[:40],
+        method=method,
+        scope=scope,
+        progress=False,
+        random_state=0,
+        n_repeats=2,
+        **few,
+    )
     assert all(done == total for total, done, _ in bars.values()), bars
     assert bars or method in ("gradient", "permgrad_paper")

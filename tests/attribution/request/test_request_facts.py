@@ -53,11 +53,23 @@ def test_rows_of_a_batch(request_, rows):
 def test_inputs_that_are_images_are_kept_for_plots():
     """Images with channels and without; tables are none, and large images leave their segments alone."""
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
-    space = SimpleNamespace(inputs=("table", "grey", "colour"), segments=[torch.zeros(own.shape[1:]) for own in inputs])
+    space = SimpleNamespace(
+        inputs=("table", "grey", "colour"),
+        segments=[torch.zeros(own.shape[1:]) for own in inputs],
+    )
     shapes = tuple(image_shape(tuple(own.shape[1:])) for own in inputs)
     request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes, scope="local")
-    assert set(input_maps(request_)) == {"images:grey", "segments:grey", "images:colour", "segments:colour"}
-    assert set(input_maps(request_, numbers=32)) == {"images:grey", "segments:grey", "segments:colour"}
+    assert set(input_maps(request_)) == {
+        "images:grey",
+        "segments:grey",
+        "images:colour",
+        "segments:colour",
+    }
+    assert set(input_maps(request_, numbers=32)) == {
+        "images:grey",
+        "segments:grey",
+        "segments:colour",
+    }
     assert input_maps(request_)["images:colour"].shape == (2, 3, 8, 8)
     request_.shapes = ()  # as of an encoded table
     assert input_maps(request_) == {}
@@ -68,9 +80,21 @@ def test_inputs_that_are_images_are_kept_for_plots():
     [
         ("logits", "probability", "classification", ("0", "1", "2"), True),
         ("log_probabilities", "probability", "classification", ("0", "1"), True),
-        ("logits", "probability", "classification", ("1",), False),  # one logit: its probability alone
+        (
+            "logits",
+            "probability",
+            "classification",
+            ("1",),
+            False,
+        ),  # one logit: its probability alone
         ("logits", "logit", "classification", ("0", "1"), False),
-        ("probabilities", "probability", "classification", ("0", "1"), False),  # only as exact as the network
+        (
+            "probabilities",
+            "probability",
+            "classification",
+            ("0", "1"),
+            False,
+        ),  # only as exact as the network
         ("values", "logit", "regression", ("0", "1"), False),
     ],
 )

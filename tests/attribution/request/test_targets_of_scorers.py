@@ -53,17 +53,28 @@ def test_falls_of_a_concordance_index_are_those_of_a_loop(form, scorer):
     one = X.iloc[[3]]
     before = harrell(TIMES, EVENTS, hazard(X))
     assert 0.6 < before < 1
-    wanted = [before - harrell(TIMES, EVENTS, hazard(X.assign(**{name: one[name].iloc[0]}))) for name in X]
+    wanted = [
+        before - harrell(TIMES, EVENTS, hazard(X.assign(**{name: one[name].iloc[0]})))
+        for name in X
+    ]
     got = pg.explain(hazard, X, Y[form], background=one, scoring=scorer, **QUIET)
     np.testing.assert_allclose(got.values[:, 0], wanted, atol=1e-12)
     assert got.values[0, 0] > 0.05
     assert got.values[2, 0] == 0
-    assert np.isfinite(pg.explain(hazard, X, Y[form], scoring=scorer, **QUIET).values).all()
+    assert np.isfinite(
+        pg.explain(hazard, X, Y[form], scoring=scorer, **QUIET).values
+    ).all()
 
 
 def test_numbers_that_are_not_those_of_the_output_are_refused():
-    with pytest.raises(InputError, match="y must have 1 number per row, like the output, got the shape"):
+    with pytest.raises(
+        InputError, match="y must have 1 number per row, like the output, got the shape"
+    ):
         pg.explain(hazard, X, Y["columns"], **QUIET)
-    fields = np.array(list(zip(EVENTS, TIMES, strict=True)), dtype=[("died", bool), ("months", float)])
-    with pytest.raises(InputError, match="y must have one value per row, got the fields died, months"):
+    fields = np.array(
+        list(zip(EVENTS, TIMES, strict=True)), dtype=[("died", bool), ("months", float)]
+    )
+    with pytest.raises(
+        InputError, match="y must have one value per row, got the fields died, months"
+    ):
         pg.explain(hazard, X, fields, **QUIET)

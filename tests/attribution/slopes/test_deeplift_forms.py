@@ -15,7 +15,9 @@ ROWS = 6
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 #: Weights, shifts and a mask that are neither ones nor zeros, so that to leave one out or to take another is noticed.
@@ -49,7 +51,9 @@ def walked(function, start: list[Tensor], stop: list[Tensor]) -> tuple[Tensor, T
         torch.testing.assert_close(outputs, forward(points), rtol=0, atol=1e-13)
     assert len(set(shapes)) == 1
     parts = zip(slopes, start, stop, strict=True)
-    return sum((own * (end - begin)).flatten(2).sum(2) for own, begin, end in parts).T, after - before
+    return sum(
+        (own * (end - begin)).flatten(2).sum(2) for own, begin, end in parts
+    ).T, after - before
 
 
 def assert_adds_up(function, *shapes: tuple[int, ...], rows: int = ROWS) -> None:
@@ -70,8 +74,16 @@ MORE = {
     "heaviside": (torch.tensor(0.5, dtype=torch.float64),),
 }  # fmt: skip
 #: Where a function is defined, or changes at all: values between these.
-BETWEEN = {"acosh": (1.1, 3.0), "atanh": (-0.9, 0.9), "asin": (-0.9, 0.9), "acos": (-0.9, 0.9), "tan": (-1.2, 1.2)}
-BETWEEN |= dict.fromkeys(("log", "log2", "log10", "sqrt", "rsqrt", "log1p", "reciprocal"), (0.2, 3.0))
+BETWEEN = {
+    "acosh": (1.1, 3.0),
+    "atanh": (-0.9, 0.9),
+    "asin": (-0.9, 0.9),
+    "acos": (-0.9, 0.9),
+    "tan": (-1.2, 1.2),
+}
+BETWEEN |= dict.fromkeys(
+    ("log", "log2", "log10", "sqrt", "rsqrt", "log1p", "reciprocal"), (0.2, 3.0)
+)
 
 
 def function_named(name: str):
@@ -89,7 +101,10 @@ def test_every_named_function_has_its_secant(name):
     """One number for each row: the slope is the change of the output over that of the input."""
     function = functools.partial(function_named(name))
     low, high = BETWEEN.get(name, (-3.0, 3.0))
-    start, stop = (low + (high - low) * torch.sigmoid(3 * drawn(40, 1, seed=seed)) for seed in (1, 2))
+    start, stop = (
+        low + (high - low) * torch.sigmoid(3 * drawn(40, 1, seed=seed))
+        for seed in (1, 2)
+    )
     total, change = walked(lambda x: function(x, *MORE.get(name, ())), [start], [stop])
     assert change.abs().max() > 1e-2
     torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
@@ -239,7 +254,10 @@ def test_over_all_numbers(name):
     ],
 )
 def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function):
-    start, stop = ([torch.sigmoid(drawn(ROWS, 3, seed=seed + place)) for place in (0, 1)] for seed in (1, 3))
+    start, stop = (
+        [torch.sigmoid(drawn(ROWS, 3, seed=seed + place)) for place in (0, 1)]
+        for seed in (1, 3)
+    )
     walk = SecantWalk(lambda leaves: function(*leaves))
     walk.stand(start)
     _, slopes = walk.step(stop, range(3), last=True)
@@ -302,7 +320,9 @@ def test_windows_are_told_with_their_places(pool):
 def test_a_softmax_asked_for_in_another_precision(output):
     """In float32 the values change by what float32 holds; what is made of them is float64."""
     start, stop = drawn(ROWS, 4), drawn(ROWS, 4, seed=100)
-    total, change = walked(lambda x: output(x.float(), 1, dtype=torch.float64), [start], [stop])
+    total, change = walked(
+        lambda x: output(x.float(), 1, dtype=torch.float64), [start], [stop]
+    )
     assert change.dtype == torch.float64
     assert change.abs().max() > 0.1
     torch.testing.assert_close(total, change, rtol=0, atol=1e-6)
@@ -315,7 +335,11 @@ def test_a_sum_of_infinities_is_left_to_torch():
     walk = SecantWalk(lambda leaves: (leaves[0] + lost).logsumexp(1, keepdim=True))
     before = walk.stand([start])
     after, slopes = walk.step([stop], [0])
-    torch.testing.assert_close(before, start[:, :2].logsumexp(1, keepdim=True), rtol=0, atol=1e-13)
-    torch.testing.assert_close(after, stop[:, :2].logsumexp(1, keepdim=True), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        before, start[:, :2].logsumexp(1, keepdim=True), rtol=0, atol=1e-13
+    )
+    torch.testing.assert_close(
+        after, stop[:, :2].logsumexp(1, keepdim=True), rtol=0, atol=1e-13
+    )
     assert torch.isfinite(slopes[0]).all()
     assert (slopes[0][..., 2] == 0).all()

@@ -19,21 +19,34 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.word, self.position = nn.Embedding(WORDS, 8, padding_idx=0), nn.Embedding(16, 8)
-        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 6))
+        self.word, self.position = (
+            nn.Embedding(WORDS, 8, padding_idx=0),
+            nn.Embedding(16, 8),
+        )
+        self.encoder = nn.TransformerEncoderLayer(
+            8, 2, 16, dropout=0.0, batch_first=True
+        )
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 6)
+        )
         self.head, self.tied = nn.Linear(8 + 6 + 3, 8), nn.Linear(8, WORDS, bias=False)
         self.tied.weight = self.word.weight
 
-    def after(self, words: Tensor, mask: Tensor, image: Tensor, table: Tensor) -> Tensor:
+    def after(
+        self, words: Tensor, mask: Tensor, image: Tensor, table: Tensor
+    ) -> Tensor:
         hidden = words + self.position(torch.arange(words.shape[1]))
         hidden = self.encoder(hidden, src_key_padding_mask=mask == 0)
         weight = mask[..., None].to(hidden)
         hidden = (hidden * weight).sum(dim=1) / weight.sum(dim=1)
-        fused = torch.tanh(self.head(torch.cat([hidden, self.image(image), table], dim=1)))
+        fused = torch.tanh(
+            self.head(torch.cat([hidden, self.image(image), table], dim=1))
+        )
         return self.tied(fused)[:, 1:3]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
+    ) -> Tensor:
         return self.after(self.word(input_ids), attention_mask, image, table)
 
 
@@ -61,16 +74,31 @@ def drawn(rows: int = ROWS, seed: int = 1) -> dict[str, Tensor]:
     }
 
 
-def by_hand(net: Reader, rows: dict[str, Tensor], base: dict[str, Tensor], target: int, steps: int) -> list[Tensor]:
+def by_hand(
+    net: Reader,
+    rows: dict[str, Tensor],
+    base: dict[str, Tensor],
+    target: int,
+    steps: int,
+) -> list[Tensor]:
     """Return the midpoint rule over the word vectors, the image and the table, walked along one line together."""
     with torch.no_grad():
         stop = [net.word(rows["input_ids"]), rows["image"], rows["table"]]
-        start = [net.word(base["input_ids"]).expand_as(stop[0]), base["image"], base["table"]]
+        start = [
+            net.word(base["input_ids"]).expand_as(stop[0]),
+            base["image"],
+            base["table"],
+        ]
     total = [torch.zeros_like(each) for each in stop]
     net.eval()
     for step in range(steps):
-        points = [(a + (b - a) * (step + 0.5) / steps).requires_grad_() for a, b in zip(start, stop, strict=True)]
-        output = net.after(points[0], rows["attention_mask"], *points[1:])[:, target].sum()
+        points = [
+            (a + (b - a) * (step + 0.5) / steps).requires_grad_()
+            for a, b in zip(start, stop, strict=True)
+        ]
+        output = net.after(points[0], rows["attention_mask"], *points[1:])[
+            :, target
+        ].sum()
         for place, slope in enumerate(torch.autograd.grad(output, points)):
             total[place] += slope / steps
     net.train()
@@ -91,7 +119,9 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
     values = explanation.values[:, :, 0]
     assert np.abs(words.sum(dim=2).numpy()).max() > 1e-3
     np.testing.assert_allclose(values[:, :LENGTH], words.sum(dim=2).numpy(), atol=1e-13)
-    np.testing.assert_allclose(values[:, LENGTH:-3].sum(axis=1), image.sum(dim=(1, 2, 3)).numpy(), atol=1e-13)
+    np.testing.assert_allclose(
+        values[:, LENGTH:-3].sum(axis=1), image.sum(dim=(1, 2, 3)).numpy(), atol=1e-13
+    )
     np.testing.assert_allclose(values[:, -3:], table.numpy(), atol=1e-13)
     assert explanation.names[:2] == ("input_ids[0]", "input_ids[1]")
     assert set(explanation.modality) == {"input_ids", "image", "table"}
@@ -105,40 +135,72 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
 @pytest.mark.parametrize("baseline", ["auto", "background", "rows"])
 def test_parts_add_up_over_all_inputs(net, method, baseline):
     rows, background = drawn(), drawn(5, seed=2)
-    chosen = {name: tensor[:1] for name, tensor in background.items()} if baseline == "rows" else baseline
+    chosen = (
+        {name: tensor[:1] for name, tensor in background.items()}
+        if baseline == "rows"
+        else baseline
+    )
     explanation = explain_with(
-        net, rows, method=method, background=background, progress=False, returns="logits", baseline=chosen
+        net,
+        rows,
+        method=method,
+        background=background,
+        progress=False,
+        returns="logits",
+        baseline=chosen,
     )
     assert explanation.meta["completeness_gap"] < 1e-6
     # The base of each row is the mean output at the baselines with the row's own mask.
-    words = {"auto": None, "background": background["input_ids"], "rows": background["input_ids"][:1]}[baseline]
+    words = {
+        "auto": None,
+        "background": background["input_ids"],
+        "rows": background["input_ids"][:1],
+    }[baseline]
     if words is None:
         words = background["input_ids"].mode(dim=0).values[None]
-        others = [background[name].median(dim=0, keepdim=True).values for name in ("image", "table")]
+        others = [
+            background[name].median(dim=0, keepdim=True).values
+            for name in ("image", "table")
+        ]
     else:
         others = [background[name][: len(words)] for name in ("image", "table")]
     net.eval()
     with torch.no_grad():
         base = [
-            net(words, rows["attention_mask"][[row] * len(words)], *others).mean(dim=0).numpy() for row in range(ROWS)
+            net(words, rows["attention_mask"][[row] * len(words)], *others)
+            .mean(dim=0)
+            .numpy()
+            for row in range(ROWS)
         ]
     net.train()
     np.testing.assert_allclose(explanation.base_values, np.array(base), atol=1e-12)
     assert np.ptp(explanation.base_values, axis=0).min() > 1e-6
     np.testing.assert_allclose(
-        explanation.values.sum(axis=1) + explanation.base_values, explanation.predictions, atol=1e-6
+        explanation.values.sum(axis=1) + explanation.base_values,
+        explanation.predictions,
+        atol=1e-6,
     )
 
 
 def test_gradients_of_a_token_are_added_up_over_its_vector(net):
     rows = drawn()
-    explanation = pg.explain(pg.Model(net, returns="logits"), rows, method="gradient", target=0, progress=False)
+    explanation = pg.explain(
+        pg.Model(net, returns="logits"),
+        rows,
+        method="gradient",
+        target=0,
+        progress=False,
+    )
     net.eval()
     words = net.word(rows["input_ids"]).detach().requires_grad_()
-    output = net.after(words, rows["attention_mask"], rows["image"], rows["table"])[:, 0].sum()
+    output = net.after(words, rows["attention_mask"], rows["image"], rows["table"])[
+        :, 0
+    ].sum()
     (slope,) = torch.autograd.grad(output, words)
     net.train()
-    np.testing.assert_allclose(explanation.values[:, :LENGTH, 0], slope.abs().sum(dim=2).numpy(), atol=1e-14)
+    np.testing.assert_allclose(
+        explanation.values[:, :LENGTH, 0], slope.abs().sum(dim=2).numpy(), atol=1e-14
+    )
     # Padding that the mask hides has no slope.
     assert (explanation.values[ROWS // 2 :, 5:LENGTH] == 0).all()
     assert (explanation.values[: ROWS // 2, 5:LENGTH] > 0).all()
@@ -150,10 +212,17 @@ def test_nothing_of_the_network_changes(net, method):
     rows = drawn()
     pg.explain(pg.Model(net, returns="logits"), rows, method=method, progress=False)
     assert net.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items()
+    )
+    assert not any(
+        part._forward_hooks or part._forward_pre_hooks for part in net.modules()
+    )
     assert all(parameter.grad is None for parameter in net.parameters())
-    assert all(torch.equal(tensor, other) for tensor, other in zip(rows.values(), drawn().values(), strict=True))
+    assert all(
+        torch.equal(tensor, other)
+        for tensor, other in zip(rows.values(), drawn().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("method", SLOPES)
@@ -161,7 +230,11 @@ def test_batches_change_nothing(net, method):
     rows = drawn()
     options = {"method": method, "returns": "logits", "progress": False}
     batched = explain_with(net, rows, **options)
-    np.testing.assert_allclose(explain_with(net, rows, batch_size=1, **options).values, batched.values, atol=1e-12)
+    np.testing.assert_allclose(
+        explain_with(net, rows, batch_size=1, **options).values,
+        batched.values,
+        atol=1e-12,
+    )
 
 
 def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
@@ -169,13 +242,23 @@ def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     apart = explain_with(net, rows, **options)
     place = {name: index for index, name in enumerate(apart.names)}
-    joint = explain_with(net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options)
+    joint = explain_with(
+        net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options
+    )
     wanted = apart.values[:, place["input_ids[2]"]] + apart.values[:, place["table[0]"]]
-    np.testing.assert_allclose(joint.values[:, joint.names.index("joint")], wanted, atol=1e-4)
+    np.testing.assert_allclose(
+        joint.values[:, joint.names.index("joint")], wanted, atol=1e-4
+    )
     joined = explain_with(net, rows, groups="modality", **options)
     assert joined.names == ("input_ids", "image", "table")
-    np.testing.assert_allclose(joined.values[:, 0], apart.values[:, :LENGTH].sum(axis=1), atol=1e-4)
-    mixed = explain_with(net, rows, **{**options, "method": {"input_ids": "gradient", "image": "gradcam"}})
+    np.testing.assert_allclose(
+        joined.values[:, 0], apart.values[:, :LENGTH].sum(axis=1), atol=1e-4
+    )
+    mixed = explain_with(
+        net,
+        rows,
+        **{**options, "method": {"input_ids": "gradient", "image": "gradcam"}},
+    )
     assert set(mixed.modality) == {"input_ids", "image"}
 
 
@@ -187,7 +270,10 @@ class Bag(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.others = nn.Embedding(12, 4), nn.ModuleList(nn.Embedding(12, 4) for _ in range(3))
+        self.table, self.others = (
+            nn.Embedding(12, 4),
+            nn.ModuleList(nn.Embedding(12, 4) for _ in range(3)),
+        )
         self.register_buffer("offsets", torch.tensor([0, 4, 8]))
         self.head = nn.Linear(4, 2)
 
@@ -205,7 +291,9 @@ class Offset(Bag):
 
 class Columns(Bag):
     def vectors(self, codes: Tensor) -> Tensor:
-        return torch.stack([part(codes[:, place]) for place, part in enumerate(self.others)], dim=1)
+        return torch.stack(
+            [part(codes[:, place]) for place, part in enumerate(self.others)], dim=1
+        )
 
 
 class Turned(Bag):
@@ -215,7 +303,9 @@ class Turned(Bag):
 
 class Prefixed(Bag):
     def vectors(self, codes: Tensor) -> Tensor:
-        return self.table(torch.cat([codes.new_full((len(codes), 1), 11), codes], dim=1))
+        return self.table(
+            torch.cat([codes.new_full((len(codes), 1), 11), codes], dim=1)
+        )
 
 
 class Twice(Bag):
@@ -235,7 +325,9 @@ class Real(Bag):
         return self.table(codes.long())
 
 
-@pytest.mark.parametrize("kind", [Bag, Offset, Columns, Turned, Prefixed, Twice, Ranked, Real])
+@pytest.mark.parametrize(
+    "kind", [Bag, Offset, Columns, Turned, Prefixed, Twice, Ranked, Real]
+)
 def test_ways_of_looking_up(kind):
     net = seeded(kind)
     codes = torch.tensor([[1, 2, 3], [3, 0, 1], [2, 2, 0], [0, 3, 3]])
@@ -276,14 +368,19 @@ def test_whole_numbers_without_an_embedding_are_held_or_refused():
             self.weight, self.head = nn.Parameter(torch.randn(5, 3)), nn.Linear(3, 1)
 
         def forward(self, codes: Tensor, table: Tensor) -> Tensor:
-            return self.head(nn.functional.embedding(codes, self.weight).sum(dim=1) * table)
+            return self.head(
+                nn.functional.embedding(codes, self.weight).sum(dim=1) * table
+            )
 
     net = seeded(Counts)
     rows = {"codes": torch.randint(0, 5, (4, 2)), "table": torch.randn(4, 3).double()}
     explanation = pg.explain(net, rows, method="gradient", progress=False)
     assert explanation.names == ("table[0]", "table[1]", "table[2]")
     assert explanation.meta["held"] == ["codes"]
-    with pytest.raises(pg.InputError, match=r"'codes' holds whole numbers.* choose method='permutation'"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'codes' holds whole numbers.* choose method='permutation'",
+    ):
         pg.explain(net, rows, method={"codes": "gradient"}, progress=False)
 
 
@@ -293,14 +390,25 @@ def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
     class Packed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.word, self.rnn, self.head = nn.Embedding(9, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, 1)
+            self.word, self.rnn, self.head = (
+                nn.Embedding(9, 4),
+                nn.GRU(4, 5, batch_first=True),
+                nn.Linear(5, 1),
+            )
 
         def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-            packed = nn.utils.rnn.pack_padded_sequence(self.word(tokens), lengths, True, enforce_sorted=False)
+            packed = nn.utils.rnn.pack_padded_sequence(
+                self.word(tokens), lengths, True, enforce_sorted=False
+            )
             return self.head(self.rnn(packed)[1][0])
 
-    rows = {"tokens": torch.randint(1, 9, (5, 6)), "lengths": torch.tensor([6, 4, 2, 6, 1])}
-    explanation = pg.explain(seeded(Packed), rows, method="integrated_gradients", progress=False)
+    rows = {
+        "tokens": torch.randint(1, 9, (5, 6)),
+        "lengths": torch.tensor([6, 4, 2, 6, 1]),
+    }
+    explanation = pg.explain(
+        seeded(Packed), rows, method="integrated_gradients", progress=False
+    )
     assert explanation.meta["held"] == ["lengths"]
     assert explanation.meta["completeness_gap"] < 0.01
     assert (explanation.values[2, 2:] == 0).all()
@@ -316,5 +424,7 @@ def test_ids_are_explained_where_each_row_has_an_output_of_its_own(net, method):
     explanation = explain_with(net, rows, target="predicted", **options)
     assert explanation.names == every.names
     wanted = every.values[np.arange(ROWS), :, classes]
-    np.testing.assert_allclose(explanation.values[..., 0], wanted, atol=1e-3 * np.abs(wanted).max())
+    np.testing.assert_allclose(
+        explanation.values[..., 0], wanted, atol=1e-3 * np.abs(wanted).max()
+    )
     assert explanation.meta["embeddings"] == {"input_ids": ["word"]}

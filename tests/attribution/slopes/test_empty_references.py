@@ -21,7 +21,11 @@ class Counting(nn.Module):
     def __init__(self, empty: str, shift: int = 0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.words, self.layer, self.head = nn.Embedding(15, 4, padding_idx=PAD), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.words, self.layer, self.head = (
+            nn.Embedding(15, 4, padding_idx=PAD),
+            nn.Linear(4, 4),
+            nn.Linear(4, 2),
+        )
         self.empty, self.shift = empty, shift
         with torch.no_grad():
             self.words.weight[PAD] = 0.3
@@ -43,7 +47,9 @@ class Counting(nn.Module):
 
 
 def texts() -> Tensor:
-    ids = torch.randint(3, 12, (len(LENGTHS), 6), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(
+        3, 12, (len(LENGTHS), 6), generator=torch.Generator().manual_seed(1)
+    )
     for row, length in enumerate(LENGTHS):
         ids[row, length:] = PAD
     return ids
@@ -57,21 +63,30 @@ def by_hand(net: Counting, ids: Tensor, steps: int = 400) -> np.ndarray:
         point = (start + (stop - start) * (step + 0.5) / steps).requires_grad_()
         outputs = net.after(point, lengths)
         for target in (0, 1):
-            (slope,) = torch.autograd.grad(outputs[:, target].sum(), point, retain_graph=True)
+            (slope,) = torch.autograd.grad(
+                outputs[:, target].sum(), point, retain_graph=True
+            )
             values[..., target] += (slope * (stop - start)).sum(2) / steps
     return values.numpy()
 
 
 @pytest.mark.parametrize("empty", ["raises", "gathers", "cuts", "returns"])
 @pytest.mark.parametrize("baseline", ["auto", "given"])
-def test_a_reference_is_read_from_the_layer_where_the_network_does_not_run_on_it(empty, baseline):
+def test_a_reference_is_read_from_the_layer_where_the_network_does_not_run_on_it(
+    empty, baseline
+):
     net, ids = Counting(empty).double().eval(), texts()
     given: Any = "auto" if baseline == "auto" else torch.full((1, 6), PAD)
     found = pg.explain(
-        pg.Model(net, returns="logits"), ids, method=pg.methods.IntegratedGradients(baseline=given), progress=False
+        pg.Model(net, returns="logits"),
+        ids,
+        method=pg.methods.IntegratedGradients(baseline=given),
+        progress=False,
     )
     wanted = by_hand(net, ids)
-    np.testing.assert_allclose(found.values, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max())
+    np.testing.assert_allclose(
+        found.values, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max()
+    )
     assert found.meta["completeness_gap"] < 1e-3
 
 
@@ -80,14 +95,34 @@ def test_deeplift_compares_with_it_too():
     with torch.no_grad():
         lengths, padding = (ids != PAD).sum(1), net.words(torch.full_like(ids, PAD))
         wanted = net.after(padding, lengths)
-    found = pg.explain(pg.Model(net, returns="logits"), ids, method="deeplift", progress=False)
+    found = pg.explain(
+        pg.Model(net, returns="logits"), ids, method="deeplift", progress=False
+    )
     np.testing.assert_allclose(found.base_values, wanted, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.base_values + found.values.sum(axis=1), found.predictions, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        found.base_values + found.values.sum(axis=1),
+        found.predictions,
+        rtol=0,
+        atol=1e-9,
+    )
 
 
 def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
     net, ids = Counting("raises", shift=3).double().eval(), texts()
-    with pytest.raises(pg.InputError, match=r"rows compared with: ValueError: a text without a word.*Pass baseline="):
-        pg.explain(pg.Model(net, returns="logits"), ids, method="integrated_gradients", progress=False)
+    with pytest.raises(
+        pg.InputError,
+        match=r"rows compared with: ValueError: a text without a word.*Pass baseline=",
+    ):
+        pg.explain(
+            pg.Model(net, returns="logits"),
+            ids,
+            method="integrated_gradients",
+            progress=False,
+        )
     given = {"baseline": ids[:1], "returns": "logits", "progress": False}
-    assert explain_with(net, ids, method="integrated_gradients", **given).meta["completeness_gap"] < 1e-3
+    assert (
+        explain_with(net, ids, method="integrated_gradients", **given).meta[
+            "completeness_gap"
+        ]
+        < 1e-3
+    )

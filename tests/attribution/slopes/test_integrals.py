@@ -14,7 +14,13 @@ import permgrad as pg
 def network(activation: type[nn.Module]) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(4, 24), activation(), nn.Linear(24, 12), activation(), nn.Linear(12, 2)).double()
+        net = nn.Sequential(
+            nn.Linear(4, 24),
+            activation(),
+            nn.Linear(24, 12),
+            activation(),
+            nn.Linear(12, 2),
+        ).double()
         for part in net:
             if isinstance(part, nn.Linear):
                 part.weight.data.mul_(2)
@@ -27,15 +33,27 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
     for step in range(steps):
         points = (rows * ((step + 0.5) / steps)).requires_grad_()
         for output in range(2):
-            total[..., output] += torch.autograd.grad(net(points)[:, output].sum(), points)[0]
+            total[..., output] += torch.autograd.grad(
+                net(points)[:, output].sum(), points
+            )[0]
     return (total / steps * rows[..., None]).numpy()
 
 
-@pytest.mark.parametrize(("activation", "allowed"), [(nn.Tanh, 1e-4), (nn.GELU, 1e-4), (nn.ReLU, 3e-3)])
+@pytest.mark.parametrize(
+    ("activation", "allowed"), [(nn.Tanh, 1e-4), (nn.GELU, 1e-4), (nn.ReLU, 3e-3)]
+)
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
-    net, rows = network(activation), torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
-    explanation = pg.explain(pg.Model(net, returns="values"), rows, method="integrated_gradients", progress=False)
+    net, rows = (
+        network(activation),
+        torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double(),
+    )
+    explanation = pg.explain(
+        pg.Model(net, returns="values"),
+        rows,
+        method="integrated_gradients",
+        progress=False,
+    )
     truth = midpoints(net, rows, 4000)
     assert explanation.meta["rule"] == "secants of each function"
     assert explanation.meta["tolerance"] == 0.002
@@ -47,7 +65,10 @@ def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
 class Text(nn.Module):
     def __init__(self, *, recurrent: bool = False) -> None:
         super().__init__()
-        self.words, self.rnn = nn.Embedding(20, 6), nn.GRU(6, 6, batch_first=True) if recurrent else None
+        self.words, self.rnn = (
+            nn.Embedding(20, 6),
+            nn.GRU(6, 6, batch_first=True) if recurrent else None,
+        )
         self.head = nn.Sequential(nn.Linear(6 + 3, 16), nn.ReLU(), nn.Linear(16, 2))
 
     def forward(self, ids: Tensor, table: Tensor) -> Tensor:
@@ -58,7 +79,10 @@ class Text(nn.Module):
 
 def test_ids_settle_further_and_the_user_has_the_last_word():
     source = torch.Generator().manual_seed(1)
-    rows = {"ids": torch.randint(0, 20, (6, 5), generator=source), "table": torch.randn(6, 3, generator=source)}
+    rows = {
+        "ids": torch.randint(0, 20, (6, 5), generator=source),
+        "table": torch.randn(6, 3, generator=source),
+    }
     options = {"method": "integrated_gradients", "returns": "values", "progress": False}
     with torch.random.fork_rng():
         torch.manual_seed(0)

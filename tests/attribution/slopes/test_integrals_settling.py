@@ -22,11 +22,17 @@ NETWORK = {"dense_units": [6], "conv_filters": [3], "fusion_units": [5]}
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def explain(model, rows, **options) -> pg.Explanation:
-    given = {"method": "integrated_gradients", "progress": False, "random_state": 0} | options
+    given = {
+        "method": "integrated_gradients",
+        "progress": False,
+        "random_state": 0,
+    } | options
     return explain_with(model, rows, **given)
 
 
@@ -58,24 +64,43 @@ class Difference(nn.Module):
 def test_one_line_is_not_settled_by_luck():
     """With 1 and with 3 intervals both values are 3, and the sum is right; their integral is 2."""
     rows, background = torch.ones(4, 2, dtype=torch.float64), drawn(30, 2)
-    found = explain(Difference(), rows, background=background, baseline="zeros", task="regression")
+    found = explain(
+        Difference(), rows, background=background, baseline="zeros", task="regression"
+    )
     assert found.meta["rule"] == "midpoint rule over gradients"
-    np.testing.assert_allclose(found.values[:, :, 0], np.tile([2.0, -2.0], (4, 1)), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        found.values[:, :, 0], np.tile([2.0, -2.0], (4, 1)), rtol=0, atol=1e-9
+    )
     assert found.meta["completeness_gap"] < 1e-12
     coarse = explain(
-        Difference(), rows, background=background, baseline="zeros", task="regression", max_steps=3, tolerance=1.0
+        Difference(),
+        rows,
+        background=background,
+        baseline="zeros",
+        task="regression",
+        max_steps=3,
+        tolerance=1.0,
     )
-    np.testing.assert_allclose(coarse.values[:, :, 0], np.tile([3.0, -3.0], (4, 1)), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        coarse.values[:, :, 0], np.tile([3.0, -3.0], (4, 1)), rtol=0, atol=1e-9
+    )
 
 
 def test_the_gap_is_each_rows_own_where_nothing_is_refined():
     rows, background = drawn(5, 2), drawn(30, 2, seed=1)
-    options = {"baseline": "zeros", "task": "regression", "max_steps": 2, "tolerance": 9.0}
+    options = {
+        "baseline": "zeros",
+        "task": "regression",
+        "max_steps": 2,
+        "tolerance": 9.0,
+    }
     with pytest.warns(pg.PermgradWarning, match="5 of 5 rows did not settle") as said:
         found = explain(Difference(), rows, background=background, **options)
     assert found.meta["rule"] == "midpoint rule over gradients", "1 interval, then 3"
     outputs, known = (Difference()(own)[:, 0] for own in (rows, background))
-    gaps = np.abs(found.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(known.max() - known.min())
+    gaps = np.abs(found.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(
+        known.max() - known.min()
+    )
     assert np.ptp(gaps) > 1e-2
     np.testing.assert_allclose(found.meta["completeness_gap"], gaps.max(), rtol=1e-6)
     assert f"(largest gap {gaps.max():.2g}, largest change inf)" in str(said[0].message)
@@ -84,7 +109,9 @@ def test_the_gap_is_each_rows_own_where_nothing_is_refined():
 def test_half_precision_settles_as_far_as_it_can_tell_numbers_apart():
     def tolerance(dtype: torch.dtype, wanted: float) -> float:
         rows = drawn(3, 2).to(dtype)
-        return explain(nn.Linear(2, 1).to(dtype), rows, tolerance=wanted, task="regression").meta["tolerance"]
+        return explain(
+            nn.Linear(2, 1).to(dtype), rows, tolerance=wanted, task="regression"
+        ).meta["tolerance"]
 
     assert tolerance(torch.float16, 1e-3) == 4 * 2.0**-10
     assert tolerance(torch.bfloat16, 1e-3) == 4 * 2.0**-7
@@ -112,10 +139,16 @@ def test_many_lines_settle_sooner_than_one():
     rows, background = drawn(5, 2), drawn(40, 2, seed=1)
     steps = {}
     for baseline in ("mean", "background"):
-        found = explain(Net(), rows, background=background, baseline=baseline, task="regression")
-        start = background.mean(dim=0, keepdim=True) if baseline == "mean" else background
+        found = explain(
+            Net(), rows, background=background, baseline=baseline, task="regression"
+        )
+        start = (
+            background.mean(dim=0, keepdim=True) if baseline == "mean" else background
+        )
         expected = (rows[:, None] ** 2 - start[None] ** 2).mean(dim=1)
-        np.testing.assert_allclose(found.values[:, :, 0], expected.numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            found.values[:, :, 0], expected.numpy(), rtol=0, atol=1e-12
+        )
         steps[baseline] = found.meta["steps"]
     assert steps["background"] < steps["mean"]
 
@@ -128,12 +161,21 @@ def model() -> pg.HyNNClassifier:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(200, 4)), columns=list("abcd"))
     y = np.digitize(X["a"] + X["b"] * X["c"], [-0.5, 0.5])
-    found = pg.HyNNClassifier(preset="fast", pixels=6, network=NETWORK, max_epochs=4, random_state=0, progress=False)
+    found = pg.HyNNClassifier(
+        preset="fast",
+        pixels=6,
+        network=NETWORK,
+        max_epochs=4,
+        random_state=0,
+        progress=False,
+    )
     found.fit(X, y).module_.double()
     return found
 
 
-def slow_midpoints(module, rows: Tensor, baselines: Tensor, steps: int, targets, read) -> np.ndarray:
+def slow_midpoints(
+    module, rows: Tensor, baselines: Tensor, steps: int, targets, read
+) -> np.ndarray:
     """Return the mean over baselines, ``(rows, paths, encoded, targets)``: one gradient at a time."""
     total = np.zeros((len(rows), len(module.paths), rows.shape[1], len(targets)))
     for row in range(len(rows)):
@@ -142,12 +184,19 @@ def slow_midpoints(module, rows: Tensor, baselines: Tensor, steps: int, targets,
             for step in range(steps):
                 point = (baseline + (step + 0.5) / steps * (rows[row] - baseline))[None]
                 leaves = [point.clone().requires_grad_() for _ in module.paths]
-                parts = {path: module.embed(path, leaf) for path, leaf in zip(module.paths, leaves, strict=True)}
+                parts = {
+                    path: module.embed(path, leaf)
+                    for path, leaf in zip(module.paths, leaves, strict=True)
+                }
                 outputs = read(module.fuse(parts))
                 for column, target in enumerate(targets):
-                    gradients = torch.autograd.grad(outputs[0, target], leaves, retain_graph=True)
+                    gradients = torch.autograd.grad(
+                        outputs[0, target], leaves, retain_graph=True
+                    )
                     for path, gradient in enumerate(gradients):
-                        total[row, path, :, column] += gradient[0].numpy() * change / steps
+                        total[row, path, :, column] += (
+                            gradient[0].numpy() * change / steps
+                        )
     return total / len(baselines)
 
 
@@ -158,15 +207,29 @@ def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, o
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(3, 4)), columns=list("abcd"))
     base = X.iloc[:0].reindex(range(references)).fillna(0.25)
     base["a"] = np.arange(references) / 2
-    rows, baselines = (torch.as_tensor(model.encode_rows(frame).encoded).double() for frame in (X, base))
-    read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
-    options = {"baseline": base, "scale": output, "target": [2, 0], "players": "encoded"}
+    rows, baselines = (
+        torch.as_tensor(model.encode_rows(frame).encoded).double()
+        for frame in (X, base)
+    )
+    read = (
+        torch.nn.Identity()
+        if output == "logit"
+        else lambda outputs: torch.softmax(outputs, dim=1)
+    )
+    options = {
+        "baseline": base,
+        "scale": output,
+        "target": [2, 0],
+        "players": "encoded",
+    }
     for steps in (1, 3, 4):
         slow = slow_midpoints(model.module_, rows, baselines, steps, [2, 0], read)
         assert np.abs(slow).max() > 1e-3
         for batch in (1, 2, 5, 1000):
             found = explain(model, X, steps=steps, batch_size=batch, **options)
-            parts = np.stack([found.parts[path] for path in model.module_.paths], axis=1)
+            parts = np.stack(
+                [found.parts[path] for path in model.module_.paths], axis=1
+            )
             np.testing.assert_allclose(parts, slow, rtol=0, atol=1e-12)
             assert found.meta["steps"] == steps
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
@@ -183,7 +246,10 @@ def test_without_a_rule_one_line_takes_more_steps_than_many(model, monkeypatch):
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     monkeypatch.setattr(integrals.SecantIntegral, "complete", lambda *_: False)
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(4, 4)), columns=list("abcd"))
-    one, many = (explain(model, X, baseline=name, tolerance=10.0) for name in ("median", "background"))
+    one, many = (
+        explain(model, X, baseline=name, tolerance=10.0)
+        for name in ("median", "background")
+    )
     assert one.meta["rule"] == "midpoint rule over gradients"
     assert (one.meta["steps"], many.meta["steps"]) == (9, 3)
 
@@ -197,7 +263,12 @@ def test_a_network_without_a_bend_has_one_slope(baseline):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
     model = pg.HyNNRegressor(
-        preset="fast", branches=("tabular",), network=NETWORK, max_epochs=1, random_state=0, progress=False
+        preset="fast",
+        branches=("tabular",),
+        network=NETWORK,
+        max_epochs=1,
+        random_state=0,
+        progress=False,
     ).fit(X, X["a"].to_numpy())
     module = model.module_
     for layers in (module.table_branch.layers, module.head):
@@ -210,11 +281,15 @@ def test_a_network_without_a_bend_has_one_slope(baseline):
     assert found.meta["rule"] == "secants of each layer"
     with torch.no_grad():
         zero = torch.zeros(1, 3, dtype=torch.float64)
-        slope = (module(torch.eye(3, dtype=torch.float64)) - module(zero)).numpy()[:, 0] * model.target_scale_
+        slope = (module(torch.eye(3, dtype=torch.float64)) - module(zero)).numpy()[
+            :, 0
+        ] * model.target_scale_
     encoded = model.encode_rows(rows).encoded.astype(np.float64)
     values = found.values[:, :, 0]
     # Whatever the baseline is, rows differ by their slopes times how they differ.
-    np.testing.assert_allclose(values - values[:1], (encoded - encoded[:1]) * slope, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        values - values[:1], (encoded - encoded[:1]) * slope, rtol=0, atol=1e-6
+    )
     total = found.base_values + found.values.sum(axis=1)
     np.testing.assert_allclose(total, found.predictions, rtol=0, atol=1e-6)
     assert np.abs(slope).min() > 1e-4
@@ -231,18 +306,24 @@ def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
     def noted(self, entered):
         seen = plain(self, entered)
         points, lines = next(iter(entered.values())).shape[:2]
-        held.append((points * lines, sum(value.numel() for layers in seen for value in layers)))
+        held.append(
+            (points * lines, sum(value.numel() for layers in seen for value in layers))
+        )
         return seen
 
     monkeypatch.setattr(SecantLines, "_walk", noted)
-    X = pd.DataFrame(np.random.default_rng(1).normal(size=(40, 4)), columns=list("abcd"))
+    X = pd.DataFrame(
+        np.random.default_rng(1).normal(size=(40, 4)), columns=list("abcd")
+    )
     cut = explain(model, X, baseline="median")
     point = held[-1][1] // held[-1][0]
     assert max(points for points, _ in held[1:]) > 1
     # The smallest stretch has two ends, however little may be held.
     assert max(numbers for _, numbers in held[1:]) <= max(budget, 2 * point)
     monkeypatch.undo()
-    np.testing.assert_allclose(cut.values, explain(model, X, baseline="median").values, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        cut.values, explain(model, X, baseline="median").values, rtol=0, atol=1e-9
+    )
 
 
 # ---- how much goes in at once ----------------------------------------------------------------------------------------
@@ -251,9 +332,23 @@ def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_rows_at_once_fill_the_budget_and_no_more(device):
     kind = "CPU" if device == "cpu" else "ACCELERATOR"
-    budget, most = (getattr(gradients, f"_{name}_{kind}") for name in ("NUMBERS", "MOST"))
-    request = SimpleNamespace(batch_size="auto", subject=SimpleNamespace(device=torch.device(device)))
-    for numbers in (0, 1, budget // most, budget // most + 1, 1000, budget - 1, budget, budget + 1, 10 * budget):
+    budget, most = (
+        getattr(gradients, f"_{name}_{kind}") for name in ("NUMBERS", "MOST")
+    )
+    request = SimpleNamespace(
+        batch_size="auto", subject=SimpleNamespace(device=torch.device(device))
+    )
+    for numbers in (
+        0,
+        1,
+        budget // most,
+        budget // most + 1,
+        1000,
+        budget - 1,
+        budget,
+        budget + 1,
+        10 * budget,
+    ):
         found = gradients.batch_size(request, numbers)
         assert 1 <= found <= most
         assert found == 1 or found * numbers <= budget
@@ -273,7 +368,9 @@ def test_wider_networks_take_fewer_rows_at_once(monkeypatch):
     monkeypatch.setattr(gradients, "_NUMBERS_CPU", 4000)
     for width in (10, 100, 5000):
         seen.append(0)
-        net = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 1)).double()
+        net = nn.Sequential(
+            nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 1)
+        ).double()
         explain(net, drawn(50, 3), baseline="zeros", task="regression", steps=4)
         assert seen[-1] == 1 or seen[-1] * width <= 4000
     assert seen[0] > seen[1] > seen[2] == 1
@@ -285,25 +382,56 @@ def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeyp
         net.weight.fill_(2.0)
     background = torch.linspace(-1, 1, 2501, dtype=torch.float64)[:, None]
     counts, plain = [], network_slopes.Slopes.outputs
-    monkeypatch.setattr(network_slopes.Slopes, "outputs", lambda self, p: counts.append(len(p[0])) or plain(self, p))
-    found = explain(net, drawn(3, 1), background=background, baseline="zeros", task="regression")
+    monkeypatch.setattr(
+        network_slopes.Slopes,
+        "outputs",
+        lambda self, p: counts.append(len(p[0])) or plain(self, p),
+    )
+    found = explain(
+        net, drawn(3, 1), background=background, baseline="zeros", task="regression"
+    )
     assert found.meta["output_range"][0] == pytest.approx(4.0, rel=0.005)
     assert 500 < max(counts) <= 1000
-    few = explain(net, drawn(3, 1), background=background[1000:1500], baseline="zeros", task="regression")
-    assert few.meta["output_range"][0] == pytest.approx(2 * float(background[1499] - background[1000]), rel=1e-12)
-    same = explain(net, drawn(3, 1), background=torch.zeros(9, 1).double(), baseline="zeros", task="regression")
-    assert same.meta["output_range"] == [1.0], "where nothing varies, errors are absolute"
+    few = explain(
+        net,
+        drawn(3, 1),
+        background=background[1000:1500],
+        baseline="zeros",
+        task="regression",
+    )
+    assert few.meta["output_range"][0] == pytest.approx(
+        2 * float(background[1499] - background[1000]), rel=1e-12
+    )
+    same = explain(
+        net,
+        drawn(3, 1),
+        background=torch.zeros(9, 1).double(),
+        baseline="zeros",
+        task="regression",
+    )
+    assert same.meta["output_range"] == [1.0], (
+        "where nothing varies, errors are absolute"
+    )
 
 
 def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
     """The last change is then that of halving; each row stops where both its sum and its values stand still."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+        net = nn.Sequential(
+            nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)
+        ).double()
     rows = drawn(9, 3) * torch.linspace(0.1, 6, 9, dtype=torch.float64)[:, None]
     taken = []
     for tolerance in (1e-2, 1e-4, 1e-6):
-        meta = explain(net, rows, baseline="zeros", tolerance=tolerance, max_steps=2**16, task="regression").meta
+        meta = explain(
+            net,
+            rows,
+            baseline="zeros",
+            tolerance=tolerance,
+            max_steps=2**16,
+            task="regression",
+        ).meta
         assert meta["rule"] == "secants of each function"
         assert meta["quadrature_error"] <= tolerance
         assert np.log2(meta["steps"]).is_integer()

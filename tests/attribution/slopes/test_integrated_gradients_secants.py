@@ -40,7 +40,13 @@ AFFINE = [
     (nn.Identity(), (3, 2)),
 ]
 NETWORK = {"dense_units": [8, 6], "conv_filters": [3, 4], "fusion_units": [8]}
-SMALL = {"preset": "fast", "image": "always", "pixels": 8, "random_state": 0, "progress": False}
+SMALL = {
+    "preset": "fast",
+    "image": "always",
+    "pixels": 8,
+    "random_state": 0,
+    "progress": False,
+}
 
 
 # ---- one layer at a time ---------------------------------------------------------------------------------------------
@@ -49,10 +55,18 @@ SMALL = {"preset": "fast", "image": "always", "pixels": 8, "random_state": 0, "p
 def stretch(rule, shape, points=3, lines=4, scale=2.0, seed=0):
     """Values at neighbouring points, the ends of their stretches, and slopes towards the output for two targets."""
     generator = torch.Generator().manual_seed(seed)
-    values = scale * torch.randn(points, lines, *shape, generator=generator, dtype=torch.float64)
+    values = scale * torch.randn(
+        points, lines, *shape, generator=generator, dtype=torch.float64
+    )
     with torch.no_grad():
         after = rule.forward(values.flatten(0, 1)).unflatten(0, (points, lines))
-    slopes = torch.randn((points - 1) * lines, 2, *after.shape[2:], generator=generator, dtype=torch.float64)
+    slopes = torch.randn(
+        (points - 1) * lines,
+        2,
+        *after.shape[2:],
+        generator=generator,
+        dtype=torch.float64,
+    )
     return values, after, slopes
 
 
@@ -66,8 +80,12 @@ def prepared(module: nn.Module) -> nn.Module:
 
 def changes(values, after, slopes, back):
     """Return slopes times changes at a layer's output and at its input: they must be equal."""
-    output = ((after[1:] - after[:-1]).flatten(0, 1)[:, None] * slopes).flatten(2).sum(2)
-    inputs = ((values[1:] - values[:-1]).flatten(0, 1)[:, None] * back).flatten(2).sum(2)
+    output = (
+        ((after[1:] - after[:-1]).flatten(0, 1)[:, None] * slopes).flatten(2).sum(2)
+    )
+    inputs = (
+        ((values[1:] - values[:-1]).flatten(0, 1)[:, None] * back).flatten(2).sum(2)
+    )
     return output, inputs
 
 
@@ -110,7 +128,12 @@ def test_affine_rules(module, shape):
 
 
 @settings(max_examples=40, deadline=None)
-@given(window=st.integers(2, 4), height=st.integers(4, 9), width=st.integers(4, 9), seed=st.integers(0, 999))
+@given(
+    window=st.integers(2, 4),
+    height=st.integers(4, 9),
+    width=st.integers(4, 9),
+    seed=st.integers(0, 999),
+)
 def test_pooling(window, height, width, seed):
     rule = rule_of(nn.MaxPool2d(window))
     values, after, slopes = stretch(rule, (2, height, width), seed=seed)
@@ -118,9 +141,13 @@ def test_pooling(window, height, width, seed):
     np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
     # On short stretches nobody takes over the lead: torch's own gradient, on ties too.
     still = torch.stack([values[0].round(), values[0].round()])
-    back = rule.back(slopes[:4], still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4)))
+    back = rule.back(
+        slopes[:4], still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4))
+    )
     leaf = still[0].clone().requires_grad_()
-    want = torch.autograd.grad((nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf)[0]
+    want = torch.autograd.grad(
+        (nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf
+    )[0]
     # Ties go to the first by rows, then by columns; the sum of a window is the same either way.
     pooled = nn.AvgPool2d(window)
     np.testing.assert_allclose(pooled(back[:, 0]), pooled(want), atol=1e-12)
@@ -129,7 +156,10 @@ def test_pooling(window, height, width, seed):
 def test_pooling_of_two_is_the_mean_gradient():
     """Two numbers that exchange the lead once: the share of the stretch in which each leads."""
     rule = rule_of(nn.MaxPool2d(2))
-    values = torch.tensor([[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]], dtype=torch.float64)
+    values = torch.tensor(
+        [[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]],
+        dtype=torch.float64,
+    )
     after = rule.forward(values.flatten(0, 1)).unflatten(0, (2, 1))
     back = rule.back(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), values, after)
     # 3t overtakes 1 − t at t = 1/4.
@@ -147,17 +177,23 @@ def test_embedding():
     leaf = values[0].clone().requires_grad_()
     want = torch.autograd.grad((rule.forward(leaf) * slopes[:4, 1]).sum(), leaf)[0]
     with torch.no_grad():
-        still = rule.back(slopes[:4], near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4)))
+        still = rule.back(
+            slopes[:4], near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4))
+        )
     np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
 
 
-@pytest.mark.parametrize(("module", "shape"), [(nn.LayerNorm(6), (6,)), (nn.GroupNorm(1, 2), (2, 3, 4))])
+@pytest.mark.parametrize(
+    ("module", "shape"), [(nn.LayerNorm(6), (6,)), (nn.GroupNorm(1, 2), (2, 3, 4))]
+)
 def test_normalisation_of_rows(module, shape):
     module = prepared(module)
     nn.init.normal_(module.weight)
     rule = rule_of(module)
     values, after, slopes = stretch(rule, shape)
-    np.testing.assert_allclose(*changes(values, after, slopes, rule.back(slopes, values, after)), atol=1e-10)
+    np.testing.assert_allclose(
+        *changes(values, after, slopes, rule.back(slopes, values, after)), atol=1e-10
+    )
     near = torch.stack([values[0], values[0]])
     with torch.no_grad():
         still = rule.back(slopes[:4], near, near)
@@ -183,7 +219,12 @@ def test_layers_without_a_rule():
         nn.MaxPool2d(3, stride=1),
         nn.MaxPool2d(2, padding=1),
     ]
-    for module in [*modules, nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(1, 1, 3, padding="same"), nn.PReLU()]:
+    for module in [
+        *modules,
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Conv2d(1, 1, 3, padding="same"),
+        nn.PReLU(),
+    ]:
         assert rule_of(module) is None, module
 
 
@@ -194,7 +235,9 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
     frame["kind"] = rng.choice(["p", "q", "r"], rows, p=[0.2, 0.5, 0.3])
-    score = np.stack([frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1)
+    score = np.stack(
+        [frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1
+    )
     return frame, np.array(["blue", "green", "red"])[score.argmax(axis=1)]
 
 
@@ -202,16 +245,40 @@ def explained(model, rows, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return explain_with(
-            model, rows, method="integrated_gradients", progress=False, random_state=0, players="encoded", **options
+            model,
+            rows,
+            method="integrated_gradients",
+            progress=False,
+            random_state=0,
+            players="encoded",
+            **options,
         )
 
 
 CASES = {
     "rectifiers": {},
-    "curved": {"activation": "silu", "normalization": "batch", "conv_normalization": "batch", "dropout": 0.2},
-    "embedded": {"numeric_embedding": "periodic", "activation": "gelu", "embedding_scale": 0.5, "image_units": [5]},
-    "normalised by rows": {"normalization": "layer", "conv_normalization": "layer", "activation": "tanh"},
-    "selu, no pooling, no head": {"activation": "selu", "pooling": [1], "fusion_units": []},
+    "curved": {
+        "activation": "silu",
+        "normalization": "batch",
+        "conv_normalization": "batch",
+        "dropout": 0.2,
+    },
+    "embedded": {
+        "numeric_embedding": "periodic",
+        "activation": "gelu",
+        "embedding_scale": 0.5,
+        "image_units": [5],
+    },
+    "normalised by rows": {
+        "normalization": "layer",
+        "conv_normalization": "layer",
+        "activation": "tanh",
+    },
+    "selu, no pooling, no head": {
+        "activation": "selu",
+        "pooling": [1],
+        "fusion_units": [],
+    },
     "random kernels": {"random_kernels": 30},
 }
 
@@ -219,14 +286,20 @@ CASES = {
 @pytest.fixture(scope="module", params=list(CASES))
 def model(request) -> pg.HyNNClassifier:
     X, y = table(300)
-    found = pg.HyNNClassifier(network={**NETWORK, **CASES[request.param]}, max_epochs=8, **SMALL).fit(X, y)
+    found = pg.HyNNClassifier(
+        network={**NETWORK, **CASES[request.param]}, max_epochs=8, **SMALL
+    ).fit(X, y)
     found.module_.double()
     kernels = found.module_.kernels
     assert (kernels is not None) == (request.param == "random kernels")
-    if kernels is not None:  # the columns have no order: what kernels say of them is next to nothing
+    if (
+        kernels is not None
+    ):  # the columns have no order: what kernels say of them is next to nothing
         found.module_.divide_outputs(0.04)
         torch.nn.init.zeros_(kernels.readout.bias)
-        torch.nn.init.normal_(kernels.readout.weight, std=0.05, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(
+            kernels.readout.weight, std=0.05, generator=torch.Generator().manual_seed(0)
+        )
     return found
 
 
@@ -245,16 +318,22 @@ def test_equals_the_general_way(model, monkeypatch, output, baseline):
     assert plain.meta["rule"] == "midpoint rule over gradients"
     scale = max(own.meta["output_range"])
     for path in ("tabular", "image"):
-        assert np.abs(own.parts[path]).max() > 0.02 * scale  # precondition: the path matters
+        assert (
+            np.abs(own.parts[path]).max() > 0.02 * scale
+        )  # precondition: the path matters
         for general in (by_function, plain):
-            np.testing.assert_allclose(own.parts[path], general.parts[path], atol=0.004 * scale)
+            np.testing.assert_allclose(
+                own.parts[path], general.parts[path], atol=0.004 * scale
+            )
     assert own.meta["completeness_gap"] < (1e-9 if output == "logit" else 1e-4)
 
 
 def test_the_sum_is_right_from_the_first_step_on(model):
     """Nothing is corrected: the products of secants telescope. Single values need the steps."""
     rows = table(6, seed=2)[0]
-    rough, fine = (explained(model, rows, tolerance=0, max_steps=steps) for steps in (2, 256))
+    rough, fine = (
+        explained(model, rows, tolerance=0, max_steps=steps) for steps in (2, 256)
+    )
     assert rough.meta["completeness_gap"] < 1e-9
     assert rough.meta["quadrature_error"] > 10 * fine.meta["quadrature_error"]
 
@@ -263,7 +342,12 @@ def test_errors_fall_with_the_square_of_the_steps(model):
     rows = table(12, seed=3)[0]
     exact = explained(model, rows, tolerance=0, max_steps=256).values
     error = [
-        np.sqrt(np.mean((explained(model, rows, tolerance=0, max_steps=steps).values - exact) ** 2))
+        np.sqrt(
+            np.mean(
+                (explained(model, rows, tolerance=0, max_steps=steps).values - exact)
+                ** 2
+            )
+        )
         for steps in (4, 32)
     ]
     assert error[0] > 1e-6
@@ -274,10 +358,16 @@ def test_errors_fall_with_the_square_of_the_steps(model):
 def test_one_logit():
     """A binary classifier with one output: the other side is its mirror image, and costs nothing."""
     X, y = table(200)
-    found = pg.HyNNClassifier(branches=("tabular",), network=NETWORK, max_epochs=1, **SMALL).fit(X, y == "blue")
+    found = pg.HyNNClassifier(
+        branches=("tabular",), network=NETWORK, max_epochs=1, **SMALL
+    ).fit(X, y == "blue")
     torch.manual_seed(0)
     found.module_ = (
-        HybridNetwork(len(found.preprocessor_.encoded_names_), 1, NETWORK, paths=("tabular",)).double().eval()
+        HybridNetwork(
+            len(found.preprocessor_.encoded_names_), 1, NETWORK, paths=("tabular",)
+        )
+        .double()
+        .eval()
     )
     both = explained(found, X[:5])
     assert both.meta["rule"] == "secants of each layer"
@@ -295,7 +385,9 @@ def test_other_networks_fall_back(change):
     X, y = table(120)
     # Of several members, each is normalised by its own rows.
     further = {"members": 2, "normalization": "layer"} if change == "members" else {}
-    found = pg.HyNNClassifier(network={**NETWORK, **further}, max_epochs=1, **SMALL).fit(X, y)
+    found = pg.HyNNClassifier(
+        network={**NETWORK, **further}, max_epochs=1, **SMALL
+    ).fit(X, y)
     if change == "overlap":
         # The largest of several columns on one pixel is not affine in the row.
         found.module_.renderer = found.renderer_ = Renderer(
@@ -307,7 +399,11 @@ def test_other_networks_fall_back(change):
         found.module_.head[1] = nn.PReLU()
     found.module_.double()
     explanation = explained(found, X[:5])
-    rule = "midpoint rule over gradients" if change == "overlap" else "secants of each function"
+    rule = (
+        "midpoint rule over gradients"
+        if change == "overlap"
+        else "secants of each function"
+    )
     assert explanation.meta["rule"] == rule
     assert explanation.meta["completeness_gap"] <= 0.002
 
@@ -322,7 +418,9 @@ def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
     other.module_.__class__ = Doubled
     explanation = explained(other, rows)
     assert explanation.meta["rule"] == "secants of each function"
-    np.testing.assert_allclose(explanation.values, 2 * explained(model, rows).values, atol=0.02)
+    np.testing.assert_allclose(
+        explanation.values, 2 * explained(model, rows).values, atol=0.02
+    )
     # Replaced on the object, not by a class: found by comparing outputs.
     changed = copy.deepcopy(model)
     forward = changed.module_.forward
@@ -347,7 +445,9 @@ def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
     assert max(seen) > 2
     # A batch smaller than one line cuts the line.
     monkeypatch.setattr(SecantLines, "line_values", plain)
-    np.testing.assert_allclose(explained(model, rows, batch_size=3).values, whole.values, atol=1e-10)
+    np.testing.assert_allclose(
+        explained(model, rows, batch_size=3).values, whole.values, atol=1e-10
+    )
 
 
 def test_a_rectifier_that_writes_in_place_is_left_alone():
@@ -357,6 +457,8 @@ def test_a_rectifier_that_writes_in_place_is_left_alone():
     layers = [layer for layer in twin.module_.modules() if isinstance(layer, nn.ReLU)]
     for layer in layers:
         layer.inplace = True
-    np.testing.assert_allclose(explained(twin, X[:4]).values, explained(found, X[:4]).values, atol=1e-6)
+    np.testing.assert_allclose(
+        explained(twin, X[:4]).values, explained(found, X[:4]).values, atol=1e-6
+    )
     assert layers
     assert all(layer.inplace for layer in layers)

@@ -34,8 +34,19 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 @pytest.fixture(scope="module", params=["classes", "members", "rates"])
 def model(request):
     X, y = table(200)
-    network = {"dense_units": [8], "conv_filters": [3], "fusion_units": [6], "random_kernels": 8}
-    settings = {"preset": "fast", "image": "always", "pixels": 6, "max_epochs": 4, "random_state": 0}
+    network = {
+        "dense_units": [8],
+        "conv_filters": [3],
+        "fusion_units": [6],
+        "random_kernels": 8,
+    }
+    settings = {
+        "preset": "fast",
+        "image": "always",
+        "pixels": 6,
+        "max_epochs": 4,
+        "random_state": 0,
+    }
     settings |= {"progress": False}
     if request.param == "classes":
         found = pg.HyNNClassifier(network=network, **settings).fit(X, y)
@@ -43,7 +54,9 @@ def model(request):
         network |= {"members": 2, "normalization": "none"}
         found = pg.HyNNRegressor(network=network, **settings).fit(X, y + X["b"])
     else:
-        found = pg.HyNNRegressor(network=network, loss="poisson", **settings).fit(X, np.exp(X["a"]).round())
+        found = pg.HyNNRegressor(network=network, loss="poisson", **settings).fit(
+            X, np.exp(X["a"]).round()
+        )
     found.module_.double()
     return with_branches(found, "linear", "trees")
 
@@ -60,15 +73,22 @@ def test_slopes_explain_the_model_without_its_trees(model, name, monkeypatch):
     if name == "secants of functions":
         monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     common = {"method": METHODS[name], "random_state": 0, "progress": False}
-    whole, part = (pg.explain(each, rows, **common) for each in (model, without_trees(model)))
+    whole, part = (
+        pg.explain(each, rows, **common) for each in (model, without_trees(model))
+    )
     np.testing.assert_array_equal(whole.values, part.values)
     np.testing.assert_array_equal(whole.predictions, part.predictions)
     assert "trees" in model.module_.paths, "the model stays as it is"
     assert np.abs(whole.values).max() > 1e-4
-    assert list(whole.parts) == (["tabular", "image", "linear"] if "completeness_gap" in whole.meta else [])
+    assert list(whole.parts) == (
+        ["tabular", "image", "linear"] if "completeness_gap" in whole.meta else []
+    )
     encoded = torch.from_numpy(model.encode_rows(rows).encoded).double()
     with torch.no_grad():
-        said = [module(encoded).numpy() for module in (model.module_, model.module_.without("trees"))]
+        said = [
+            module(encoded).numpy()
+            for module in (model.module_, model.module_.without("trees"))
+        ]
     if model.module_.outputs > 1:
         said = [each - each.mean(axis=1, keepdims=True) for each in said]
     of_all, of_part = (each - each.mean(axis=0) for each in said)
@@ -85,12 +105,16 @@ def test_slopes_explain_the_model_without_its_trees(model, name, monkeypatch):
 @pytest.mark.parametrize("name", ["integrated_gradients", "deeplift"])
 def test_sums_are_complete(model, name):
     rows = table(5, seed=2)[0]
-    found = pg.explain(model, rows, method=METHODS[name], random_state=0, progress=False)
+    found = pg.explain(
+        model, rows, method=METHODS[name], random_state=0, progress=False
+    )
     assert found.meta["completeness_gap"] < 1e-6
     if name == "integrated_gradients" and not model.module_.rates:
         assert found.meta["rule"] == "secants of each layer"
     whole = found.predictions - found.base_values
-    np.testing.assert_allclose(found.values.sum(axis=1), whole, atol=1e-5 * np.abs(whole).max())
+    np.testing.assert_allclose(
+        found.values.sum(axis=1), whole, atol=1e-5 * np.abs(whole).max()
+    )
     np.testing.assert_allclose(sum(found.parts.values()), found.values, atol=1e-9)
 
 
@@ -99,7 +123,9 @@ def test_a_line_has_its_weights_as_slopes(model):
         pytest.skip("an exponential follows")
     rows, line = table(5, seed=2)[0], model.module_.additive["linear"]
     method = pg.methods.IntegratedGradients(baseline="zeros", players="encoded")
-    found = pg.explain(model, rows, method=method, random_state=0, progress=False).parts["linear"]
+    found = pg.explain(
+        model, rows, method=method, random_state=0, progress=False
+    ).parts["linear"]
     numbers = torch.from_numpy(model.encode_rows(rows).encoded).double()
     weight = line.weight.T * getattr(model, "target_scale_", 1.0)
     np.testing.assert_allclose(found, (numbers[:, :, None] * weight).numpy(), atol=1e-6)

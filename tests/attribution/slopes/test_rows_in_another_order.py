@@ -15,9 +15,19 @@ from permgrad.base.errors import InputError
 _GRADIENTS = ("gradient", "integrated_gradients", "deeplift", "smoothgrad")
 
 
-def _explained(net: nn.Module, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
+def _explained(
+    net: nn.Module, rows: Any, method: str, **options: Any
+) -> np.ndarray[Any, Any]:
     drawn = {"samples": 3, "random_state": 0} if method == "smoothgrad" else {}
-    explained = explain_with(net.eval(), rows, method=method, progress=False, returns="logits", **drawn, **options)
+    explained = explain_with(
+        net.eval(),
+        rows,
+        method=method,
+        progress=False,
+        returns="logits",
+        **drawn,
+        **options,
+    )
     return explained.values
 
 
@@ -60,21 +70,39 @@ class _Reader(nn.Module):
 def _codes() -> dict[str, Tensor]:
     count = torch.tensor([4, 2, 6, 3, 1, 5, 2, 4])
     codes = torch.randint(1, 15, (8, 6), generator=torch.Generator().manual_seed(3))
-    return {"codes": torch.where(torch.arange(6) < count[:, None], codes, 0), "count": count}
+    return {
+        "codes": torch.where(torch.arange(6) < count[:, None], codes, 0),
+        "count": count,
+    }
 
 
 @pytest.mark.parametrize("method", _GRADIENTS)
-@pytest.mark.parametrize("way", ["ascending", "cut", "places first", "transposed", "only filled", "twice", "filled up"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "ascending",
+        "cut",
+        "places first",
+        "transposed",
+        "only filled",
+        "twice",
+        "filled up",
+    ],
+)
 def test_slopes_of_codes_follow_their_rows_and_places(way: str, method: str) -> None:
     rows = _codes()
     torch.testing.assert_close(_Reader(way)(**rows), _Reader("plain")(**rows))
     wanted = _explained(_Reader("plain"), rows, method, batch_size=3)
     assert np.ptp(wanted, axis=0).max() > 0.01  # rows differ
-    np.testing.assert_allclose(_explained(_Reader(way), rows, method, batch_size=3), wanted, atol=2e-5)
+    np.testing.assert_allclose(
+        _explained(_Reader(way), rows, method, batch_size=3), wanted, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"baseline": "background"}])
-def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(options: dict[str, Any]) -> None:
+def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(
+    options: dict[str, Any],
+) -> None:
     class Sorted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -82,10 +110,15 @@ def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(opt
             self.body, self.head, self.sorts = nn.Linear(5, 8), nn.Linear(8, 2), True
 
         def forward(self, rows: Tensor) -> Tensor:
-            order = rows.mean(dim=1).argsort() if self.sorts else torch.arange(len(rows))
+            order = (
+                rows.mean(dim=1).argsort() if self.sorts else torch.arange(len(rows))
+            )
             return self.head(torch.tanh(self.body(rows[order])))[order.argsort()]
 
-    net, rows = Sorted(), torch.randn(7, 5, generator=torch.Generator().manual_seed(4)) * 2
+    net, rows = (
+        Sorted(),
+        torch.randn(7, 5, generator=torch.Generator().manual_seed(4)) * 2,
+    )
     found = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
     net.sorts = False
     wanted = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
@@ -100,12 +133,20 @@ def test_codes_that_are_changed_and_cut_off_are_refused() -> None:
 
     rows = _codes()
     wanted = _explained(Shifted("plain"), rows, "gradient")
-    np.testing.assert_allclose(_explained(Shifted("ascending"), rows, "gradient"), wanted, atol=1e-6)
-    with pytest.raises(InputError, match="with other rows or places in some batches") as caught:
+    np.testing.assert_allclose(
+        _explained(Shifted("ascending"), rows, "gradient"), wanted, atol=1e-6
+    )
+    with pytest.raises(
+        InputError, match="with other rows or places in some batches"
+    ) as caught:
         _explained(Shifted("cut"), rows, "gradient", batch_size=1)
     assert "permutation" in str(caught.value)
     np.testing.assert_allclose(
-        *(_explained(Shifted(way), rows, "permutation", random_state=0) for way in ("cut", "plain")), atol=1e-6
+        *(
+            _explained(Shifted(way), rows, "permutation", random_state=0)
+            for way in ("cut", "plain")
+        ),
+        atol=1e-6,
     )
 
 
@@ -115,22 +156,42 @@ class _Ranked(nn.Module):
     def __init__(self, *, ranks: bool) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.encode, self.head, self.ranks = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()), nn.Linear(3, 2), ranks
+        self.encode, self.head, self.ranks = (
+            nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()),
+            nn.Linear(3, 2),
+            ranks,
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        order = image.mean(dim=(1, 2, 3)).argsort() if self.ranks else torch.arange(len(image))
+        order = (
+            image.mean(dim=(1, 2, 3)).argsort()
+            if self.ranks
+            else torch.arange(len(image))
+        )
         return self.head(self.encode(image[order]).mean(dim=(2, 3)))[order.argsort()]
 
 
-@pytest.mark.parametrize(("method", "options"), [("gradcam", {}), ("integrated_gradients", {"layer": "encode"})])
-def test_values_of_a_layer_in_another_order_are_refused(method: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("gradcam", {}), ("integrated_gradients", {"layer": "encode"})],
+)
+def test_values_of_a_layer_in_another_order_are_refused(
+    method: str, options: dict[str, Any]
+) -> None:
     image = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(_Ranked(ranks=True)(image), _Ranked(ranks=False)(image))
-    assert np.ptp(_explained(_Ranked(ranks=False), image, method, **options), axis=0).max() > 0
+    assert (
+        np.ptp(_explained(_Ranked(ranks=False), image, method, **options), axis=0).max()
+        > 0
+    )
     with pytest.raises(InputError, match="rows have another order than in its inputs"):
         _explained(_Ranked(ranks=True), image, method, **options)
     # Rows that are in order already are no others, and a single one has no order.
-    alone = [_explained(_Ranked(ranks=True), image[:1], method, **options) for _ in range(2)]
+    alone = [
+        _explained(_Ranked(ranks=True), image[:1], method, **options) for _ in range(2)
+    ]
     np.testing.assert_array_equal(*alone)
     # What the message advises.
-    assert _explained(_Ranked(ranks=True), image, "shapley", random_state=0).shape[0] == 9
+    assert (
+        _explained(_Ranked(ranks=True), image, "shapley", random_state=0).shape[0] == 9
+    )

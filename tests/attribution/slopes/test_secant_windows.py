@@ -27,15 +27,31 @@ from permgrad.models.network.network import HybridNetwork
 POSITIONS = [[0, 0], [3, 7], [3, 8], [11, 4]]
 
 
-def renderer(pixels: int = 12, blur: Blur | None = None, positions: list | None = None) -> Renderer:
+def renderer(
+    pixels: int = 12, blur: Blur | None = None, positions: list | None = None
+) -> Renderer:
     own = POSITIONS if positions is None else positions
-    return Renderer(StoredLayout(own, pixels, "mean", blur), [0.0] * len(own), [1.0] * len(own), channels=3, clip=False)
+    return Renderer(
+        StoredLayout(own, pixels, "mean", blur),
+        [0.0] * len(own),
+        [1.0] * len(own),
+        channels=3,
+        clip=False,
+    )
 
 
-def block(*between: nn.Module, window: int = 2, kernel: int = 3, **options: object) -> list[nn.Module]:
+def block(
+    *between: nn.Module, window: int = 2, kernel: int = 3, **options: object
+) -> list[nn.Module]:
     torch.manual_seed(0)
     convolution = nn.Conv2d(3, 5, kernel, padding=kernel // 2, **options)
-    layers = [convolution, *between, nn.MaxPool2d(window), nn.Dropout(0.1), nn.Conv2d(5, 2, 3, padding=1)]
+    layers = [
+        convolution,
+        *between,
+        nn.MaxPool2d(window),
+        nn.Dropout(0.1),
+        nn.Conv2d(5, 2, 3, padding=1),
+    ]
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight)
@@ -50,7 +66,9 @@ def rules(layers: list[nn.Module]) -> list:
 
 
 def rows(count: int = 6) -> torch.Tensor:
-    return 3 * torch.randn(count, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return 3 * torch.randn(
+        count, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 BLOCKS = {
@@ -80,7 +98,9 @@ def test_maps_are_the_layers(name):
 def small_maps(windows: torch.Tensor, size: int) -> tuple[Rule, Rule]:
     elsewhere = torch.rand(2, 3, 4, dtype=torch.float64)
     packed = Rule(partial(pack, windows, size), partial(pull_packed, windows, size))
-    return packed, Rule(partial(unpack, windows, elsewhere), partial(pull_unpacked, windows))
+    return packed, Rule(
+        partial(unpack, windows, elsewhere), partial(pull_unpacked, windows)
+    )
 
 
 def test_slopes_are_the_adjoint():
@@ -91,7 +111,9 @@ def test_slopes_are_the_adjoint():
     for rule, shape in ((pack, (2, 6, 8)), (unpack, (2, 4, 1))):
         one, other = torch.randn(2, 3, *shape, generator=drawn, dtype=torch.float64)
         change = rule.forward(one) - rule.forward(other)
-        slopes = torch.randn(3, 5, *change.shape[1:], generator=drawn, dtype=torch.float64)
+        slopes = torch.randn(
+            3, 5, *change.shape[1:], generator=drawn, dtype=torch.float64
+        )
         back = rule.back(slopes)
         assert back.shape == (3, 5, *shape)
         left = (change[:, None] * slopes).flatten(2).sum(2)
@@ -116,21 +138,35 @@ def test_windows_are_packed_in_reading_order():
         (renderer(), block(nn.GroupNorm(1, 5))),  # looks at the whole map
         (renderer(), block(nn.ReLU(), window=5)),  # pixels behind the last whole window
         (renderer(), block(nn.ReLU(), padding_mode="circular")),
-        (renderer(blur=Blur(np.pi, 2, 3)), block(nn.ReLU())),  # nearly everything is seen
+        (
+            renderer(blur=Blur(np.pi, 2, 3)),
+            block(nn.ReLU()),
+        ),  # nearly everything is seen
         (renderer(), [nn.Conv2d(3, 5, 3, padding=1), nn.ReLU()]),
         (renderer(), [nn.Conv2d(3, 5, 3), nn.MaxPool2d(2)]),
         (nn.Identity(), block(nn.ReLU())),
-        (renderer(positions=[[r, c] for r in range(1, 12, 3) for c in range(1, 12, 3)]), block(nn.ReLU())),
+        (
+            renderer(
+                positions=[[r, c] for r in range(1, 12, 3) for c in range(1, 12, 3)]
+            ),
+            block(nn.ReLU()),
+        ),
     ],
 )
 def test_other_branches_stay_as_they_are(case):
     own, layers = case
-    before = rules(layers) if not isinstance(layers[1], nn.GroupNorm) else [object()] * len(layers)
+    before = (
+        rules(layers)
+        if not isinstance(layers[1], nn.GroupNorm)
+        else [object()] * len(layers)
+    )
     assert only_seen_windows(own, layers, before) == before
 
 
 def test_seen_windows_are_few_here():
-    windows = few_seen_windows(renderer(), nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2))
+    windows = few_seen_windows(
+        renderer(), nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2)
+    )
     assert windows is not None
     assert len(windows) < 0.5 * 36
 
@@ -145,10 +181,15 @@ def test_attributions_are_those_of_whole_maps(monkeypatch):
     chains = []
     for kept in (True, False):
         if not kept:
-            monkeypatch.setattr(secants, "only_seen_windows", lambda _, __, own: list(own))
+            monkeypatch.setattr(
+                secants, "only_seen_windows", lambda _, __, own: list(own)
+            )
         chains.append(_read(network)[0]["image"])
     packed, whole = chains
-    assert (len(packed.front), len(packed.rest)) == (len(whole.front) + 1, len(whole.rest) + 1)
+    assert (len(packed.front), len(packed.rest)) == (
+        len(whole.front) + 1,
+        len(whole.rest) + 1,
+    )
     begin, end = rows(3), 2 * rows(3) + 1
     times = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None, None]
     found = []
@@ -157,11 +198,17 @@ def test_attributions_are_those_of_whole_maps(monkeypatch):
             ends = [begin, end]
             for rule in chain.front:
                 ends = [rule.forward(points) for points in ends]
-            entered = torch.lerp(ends[0], ends[1], times.reshape(-1, *[1] * ends[0].ndim))
+            entered = torch.lerp(
+                ends[0], ends[1], times.reshape(-1, *[1] * ends[0].ndim)
+            )
             seen = [entered]
             for rule in chain.rest:
-                seen.append(rule.forward(seen[-1].flatten(0, 1)).unflatten(0, entered.shape[:2]))
-            slopes = torch.randn(12, 2, *seen[-1].shape[2:], generator=torch.Generator().manual_seed(3)).double()
+                seen.append(
+                    rule.forward(seen[-1].flatten(0, 1)).unflatten(0, entered.shape[:2])
+                )
+            slopes = torch.randn(
+                12, 2, *seen[-1].shape[2:], generator=torch.Generator().manual_seed(3)
+            ).double()
             slopes = chain.back(slopes, seen)
             for rule in chain.front[::-1]:
                 slopes = rule.back(slopes)

@@ -26,12 +26,16 @@ class _Join(nn.Module):
 
 
 _MAXIMA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "maximum of a wider one": lambda a, b: torch.maximum(a[:, None], torch.stack([b, b - 9], dim=1)).flatten(1),
+    "maximum of a wider one": lambda a, b: torch.maximum(
+        a[:, None], torch.stack([b, b - 9], dim=1)
+    ).flatten(1),
     "fmin": torch.fmin,
     "method": lambda a, b: -a.minimum(b),
     "max of two": lambda a, b: torch.max(a, other=b),
     "amin of three": lambda a, b: torch.stack([a, b, a + 5], dim=2).amin(dim=2),
-    "amax, kept": lambda a, b: torch.cat([a[..., None], b[..., None]], dim=-1).amax(-1, keepdim=True)[..., 0],
+    "amax, kept": lambda a, b: torch.cat([a[..., None], b[..., None]], dim=-1).amax(
+        -1, keepdim=True
+    )[..., 0],
 }
 
 
@@ -42,27 +46,40 @@ def test_ties_of_maxima_are_shared_alike(name: str, method: str) -> None:
     rows = {"left": same, "right": same.clone()}
     net = _Join(_MAXIMA[name]).eval()
     zeros = tuple(torch.zeros_like(one) for one in rows.values())
-    parts = captum.attr.IntegratedGradients(net).attribute(tuple(rows.values()), zeros, n_steps=400)
+    parts = captum.attr.IntegratedGradients(net).attribute(
+        tuple(rows.values()), zeros, n_steps=400
+    )
     wanted = torch.cat(parts, dim=1).detach().numpy()
     if name == "fmin":  # torch itself gives ties of this one to the first
         wanted = (wanted + np.roll(wanted, 3, axis=1)) / 2
     assert np.abs(wanted).max() > 0.1
-    values = pg.explain(pg.Model(net, task="regression"), rows, method=method, progress=False).values[..., 0]
+    values = pg.explain(
+        pg.Model(net, task="regression"), rows, method=method, progress=False
+    ).values[..., 0]
     np.testing.assert_allclose(values, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["fmin", "max of two", "amin of three"])
 def test_without_ties_who_leads_has_all(name: str) -> None:
     drawn = torch.Generator().manual_seed(2)
-    rows = {"left": torch.randn(4, 3, generator=drawn), "right": torch.randn(4, 3, generator=drawn)}
+    rows = {
+        "left": torch.randn(4, 3, generator=drawn),
+        "right": torch.randn(4, 3, generator=drawn),
+    }
     net = _Join(_MAXIMA[name]).eval()
     ends = {key: one[:1] + 3 for key, one in rows.items()}
     parts = captum.attr.IntegratedGradients(net).attribute(
-        tuple(rows.values()), tuple(ends.values()), n_steps=3000, method="riemann_middle"
+        tuple(rows.values()),
+        tuple(ends.values()),
+        n_steps=3000,
+        method="riemann_middle",
     )
     wanted = torch.cat(parts, dim=1).detach().numpy()
     values = pg.explain(
-        pg.Model(net, task="regression"), rows, method=pg.methods.IntegratedGradients(baseline=ends), progress=False
+        pg.Model(net, task="regression"),
+        rows,
+        method=pg.methods.IntegratedGradients(baseline=ends),
+        progress=False,
     )
     np.testing.assert_allclose(values.values[..., 0], wanted, atol=5e-3)
 
@@ -77,11 +94,18 @@ _LENGTHS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", list(_LENGTHS))
 def test_a_length_of_zero_has_no_slope(name: str) -> None:
     same = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
-    rows = {"left": same, "right": torch.cat([same[:2], same[2:] * torch.tensor([2.0, -1.0, 1.0])])}
+    rows = {
+        "left": same,
+        "right": torch.cat([same[:2], same[2:] * torch.tensor([2.0, -1.0, 1.0])]),
+    }
     net = _Join(_LENGTHS[name]).eval()
     for method in ("deeplift", "integrated_gradients"):
-        found = pg.explain(pg.Model(net, task="regression"), rows, method=method, progress=False)
-        assert not found.values[:2].any()  # equal at both ends, and all the way between them
+        found = pg.explain(
+            pg.Model(net, task="regression"), rows, method=method, progress=False
+        )
+        assert not found.values[
+            :2
+        ].any()  # equal at both ends, and all the way between them
         assert np.abs(found.values[2:]).max() > 0.1
         assert found.meta["completeness_gap"] < 1e-3
 
@@ -89,8 +113,19 @@ def test_a_length_of_zero_has_no_slope(name: str) -> None:
 def test_slopes_that_are_no_numbers_name_what_may_be_the_cause() -> None:
     net = _Join(lambda a, b: (a - b).square().sum(dim=1, keepdim=True).sqrt()).eval()
     same = torch.randn(5, 3)
-    with pytest.raises(pg.InputError, match=r"a root or a power has no slope at 0\. Add a small number under the root"):
-        pg.explain(pg.Model(net, task="regression"), {"left": same, "right": same.clone()}, method="gradient")
-    mended = _Join(lambda a, b: ((a - b).square().sum(dim=1, keepdim=True) + 1e-9).sqrt()).eval()
+    with pytest.raises(
+        pg.InputError,
+        match=r"a root or a power has no slope at 0\. Add a small number under the root",
+    ):
+        pg.explain(
+            pg.Model(net, task="regression"),
+            {"left": same, "right": same.clone()},
+            method="gradient",
+        )
+    mended = _Join(
+        lambda a, b: ((a - b).square().sum(dim=1, keepdim=True) + 1e-9).sqrt()
+    ).eval()
     rows = {"left": same, "right": same.clone()}
-    assert not pg.explain(pg.Model(mended, task="regression"), rows, method="gradient", progress=False).values.any()
+    assert not pg.explain(
+        pg.Model(mended, task="regression"), rows, method="gradient", progress=False
+    ).values.any()

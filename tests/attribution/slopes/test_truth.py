@@ -59,7 +59,9 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.inside(self.first(x))
-        return self.last(torch.tanh(hidden.flatten(2).mean(2) if hidden.ndim == 4 else hidden))
+        return self.last(
+            torch.tanh(hidden.flatten(2).mean(2) if hidden.ndim == 4 else hidden)
+        )
 
 
 def network(inside: Callable[[Tensor], Tensor], *, image: bool = False) -> Net:
@@ -75,11 +77,23 @@ def drawn(*shape: int) -> Tensor:
 def said(net: nn.Module, rows: Tensor, method: str) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pg.explain(pg.Model(net, returns="logits"), rows, method=method, random_state=0, progress=False)
-    return [str(one.message) for one in caught if issubclass(one.category, pg.PermgradWarning)]
+        pg.explain(
+            pg.Model(net, returns="logits"),
+            rows,
+            method=method,
+            random_state=0,
+            progress=False,
+        )
+    return [
+        str(one.message)
+        for one in caught
+        if issubclass(one.category, pg.PermgradWarning)
+    ]
 
 
-@pytest.mark.parametrize("inside", [Doubled.apply, Floored.apply, capped, half_detached])
+@pytest.mark.parametrize(
+    "inside", [Doubled.apply, Floored.apply, capped, half_detached]
+)
 @pytest.mark.parametrize("method", ON_TABLES)
 def test_one_warning_names_gradients_that_are_no_slopes(inside, method):
     (message,) = said(network(inside), drawn(9, 3), method)
@@ -89,7 +103,12 @@ def test_one_warning_names_gradients_that_are_no_slopes(inside, method):
 
 def test_maps_are_warned_of_too():
     with pytest.warns(pg.PermgradWarning, match=UNTRUE):
-        pg.explain(network(Doubled.apply, image=True), drawn(4, 1, 8, 8), method="gradcam", progress=False)
+        pg.explain(
+            network(Doubled.apply, image=True),
+            drawn(4, 1, 8, 8),
+            method="gradcam",
+            progress=False,
+        )
 
 
 def test_what_outputs_and_gradients_say_is_told():
@@ -98,8 +117,12 @@ def test_what_outputs_and_gradients_say_is_told():
     net.append(nn.Module())
     net[1].forward = Doubled.apply
     rows = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
-    with pytest.warns(pg.PermgradWarning, match="changes by -?3 where its gradient says -?6[.]"):
-        pg.explain(pg.Model(net, returns="values"), rows, method="gradient", progress=False)
+    with pytest.warns(
+        pg.PermgradWarning, match="changes by -?3 where its gradient says -?6[.]"
+    ):
+        pg.explain(
+            pg.Model(net, returns="values"), rows, method="gradient", progress=False
+        )
 
 
 TRUE = {
@@ -114,17 +137,32 @@ TRUE = {
 
 @pytest.mark.parametrize("kind", TRUE)
 @pytest.mark.parametrize(
-    "rows", [drawn(9, 3), (drawn(9, 3) > 0).float(), torch.zeros(3, 3), 1e6 * drawn(9, 3), 2e7 + drawn(9, 3)]
+    "rows",
+    [
+        drawn(9, 3),
+        (drawn(9, 3) > 0).float(),
+        torch.zeros(3, 3),
+        1e6 * drawn(9, 3),
+        2e7 + drawn(9, 3),
+    ],
 )
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64, torch.bfloat16])
 def test_edges_jumps_and_coarse_numbers_are_no_untrue_slopes(kind, rows, precision):
     assert not any(
-        "not the slopes" in one for one in said(network(TRUE[kind]).to(precision), rows.to(precision), "gradient")
+        "not the slopes" in one
+        for one in said(
+            network(TRUE[kind]).to(precision), rows.to(precision), "gradient"
+        )
     )
 
 
 def test_black_parts_of_images_are_edges_that_say_nothing():
-    layers = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3, bias=False))
+    layers = nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, bias=False),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Net(torch.relu, layers).eval()
@@ -135,13 +173,22 @@ def test_black_parts_of_images_are_edges_that_say_nothing():
 
 
 def test_a_gap_that_more_steps_do_not_close_is_advised_otherwise():
-    (message,) = said(network(lambda x: torch.where(x[:, :1] > 0, x, 2 - x)), drawn(9, 3), "integrated_gradients")
+    (message,) = said(
+        network(lambda x: torch.where(x[:, :1] > 0, x, 2 - x)),
+        drawn(9, 3),
+        "integrated_gradients",
+    )
     assert "more steps do not close it" in message
     assert "method='shapley'" in message
     assert "Raise max_steps" not in message
 
 
 def test_counts_of_gradients_are_those_of_the_method():
-    found = pg.explain(pg.Model(network(torch.tanh), returns="logits"), drawn(9, 3), method="gradient", progress=False)
+    found = pg.explain(
+        pg.Model(network(torch.tanh), returns="logits"),
+        drawn(9, 3),
+        method="gradient",
+        progress=False,
+    )
     assert found.meta["gradient_evaluations"] == found.meta["model_rows"] == 9
     assert np.isfinite(found.values).all()

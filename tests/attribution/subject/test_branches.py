@@ -32,7 +32,11 @@ class Words(nn.Module):
             raise ValueError
         state = torch.zeros(len(ids), 8, dtype=self.last.weight.dtype)
         for place in range(ids.shape[1]):
-            state = torch.where(mask[:, place, None] > 0, torch.tanh(state + self.embedding(ids[:, place])), state)
+            state = torch.where(
+                mask[:, place, None] > 0,
+                torch.tanh(state + self.embedding(ids[:, place])),
+                state,
+            )
         return self.last(state)
 
 
@@ -42,12 +46,21 @@ class Both(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.words = Words()
-        self.image = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6))
-        self.table, self.head = nn.Linear(5, 6), nn.Sequential(nn.Linear(18, 12), nn.Tanh(), nn.Linear(12, 1))
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6)
+        )
+        self.table, self.head = (
+            nn.Linear(5, 6),
+            nn.Sequential(nn.Linear(18, 12), nn.Tanh(), nn.Linear(12, 1)),
+        )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
+    ) -> Tensor:
         words = self.words(input_ids, attention_mask)
-        return self.head(torch.cat([words, self.image(image), torch.tanh(self.table(table))], dim=1))
+        return self.head(
+            torch.cat([words, self.image(image), torch.tanh(self.table(table))], dim=1)
+        )
 
 
 def drawn(rows: int, seed: int) -> dict[str, Tensor]:
@@ -123,9 +136,21 @@ def test_row_targets_are_taken_behind_the_branches():
     torch.manual_seed(0)
     net = Classes().double().eval()
     inputs = drawn(ROWS, 0)
-    options = {"method": "shapley", "background": drawn(DONORS, 1), "groups": "modality", "task": "classification"}
+    options = {
+        "method": "shapley",
+        "background": drawn(DONORS, 1),
+        "groups": "modality",
+        "task": "classification",
+    }
     every = explain_with(net, inputs, random_state=0, progress=False, **options)
-    chosen = explain_with(net, inputs, target=np.array([2, 0, 1]), random_state=0, progress=False, **options)
+    chosen = explain_with(
+        net,
+        inputs,
+        target=np.array([2, 0, 1]),
+        random_state=0,
+        progress=False,
+        **options,
+    )
     expected = every.values[np.arange(ROWS), :, [2, 0, 1]]
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(chosen.values[:, :, 0], expected, rtol=0, atol=1e-9)
@@ -133,7 +158,9 @@ def test_row_targets_are_taken_behind_the_branches():
 
 def test_followers_join_the_only_input_that_they_meet():
     def groups(*met: set[int]) -> list[int]:
-        return branches._groups([frozenset(inputs) for inputs in met], 4, frozenset({1, 3}))
+        return branches._groups(
+            [frozenset(inputs) for inputs in met], 4, frozenset({1, 3})
+        )
 
     assert groups({0}, {1}, {0, 1}, {2, 3}, {0, 1, 2, 3}) == [0, 0, 2, 2]
     assert groups({1, 3}, {0, 1, 3}, {0, 1, 2, 3}) == [0, 0, 2, 0]
@@ -154,7 +181,9 @@ def test_a_store_gives_what_was_asked_for(monkeypatch, most):
         def embed(places: Tensor, numbers: Tensor = numbers) -> tuple[Tensor, ...]:
             nonlocal asked
             asked += len(places)
-            return numbers[places].double(), numbers[places, None] * torch.tensor([1.0, 2.0])
+            return numbers[places].double(), numbers[places, None] * torch.tensor(
+                [1.0, 2.0]
+            )
 
         first, second = store.taken(numbers, embed)
         torch.testing.assert_close(first, numbers.double())

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-METHODS = ("permutation", "permgrad", "shapley", "lime", "gradient", "smoothgrad", "integrated_gradients", "deeplift")
+METHODS = (
+    "permutation",
+    "permgrad",
+    "shapley",
+    "lime",
+    "gradient",
+    "smoothgrad",
+    "integrated_gradients",
+    "deeplift",
+)
 
 
 @pytest.fixture
@@ -46,9 +55,15 @@ class Words(nn.Module):
 
 
 KINDS = {
-    "table": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(8, 3)),
+    "table": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)),
+        torch.randn(8, 3),
+    ),
     "words": (Words, torch.arange(30).reshape(6, 5) % 9),
-    "image": (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 2)), torch.rand(5, 1, 6, 6)),
+    "image": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 2)),
+        torch.rand(5, 1, 6, 6),
+    ),
 }
 
 
@@ -57,7 +72,10 @@ KINDS = {
 def test_values_are_those_of_the_usual_device(kind, method, request):
     make, rows = KINDS[kind]
     torch.manual_seed(0)
-    net, given = Told(make()).eval(), {"returns": "logits", "random_state": 0, "progress": False}
+    net, given = (
+        Told(make()).eval(),
+        {"returns": "logits", "random_state": 0, "progress": False},
+    )
     wanted = explain_with(net, rows, method=method, **given).values
     net.met.clear()
     now = request.getfixturevalue("elsewhere")
@@ -86,5 +104,7 @@ def test_a_predictor_meets_the_users_device(elsewhere):
         return np.asarray(rows)[:, 0]
 
     X = np.random.default_rng(0).normal(size=(12, 2))
-    pg.explain(predict, X, X[:, 0], method="permutation", random_state=0, progress=False)
+    pg.explain(
+        predict, X, X[:, 0], method="permutation", random_state=0, progress=False
+    )
     assert met == {"meta"}

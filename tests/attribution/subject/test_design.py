@@ -19,16 +19,27 @@ def table(rows, seed=0):
     """Return a table with columns of every kind, of which most depend on the first."""
     rng = np.random.default_rng(seed)
     age = rng.integers(18, 90, rows)
-    since = pd.Timestamp("2020-01-01", tz="Europe/Madrid") + pd.to_timedelta(age + rng.integers(0, 9, rows), unit="D")
+    since = pd.Timestamp("2020-01-01", tz="Europe/Madrid") + pd.to_timedelta(
+        age + rng.integers(0, 9, rows), unit="D"
+    )
     return pd.DataFrame(
         {
             "age": age,
             "dose": (np.array([0.1, 0.2, 0.7])[(age > 40) * 1 + (age > 60)]),
-            "income": np.where(rng.random(rows) < 0.2, np.nan, age + rng.normal(0, 9, rows)),
-            "region": pd.Categorical(np.where(age > 50, "north", rng.choice(["south", "west"], rows))),
-            "job": np.where(rng.random(rows) < 0.2, None, rng.choice(["cook", "smith"], rows)),
+            "income": np.where(
+                rng.random(rows) < 0.2, np.nan, age + rng.normal(0, 9, rows)
+            ),
+            "region": pd.Categorical(
+                np.where(age > 50, "north", rng.choice(["south", "west"], rows))
+            ),
+            "job": np.where(
+                rng.random(rows) < 0.2, None, rng.choice(["cook", "smith"], rows)
+            ),
             "since": since.where(rng.random(rows) < 0.9),
-            "visits": pd.array(np.where(rng.random(rows) < 0.2, None, rng.poisson(6, rows)), dtype="Int64"),
+            "visits": pd.array(
+                np.where(rng.random(rows) < 0.2, None, rng.poisson(6, rows)),
+                dtype="Int64",
+            ),
             "stock": rng.poisson(5, rows).astype(np.uint8),
             "member": rng.random(rows) < 0.5,
             "always": "yes",
@@ -45,7 +56,9 @@ def test_cells_come_back_from_the_design_as_they_were():
     assert np.isfinite(expanded).all()
     assert expanded.shape[1] == len(design.kinds_) > frame.shape[1]
     places = np.arange(frame.shape[1])
-    np.testing.assert_array_equal(design.collapse(places, expanded[:, design.columns_of(places)]), cells)
+    np.testing.assert_array_equal(
+        design.collapse(places, expanded[:, design.columns_of(places)]), cells
+    )
 
 
 @pytest.mark.parametrize("given", [None, "background"])
@@ -58,7 +71,13 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
     def score(edited):
         seen.append(edited)
         missing = edited[["income", "job", "since", "visits"]].isna().sum(axis=1)
-        return edited["age"] / 10 + (edited["region"] == "north") + edited["dose"] + edited["stock"] / 9 + missing
+        return (
+            edited["age"] / 10
+            + (edited["region"] == "north")
+            + edited["dose"]
+            + edited["stock"] / 9
+            + missing
+        )
 
     background = None if given is None else frame
     explanation = pg.explain(
@@ -74,9 +93,13 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
     drawn = pd.concat(seen, ignore_index=True)
     assert list(drawn.dtypes) == list(frame.dtypes)
     for name in frame.columns.drop(["income", "age"]):
-        assert set(drawn[name].dropna()) <= set(frame[name].dropna()), name  # 0.1 is 0.1, 3 visits are 3
+        assert set(drawn[name].dropna()) <= set(frame[name].dropna()), (
+            name
+        )  # 0.1 is 0.1, 3 visits are 3
         assert drawn[name].isna().any() == frame[name].isna().any()
-    assert not drawn["income"].dropna().isin(frame["income"]).all()  # a number that fits, not another row's
+    assert (
+        not drawn["income"].dropna().isin(frame["income"]).all()
+    )  # a number that fits, not another row's
     importance = explanation.to_frame().set_index("feature")["importance"]
     assert (importance > 0)[["age", "region", "dose", "stock"]].all()
 
@@ -90,12 +113,18 @@ def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named(
 
     with pytest.warns(UserWarning, match="The other features determine these"):
         explanation = pg.explain(
-            score, frame, score(frame), method=pg.methods.PermGrad(sampling="conditional"), **QUIET
+            score,
+            frame,
+            score(frame),
+            method=pg.methods.PermGrad(sampling="conditional"),
+            **QUIET,
         )
     assert "dose" in explanation.meta["not_identifiable"]
     marginal = pg.explain(score, frame, score(frame), **QUIET)
     place = explanation.names.index("region")
-    assert marginal.values[place, 0] > 0.3  # half of the rows move where nothing else is looked at
+    assert (
+        marginal.values[place, 0] > 0.3
+    )  # half of the rows move where nothing else is looked at
     assert explanation.values[place, 0] < 0.05
 
 
@@ -129,7 +158,11 @@ def test_draws_do_not_depend_on_batches():
     frame = table(120)[["age", "income", "region"]]
 
     def score(edited):
-        return edited["age"] / 10 + (edited["region"] == "north") + edited["income"].fillna(0) / 9
+        return (
+            edited["age"] / 10
+            + (edited["region"] == "north")
+            + edited["income"].fillna(0) / 9
+        )
 
     asked = {"sampling": "conditional", "n_repeats": 2, **QUIET}
     first = explain_with(score, frame, score(frame), batch_size=7, **asked)

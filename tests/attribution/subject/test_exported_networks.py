@@ -26,7 +26,9 @@ class Inside(nn.Module):
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)).eval()
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2)
+    ).eval()
 
 
 def exported(net: nn.Module, rows: Tensor, *, dynamic: bool) -> nn.Module:
@@ -35,26 +37,38 @@ def exported(net: nn.Module, rows: Tensor, *, dynamic: bool) -> nn.Module:
 
 
 def explain(net: nn.Module, rows: Tensor, method: str) -> pg.Explanation:
-    return pg.explain(net, rows, method=method, scope="local", random_state=0, progress=False)
+    return pg.explain(
+        net, rows, method=method, scope="local", random_state=0, progress=False
+    )
 
 
-@pytest.mark.parametrize("method", ["shapley", "permutation", "integrated_gradients", "lime"])
+@pytest.mark.parametrize(
+    "method", ["shapley", "permutation", "integrated_gradients", "lime"]
+)
 def test_an_exported_network_is_explained_like_its_original(method):
-    net, rows = network(), torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1))
+    net, rows = (
+        network(),
+        torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1)),
+    )
     twin = explain(net, rows, method)
     assert np.abs(twin.values).max() > 0.01
     part = exported(net, rows, dynamic=True)
     outer = Inside(part)
     for made in (part, outer):
         modes = [own.training for own in made.modules()]
-        np.testing.assert_allclose(explain(made, rows, method).values, twin.values, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(
+            explain(made, rows, method).values, twin.values, rtol=0, atol=1e-3
+        )
         assert [own.training for own in made.modules()] == modes
     assert outer.drop.training, "it was in training mode, and is again"
 
 
 def test_an_export_of_one_size_is_refused_with_a_remedy():
     rows = torch.randn(ROWS, 4)
-    with pytest.raises(pg.InputError, match=r"no other sizes than those it was exported for: .*dynamic_shapes="):
+    with pytest.raises(
+        pg.InputError,
+        match=r"no other sizes than those it was exported for: .*dynamic_shapes=",
+    ):
         explain(exported(network(), rows, dynamic=False), rows, "permutation")
 
 
@@ -63,26 +77,51 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.image, self.table = nn.Embedding(9, 4, padding_idx=0), nn.Conv2d(1, 2, 3), nn.Linear(3, 6)
+        self.words, self.image, self.table = (
+            nn.Embedding(9, 4, padding_idx=0),
+            nn.Conv2d(1, 2, 3),
+            nn.Linear(3, 6),
+        )
         self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 2)
 
     def forward(self, ids: Tensor, image: Tensor, table: Tensor) -> Tensor:
-        seen = [self.words(ids).sigmoid().mean(dim=1), self.image(image).relu().mean(dim=(2, 3))]
-        return self.head(torch.tanh(self.norm(torch.cat(seen, dim=1)) * self.table(table).softmax(dim=1)))
+        seen = [
+            self.words(ids).sigmoid().mean(dim=1),
+            self.image(image).relu().mean(dim=(2, 3)),
+        ]
+        return self.head(
+            torch.tanh(
+                self.norm(torch.cat(seen, dim=1)) * self.table(table).softmax(dim=1)
+            )
+        )
 
 
 def mixed() -> tuple[nn.Module, dict[str, Tensor]]:
     torch.manual_seed(0)
     ids = torch.randint(1, 9, (ROWS, 5))
-    return Mixed().eval(), {"ids": ids, "image": torch.rand(ROWS, 1, 6, 6), "table": torch.randn(ROWS, 3)}
+    return Mixed().eval(), {
+        "ids": ids,
+        "image": torch.rand(ROWS, 1, 6, 6),
+        "table": torch.randn(ROWS, 3),
+    }
 
 
 @pytest.mark.parametrize("method", ["deeplift", "integrated_gradients", "gradient"])
 @pytest.mark.parametrize("row_target", [None, "predicted"])
 def test_ids_of_an_exported_network_have_slopes(method, row_target):
     net, rows = mixed()
-    made = torch.export.export(net, (), rows, dynamic_shapes={name: {0: torch.export.Dim("rows")} for name in rows})
-    options = {"method": method, "target": row_target, "returns": "logits", "progress": False}
+    made = torch.export.export(
+        net,
+        (),
+        rows,
+        dynamic_shapes={name: {0: torch.export.Dim("rows")} for name in rows},
+    )
+    options = {
+        "method": method,
+        "target": row_target,
+        "returns": "logits",
+        "progress": False,
+    }
     twin, found = (explain_with(one, rows, **options) for one in (net, made.module()))
     ids = [modality == "ids" for modality in twin.modality]
     assert sum(ids) == 5
@@ -95,8 +134,11 @@ def test_ids_of_an_exported_network_have_slopes(method, row_target):
 def test_whole_numbers_without_slopes_are_named():
     net, rows = mixed()
     scripted = torch.jit.trace(net, tuple(rows.values()))
-    text = (
-        r"ids holds whole numbers that no nn.Embedding looks up, so gradient does not explain it: it stays with its row"
-    )
+    text = r"ids holds whole numbers that no nn.Embedding looks up, so gradient does not explain it: it stays with its row"
     with pytest.warns(pg.PermgradWarning, match=text):
-        assert "ids" not in pg.explain(scripted, rows, method="gradient", progress=False).modality
+        assert (
+            "ids"
+            not in pg.explain(
+                scripted, rows, method="gradient", progress=False
+            ).modality
+        )

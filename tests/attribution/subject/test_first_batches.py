@@ -27,7 +27,9 @@ class Small(nn.Module):
         return self.last(self.first(x).relu().mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize("method", ["permgrad", "shapley", "integrated_gradients", "deeplift", "lime"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "shapley", "integrated_gradients", "deeplift", "lime"]
+)
 def test_networks(method):
     x = torch.randn(30, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     call = {"method": method, "background": x[10:], "segments": ("grid", 2), **QUIET}
@@ -41,7 +43,9 @@ def test_networks(method):
 
 
 @pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("more", [{}, {"method": "shapley", "scope": "global"}, {"scoring": "r2"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"method": "shapley", "scope": "global"}, {"scoring": "r2"}]
+)
 def test_predictors(size, more):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(24, 3)), columns=list("abc"))
@@ -53,10 +57,23 @@ def test_predictors(size, more):
 
     y = service(X) + rng.normal(0, 0.1, len(X))
     seen.clear()
-    call = {"task": "regression", **({} if "scope" in more else {"n_repeats": 2}), **QUIET, **more}
+    call = {
+        "task": "regression",
+        **({} if "scope" in more else {"n_repeats": 2}),
+        **QUIET,
+        **more,
+    }
     small = explain_with(service, X, y, batch_size=size, **call)
     assert max(seen) == size
-    np.testing.assert_allclose(small.values, explain_with(service, X, y, **call).values, atol=1e-9)
+    np.testing.assert_allclose(
+        small.values, explain_with(service, X, y, **call).values, atol=1e-9
+    )
     seen.clear()
-    pg.missing_modalities(pg.Model(service, batch_size=size, task="regression"), X, y, groups={"one": ["a"]}, **QUIET)
+    pg.missing_modalities(
+        pg.Model(service, batch_size=size, task="regression"),
+        X,
+        y,
+        groups={"one": ["a"]},
+        **QUIET,
+    )
     assert max(seen) == size

@@ -23,16 +23,25 @@ class _Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(6)
-        self.gru, self.norm, self.head = nn.GRU(3, 4, batch_first=True), nn.BatchNorm1d(4), nn.Linear(4, 2)
+        self.gru, self.norm, self.head = (
+            nn.GRU(3, 4, batch_first=True),
+            nn.BatchNorm1d(4),
+            nn.Linear(4, 2),
+        )
         self.again = self.head
 
     def forward(self, series: Tensor, table: Tensor) -> Tensor:
-        return self.head(self.gru(series)[1][0]) + self.again(torch.tanh(self.norm(table)))
+        return self.head(self.gru(series)[1][0]) + self.again(
+            torch.tanh(self.norm(table))
+        )
 
 
 def _rows() -> dict[str, Tensor]:
     drawn = torch.Generator().manual_seed(4)
-    return {"series": torch.randn(12, 5, 3, generator=drawn), "table": torch.randn(12, 4, generator=drawn)}
+    return {
+        "series": torch.randn(12, 5, 3, generator=drawn),
+        "table": torch.randn(12, 4, generator=drawn),
+    }
 
 
 def _values(net: Any, rows: Any, method: str, **options: Any) -> np.ndarray[Any, Any]:
@@ -59,7 +68,10 @@ def test_weights_made_in_inference_mode_are_explained_and_kept(method: str) -> N
     for name, one in (*net.named_parameters(), *net.named_buffers()):
         assert one is {**weights, **buffers}[name]
     assert net.again.weight is net.head.weight
-    assert all(any(one is weight for weight in weights.values()) for one in net.gru._flat_weights)
+    assert all(
+        any(one is weight for weight in weights.values())
+        for one in net.gru._flat_weights
+    )
 
 
 def test_a_change_that_cannot_be_taken_back_keeps_none_of_the_others() -> None:
@@ -78,7 +90,9 @@ def test_a_change_that_cannot_be_taken_back_keeps_none_of_the_others() -> None:
     }):  # fmt: skip
         pass
     assert taken_back == ["last", "first"]
-    with together({"failing": lambda: lambda: taken_back.append("again")}):  # nothing of it is left
+    with together(
+        {"failing": lambda: lambda: taken_back.append("again")}
+    ):  # nothing of it is left
         pass
     assert taken_back[-1] == "again"
 
@@ -94,9 +108,13 @@ class _Scripted(nn.Module):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_frozen_torchscript_is_explained_as_it_was_before(tmp_path: Path, inside: bool) -> None:
+def test_frozen_torchscript_is_explained_as_it_was_before(
+    tmp_path: Path, inside: bool
+) -> None:
     drawn = torch.Generator().manual_seed(4)
-    rows = {name: torch.randn(15, 4, generator=drawn) for name in ("genes", "clinical")}  # not in the forward's order
+    rows = {
+        name: torch.randn(15, 4, generator=drawn) for name in ("genes", "clinical")
+    }  # not in the forward's order
     frozen = torch.jit.freeze(torch.jit.script(_Scripted().eval()))
     torch.jit.save(frozen, tmp_path / "net.pt")
     plain: nn.Module = _Scripted().eval()
@@ -133,11 +151,20 @@ def test_named_tuples_reach_the_forward_by_their_names() -> None:
 
     drawn = torch.Generator().manual_seed(4)
     genes, clinical = torch.randn(2, 15, 4, generator=drawn)
-    wanted = _values(_Scripted().eval(), {"genes": genes, "clinical": clinical}, "integrated_gradients")
+    wanted = _values(
+        _Scripted().eval(),
+        {"genes": genes, "clinical": clinical},
+        "integrated_gradients",
+    )
     assert not np.allclose(wanted[:, :4], wanted[:, 4:])
-    np.testing.assert_array_equal(_values(_Scripted().eval(), _Batch(genes, clinical), "integrated_gradients"), wanted)
+    np.testing.assert_array_equal(
+        _values(_Scripted().eval(), _Batch(genes, clinical), "integrated_gradients"),
+        wanted,
+    )
     found = pg.explain(
-        pg.Model(OfBatch().eval(), returns="logits"), _Batch(genes, clinical), method="integrated_gradients"
+        pg.Model(OfBatch().eval(), returns="logits"),
+        _Batch(genes, clinical),
+        method="integrated_gradients",
     )
     np.testing.assert_array_equal(found.values, wanted)
     assert list(dict.fromkeys(found.modality)) == ["batch.genes", "batch.clinical"]
@@ -149,9 +176,17 @@ def test_nested_tensors_are_refused_and_the_hint_helps() -> None:
             return torch.tanh(series).sum(dim=(1, 2))
 
     ragged = torch.nested.nested_tensor([torch.randn(4, 3), torch.randn(2, 3)])
-    with pytest.raises(pg.InputError, match=r"'series' is nested\. Pass series\.to_padded_tensor\(0\.0\)"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'series' is nested\. Pass series\.to_padded_tensor\(0\.0\)",
+    ):
         pg.explain(Sums(), ragged, method="gradient")
-    assert pg.explain(Sums(), ragged.to_padded_tensor(0.0), method="gradient", progress=False).values.shape[0] == 2
+    assert (
+        pg.explain(
+            Sums(), ragged.to_padded_tensor(0.0), method="gradient", progress=False
+        ).values.shape[0]
+        == 2
+    )
 
     class Ragged(nn.Module):
         def forward(self, table: Tensor) -> Tensor:
@@ -184,17 +219,31 @@ class _OfRows(nn.Module):
 
 
 class _OfFields(_OfRows):
-    def forward(self, clinical: Tensor, genes: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(
+        self, clinical: Tensor, genes: Tensor, mask: Tensor | None = None
+    ) -> Tensor:  # type: ignore[override]
         return super().forward(_Rows(clinical, genes, mask))
 
 
 def test_a_dataclass_of_tensors_is_an_input() -> None:
     drawn = torch.Generator().manual_seed(1)
     rows = _Rows(torch.randn(6, 3, generator=drawn), torch.randn(6, 2, generator=drawn))
-    options: dict[str, Any] = {"method": "shapley", "groups": "modality", "returns": "logits", "progress": False}
-    wanted = explain_with(_OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options)
+    options: dict[str, Any] = {
+        "method": "shapley",
+        "groups": "modality",
+        "returns": "logits",
+        "progress": False,
+    }
+    wanted = explain_with(
+        _OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options
+    )
     assert np.abs(wanted.values).max() > 0.1
-    for net, names in ((_OfRows(), ("batch.clinical", "batch.genes")), (_OfFields(), ("clinical", "genes"))):
-        found = explain_with(net, rows, background=_Rows(rows.clinical, rows.genes), **options)  # read by names, too
+    for net, names in (
+        (_OfRows(), ("batch.clinical", "batch.genes")),
+        (_OfFields(), ("clinical", "genes")),
+    ):
+        found = explain_with(
+            net, rows, background=_Rows(rows.clinical, rows.genes), **options
+        )  # read by names, too
         assert found.names == names
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)

@@ -29,7 +29,13 @@ def explained(net: nn.Module, kind: torch.dtype, method: str) -> list[str]:
             for name, width in (("large", 3), ("small", 2))}  # fmt: skip
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        pg.explain(pg.Model(net, returns="logits"), rows, method=method, random_state=0, progress=False)
+        pg.explain(
+            pg.Model(net, returns="logits"),
+            rows,
+            method=method,
+            random_state=0,
+            progress=False,
+        )
     return [str(one.message) for one in told]
 
 
@@ -42,7 +48,9 @@ def net(inside: bool) -> nn.Module:
 def test_effects_that_are_rounded_off_are_not_called_ignored(inside):
     assert explained(net(inside=False), torch.float32, "permutation") == []
     half = net(inside) if inside else net(inside).bfloat16()
-    [words] = explained(half, torch.float32 if inside else torch.bfloat16, "permutation")
+    [words] = explained(
+        half, torch.float32 if inside else torch.bfloat16, "permutation"
+    )
     assert words == (
         "The importance of these inputs is exactly 0: small. Smaller changes of the output are rounded off in "
         "bfloat16. Explain the network in float32 to see them."

@@ -17,12 +17,16 @@ from permgrad.attribution.subject.network import NetworkSubject
 class Fused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.image_branch = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+        self.image_branch = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
+        )
         self.fusion = nn.Identity()
         self.head = nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 1))
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
-        return self.head(self.fusion(torch.cat([self.image_branch(image), table], dim=1)))
+        return self.head(
+            self.fusion(torch.cat([self.image_branch(image), table], dim=1))
+        )
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +34,16 @@ def case() -> tuple[Fused, dict[str, Tensor], np.ndarray]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Fused().double().eval()
-        inputs = {"image": torch.randn(40, 1, 6, 6).double(), "table": torch.randn(40, 3).double()}
+        inputs = {
+            "image": torch.randn(40, 1, 6, 6).double(),
+            "table": torch.randn(40, 3).double(),
+        }
         return net, inputs, torch.randn(40).double().numpy()
 
 
-def by_hand(net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, repeats: int) -> np.ndarray:
+def by_hand(
+    net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, repeats: int
+) -> np.ndarray:
     """Permute one column of the fusion layer at a time, with the package's donors."""
     with torch.no_grad():
         fused = torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1)
@@ -43,10 +52,19 @@ def by_hand(net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, rep
         for column in range(fused.shape[1]):
             changes = []
             for repeat in range(repeats):
-                donors = donor_rows(seed, f"fusion[{column}]", repeat, np.arange(len(y)), len(y), shared=True)
+                donors = donor_rows(
+                    seed,
+                    f"fusion[{column}]",
+                    repeat,
+                    np.arange(len(y)),
+                    len(y),
+                    shared=True,
+                )
                 edited = fused.clone()
                 edited[:, column] = fused[donors, column]
-                changes.append(((net.head(edited)[:, 0].numpy() - y) ** 2 - base).mean())
+                changes.append(
+                    ((net.head(edited)[:, 0].numpy() - y) ** 2 - base).mean()
+                )
             effects.append(np.mean(changes))
     return np.array(effects)
 
@@ -54,7 +72,13 @@ def by_hand(net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, rep
 def test_permuting_a_layer_is_permuting_its_columns(case):
     net, inputs, y = case
     found = pg.explain(
-        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=3, random_state=5, progress=False
+        pg.Model(net, layer="fusion"),
+        inputs,
+        y,
+        method="permutation",
+        n_repeats=3,
+        random_state=5,
+        progress=False,
     )
     wanted = by_hand(net, inputs, y, 5, 3)
     assert np.abs(wanted).max() > 1e-3
@@ -64,10 +88,21 @@ def test_permuting_a_layer_is_permuting_its_columns(case):
 
 def test_gradients_at_a_layer_are_those_of_the_head(case):
     net, inputs, _ = case
-    found = pg.explain(pg.Model(net, layer="fusion"), inputs, method=pg.methods.Gradient(signed=True), progress=False)
-    fused = torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1).detach().requires_grad_()
+    found = pg.explain(
+        pg.Model(net, layer="fusion"),
+        inputs,
+        method=pg.methods.Gradient(signed=True),
+        progress=False,
+    )
+    fused = (
+        torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1)
+        .detach()
+        .requires_grad_()
+    )
     (wanted,) = torch.autograd.grad(net.head(fused).sum(), fused)
-    np.testing.assert_allclose(found.values[:, :, 0], wanted.numpy(), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(
+        found.values[:, :, 0], wanted.numpy(), rtol=1e-9, atol=1e-14
+    )
 
 
 def test_only_what_lies_behind_the_layer_runs(case):
@@ -80,11 +115,23 @@ def test_only_what_lies_behind_the_layer_runs(case):
 
     handle = net.image_branch[0].register_forward_hook(count)
     pg.explain(
-        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=5, random_state=0, progress=False
+        pg.Model(net, layer="fusion"),
+        inputs,
+        y,
+        method="permutation",
+        n_repeats=5,
+        random_state=0,
+        progress=False,
     )
     before = calls
     pg.explain(
-        pg.Model(net, layer="fusion"), inputs, y, method="permutation", n_repeats=50, random_state=0, progress=False
+        pg.Model(net, layer="fusion"),
+        inputs,
+        y,
+        method="permutation",
+        n_repeats=50,
+        random_state=0,
+        progress=False,
     )
     handle.remove()
     # The image branch runs to find the layer's output, however many repeats there are.
@@ -131,11 +178,20 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
         random_state=0,
         progress=False,
     )
-    donors = [donor_rows(0, "image", repeat, np.arange(40), 40, shared=True) for repeat in range(2)]
+    donors = [
+        donor_rows(0, "image", repeat, np.arange(40), 40, shared=True)
+        for repeat in range(2)
+    ]
     with torch.no_grad():
         base = (net(**inputs)[:, 0].numpy() - y) ** 2
         wanted = np.mean(
-            [((net(inputs["image"][d], inputs["table"])[:, 0].numpy() - y) ** 2 - base).mean() for d in donors]
+            [
+                (
+                    (net(inputs["image"][d], inputs["table"])[:, 0].numpy() - y) ** 2
+                    - base
+                ).mean()
+                for d in donors
+            ]
         )
     np.testing.assert_allclose(whole.values[0, 0], wanted, rtol=1e-9)
 
@@ -145,8 +201,12 @@ def test_layers_that_cannot_be_explained(case):
     with pytest.raises(pg.InputError, match=r"No layer 'fusio'. Did you mean 'fusion'"):
         pg.explain(pg.Model(net, layer="fusio"), inputs, y, method="permutation")
     recurrent, sequence, labels = STRANGERS["tuple_of_outputs"]()
-    with pytest.raises(pg.InputError, match="must be a tensor with one entry per row, got tuple"):
-        pg.explain(pg.Model(recurrent, layer="rnn"), sequence, labels, method="permutation")
+    with pytest.raises(
+        pg.InputError, match="must be a tensor with one entry per row, got tuple"
+    ):
+        pg.explain(
+            pg.Model(recurrent, layer="rnn"), sequence, labels, method="permutation"
+        )
 
     class Lazy(nn.Module):
         def __init__(self) -> None:
@@ -157,20 +217,30 @@ def test_layers_that_cannot_be_explained(case):
             return self.used(x)
 
     with pytest.raises(pg.InputError, match="does not call layer 'spare'"):
-        pg.explain(pg.Model(Lazy(), layer="spare"), torch.randn(5, 3), method="permutation")
+        pg.explain(
+            pg.Model(Lazy(), layer="spare"), torch.randn(5, 3), method="permutation"
+        )
 
 
 def test_a_network_without_parts_has_no_layer():
     net, rows = torch.nn.Linear(3, 1), torch.zeros(5, 3)
-    with pytest.raises(pg.InputError, match=r"layer='zz' names .*, but Linear has no parts\. Leave layer out\."):
+    with pytest.raises(
+        pg.InputError,
+        match=r"layer='zz' names .*, but Linear has no parts\. Leave layer out\.",
+    ):
         pg.explain(pg.Model(net, layer="zz"), rows, progress=False)
-    with pytest.raises(pg.InputError, match=r"tolerance must be .*, got -1\. Pass for example 0\.01, or None\."):
+    with pytest.raises(
+        pg.InputError,
+        match=r"tolerance must be .*, got -1\. Pass for example 0\.01, or None\.",
+    ):
         pg.explain(net, rows, method=pg.methods.PermGrad(tolerance=-1), progress=False)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize(("rows", "background"), [(1e6, 1e6), (0.0, 1e9)])
-def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(rows, background):
+def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(
+    rows, background
+):
     """A yes or no beside an income; in a background the income may be larger still."""
 
     class Net(nn.Module):
@@ -182,7 +252,9 @@ def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(rows,
             return self.head(self.joined(torch.cat([one, other], dim=1)))
 
     def table(income: float, says: float) -> dict[str, Tensor]:
-        one = torch.stack([income * (1 + torch.arange(8.0)), torch.full((8,), says)], dim=1)
+        one = torch.stack(
+            [income * (1 + torch.arange(8.0)), torch.full((8,), says)], dim=1
+        )
         return {"one": one, "other": torch.full((8, 1), says)}
 
     found = pg.explain(
@@ -212,10 +284,17 @@ def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
             return self.head(seen)
 
     net = Same()
-    net.layer.register_forward_hook(lambda _layer, _given, output: setattr(net, "last", output))
-    with pytest.raises(pg.InputError, match="it raised ValueError: this is not what the layer gave"):
+    net.layer.register_forward_hook(
+        lambda _layer, _given, output: setattr(net, "last", output)
+    )
+    with pytest.raises(
+        pg.InputError, match="it raised ValueError: this is not what the layer gave"
+    ):
         pg.explain(
-            pg.Model(net, layer="layer", task="regression"), torch.ones(9, 3), method="permutation", scope="local"
+            pg.Model(net, layer="layer", task="regression"),
+            torch.ones(9, 3),
+            method="permutation",
+            scope="local",
         )
 
 
@@ -225,23 +304,41 @@ class Bounded(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.left, self.right, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 1)
+        self.left, self.right, self.head = (
+            nn.Linear(3, 4),
+            nn.Linear(2, 4),
+            nn.Linear(8, 1),
+        )
         self.head.weight.data *= 20
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        self.head.weight.data = torch.renorm(self.head.weight.data, p=2, dim=0, maxnorm=0.2)
-        return self.head(torch.cat([self.left(left).tanh(), self.right(right).tanh()], dim=1))
+        self.head.weight.data = torch.renorm(
+            self.head.weight.data, p=2, dim=0, maxnorm=0.2
+        )
+        return self.head(
+            torch.cat([self.left(left).tanh(), self.right(right).tanh()], dim=1)
+        )
 
 
-@pytest.mark.parametrize("options", [{"layer": "left"}, {}], ids=["at a layer", "by branches"])
+@pytest.mark.parametrize(
+    "options", [{"layer": "left"}, {}], ids=["at a layer", "by branches"]
+)
 @pytest.mark.parametrize("method", ["gradient", "shapley", "permutation"])
 def test_weights_that_the_forward_writes_are_those_it_computes_with(method, options):
     inputs = (torch.randn(20, 3), torch.randn(20, 2))
     fresh, settled = Bounded(), Bounded()
     settled(*inputs)
     assert not torch.equal(fresh.head.weight, settled.head.weight)
-    own = {"method": method, "task": "regression", "random_state": 0, "progress": False, **options}
-    found, wanted = (explain_with(net, inputs, **own).values for net in (fresh, settled))
+    own = {
+        "method": method,
+        "task": "regression",
+        "random_state": 0,
+        "progress": False,
+        **options,
+    }
+    found, wanted = (
+        explain_with(net, inputs, **own).values for net in (fresh, settled)
+    )
     assert np.abs(wanted).max() > 1e-4
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
@@ -263,7 +360,11 @@ def test_a_warning_of_constant_units_names_them():
     told = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more\. They"
     with pytest.warns(pg.PermgradWarning, match=told):
         found = pg.explain(
-            pg.Model(HalfConstant(), layer="join"), rows, method="permutation", random_state=0, progress=False
+            pg.Model(HalfConstant(), layer="join"),
+            rows,
+            method="permutation",
+            random_state=0,
+            progress=False,
         )
     assert set(found.modality) == {"constant", "first", "second"}
     assert found.values[10:].min() > 0.1

@@ -32,7 +32,9 @@ class Note(nn.Module):
         super().__init__()
         self.untraceable = untraceable
         self.words, self.encoder = nn.Embedding(20, 4), nn.Linear(4, 5)
-        self.image = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
+        )
         self.head = nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 2))
 
     def forward(self, ids: Tensor, image: Tensor, table: Tensor) -> Tensor:
@@ -65,16 +67,31 @@ def test_the_parts_of_a_product_are_halves(method, background):
     if method == "shapley" and not background:
         pytest.skip("is played against background rows")
     net, source = seeded(Product), torch.Generator().manual_seed(2)
-    one, two, three = (torch.randn(ROWS, count, generator=source).double() for count in (3, 2, 4))
-    other = tuple(torch.randn(1, count, generator=source).double() for count in (3, 2, 4))
+    one, two, three = (
+        torch.randn(ROWS, count, generator=source).double() for count in (3, 2, 4)
+    )
+    other = tuple(
+        torch.randn(1, count, generator=source).double() for count in (3, 2, 4)
+    )
     options = {"background": other} if background else {}
     explanation = explain_with(
-        net, (one, two, three), method=method, progress=False, layer=["left", "right"], **options
+        net,
+        (one, two, three),
+        method=method,
+        progress=False,
+        layer=["left", "right"],
+        **options,
     )
     with torch.no_grad():
         a, b = net.left(one), net.right(two)
-        a0, b0 = (net.left(other[0]), net.right(other[1])) if background else (0 * a, 0 * b)
-        wanted = torch.cat([(a - a0) * (b + b0), (b - b0) * (a + a0)], dim=1) / 2 * torch.cat([three, three], dim=1)
+        a0, b0 = (
+            (net.left(other[0]), net.right(other[1])) if background else (0 * a, 0 * b)
+        )
+        wanted = (
+            torch.cat([(a - a0) * (b + b0), (b - b0) * (a + a0)], dim=1)
+            / 2
+            * torch.cat([three, three], dim=1)
+        )
     assert explanation.names[:1] + explanation.names[-1:] == ("left[0]", "right[3]")
     assert explanation.modality == ("one",) * 4 + ("two",) * 4
     assert wanted.abs().max() > 0.1
@@ -100,14 +117,24 @@ def test_several_layers_as_captum_does(rows, untraceable):
     with torch.no_grad():
         image, words = net.image(rows["image"]), net.words(rows["ids"])
     for step in range(steps):
-        points = [(each * ((step + 0.5) / steps)).requires_grad_() for each in (image, words)]
+        points = [
+            (each * ((step + 0.5) / steps)).requires_grad_() for each in (image, words)
+        ]
         hidden = torch.tanh(net.encoder(points[1])).mean(dim=1)
-        output = net.head(torch.cat([hidden, points[0], rows["table"]], dim=1))[:, 1].sum()
+        output = net.head(torch.cat([hidden, points[0], rows["table"]], dim=1))[
+            :, 1
+        ].sum()
         slopes = torch.autograd.grad(output, points)
-        sums = slopes if sums is None else [total + slope for total, slope in zip(sums, slopes, strict=True)]
+        sums = (
+            slopes
+            if sums is None
+            else [total + slope for total, slope in zip(sums, slopes, strict=True)]
+        )
     by_hand = [image * sums[0] / steps, (words * sums[1] / steps).sum(dim=2)]
     assert min(float(each.abs().max()) for each in by_hand) > 1e-3
-    np.testing.assert_allclose(explanation.values[..., 0], torch.cat(by_hand, dim=1).numpy(), atol=1e-7)
+    np.testing.assert_allclose(
+        explanation.values[..., 0], torch.cat(by_hand, dim=1).numpy(), atol=1e-7
+    )
     # From another row at the layers.
     base = {name: tensor[:1].flip(-1) for name, tensor in rows.items()}
     explanation = pg.explain(
@@ -121,7 +148,9 @@ def test_several_layers_as_captum_does(rows, untraceable):
     # What no layer here reads keeps the row's values.
     wanted = gradients.attribute(tuple(rows.values()), baselines, target=1, n_steps=300)
     theirs = torch.cat([wanted[0], wanted[1].sum(dim=2)], dim=1)
-    np.testing.assert_allclose(explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6
+    )
     same = explain_with(
         net,
         rows,
@@ -134,16 +163,37 @@ def test_several_layers_as_captum_does(rows, untraceable):
         n_steps=50,
     )
     assert same.names == explanation.names
-    with pytest.raises(pg.InputError, match=r"is not the layer that .*LayerIntegratedGradients was created for"):
-        pg.explain(pg.Model(net, layer=layers[::-1]), rows, method=gradients, progress=False)
+    with pytest.raises(
+        pg.InputError,
+        match=r"is not the layer that .*LayerIntegratedGradients was created for",
+    ):
+        pg.explain(
+            pg.Model(net, layer=layers[::-1]), rows, method=gradients, progress=False
+        )
 
 
 def test_every_method_takes_several_layers(rows):
     net, y = seeded(Note), np.arange(ROWS) % 2
-    options = {"layer": ["words", "image"], "returns": "logits", "progress": False, "random_state": 0}
-    for method in ("permgrad", "permutation", "ablation", "shapley", "gradient", "integrated_gradients", "deeplift"):
+    options = {
+        "layer": ["words", "image"],
+        "returns": "logits",
+        "progress": False,
+        "random_state": 0,
+    }
+    for method in (
+        "permgrad",
+        "permutation",
+        "ablation",
+        "shapley",
+        "gradient",
+        "integrated_gradients",
+        "deeplift",
+    ):
         explanation = explain_with(net, rows, y, method=method, **options)
-        units = [*(f"words[{place}]" for place in range(6)), *(f"image[{unit}]" for unit in range(4))]
+        units = [
+            *(f"words[{place}]" for place in range(6)),
+            *(f"image[{unit}]" for unit in range(4)),
+        ]
         assert [*explanation.names] == units
         assert set(explanation.modality) == {"ids", "image"}
     joined = explain_with(net, rows, y, groups="modality", **options)
@@ -153,7 +203,10 @@ def test_every_method_takes_several_layers(rows):
 def test_a_layer_behind_another_takes_it_all(rows):
     net = seeded(Note)
     explanation = pg.explain(
-        pg.Model(net, layer=["words", "encoder"], returns="logits"), rows, method="gradient", progress=False
+        pg.Model(net, layer=["words", "encoder"], returns="logits"),
+        rows,
+        method="gradient",
+        progress=False,
     )
     assert (explanation.values[:, :6] == 0).all()
     assert (explanation.values[:, 6:] > 0).all()
@@ -170,4 +223,9 @@ def test_a_layer_behind_another_takes_it_all(rows):
 )
 def test_layers_that_cannot_be_explained_together(rows, layers, words):
     with pytest.raises(pg.InputError, match=words):
-        pg.explain(pg.Model(seeded(Note), layer=layers), rows, method="gradient", progress=False)
+        pg.explain(
+            pg.Model(seeded(Note), layer=layers),
+            rows,
+            method="gradient",
+            progress=False,
+        )

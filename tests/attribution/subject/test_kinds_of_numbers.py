@@ -25,7 +25,12 @@ def test_long_numbers_of_numpy_are_doubles(way):
     net, rows = Net(), np.random.default_rng(0).normal(size=(6, 3))
     asked = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     found, wanted = (
-        explain_with(net, one if way == "inputs" else rows, **asked, **{} if way == "inputs" else {way: one[:2]})
+        explain_with(
+            net,
+            one if way == "inputs" else rows,
+            **asked,
+            **{} if way == "inputs" else {way: one[:2]},
+        )
         for one in (rows.astype(np.longdouble), rows)
     )
     np.testing.assert_array_equal(found.values, wanted.values)
@@ -37,7 +42,16 @@ def test_quantised_inputs_are_told_what_works(axis):
     quantised = torch.quantize_per_tensor(rows, 0.1, 0, torch.qint8)
     if axis is not None:
         size = rows.shape[axis]
-        quantised = torch.quantize_per_channel(rows, torch.full((size,), 0.1), torch.zeros(size), axis, torch.qint8)
-    with pytest.raises(pg.InputError, match=r"'rows' is quantised\. Pass rows\.dequantize\(\)\."):
+        quantised = torch.quantize_per_channel(
+            rows, torch.full((size,), 0.1), torch.zeros(size), axis, torch.qint8
+        )
+    with pytest.raises(
+        pg.InputError, match=r"'rows' is quantised\. Pass rows\.dequantize\(\)\."
+    ):
         pg.explain(net, {"rows": quantised}, method="gradient", progress=False)
-    pg.explain(pg.Model(net, returns="logits"), {"rows": quantised.dequantize()}, method="gradient", progress=False)
+    pg.explain(
+        pg.Model(net, returns="logits"),
+        {"rows": quantised.dequantize()},
+        method="gradient",
+        progress=False,
+    )

@@ -16,7 +16,9 @@ QUIET = {"progress": False, "random_state": 0}
 
 @pytest.fixture(scope="module")
 def case():
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(ROWS, 3)), columns=list("abc"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(ROWS, 3)), columns=list("abc")
+    )
     y = np.where(X["a"] + 0.4 * X["b"] > 0, "ill", "well")
     return LinearSVC(random_state=0).fit(X, y), X
 
@@ -43,8 +45,12 @@ def test_shapley_values_add_up_to_the_labels(case):
     some = pg.explain(model, X.iloc[:4], method="shapley", background=X, **QUIET)
     assert some.meta["unit"] == "probability"
     ill = (model.predict(X) == "ill").astype(float)
-    np.testing.assert_allclose(some.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9)
-    every = pg.explain(model, X, method=pg.methods.Shapley(references=ROWS), scope="global", **QUIET)
+    np.testing.assert_allclose(
+        some.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9
+    )
+    every = pg.explain(
+        model, X, method=pg.methods.Shapley(references=ROWS), scope="global", **QUIET
+    )
     # The label of a donor differs from that of the row.
     wanted = np.mean(ill[:, None] != ill[None])
     assert every.values[:, 0].sum() == pytest.approx(wanted, abs=0.02)

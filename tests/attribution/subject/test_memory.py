@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-ROWS = torch.randn(30, 3, generator=torch.Generator().manual_seed(1)) * torch.linspace(0.2, 6, 30)[:, None]
+ROWS = (
+    torch.randn(30, 3, generator=torch.Generator().manual_seed(1))
+    * torch.linspace(0.2, 6, 30)[:, None]
+)
 METHODS = ("permutation", "shapley", "lime", "gradient", "integrated_gradients")
 
 
@@ -72,7 +75,10 @@ def explain(net: nn.Module, method: str, **options: Any) -> pg.Explanation:
 def test_what_calls_write_into_is_named(before, method):
     net = Net(before)
     state = copy.deepcopy(net.state_dict())
-    with pytest.raises(pg.InputError, match=f"must not change later ones.*it writes into .*'{WRITTEN[before]}'"):
+    with pytest.raises(
+        pg.InputError,
+        match=f"must not change later ones.*it writes into .*'{WRITTEN[before]}'",
+    ):
         explain(net, method)
     assert all(torch.equal(one, state[name]) for name, one in net.state_dict().items())
 
@@ -88,10 +94,18 @@ def test_observers_of_quantisation_that_are_on_are_named_and_those_that_are_off_
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        net = nn.Sequential(quantised.QuantStub(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), quantised.DeQuantStub())
+        net = nn.Sequential(
+            quantised.QuantStub(),
+            nn.Linear(3, 4),
+            nn.ReLU(),
+            nn.Linear(4, 2),
+            quantised.DeQuantStub(),
+        )
         net.qconfig = quantised.get_default_qat_qconfig("fbgemm")
         net = quantised.prepare_qat(net.train()).eval()
-        with pytest.raises(pg.InputError, match=r"activation_post_process.*disable_observer"):
+        with pytest.raises(
+            pg.InputError, match=r"activation_post_process.*disable_observer"
+        ):
             explain(net, "permutation")
         net(ROWS)
         net.apply(quantised.disable_observer)
@@ -106,7 +120,12 @@ def test_counters_and_chance_are_no_memory(kind, method):
         net.seen.append(len(x))
         return x
 
-    explain(Net(counting if kind == "counts" else lambda _, x: x + 0.1 * torch.randn_like(x)), method)
+    explain(
+        Net(
+            counting if kind == "counts" else lambda _, x: x + 0.1 * torch.randn_like(x)
+        ),
+        method,
+    )
 
 
 def once(net: Net, x: Tensor) -> Tensor:
@@ -134,12 +153,16 @@ def carrying(net: Net, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("method", ["permutation", "gradient"])
 def test_what_the_first_call_sets_is_told_to_be_set_before(before, method):
     net = Net(before)
-    with pytest.raises(pg.InputError, match="Call it once on typical rows before it is explained"):
+    with pytest.raises(
+        pg.InputError, match="Call it once on typical rows before it is explained"
+    ):
         explain(net, method)
     with torch.no_grad():
         wanted = copy.deepcopy(net)(ROWS)
         assert torch.equal(net(ROWS), wanted), "a refusal leaves nothing behind"
-        assert torch.equal(net(ROWS[3:9]), wanted[3:9]) or torch.allclose(net(ROWS[3:9]), wanted[3:9], atol=1e-6)
+        assert torch.equal(net(ROWS[3:9]), wanted[3:9]) or torch.allclose(
+            net(ROWS[3:9]), wanted[3:9], atol=1e-6
+        )
     assert explain(net, method).values.any()
 
 

@@ -29,15 +29,27 @@ def case():
 def test_names_are_those_of_numbers_where_y_holds_numbers(case):
     net, X, y = case
     asked = {"class_names": NAMES, "task": "regression", **QUIET}
-    assert explain_with(net, X[:2], method="gradient", **asked).outputs == ("price", "rent", "2")
+    assert explain_with(net, X[:2], method="gradient", **asked).outputs == (
+        "price",
+        "rent",
+        "2",
+    )
     wanted = explain_with(net, X, y, target="rent", **asked)
-    for model in (net, lambda rows: net(torch.tensor(rows.to_numpy())).detach().numpy()):
-        found = pg.explain(pg.Model(model, class_names=NAMES), X, y, target="rent", **QUIET)
+    for model in (
+        net,
+        lambda rows: net(torch.tensor(rows.to_numpy())).detach().numpy(),
+    ):
+        found = pg.explain(
+            pg.Model(model, class_names=NAMES), X, y, target="rent", **QUIET
+        )
         assert found.meta["loss"] == "squared_error"
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
 
 
 def test_too_few_names_are_refused(case):
     net, X, y = case
-    with pytest.raises(pg.InputError, match="class_names must be 3 different names in the order of the outputs"):
+    with pytest.raises(
+        pg.InputError,
+        match="class_names must be 3 different names in the order of the outputs",
+    ):
         pg.explain(pg.Model(net, class_names=[1, 2], task="regression"), X, y, **QUIET)

@@ -27,7 +27,10 @@ class Wide(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.most = max(self.most, len(x))
         hidden = self.after(torch.tanh(self.entry(x)))
-        drawn = hidden[:, :1] * torch.linspace(0, 1, self.numbers, dtype=x.dtype) + hidden[:, 1:2]
+        drawn = (
+            hidden[:, :1] * torch.linspace(0, 1, self.numbers, dtype=x.dtype)
+            + hidden[:, 1:2]
+        )
         return drawn.square().mean(dim=1) + hidden.sum(dim=1)
 
 
@@ -54,7 +57,9 @@ def test_rows_at_once_are_bounded_by_what_the_network_computes(options):
     small, many = explain(64, **options)
     assert many >= 12, "a network of small activations takes all rows at once"
     assert np.abs(small.values).max() > 0.01
-    assert most <= FEW // 2, "a row of float64 takes 2 MB, so that 8 MB are four of them"
+    assert most <= FEW // 2, (
+        "a row of float64 takes 2 MB, so that 8 MB are four of them"
+    )
     whole, said = explain(NUMBERS, **options, batch_size=12)
     assert said <= 12
     np.testing.assert_allclose(found.values, whole.values, rtol=1e-9, atol=1e-12)
@@ -62,7 +67,9 @@ def test_rows_at_once_are_bounded_by_what_the_network_computes(options):
 
 def test_weights_and_what_is_only_looked_at_do_not_count():
     net = nn.Sequential(nn.Linear(2000, 500), nn.Linear(500, 3))
-    assert bytes_per_row(lambda inputs: net(inputs[0]), [torch.zeros(1, 2000)]) == 4 * 500
+    assert (
+        bytes_per_row(lambda inputs: net(inputs[0]), [torch.zeros(1, 2000)]) == 4 * 500
+    )
 
     def looks(inputs: list[Tensor]) -> Tensor:
         return inputs[0].expand(-1, 10_000).sum(dim=1)

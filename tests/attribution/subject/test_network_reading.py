@@ -32,15 +32,28 @@ class Two(nn.Module):
         self.head = nn.Linear(5, 2)
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
-        return self.head(torch.cat([image.flatten(1).mean(dim=1, keepdim=True), table], dim=1))
+        return self.head(
+            torch.cat([image.flatten(1).mean(dim=1, keepdim=True), table], dim=1)
+        )
 
 
 IMAGE, TABLE = torch.randn(ROWS, 1, 6, 6), torch.randn(ROWS, 4)
 
 
-def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
+def explain(
+    net: nn.Module, inputs: object, y: object = None, **options: object
+) -> pg.Explanation:
     return explain_with(
-        net, inputs, y, **{"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
+        net,
+        inputs,
+        y,
+        **{
+            "method": "permutation",
+            "random_state": 0,
+            "n_repeats": 2,
+            "progress": False,
+            **options,
+        },
     )
 
 
@@ -53,14 +66,18 @@ def test_keys_are_matched_in_any_order():
 
 
 def test_keys_that_match_nothing_are_passed_in_order():
-    assert set(explain(Two(), {"picture": IMAGE, "record": TABLE}).modality) == {"picture", "record"}
+    assert set(explain(Two(), {"picture": IMAGE, "record": TABLE}).modality) == {
+        "picture",
+        "record",
+    }
 
 
 @pytest.mark.parametrize("keys", [("image", "record"), ("picture", "table")])
 def test_a_partial_match_lists_both(keys):
     inputs = dict(zip(keys, (IMAGE, TABLE), strict=False))
     with pytest.raises(
-        pg.InputError, match=rf"The keys of the inputs \({', '.join(keys)}\) do not .* \(image, table\)"
+        pg.InputError,
+        match=rf"The keys of the inputs \({', '.join(keys)}\) do not .* \(image, table\)",
     ):
         explain(Two(), inputs)
 
@@ -82,25 +99,41 @@ def test_lists_in_a_tuple_of_inputs_are_read_as_lists_in_a_dict(kind, nested):
         first, second = first.numpy(), second.numpy()
     named = explain(net, {"pair": [first, second]})
     placed = explain(net, (nested([first, second]),))
-    assert placed.names == named.names == ("pair[0][0]", "pair[1][0]", "pair[1][1]", "pair[1][2]")
+    assert (
+        placed.names
+        == named.names
+        == ("pair[0][0]", "pair[1][0]", "pair[1][1]", "pair[1][2]")
+    )
     assert np.nanmax(np.abs(named.values)) > 0, "NaN stands for a class that nobody has"
     np.testing.assert_array_equal(placed.values, named.values)
 
 
 def test_a_list_of_lists_of_numbers_is_one_table():
     net = nn.Linear(4, 2)
-    np.testing.assert_allclose(explain(net, TABLE.tolist()).values, explain(net, TABLE).values, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        explain(net, TABLE.tolist()).values,
+        explain(net, TABLE).values,
+        rtol=1e-5,
+        atol=1e-7,
+    )
 
 
 def test_too_few_and_too_many_inputs():
-    with pytest.raises(pg.InputError, match=r"The forward also needs table\. Add it to the inputs"):
+    with pytest.raises(
+        pg.InputError, match=r"The forward also needs table\. Add it to the inputs"
+    ):
         explain(Two(), {"image": IMAGE})
-    with pytest.raises(pg.InputError, match=r"The forward takes no mask, only image, table\. Leave that out"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"The forward takes no mask, only image, table\. Leave that out",
+    ):
         explain(Two(), {"image": IMAGE, "table": TABLE, "mask": TABLE})
 
 
 def test_numpy_and_pandas_get_the_networks_precision():
-    frame = pd.DataFrame(TABLE.double().numpy(), columns=["age", "dose", "weight", "height"])
+    frame = pd.DataFrame(
+        TABLE.double().numpy(), columns=["age", "dose", "weight", "height"]
+    )
     found = explain(Two(), {"image": IMAGE.double().numpy(), "table": frame})
     assert found.names[-4:] == ("age", "dose", "weight", "height")
     twin = explain(Two().double(), {"image": IMAGE, "table": TABLE})
@@ -110,7 +143,9 @@ def test_numpy_and_pandas_get_the_networks_precision():
 def test_whole_numbers_become_real_where_the_network_wants_them():
     counts = np.random.default_rng(0).integers(0, 9, (ROWS, 3))
     assert np.isfinite(explain(nn.Linear(3, 1), counts).values).all()
-    assert np.isfinite(explain(nn.Linear(3, 1), pd.DataFrame(counts, columns=list("abc"))).values).all()
+    assert np.isfinite(
+        explain(nn.Linear(3, 1), pd.DataFrame(counts, columns=list("abc"))).values
+    ).all()
 
 
 class CodesAndCounts(nn.Module):
@@ -126,26 +161,50 @@ class CodesAndCounts(nn.Module):
 
 @pytest.mark.parametrize("kind", ["int64", "int16", "uint8"])
 def test_codes_and_counts_are_told_apart_by_what_the_network_takes(kind):
-    codes, counts = (np.random.default_rng(seed).integers(0, 9, (ROWS, 3)) for seed in (0, 1))
+    codes, counts = (
+        np.random.default_rng(seed).integers(0, 9, (ROWS, 3)) for seed in (0, 1)
+    )
     net = CodesAndCounts()
-    found = explain(net, {"codes": codes.astype(kind), "counts": counts}, task="regression", scope="local")
+    found = explain(
+        net,
+        {"codes": codes.astype(kind), "counts": counts},
+        task="regression",
+        scope="local",
+    )
     expected = net(torch.as_tensor(codes), torch.as_tensor(counts).float()).detach()
     np.testing.assert_allclose(found.predictions, expected, rtol=1e-6)
     looked_up = nn.Sequential(net.table, nn.Flatten())
-    alone = explain(looked_up, codes[:, :1].astype(kind), task="regression", scope="local")
-    np.testing.assert_allclose(alone.predictions, net.table.weight[codes[:, 0]].detach(), rtol=1e-6)
+    alone = explain(
+        looked_up, codes[:, :1].astype(kind), task="regression", scope="local"
+    )
+    np.testing.assert_allclose(
+        alone.predictions, net.table.weight[codes[:, 0]].detach(), rtol=1e-6
+    )
 
 
 def test_lengths_shapes_and_types_that_do_not_fit():
-    with pytest.raises(pg.InputError, match="same number of rows, got image 12, table 11"):
+    with pytest.raises(
+        pg.InputError, match="same number of rows, got image 12, table 11"
+    ):
         explain(Two(), {"image": IMAGE, "table": TABLE[:11]})
-    with pytest.raises(pg.InputError, match=r"does not accept the inputs: called with .*\(12, 3\).* raised"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"does not accept the inputs: called with .*\(12, 3\).* raised",
+    ):
         explain(Two(), {"image": IMAGE, "table": TABLE[:, :3]})
     with pytest.raises(pg.InputError, match="Column 'b' of 'table' does not"):
-        explain(Two(), {"image": IMAGE, "table": pd.DataFrame({"a": [1.0] * ROWS, "b": ["x"] * ROWS})})
+        explain(
+            Two(),
+            {
+                "image": IMAGE,
+                "table": pd.DataFrame({"a": [1.0] * ROWS, "b": ["x"] * ROWS}),
+            },
+        )
     with pytest.raises(pg.InputError, match="The inputs have no rows"):
         explain(Two(), {"image": IMAGE[:0], "table": TABLE[:0]})
-    with pytest.raises(pg.InputError, match="real or whole numbers, but 'input' is complex"):
+    with pytest.raises(
+        pg.InputError, match="real or whole numbers, but 'input' is complex"
+    ):
         explain(nn.Linear(4, 1), TABLE.to(torch.complex64))
     with pytest.raises(pg.InputError, match="the same name"):
         explain(nn.Linear(2, 1), pd.DataFrame(np.zeros((3, 2)), columns=["a", "a"]))
@@ -154,25 +213,43 @@ def test_lengths_shapes_and_types_that_do_not_fit():
 def test_a_background_is_laid_out_like_the_inputs():
     with pytest.raises(pg.InputError, match="structure of the inputs"):
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE})
-    with pytest.raises(pg.InputError, match=r"\(image, table\), got nothing\. Pass the same dict"):
+    with pytest.raises(
+        pg.InputError, match=r"\(image, table\), got nothing\. Pass the same dict"
+    ):
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={})
-    with pytest.raises(pg.InputError, match=r"must have the shape \(1, 6, 6\) of the inputs"):
-        explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE[:, :, :3], "table": TABLE})
-    with pytest.raises(pg.InputError, match=r"A single row has no other row .*\. Pass background="):
+    with pytest.raises(
+        pg.InputError, match=r"must have the shape \(1, 6, 6\) of the inputs"
+    ):
+        explain(
+            Two(),
+            {"image": IMAGE, "table": TABLE},
+            background={"image": IMAGE[:, :, :3], "table": TABLE},
+        )
+    with pytest.raises(
+        pg.InputError, match=r"A single row has no other row .*\. Pass background="
+    ):
         explain(Two(), {"image": IMAGE[:1], "table": TABLE[:1]})
 
 
 def test_columns_of_further_rows_stand_in_the_order_of_the_inputs():
     frame = pd.DataFrame(TABLE.numpy(), columns=list("abcd"))
     assert np.isfinite(explain(nn.Linear(4, 1), frame, background=frame).values).all()
-    with pytest.raises(pg.InputError, match=r"\['a', 'b', 'c', 'd'\]\), got \['d', 'c', 'b', 'a'\]\. Reorder"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"\['a', 'b', 'c', 'd'\]\), got \['d', 'c', 'b', 'a'\]\. Reorder",
+    ):
         explain(nn.Linear(4, 1), frame, background=frame[list("dcba")])
 
 
 def test_inputs_that_have_no_rows_or_no_numbers():
-    with pytest.raises(pg.InputError, match=r"got a single number for 'input'\. Pass an array \(rows, …\)"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"got a single number for 'input'\. Pass an array \(rows, …\)",
+    ):
         explain(nn.Linear(4, 1), torch.tensor(3.0))
-    with pytest.raises(pg.InputError, match=r"'input' is on the meta device\. Pass its rows"):
+    with pytest.raises(
+        pg.InputError, match=r"'input' is on the meta device\. Pass its rows"
+    ):
         explain(nn.Linear(4, 1), TABLE.to("meta"))
 
 
@@ -188,7 +265,10 @@ def test_a_forward_that_takes_any_keyword_gets_them():
 
 
 def test_keys_that_match_nothing_must_be_as_many_as_the_forward_takes():
-    with pytest.raises(pg.InputError, match=r"\(picture\) do not match the forward's parameters \(image, table\)"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"\(picture\) do not match the forward's parameters \(image, table\)",
+    ):
         explain(Two(), {"picture": IMAGE})
 
 
@@ -196,19 +276,28 @@ def test_nested_inputs_are_named_by_their_place():
     class Nested(nn.Module):
         def forward(self, *parts: object, **named: object) -> Tensor:
             first, second = parts or (named["first"], named["second"])
-            return first[0].sum(dim=1) + 2 * first[1].sum(dim=1) - second["own"].sum(dim=1)
+            return (
+                first[0].sum(dim=1) + 2 * first[1].sum(dim=1) - second["own"].sum(dim=1)
+            )
 
-    found = explain(Nested(), {"first": [TABLE, 2 * TABLE], "second": {"own": 3 * TABLE}})
+    found = explain(
+        Nested(), {"first": [TABLE, 2 * TABLE], "second": {"own": 3 * TABLE}}
+    )
     assert list(dict.fromkeys(found.modality)) == ["first[0]", "first[1]", "second.own"]
     flat = {"first[0]": TABLE, "second": {"own": TABLE}, "first": [TABLE, TABLE]}
-    with pytest.raises(pg.InputError, match=r"Two inputs have the name 'first\[0\]'\. Pass a dict"):
+    with pytest.raises(
+        pg.InputError, match=r"Two inputs have the name 'first\[0\]'\. Pass a dict"
+    ):
         explain(Nested(), flat)
 
 
 def test_series_and_unsigned_numbers():
     series = pd.Series(np.arange(ROWS) % 5, dtype="uint16")
     net = Fixed(lambda x: x.reshape(len(x), -1).double().sum(dim=1) ** 2)
-    found, plain = (explain(net, own) for own in (series, torch.as_tensor(series.to_numpy().astype(np.int64))))
+    found, plain = (
+        explain(net, own)
+        for own in (series, torch.as_tensor(series.to_numpy().astype(np.int64)))
+    )
     assert np.abs(plain.values).max() > 1
     np.testing.assert_array_equal(found.values, plain.values)
 
@@ -220,7 +309,16 @@ def test_the_same_column_in_two_tables():
 
     frame = pd.DataFrame(TABLE.numpy(), columns=["age", "b", "c", "d"])
     found = explain(Sum(), {"first": frame, "second": frame.rename(columns={"b": "e"})})
-    assert found.names == ("first.age", "b", "first.c", "first.d", "second.age", "e", "second.c", "second.d")
+    assert found.names == (
+        "first.age",
+        "b",
+        "first.c",
+        "first.d",
+        "second.age",
+        "e",
+        "second.c",
+        "second.d",
+    )
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -255,30 +353,74 @@ class Named(NamedTuple):
     ("function", "y", "task", "kind", "names"),
     [
         (lambda x: x[:, :3], None, "classification", "logits", ("0", "1", "2")),
-        (lambda x: x.softmax(1), None, "classification", "probabilities", ("0", "1", "2", "3")),
-        (lambda x: x.log_softmax(1), None, "classification", "log_probabilities", ("0", "1", "2", "3")),
+        (
+            lambda x: x.softmax(1),
+            None,
+            "classification",
+            "probabilities",
+            ("0", "1", "2", "3"),
+        ),
+        (
+            lambda x: x.log_softmax(1),
+            None,
+            "classification",
+            "log_probabilities",
+            ("0", "1", "2", "3"),
+        ),
         # Where a class is certain the logarithm is 0.
-        (lambda x: (1000 * x).log_softmax(1), None, "classification", "log_probabilities", ("0", "1", "2", "3")),
+        (
+            lambda x: (1000 * x).log_softmax(1),
+            None,
+            "classification",
+            "log_probabilities",
+            ("0", "1", "2", "3"),
+        ),
         (lambda x: x[:, 0], None, "regression", "values", ("all",)),
         (lambda x: x[:, :1], CLASSES, "classification", "logits", ("1",)),
-        (lambda x: x[:, 0].sigmoid(), CLASSES, "classification", "probabilities", ("1",)),
+        (
+            lambda x: x[:, 0].sigmoid(),
+            CLASSES,
+            "classification",
+            "probabilities",
+            ("1",),
+        ),
         (lambda x: x[:, :1], np.linspace(0, 1, ROWS), "regression", "values", ("all",)),
         (lambda x: x[:, :2], TABLE[:, :2].numpy(), "regression", "values", ("0", "1")),
         (lambda x: (x[:, :2], x), None, "classification", "logits", ("0", "1")),
-        (lambda x: {"hidden": x, "logits": x[:, :3]}, None, "classification", "logits", ("0", "1", "2")),
-        (lambda x: Named(x, x[:, :3]), None, "classification", "logits", ("0", "1", "2")),
+        (
+            lambda x: {"hidden": x, "logits": x[:, :3]},
+            None,
+            "classification",
+            "logits",
+            ("0", "1", "2"),
+        ),
+        (
+            lambda x: Named(x, x[:, :3]),
+            None,
+            "classification",
+            "logits",
+            ("0", "1", "2"),
+        ),
     ],
 )
 def test_what_outputs_are(function, y, task, kind, names):
     found = form(function, y)
-    assert (found.task, found.kind, found.output_names, found.inferred) == (task, kind, names, True)
+    assert (found.task, found.kind, found.output_names, found.inferred) == (
+        task,
+        kind,
+        names,
+        True,
+    )
 
 
 def test_what_is_said_wins():
     assert form(lambda x: x[:, :1].sigmoid(), task="regression").kind == "values"
     assert form(lambda x: x.softmax(1), returns="logits").kind == "logits"
     assert form(lambda x: {"a": x[:, :1], "b": x}, head="b").count == 4
-    assert form(lambda x: x[:, :2], class_names=["no", "yes"]).output_names == ("no", "yes")
+    assert form(lambda x: x[:, :2], class_names=["no", "yes"]).output_names == (
+        "no",
+        "yes",
+    )
     assert form(lambda x: x[:, 0], class_names=["no", "yes"]).output_names == ("yes",)
 
 
@@ -333,14 +475,17 @@ def test_one_number_per_row_may_keep_further_dimensions():
 
 
 def test_an_output_that_has_no_row_for_each_is_passed_over():
-    found = explain(Fixed(lambda x: {"logits": torch.ones(7, 2), "hidden": x[:, :3]}), TABLE)
+    found = explain(
+        Fixed(lambda x: {"logits": torch.ones(7, 2), "hidden": x[:, :3]}), TABLE
+    )
     assert found.meta["head"] == "hidden"
 
 
 def test_one_of_several_outputs_is_named_unless_its_name_says_it():
     both = Fixed(lambda x: (x, 10 * x[:, :2]))
     with pytest.warns(
-        pg.PermgradWarning, match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose it or 1\."
+        pg.PermgradWarning,
+        match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose it or 1\.",
     ):
         explain(both, TABLE)
     with warnings.catch_warnings():
@@ -350,7 +495,12 @@ def test_one_of_several_outputs_is_named_unless_its_name_says_it():
 
 
 def test_outputs_inside_others_are_found_by_their_names():
-    nested = Fixed(lambda x: {"state": (x[:, :, None], [x[:, :2]]), "main": {"logits": x[:, :3], "loss": x.sum()}})
+    nested = Fixed(
+        lambda x: {
+            "state": (x[:, :, None], [x[:, :2]]),
+            "main": {"logits": x[:, :3], "loss": x.sum()},
+        }
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = explain(nested, TABLE)
@@ -366,36 +516,63 @@ def test_outputs_inside_others_are_found_by_their_names():
 def test_two_values_that_are_taken_for_numbers_are_named():
     net = Fixed(lambda x: x[:, 0].sigmoid())
     y = 1 + np.arange(ROWS) % 2
-    with pytest.warns(pg.PermgradWarning, match=r"y holds only 1 and 2, and is taken for numbers\. Pass class_names="):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"y holds only 1 and 2, and is taken for numbers\. Pass class_names=",
+    ):
         explain(net, TABLE, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert explain(net, TABLE, y, class_names=["1", "2"]).meta["task"] == "classification"
+        assert (
+            explain(net, TABLE, y, class_names=["1", "2"]).meta["task"]
+            == "classification"
+        )
         explain(net, TABLE, y, task="regression")
 
 
 def test_targets_that_do_not_fit():
     net = Fixed(lambda x: x[:, :3])
     for y, said, message in (
-        (TABLE[:, :2].numpy(), {"task": "regression"}, r"3 numbers per row, like the output, got the shape"),
-        (np.array(["a"] * ROWS), {"task": "regression"}, "Pass such numbers, or task='classification'"),
+        (
+            TABLE[:, :2].numpy(),
+            {"task": "regression"},
+            r"3 numbers per row, like the output, got the shape",
+        ),
+        (
+            np.array(["a"] * ROWS),
+            {"task": "regression"},
+            "Pass such numbers, or task='classification'",
+        ),
         (
             np.full((ROWS, 3), np.inf),
             {"task": "regression"},
             r"y has 36 non-finite values\. Leave those rows out",
         ),
-        (np.full((ROWS, 3), 2), {"task": "classification"}, r"one class per row, got the shape \(12, 3\)"),
-        (np.array(["b", "z"] * 6), {"class_names": ["a", "b", "c"]}, r"names \(a, b, c\), got 'z'"),
+        (
+            np.full((ROWS, 3), 2),
+            {"task": "classification"},
+            r"one class per row, got the shape \(12, 3\)",
+        ),
+        (
+            np.array(["b", "z"] * 6),
+            {"class_names": ["a", "b", "c"]},
+            r"names \(a, b, c\), got 'z'",
+        ),
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(net, TABLE, y, **said)
-    with pytest.raises(pg.InputError, match=r"class numbers from 0 to 2 or class names \(0, 1, 2\), got 3"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"class numbers from 0 to 2 or class names \(0, 1, 2\), got 3",
+    ):
         explain(net, TABLE, np.full(ROWS, 3))
     with pytest.raises(pg.InputError, match="one value for each of the 12 rows"):
         explain(net, TABLE, np.zeros(5, dtype=int))
     with pytest.raises(pg.InputError, match=r"No output 9\. The outputs are 0, 1, 2"):
         explain(net, TABLE, target=9)
-    named = explain(net, TABLE, np.array(["b", "a", "c"] * 4), class_names=["a", "b", "c"])
+    named = explain(
+        net, TABLE, np.array(["b", "a", "c"] * 4), class_names=["a", "b", "c"]
+    )
     assert named.outputs == ("all", "a", "b", "c")
 
 
@@ -403,23 +580,38 @@ def test_class_names_come_before_class_numbers():
     named = form(lambda x: x[:, :2], class_names=["1", "2"])
     assert named.encode_target(np.array([1, 2, 1]), 3).tolist() == [0, 1, 0]
     assert named.encode_target(np.array([0.0, 1.0, 0.0]), 3).tolist() == [0, 1, 0]
-    assert form(lambda x: x[:, :2]).encode_target(np.array([True, False]), 2).tolist() == [1, 0]
+    assert form(lambda x: x[:, :2]).encode_target(
+        np.array([True, False]), 2
+    ).tolist() == [1, 0]
 
 
 def test_a_target_is_a_position_or_a_class():
     net = Fixed(lambda x: x[:, :2])
-    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=20).outputs == ("20",)
-    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=1).outputs == ("20",)
-    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=[0, "10"]).outputs == ("10",)
+    assert explain(
+        net, TABLE, method="gradient", class_names=[10, 20], target=20
+    ).outputs == ("20",)
+    assert explain(
+        net, TABLE, method="gradient", class_names=[10, 20], target=1
+    ).outputs == ("20",)
+    assert explain(
+        net, TABLE, method="gradient", class_names=[10, 20], target=[0, "10"]
+    ).outputs == ("10",)
 
 
 def test_losses_and_readouts_agree_whatever_the_network_returns():
     """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
-    kinds = [form(lambda x: x), form(lambda x: x.softmax(1)), form(lambda x: x.log_softmax(1))]
+    kinds = [
+        form(lambda x: x),
+        form(lambda x: x.softmax(1)),
+        form(lambda x: x.log_softmax(1)),
+    ]
     outputs = [TABLE.double(), TABLE.double().softmax(1), TABLE.double().log_softmax(1)]
     y = np.arange(ROWS) % 4
     for loss in ("cross_entropy", "brier", "zero_one"):
-        rows = [kind.loss_rows(output, y, loss) for kind, output in zip(kinds, outputs, strict=True)]
+        rows = [
+            kind.loss_rows(output, y, loss)
+            for kind, output in zip(kinds, outputs, strict=True)
+        ]
         np.testing.assert_allclose(rows[1], rows[0], atol=1e-10)
         np.testing.assert_allclose(rows[2], rows[0], atol=1e-10)
     for kind, output in zip(kinds, outputs, strict=True):
@@ -435,7 +627,9 @@ def test_extreme_probabilities_stay_finite():
     kind = form(lambda x: x[:, 0].sigmoid(), CLASSES)
     extreme = torch.tensor([[0.0], [1.0], [0.5]])
     assert torch.isfinite(kind.logits(extreme)).all()
-    assert np.isfinite(kind.loss_rows(extreme, np.array([1, 0, 1]), "cross_entropy")).all()
+    assert np.isfinite(
+        kind.loss_rows(extreme, np.array([1, 0, 1]), "cross_entropy")
+    ).all()
 
 
 def test_networks_that_predict_nonsense_are_named():
@@ -445,23 +639,46 @@ def test_networks_that_predict_nonsense_are_named():
 
     rows = TABLE.clone()
     rows[2, 0] = -10
-    with pytest.raises(pg.InputError, match=r"(finite numbers, but|predicts NaN.* for) 1 of 12 rows"):
+    with pytest.raises(
+        pg.InputError, match=r"(finite numbers, but|predicts NaN.* for) 1 of 12 rows"
+    ):
         explain(Broken(), rows)
 
 
-@pytest.mark.parametrize("method", ["permutation", "ablation", "shapley", "lime", "gradient", "integrated_gradients"])
+@pytest.mark.parametrize(
+    "method",
+    ["permutation", "ablation", "shapley", "lime", "gradient", "integrated_gradients"],
+)
 def test_nonsense_is_refused_by_every_method(method):
-    rows = pd.DataFrame(TABLE.numpy().copy(), columns=list("abcd"))  # pandas before 3 would write into TABLE
+    rows = pd.DataFrame(
+        TABLE.numpy().copy(), columns=list("abcd")
+    )  # pandas before 3 would write into TABLE
     rows.loc[3, "a"] = np.nan
-    with pytest.raises(pg.InputError, match=r"(finite numbers, but|predicts NaN.* for) 1 of 12 rows"):
+    with pytest.raises(
+        pg.InputError, match=r"(finite numbers, but|predicts NaN.* for) 1 of 12 rows"
+    ):
         explain(nn.Linear(4, 2), rows, method=method)
 
 
-@pytest.mark.parametrize("method", ["permutation", "ablation", "permgrad", "shapley", "lime"])
+@pytest.mark.parametrize(
+    "method", ["permutation", "ablation", "permgrad", "shapley", "lime"]
+)
 def test_a_row_is_no_background_for_itself(method):
-    with pytest.raises(pg.InputError, match=r"A single row has no other row .*\. Pass background= with further"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"A single row has no other row .*\. Pass background= with further",
+    ):
         explain(nn.Linear(4, 2), TABLE[:1], method=method)
-    assert np.nanmax(np.abs(explain(nn.Linear(4, 2), TABLE[:1], method=method, background=TABLE[1:]).values)) > 0
+    assert (
+        np.nanmax(
+            np.abs(
+                explain(
+                    nn.Linear(4, 2), TABLE[:1], method=method, background=TABLE[1:]
+                ).values
+            )
+        )
+        > 0
+    )
 
 
 def test_networks_of_chance_are_named():
@@ -469,7 +686,9 @@ def test_networks_of_chance_are_named():
         def forward(self, x: Tensor) -> Tensor:
             return x.sum(dim=1) + torch.randn(len(x))
 
-    with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
+    with pytest.warns(
+        pg.PermgradWarning, match="gives a row different outputs each time"
+    ):
         explain(Dice(), TABLE)
 
 
@@ -481,9 +700,13 @@ def test_inputs_that_are_none():
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(nn.Linear(4, 2), inputs)
-    with pytest.raises(pg.InputError, match="X must be rows in memory, got the path 'x'"):
+    with pytest.raises(
+        pg.InputError, match="X must be rows in memory, got the path 'x'"
+    ):
         pg.explain(nn.Linear(4, 2), "x")
-    assert np.isfinite(explain(nn.Linear(2, 1), [[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]).values).all()
+    assert np.isfinite(
+        explain(nn.Linear(2, 1), [[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]).values
+    ).all()
 
 
 def test_one_hot_targets_are_classes():
@@ -496,15 +719,23 @@ def test_what_only_estimators_can_do_is_said():
     for options, message in (
         ({"method": "permgrad_paper"}, "Choose .*, 'permgrad', "),
         ({"layer": "nowhere"}, "layer must be one of 'head'"),
-        ({"segments": "hexagons"}, "segments must be one of 'pixels', 'grid', 'windows', 'superpixels'"),
+        (
+            {"segments": "hexagons"},
+            "segments must be one of 'pixels', 'grid', 'windows', 'superpixels'",
+        ),
         ({"segments": {"table": "pixels"}}, "'table' is not an image"),
         ({"segments": {"imag": "pixels"}}, "Did you mean 'image'"),
-        ({"segments": np.zeros((3, 3), dtype=int)}, "one integer for each of its 6 × 6 pixels"),
+        (
+            {"segments": np.zeros((3, 3), dtype=int)},
+            "one integer for each of its 6 × 6 pixels",
+        ),
         ({"segments": ("grid", 0)}, "at least 1"),
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(Two(), {"image": IMAGE, "table": TABLE}, **options)
-    with pytest.raises(pg.InputError, match=r"The model must be a torch network, .* got builtins\.dict"):
+    with pytest.raises(
+        pg.InputError, match=r"The model must be a torch network, .* got builtins\.dict"
+    ):
         pg.explain({}, TABLE)
 
 
@@ -515,11 +746,20 @@ def test_what_only_estimators_can_do_is_said():
 @given(st.data())
 def test_blending_and_sums_are_their_definitions(data):
     players = data.draw(st.integers(1, 4))
-    shapes = data.draw(st.lists(st.lists(st.integers(1, 3), min_size=0, max_size=3), min_size=1, max_size=3))
+    shapes = data.draw(
+        st.lists(
+            st.lists(st.integers(1, 3), min_size=0, max_size=3), min_size=1, max_size=3
+        )
+    )
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     segments = [torch.as_tensor(rng.integers(-1, players, shape)) for shape in shapes]
     names = tuple(f"p{k}" for k in range(players))
-    space = PlayerSpace(names, ("m",) * players, tuple(f"i{k}" for k in range(len(shapes))), tuple(segments))
+    space = PlayerSpace(
+        names,
+        ("m",) * players,
+        tuple(f"i{k}" for k in range(len(shapes))),
+        tuple(segments),
+    )
     rows = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     donors = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
@@ -530,15 +770,28 @@ def test_blending_and_sums_are_their_definitions(data):
         lambda inputs: torch.cat([row.reshape(len(row), -1) for row in inputs], 1),
     )
     asked: Any = SimpleNamespace(
-        subject=subject, inputs=rows, donors=donors, space=space, batch_size=2, count=3, options={}
+        subject=subject,
+        inputs=rows,
+        donors=donors,
+        space=space,
+        batch_size=2,
+        count=3,
+        options={},
     )
     game, every = Blend(asked), np.arange(3)
     outputs = game.predict(every, every, replaced)
     for row in range(3):
-        assert torch.equal(game.predict_one([row], [row], replaced[row].numpy())[0], outputs[row])
-    assert torch.equal(game.grid(every, every[:, None], ~replaced[:, None].numpy())[:, 0, 0], outputs)
+        assert torch.equal(
+            game.predict_one([row], [row], replaced[row].numpy())[0], outputs[row]
+        )
+    assert torch.equal(
+        game.grid(every, every[:, None], ~replaced[:, None].numpy())[:, 0, 0], outputs
+    )
     sizes = [own[0].numel() for own in rows]
-    blended = [part.reshape(own.shape) for part, own in zip(outputs.split(sizes, dim=1), rows, strict=True)]
+    blended = [
+        part.reshape(own.shape)
+        for part, own in zip(outputs.split(sizes, dim=1), rows, strict=True)
+    ]
     sums = np.zeros((3, players))
     for own, other, mixed, owner in zip(rows, donors, blended, segments, strict=True):
         for row in range(3):
@@ -550,13 +803,24 @@ def test_blending_and_sums_are_their_definitions(data):
                     sums[row, player] += float(own[(row, *place)])
     np.testing.assert_allclose(space.sums(rows).numpy(), sums, atol=1e-12)
     owned = torch.cat([own.reshape(-1) for own in segments])
-    assert space.sizes().tolist() == [int((owned == player).sum()) for player in range(players)]
+    assert space.sizes().tolist() == [
+        int((owned == player).sum()) for player in range(players)
+    ]
 
 
 def test_levels_are_one_tree():
     space = build_space(("image", "table"), (IMAGE, TABLE), (None, None), ("grid", 2))
-    grouped = space.grouped({"left": ["image[0,0]", "image[1,0]"], "some": ["table[0]", "table[1]"]})
-    assert grouped.names == ("left", "image[0,1]", "image[1,1]", "some", "table[2]", "table[3]")
+    grouped = space.grouped(
+        {"left": ["image[0,0]", "image[1,0]"], "some": ["table[0]", "table[1]"]}
+    )
+    assert grouped.names == (
+        "left",
+        "image[0,1]",
+        "image[1,1]",
+        "some",
+        "table[2]",
+        "table[3]",
+    )
     assert grouped.member(grouped.modalities()).tolist() == [0, 0, 0, 1, 1, 1]
     assert space.modalities().names == ("image", "table")
     assert space.only("table").names == ("table[0]", "table[1]", "table[2]", "table[3]")
@@ -577,17 +841,28 @@ def test_levels_are_one_tree():
 def test_each_input_by_its_own_method():
     net, inputs = Two(), {"image": IMAGE, "table": TABLE}
     own = {"image": "permutation", "table": pg.methods.Ablation(baseline="zeros")}
-    given = {"segments": ("grid", 2), "random_state": 0, "n_repeats": 2, "progress": False}
+    given = {
+        "segments": ("grid", 2),
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+    }
     found = explain_with(net, inputs, method=own, **given)
     assert found.method == "mixed"
     assert found.meta["methods"] == {"image": "permutation", "table": "ablation"}
     assert set(found.meta["units"]) == {"image", "table"}
     alone = pg.explain(
-        net, inputs, method=pg.methods.Ablation(baseline="zeros"), scope="local", random_state=0, progress=False
+        net,
+        inputs,
+        method=pg.methods.Ablation(baseline="zeros"),
+        scope="local",
+        random_state=0,
+        progress=False,
     )
     places = [found.names.index(f"table[{k}]") for k in range(4)]
     np.testing.assert_allclose(
-        found.values[:, places], alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]]
+        found.values[:, places],
+        alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]],
     )
     for modality in ("image", "table"):
         mine = [own == modality for own in found.modality]
@@ -620,23 +895,33 @@ def test_saved_and_loaded(tmp_path):
 def test_several_labels_at_once_are_refused():
     labels = np.array([[1, 0, 1], [0, 0, 0]] * 6)
     assert explain(nn.Linear(4, 3), TABLE, labels).meta["task"] == "multilabel"
-    assert explain(nn.Linear(4, 3), TABLE, labels, task="regression").meta["unit"] == "y²"
+    assert (
+        explain(nn.Linear(4, 3), TABLE, labels, task="regression").meta["unit"] == "y²"
+    )
 
 
 def test_target_picks_among_several_numbers():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, y = nn.Linear(4, 3), pd.DataFrame(torch.randn(ROWS, 3).numpy(), columns=["u", "v", "w"])
+        net, y = (
+            nn.Linear(4, 3),
+            pd.DataFrame(torch.randn(ROWS, 3).numpy(), columns=["u", "v", "w"]),
+        )
     one = explain(net, TABLE, y, target="v")
     alone = explain(nn.Sequential(net, Fixed(lambda x: x[:, 1])), TABLE, y["v"])
     np.testing.assert_allclose(one.values, alone.values, rtol=1e-5, atol=1e-8)
     assert not np.allclose(one.values, explain(net, TABLE, y).values)
     picked = nn.Sequential(net, Fixed(lambda x: x[:, 1]))
-    scores, score = explain(net, TABLE, y, scoring="r2", target="v"), explain(picked, TABLE, y["v"], scoring="r2")
+    scores, score = (
+        explain(net, TABLE, y, scoring="r2", target="v"),
+        explain(picked, TABLE, y["v"], scoring="r2"),
+    )
     np.testing.assert_allclose(scores.values, score.values, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["permutation", "permgrad", "shapley", "lime", "integrated_gradients"])
+@pytest.mark.parametrize(
+    "method", ["permutation", "permgrad", "shapley", "lime", "integrated_gradients"]
+)
 def test_a_background_of_nonsense_is_refused(method):
     background = TABLE.clone()
     background[3, 1] = torch.nan
@@ -646,8 +931,13 @@ def test_a_background_of_nonsense_is_refused(method):
 
 
 def test_a_background_that_the_network_does_not_take():
-    net, codes = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2)), np.ones((ROWS, 2), dtype=np.int64)
-    with pytest.raises(pg.InputError, match="failed on the background rows: it raised IndexError"):
+    net, codes = (
+        nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2)),
+        np.ones((ROWS, 2), dtype=np.int64),
+    )
+    with pytest.raises(
+        pg.InputError, match="failed on the background rows: it raised IndexError"
+    ):
         explain(net, codes, background=codes + 5)
 
 
@@ -656,15 +946,26 @@ def test_slopes_over_missing_values_are_refused(method):
     net = nn.Sequential(Fixed(lambda x: torch.nan_to_num(x) ** 2), nn.Linear(4, 2))
     rows = TABLE.clone()
     rows[2, 1] = torch.nan
-    assert np.isfinite(explain(net, rows, method="shapley", background=TABLE).values).all()
+    assert np.isfinite(
+        explain(net, rows, method="shapley", background=TABLE).values
+    ).all()
     with pytest.raises(pg.InputError, match="choose method='shapley'"):
         explain(net, rows, method=method)
 
 
 def test_channels_are_found_where_they_are():
-    for shape, last in (((16, 16, 6), "x[15,15]"), ((6, 16, 16), "x[15,15]"), ((10, 12, 3), "x[9,11]")):
+    for shape, last in (
+        ((16, 16, 6), "x[15,15]"),
+        ((6, 16, 16), "x[15,15]"),
+        ((10, 12, 3), "x[9,11]"),
+    ):
         net = Fixed(lambda x: x.flatten(1).sum(dim=1))
-        found = pg.explain(pg.Model(net, segments="pixels"), torch.randn(5, *shape), method="gradient", progress=False)
+        found = pg.explain(
+            pg.Model(net, segments="pixels"),
+            torch.randn(5, *shape),
+            method="gradient",
+            progress=False,
+        )
         assert found.names[-1] == last, shape
 
 
@@ -674,9 +975,15 @@ def test_channels_are_found_where_they_are():
         ({"target": 1.0}, "No output 1.0. The outputs are 0, 1"),
         ({"y": 1}, "y must have one value per row, got int 1"),
         ({"layer": ["a"]}, "names a part of the network, but Linear has no parts"),
-        ({"groups": [["a"]]}, "groups must be a mapping of names to lists of features, got"),
+        (
+            {"groups": [["a"]]},
+            "groups must be a mapping of names to lists of features, got",
+        ),
         ({"scoring": lambda: 1.0, "y": CLASSES}, "Scorer '<lambda>' raised TypeError"),
-        ({"scoring": lambda *_: "much", "y": CLASSES}, "Scorer '<lambda>' raised ValueError"),
+        (
+            {"scoring": lambda *_: "much", "y": CLASSES},
+            "Scorer '<lambda>' raised ValueError",
+        ),
         (
             {"y": np.array([np.nan] + [1.0] * (ROWS - 1))},
             r"y has 1 missing value\. Leave that row out",
@@ -703,7 +1010,11 @@ def test_inputs_of_other_kinds():
 
 def test_what_was_inferred_is_told():
     found = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
-    assert (found.meta["head"], found.meta["returns"], found.meta["output_inferred"]) == ("logits", "logits", True)
+    assert (
+        found.meta["head"],
+        found.meta["returns"],
+        found.meta["output_inferred"],
+    ) == ("logits", "logits", True)
 
 
 # ---- segments and baselines ------------------------------------------------------------------------------------------
@@ -712,8 +1023,16 @@ def test_what_was_inferred_is_told():
 @pytest.mark.parametrize(
     ("inputs", "segments", "message"),
     [
-        (TABLE, ("grid", 2), r"segments= cuts images, and none of the inputs is an image\. Leave it out"),
-        (IMAGE, np.full((6, 6), -1), "the mask of .* are below 0, so it has no segment"),
+        (
+            TABLE,
+            ("grid", 2),
+            r"segments= cuts images, and none of the inputs is an image\. Leave it out",
+        ),
+        (
+            IMAGE,
+            np.full((6, 6), -1),
+            "the mask of .* are below 0, so it has no segment",
+        ),
     ],
 )
 def test_segments_that_cut_nothing(inputs, segments, message):
@@ -723,8 +1042,16 @@ def test_segments_that_cut_nothing(inputs, segments, message):
 
 def test_players_of_one_name_are_refused():
     frame = pd.DataFrame(np.ones((ROWS, 1)), columns=["image[0,0]"])
-    with pytest.raises(pg.InputError, match=r"Two features have the name 'image\[0,0\]'\. Rename the column"):
-        build_space(("image", "table"), (IMAGE, TABLE[:, :1]), (None, tuple(frame.columns)), ("grid", 2))
+    with pytest.raises(
+        pg.InputError,
+        match=r"Two features have the name 'image\[0,0\]'\. Rename the column",
+    ):
+        build_space(
+            ("image", "table"),
+            (IMAGE, TABLE[:, :1]),
+            (None, tuple(frame.columns)),
+            ("grid", 2),
+        )
 
 
 def test_inputs_without_columns_or_pixels_are_one_player():
@@ -733,7 +1060,10 @@ def test_inputs_without_columns_or_pixels_are_one_player():
     assert space.names == ("number", "stack")
     np.testing.assert_allclose(
         space.sums([numbers.double(), stack.double()]).numpy(),
-        np.stack([numbers.double().numpy(), stack.double().flatten(1).sum(dim=1).numpy()], axis=1),
+        np.stack(
+            [numbers.double().numpy(), stack.double().flatten(1).sum(dim=1).numpy()],
+            axis=1,
+        ),
     )
 
 
@@ -744,13 +1074,17 @@ def test_superpixels_do_not_depend_on_where_the_channels_stand():
         for own in (first, first.permute(0, 2, 3, 1).contiguous())
     )
     assert len(one.unique()) > 2
-    assert torch.equal(one[0] if one.ndim == 3 else one, other[..., 0] if other.ndim == 3 else other)
+    assert torch.equal(
+        one[0] if one.ndim == 3 else one, other[..., 0] if other.ndim == 3 else other
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.bool])
 def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
     rows = torch.tensor([[0, 1], [0, 1], [1, 1], [0, 0], [1, 1]]).to(kind)
-    assert rows.double().mean(dim=0).tolist() == [0.4, 0.8], "neither is the most frequent one"
+    assert rows.double().mean(dim=0).tolist() == [0.4, 0.8], (
+        "neither is the most frequent one"
+    )
     for summarise in (mean_row, typical_row):
         found = summarise(rows)
         assert found.dtype == kind
@@ -758,7 +1092,9 @@ def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
 
 
 def test_ablation_sets_one_value():
-    with pytest.raises(pg.InputError, match="baseline must be one of 'typical', 'zeros', got 'mode'"):
+    with pytest.raises(
+        pg.InputError, match="baseline must be one of 'typical', 'zeros', got 'mode'"
+    ):
         explain(nn.Linear(4, 2), TABLE, method="ablation", n_repeats=1, baseline="mode")
 
 
@@ -768,7 +1104,12 @@ def test_values_that_do_not_add_up_are_not_stacked():
         found = explain(net, TABLE, method=method, scope="local")
         with pytest.raises(pg.InputError, match="waterfall needs values that add up"):
             found.plot.waterfall()
-    mixed = pg.explain(Two(), (IMAGE, TABLE), method={"image": "gradient", "table": "lime"}, progress=False)
+    mixed = pg.explain(
+        Two(),
+        (IMAGE, TABLE),
+        method={"image": "gradient", "table": "lime"},
+        progress=False,
+    )
     for call in (mixed.to_shap, mixed.ranking):
         with pytest.raises(pg.InputError, match="a different method"):
             call()

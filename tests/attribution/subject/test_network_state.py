@@ -37,7 +37,9 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     ("cuda", nn.LSTM(2, 3), True), ("cuda", nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 3)), True),
     ("cuda", nn.Linear(2, 3), False), ("cpu", nn.LSTM(2, 3), False),
 ])  # fmt: skip
-def test_cudnn_is_off_where_its_recurrent_layers_would_refuse_gradients(device, layer, off):
+def test_cudnn_is_off_where_its_recurrent_layers_would_refuse_gradients(
+    device, layer, off
+):
     cudnn, before = torch.backends.cudnn, torch.backends.cudnn.enabled
     subject = SimpleNamespace(device=torch.device(device), module=layer)
     try:
@@ -83,7 +85,9 @@ def test_numbers_that_a_forward_wrote_are_as_before(written):
 def test_what_nobody_wrote_is_not_written_again():
     """A write would raise the version of a tensor that a graph of the user's may have saved; NaN is no change."""
     net = Counting()
-    versions = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
+    versions = {
+        name: own._version for name, own in net.state_dict(keep_vars=True).items()
+    }
     with undisturbed(net):
         net.whole += 1
     after = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
@@ -124,7 +128,9 @@ def test_hooks_and_parts_are_those_from_before(fails):
     parts = dict(net.named_modules())
     with pytest.raises(fails) if fails else nullcontext(), undisturbed(net):
         net.register_forward_pre_hook(lambda *_: heard.append("new"))
-        net.layer.register_forward_hook(lambda *_: heard.append("new"), with_kwargs=True)
+        net.layer.register_forward_hook(
+            lambda *_: heard.append("new"), with_kwargs=True
+        )
         own.remove()
         net.more, net.layer = nn.ReLU(), nn.Linear(3, 5)
         if fails:
@@ -223,7 +229,8 @@ def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph
         net.forward = compiled(net.forward)
     for method in ("shapley", "integrated_gradients"):
         one, other = (
-            pg.explain(pg.Model(each, returns="logits"), drawn(6, 3), method=method) for each in (net, network())
+            pg.explain(pg.Model(each, returns="logits"), drawn(6, 3), method=method)
+            for each in (net, network())
         )
         np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-6)
     assert not made
@@ -255,17 +262,27 @@ def test_generators_are_seeded_alike_for_every_opening():
 
 
 def test_weights_without_numbers_are_refused():
-    with pytest.raises(pg.InputError, match=r"lazy parameter 'weight' of the network has no values yet"):
+    with pytest.raises(
+        pg.InputError, match=r"lazy parameter 'weight' of the network has no values yet"
+    ):
         pg.explain(nn.LazyLinear(2), drawn(5, 3), method="permutation")
-    with pytest.raises(pg.InputError, match=r"'0.weight' of the network is on the meta device"):
-        pg.explain(nn.Sequential(nn.Linear(3, 2, device="meta")), drawn(5, 3), method="permutation")
+    with pytest.raises(
+        pg.InputError, match=r"'0.weight' of the network is on the meta device"
+    ):
+        pg.explain(
+            nn.Sequential(nn.Linear(3, 2, device="meta")),
+            drawn(5, 3),
+            method="permutation",
+        )
 
 
 # ---- folded ----------------------------------------------------------------------------------------------------------
 
 
 def chain() -> nn.Sequential:
-    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    net = nn.Sequential(
+        nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)
+    ).eval()
     net[1].running_mean += 0.5
     return net
 
@@ -274,15 +291,22 @@ def test_a_chain_of_dense_layers_is_folded_where_no_gradient_is_followed():
     net, rows = chain(), drawn(40, 3)
     subject = NetworkSubject(net, rows)
     with torch.no_grad(), subject.open():
-        found, expected = subject.predict(subject.inputs), subject.forward(subject.inputs)
+        found, expected = (
+            subject.predict(subject.inputs),
+            subject.forward(subject.inputs),
+        )
     assert subject._folded is not None
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     with subject.open():
-        assert subject.predict(subject.inputs).requires_grad, "with gradients the network itself runs"
+        assert subject.predict(subject.inputs).requires_grad, (
+            "with gradients the network itself runs"
+        )
     again = copy.deepcopy(subject)
     assert again._folded is None
     with torch.no_grad(), again.open():
-        torch.testing.assert_close(again.predict(again.inputs), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            again.predict(again.inputs), expected, rtol=1e-5, atol=1e-5
+        )
     assert again._folded is not None
 
 
@@ -308,7 +332,12 @@ class Two(nn.Module):
 def test_other_networks_run_as_they_are(net, inputs, options):
     subject = NetworkSubject(net.eval(), inputs, **options)
     with torch.no_grad(), subject.open():
-        torch.testing.assert_close(subject.predict(subject.inputs), subject.forward(subject.inputs), rtol=0, atol=0)
+        torch.testing.assert_close(
+            subject.predict(subject.inputs),
+            subject.forward(subject.inputs),
+            rtol=0,
+            atol=0,
+        )
     assert subject._folded is None
 
 
@@ -338,25 +367,48 @@ class Packed(Late):
 NEEDED = {"second before": (2,), "second behind": (1, 2), "first behind": (0, 2)}
 
 
-@pytest.mark.parametrize("form", ["positions", "keywords", "keywords in another order", "keys of their own", "whole"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "positions",
+        "keywords",
+        "keywords in another order",
+        "keys of their own",
+        "whole",
+    ],
+)
 @pytest.mark.parametrize("way", NEEDED)
 def test_only_the_inputs_that_are_read_behind_the_layer_are_kept(way, form):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = (Packed if form == "whole" else Late)(way).eval()
-    tensors = {"first": drawn(12, 3), "second": drawn(12, 3, seed=1), "third": drawn(12, 2, seed=2)}
+    tensors = {
+        "first": drawn(12, 3),
+        "second": drawn(12, 3, seed=1),
+        "third": drawn(12, 2, seed=2),
+    }
     inputs = {
         "positions": tuple(tensors.values()),
         "keywords": tensors,
-        "keywords in another order": {name: tensors[name] for name in ("third", "first", "second")},
+        "keywords in another order": {
+            name: tensors[name] for name in ("third", "first", "second")
+        },
         "keys of their own": dict(zip(("a", "b", "c"), tensors.values(), strict=True)),
         "whole": tensors,
     }[form]
     subject = NetworkSubject(net, inputs)
     inner = InnerSubject(subject, "layer", subject.inputs)
     assert inner.cut
-    order = ["third", "first", "second"] if form == "keywords in another order" else list(tensors)
-    wanted = {list(tensors)[place] for place in NEEDED[way]} if form != "whole" else set(tensors)
+    order = (
+        ["third", "first", "second"]
+        if form == "keywords in another order"
+        else list(tensors)
+    )
+    wanted = (
+        {list(tensors)[place] for place in NEEDED[way]}
+        if form != "whole"
+        else set(tensors)
+    )
     assert {order[place] for place in inner.needed} == wanted
     assert len(inner.input_names) == 1 + len(wanted)
     with torch.no_grad(), subject.open():
@@ -378,7 +430,9 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
 
         def forward(self, x: Tensor) -> Tensor:
             once = self.layer(x)
-            return self.head(torch.tanh(once)) + 2 * self.layer(torch.tanh(once)).sum(dim=1, keepdim=True)
+            return self.head(torch.tanh(once)) + 2 * self.layer(torch.tanh(once)).sum(
+                dim=1, keepdim=True
+            )
 
     net, rows = Twice().eval(), drawn(12, 3)
     subject = NetworkSubject(net, rows)
@@ -387,9 +441,13 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
     with torch.no_grad(), subject.open():
         first, second = inner.lift(subject.inputs)
         torch.testing.assert_close(first, net.layer(rows), rtol=0, atol=1e-6)
-        torch.testing.assert_close(second, net.layer(torch.tanh(first)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            second, net.layer(torch.tanh(first)), rtol=0, atol=1e-6
+        )
         found = inner.forward((first.flip(0), second))
-        by_hand = net.head(torch.tanh(first.flip(0))) + 2 * second.sum(dim=1, keepdim=True)
+        by_hand = net.head(torch.tanh(first.flip(0))) + 2 * second.sum(
+            dim=1, keepdim=True
+        )
         torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
 
 
@@ -413,10 +471,17 @@ def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
     assert not inner.cut
     with torch.no_grad(), subject.open():
         lifted = inner.lift(subject.inputs)
-        torch.testing.assert_close(inner.forward(lifted), subject.forward(subject.inputs), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            inner.forward(lifted), subject.forward(subject.inputs), rtol=0, atol=1e-6
+        )
         moved = inner.forward((lifted[0].flip(0), *lifted[1:]))
     assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
-    found = pg.explain(pg.Model(net, layer="encoder.linear2"), drawn(6, 3, 4), method="permutation", progress=False)
+    found = pg.explain(
+        pg.Model(net, layer="encoder.linear2"),
+        drawn(6, 3, 4),
+        method="permutation",
+        progress=False,
+    )
     assert np.abs(found.values).max() > 0
 
 
@@ -437,37 +502,60 @@ class Remembering(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 2)
+        self.left, self.right, self.head = (
+            nn.Linear(3, 4),
+            nn.Linear(2, 4),
+            nn.Linear(8, 2),
+        )
         self.nested = nn.Module()
         self.last, self.nested.last = None, None
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        hidden = self.left(left + torch.ones(3)).relu() if self.last is None else self.last
+        hidden = (
+            self.left(left + torch.ones(3)).relu() if self.last is None else self.last
+        )
         self.last, self.nested.last, self.new = None, hidden, hidden
         return self.head(torch.cat([hidden, self.right(right)], dim=1))
 
 
 def asked_of(net: nn.Module, **options: object) -> pg.Explanation:
     inputs = drawn(24, 3), drawn(24, 2, seed=1)
-    return explain_with(net, inputs, [0, 1] * 12, random_state=0, progress=False, **options)
+    return explain_with(
+        net, inputs, [0, 1] * 12, random_state=0, progress=False, **options
+    )
 
 
 @pytest.mark.parametrize(
-    "options", [{"method": "permgrad"}, {"method": "shapley"}, {"method": "permutation", "layer": "head"}]
+    "options",
+    [
+        {"method": "permgrad"},
+        {"method": "shapley"},
+        {"method": "permutation", "layer": "head"},
+    ],
 )
 def test_a_trace_leaves_nothing_on_the_network(options, monkeypatch):
     torch.manual_seed(0)
     net, made = Remembering(), []
     original = OwnThreadTracer.as_module
-    monkeypatch.setattr(OwnThreadTracer, "as_module", lambda *own: made.append(original(*own)) or made[-1])
+    monkeypatch.setattr(
+        OwnThreadTracer,
+        "as_module",
+        lambda *own: made.append(original(*own)) or made[-1],
+    )
     before = {name: set(vars(part)) for name, part in net.named_modules()}
     found = asked_of(net, **options)
     assert made, "it was traced"
     left = {name: set(vars(part)) - before[name] for name, part in net.named_modules()}
-    assert left == {name: {"new"} if name == "" else set() for name in before}, "of the constants nothing is left"
-    assert all(isinstance(own, Tensor) for own in (net.new, net.nested.last)), "no stand-ins for tensors"
+    assert left == {name: {"new"} if name == "" else set() for name in before}, (
+        "of the constants nothing is left"
+    )
+    assert all(isinstance(own, Tensor) for own in (net.new, net.nested.last)), (
+        "no stand-ins for tensors"
+    )
     monkeypatch.setattr(fx.Tracer, "trace", lambda *_: 1 / 0)
-    np.testing.assert_allclose(asked_of(net, **options).values, found.values, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        asked_of(net, **options).values, found.values, rtol=0, atol=1e-6
+    )
 
 
 def test_a_trace_that_fails_leaves_what_the_network_had():
@@ -489,7 +577,9 @@ def test_a_trace_that_fails_leaves_what_the_network_had():
 def test_no_source_of_a_traced_network_stays_behind():
     net = Remembering()
     graph = fx.GraphModule(net, fx.symbolic_trace(net).graph)
-    assert [name for name in linecache.cache if name.startswith("<eval_with_key>")], "torch keeps those of others"
+    assert [name for name in linecache.cache if name.startswith("<eval_with_key>")], (
+        "torch keeps those of others"
+    )
     sources = set(linecache.cache), len(fx.graph_module._loader.eval_cache)
     asked_of(Remembering(), method="shapley")
     assert (set(linecache.cache), len(fx.graph_module._loader.eval_cache)) == sources
@@ -520,16 +610,29 @@ def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(me
 
     handle = network[0].register_forward_pre_hook(forward)
     y = None if method == "integrated_gradients" else torch.zeros(40, dtype=torch.long)
-    with pytest.raises(pg.InputError, match=r"was trained while it was explained.*copy\.deepcopy"):
+    with pytest.raises(
+        pg.InputError, match=r"was trained while it was explained.*copy\.deepcopy"
+    ):
         pg.explain(network, rows, y, method=method, n_repeats=3, random_state=0)
     assert len(calls) >= 3, "the precondition"
     trained = [weight.detach().clone() for weight in network.parameters()]
-    assert any(not torch.equal(*pair) for pair in zip(first, trained, strict=True)), "no step is taken back"
+    assert any(not torch.equal(*pair) for pair in zip(first, trained, strict=True)), (
+        "no step is taken back"
+    )
     assert network.training, "it is left training"
     assert all(part.training for part in network)
     handle.remove()
     other = nn.Linear(2, 1)
     with_other = torch.optim.SGD(other.parameters(), lr=0.1)
     network[0].register_forward_pre_hook(lambda *_: with_other.step())
-    found = pg.explain(copy.deepcopy(network.eval()), rows, y, method=method, n_repeats=3, random_state=0)
-    assert np.isfinite(found.values[:, 0]).all(), "a copy, and an optimizer of another network"
+    found = pg.explain(
+        copy.deepcopy(network.eval()),
+        rows,
+        y,
+        method=method,
+        n_repeats=3,
+        random_state=0,
+    )
+    assert np.isfinite(found.values[:, 0]).all(), (
+        "a copy, and an optimizer of another network"
+    )

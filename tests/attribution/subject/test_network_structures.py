@@ -11,11 +11,20 @@ from torch import Tensor, nn
 import permgrad as pg
 
 ROWS = 12
-TABLE, DEEP = (torch.randn(ROWS, columns, generator=torch.Generator().manual_seed(columns)) for columns in (4, 3))
+TABLE, DEEP = (
+    torch.randn(ROWS, columns, generator=torch.Generator().manual_seed(columns))
+    for columns in (4, 3)
+)
 
 
 def explain(net: nn.Module, inputs: object, **options: object) -> pg.Explanation:
-    given = {"method": "permutation", "random_state": 0, "task": "regression", "progress": False, **options}
+    given = {
+        "method": "permutation",
+        "random_state": 0,
+        "task": "regression",
+        "progress": False,
+        **options,
+    }
     return explain_with(net, inputs, **given)
 
 
@@ -26,12 +35,18 @@ class Batch(nn.Module):
         super().__init__()
         self.wide, self.deep = nn.Linear(4, 2), nn.Linear(3, 2)
 
-    def forward(self, batch: object, labels: object = None, step: object = None) -> Tensor:
+    def forward(
+        self, batch: object, labels: object = None, step: object = None
+    ) -> Tensor:
         assert labels is None
         assert step is None
         found = self.wide(batch["wide"])  # type: ignore[index]
         deep = batch.get("deep")  # type: ignore[attr-defined]
-        return found if deep is None else found * self.deep(deep[0] if isinstance(deep, list) else deep)
+        return (
+            found
+            if deep is None
+            else found * self.deep(deep[0] if isinstance(deep, list) else deep)
+        )
 
 
 class Listed(Batch):
@@ -46,18 +61,36 @@ class Listed(Batch):
     ("kind", "inputs", "background"),
     [
         (Batch, {"wide": TABLE, "deep": DEEP}, {"deep": DEEP[:2], "wide": TABLE[:2]}),
-        (Batch, {"wide": TABLE, "deep": [DEEP, None]}, {"wide": TABLE[:2], "deep": [DEEP[:2], None]}),
-        (Batch, {"wide": TABLE, "deep": DEEP, "labels": None, "text": None}, {"wide": TABLE[:2], "deep": DEEP[:2]}),
+        (
+            Batch,
+            {"wide": TABLE, "deep": [DEEP, None]},
+            {"wide": TABLE[:2], "deep": [DEEP[:2], None]},
+        ),
+        (
+            Batch,
+            {"wide": TABLE, "deep": DEEP, "labels": None, "text": None},
+            {"wide": TABLE[:2], "deep": DEEP[:2]},
+        ),
         (Batch, {"wide": TABLE}, {"wide": TABLE[:2]}),
         (Batch, {"wide": TABLE, "deep": None}, {"wide": TABLE[:2], "deep": None}),
-        (Batch, ({"wide": TABLE, "deep": DEEP}, None), ({"wide": TABLE[:2], "deep": DEEP[:2]}, None)),
+        (
+            Batch,
+            ({"wide": TABLE, "deep": DEEP}, None),
+            ({"wide": TABLE[:2], "deep": DEEP[:2]}, None),
+        ),
         (Listed, (TABLE, DEEP), (TABLE[:2], DEEP[:2])),
         (Listed, [TABLE, None], [TABLE[:2], None]),
     ],
 )
-def test_a_structure_is_the_only_argument_that_a_forward_needs(kind, inputs, background):
+def test_a_structure_is_the_only_argument_that_a_forward_needs(
+    kind, inputs, background
+):
     net = kind()
-    wrapped = inputs if isinstance(inputs, tuple) and isinstance(inputs[0], dict) else {"batch": inputs}
+    wrapped = (
+        inputs
+        if isinstance(inputs, tuple) and isinstance(inputs[0], dict)
+        else {"batch": inputs}
+    )
     given = {"method": "shapley"}
     found = explain(net, inputs, background=background, **given)
     further = {"batch": background} if "batch" in wrapped else background
@@ -66,34 +99,50 @@ def test_a_structure_is_the_only_argument_that_a_forward_needs(kind, inputs, bac
     np.testing.assert_array_equal(found.values, twin.values)
 
 
-@pytest.mark.parametrize("method", ["permgrad", "permutation", "integrated_gradients", "shapley"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "integrated_gradients", "shapley"]
+)
 def test_inputs_of_none_are_passed_on_and_are_no_players(method, capfd):
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 3)
 
-        def forward(self, first: Tensor, mask: object, second: Tensor, scale: object = None) -> Tensor:
+        def forward(
+            self, first: Tensor, mask: object, second: Tensor, scale: object = None
+        ) -> Tensor:
             hidden = self.first(first) if mask is None else self.first(first) * mask
             found = hidden * self.second(second)
             return found if scale is None else found * scale
 
     net = Masked()
-    placed, named = (TABLE, None, DEEP, None), {"second": DEEP, "first": TABLE, "scale": None, "mask": None}
+    placed, named = (
+        (TABLE, None, DEEP, None),
+        {"second": DEEP, "first": TABLE, "scale": None, "mask": None},
+    )
     given = {"method": method, "scope": "local"}
     found, twin = explain(net, placed, **given), explain(net, named, **given)
     assert sorted(found.names) == sorted(twin.names)
     assert set(found.modality) == {"first", "second"}
     assert np.abs(found.values).max() > 0.01
     again = [list(twin.names).index(name) for name in found.names]
-    np.testing.assert_allclose(found.values, twin.values[:, again], rtol=1e-4, atol=1e-6)
-    assert not capfd.readouterr().err, "what a try of parts of the network raises is nobody's concern"
+    np.testing.assert_allclose(
+        found.values, twin.values[:, again], rtol=1e-4, atol=1e-6
+    )
+    assert not capfd.readouterr().err, (
+        "what a try of parts of the network raises is nobody's concern"
+    )
 
 
 def test_a_dict_that_the_network_cannot_take_names_both_ways_that_were_tried():
-    with pytest.raises(pg.InputError, match=r"as one argument 'batch' it raised KeyError: 'wide', and one after"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"as one argument 'batch' it raised KeyError: 'wide', and one after",
+    ):
         explain(Batch(), {"wid": TABLE, "deep": DEEP})
-    with pytest.raises(pg.InputError, match=r"hold no tensor, array or table\. Pass the"):
+    with pytest.raises(
+        pg.InputError, match=r"hold no tensor, array or table\. Pass the"
+    ):
         explain(Batch(), {"wide": None, "deep": [None]})
 
 
@@ -117,30 +166,44 @@ class Starred(Listed):
 @pytest.mark.parametrize("net", [Listed(), Starred(), nn.Sequential(Listed())])
 def test_a_dict_names_the_inputs_of_a_network_that_takes_a_list(net, method):
     given = {"method": method, "scope": "local"}
-    bare, named = explain(net, [TABLE, DEEP], **given), explain(net, {"labs": TABLE, "scan": DEEP}, **given)
-    assert all(name.endswith("]") for name in bare.modality), "a precondition: these have no names"
+    bare, named = (
+        explain(net, [TABLE, DEEP], **given),
+        explain(net, {"labs": TABLE, "scan": DEEP}, **given),
+    )
+    assert all(name.endswith("]") for name in bare.modality), (
+        "a precondition: these have no names"
+    )
     assert set(named.modality) == {"labs", "scan"}
     assert np.abs(named.values).max() > 0.1
     given["background"] = {"scan": DEEP[:5], "labs": TABLE[:5]}
     more = explain(net, {"labs": TABLE, "scan": DEEP}, **given)
     if method == "integrated_gradients":  # the other draws for each name
         np.testing.assert_array_equal(named.values, bare.values)
-        twin = explain(net, [TABLE, DEEP], **given | {"background": [TABLE[:5], DEEP[:5]]})
+        twin = explain(
+            net, [TABLE, DEEP], **given | {"background": [TABLE[:5], DEEP[:5]]}
+        )
         np.testing.assert_array_equal(more.values, twin.values)
         assert np.abs(more.values - named.values).max() > 0.1
 
 
 def test_a_dict_as_a_list_is_said_to_be_in_order_where_inputs_could_be_swapped():
-    with pytest.warns(pg.PermgradWarning, match=r"passed in order: labs as x\[0\], scan as x\[1\]"):
+    with pytest.warns(
+        pg.PermgradWarning, match=r"passed in order: labs as x\[0\], scan as x\[1\]"
+    ):
         explain(Listed(), {"labs": DEEP, "scan": DEEP + 1})
-    with pytest.raises(pg.InputError, match=r"as one argument 'x' it raised .* as one list 'x' it raised Value"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"as one argument 'x' it raised .* as one list 'x' it raised Value",
+    ):
         explain(Listed(), {"labs": DEEP, "scan": DEEP, "more": TABLE})
 
 
 class Optional(nn.Module):
     """Takes a second input and a factor where there are any."""
 
-    def forward(self, first: Tensor, second: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
+    def forward(
+        self, first: Tensor, second: Tensor | None = None, factor: Tensor | None = None
+    ) -> Tensor:
         found = first.square().sum(dim=1)
         found = found if second is None else found * second.sum(dim=1)
         return found if factor is None else found - factor.sum(dim=1)
@@ -151,9 +214,15 @@ def test_a_captum_object_is_refused_where_an_input_stands_behind_one_that_is_lef
     net = Optional()
     # Passed by position, the factor would be taken for the second input.
     for inputs in ({"first": TABLE, "factor": DEEP}, (TABLE, None, DEEP)):
-        with pytest.raises(pg.InputError, match=r"or None before an input\. Wrap it in a module"):
+        with pytest.raises(
+            pg.InputError, match=r"or None before an input\. Wrap it in a module"
+        ):
             explain(net, inputs, method=attr.InputXGradient(net))
-    found = explain(net, {"second": DEEP, "first": TABLE, "factor": None}, method=attr.InputXGradient(net))
+    found = explain(
+        net,
+        {"second": DEEP, "first": TABLE, "factor": None},
+        method=attr.InputXGradient(net),
+    )
     expected = (2 * TABLE.square() * DEEP.sum(dim=1, keepdim=True)).numpy()
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found.values[:, 3:, 0], expected, rtol=1e-5)

@@ -22,11 +22,19 @@ from permgrad.attribution.subject.branches import BranchCut
 METHODS = [name for name in USUAL if name != "permgrad_paper"]
 #: Fewer draws than usual: here only the way through matters.
 FEW = {
-    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
+    "shapley": {
+        "min_permutations": 4,
+        "max_permutations": 8,
+        "tolerance": 0.5,
+        "references": 8,
+    },
     "lime": {"samples": 120},
     "smoothgrad": {"samples": 4},
 }
-FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": ("gradient", "permutation")}}
+FAST: dict[str, dict[str, Any]] = {
+    **FEW,
+    "aggregate": {"members": ("gradient", "permutation")},
+}
 
 WITHOUT_CONVOLUTION = {
     "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
@@ -34,11 +42,23 @@ WITHOUT_CONVOLUTION = {
 }  # fmt: skip
 #: What each method cannot explain, with what it must say.
 REFUSED = {("gradcam", name): "convolution" for name in WITHOUT_CONVOLUTION}
-REFUSED |= {("ale", name): "single columns of a table" for name in ("list_of_images", "tuple_of_outputs")}
+REFUSED |= {
+    ("ale", name): "single columns of a table"
+    for name in ("list_of_images", "tuple_of_outputs")
+}
 
 
-def explain(net: nn.Module, inputs: Any, y: Any, method: str, **options: Any) -> pg.Explanation:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None, **FAST.get(method, {}), **options}
+def explain(
+    net: nn.Module, inputs: Any, y: Any, method: str, **options: Any
+) -> pg.Explanation:
+    given = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        "segments": None,
+        **FAST.get(method, {}),
+        **options,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return explain_with(net, inputs, y, method=method, **given)
@@ -61,7 +81,11 @@ def test_explained_or_refused(name, method):
     values = explanation.values
     assert np.isfinite(values[~np.isnan(values)]).all()
     assert np.nanmax(np.abs(values)) > 0
-    assert len(explanation.names) == len(set(explanation.names)) == len(explanation.modality)
+    assert (
+        len(explanation.names)
+        == len(set(explanation.names))
+        == len(explanation.modality)
+    )
     for key in ("seed", "quantity", "unit", "background", "versions", "seconds"):
         assert key in explanation.meta, key
     frame = explanation.to_frame()
@@ -76,12 +100,20 @@ def test_names_and_levels(method, groups):
     if (method, groups) == ("ale", "modality"):
         pytest.skip("ale is of single columns")
     net, inputs, y = STRANGERS["images_first"]()
-    explanation = explain(net, inputs, y, method, groups=groups, segments={"image": ("grid", 3)})
+    explanation = explain(
+        net, inputs, y, method, groups=groups, segments={"image": ("grid", 3)}
+    )
     of_table = (
-        [] if method == "gradcam" else ["clinical"] if groups == "modality" else [f"clinical[{k}]" for k in range(4)]
+        []
+        if method == "gradcam"
+        else ["clinical"]
+        if groups == "modality"
+        else [f"clinical[{k}]" for k in range(4)]
     )
     of_image = (
-        ["image"] if groups == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
+        ["image"]
+        if groups == "modality"
+        else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
     )
     assert list(explanation.names) == of_image + of_table
     assert set(explanation.modality) == {"image", *(["clinical"] if of_table else [])}
@@ -99,9 +131,20 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, inputs = Deaf(), {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)}
+        net, inputs = (
+            Deaf(),
+            {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)},
+        )
     with pytest.warns(pg.PermgradWarning, match="unheard"):
-        found = pg.explain(net, inputs, np.arange(ROWS) % 2, method=method, random_state=0, n_repeats=2, progress=False)
+        found = pg.explain(
+            net,
+            inputs,
+            np.arange(ROWS) % 2,
+            method=method,
+            random_state=0,
+            n_repeats=2,
+            progress=False,
+        )
     unheard = [own == "unheard" for own in found.modality]
     assert sum(unheard) == 2
     assert np.abs(found.values[..., ~np.array(unheard), :]).max() > 0
@@ -112,7 +155,9 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
     assert (mine["p_value"].dropna() == 1).all()
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("gradcam", "aggregate")])
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if name not in ("gradcam", "aggregate")]
+)
 def test_units_of_the_output_change_nothing(method):
     """What is rounding and what is an effect must not depend on whether the output is in metres or micrometres."""
 
@@ -134,7 +179,9 @@ def test_units_of_the_output_change_nothing(method):
         other = Scaled(unit)
         other.load_state_dict(net.state_dict())
         two = explain(other, rows, None, method, task="regression")
-        np.testing.assert_allclose(two.values / unit**power, one.values, rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            two.values / unit**power, one.values, rtol=2e-3, atol=1e-5
+        )
 
 
 class BlownUpError(Exception):
@@ -158,11 +205,18 @@ def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
     # Branches are run once per row, and then hardly ever: there would be no middle.
-    options = {"incremental": False} if method in ("permutation", "permgrad", "ablation") else {}
+    options = (
+        {"incremental": False}
+        if method in ("permutation", "permgrad", "ablation")
+        else {}
+    )
     explain(net, inputs, y, method, **options)
     assert calls > 2
     # The first calls belong to reading the network, whose errors become a sentence.
-    middles, before = [max(7, int(calls * share)) for share in (0.3, 0.999)], state_of(net, inputs)
+    middles, before = (
+        [max(7, int(calls * share)) for share in (0.3, 0.999)],
+        state_of(net, inputs),
+    )
     for middle in middles:
         raised = False
         # Some calls try a quicker way, or rows that not every method asks for: an error there ends nothing.
@@ -199,7 +253,9 @@ def test_out_of_memory_halves_the_batch_and_goes_on(method, monkeypatch):
 
 
 @pytest.mark.parametrize("layer", ["fusion", "encoder", "encoder.0", "head.0"])
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("gradcam", "ale")])
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if name not in ("gradcam", "ale")]
+)
 def test_inside_the_network(method, layer):
     net, inputs, y = STRANGERS["shared_encoder"]()
     before = state_of(net, inputs)
@@ -207,7 +263,9 @@ def test_inside_the_network(method, layer):
     assert_untouched(before, state_of(net, inputs))
     if layer == "fusion":
         assert explanation.names == tuple(f"fusion[{k}]" for k in range(20))
-        assert explanation.modality == ("left",) * 8 + ("right",) * 8 + ("clinical",) * 4
+        assert (
+            explanation.modality == ("left",) * 8 + ("right",) * 8 + ("clinical",) * 4
+        )
     assert np.nanmax(np.abs(explanation.values)) > 0
 
 
@@ -223,7 +281,9 @@ def test_an_embedding_can_be_explained_where_it_is_read():
     net, inputs, y = STRANGERS["embedded_codes"]()
     for method in ("gradient", "integrated_gradients", "deeplift"):
         if method in METHODS:
-            found = explain(net, inputs, y, method, layer="embedding", groups="modality")
+            found = explain(
+                net, inputs, y, method, layer="embedding", groups="modality"
+            )
             assert found.names == ("codes",)
             assert np.abs(found.values).max() > 0
 
@@ -233,7 +293,9 @@ def test_branches_change_no_number():
     for groups in (None, "modality"):
         for method in ("permgrad", "permutation"):
             quick = explain(net, inputs, y, method, groups=groups, n_repeats=6)
-            dense = explain(net, inputs, y, method, groups=groups, n_repeats=6, incremental=False)
+            dense = explain(
+                net, inputs, y, method, groups=groups, n_repeats=6, incremental=False
+            )
             np.testing.assert_allclose(quick.values, dense.values, rtol=0, atol=1e-6)
 
 
@@ -254,7 +316,9 @@ def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     assert made
     made.clear()
     if method != "shapley":
-        explain(net, inputs, y, method, groups="modality", n_repeats=6, incremental=False)
+        explain(
+            net, inputs, y, method, groups="modality", n_repeats=6, incremental=False
+        )
         assert not made
 
 
@@ -266,7 +330,11 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
     game.request, game.players = SimpleNamespace(inputs=[None] * inputs, space=space), 2
     game.predict = lambda rows, *_: torch.zeros(len(rows), 3)
     game.grid = lambda *_: torch.ones(2, 4, 5, 3)
-    rows, donors, kept = np.arange(2), np.zeros((2, 5), dtype=np.int64), np.ones((2, 4, 2), dtype=bool)
+    rows, donors, kept = (
+        np.arange(2),
+        np.zeros((2, 5), dtype=np.int64),
+        np.ones((2, 4, 2), dtype=bool),
+    )
     found = game.predicted(rows, donors, kept)
     assert found.shape == (2, 4, 5, 3)
     assert bool((found == 0).all()) == by_branches
@@ -276,11 +344,17 @@ def test_the_branches_are_used():
     from permgrad.attribution.subject.branches import cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
 
-    for name, wanted in (("shared_encoder", True), ("images_first", True), ("branches_on_values", False)):
+    for name, wanted in (
+        ("shared_encoder", True),
+        ("images_first", True),
+        ("branches_on_values", False),
+    ):
         net, inputs, _ = STRANGERS[name]()
         subject = NetworkSubject(net, inputs)
         with subject.open():
-            assert (cut_into_branches(subject, subject.inputs) is not None) == wanted, name
+            assert (cut_into_branches(subject, subject.inputs) is not None) == wanted, (
+                name
+            )
 
 
 def test_branches_of_more_rows_than_are_tried_are_found():
@@ -288,7 +362,10 @@ def test_branches_of_more_rows_than_are_tried_are_found():
     from permgrad.attribution.subject.network import NetworkSubject
 
     net, inputs, _ = STRANGERS["shared_encoder"]()
-    many = {name: torch.as_tensor(own)[torch.arange(_PROBE_ROWS + 1) % ROWS] for name, own in inputs.items()}
+    many = {
+        name: torch.as_tensor(own)[torch.arange(_PROBE_ROWS + 1) % ROWS]
+        for name, own in inputs.items()
+    }
     subject = NetworkSubject(net, many)
     with subject.open():
         assert cut_into_branches(subject, subject.inputs) is not None
@@ -307,6 +384,14 @@ def test_repeats_cost_branches_nothing():
     costs = []
     for repeats in (10, 40):
         rows = 0
-        explain(net, inputs, None, "permutation", groups="modality", scope="local", n_repeats=repeats)
+        explain(
+            net,
+            inputs,
+            None,
+            "permutation",
+            groups="modality",
+            scope="local",
+            n_repeats=repeats,
+        )
         costs.append(rows)
     assert costs[0] == costs[1] > 0

@@ -23,13 +23,18 @@ METHODS = {
     "lime": ("lime", {"samples": 40, "neighbourhood": "coalition"}),
     "lime, moved": ("lime", {"samples": 40, "neighbourhood": "gaussian"}),
     "integrated gradients": ("integrated_gradients", {"baseline": "background"}),
-    "integrated gradients in steps": ("integrated_gradients", {"baseline": "mean", "steps": 7}),
+    "integrated gradients in steps": (
+        "integrated_gradients",
+        {"baseline": "mean", "steps": 7},
+    ),
     "deeplift": ("deeplift", {"baseline": "background"}),
 }
 
 
 def drawn(rows: int, seed: int) -> Tensor:
-    return torch.randn(rows, 2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows, 2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 class Seeing(nn.Module):
@@ -37,7 +42,9 @@ class Seeing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1))
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1)
+        )
         self.seen: list[Tensor] = []
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -56,7 +63,13 @@ def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
         torch.manual_seed(0)
         net = Seeing().double()
     rows, background = drawn(ROWS, 0), drawn(BACKGROUND, 1)
-    given = {"background": background, "segments": MASK, "random_state": 0, "progress": False, "task": "regression"}
+    given = {
+        "background": background,
+        "segments": MASK,
+        "random_state": 0,
+        "progress": False,
+        "task": "regression",
+    }
     found = explain_with(net, rows, method=method, scope="local", **given, **options)
     assert len(found.names) == 3
     assert np.abs(found.values).max() > 1e-3
@@ -69,14 +82,21 @@ def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     whose = apart.argmin(dim=1)
     edited = (inside - known[whose][:, OWNED]).abs().amax(dim=1) > 1e-9
     assert edited.any(), "something was replaced"
-    assert (whose[edited] < ROWS).float().mean() > 0.5, "mostly in the rows explained; a few trials need the background"
+    assert (whose[edited] < ROWS).float().mean() > 0.5, (
+        "mostly in the rows explained; a few trials need the background"
+    )
 
 
-@pytest.mark.parametrize("name", ["permutation", "shapley, all", "lime", "integrated gradients", "deeplift"])
+@pytest.mark.parametrize(
+    "name", ["permutation", "shapley, all", "lime", "integrated gradients", "deeplift"]
+)
 def test_a_network_that_reads_only_what_nobody_owns_owes_the_players_nothing(name):
     class Outside(nn.Module):
         def forward(self, picture: Tensor) -> Tensor:
-            return picture[:, ~OWNED].tanh().sum(dim=1, keepdim=True) + 0 * picture.sum(dim=(1, 2))[:, None]
+            return (
+                picture[:, ~OWNED].tanh().sum(dim=1, keepdim=True)
+                + 0 * picture.sum(dim=(1, 2))[:, None]
+            )
 
     method, options = METHODS[name]
     with pytest.warns(pg.PermgradWarning, match="exactly 0"):

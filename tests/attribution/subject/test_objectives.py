@@ -9,9 +9,19 @@ import torch
 from explaining import explain_with
 from sklearn.base import RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor, StackingRegressor
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    GradientBoostingRegressor,
+    RandomForestRegressor,
+    StackingRegressor,
+)
 from sklearn.linear_model import PoissonRegressor, QuantileRegressor, Ridge
-from sklearn.metrics import log_loss, mean_absolute_error, mean_pinball_loss, mean_poisson_deviance
+from sklearn.metrics import (
+    log_loss,
+    mean_absolute_error,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+)
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -36,17 +46,21 @@ def table():
 def fall(model, X, y, score, predict=None) -> np.ndarray:
     """Return how much worse a loss is with each column of row 150, by hand."""
     predict, rows = predict or model.predict, X.iloc[:50]
-    return np.array([score(y[:50], predict(rows.assign(**{c: X[c].iloc[150]}))) for c in X]) - score(
-        y[:50], predict(rows)
-    )
+    return np.array(
+        [score(y[:50], predict(rows.assign(**{c: X[c].iloc[150]}))) for c in X]
+    ) - score(y[:50], predict(rows))
 
 
 def found(model, X, y, **more):
-    return explain_with(model, X.iloc[:50], y[:50], background=X.iloc[[150]], **QUIET, **more)
+    return explain_with(
+        model, X.iloc[:50], y[:50], background=X.iloc[[150]], **QUIET, **more
+    )
 
 
 def catboost(**more):
-    return imported("catboost").CatBoostRegressor(iterations=15, verbose=0, allow_writing_files=False, **more)
+    return imported("catboost").CatBoostRegressor(
+        iterations=15, verbose=0, allow_writing_files=False, **more
+    )
 
 
 def lightgbm(**more):
@@ -125,22 +139,39 @@ def test_the_objective_is_that_of_the_trained_model(table, name):
 def test_models_read_from_files_keep_their_objective(table, tmp_path):
     X, y = table
     xgboost, lgb = imported("xgboost"), imported("lightgbm")
-    model = xgboost.XGBRegressor(objective="reg:quantileerror", quantile_alpha=0.35, n_estimators=10).fit(X, y)
+    model = xgboost.XGBRegressor(
+        objective="reg:quantileerror", quantile_alpha=0.35, n_estimators=10
+    ).fit(X, y)
     model.save_model(tmp_path / "m.ubj")
     again = xgboost.XGBRegressor()
     again.load_model(tmp_path / "m.ubj")
-    assert found(again, X, y).meta["loss"] == found(again.get_booster(), X, y).meta["loss"] == "quantile 0.35"
-    booster = lgb.train({"application": "quantile", "alpha": 0.4, "verbose": -1}, lgb.Dataset(X, y), 10)
+    assert (
+        found(again, X, y).meta["loss"]
+        == found(again.get_booster(), X, y).meta["loss"]
+        == "quantile 0.35"
+    )
+    booster = lgb.train(
+        {"application": "quantile", "alpha": 0.4, "verbose": -1}, lgb.Dataset(X, y), 10
+    )
     booster.save_model(tmp_path / "l.txt")
     loaded = lgb.Booster(model_file=tmp_path / "l.txt")
-    assert found(booster, X, y).meta["loss"] == found(loaded, X, y).meta["loss"] == "quantile 0.4"
+    assert (
+        found(booster, X, y).meta["loss"]
+        == found(loaded, X, y).meta["loss"]
+        == "quantile 0.4"
+    )
 
 
 def test_a_ranker_is_known_by_its_objective_or_tags(table):
     X, y = table
     groups = np.repeat(np.arange(20), 10)
     ranker = imported("catboost").CatBoost(
-        {"loss_function": "YetiRank", "iterations": 5, "verbose": 0, "allow_writing_files": False}
+        {
+            "loss_function": "YetiRank",
+            "iterations": 5,
+            "verbose": 0,
+            "allow_writing_files": False,
+        }
     )
     ranker.fit(X, np.digitize(y, [1, 2]), group_id=groups)
     with pytest.raises(InputError, match="The scores of a ranker"):
@@ -183,20 +214,39 @@ LEVELS = (0.1, 0.5, 0.9)
 
 
 def by_level(truth, told) -> float:
-    return float(np.mean([mean_pinball_loss(truth, told[:, k], alpha=level) for k, level in enumerate(LEVELS)]))
+    return float(
+        np.mean(
+            [
+                mean_pinball_loss(truth, told[:, k], alpha=level)
+                for k, level in enumerate(LEVELS)
+            ]
+        )
+    )
 
 
 @pytest.mark.parametrize("library", ["catboost", "xgboost", "function", "network"])
 def test_several_quantiles_of_one_target(table, library):
     X, y = table
     if library == "catboost":
-        model, more = catboost(loss_function="MultiQuantile:alpha=0.1,0.5,0.9").fit(X, y), {}
+        model, more = (
+            catboost(loss_function="MultiQuantile:alpha=0.1,0.5,0.9").fit(X, y),
+            {},
+        )
     elif library == "xgboost":
-        call = {"objective": "reg:quantileerror", "quantile_alpha": list(LEVELS), "n_estimators": 15}
+        call = {
+            "objective": "reg:quantileerror",
+            "quantile_alpha": list(LEVELS),
+            "n_estimators": 15,
+        }
         model, more = imported("xgboost").XGBRegressor(**call).fit(X, y), {}
     else:
-        weights = torch.tensor([[0.5, 1.0, 1.5], [-0.2, -0.4, -0.8], [0.0, 0.0, 0.1]], dtype=torch.float64)
-        model, more = (lambda rows: rows.to_numpy() @ weights.numpy()), {"loss": ("quantile", LEVELS)}
+        weights = torch.tensor(
+            [[0.5, 1.0, 1.5], [-0.2, -0.4, -0.8], [0.0, 0.0, 0.1]], dtype=torch.float64
+        )
+        model, more = (
+            (lambda rows: rows.to_numpy() @ weights.numpy()),
+            {"loss": ("quantile", LEVELS)},
+        )
     predict = model if library in ("function", "network") else model.predict
     want = fall(model, X, y, by_level, predict)
     assert np.abs(want).max() > 0.02
@@ -204,12 +254,26 @@ def test_several_quantiles_of_one_target(table, library):
         network = torch.nn.Linear(3, 3, bias=False, dtype=torch.float64)
         network.weight.data = weights.T
         rows = torch.tensor(X.to_numpy())
-        result = explain_with(network, rows[:50], y[:50], method="permutation", background=rows[[150]], **QUIET, **more)
+        result = explain_with(
+            network,
+            rows[:50],
+            y[:50],
+            method="permutation",
+            background=rows[[150]],
+            **QUIET,
+            **more,
+        )
     else:
         result = found(model, X, y, **more)
         single = found(model, X, y, target=2, **more)
         assert single.meta["loss"] == "quantile 0.9"
-        top = fall(model, X, y, lambda truth, told: mean_pinball_loss(truth, told[:, 2], alpha=0.9), predict)
+        top = fall(
+            model,
+            X,
+            y,
+            lambda truth, told: mean_pinball_loss(truth, told[:, 2], alpha=0.9),
+            predict,
+        )
         np.testing.assert_allclose(single.values[:, 0], top, atol=1e-6)
     assert result.meta["loss"] == "quantile 0.1, 0.5, 0.9"
     np.testing.assert_allclose(result.values[:, 0], want, atol=1e-6)
@@ -218,9 +282,13 @@ def test_several_quantiles_of_one_target(table, library):
 def test_a_report_of_one_of_several_quantiles(table):
     X, y = table
     model = lambda rows: rows.to_numpy() @ np.array([[0.5, 1.0, 1.5]] * 3)  # noqa: E731
-    with pytest.raises(InputError, match=r"A report is of one output, and the model has 3"):
+    with pytest.raises(
+        InputError, match=r"A report is of one output, and the model has 3"
+    ):
         pg.report(pg.Model(model, task="regression"), X, np.column_stack([y] * 3))
-    report = pg.report(pg.Model(model, task="regression"), X, y, loss=("quantile", LEVELS), target=1)
+    report = pg.report(
+        pg.Model(model, task="regression"), X, y, loss=("quantile", LEVELS), target=1
+    )
     assert f"{mean_absolute_error(y, model(X)[:, 1]):.3f}"[:4] in report.html
 
 
@@ -228,15 +296,20 @@ def test_outputs_and_one_target_that_do_not_fit_are_refused_with_a_way_out(table
     X, y = table
     twice = Ridge().fit(X, np.column_stack([y, -y]))
     with pytest.raises(
-        InputError, match=r"or target=0 \(permgrad explain: --target 0\) to compare y with the first output"
+        InputError,
+        match=r"or target=0 \(permgrad explain: --target 0\) to compare y with the first output",
     ):
         found(twice, X, y)
     result = found(twice, X, y, target=0)
     want = fall(twice, X, y, lambda truth, told: np.mean((truth - told[:, 0]) ** 2))
     np.testing.assert_allclose(result.values[:, 0], want, atol=1e-9)
-    with pytest.raises(InputError, match="names 3 quantiles, and the model has 2 outputs"):
+    with pytest.raises(
+        InputError, match="names 3 quantiles, and the model has 2 outputs"
+    ):
         found(twice, X, y, loss=("quantile", LEVELS))
-    own = found(twice, X, y, target=0, loss=lambda outputs, truth: np.abs(outputs[:, 0] - truth))
+    own = found(
+        twice, X, y, target=0, loss=lambda outputs, truth: np.abs(outputs[:, 0] - truth)
+    )
     assert own.values[0, 0] > 0.05, "a callable gets y as it was passed"
 
 
@@ -257,7 +330,9 @@ def own_booster(X, y):
 
 OWN = {
     "xgboost-booster": own_booster,
-    "xgboost": lambda X, y: imported("xgboost").XGBRegressor(objective=logistic, n_estimators=25).fit(X, y),
+    "xgboost": lambda X, y: (
+        imported("xgboost").XGBRegressor(objective=logistic, n_estimators=25).fit(X, y)
+    ),
     "lightgbm": lambda X, y: lightgbm(objective=logistic).fit(X, y),
 }
 
@@ -268,14 +343,20 @@ def test_an_own_logistic_objective_returns_logits_of_classes(table, library):
     model = OWN[library](X, y)
 
     def chances(rows):
-        told = model.predict(imported("xgboost").DMatrix(rows) if library.endswith("booster") else rows)
+        told = model.predict(
+            imported("xgboost").DMatrix(rows) if library.endswith("booster") else rows
+        )
         return 1 / (1 + np.exp(-np.asarray(told, dtype=np.float64)))
 
     result = found(model, X, y)
     assert (result.meta["loss"], result.meta["returns"]) == ("cross_entropy", "logits")
     score = lambda truth, told: log_loss(truth, told, labels=[0, 1])  # noqa: E731
-    np.testing.assert_allclose(result.values[:, 0], fall(model, X, y, score, chances), rtol=1e-5)
-    assert found(model, X, y, task="regression").meta["loss"] == "squared_error", "the other way"
+    np.testing.assert_allclose(
+        result.values[:, 0], fall(model, X, y, score, chances), rtol=1e-5
+    )
+    assert found(model, X, y, task="regression").meta["loss"] == "squared_error", (
+        "the other way"
+    )
 
 
 def test_a_number_of_0_and_1_and_an_own_objective_of_numbers_stay_numbers(table):
@@ -284,5 +365,7 @@ def test_a_number_of_0_and_1_and_an_own_objective_of_numbers_stay_numbers(table)
     squares = lambda scores, rows: (scores - rows.get_label(), np.ones(len(scores)))  # noqa: E731
     for target in (y, (y > np.median(y)).astype(int)):
         for own in (None, squares):
-            model = xgboost.train({"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=own)
+            model = xgboost.train(
+                {"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=own
+            )
             assert found(model, X, target).meta["loss"] == "squared_error"

@@ -18,13 +18,17 @@ class NumbersAndCodes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.linspace(-1, 2.1, NUMBERS + 2, dtype=torch.float64))
+        self.weights = nn.Parameter(
+            torch.linspace(-1, 2.1, NUMBERS + 2, dtype=torch.float64)
+        )
         self.levels = nn.Parameter(torch.tensor([0.5, -1.0, 3.0], dtype=torch.float64))
         self.squeeze = nn.Flatten(0)
 
     def forward(self, code: Tensor, table: Tensor, *numbers: Tensor) -> Tensor:
         wide = torch.cat([torch.stack(numbers, dim=1), table], dim=1)
-        return self.squeeze(wide @ self.weights[:, None]) + self.levels[code] * numbers[3]
+        return (
+            self.squeeze(wide @ self.weights[:, None]) + self.levels[code] * numbers[3]
+        )
 
 
 def rows(count: int, seed: int) -> tuple[Tensor, ...]:
@@ -34,14 +38,26 @@ def rows(count: int, seed: int) -> tuple[Tensor, ...]:
     return torch.randint(0, 3, (count,), generator=draw), table, *numbers
 
 
-def closed_form(net: NumbersAndCodes, own: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> np.ndarray:
+def closed_form(
+    net: NumbersAndCodes, own: tuple[Tensor, ...], other: tuple[Tensor, ...]
+) -> np.ndarray:
     """Return the values: a sum's terms, and of a product half of what each factor does beside both of the other's."""
-    plain = [torch.cat([torch.stack(part[2:], dim=1), part[1]], dim=1) for part in (own, other)]
+    plain = [
+        torch.cat([torch.stack(part[2:], dim=1), part[1]], dim=1)
+        for part in (own, other)
+    ]
     linear = (plain[0][:, None] - plain[1][None]) * net.weights
-    level, number = [net.levels[part[0]] for part in (own, other)], [part[5] for part in (own, other)]
+    level, number = (
+        [net.levels[part[0]] for part in (own, other)],
+        [part[5] for part in (own, other)],
+    )
     of_level = (level[0][:, None] - level[1]) * (number[0][:, None] + number[1]) / 2
-    linear[:, :, 3] += (number[0][:, None] - number[1]) * (level[0][:, None] + level[1]) / 2
-    values = torch.cat([of_level[:, :, None], linear[:, :, NUMBERS:], linear[:, :, :NUMBERS]], dim=2)
+    linear[:, :, 3] += (
+        (number[0][:, None] - number[1]) * (level[0][:, None] + level[1]) / 2
+    )
+    values = torch.cat(
+        [of_level[:, :, None], linear[:, :, NUMBERS:], linear[:, :, :NUMBERS]], dim=2
+    )
     return values.mean(dim=1).detach().numpy()
 
 
@@ -52,7 +68,11 @@ def test_shapley_values_of_more_numbers_than_are_enumerated(blocks):
     assert truth.shape[1] > 12
     assert np.abs(truth).min(axis=0).max() > 0.05, "nobody is close to zero in all rows"
     found = pg.explain(
-        net, own, method=tuned(pg.methods.Shapley(blocks=blocks), exact=0), background=other, progress=False
+        net,
+        own,
+        method=tuned(pg.methods.Shapley(blocks=blocks), exact=0),
+        background=other,
+        progress=False,
     )
     np.testing.assert_allclose(found.values[:, :, 0], truth, rtol=0, atol=1e-9)
 
@@ -62,18 +82,32 @@ def test_shapley_values_of_losses_add_up(game):
     net, own = NumbersAndCodes(), rows(40, 0)
     y = net(*own).detach().numpy()
     found = pg.explain(
-        net, own, y, method=tuned(pg.methods.Shapley(), game=game), scope="global", random_state=0, progress=False
+        net,
+        own,
+        y,
+        method=tuned(pg.methods.Shapley(), game=game),
+        scope="global",
+        random_state=0,
+        progress=False,
     )
     assert found.values.shape == (NUMBERS + 3, 1)
     assert found.values.sum() > 1
     assert found.meta["completeness_gap"] < 1e-6
 
 
-@pytest.mark.parametrize("method", ["shapley", "permutation", "gradient", "integrated_gradients", "deeplift", "lime"])
+@pytest.mark.parametrize(
+    "method",
+    ["shapley", "permutation", "gradient", "integrated_gradients", "deeplift", "lime"],
+)
 def test_a_layer_that_gives_one_number_per_row_is_explained(method):
     net, own = NumbersAndCodes(), rows(30, 2)
     found = pg.explain(
-        pg.Model(net, layer="squeeze"), own, method=method, scope="local", random_state=0, progress=False
+        pg.Model(net, layer="squeeze"),
+        own,
+        method=method,
+        scope="local",
+        random_state=0,
+        progress=False,
     )
     assert found.names == ("squeeze",)
     assert np.abs(found.values).max() > 0.1

@@ -39,21 +39,48 @@ def shares_of(scores: np.ndarray) -> np.ndarray:
 def given_as(kind: str, scores: np.ndarray) -> torch.Tensor:
     """Return what a network with these scores gives, if it gives this kind."""
     shares = shares_of(scores)[:, -scores.shape[1] :]
-    return torch.from_numpy({"logits": scores, "probabilities": shares, "log_probabilities": np.log(shares)}[kind])
+    return torch.from_numpy(
+        {
+            "logits": scores,
+            "probabilities": shares,
+            "log_probabilities": np.log(shares),
+        }[kind]
+    )
 
 
-CASES = [("logits", 1), ("logits", 2), ("logits", 3), ("probabilities", 1), ("probabilities", 3)]
+CASES = [
+    ("logits", 1),
+    ("logits", 2),
+    ("logits", 3),
+    ("probabilities", 1),
+    ("probabilities", 3),
+]
 CASES += [("log_probabilities", 1), ("log_probabilities", 2), ("log_probabilities", 3)]
 
 
 @pytest.fixture(params=CASES, ids=lambda own: f"{own[0]} {own[1]}")
-def form(request) -> tuple[OutputForm, torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+def form(
+    request,
+) -> tuple[OutputForm, torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
     """Return the form, outputs and others, and the probabilities that they stand for."""
     kind, count = request.param
     names = tuple("abc"[: max(count, 2)])
-    made = OutputForm("classification", kind, count, names, names if count > 1 else names[1:], inferred=False)
+    made = OutputForm(
+        "classification",
+        kind,
+        count,
+        names,
+        names if count > 1 else names[1:],
+        inferred=False,
+    )
     own, other = SCORES[:, :count], OTHER[:, :count]
-    return made, given_as(kind, own), given_as(kind, other), shares_of(own), shares_of(other)
+    return (
+        made,
+        given_as(kind, own),
+        given_as(kind, other),
+        shares_of(own),
+        shares_of(other),
+    )
 
 
 def test_probabilities_logits_and_readouts(form):
@@ -68,7 +95,9 @@ def test_probabilities_logits_and_readouts(form):
     if made.kind == "logits" or (made.kind == "log_probabilities" and made.count > 1):
         assert torch.equal(logits, outputs)
     leaf = outputs.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(made.readout(leaf, "logit").sum() + made.probabilities(leaf)[:, 0].sum(), leaf)
+    (slope,) = torch.autograd.grad(
+        made.readout(leaf, "logit").sum() + made.probabilities(leaf)[:, 0].sum(), leaf
+    )
     assert torch.isfinite(slope).all()
 
 
@@ -76,32 +105,50 @@ def test_losses_and_divergences(form):
     made, outputs, other, shares, others = form
     y = Y % len(made.class_names)
     chosen = shares[np.arange(ROWS), y]
-    np.testing.assert_allclose(made.loss_rows(outputs, y, "cross_entropy"), -np.log(chosen), rtol=1e-9)
+    np.testing.assert_allclose(
+        made.loss_rows(outputs, y, "cross_entropy"), -np.log(chosen), rtol=1e-9
+    )
     eye = np.eye(len(made.class_names))[y]
     brier = ((shares - eye) ** 2).sum(axis=1)
-    assert made.loss_rows(outputs, y, "brier") == pytest.approx(brier) or made.loss_rows(
-        outputs, y, "brier"
-    ) == pytest.approx(brier / 2)
+    assert made.loss_rows(outputs, y, "brier") == pytest.approx(
+        brier
+    ) or made.loss_rows(outputs, y, "brier") == pytest.approx(brier / 2)
     expected = (others * (np.log(others) - np.log(shares))).sum(axis=1)
     assert expected.min() > 1e-3
-    np.testing.assert_allclose(made.divergence_rows(outputs, other), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        made.divergence_rows(outputs, other), expected, rtol=1e-9
+    )
     np.testing.assert_allclose(made.divergence_rows(outputs, outputs), 0, atol=1e-15)
 
 
 @pytest.mark.parametrize("columns", [(), (1,), (0, 2)])
 def test_a_regression_of_several_numbers_is_their_mean(columns):
-    made = OutputForm("regression", "values", 3, (), ("0", "1", "2"), loss_columns=columns)
+    made = OutputForm(
+        "regression", "values", 3, (), ("0", "1", "2"), loss_columns=columns
+    )
     outputs, other = torch.from_numpy(SCORES), torch.from_numpy(OTHER)
     chosen = list(columns or range(3))
     squared = (SCORES - OTHER)[:, chosen] ** 2
-    np.testing.assert_allclose(made.loss_rows(outputs, OTHER, "squared_error"), squared.mean(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(made.divergence_rows(outputs, other), squared.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        made.loss_rows(outputs, OTHER, "squared_error"),
+        squared.mean(axis=1),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        made.divergence_rows(outputs, other), squared.mean(axis=1), rtol=1e-12
+    )
     absolute = np.abs(SCORES - OTHER)[:, chosen]
-    np.testing.assert_allclose(made.loss_rows(outputs, OTHER, "absolute_error"), absolute.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        made.loss_rows(outputs, OTHER, "absolute_error"),
+        absolute.mean(axis=1),
+        rtol=1e-12,
+    )
     assert torch.equal(made.readout(outputs, "probability"), outputs)
     single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
     np.testing.assert_allclose(
-        single.loss_rows(outputs[:, :1], OTHER[:, 0], "squared_error"), (SCORES - OTHER)[:, 0] ** 2, rtol=1e-12
+        single.loss_rows(outputs[:, :1], OTHER[:, 0], "squared_error"),
+        (SCORES - OTHER)[:, 0] ** 2,
+        rtol=1e-12,
     )
 
 
@@ -109,7 +156,14 @@ def test_a_regression_of_several_numbers_is_their_mean(columns):
 def test_certain_probabilities_have_finite_logits(dtype):
     for count in (1, 2):
         names = ("a", "b")
-        made = OutputForm("classification", "probabilities", count, names, names[-count:], inferred=False)
+        made = OutputForm(
+            "classification",
+            "probabilities",
+            count,
+            names,
+            names[-count:],
+            inferred=False,
+        )
         outputs = torch.tensor([[0.0], [1.0], [0.5]], dtype=dtype)
         outputs = outputs if count == 1 else torch.cat([1 - outputs, outputs], dim=1)
         logits = made.logits(outputs)
@@ -120,28 +174,51 @@ def test_certain_probabilities_have_finite_logits(dtype):
         assert own[2] == 0
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 80.0), (torch.float64, 700.0)])
+@pytest.mark.parametrize(
+    ("dtype", "largest"), [(torch.float32, 80.0), (torch.float64, 700.0)]
+)
 def test_one_log_probability_gives_its_logit_to_the_last_digits(dtype, largest):
-    made = OutputForm("classification", "log_probabilities", 1, ("a", "b"), ("b",), inferred=False)
-    logits = torch.linspace(-largest, largest, 41, dtype=dtype)[:, None].requires_grad_()
+    made = OutputForm(
+        "classification", "log_probabilities", 1, ("a", "b"), ("b",), inferred=False
+    )
+    logits = torch.linspace(-largest, largest, 41, dtype=dtype)[
+        :, None
+    ].requires_grad_()
     outputs = torch.nn.functional.logsigmoid(logits)
     assert (outputs.exp() == 1).any(), "the probability itself is 1 to the last digit"
     found = made.logits(outputs)
-    torch.testing.assert_close(found, logits, rtol=16 * torch.finfo(dtype).eps, atol=1e-6)
+    torch.testing.assert_close(
+        found, logits, rtol=16 * torch.finfo(dtype).eps, atol=1e-6
+    )
     torch.testing.assert_close(made.own_probabilities(outputs), torch.sigmoid(logits))
     (slope,) = torch.autograd.grad(found.sum(), logits)
     torch.testing.assert_close(slope, torch.ones_like(slope), rtol=1e-4, atol=1e-4)
-    assert torch.isfinite(made.logits(torch.zeros(1, 1, dtype=dtype))).all(), "where p was rounded to 1"
+    assert torch.isfinite(made.logits(torch.zeros(1, 1, dtype=dtype))).all(), (
+        "where p was rounded to 1"
+    )
 
 
-@pytest.mark.parametrize("method", ["gradient", "shapley", "permutation", "integrated_gradients"])
+@pytest.mark.parametrize(
+    "method", ["gradient", "shapley", "permutation", "integrated_gradients"]
+)
 @pytest.mark.parametrize("output", ["logit", "probability"])
 def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, output):
     found = []
-    for kind, last in (("logits", torch.nn.Identity()), ("log_probabilities", torch.nn.LogSigmoid())):
+    for kind, last in (
+        ("logits", torch.nn.Identity()),
+        ("log_probabilities", torch.nn.LogSigmoid()),
+    ):
         torch.manual_seed(0)
-        net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last).double()
-        options = {"method": method, "scale": output, "returns": kind, "random_state": 0, "progress": False}
+        net = torch.nn.Sequential(
+            torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last
+        ).double()
+        options = {
+            "method": method,
+            "scale": output,
+            "returns": kind,
+            "random_state": 0,
+            "progress": False,
+        }
         found.append(explain_with(net, SCORES, Y % 2, **options).values)
     assert np.nanmax(np.abs(found[0])) > 1e-2
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
@@ -151,7 +228,9 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
 
 
 def classifier(*names: str) -> OutputForm:
-    return OutputForm("classification", "logits", len(names), names, names, inferred=False)
+    return OutputForm(
+        "classification", "logits", len(names), names, names, inferred=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,14 +245,22 @@ def classifier(*names: str) -> OutputForm:
         ([0.0, 1.0, 0.0], ("1", "2"), [0, 1, 0]),
         ([0, 1, 2], ("2", "1", "0"), [2, 1, 0]),
         ([0.0, 1.0, 2.0], ("2", "1", "0"), [2, 1, 0]),
-        (torch.tensor([0.0, 1.0, 2.0], dtype=torch.bfloat16), ("2", "1", "0"), [2, 1, 0]),
+        (
+            torch.tensor([0.0, 1.0, 2.0], dtype=torch.bfloat16),
+            ("2", "1", "0"),
+            [2, 1, 0],
+        ),
         ([True, False, True], ("1", "0"), [0, 1, 0]),
         ([2, 1, 2], ("1.0", "2.0"), [1, 0, 1]),
         ([0.5, 1.5, 0.5], ("0.5", "1.5"), [0, 1, 0]),
         ([True, False, True], ("no", "yes"), [1, 0, 1]),
         (np.eye(3)[[2, 0, 1]], ("a", "b", "c"), [2, 0, 1]),
         (torch.tensor([1, 0, 1]), ("a", "b"), [1, 0, 1]),
-        (torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.bfloat16), ("a", "b"), [1, 0, 1]),
+        (
+            torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.bfloat16),
+            ("a", "b"),
+            [1, 0, 1],
+        ),
         (pd.Series(["b", "a", "b"]), ("a", "b"), [1, 0, 1]),
     ],
 )
@@ -204,7 +291,9 @@ def test_classes_that_there_are_not(y, said):
         classifier("a", "b", "c").encode_target(y, 3)
 
 
-@pytest.mark.parametrize(("y", "strange"), [([1, 2, 3], 3), ([0, 1, 5], 5), ([2, 0, 1], 0)])
+@pytest.mark.parametrize(
+    ("y", "strange"), [([1, 2, 3], 3), ([0, 1, 5], 5), ([2, 0, 1], 0)]
+)
 def test_names_that_look_like_numbers(y, strange):
     """With names 1 and 2 the numbers 0 and 1 are classes as well, but not beside a 2."""
     with pytest.raises(pg.InputError, match=rf"got {strange}\."):
@@ -214,10 +303,19 @@ def test_names_that_look_like_numbers(y, strange):
 def test_numbers_to_be_predicted():
     single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
     double = OutputForm("regression", "values", 2, (), ("0", "1"), inferred=False)
-    for y in ([1, 2, 3], [[1], [2], [3]], torch.tensor([1.0, 2.0, 3.0]), pd.Series([1, 2, 3])):
+    for y in (
+        [1, 2, 3],
+        [[1], [2], [3]],
+        torch.tensor([1.0, 2.0, 3.0]),
+        pd.Series([1, 2, 3]),
+    ):
         found = single.encode_target(y, 3)
         assert (found.dtype, found.tolist()) == (np.float64, [1.0, 2.0, 3.0])
-    assert double.encode_target([[1, 2], [3, 4], [5, 6]], 3).tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert double.encode_target([[1, 2], [3, 4], [5, 6]], 3).tolist() == [
+        [1.0, 2.0],
+        [3.0, 4.0],
+        [5.0, 6.0],
+    ]
     for made, y, said in (
         (single, np.ones((3, 2)), "y must have 1 number per row, like the output"),
         (double, [1, 2, 3], "y must have 2 numbers per row, like the output"),
@@ -233,21 +331,39 @@ def test_single_columns_and_one_hot_rows():
     assert as_target([[1], [2]]).shape == (2,)
     assert as_target(np.ones((2, 1, 1))).shape == (2, 1, 1)
     assert as_target([[1, 2], [3, 4]]).shape == (2, 2)
-    for wrong in (np.ones((3, 1)), np.zeros((3, 2)), np.full((3, 2), 0.5), np.ones(3), np.array([["a", "b"]])):
+    for wrong in (
+        np.ones((3, 1)),
+        np.zeros((3, 2)),
+        np.full((3, 2), 0.5),
+        np.ones(3),
+        np.array([["a", "b"]]),
+    ):
         assert not is_one_hot(wrong)
-    assert not is_one_hot(np.array([[2, -1], [0, 1]])), "the sum alone does not make it one"
+    assert not is_one_hot(np.array([[2, -1], [0, 1]])), (
+        "the sum alone does not make it one"
+    )
     assert is_one_hot(np.array([[True, False], [False, True]]))
 
 
 # ---- what is inferred ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+)
 def test_kinds_are_told_by_their_sums(dtype):
     shares = shares_of(np.random.default_rng(0).normal(size=(50, 4)))
     assert _infer_kind(torch.from_numpy(shares).to(dtype)) == "probabilities"
-    assert _infer_kind(torch.from_numpy(np.log(shares)).to(dtype)) == "log_probabilities"
-    for wrong in (1.1 * shares, shares - 0.3, np.log(shares) + 0.3, np.log(shares) - 0.3, shares - 1):
+    assert (
+        _infer_kind(torch.from_numpy(np.log(shares)).to(dtype)) == "log_probabilities"
+    )
+    for wrong in (
+        1.1 * shares,
+        shares - 0.3,
+        np.log(shares) + 0.3,
+        np.log(shares) - 0.3,
+        shares - 1,
+    ):
         assert _infer_kind(torch.from_numpy(wrong).to(dtype)) == "logits"
     one = torch.tensor([[0.0], [0.3], [1.0]], dtype=dtype)
     assert _infer_kind(one) == "probabilities"
@@ -267,7 +383,14 @@ def resolved(outputs, y=None, **options) -> OutputForm:
         (1, [0, 1, 1], {}, "classification", ("1",), ("0", "1")),
         (1, [0.5, 1.0, 1.0], {}, "regression", ("all",), ()),
         (1, ["a", "b", "b"], {}, "classification", ("1",), ("0", "1")),
-        (1, None, {"class_names": ["no", "yes"]}, "classification", ("yes",), ("no", "yes")),
+        (
+            1,
+            None,
+            {"class_names": ["no", "yes"]},
+            "classification",
+            ("yes",),
+            ("no", "yes"),
+        ),
         (1, None, {"kind": "logits"}, "classification", ("1",), ("0", "1")),
         (1, [0, 1, 1], {"kind": "values"}, "regression", ("all",), ()),
         (2, None, {}, "classification", ("0", "1"), ("0", "1")),
@@ -275,13 +398,32 @@ def resolved(outputs, y=None, **options) -> OutputForm:
         (3, [0, 1, 2], {}, "classification", ("0", "1", "2"), ("0", "1", "2")),
         (3, np.eye(3), {}, "classification", ("0", "1", "2"), ("0", "1", "2")),
         (2, None, {"task": "regression"}, "regression", ("0", "1"), ()),
-        (2, pd.DataFrame({"u": [1.5, 2, 3], "v": [1, 2, 3]}), {}, "regression", ("u", "v"), ()),
-        (2, None, {"class_names": ["a", "b"]}, "classification", ("a", "b"), ("a", "b")),
+        (
+            2,
+            pd.DataFrame({"u": [1.5, 2, 3], "v": [1, 2, 3]}),
+            {},
+            "regression",
+            ("u", "v"),
+            (),
+        ),
+        (
+            2,
+            None,
+            {"class_names": ["a", "b"]},
+            "classification",
+            ("a", "b"),
+            ("a", "b"),
+        ),
     ],
 )
 def test_task_and_names(columns, y, options, task, names, classes):
     found = resolved(SCORES[:3, :columns], y, **options)
-    assert (found.task, found.output_names, found.class_names, found.count) == (task, names, classes, columns)
+    assert (found.task, found.output_names, found.class_names, found.count) == (
+        task,
+        names,
+        classes,
+        columns,
+    )
     assert found.kind == ("values" if task == "regression" else "logits")
     assert found.inferred
     assert not resolved(SCORES[:, :1], task="regression", kind="values").inferred
@@ -292,13 +434,37 @@ def test_task_and_names(columns, y, options, task, names, classes):
     [
         (SCORES, {"kind": "logit"}, "Did you mean 'logits'"),
         (SCORES, {"task": "regresion"}, "Did you mean 'regression'"),
-        (SCORES, {"task": "regression", "kind": "logits"}, "returns='logits' does not suit a regression"),
-        (SCORES, {"task": "classification", "kind": "values"}, "returns='values' does not suit a classifier"),
-        (SCORES, {"kind": "probabilities"}, "Probabilities must lie within 0 … 1, got outputs from -"),
-        (np.abs(SCORES), {"kind": "log_probabilities"}, "Log-probabilities must not be above 0, got outputs"),
+        (
+            SCORES,
+            {"task": "regression", "kind": "logits"},
+            "returns='logits' does not suit a regression",
+        ),
+        (
+            SCORES,
+            {"task": "classification", "kind": "values"},
+            "returns='values' does not suit a classifier",
+        ),
+        (
+            SCORES,
+            {"kind": "probabilities"},
+            "Probabilities must lie within 0 … 1, got outputs from -",
+        ),
+        (
+            np.abs(SCORES),
+            {"kind": "log_probabilities"},
+            "Log-probabilities must not be above 0, got outputs",
+        ),
         (SCORES, {"class_names": ["a", "b"]}, "class_names must be 3 different names"),
-        (SCORES, {"class_names": ["a", "b", "a"]}, "class_names must be 3 different names"),
-        (SCORES[:, :1], {"class_names": ["a"]}, "class_names must be 2 different names"),
+        (
+            SCORES,
+            {"class_names": ["a", "b", "a"]},
+            "class_names must be 3 different names",
+        ),
+        (
+            SCORES[:, :1],
+            {"class_names": ["a"]},
+            "class_names must be 2 different names",
+        ),
     ],
 )
 def test_what_is_said_must_fit(outputs, options, said):
@@ -308,7 +474,11 @@ def test_what_is_said_must_fit(outputs, options, said):
 
 def test_several_labels_at_once_are_told_by_y():
     form = resolved(SCORES, np.array([[1, 1, 0]] * ROWS))
-    assert (form.task, form.kind, resolve_loss(form, "auto")) == ("multilabel", "logits", "multilabel_cross_entropy")
+    assert (form.task, form.kind, resolve_loss(form, "auto")) == (
+        "multilabel",
+        "logits",
+        "multilabel_cross_entropy",
+    )
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------------
@@ -325,7 +495,10 @@ def test_several_labels_at_once_are_told_by_y():
 def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
     output = torch.arange(int(np.prod(shape)), dtype=torch.float32).reshape(shape)
     if expected is None:
-        with pytest.raises(pg.InputError, match=r"out must have the shape \(rows,\) or \(rows, outputs\)"):
+        with pytest.raises(
+            pg.InputError,
+            match=r"out must have the shape \(rows,\) or \(rows, outputs\)",
+        ):
             _flat(output, rows, "out", places=False)
         return
     found = _flat(output, rows, "out", places=False)
@@ -335,7 +508,12 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
 
 def _of_masks(net, images, y, **options):
     quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
-    given = {"method": "permutation", "random_state": 0, "progress": False, "segments": quarters}
+    given = {
+        "method": "permutation",
+        "random_state": 0,
+        "progress": False,
+        "segments": quarters,
+    }
     return explain_with(net.eval(), images, y, **{**given, **options})
 
 
@@ -351,25 +529,48 @@ def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
     flat, binary = torch.nn.Sequential(net, torch.nn.Flatten()), _masked(1)
 
     def pixels(rows, y):
-        maps, truth = torch.as_tensor(rows).reshape(-1, 3, 6, 6), torch.as_tensor(y).reshape(-1, 6, 6)
-        return torch.nn.functional.cross_entropy(maps, truth, reduction="none").mean((1, 2)).numpy()
+        maps, truth = (
+            torch.as_tensor(rows).reshape(-1, 3, 6, 6),
+            torch.as_tensor(y).reshape(-1, 6, 6),
+        )
+        return (
+            torch.nn.functional.cross_entropy(maps, truth, reduction="none")
+            .mean((1, 2))
+            .numpy()
+        )
 
     def switches(rows, y):
         maps, truth = torch.as_tensor(rows), torch.as_tensor(y).double().flatten(1)
-        return torch.nn.functional.binary_cross_entropy_with_logits(maps, truth, reduction="none").mean(1)
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            maps, truth, reduction="none"
+        ).mean(1)
 
     wanted = _of_masks(flat, images, masks, loss=pixels)
     assert np.abs(wanted.values).min() > 1e-6
     for y in (masks, masks.numpy(), masks[:, None]):
-        np.testing.assert_allclose(_of_masks(net, images, y).values, wanted.values, atol=1e-13)
-        np.testing.assert_allclose(_of_masks(net, images, y, loss="cross_entropy").values, wanted.values, atol=1e-13)
-        np.testing.assert_allclose(_of_masks(net, images, y, loss=pixels).values, wanted.values, atol=1e-13)
+        np.testing.assert_allclose(
+            _of_masks(net, images, y).values, wanted.values, atol=1e-13
+        )
+        np.testing.assert_allclose(
+            _of_masks(net, images, y, loss="cross_entropy").values,
+            wanted.values,
+            atol=1e-13,
+        )
+        np.testing.assert_allclose(
+            _of_masks(net, images, y, loss=pixels).values, wanted.values, atol=1e-13
+        )
     assert _of_masks(net, images, masks).outputs == ("all",)
-    chances = _of_masks(torch.nn.Sequential(net, torch.nn.Softmax(dim=1)), images, masks)
+    chances = _of_masks(
+        torch.nn.Sequential(net, torch.nn.Softmax(dim=1)), images, masks
+    )
     np.testing.assert_allclose(chances.values, wanted.values, atol=1e-6)
     one, rows, y = binary
-    wanted = _of_masks(torch.nn.Sequential(one, torch.nn.Flatten()), rows, y, loss=switches)
-    np.testing.assert_allclose(_of_masks(one, rows, y[:, None].float()).values, wanted.values, atol=1e-13)
+    wanted = _of_masks(
+        torch.nn.Sequential(one, torch.nn.Flatten()), rows, y, loss=switches
+    )
+    np.testing.assert_allclose(
+        _of_masks(one, rows, y[:, None].float()).values, wanted.values, atol=1e-13
+    )
     errors = _of_masks(one, rows, rows[:, 0], loss="absolute_error")  # such as depths
     assert errors.meta["loss"] == "absolute_error, mean over places"
 
@@ -377,21 +578,42 @@ def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
 def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
     net, images, masks = _masked(3)
     for y, options in ((masks[:, :3], {}), (masks[:, :, :5], {})):
-        with pytest.raises(pg.InputError, match="Masks as y, of the size of the maps, are compared with them place by"):
+        with pytest.raises(
+            pg.InputError,
+            match="Masks as y, of the size of the maps, are compared with them place by",
+        ):
             _of_masks(net, images, y, **options)
-    with pytest.raises(pg.InputError, match=r"^y must hold class numbers from 0 to 2 or class names .* got 5"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"^y must hold class numbers from 0 to 2 or class names .* got 5",
+    ):
         _of_masks(net, images, masks + 5)
-    for options in ({"method": "gradient"}, {"method": "shapley"}, {"scoring": "accuracy"}):
-        with pytest.raises(pg.InputError, match="or choose method='permutation' without scoring="):
+    for options in (
+        {"method": "gradient"},
+        {"method": "shapley"},
+        {"scoring": "accuracy"},
+    ):
+        with pytest.raises(
+            pg.InputError, match="or choose method='permutation' without scoring="
+        ):
             _of_masks(net, images, masks, **options)
 
 
 def test_outputs_of_other_kinds():
     assert _flat(torch.tensor([1, 2]), 2, "out", places=False).dtype == torch.float32
-    for wrong in (torch.ones(2, 2, dtype=torch.complex64), torch.ones(2, 2).to_sparse()):
-        with pytest.raises(pg.InputError, match="out must be a dense tensor of real numbers"):
+    for wrong in (
+        torch.ones(2, 2, dtype=torch.complex64),
+        torch.ones(2, 2).to_sparse(),
+    ):
+        with pytest.raises(
+            pg.InputError, match="out must be a dense tensor of real numbers"
+        ):
             _flat(wrong, 2, "out", places=False)
-    both = {"loss": torch.ones(()), "logits": torch.ones(2, 3), "hidden": torch.ones(2, 5)}
+    both = {
+        "loss": torch.ones(()),
+        "logits": torch.ones(2, 3),
+        "hidden": torch.ones(2, 5),
+    }
     assert pick_head(both, None, 2)[1] == "logits"
     assert pick_head(both, "hidden", 2)[0].shape == (2, 5)
     assert pick_head((torch.ones(2, 5), torch.ones(2, 3)), 1, 2)[0].shape == (2, 3)
@@ -402,7 +624,9 @@ def test_outputs_of_other_kinds():
 
 
 def test_a_class_is_found_by_its_name_as_a_number_too():
-    found = [label_place(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
+    found = [
+        label_place(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)
+    ]
     assert found == [0, 0, 0, 1, -1]
 
 

@@ -34,21 +34,34 @@ def table(rows=60, seed=0):
             "age": rng.integers(18, 90, rows),
             "income": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(40, 9, rows)),
             "region": pd.Categorical(
-                rng.choice(["north", "south", "west"], rows), categories=["west", "north", "south"]
+                rng.choice(["north", "south", "west"], rows),
+                categories=["west", "north", "south"],
             ),
-            "job": np.where(rng.random(rows) < 0.2, None, rng.choice(["cook", "smith"], rows)),
-            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
-            "visits": pd.array(np.where(rng.random(rows) < 0.2, None, rng.integers(0, 9, rows)), dtype="Int64"),
+            "job": np.where(
+                rng.random(rows) < 0.2, None, rng.choice(["cook", "smith"], rows)
+            ),
+            "since": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+            "visits": pd.array(
+                np.where(rng.random(rows) < 0.2, None, rng.integers(0, 9, rows)),
+                dtype="Int64",
+            ),
             "member": rng.random(rows) < 0.5,
         }
     )
-    score = frame["age"] / 20 + 2 * (frame["region"] == "north") + frame["visits"].fillna(3).astype(float) / 3
+    score = (
+        frame["age"] / 20
+        + 2 * (frame["region"] == "north")
+        + frame["visits"].fillna(3).astype(float) / 3
+    )
     return frame, np.where(score + rng.normal(0, 0.3, rows) > 4.4, "late", "early")
 
 
 def test_floats_are_written_as_they_were_read():
     names = pd.Index(["a", 7, "c"], name="column")
-    floats = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 3)), columns=names).set_index(pd.Index(range(5, 14)))
+    floats = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(9, 3)), columns=names
+    ).set_index(pd.Index(range(5, 14)))
     floats.iloc[2, 1] = np.nan
     form = FrameForm(floats)
     rows = form.read(floats)
@@ -57,7 +70,10 @@ def test_floats_are_written_as_they_were_read():
     written.iloc[:, :] = 0.0
     assert rows.nan_to_num().abs().max() > 0, "a copy"
     mixed = floats.assign(c=range(9))
-    assert FrameForm(mixed).write(FrameForm(mixed).read(mixed)).dtypes.tolist() == mixed.dtypes.tolist()
+    assert (
+        FrameForm(mixed).write(FrameForm(mixed).read(mixed)).dtypes.tolist()
+        == mixed.dtypes.tolist()
+    )
 
 
 def scores(frame):
@@ -69,15 +85,25 @@ def scores(frame):
     assert frame["member"].dtype == bool
     assert frame["since"].dtype.kind == "M"
     z = frame["age"].to_numpy() / 20 + 2.0 * (frame["region"] == "north").to_numpy() - 4
-    z = z + frame["visits"].fillna(3).to_numpy(dtype=float) / 3 + frame["income"].isna().to_numpy()
-    z = z + frame["job"].isna().to_numpy() * frame["member"].to_numpy() + frame["since"].dt.month.to_numpy() / 12
+    z = (
+        z
+        + frame["visits"].fillna(3).to_numpy(dtype=float) / 3
+        + frame["income"].isna().to_numpy()
+    )
+    z = (
+        z
+        + frame["job"].isna().to_numpy() * frame["member"].to_numpy()
+        + frame["since"].dt.month.to_numpy() / 12
+    )
     late = 1 / (1 + np.exp(-z))
     return np.stack([1 - late, late], axis=1)
 
 
 def test_loss_effects_are_those_of_a_loop_over_the_frame():
     frame, y = table()
-    explanation = pg.explain(pg.Model(scores, class_names=["early", "late"]), frame, y, n_repeats=3, **QUIET)
+    explanation = pg.explain(
+        pg.Model(scores, class_names=["early", "late"]), frame, y, n_repeats=3, **QUIET
+    )
     code = (y == "late").astype(int)
     rows = np.arange(len(frame))
     before = -np.log(scores(frame)[rows, code])
@@ -95,8 +121,14 @@ def test_loss_effects_are_those_of_a_loop_over_the_frame():
 
 def test_shapley_is_enumerated():
     frame, _ = table()
-    asked = {"method": "shapley", "scale": "probability", "class_names": ["early", "late"]}
-    explanation = explain_with(scores, frame[:3], background=frame[10:16], **QUIET, **asked)
+    asked = {
+        "method": "shapley",
+        "scale": "probability",
+        "class_names": ["early", "late"],
+    }
+    explanation = explain_with(
+        scores, frame[:3], background=frame[10:16], **QUIET, **asked
+    )
     names, players = list(frame.columns), len(frame.columns)
     background = frame[10:16].reset_index(drop=True)
     for row in range(3):
@@ -112,33 +144,60 @@ def test_shapley_is_enumerated():
             for members, one in value.items():
                 if name not in members:
                     joined = tuple(each for each in names if each in (*members, name))
-                    weight = math.factorial(len(members)) * math.factorial(players - len(members) - 1)
+                    weight = math.factorial(len(members)) * math.factorial(
+                        players - len(members) - 1
+                    )
                     expected += weight / math.factorial(players) * (value[joined] - one)
-            assert explanation.values[row, place, 1] == pytest.approx(expected, abs=1e-9)
+            assert explanation.values[row, place, 1] == pytest.approx(
+                expected, abs=1e-9
+            )
 
 
-@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "lime", "aggregate"])
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "ablation", "shapley", "lime", "aggregate"]
+)
 def test_a_pipeline_is_explained_as_it_is(method):
     frame, y = table(120)
-    frame = frame.drop(columns=["since", "visits"]).assign(income=frame["income"].fillna(0))
-    encode = make_column_transformer((OneHotEncoder(), ["region", "job"]), remainder="passthrough")
-    model = make_pipeline(encode, RandomForestClassifier(10, random_state=0)).fit(frame, y)
+    frame = frame.drop(columns=["since", "visits"]).assign(
+        income=frame["income"].fillna(0)
+    )
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["region", "job"]), remainder="passthrough"
+    )
+    model = make_pipeline(encode, RandomForestClassifier(10, random_state=0)).fit(
+        frame, y
+    )
     before = frame.copy(deep=True)
-    explanation = pg.explain(model, frame[:30], y[:30], method=method, background=frame[30:60], **QUIET)
+    explanation = pg.explain(
+        model, frame[:30], y[:30], method=method, background=frame[30:60], **QUIET
+    )
     assert set(explanation.names) == set(frame.columns)
     assert np.isfinite(explanation.values).all()
     pd.testing.assert_frame_equal(frame, before)
     groups = {"who": ["age", "job"], "where": ["region"]}
     if method in ("permgrad", "shapley"):
-        grouped = pg.explain(model, frame[:30], y[:30], method=method, groups=groups, **QUIET)
+        grouped = pg.explain(
+            model, frame[:30], y[:30], method=method, groups=groups, **QUIET
+        )
         assert "who" in grouped.names
 
 
-@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad_paper"])
+@pytest.mark.parametrize(
+    "method",
+    ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad_paper"],
+)
 def test_methods_that_need_a_network_say_so(method):
     frame, y = table()
-    with pytest.raises(InputError, match="does not take a function, which is no network"):
-        pg.explain(pg.Model(scores, class_names=["early", "late"]), frame, y, method=method, **QUIET)
+    with pytest.raises(
+        InputError, match="does not take a function, which is no network"
+    ):
+        pg.explain(
+            pg.Model(scores, class_names=["early", "late"]),
+            frame,
+            y,
+            method=method,
+            **QUIET,
+        )
 
 
 def test_labels_without_probabilities_count_as_errors():
@@ -165,7 +224,11 @@ def test_tables_of_other_libraries_stay_what_they_are(kind):
 
     def predict(table):
         seen.append(table)
-        values = table if isinstance(table, np.ndarray) else np.stack([np.asarray(table[f"x{k}"]) for k in range(3)], 1)
+        values = (
+            table
+            if isinstance(table, np.ndarray)
+            else np.stack([np.asarray(table[f"x{k}"]) for k in range(3)], 1)
+        )
         return model.predict(values)
 
     explanation = pg.explain(predict, rows, X[:, 0] * 3, **QUIET)
@@ -211,7 +274,12 @@ def _writes(frame):
 def test_predictors_that_do_not_fit_are_refused(predict, words):
     frame, _ = table(150)
     with pytest.raises(InputError, match=words):
-        pg.explain(pg.Model(predict, task="regression" if callable(predict) else None), frame, frame["age"], **QUIET)
+        pg.explain(
+            pg.Model(predict, task="regression" if callable(predict) else None),
+            frame,
+            frame["age"],
+            **QUIET,
+        )
 
 
 def test_a_predictor_that_writes_into_its_rows_changes_nothing():
@@ -232,11 +300,17 @@ def test_a_linear_model_is_twice_the_squared_slope_times_the_variance():
     """E (b x' − b x)² − 0 = 2 b² σ² for independent donors, and 0 for a feature that the model does not use."""
     rows = np.random.default_rng(0).normal(size=(4000, 3))
     slopes = np.array([1.0, -2.0, 0.0])
-    explanation = pg.explain(lambda table: table @ slopes, rows, rows @ slopes, method="permutation", **QUIET)
+    explanation = pg.explain(
+        lambda table: table @ slopes, rows, rows @ slopes, method="permutation", **QUIET
+    )
     expected = 2 * slopes**2 * rows.var(axis=0)
     assert expected[1] > 7
     np.testing.assert_allclose(explanation.values[:2, 0], expected[:2], rtol=0.08)
-    assert (explanation.values[2, 0], explanation.std_error[2, 0], explanation.p_values[2, 0]) == (0.0, 0.0, 1.0)
+    assert (
+        explanation.values[2, 0],
+        explanation.std_error[2, 0],
+        explanation.p_values[2, 0],
+    ) == (0.0, 0.0, 1.0)
     assert (explanation.low[:2, 0] < expected[:2]).all()
     assert (explanation.high[:2, 0] > expected[:2]).all()
 
@@ -245,47 +319,82 @@ def test_a_linear_model_is_twice_the_squared_slope_times_the_variance():
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_a_network_as_a_function_has_the_numbers_of_its_explanation(task, rows):
     rng = np.random.default_rng(1)
-    X = pd.DataFrame({"a": rng.normal(size=500), "b": rng.choice(["x", "y", "z"], 500), "c": rng.normal(size=500)})
+    X = pd.DataFrame(
+        {
+            "a": rng.normal(size=500),
+            "b": rng.choice(["x", "y", "z"], 500),
+            "c": rng.normal(size=500),
+        }
+    )
     signal = X["a"] + (X["b"] == "x") * 1.5
-    y = (signal > 0.5).to_numpy().astype(int) if task == "classification" else signal.to_numpy()
+    y = (
+        (signal > 0.5).to_numpy().astype(int)
+        if task == "classification"
+        else signal.to_numpy()
+    )
     kind = pg.HyNNClassifier if task == "classification" else pg.HyNNRegressor
     model = kind(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
-    call = {"method": "permutation", "n_repeats": 3, "loss": "brier" if task == "classification" else "squared_error"}
+    call = {
+        "method": "permutation",
+        "n_repeats": 3,
+        "loss": "brier" if task == "classification" else "squared_error",
+    }
     call |= {"background": X[:rows] if rows >= 200 else X[rows:], **QUIET}
     network = explain_with(model, X[:rows], y[:rows], **call)
-    predict = partial(model.predict_proba if task == "classification" else model.predict)
+    predict = partial(
+        model.predict_proba if task == "classification" else model.predict
+    )
     function = explain_with(predict, X[:rows], y[:rows], task=task, **call)
     assert function.names == network.names
     assert network.values[:2, 0].min() > 0.01, "the network must rely on something"
     for name in ("values", "std_error", "low", "high"):
-        ours, theirs = (getattr(explanation, name)[:, 0] for explanation in (function, network))
+        ours, theirs = (
+            getattr(explanation, name)[:, 0] for explanation in (function, network)
+        )
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_probability_of_zero_has_a_finite_loss():
     y, expected = np.array([0, 1]), {"brier": [0, 2], "zero_one": [0, 1]}
     subject = PredictorSubject(
-        lambda table: np.eye(2)[np.zeros(len(table), dtype=int)], np.eye(2), y, task="classification"
+        lambda table: np.eye(2)[np.zeros(len(table), dtype=int)],
+        np.eye(2),
+        y,
+        task="classification",
     )
     outputs = subject.forward([torch.eye(2)])
     for loss, losses in expected.items():
-        np.testing.assert_allclose(subject.outputs.loss_rows(outputs, y, loss), losses, atol=1e-9)
+        np.testing.assert_allclose(
+            subject.outputs.loss_rows(outputs, y, loss), losses, atol=1e-9
+        )
     assert np.isfinite(subject.outputs.loss_rows(outputs, y, "cross_entropy")).all()
 
 
 def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
-    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.array(["red", "white"] * 30)
+    X, y = (
+        np.random.default_rng(0).normal(size=(60, 2)),
+        np.array(["red", "white"] * 30),
+    )
     model = LogisticRegression().fit(X, y)
-    with pytest.raises(InputError, match=r"y must hold classes of the model \(red, white\), got 0"):
+    with pytest.raises(
+        InputError, match=r"y must hold classes of the model \(red, white\), got 0"
+    ):
         pg.explain(model, X, np.array([0, 1] * 30), **QUIET)
-    pg.explain(pg.Model(model, class_names=["a", "b"]), X, np.array([0, 1] * 30), **QUIET)
+    pg.explain(
+        pg.Model(model, class_names=["a", "b"]), X, np.array([0, 1] * 30), **QUIET
+    )
 
 
 @pytest.mark.parametrize("nothing", [np.nan, None, pd.NA])
 def test_missing_classes_are_counted(nothing):
-    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.array(["red", "white"] * 30, dtype=object)
+    X, y = (
+        np.random.default_rng(0).normal(size=(60, 2)),
+        np.array(["red", "white"] * 30, dtype=object),
+    )
     model = LogisticRegression().fit(X, y.astype(str))
-    with pytest.raises(InputError, match=r"y has 2 missing values\. Leave those rows out"):
+    with pytest.raises(
+        InputError, match=r"y has 2 missing values\. Leave those rows out"
+    ):
         pg.explain(model, X, [nothing, nothing, *y[2:]], **QUIET)
 
 
@@ -300,7 +409,12 @@ def test_a_bound_predict_is_its_owner():
 
 def test_logits_of_probabilities_as_the_docs_state_them():
     X = np.array([[0.3, 1.0], [2.0, 0.0]])
-    options = {"method": "shapley", "background": np.zeros((1, 2)), "random_state": 0, "progress": False}
+    options = {
+        "method": "shapley",
+        "background": np.zeros((1, 2)),
+        "random_state": 0,
+        "progress": False,
+    }
     weights = np.array([[1.0, -2.0, 0.5], [0.4, 0.3, -1.0]])
 
     def several(rows):
@@ -308,11 +422,23 @@ def test_logits_of_probabilities_as_the_docs_state_them():
         return scores / scores.sum(axis=1, keepdims=True)
 
     found, log = explain_with(several, X, **options), np.log(several(X) * 3)
-    np.testing.assert_allclose(found.values.sum(axis=1), log, atol=1e-9)  # of each class, not against the others
+    np.testing.assert_allclose(
+        found.values.sum(axis=1), log, atol=1e-9
+    )  # of each class, not against the others
     high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
-    two = explain_with(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
-    np.testing.assert_allclose(two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6)
-    scores = explain_with(lambda rows: 40 * rows[:, 0], X, returns="logits", class_names=["no", "yes"], **options)
+    two = explain_with(
+        lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options
+    )
+    np.testing.assert_allclose(
+        two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6
+    )
+    scores = explain_with(
+        lambda rows: 40 * rows[:, 0],
+        X,
+        returns="logits",
+        class_names=["no", "yes"],
+        **options,
+    )
     np.testing.assert_allclose(scores.values[:, 0, -1], [12, 80])
 
 
@@ -338,5 +464,7 @@ def test_rows_that_only_say_that_they_are_an_array():
 def test_inputs_that_a_predictor_does_not_take():
     X = np.random.default_rng(0).normal(size=(60, 2))
     model = LogisticRegression().fit(X, X[:, 0] > 0)
-    with pytest.raises(InputError, match=r"X has 1 features.* It gets X as passed, an array"):
+    with pytest.raises(
+        InputError, match=r"X has 1 features.* It gets X as passed, an array"
+    ):
         pg.explain(model, X[:, :1], X[:, 0] > 0, **QUIET)

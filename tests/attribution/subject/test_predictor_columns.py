@@ -24,8 +24,12 @@ QUIET = {"n_repeats": 2, "random_state": 0, "progress": False}
 
 def table(rows=200, seed=0):
     rng = np.random.default_rng(seed)
-    X = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["engine hp", "age", "doors", "noise"])
-    return X, (X["engine hp"] + 0.4 * X["age"] + rng.normal(0, 0.3, rows) > 0).to_numpy().astype(int)
+    X = pd.DataFrame(
+        rng.normal(size=(rows, 4)), columns=["engine hp", "age", "doors", "noise"]
+    )
+    return X, (
+        X["engine hp"] + 0.4 * X["age"] + rng.normal(0, 0.3, rows) > 0
+    ).to_numpy().astype(int)
 
 
 class Wrapper:
@@ -41,7 +45,9 @@ class Average:
         self.members = models
 
     def predict(self, rows):
-        return np.mean([model.predict_proba(rows)[:, 1] for model in self.members], axis=0)
+        return np.mean(
+            [model.predict_proba(rows)[:, 1] for model in self.members], axis=0
+        )
 
 
 X, Y = table()
@@ -61,9 +67,13 @@ MOVED = ["age", "engine hp", "doors", "noise"]
 
 @pytest.mark.parametrize("rows", [1, 200])
 @pytest.mark.parametrize("name", BY_PLACE)
-def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(name, rows):
+def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(
+    name, rows
+):
     model = BY_PLACE[name]
-    assert (np.asarray(BOOSTER.predict(X[MOVED])) != BOOSTER.predict(X)).any()  # LightGBM itself says nothing
+    assert (
+        np.asarray(BOOSTER.predict(X[MOVED])) != BOOSTER.predict(X)
+    ).any()  # LightGBM itself says nothing
     background = {"background": X[MOVED]} if rows == 1 else {}
     match = r"'age' stands where 'engine hp' stood.*Pass the columns in the order of fit: 'engine hp', 'age', 'doors'"
     with pytest.raises(InputError, match=match):
@@ -74,7 +84,10 @@ def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(na
 @pytest.mark.parametrize("spell", [str.upper, lambda name: name.replace(" ", ".")])
 def test_columns_that_are_spelled_otherwise_are_the_same(spell):
     spelled = X.rename(columns=spell)
-    with pytest.raises(InputError, match=f"Pass the columns in the order of fit: {spell('engine hp')!r}"):
+    with pytest.raises(
+        InputError,
+        match=f"Pass the columns in the order of fit: {spell('engine hp')!r}",
+    ):
         pg.explain(BOOSTER, spelled[[spell(name) for name in MOVED]], Y, **QUIET)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
@@ -82,24 +95,35 @@ def test_columns_that_are_spelled_otherwise_are_the_same(spell):
 
 
 def test_a_model_that_reads_by_name_may_get_any_order():
-    by_name = make_column_transformer((StandardScaler(), list(X)), verbose_feature_names_out=False)
-    model = make_pipeline(by_name.set_output(transform="pandas"), LGBMClassifier(n_estimators=8, verbosity=-1)).fit(
-        X, Y
+    by_name = make_column_transformer(
+        (StandardScaler(), list(X)), verbose_feature_names_out=False
     )
-    there, here = (pg.explain(model, rows, Y, **QUIET).ranking() for rows in (X, X[MOVED]))
+    model = make_pipeline(
+        by_name.set_output(transform="pandas"),
+        LGBMClassifier(n_estimators=8, verbosity=-1),
+    ).fit(X, Y)
+    there, here = (
+        pg.explain(model, rows, Y, **QUIET).ranking() for rows in (X, X[MOVED])
+    )
     assert there[0] == here[0] == "engine hp"
 
 
 def test_another_name_at_the_place_of_a_column_is_told_and_changes_nothing():
-    with pytest.warns(PermgradWarning, match="'seats' stands where 'doors' stood in fit"):
+    with pytest.warns(
+        PermgradWarning, match="'seats' stands where 'doors' stood in fit"
+    ):
         renamed = pg.explain(BOOSTER, X.rename(columns={"doors": "seats"}), Y, **QUIET)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         usual = pg.explain(BOOSTER, X, Y, **QUIET)
         pg.explain(BOOSTER, X.to_numpy(), Y, **QUIET)
-        pg.explain(BOOSTER, X.set_axis(list("wxyz"), axis=1), Y, **QUIET)  # all are renamed, on purpose
+        pg.explain(
+            BOOSTER, X.set_axis(list("wxyz"), axis=1), Y, **QUIET
+        )  # all are renamed, on purpose
     # Draws go by the names of columns.
-    np.testing.assert_array_equal(np.delete(renamed.values, 2, axis=0), np.delete(usual.values, 2, axis=0))
+    np.testing.assert_array_equal(
+        np.delete(renamed.values, 2, axis=0), np.delete(usual.values, 2, axis=0)
+    )
 
 
 # ---- levels ----------------------------------------------------------------------------------------------------------
@@ -110,24 +134,39 @@ WORTH = {"bar": 0.0, "cafe": 3.0, "inn": -2.0, "pub": 1.0}
 def places(rows=240):
     rng = np.random.default_rng(1)
     kinds = rng.choice(LEVELS, rows)
-    frame = pd.DataFrame({"size": rng.normal(size=rows), "kind": pd.Categorical(kinds, categories=LEVELS)})
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=rows),
+            "kind": pd.Categorical(kinds, categories=LEVELS),
+        }
+    )
     return frame, frame["size"].to_numpy() + np.array([WORTH[kind] for kind in kinds])
 
 
 def worth(frame):
-    return frame["size"].to_numpy() + frame["kind"].astype(object).map(WORTH).to_numpy(dtype=float)
+    return frame["size"].to_numpy() + frame["kind"].astype(object).map(WORTH).to_numpy(
+        dtype=float
+    )
 
 
 @pytest.mark.parametrize("model", ["lightgbm", "function"])
 def test_levels_that_the_rows_lack_need_no_advice(model):
     frame, y = places()
-    predict = worth if model == "function" else LGBMRegressor(n_estimators=15, verbosity=-1).fit(frame, y)
+    predict = (
+        worth
+        if model == "function"
+        else LGBMRegressor(n_estimators=15, verbosity=-1).fit(frame, y)
+    )
     few = frame[frame["kind"].isin(["cafe", "pub"])][:30]
     cut = few.assign(kind=few["kind"].cat.remove_unused_categories())
     assert list(cut["kind"].cat.categories) == ["cafe", "pub"]
     whole, own, texts = (
         pg.explain(predict, rows, y[few.index], background=background, **QUIET).values
-        for rows, background in ((few, frame), (cut, frame), (cut, frame.assign(kind=frame["kind"].astype(object))))
+        for rows, background in (
+            (few, frame),
+            (cut, frame),
+            (cut, frame.assign(kind=frame["kind"].astype(object))),
+        )
     )
     assert whole[1, 0] > 1  # the column matters
     np.testing.assert_array_equal(own, whole)
@@ -137,7 +176,11 @@ def test_levels_that_the_rows_lack_need_no_advice(model):
     seen = []
     predict = lambda rows: (seen.append(rows["kind"]), worth(rows))[1]  # noqa: E731
     pg.explain(
-        predict, cut, y[few.index], background=rest.assign(kind=rest["kind"].cat.remove_unused_categories()), **QUIET
+        predict,
+        cut,
+        y[few.index],
+        background=rest.assign(kind=rest["kind"].cat.remove_unused_categories()),
+        **QUIET,
     )
     assert set(pd.concat([one.astype(object) for one in seen])) == set(LEVELS)
 
@@ -146,31 +189,66 @@ def test_ordered_levels_keep_their_order_or_are_refused():
     frame, y = places(60)
 
     def ordered(rows, levels):
-        return rows.assign(kind=rows["kind"].astype(str).astype(pd.CategoricalDtype(levels, ordered=True)))
+        return rows.assign(
+            kind=rows["kind"]
+            .astype(str)
+            .astype(pd.CategoricalDtype(levels, ordered=True))
+        )
 
     few = frame[frame["kind"].isin(["cafe", "pub"])]
     seen = []
     predict = lambda rows: (seen.append(rows["kind"].dtype), worth(rows))[1]  # noqa: E731
-    pg.explain(predict, ordered(few, ["cafe", "pub"]), y[few.index], background=ordered(frame, LEVELS), **QUIET)
+    pg.explain(
+        predict,
+        ordered(few, ["cafe", "pub"]),
+        y[few.index],
+        background=ordered(frame, LEVELS),
+        **QUIET,
+    )
     assert seen[-1] == pd.CategoricalDtype(LEVELS, ordered=True)
-    with pytest.raises(InputError, match=r"'kind' has ordered categories that differ.*Give it all levels in one order"):
-        pg.explain(worth, ordered(few, ["pub", "cafe"]), y[few.index], background=ordered(frame, LEVELS), **QUIET)
+    with pytest.raises(
+        InputError,
+        match=r"'kind' has ordered categories that differ.*Give it all levels in one order",
+    ):
+        pg.explain(
+            worth,
+            ordered(few, ["pub", "cafe"]),
+            y[few.index],
+            background=ordered(frame, LEVELS),
+            **QUIET,
+        )
 
 
 @pytest.mark.parametrize("kind", ["Enum", "Categorical", "String"])
 def test_levels_of_polars(kind):
     polars = pytest.importorskip("polars")
     frame, y = places()
-    whole = polars.DataFrame({"size": frame["size"].to_numpy(), "kind": frame["kind"].astype(str).to_list()})
+    whole = polars.DataFrame(
+        {"size": frame["size"].to_numpy(), "kind": frame["kind"].astype(str).to_list()}
+    )
     dtype = polars.Enum(LEVELS) if kind == "Enum" else getattr(polars, kind)
     own = np.flatnonzero(frame["kind"].isin(["cafe", "pub"]))[:30]
     few = whole[own].with_columns(polars.col("kind").cast(polars.Enum(["cafe", "pub"])))
-    predict = lambda rows: worth(pd.DataFrame({name: rows[name].to_list() for name in rows.columns}))  # noqa: E731
+    predict = lambda rows: worth(  # noqa: E731
+        pd.DataFrame({name: rows[name].to_list() for name in rows.columns})
+    )
     background = whole.with_columns(polars.col("kind").cast(dtype))
     got = pg.explain(predict, few, y[own], background=background, **QUIET).values
-    np.testing.assert_array_equal(got, pg.explain(worth, frame.iloc[own], y[own], background=frame, **QUIET).values)
-    with pytest.raises(InputError, match="Column 'kind' must hold cells of the type of the inputs, got int"):
-        pg.explain(predict, few, y[own], background=whole.with_columns(kind=polars.lit(3)), **QUIET)
+    np.testing.assert_array_equal(
+        got,
+        pg.explain(worth, frame.iloc[own], y[own], background=frame, **QUIET).values,
+    )
+    with pytest.raises(
+        InputError,
+        match="Column 'kind' must hold cells of the type of the inputs, got int",
+    ):
+        pg.explain(
+            predict,
+            few,
+            y[own],
+            background=whole.with_columns(kind=polars.lit(3)),
+            **QUIET,
+        )
 
 
 # ---- returned frames -------------------------------------------------------------------------------------------------
@@ -181,7 +259,9 @@ def chances(rows):
 
 ORDER = ["high", "very low", "low"]
 DRAWN = np.random.default_rng(2).random(len(X))
-OUTCOMES = np.where(chances(X)["high"] > DRAWN, "high", np.where(DRAWN > 0.8, "very low", "low"))
+OUTCOMES = np.where(
+    chances(X)["high"] > DRAWN, "high", np.where(DRAWN > 0.8, "very low", "low")
+)
 
 
 @pytest.mark.parametrize("classes", [None, ("high", "low", "very low")])
@@ -191,11 +271,18 @@ def test_a_returned_frame_names_its_classes(numbers, classes):
     named = (lambda name: codes[name]) if numbers else str
     y = np.array([named(one) for one in OUTCOMES])
     classes = classes if classes is None else [named(one) for one in classes]
-    predict = lambda rows: pd.DataFrame({named(name): chances(rows)[name] for name in ORDER})  # noqa: E731
+    predict = lambda rows: pd.DataFrame(  # noqa: E731
+        {named(name): chances(rows)[name] for name in ORDER}
+    )
     got = pg.explain(pg.Model(predict, class_names=classes), X, y, **QUIET)
     assert list(got.outputs[1:]) == [str(named(name)) for name in ORDER]
     loops = pg.explain(
-        pg.Model(lambda rows: np.stack([chances(rows)[name] for name in sorted(ORDER)], axis=1), class_names=None),
+        pg.Model(
+            lambda rows: np.stack(
+                [chances(rows)[name] for name in sorted(ORDER)], axis=1
+            ),
+            class_names=None,
+        ),
         X,
         np.searchsorted(sorted(ORDER), OUTCOMES),
         **QUIET,
@@ -204,28 +291,41 @@ def test_a_returned_frame_names_its_classes(numbers, classes):
 
 
 def test_names_that_are_no_classes_are_left_alone():
-    frame = lambda rows: pd.DataFrame({f"P({name})": chances(rows)[name] for name in sorted(ORDER)})  # noqa: E731
+    frame = lambda rows: pd.DataFrame(  # noqa: E731
+        {f"P({name})": chances(rows)[name] for name in sorted(ORDER)}
+    )
     y = np.searchsorted(sorted(ORDER), OUTCOMES)
     got = pg.explain(frame, X, y, **QUIET)
     assert list(got.outputs[1:]) == ["0", "1", "2"]
-    np.testing.assert_array_equal(got.values, pg.explain(lambda rows: frame(rows).to_numpy(), X, y, **QUIET).values)
+    np.testing.assert_array_equal(
+        got.values,
+        pg.explain(lambda rows: frame(rows).to_numpy(), X, y, **QUIET).values,
+    )
 
 
 def test_targets_in_another_order_than_the_returned_columns_are_refused():
-    both = lambda rows: pd.DataFrame({"mass": rows["age"] * 100, "height": rows["doors"]})  # noqa: E731
+    both = lambda rows: pd.DataFrame(  # noqa: E731
+        {"mass": rows["age"] * 100, "height": rows["doors"]}
+    )
     y = both(X)[["height", "mass"]]
-    with pytest.raises(InputError, match=r"columns of y .*another order.*in the predictor's order"):
+    with pytest.raises(
+        InputError, match=r"columns of y .*another order.*in the predictor's order"
+    ):
         pg.explain(both, X, y, **QUIET)
     assert pg.explain(both, X, y[["mass", "height"]], **QUIET).ranking()[0] == "age"
 
 
 def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_row():
-    both = lambda rows: pd.DataFrame({"mass": rows["age"] * 1.5, "height": rows["doors"]})  # noqa: E731
+    both = lambda rows: pd.DataFrame(  # noqa: E731
+        {"mass": rows["age"] * 1.5, "height": rows["doors"]}
+    )
     assert pg.explain(both, X, **QUIET).outputs[1:] == ("mass", "height")
     mass = X["age"].to_numpy() * 1.5 + 0.25
     assert (mass % 1 != 0).any()
     got = pg.explain(both, X, mass, target="mass", **QUIET)
-    wanted = pg.explain(pg.Model(lambda rows: both(rows)["mass"], task="regression"), X, mass, **QUIET)
+    wanted = pg.explain(
+        pg.Model(lambda rows: both(rows)["mass"], task="regression"), X, mass, **QUIET
+    )
     assert got.meta["task"] == "regression"
     np.testing.assert_allclose(got.values, wanted.values, rtol=1e-9)
     with pytest.raises(InputError, match="y must have 2 numbers per row"):
@@ -235,7 +335,11 @@ def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_
 @pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_report_of_a_function_that_returns_a_frame(named, tmp_path):
     names = ["high", "other"] if named else ["P(high)", "P(other)"]
-    y = np.where(OUTCOMES == "high", "high", "other") if named else (OUTCOMES != "high").astype(int)
+    y = (
+        np.where(OUTCOMES == "high", "high", "other")
+        if named
+        else (OUTCOMES != "high").astype(int)
+    )
 
     def predict(rows):
         high = chances(rows)["high"]

@@ -35,7 +35,12 @@ def table(rows=150, seed=0):
 
 
 def score(frame):
-    return 2 * frame["dose"].to_numpy() + frame["age"].to_numpy() / 20 - 3 * (frame["region"] == "north").to_numpy() - 1
+    return (
+        2 * frame["dose"].to_numpy()
+        + frame["age"].to_numpy() / 20
+        - 3 * (frame["region"] == "north").to_numpy()
+        - 1
+    )
 
 
 def chance(frame):
@@ -53,7 +58,13 @@ def edited(frame, names, key, repeat, weight=None):
         places = uniform(3, ("donor", key, repeat), rows)
         for row, place in enumerate(places):
             others = np.delete(rows, row)
-            donors[row] = others[np.searchsorted(np.cumsum(weight[others]) / weight[others].sum(), place, side="right")]
+            donors[row] = others[
+                np.searchsorted(
+                    np.cumsum(weight[others]) / weight[others].sum(),
+                    place,
+                    side="right",
+                )
+            ]
     changed = frame.copy()
     for name in names:
         changed[name] = frame[name].take(donors).reset_index(drop=True)
@@ -70,11 +81,21 @@ def test_groups_and_weights_are_those_of_a_loop():
     weight = np.random.default_rng(1).integers(0, 3, len(frame)).astype(float)
     groups = {"who": ["age", "region"], "what": ["dose"]}
     explanation = explain_with(
-        chance, frame, y, groups=groups, sample_weight=weight, n_repeats=REPEATS, **QUIET, **CLASSES
+        chance,
+        frame,
+        y,
+        groups=groups,
+        sample_weight=weight,
+        n_repeats=REPEATS,
+        **QUIET,
+        **CLASSES,
     )
     before = losses(frame, y)
     for place, name in enumerate(explanation.names):
-        each = [losses(edited(frame, groups[name], name, repeat, weight), y) - before for repeat in range(REPEATS)]
+        each = [
+            losses(edited(frame, groups[name], name, repeat, weight), y) - before
+            for repeat in range(REPEATS)
+        ]
         assert explanation.values[place, 0] == pytest.approx(
             np.average(np.mean(each, axis=0), weights=weight), abs=1e-9
         )
@@ -83,23 +104,39 @@ def test_groups_and_weights_are_those_of_a_loop():
 
 def test_scores_are_those_of_a_loop():
     frame, y = table()
-    explanation = explain_with(chance, frame, y, scoring="accuracy", n_repeats=REPEATS, **QUIET, **CLASSES)
+    explanation = explain_with(
+        chance, frame, y, scoring="accuracy", n_repeats=REPEATS, **QUIET, **CLASSES
+    )
 
     def accuracy(rows):
         return accuracy_score(y, np.where(chance(rows) > 0.5, "late", "early"))
 
     for place, name in enumerate(explanation.names):
-        falls = [accuracy(frame) - accuracy(edited(frame, [name], name, repeat)) for repeat in range(REPEATS)]
+        falls = [
+            accuracy(frame) - accuracy(edited(frame, [name], name, repeat))
+            for repeat in range(REPEATS)
+        ]
         assert explanation.values[place, 0] == pytest.approx(np.mean(falls), abs=1e-9)
     assert explanation.values.max() > 0.05
 
 
 def test_the_positive_class_changes_no_value():
     frame, y = table()
-    early, late = (explain_with(chance, frame, y, **QUIET, positive=one, **CLASSES) for one in ("early", "late"))
+    early, late = (
+        explain_with(chance, frame, y, **QUIET, positive=one, **CLASSES)
+        for one in ("early", "late")
+    )
     np.testing.assert_array_equal(early.values, late.values)
     assert (early.meta["positive"], late.meta["positive"]) == ("early", "late")
-    one = explain_with(chance, frame[:4], method="shapley", background=frame, target="late", **QUIET, **CLASSES)
+    one = explain_with(
+        chance,
+        frame[:4],
+        method="shapley",
+        background=frame,
+        target="late",
+        **QUIET,
+        **CLASSES,
+    )
     assert one.outputs == ("late",)
 
 
@@ -107,7 +144,12 @@ def test_the_positive_class_changes_no_value():
     "asked",
     [
         {"n_repeats": 2},
-        {"method": "permutation", "n_repeats": 2, "loss": "brier", "groups": {"two": ["age", "region"]}},
+        {
+            "method": "permutation",
+            "n_repeats": 2,
+            "loss": "brier",
+            "groups": {"two": ["age", "region"]},
+        },
         {"method": "permutation", "scope": "local", "n_repeats": 2},
         {"method": "ablation", "scope": "local", "scale": "probability"},
     ],
@@ -121,7 +163,10 @@ def test_an_engine_gives_what_one_piece_gives(asked):
         with pytest.raises(InputError, match="engine= needs a separate background"):
             explain_with(chance, frame, y, engine=engine, **asked)
         asked["background"] = frame[:100]
-    piece, parts = (explain_with(chance, frame, y, **asked, **more) for more in ({}, {"engine": engine}))
+    piece, parts = (
+        explain_with(chance, frame, y, **asked, **more)
+        for more in ({}, {"engine": engine})
+    )
     assert engine.tasks == 3
     np.testing.assert_allclose(parts.values, piece.values, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(parts.std_error, piece.std_error, rtol=1e-9, atol=1e-12)
@@ -134,7 +179,12 @@ def test_an_engine_gives_what_one_piece_gives(asked):
     "asked",
     [
         {"n_repeats": 2},
-        {"method": "permutation", "n_repeats": 2, "loss": "brier", "groups": {"two": ["age", "region"]}},
+        {
+            "method": "permutation",
+            "n_repeats": 2,
+            "loss": "brier",
+            "groups": {"two": ["age", "region"]},
+        },
         {"n_repeats": 2, "engine": True},
     ],
     ids=str,
@@ -150,29 +200,54 @@ def test_a_table_in_parts_gives_what_one_piece_gives(tmp_path, asked):
     piece = explain_with(chance, frame, y, **asked)
     assert np.abs(piece.values).max() > 0.01
     for name in ("values", "std_error", "low", "high"):
-        np.testing.assert_allclose(getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12
+        )
 
 
 def test_rows_in_parts_are_explained_one_by_one(tmp_path):
     frame, _ = table(60)
     frame.to_parquet(tmp_path / "table.parquet")
-    asked = {**CLASSES, **QUIET, "method": "ablation", "scope": "local", "background": frame[:20]}
-    parts = explain_with(chance, tmp_path / "table.parquet", out=tmp_path / "out", **asked)
+    asked = {
+        **CLASSES,
+        **QUIET,
+        "method": "ablation",
+        "scope": "local",
+        "background": frame[:20],
+    }
+    parts = explain_with(
+        chance, tmp_path / "table.parquet", out=tmp_path / "out", **asked
+    )
     piece = explain_with(chance, frame, **asked)
-    np.testing.assert_allclose(parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(
+        parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9
+    )
     assert np.abs(piece.values).max() > 0.01
 
 
 def test_a_table_in_parts_needs_a_background_with_its_types(tmp_path):
     frame, y = table()
     frame.assign(y=y).to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(InputError, match=r"Pass background= a pandas frame of some rows"):
+    with pytest.raises(
+        InputError, match=r"Pass background= a pandas frame of some rows"
+    ):
         explain_with(chance, tmp_path / "table.parquet", "y", **CLASSES)
     fewer = frame.assign(region=frame["region"].cat.set_categories(["north"]))
-    with pytest.raises(InputError, match=r"'region' has levels that are not among its categories in the background"):
-        explain_with(chance, tmp_path / "table.parquet", "y", background=fewer, **CLASSES)
+    with pytest.raises(
+        InputError,
+        match=r"'region' has levels that are not among its categories in the background",
+    ):
+        explain_with(
+            chance, tmp_path / "table.parquet", "y", background=fewer, **CLASSES
+        )
     with pytest.raises(InputError, match=r"lacks 1 column of training, such as 'more'"):
-        explain_with(chance, tmp_path / "table.parquet", "y", background=frame.assign(more=1), **CLASSES)
+        explain_with(
+            chance,
+            tmp_path / "table.parquet",
+            "y",
+            background=frame.assign(more=1),
+            **CLASSES,
+        )
 
 
 class _Engine:
@@ -239,7 +314,11 @@ def test_what_cannot_be_explained_is_one_message_and_nothing_moves(kind, method)
         predict = _Remembers(predict.calls, predict.error)
     frame, y = table()
     assert (frame["age"] == 40).any()
-    before, mine, numpys = frame.copy(deep=True), random.getstate(), np.random.get_state()
+    before, mine, numpys = (
+        frame.copy(deep=True),
+        random.getstate(),
+        np.random.get_state(),
+    )
     with pytest.raises(InputError, match=words) as raised:
         explain_with(predict, frame, y, method=method, **QUIET, **CLASSES)
     assert "\n" not in str(raised.value)
@@ -277,13 +356,21 @@ def test_a_slow_predictor_is_called_few_times():
     explain_with(counted, frame, y, n_repeats=5, **QUIET, **CLASSES)
     played = 5 * len(frame) * len(frame.columns)
     assert sum(calls) > played
-    assert len(calls) <= 5  # 3 read the predictor, 1 predicts the rows, and all features are replaced at once
+    assert (
+        len(calls) <= 5
+    )  # 3 read the predictor, 1 predicts the rows, and all features are replaced at once
 
 
 def test_sparse_matrices_and_containers_of_other_libraries_are_refused_with_a_way_out():
     class Pool:
         pass
 
-    for inputs, what in ((sparse.csr_matrix(np.eye(3)), "a sparse matrix"), (Pool(), "Pool")):
-        with pytest.raises(InputError, match=rf"must be a table, got {what}. Pass .* and a pipeline that makes other"):
+    for inputs, what in (
+        (sparse.csr_matrix(np.eye(3)), "a sparse matrix"),
+        (Pool(), "Pool"),
+    ):
+        with pytest.raises(
+            InputError,
+            match=rf"must be a table, got {what}. Pass .* and a pipeline that makes other",
+        ):
             pg.explain(lambda rows: rows[:, 0], inputs, random_state=0)

@@ -22,9 +22,18 @@ from sklearn.linear_model import (
     QuantileRegressor,
     RidgeClassifier,
 )
-from sklearn.metrics import label_ranking_average_precision_score, mean_pinball_loss, mean_poisson_deviance, r2_score
+from sklearn.metrics import (
+    label_ranking_average_precision_score,
+    mean_pinball_loss,
+    mean_poisson_deviance,
+    r2_score,
+)
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor
+from sklearn.multioutput import (
+    ClassifierChain,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,12 +47,16 @@ COLUMNS = ["a", "b", "c"]
 
 
 def rows(seed=0):
-    return pd.DataFrame(np.random.default_rng(seed).normal(size=(ROWS, 3)), columns=COLUMNS)
+    return pd.DataFrame(
+        np.random.default_rng(seed).normal(size=(ROWS, 3)), columns=COLUMNS
+    )
 
 
 def labels(X):
     """Return labels of which rows have none or several."""
-    y = pd.DataFrame({"u": X["a"] > 0, "v": X["b"] > 0.2, "w": X["a"] + X["b"] > 0.5}).astype(int)
+    y = pd.DataFrame(
+        {"u": X["a"] > 0, "v": X["b"] > 0.2, "w": X["a"] + X["b"] > 0.5}
+    ).astype(int)
     assert set(y.sum(axis=1)) == {0, 1, 2, 3}
     return y
 
@@ -77,14 +90,20 @@ LABELLED = {
     "one-versus-rest": lambda: OneVsRestClassifier(LogisticRegression()),
     "neighbors": lambda: KNeighborsClassifier(7),
     "forest": lambda: RandomForestClassifier(20, random_state=0),
-    "pipeline": lambda: make_pipeline(StandardScaler(), MultiOutputClassifier(LogisticRegression())),
+    "pipeline": lambda: make_pipeline(
+        StandardScaler(), MultiOutputClassifier(LogisticRegression())
+    ),
 }
 
 
 def chances(model, X):
     """Return each label's probability ``(rows, labels)``, as the estimator returns them in one of two forms."""
     returned = model.predict_proba(X)
-    return np.stack([each[:, 1] for each in returned], axis=1) if isinstance(returned, list) else returned
+    return (
+        np.stack([each[:, 1] for each in returned], axis=1)
+        if isinstance(returned, list)
+        else returned
+    )
 
 
 @pytest.mark.parametrize("name", LABELLED)
@@ -93,15 +112,31 @@ def test_estimators_of_several_labels(name):
     y = labels(X)
     model = LABELLED[name]().fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(lambda table: chances(model, table), X, lambda chance: log_loss(chance, y))
+    wanted = looped(
+        lambda table: chances(model, table), X, lambda chance: log_loss(chance, y)
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
-    assert (explanation.meta["task"], explanation.meta["unit"]) == ("multilabel", "nats")
+    assert (explanation.meta["task"], explanation.meta["unit"]) == (
+        "multilabel",
+        "nats",
+    )
     # Without y the estimator itself says that labels do not exclude each other.
     assert pg.explain(model, X, **QUIET).meta["task"] == "multilabel"
-    alone = pg.explain(model, X[:3], y[:3], method="shapley", background=X, target="v", progress=False, random_state=0)
+    alone = pg.explain(
+        model,
+        X[:3],
+        y[:3],
+        method="shapley",
+        background=X,
+        target="v",
+        progress=False,
+        random_state=0,
+    )
     assert alone.outputs == ("v",)
     with np.errstate(divide="ignore"):
-        chance = np.clip(chances(model, X[:3])[:, 1], np.finfo(float).eps, 1 - np.finfo(float).eps)
+        chance = np.clip(
+            chances(model, X[:3])[:, 1], np.finfo(float).eps, 1 - np.finfo(float).eps
+        )
     np.testing.assert_allclose(expit(alone.predictions[:, 0]), chance, atol=1e-9)
 
 
@@ -110,7 +145,9 @@ def test_labels_alone_are_measured_by_those_that_are_wrong():
     y = labels(X)
     model = RidgeClassifier().fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(model.predict, X, lambda predicted: float((predicted != y).to_numpy().mean()))
+    wanted = looped(
+        model.predict, X, lambda predicted: float((predicted != y).to_numpy().mean())
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
     assert explanation.meta["loss"] == "zero_one"
 
@@ -129,7 +166,10 @@ def test_numbers_of_clusters_are_labels():
 def test_a_task_that_a_classifier_does_not_have_is_named():
     X = rows()
     model = LogisticRegression().fit(X, X["a"] > 0)
-    with pytest.raises(InputError, match=r"task='regression' does not suit a classifier.*Leave task out"):
+    with pytest.raises(
+        InputError,
+        match=r"task='regression' does not suit a classifier.*Leave task out",
+    ):
         pg.explain(pg.Model(model, task="regression"), X, X["a"] > 0, **QUIET)
 
 
@@ -153,14 +193,26 @@ def test_a_regressor_with_inherited_probabilities_is_a_regressor():
     assert found.meta["task"] == "regression"
 
 
-@pytest.mark.parametrize(("loss", "outputs"), [("Logloss", ("all", "0", "1")), ("MultiClass", ("all", "0", "1", "2"))])
+@pytest.mark.parametrize(
+    ("loss", "outputs"),
+    [("Logloss", ("all", "0", "1")), ("MultiClass", ("all", "0", "1", "2"))],
+)
 def test_the_class_of_any_of_catboosts_models(loss, outputs):
     X = rows()
     y = X["a"].gt(0).astype(int) + (X["b"].gt(0.5) if loss == "MultiClass" else 0)
-    settings = {"iterations": 10, "loss_function": loss, "verbose": 0, "allow_writing_files": False}
+    settings = {
+        "iterations": 10,
+        "loss_function": loss,
+        "verbose": 0,
+        "allow_writing_files": False,
+    }
     model = imported("catboost").CatBoost(settings).fit(X, y)
     found = pg.explain(model, X, y, **QUIET)
-    assert (found.meta["unit"], found.outputs, found.ranking()[0]) == ("nats", outputs, "a")
+    assert (found.meta["unit"], found.outputs, found.ranking()[0]) == (
+        "nats",
+        outputs,
+        "a",
+    )
 
 
 def test_brier_of_several_labels_is_the_mean_of_each():
@@ -168,20 +220,30 @@ def test_brier_of_several_labels_is_the_mean_of_each():
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
     explanation = pg.explain(model, X, y, loss="brier", **QUIET)
-    wanted = looped(model.predict_proba, X, lambda chance: float(2 * ((chance - y) ** 2).to_numpy().mean()))
+    wanted = looped(
+        model.predict_proba,
+        X,
+        lambda chance: float(2 * ((chance - y) ** 2).to_numpy().mean()),
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
     assert explanation.meta["unit"] == "brier"
     constant = y.mean().to_numpy()
-    assert explanation.meta["loss_scale"] == pytest.approx(float(2 * ((constant - y) ** 2).to_numpy().mean()))
+    assert explanation.meta["loss_scale"] == pytest.approx(
+        float(2 * ((constant - y) ** 2).to_numpy().mean())
+    )
 
 
 def test_scores_of_labels_are_of_all_rows():
     X = rows()
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
-    explanation = pg.explain(model, X, y, scoring="label_ranking_average_precision", **QUIET)
+    explanation = pg.explain(
+        model, X, y, scoring="label_ranking_average_precision", **QUIET
+    )
     score = label_ranking_average_precision_score(y, model.predict_proba(X))
-    assert explanation.meta["scores"]["label_ranking_average_precision"] == pytest.approx(score)
+    assert explanation.meta["scores"][
+        "label_ranking_average_precision"
+    ] == pytest.approx(score)
 
 
 def test_boosters_of_several_labels():
@@ -190,7 +252,9 @@ def test_boosters_of_several_labels():
     y = labels(X)
     model = xgboost.XGBClassifier(n_estimators=5).fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(model.predict_proba, X, lambda chance: log_loss(chance.astype(float), y))
+    wanted = looped(
+        model.predict_proba, X, lambda chance: log_loss(chance.astype(float), y)
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-6)
     assert pg.explain(model, X, **QUIET).meta["task"] == "multilabel"
 
@@ -198,11 +262,24 @@ def test_boosters_of_several_labels():
 def one_against_all(name, X, y):
     """Return a classifier whose probabilities add up to no 1, and its probabilities that do."""
     if name == "catboost":
-        settings = {"iterations": 5, "verbose": 0, "allow_writing_files": False, "loss_function": "MultiClassOneVsAll"}
+        settings = {
+            "iterations": 5,
+            "verbose": 0,
+            "allow_writing_files": False,
+            "loss_function": "MultiClassOneVsAll",
+        }
         model = imported(name).CatBoostClassifier(**settings).fit(X, y)
         return model, model.predict_proba
-    model = imported("lightgbm").LGBMClassifier(n_estimators=5, objective="multiclassova", verbosity=-1).fit(X, y)
-    return (model, model.predict_proba) if name == "lightgbm" else (model.booster_, model.predict_proba)
+    model = (
+        imported("lightgbm")
+        .LGBMClassifier(n_estimators=5, objective="multiclassova", verbosity=-1)
+        .fit(X, y)
+    )
+    return (
+        (model, model.predict_proba)
+        if name == "lightgbm"
+        else (model.booster_, model.predict_proba)
+    )
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "booster", "catboost"])
@@ -212,17 +289,25 @@ def test_one_class_of_each_row_though_chances_add_up_to_no_1(name):
     model, predict = one_against_all(name, X, y)
     assert np.abs(predict(X).sum(axis=1) - 1).max() > 0.01
     explanation = pg.explain(model, X, **QUIET)
-    assert explanation.meta["task"] == pg.explain(model, X, y, **QUIET).meta["task"] == "classification"
+    assert (
+        explanation.meta["task"]
+        == pg.explain(model, X, y, **QUIET).meta["task"]
+        == "classification"
+    )
     assert explanation.outputs == ("all", "0", "1", "2")
     found = pg.counterfactuals(model, X.iloc[0], X).to_frame()
-    assert set(found["prediction"].astype(str)) <= {"0", "1", "2"} - {str(predict(X[:1]).argmax())}
+    assert set(found["prediction"].astype(str)) <= {"0", "1", "2"} - {
+        str(predict(X[:1]).argmax())
+    }
 
 
 def test_a_classifier_trained_by_hinge_returns_labels():
     X, xgboost = rows(), imported("xgboost")
     y = np.minimum(counts(X), 1)
     model = xgboost.XGBClassifier(n_estimators=5, objective="binary:hinge").fit(X, y)
-    explanation = pg.explain(make_pipeline(StandardScaler(), model).fit(X, y), X, y, **QUIET)
+    explanation = pg.explain(
+        make_pipeline(StandardScaler(), model).fit(X, y), X, y, **QUIET
+    )
     assert explanation.meta["loss"] == "zero_one"
 
 
@@ -230,13 +315,23 @@ def test_several_targets_of_several_classes_are_refused():
     X = rows()
     y = np.stack([np.digitize(X["a"], [-0.5, 0.5]), X["b"] > 0], axis=1).astype(int)
     model = RandomForestClassifier(5, random_state=0).fit(X, y)
-    with pytest.raises(InputError, match=r"probabilities of 2 targets.*predict_proba\(table\)\[0\]"):
+    with pytest.raises(
+        InputError, match=r"probabilities of 2 targets.*predict_proba\(table\)\[0\]"
+    ):
         pg.explain(model, X, y, **QUIET)
     one = pg.explain(lambda table: model.predict_proba(table)[0], X, y[:, 0], **QUIET)
     assert one.values[0, 0] > 0.1
 
 
-@pytest.mark.parametrize("y", [np.full((ROWS, 3), 2), np.full((ROWS, 2), 1), np.full((ROWS, 3), "yes"), np.zeros(ROWS)])
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.full((ROWS, 3), 2),
+        np.full((ROWS, 2), 1),
+        np.full((ROWS, 3), "yes"),
+        np.zeros(ROWS),
+    ],
+)
 def test_what_are_no_labels_is_refused(y):
     X = rows()
     model = LABELLED["one-model-each"]().fit(X, labels(X))
@@ -249,7 +344,11 @@ def test_what_are_no_labels_is_refused(y):
 
 @pytest.mark.parametrize(
     "model",
-    [LinearRegression(), RandomForestRegressor(10), MultiOutputRegressor(GradientBoostingRegressor())],
+    [
+        LinearRegression(),
+        RandomForestRegressor(10),
+        MultiOutputRegressor(GradientBoostingRegressor()),
+    ],
     ids=repr,
 )
 def test_estimators_of_several_numbers(model):
@@ -257,10 +356,14 @@ def test_estimators_of_several_numbers(model):
     y = np.stack([X["a"], 2 * X["b"]], axis=1)
     model.fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(model.predict, X, lambda predicted: float(((predicted - y) ** 2).mean()))
+    wanted = looped(
+        model.predict, X, lambda predicted: float(((predicted - y) ** 2).mean())
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
     second = pg.explain(model, X, y, target=1, loss="absolute_error", **QUIET)
-    wanted = looped(model.predict, X, lambda predicted: float(np.abs(predicted - y)[:, 1].mean()))
+    wanted = looped(
+        model.predict, X, lambda predicted: float(np.abs(predicted - y)[:, 1].mean())
+    )
     np.testing.assert_allclose(second.values[:, 0], wanted, atol=1e-9)
     assert pg.explain(model, X, **QUIET).meta["task"] == "regression"
     scores = pg.explain(model, X, y, scoring="r2", **QUIET).meta["scores"]
@@ -274,14 +377,30 @@ def test_estimators_of_several_numbers(model):
 OBJECTIVES = {
     "sklearn-poisson": PoissonRegressor,
     "sklearn-quantile": lambda: QuantileRegressor(quantile=0.8, alpha=0),
-    "boosting-poisson": lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=20),
-    "boosting-quantile": lambda: HistGradientBoostingRegressor(loss="quantile", quantile=0.8, max_iter=20),
-    "pipeline-quantile": lambda: make_pipeline(StandardScaler(), GradientBoostingRegressor(loss="quantile", alpha=0.8)),
-    "lightgbm-poisson": lambda: imported("lightgbm").LGBMRegressor(objective="poisson", verbose=-1),
-    "lightgbm-quantile": lambda: imported("lightgbm").LGBMRegressor(objective="quantile", alpha=0.8, verbose=-1),
-    "xgboost-poisson": lambda: imported("xgboost").XGBRegressor(objective="count:poisson"),
-    "xgboost-quantile": lambda: imported("xgboost").XGBRegressor(objective="reg:quantileerror", quantile_alpha=0.8),
-    "catboost-poisson": lambda: imported("catboost").CatBoostRegressor(20, loss_function="Poisson", verbose=0),
+    "boosting-poisson": lambda: HistGradientBoostingRegressor(
+        loss="poisson", max_iter=20
+    ),
+    "boosting-quantile": lambda: HistGradientBoostingRegressor(
+        loss="quantile", quantile=0.8, max_iter=20
+    ),
+    "pipeline-quantile": lambda: make_pipeline(
+        StandardScaler(), GradientBoostingRegressor(loss="quantile", alpha=0.8)
+    ),
+    "lightgbm-poisson": lambda: imported("lightgbm").LGBMRegressor(
+        objective="poisson", verbose=-1
+    ),
+    "lightgbm-quantile": lambda: imported("lightgbm").LGBMRegressor(
+        objective="quantile", alpha=0.8, verbose=-1
+    ),
+    "xgboost-poisson": lambda: imported("xgboost").XGBRegressor(
+        objective="count:poisson"
+    ),
+    "xgboost-quantile": lambda: imported("xgboost").XGBRegressor(
+        objective="reg:quantileerror", quantile_alpha=0.8
+    ),
+    "catboost-poisson": lambda: imported("catboost").CatBoostRegressor(
+        20, loss_function="Poisson", verbose=0
+    ),
     "catboost-quantile": lambda: imported("catboost").CatBoostRegressor(
         20, loss_function="Quantile:alpha=0.8", verbose=0
     ),
@@ -306,11 +425,22 @@ def test_a_model_is_measured_by_the_loss_that_it_was_trained_with(name):
     def loss(predicted):
         predicted = np.asarray(predicted, dtype=float)
         quantile = name.endswith("quantile")
-        return mean_pinball_loss(y, predicted, alpha=0.8) if quantile else mean_poisson_deviance(y, predicted)
+        return (
+            mean_pinball_loss(y, predicted, alpha=0.8)
+            if quantile
+            else mean_poisson_deviance(y, predicted)
+        )
 
-    np.testing.assert_allclose(explanation.values[:, 0], looped(model.predict, X, loss), atol=1e-6)
-    assert explanation.meta["loss"] == ("quantile 0.8" if name.endswith("quantile") else "poisson")
-    assert pg.explain(model, X, y, loss="squared_error", **QUIET).meta["loss"] == "squared_error"
+    np.testing.assert_allclose(
+        explanation.values[:, 0], looped(model.predict, X, loss), atol=1e-6
+    )
+    assert explanation.meta["loss"] == (
+        "quantile 0.8" if name.endswith("quantile") else "poisson"
+    )
+    assert (
+        pg.explain(model, X, y, loss="squared_error", **QUIET).meta["loss"]
+        == "squared_error"
+    )
 
 
 def test_targets_out_of_a_loss_range_are_refused():
@@ -319,7 +449,13 @@ def test_targets_out_of_a_loss_range_are_refused():
     with pytest.raises(InputError, match="needs y of at least 0, got -1"):
         pg.explain(model, X, counts(X) - 1 - counts(X).min(), **QUIET)
     with pytest.raises(InputError, match=r"above 0, got .*'poisson_log'"):
-        pg.explain(LinearRegression().fit(X, counts(X) - 9), X, counts(X), loss="poisson", **QUIET)
+        pg.explain(
+            LinearRegression().fit(X, counts(X) - 9),
+            X,
+            counts(X),
+            loss="poisson",
+            **QUIET,
+        )
 
 
 NATIVE = {
@@ -327,10 +463,22 @@ NATIVE = {
     "xgboost-softprob": ("xgboost", {"objective": "multi:softprob", "num_class": 3}, 3),
     "xgboost-hinge": ("xgboost", {"objective": "binary:hinge"}, 2),
     "xgboost-poisson": ("xgboost", {"objective": "count:poisson"}, 2),
-    "xgboost-quantile": ("xgboost", {"objective": "reg:quantileerror", "quantile_alpha": 0.8}, 9),
+    "xgboost-quantile": (
+        "xgboost",
+        {"objective": "reg:quantileerror", "quantile_alpha": 0.8},
+        9,
+    ),
     "lightgbm-poisson": ("lightgbm", {"objective": "poisson", "verbose": -1}, 2),
-    "lightgbm-quantile": ("lightgbm", {"objective": "quantile", "alpha": 0.8, "verbose": -1}, 9),
-    "lightgbm-classes": ("lightgbm", {"objective": "multiclass", "num_class": 3, "verbose": -1}, 3),
+    "lightgbm-quantile": (
+        "lightgbm",
+        {"objective": "quantile", "alpha": 0.8, "verbose": -1},
+        9,
+    ),
+    "lightgbm-classes": (
+        "lightgbm",
+        {"objective": "multiclass", "num_class": 3, "verbose": -1},
+        3,
+    ),
 }
 
 
@@ -343,7 +491,9 @@ def native(name, X, y):
         return model, model.predict
     model = module.train(parameters, module.DMatrix(X, y), 8)
     margin = parameters["objective"] == "multi:softmax"
-    return model, lambda table: model.predict(module.DMatrix(table), output_margin=margin).astype(float)
+    return model, lambda table: model.predict(
+        module.DMatrix(table), output_margin=margin
+    ).astype(float)
 
 
 @pytest.mark.parametrize("file", [False, True], ids=["booster", "file"])
@@ -367,9 +517,13 @@ def test_boosters_of_the_native_interface(name, file, tmp_path):
         if name.endswith("hinge"):
             return float((predicted != y).mean())
         logits = predicted if name.endswith("softmax") else np.log(predicted)
-        return float((logsumexp(logits, axis=1) - logits[np.arange(ROWS), y.astype(int)]).mean())
+        return float(
+            (logsumexp(logits, axis=1) - logits[np.arange(ROWS), y.astype(int)]).mean()
+        )
 
-    np.testing.assert_allclose(explanation.values[:, 0], looped(predict, X, loss), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.values[:, 0], looped(predict, X, loss), atol=1e-6
+    )
 
 
 def test_softmax_and_softprob_are_one_model():
@@ -389,7 +543,9 @@ def test_rankers_have_no_loss_of_their_own():
     lightgbm = imported("lightgbm")
     X = rows()
     y = np.minimum(counts(X), 3).astype(int)
-    model = lightgbm.LGBMRanker(verbose=-1, n_estimators=10).fit(X, y, group=[40, 40, 40])
+    model = lightgbm.LGBMRanker(verbose=-1, n_estimators=10).fit(
+        X, y, group=[40, 40, 40]
+    )
     with pytest.raises(InputError, match="scores of a ranker"):
         pg.explain(model, X, y, **QUIET)
     assert pg.explain(model, X, **QUIET).ranking()[0] == "a"
@@ -398,7 +554,9 @@ def test_rankers_have_no_loss_of_their_own():
     def pairs(outputs, target):
         """Return the logistic loss of each row's pairs in its query; the others keep their scores."""
         lost = []
-        for number, (score, (relevance, place)) in enumerate(zip(outputs[:, 0], target, strict=True)):
+        for number, (score, (relevance, place)) in enumerate(
+            zip(outputs[:, 0], target, strict=True)
+        ):
             others = (query == query[place]) & (y != relevance)
             sign = np.sign(relevance - y[others])
             lost.append(np.log1p(np.exp(-sign * (score - scores[others]))).mean())
@@ -406,8 +564,12 @@ def test_rankers_have_no_loss_of_their_own():
         return np.array(lost)
 
     target = np.stack([y, np.arange(ROWS)], axis=1)
-    explanation = pg.explain(pg.Model(model, task="regression"), X, target, loss=pairs, **QUIET)
-    wanted = looped(model.predict, X, lambda predicted: pairs(predicted[:, None], target).mean())
+    explanation = pg.explain(
+        pg.Model(model, task="regression"), X, target, loss=pairs, **QUIET
+    )
+    wanted = looped(
+        model.predict, X, lambda predicted: pairs(predicted[:, None], target).mean()
+    )
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
 
@@ -416,7 +578,9 @@ def test_rankers_have_no_loss_of_their_own():
 
 def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
     X, rng = rows(), np.random.default_rng(2)
-    y = pd.DataFrame({"end": np.ceil(9 * rng.exponential(size=ROWS)) + 1, "size": rng.random(ROWS)})
+    y = pd.DataFrame(
+        {"end": np.ceil(9 * rng.exponential(size=ROWS)) + 1, "size": rng.random(ROWS)}
+    )
     grid = np.arange(1, 12)
 
     def shares(table):
@@ -426,9 +590,14 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
         beyond = target["end"].to_numpy()[:, None] > grid
         return ((outputs - beyond) ** 2).mean(axis=1)
 
-    with pytest.raises(InputError, match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)"):
+    with pytest.raises(
+        InputError,
+        match=r"11 numbers per row.* or loss= a function \(outputs, y\) -> \(rows,\)",
+    ):
         pg.explain(pg.Model(shares, task="regression"), X, y, **QUIET)
-    explanation = pg.explain(pg.Model(shares, task="regression"), X, y, loss=brier, **QUIET)
+    explanation = pg.explain(
+        pg.Model(shares, task="regression"), X, y, loss=brier, **QUIET
+    )
     wanted = looped(shares, X, lambda outputs: brier(outputs, y).mean())
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
 
@@ -439,7 +608,10 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
 def maps(table):
     """Return two maps of three places for each row, ``(rows, 2, 3)``."""
     place = np.arange(3) / 2
-    first, second = table["a"].to_numpy()[:, None] * place, np.sin(table["b"].to_numpy()[:, None] + place)
+    first, second = (
+        table["a"].to_numpy()[:, None] * place,
+        np.sin(table["b"].to_numpy()[:, None] + place),
+    )
     return np.stack([first, second], axis=1)
 
 
@@ -451,17 +623,29 @@ def test_maps_are_refused():
 @pytest.mark.parametrize("row_target", ["predicted", "true", "names"])
 def test_one_class_of_each_row_of_a_forest(row_target):
     X = rows()
-    y = np.array(["low", "mid", "high"], dtype=object)[np.digitize(X["a"] + X["b"], [-0.5, 0.5])]
+    y = np.array(["low", "mid", "high"], dtype=object)[
+        np.digitize(X["a"] + X["b"], [-0.5, 0.5])
+    ]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
     few, names = X[:6], ["high", "low", "mid", "mid", "low", "high"]
-    asked = {"method": "shapley", "scale": "probability", "background": X[50:60], "progress": False, "random_state": 0}
+    asked = {
+        "method": "shapley",
+        "scale": "probability",
+        "background": X[50:60],
+        "progress": False,
+        "random_state": 0,
+    }
     every = explain_with(model, few, y[:6], **asked)
     chosen = np.array(names) if row_target == "names" else row_target
     explanation = explain_with(model, few, y[:6], target=chosen, **asked)
-    classes = {"names": names, "true": y[:6], "predicted": model.predict(few)}[row_target]
+    classes = {"names": names, "true": y[:6], "predicted": model.predict(few)}[
+        row_target
+    ]
     assert len(set(classes)) > 1
     places = [every.outputs.index(name) for name in classes]
-    np.testing.assert_allclose(explanation.values[:, :, 0], every.values[range(6), :, places], atol=1e-9)
+    np.testing.assert_allclose(
+        explanation.values[:, :, 0], every.values[range(6), :, places], atol=1e-9
+    )
     assert explanation.meta["row_target"] == list(classes)
 
 
@@ -469,10 +653,19 @@ def test_one_label_of_each_row():
     X = rows()
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
-    asked = {"method": "shapley", "background": X[50:60], "progress": False, "random_state": 0}
+    asked = {
+        "method": "shapley",
+        "background": X[50:60],
+        "progress": False,
+        "random_state": 0,
+    }
     every = explain_with(model, X[:3], y[:3], **asked)
-    explanation = explain_with(model, X[:3], y[:3], target=np.array(["w", "u", "v"]), **asked)
-    np.testing.assert_allclose(explanation.values[:, :, 0], every.values[range(3), :, [2, 0, 1]], atol=1e-9)
+    explanation = explain_with(
+        model, X[:3], y[:3], target=np.array(["w", "u", "v"]), **asked
+    )
+    np.testing.assert_allclose(
+        explanation.values[:, :, 0], every.values[range(3), :, [2, 0, 1]], atol=1e-9
+    )
     with pytest.raises(InputError, match="needs a classifier"):
         explain_with(model, X[:3], y[:3], target="true", **asked)
 
@@ -503,12 +696,20 @@ def test_what_is_no_loss_of_a_predictor_is_refused(loss, message):
 
 
 def test_what_mixes_rows_is_told_in_words_of_tables():
-    with pytest.raises(InputError, match="Take out what is computed over the rows of a call") as raised:
+    with pytest.raises(
+        InputError, match="Take out what is computed over the rows of a call"
+    ) as raised:
         pg.explain(lambda table: table["a"] - table["a"].mean(), rows(), **QUIET)
     assert "network" not in str(raised.value)
     generator = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="The predictor gives a row different outputs each time"):
-        pg.explain(lambda table: table["a"] + generator.normal(size=len(table)), rows(), **QUIET)
+    with pytest.warns(
+        UserWarning, match="The predictor gives a row different outputs each time"
+    ):
+        pg.explain(
+            lambda table: table["a"] + generator.normal(size=len(table)),
+            rows(),
+            **QUIET,
+        )
 
 
 def test_a_model_that_learned_one_class_is_told():
@@ -517,7 +718,8 @@ def test_a_model_that_learned_one_class_is_told():
     y = np.where(np.arange(60) < 40, "p", "q")
     model = RandomForestClassifier(5, random_state=0).fit(X[:40], y[:40])
     with pytest.raises(
-        InputError, match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows of sev"
+        InputError,
+        match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows of sev",
     ):
         pg.explain(model, X, y, **QUIET)
 
@@ -530,6 +732,8 @@ def test_classes_in_a_list_are_those_of_one_label():
             return np.where(np.asarray(table)[:, 1] > 0.3, "yes", "no")
 
     X = np.random.default_rng(0).normal(size=(200, 2))
-    explanation = pg.explain(Rule(), X, Rule().predict(X), random_state=0, progress=False)
+    explanation = pg.explain(
+        Rule(), X, Rule().predict(X), random_state=0, progress=False
+    )
     assert explanation.outputs == ("all", "no", "yes")
     assert explanation.ranking()[0] == "x1"

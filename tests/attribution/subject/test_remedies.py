@@ -24,13 +24,17 @@ class _OfBatch(nn.Module):
         return self.head(batch["scan"])
 
 
-@pytest.mark.parametrize("text", [["a", "b"] * 6, "patients.csv", np.array(["2020-01-01"] * 12)])
+@pytest.mark.parametrize(
+    "text", [["a", "b"] * 6, "patients.csv", np.array(["2020-01-01"] * 12)]
+)
 def test_text_beside_tensors_names_the_key_to_leave_out(text: Any) -> None:
     rows = {"scan": torch.randn(12, 3), "patient": text}
     with pytest.raises(pg.InputError, match="or leave patient out"):
         pg.explain(pg.Model(_OfBatch(), returns="logits"), rows, method="gradient")
     del rows["patient"]
-    assert pg.explain(pg.Model(_OfBatch(), returns="logits"), rows, method="gradient", progress=False).values.any()
+    assert pg.explain(
+        pg.Model(_OfBatch(), returns="logits"), rows, method="gradient", progress=False
+    ).values.any()
 
 
 def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
@@ -44,9 +48,21 @@ def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
             return self.head(torch.from_numpy(np.tanh(table.numpy())))
 
     # With detach(), as torch advises, every slope would be 0.
-    with pytest.raises(pg.InputError, match="Choose method='permutation', 'shapley' or 'lime', which need no gradient"):
-        pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="integrated_gradients")
-    found = pg.explain(pg.Model(ThroughNumpy(), returns="logits"), torch.randn(12, 3), method="shapley", progress=False)
+    with pytest.raises(
+        pg.InputError,
+        match="Choose method='permutation', 'shapley' or 'lime', which need no gradient",
+    ):
+        pg.explain(
+            pg.Model(ThroughNumpy(), returns="logits"),
+            torch.randn(12, 3),
+            method="integrated_gradients",
+        )
+    found = pg.explain(
+        pg.Model(ThroughNumpy(), returns="logits"),
+        torch.randn(12, 3),
+        method="shapley",
+        progress=False,
+    )
     assert found.values.any()
 
 
@@ -59,10 +75,17 @@ class _Force(nn.Module):
     def __init__(self, followed: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.energy, self.followed = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)), followed
+        self.energy, self.followed = (
+            nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)),
+            followed,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.enable_grad() if self.followed else torch.set_grad_enabled(torch.is_grad_enabled()):
+        with (
+            torch.enable_grad()
+            if self.followed
+            else torch.set_grad_enabled(torch.is_grad_enabled())
+        ):
             x = x.requires_grad_(True)
             return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
 
@@ -72,19 +95,31 @@ def test_a_forward_that_computes_gradients_is_told_to_enable_them() -> None:
     with pytest.raises(pg.InputError, match=r"inside `with torch.enable_grad\(\):`"):
         pg.explain(pg.Model(_Force(False), returns="values"), x, method="shapley")
     for method in ("shapley", "gradient", "integrated_gradients"):
-        assert pg.explain(pg.Model(_Force(True), returns="values"), x, method=method, **QUIET).values.any()
+        assert pg.explain(
+            pg.Model(_Force(True), returns="values"), x, method=method, **QUIET
+        ).values.any()
 
 
 def test_mean_slopes_through_torch_func_are_refused_with_what_works() -> None:
     class Slope(_Force):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.func.vmap(torch.func.grad(lambda row: self.energy(row).sum()))(x)
+            return torch.func.vmap(torch.func.grad(lambda row: self.energy(row).sum()))(
+                x
+            )
 
     x = torch.randn(12, 3)
     with pytest.raises(pg.InputError, match="pass steps=64"):
-        pg.explain(pg.Model(Slope(True), returns="values"), x, method="integrated_gradients")
-    for options in ({"method": "integrated_gradients", "steps": 64}, {"method": "gradient"}, {"method": "shapley"}):
-        assert explain_with(Slope(True), x, **QUIET, returns="values", **options).values.any()
+        pg.explain(
+            pg.Model(Slope(True), returns="values"), x, method="integrated_gradients"
+        )
+    for options in (
+        {"method": "integrated_gradients", "steps": 64},
+        {"method": "gradient"},
+        {"method": "shapley"},
+    ):
+        assert explain_with(
+            Slope(True), x, **QUIET, returns="values", **options
+        ).values.any()
 
 
 class _Mode(nn.Module):
@@ -100,16 +135,20 @@ class _Mode(nn.Module):
 @pytest.mark.parametrize("flag", [True, "all", torch.tensor(2)])
 def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
     x, net = torch.randn(12, 3), _Mode()
-    said = (
-        rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
-    )
+    said = rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
     with pytest.raises(pg.InputError, match=said):
-        pg.explain(pg.Model(net, returns="logits"), {"x": x, "squash": flag}, method="shapley")
-    with pytest.raises(pg.InputError, match=r"functools.partial\(net.forward, squash=…"):
+        pg.explain(
+            pg.Model(net, returns="logits"), {"x": x, "squash": flag}, method="shapley"
+        )
+    with pytest.raises(
+        pg.InputError, match=r"functools.partial\(net.forward, squash=…"
+    ):
         pg.explain(pg.Model(net, returns="logits"), x, method="shapley")
     net.forward = functools.partial(net.forward, squash=flag)  # type: ignore[method-assign]
     for method in ("shapley", "gradient"):
-        assert pg.explain(pg.Model(net, returns="logits"), x, method=method, **QUIET).values.any()
+        assert pg.explain(
+            pg.Model(net, returns="logits"), x, method=method, **QUIET
+        ).values.any()
 
 
 class _OfGraph(nn.Module):
@@ -123,7 +162,9 @@ class _OfGraph(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
         if edge_index is None:
             return self.head(self.matrix @ x)
-        return self.head(torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]]))
+        return self.head(
+            torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]])
+        )
 
 
 class _EachGraph(nn.Module):
@@ -137,18 +178,32 @@ class _EachGraph(nn.Module):
 
 @pytest.mark.parametrize("how", ["edges", "matrix"])
 def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
-    x, edges = torch.randn(9, 3), torch.stack([torch.arange(9), torch.arange(9).roll(1)])
+    x, edges = (
+        torch.randn(9, 3),
+        torch.stack([torch.arange(9), torch.arange(9).roll(1)]),
+    )
     matrix = torch.zeros(9, 9).index_put((edges[1], edges[0]), torch.tensor(1.0))
-    net, inputs = (_OfGraph(), {"x": x, "edge_index": edges}) if how == "edges" else (_OfGraph(matrix), {"x": x})
+    net, inputs = (
+        (_OfGraph(), {"x": x, "edge_index": edges})
+        if how == "edges"
+        else (_OfGraph(matrix), {"x": x})
+    )
     for method in ("permutation", "gradient"):
-        with pytest.raises(pg.InputError, match="If rows are nodes of a graph, pass one graph a row"):
+        with pytest.raises(
+            pg.InputError, match="If rows are nodes of a graph, pass one graph a row"
+        ):
             pg.explain(pg.Model(net, returns="logits"), inputs, method=method)
     graphs, given = torch.randn(5, 9, 3), [edges] if how == "edges" else []
     one = _EachGraph(net, *given)
     assert torch.equal(one(graphs)[0].reshape(9, 2), net(graphs[0], *given))
     options: dict[str, Any]
-    for options in ({"method": "shapley", "max_permutations": 4}, {"method": "gradient"}):
-        assert explain_with(one, graphs, **QUIET, returns="values", **options).values.any()
+    for options in (
+        {"method": "shapley", "max_permutations": 4},
+        {"method": "gradient"},
+    ):
+        assert explain_with(
+            one, graphs, **QUIET, returns="values", **options
+        ).values.any()
 
 
 class _Padded(nn.Module):
@@ -158,7 +213,10 @@ class _Padded(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        self.encoder, self.reads = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested), reads
+        self.encoder, self.reads = (
+            nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested),
+            reads,
+        )
         self.words, self.head = nn.Embedding(20, 8, padding_idx=0), nn.Linear(8, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -176,19 +234,27 @@ def _padded_ids() -> Tensor:
     return ids
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Attributions of")
+@pytest.mark.filterwarnings(
+    "ignore:The PyTorch API of nested tensors", "ignore:Attributions of"
+)
 def test_a_fast_path_that_gives_other_outputs_is_switched_off_as_advised() -> None:
     ids, net = _padded_ids(), _Padded("all").eval()
     with torch.no_grad():
         plain = net(ids)
-    assert not torch.allclose(net(ids), plain, atol=1e-2), "a precondition: with gradients it is another function"
+    assert not torch.allclose(net(ids), plain, atol=1e-2), (
+        "a precondition: with gradients it is another function"
+    )
     for method in ("gradient", "integrated_gradients", "deeplift"):
-        with pytest.raises(pg.InputError, match=r"set net\.encoder\.use_nested_tensor = False"):
+        with pytest.raises(
+            pg.InputError, match=r"set net\.encoder\.use_nested_tensor = False"
+        ):
             pg.explain(pg.Model(net, returns="logits"), ids, method=method, **QUIET)
     net.encoder.use_nested_tensor = False
     made = _Padded("all", nested=False).eval()
     for one in (net, made, _Padded("filled").eval()):
-        found = pg.explain(pg.Model(one, returns="logits"), ids, method="gradient", **QUIET)
+        found = pg.explain(
+            pg.Model(one, returns="logits"), ids, method="gradient", **QUIET
+        )
         assert np.isfinite(found.values).all()
         assert found.values.any()
 
@@ -204,9 +270,13 @@ def test_a_forward_that_asks_whether_gradients_are_followed_is_refused() -> None
             return self.head(x if torch.is_grad_enabled() else x.round())
 
     x = torch.randn(12, 3)
-    with pytest.raises(pg.InputError, match="other outputs where gradients are followed"):
+    with pytest.raises(
+        pg.InputError, match="other outputs where gradients are followed"
+    ):
         pg.explain(pg.Model(Asks(), returns="logits"), x, method="gradient")
-    assert pg.explain(pg.Model(Asks(), returns="logits"), x, method="shapley", **QUIET).values.any()
+    assert pg.explain(
+        pg.Model(Asks(), returns="logits"), x, method="shapley", **QUIET
+    ).values.any()
 
 
 class _OfSpectrum(nn.Module):
@@ -225,7 +295,11 @@ class _OfSpectrum(nn.Module):
 
 def _spectrogram(x: Tensor) -> Tensor:
     window = torch.hann_window(16)
-    return torch.stft(x.flatten(1), 16, window=window, return_complex=True).abs().unsqueeze(1)
+    return (
+        torch.stft(x.flatten(1), 16, window=window, return_complex=True)
+        .abs()
+        .unsqueeze(1)
+    )
 
 
 _FREQUENCIES = {
@@ -239,16 +313,28 @@ _FREQUENCIES = {
 def test_a_map_of_an_image_made_inside_is_seen_by_what_follows_it(name: str) -> None:
     makes, shape = _FREQUENCIES[name]
     x = torch.randn(shape)
-    with pytest.raises(pg.InputError, match="pass that image to a module of what follows it"):
+    with pytest.raises(
+        pg.InputError, match="pass that image to a module of what follows it"
+    ):
         pg.explain(pg.Model(_OfSpectrum(makes), returns="logits"), x, method="gradcam")
     seen = makes(x)
-    found = pg.explain(pg.Model(_OfSpectrum(nn.Identity()), returns="logits"), seen, method="gradcam", **QUIET)
+    found = pg.explain(
+        pg.Model(_OfSpectrum(nn.Identity()), returns="logits"),
+        seen,
+        method="gradcam",
+        **QUIET,
+    )
     (maps,) = (array for key, array in found.maps.items() if key.startswith("maps"))
     assert maps.shape[2:] == seen.shape[2:]
 
 
 def test_an_image_that_comes_back_from_its_frequencies_has_a_map() -> None:
-    smooth = _OfSpectrum(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5, s=x.shape[-2:]))
+    smooth = _OfSpectrum(
+        lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5, s=x.shape[-2:])
+    )
     assert pg.explain(
-        pg.Model(smooth, returns="logits"), torch.randn(6, 1, 8, 8), method="gradcam", **QUIET
+        pg.Model(smooth, returns="logits"),
+        torch.randn(6, 1, 8, 8),
+        method="gradcam",
+        **QUIET,
     ).values.any()

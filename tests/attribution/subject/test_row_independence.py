@@ -21,7 +21,9 @@ class Cancels(nn.Module):
     def forward(self, rows):
         large = self.wide(rows) * 1e5
         added = (large if len(rows) == 1 else large.flip(1)).cumsum(1)[:, -1:]
-        beside = (large.sum(1, keepdim=True) - added) * torch.arange(3, dtype=rows.dtype)
+        beside = (large.sum(1, keepdim=True) - added) * torch.arange(
+            3, dtype=rows.dtype
+        )
         return torch.softmax(self.few(rows) + beside + self.mixed * rows.mean(0)[:3], 1)
 
 
@@ -30,9 +32,18 @@ def test_rounding_within_a_network_is_not_blamed_on_other_rows(rows, recwarn):
     torch.manual_seed(0)
     net, inputs = Cancels().double().eval(), torch.randn(rows, 6).double()
     with torch.no_grad():
-        moved = (net(inputs[:1]) - net(torch.cat([inputs[:1], 0 * inputs[:1]]))[:1]).abs().max()
+        moved = (
+            (net(inputs[:1]) - net(torch.cat([inputs[:1], 0 * inputs[:1]]))[:1])
+            .abs()
+            .max()
+        )
     assert moved > 1024 * np.finfo(float).eps  # more than the outputs' own rounding
-    found = pg.explain(pg.Model(net, returns="probabilities"), inputs, method="gradient", progress=False)
+    found = pg.explain(
+        pg.Model(net, returns="probabilities"),
+        inputs,
+        method="gradient",
+        progress=False,
+    )
     assert np.isfinite(found.values).all()
     assert not [one for one in recwarn if issubclass(one.category, pg.PermgradWarning)]
 
@@ -41,4 +52,9 @@ def test_small_effects_of_other_rows_are_still_refused():
     torch.manual_seed(0)
     net, inputs = Cancels(mixed=1e-4).double().eval(), torch.randn(1, 6).double()
     with pytest.raises(InputError, match="the other rows of the batch change it"):
-        pg.explain(pg.Model(net, returns="probabilities"), inputs, method="gradient", progress=False)
+        pg.explain(
+            pg.Model(net, returns="probabilities"),
+            inputs,
+            method="gradient",
+            progress=False,
+        )

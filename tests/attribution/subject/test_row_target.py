@@ -37,7 +37,9 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.table = nn.Sequential(nn.Linear(3, 8), nn.Tanh())
-        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 8))
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 8)
+        )
         self.head = nn.Linear(16, 4)
 
     def forward(self, table, image):
@@ -54,7 +56,10 @@ def one_input():
 @pytest.fixture(scope="module")
 def two_inputs():
     torch.manual_seed(1)
-    rows = {"table": torch.randn(20, 3, dtype=torch.float64), "image": torch.randn(20, 1, 6, 6, dtype=torch.float64)}
+    rows = {
+        "table": torch.randn(20, 3, dtype=torch.float64),
+        "image": torch.randn(20, 1, 6, 6, dtype=torch.float64),
+    }
     return Net().double(), rows
 
 
@@ -72,7 +77,9 @@ def test_network_of_one_input(one_input, method, output):
     np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
     assert np.abs(picked.values).max() > 1e-3
     assert picked.meta["row_target"] == [str(place) for place in places]
-    np.testing.assert_allclose(picked.predictions[:, 0], full.predictions[np.arange(24), places], atol=1e-12)
+    np.testing.assert_allclose(
+        picked.predictions[:, 0], full.predictions[np.arange(24), places], atol=1e-12
+    )
     if full.base_values is not None:
         base = np.broadcast_to(full.base_values, (24, 5))[np.arange(24), places]
         np.testing.assert_allclose(np.ravel(picked.base_values), base, atol=1e-9)
@@ -81,7 +88,12 @@ def test_network_of_one_input(one_input, method, output):
 @pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
 def test_network_of_two_inputs_and_a_background(two_inputs, method):
     net, rows = two_inputs
-    asked = {"method": method, **LOCAL.get(method, {}), **QUIET, "segments": ("grid", 2)}
+    asked = {
+        "method": method,
+        **LOCAL.get(method, {}),
+        **QUIET,
+        "segments": ("grid", 2),
+    }
     if method != "gradcam":
         asked["background"] = {name: tensor[:7] for name, tensor in rows.items()}
     if method == "shapley":
@@ -99,7 +111,13 @@ def estimator():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 4)), columns=list("abcd"))
     y = np.digitize(X["a"] + X["b"] / 2, [-0.5, 0.5]).astype(str)
-    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=3, random_state=0).fit(X, y), X[:15], y[:15]
+    return (
+        pg.HyNNClassifier(
+            preset="fast", image="always", max_epochs=3, random_state=0
+        ).fit(X, y),
+        X[:15],
+        y[:15],
+    )
 
 
 @pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
@@ -115,17 +133,25 @@ def test_estimator(estimator, method):
     assert picked.parts.keys() == full.parts.keys()
 
 
-@pytest.mark.parametrize("method", ["shapley", "lime", "permutation", "permgrad", "ablation"])
+@pytest.mark.parametrize(
+    "method", ["shapley", "lime", "permutation", "permgrad", "ablation"]
+)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_predictor(method, classes):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
-    y = np.array(["low", "mid", "top"])[np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])]
+    y = np.array(["low", "mid", "top"])[
+        np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])
+    ]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
     asked = {"method": method, **LOCAL[method], **QUIET, "scale": "probability"}
     full = explain_with(model, X, y, **asked)
     picked = explain_with(model, X, y, target="true", **asked)
-    np.testing.assert_allclose(picked.values, columns_of(full, [full.outputs.index(label) for label in y]), atol=1e-9)
+    np.testing.assert_allclose(
+        picked.values,
+        columns_of(full, [full.outputs.index(label) for label in y]),
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation"])
@@ -133,8 +159,14 @@ def test_predictor(method, classes):
 def test_an_output_of_each_row_is_explained_row_by_row(one_input, method, target):
     net, rows = one_input
     asked = {"method": method, "target": target, **QUIET}
-    usual, local = explain_with(net, rows, **asked), explain_with(net, rows, scope="local", **asked)
-    assert (usual.scope, explain_with(net, rows, method=method, **QUIET).scope) == ("local", "global")
+    usual, local = (
+        explain_with(net, rows, **asked),
+        explain_with(net, rows, scope="local", **asked),
+    )
+    assert (usual.scope, explain_with(net, rows, method=method, **QUIET).scope) == (
+        "local",
+        "global",
+    )
     np.testing.assert_array_equal(usual.values, local.values)
 
 
@@ -151,7 +183,13 @@ def test_a_class_of_that_name_is_an_output_of_all_rows():
 def test_one_column_explains_either_class():
     torch.manual_seed(0)
     net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
-    asked = {"method": "gradient", "signed": True, "task": "classification", "returns": "logits", **QUIET}
+    asked = {
+        "method": "gradient",
+        "signed": True,
+        "task": "classification",
+        "returns": "logits",
+        **QUIET,
+    }
     full = explain_with(net, rows, **asked)
     picked = explain_with(net, rows, target="predicted", **asked)
     sign = np.where(net(rows).detach().numpy() > 0, 1, -1)[:, None]
@@ -161,25 +199,49 @@ def test_one_column_explains_either_class():
 
 def test_conditional_sampling(one_input):
     net, rows = one_input
-    asked = {"method": "permutation", "scope": "local", "sampling": "conditional", **QUIET}
+    asked = {
+        "method": "permutation",
+        "scope": "local",
+        "sampling": "conditional",
+        **QUIET,
+    }
     places = np.zeros(24, dtype=int)
-    full, picked = explain_with(net, rows, **asked), explain_with(net, rows, target=places, **asked)
+    full, picked = (
+        explain_with(net, rows, **asked),
+        explain_with(net, rows, target=places, **asked),
+    )
     np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
 
 
 def test_methods_by_input(two_inputs):
     net, rows = two_inputs
-    asked = {"method": {"table": "gradient", "image": "gradcam"}, **QUIET, "segments": ("grid", 2)}
-    full, picked = explain_with(net, rows, **asked), explain_with(net, rows, target=np.ones(20, dtype=int), **asked)
-    np.testing.assert_allclose(picked.values, columns_of(full, np.ones(20, dtype=int)), atol=1e-9)
+    asked = {
+        "method": {"table": "gradient", "image": "gradcam"},
+        **QUIET,
+        "segments": ("grid", 2),
+    }
+    full, picked = (
+        explain_with(net, rows, **asked),
+        explain_with(net, rows, target=np.ones(20, dtype=int), **asked),
+    )
+    np.testing.assert_allclose(
+        picked.values, columns_of(full, np.ones(20, dtype=int)), atol=1e-9
+    )
 
 
 def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
     calls = []
     grad = torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or grad(*args, **kwargs))
+    monkeypatch.setattr(
+        torch.autograd,
+        "grad",
+        lambda *args, **kwargs: calls.append(1) or grad(*args, **kwargs),
+    )
     torch.manual_seed(0)
-    net, rows = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000)), torch.randn(30, 4)
+    net, rows = (
+        nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000)),
+        torch.randn(30, 4),
+    )
     explanation = pg.explain(net, rows, method="gradient", target="predicted", **QUIET)
     assert explanation.values.shape == (30, 4, 1)
     assert len(calls) == 2  # one asks whether gradients are slopes
@@ -190,8 +252,15 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     asked = {"method": "shapley", "target": "predicted", **QUIET}
     explanation = explain_with(net, rows, **asked)
     explanation.save(tmp_path / "why")
-    assert pg.Explanation.load(tmp_path / "why").meta["row_target"] == explanation.meta["row_target"]
-    np.testing.assert_allclose(explain_with(net, rows, batch_size=7, **asked).values, explanation.values, atol=1e-12)
+    assert (
+        pg.Explanation.load(tmp_path / "why").meta["row_target"]
+        == explanation.meta["row_target"]
+    )
+    np.testing.assert_allclose(
+        explain_with(net, rows, batch_size=7, **asked).values,
+        explanation.values,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,9 +272,15 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
         ({"target": np.array([7] * 24)}, "got 7"),
         ({"target": np.array(["x"] * 24)}, "got 'x'"),
         ({"target": np.array([0.5] * 24)}, "got 0.5"),
-        ({"target": "predicted", "method": "permgrad", "scope": "global"}, "scope='global' does not take a target for"),
+        (
+            {"target": "predicted", "method": "permgrad", "scope": "global"},
+            "scope='global' does not take a target for",
+        ),
         ({"target": "predicted", "task": "regression"}, "needs a classifier"),
-        ({"target": "predicted", "engine": "ray"}, "engine= does not take a target for each row"),
+        (
+            {"target": "predicted", "engine": "ray"},
+            "engine= does not take a target for each row",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused(one_input, more, message):
@@ -219,7 +294,9 @@ class Maps(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)
+        )
 
     def forward(self, image):
         return self.layers(image)
@@ -239,7 +316,9 @@ class LooksUp(nn.Module):
         self.vectors, self.head = nn.Embedding(9, 4), nn.Linear(7, 3)
 
     def forward(self, ids, table):
-        return self.head(torch.cat([self.vectors(ids).mean(dim=1), torch.tanh(table)], dim=1))
+        return self.head(
+            torch.cat([self.vectors(ids).mean(dim=1), torch.tanh(table)], dim=1)
+        )
 
 
 @pytest.mark.parametrize("scale", ["probability", "logit"])
@@ -247,11 +326,19 @@ class LooksUp(nn.Module):
 def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
     torch.manual_seed(2)
     net = LooksUp().double()
-    rows = {"ids": torch.randint(0, 9, (20, 5)), "table": torch.randn(20, 3, dtype=torch.float64)}
+    rows = {
+        "ids": torch.randint(0, 9, (20, 5)),
+        "table": torch.randn(20, 3, dtype=torch.float64),
+    }
     more = {**QUIET, **LOCAL[method], "method": method, "scale": scale}
-    own, full = (explain_with(net, rows, **picked, **more) for picked in ({"target": "predicted"}, {}))
+    own, full = (
+        explain_with(net, rows, **picked, **more)
+        for picked in ({"target": "predicted"}, {})
+    )
     with torch.no_grad():
         outputs = net(**rows) if scale == "logit" else net(**rows).softmax(dim=1)
     places = outputs.argmax(dim=1).numpy()
-    np.testing.assert_allclose(own.predictions[:, 0], outputs.max(dim=1).values.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        own.predictions[:, 0], outputs.max(dim=1).values.numpy(), rtol=1e-12
+    )
     np.testing.assert_allclose(own.values, columns_of(full, places), atol=1e-12)

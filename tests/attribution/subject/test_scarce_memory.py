@@ -30,7 +30,12 @@ CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 ROWS = 40
 #: Fewer draws than usual: here only the way through matters.
 FAST: dict[str, dict[str, Any]] = {
-    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 10},
+    "shapley": {
+        "min_permutations": 4,
+        "max_permutations": 8,
+        "tolerance": 0.5,
+        "references": 10,
+    },
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 4},
     "integrated_gradients": {"steps": 8},
@@ -51,30 +56,50 @@ X, LABELS = table()
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(X, LABELS)
+    return pg.HyNNClassifier(
+        preset="fast", image="always", max_epochs=2, random_state=0, progress=False
+    ).fit(X, LABELS)
 
 
-def compare(work: Callable[[], np.ndarray], where: str = "processor", share: float = 0.5) -> None:
+def compare(
+    work: Callable[[], np.ndarray], where: str = "processor", share: float = 0.5
+) -> None:
     """Do a work with memory enough and with memory for half of its largest tensor; compare, and count warnings."""
     with warnings.catch_warnings(), ScarceMemory() as plenty:
         warnings.simplefilter("ignore", pg.PermgradWarning)
         whole = work()
-    with warnings.catch_warnings(record=True) as caught, ScarceMemory(int(share * plenty.largest), where) as scarce:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        ScarceMemory(int(share * plenty.largest), where) as scarce,
+    ):
         warnings.simplefilter("always", pg.PermgradWarning)
         cut = work()
     assert scarce.refused > 0, "the precondition: memory did not suffice"
     scale = max(1.0, float(np.nanmax(np.abs(whole))))
     np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-6 * scale)
-    said = [str(one.message) for one in caught if "does not fit into memory" in str(one.message)]
+    said = [
+        str(one.message)
+        for one in caught
+        if "does not fit into memory" in str(one.message)
+    ]
     assert len(said) == 1
-    assert said[0].endswith("It is halved until it fits. Results are equal up to rounding.")
+    assert said[0].endswith(
+        "It is halved until it fits. Results are equal up to rounding."
+    )
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_every_method_on_a_hybrid_network(model: Any, name: str, scope: Any) -> None:
     where = list(ERRORS)[CASES.index((name, scope)) % len(ERRORS)]
     given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
-    compare(lambda: explain_with(model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given).values, where)
+    compare(
+        lambda: (
+            explain_with(
+                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given
+            ).values
+        ),
+        where,
+    )
 
 
 #: Rows that a convolution takes.
@@ -83,14 +108,28 @@ LIMIT = 5
 
 @pytest.mark.parametrize("method", [name for name in USUAL if name != "permgrad_paper"])
 def test_every_method_on_any_network(method: str) -> None:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None, **FAST.get(method, {})}
-    compare_networks(lambda net, inputs, y: explain_with(net, inputs, y, method=method, **given).values)
+    given = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        "segments": None,
+        **FAST.get(method, {}),
+    }
+    compare_networks(
+        lambda net, inputs, y: (
+            explain_with(net, inputs, y, method=method, **given).values
+        )
+    )
 
 
 def test_inside_a_network_and_for_whole_inputs() -> None:
     given = {"random_state": 0, "n_repeats": 2, "progress": False}
     for more in ({"method": "gradient", "layer": "cnn.0"}, {"groups": "modality"}):
-        compare_networks(lambda net, inputs, y, more=more: explain_with(net, inputs, y, **more, **given).values)
+        compare_networks(
+            lambda net, inputs, y, more=more: (
+                explain_with(net, inputs, y, **more, **given).values
+            )
+        )
 
 
 def compare_networks(work: Callable[..., np.ndarray]) -> None:
@@ -108,12 +147,17 @@ def compare_networks(work: Callable[..., np.ndarray]) -> None:
             raise torch.OutOfMemoryError
         return plain(self, rows)
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(record=True) as caught,
+    ):
         warnings.simplefilter("always", pg.PermgradWarning)
         patch.setattr(nn.Conv2d, "forward", forward)
         cut = work(*stranger)
     assert refused > 0, "the precondition: memory did not suffice"
-    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-6 * max(1.0, float(np.nanmax(np.abs(whole)))))
+    np.testing.assert_allclose(
+        cut, whole, rtol=0, atol=1e-6 * max(1.0, float(np.nanmax(np.abs(whole))))
+    )
     assert sum("does not fit into memory" in str(one.message) for one in caught) == 1
 
 
@@ -123,7 +167,12 @@ def test_one_row_whose_intervals_do_not_fit_at_once(model: Any) -> None:
     compare(lambda: explain_with(model, X[:1], **given).values, share=0.7)
 
     def one_row(net: nn.Module, inputs: Any, _: Any) -> np.ndarray:
-        return explain_with(net, {name: value[:1] for name, value in inputs.items()}, segments=None, **given).values
+        return explain_with(
+            net,
+            {name: value[:1] for name, value in inputs.items()},
+            segments=None,
+            **given,
+        ).values
 
     compare_networks(one_row)
 
@@ -191,7 +240,14 @@ def test_any_predictor() -> None:
         return 2.0 * table[:, 0]
 
     def values(predictor: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return pg.explain(predictor, rows, rows[:, 0], method="permutation", progress=False, random_state=0).values
+        return pg.explain(
+            predictor,
+            rows,
+            rows[:, 0],
+            method="permutation",
+            progress=False,
+            random_state=0,
+        ).values
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pg.PermgradWarning)
@@ -201,19 +257,29 @@ def test_any_predictor() -> None:
     np.testing.assert_allclose(cut, values(lambda table: 2.0 * table[:, 0]), atol=1e-12)
 
 
-@pytest.mark.parametrize(("method", "scope"), [("permgrad", "global"), ("gradient", "local")])
+@pytest.mark.parametrize(
+    ("method", "scope"), [("permgrad", "global"), ("gradient", "local")]
+)
 def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -> None:
     """What a method cannot halve is read and encoded again, fewer rows at a time."""
     for part in range(3):
-        X[part * 100 : (part + 1) * 100].assign(y=LABELS[part * 100 : (part + 1) * 100]).to_parquet(
-            tmp_path / f"{part}.parquet"
-        )
-    given: dict[str, Any] = {"method": method, "scope": scope, "n_repeats": 1, "random_state": 0, "progress": False}
+        X[part * 100 : (part + 1) * 100].assign(
+            y=LABELS[part * 100 : (part + 1) * 100]
+        ).to_parquet(tmp_path / f"{part}.parquet")
+    given: dict[str, Any] = {
+        "method": method,
+        "scope": scope,
+        "n_repeats": 1,
+        "random_state": 0,
+        "progress": False,
+    }
     y = "y" if scope == "global" else None
     outs = (tmp_path.with_name(f"{tmp_path.name}-{number}") for number in range(9))
 
     def values(**more: Any) -> np.ndarray:
-        return pg.explain_stream(model, tmp_path, y, out=next(outs), **given, **more).values
+        return pg.explain_stream(
+            model, tmp_path, y, out=next(outs), **given, **more
+        ).values
 
     compare(values)
     encode = type(model).encode_rows
@@ -223,7 +289,10 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
             raise MemoryError
         return encode(self, rows)
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(record=True) as caught,
+    ):
         warnings.simplefilter("always", pg.PermgradWarning)
         patch.setattr(type(model), "encode_rows", scarce)
         # The first rows are tried before anything is written; these are few enough.
@@ -235,7 +304,12 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
 
 def test_predictions_in_parts(tmp_path: Path) -> None:
     frame = pd.DataFrame(
-        {"age": np.arange(60.0), "dose": np.arange(60.0) % 7, "outcome": np.arange(60) % 2, "id": range(60)}
+        {
+            "age": np.arange(60.0),
+            "dose": np.arange(60.0) % 7,
+            "outcome": np.arange(60) % 2,
+            "id": range(60),
+        }
     )
     run = train_run(tmp_path, frame, identifier="id", epochs=1)
     (tmp_path / "rows").mkdir()
@@ -251,7 +325,10 @@ def test_predictions_in_parts(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pg.HyNNClassifier, "encode_rows", scarce)
         call("predict", run, tmp_path / "rows", "--out", tmp_path / "cut")
-    found, expected = (pd.read_parquet(tmp_path / name / "part-00000.parquet") for name in ("cut", "whole"))
+    found, expected = (
+        pd.read_parquet(tmp_path / name / "part-00000.parquet")
+        for name in ("cut", "whole")
+    )
     pd.testing.assert_frame_equal(found, expected)
 
 
@@ -261,7 +338,11 @@ def test_what_is_taken_for_a_lack_of_memory() -> None:
         assert is_out_of_memory(make(100))
     assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
     assert is_out_of_memory(RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED"))
-    for other in (RuntimeError("shapes do not fit"), ValueError("out of memory"), KeyError("you tried to allocate")):
+    for other in (
+        RuntimeError("shapes do not fit"),
+        ValueError("out of memory"),
+        KeyError("you tried to allocate"),
+    ):
         assert not is_out_of_memory(other)
 
 
@@ -279,15 +360,23 @@ def test_said_once_in_a_work_and_again_in_the_next() -> None:
     for _ in range(2):
         with pytest.warns(pg.PermgradWarning) as caught:
             work()
-        assert [str(one.message).partition(".")[0] for one in caught] == ["A batch of 20 rows does not fit into memory"]
+        assert [str(one.message).partition(".")[0] for one in caught] == [
+            "A batch of 20 rows does not fit into memory"
+        ]
 
 
 def test_what_never_fits_is_one_sentence() -> None:
     def work(_: slice) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        )
 
     sentence = r"There is not enough memory \(Def.* 9 bytes\.\)\. Free memory, or"
-    with pytest.warns(pg.PermgradWarning), pytest.raises(pg.EnvironmentProblem, match=sentence) as caught, sparing():
+    with (
+        pytest.warns(pg.PermgradWarning),
+        pytest.raises(pg.EnvironmentProblem, match=sentence) as caught,
+        sparing(),
+    ):
         in_batches(3, 2, work)
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(ValueError, match="another"), sparing():
@@ -297,7 +386,9 @@ def test_what_never_fits_is_one_sentence() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is Linux'")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the limit of a process's memory is Linux'"
+)
 def test_memory_that_is_really_limited() -> None:
     """Torch's own error, under a limit of the operating system."""
     program = """
@@ -320,7 +411,11 @@ print([str(one.message)[:60] for one in caught])
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environment
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("A batch of 1,500 rows does not fit into memory") == 1
@@ -330,7 +425,9 @@ def test_torch_is_as_before(model: Any) -> None:
     """A work that was cut leaves the network and the process as any other does."""
     state = torch.get_rng_state()
     with ScarceMemory(400_000) as scarce, pytest.warns(pg.PermgradWarning):
-        pg.explain(model, X[:ROWS], LABELS[:ROWS], n_repeats=2, random_state=0, progress=False)
+        pg.explain(
+            model, X[:ROWS], LABELS[:ROWS], n_repeats=2, random_state=0, progress=False
+        )
     assert scarce.refused
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(part.training for part in model.module_.modules())

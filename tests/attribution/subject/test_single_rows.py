@@ -25,19 +25,27 @@ class _Fused(nn.Module):
     def forward(self, series: Tensor, image: Tensor, table: Tensor) -> Tensor:
         last = self.gru(series)[1]
         pixels = torch.relu(self.pixels(image)).mean(dim=(2, 3), keepdim=True)
-        parts = [last.squeeze(), pixels.squeeze()] if self.squeezes else [last[0], pixels.flatten(1)]
+        parts = (
+            [last.squeeze(), pixels.squeeze()]
+            if self.squeezes
+            else [last[0], pixels.flatten(1)]
+        )
         return self.head(torch.cat([*parts, self.mix(table)], dim=1))
 
 
 def _rows(count: int = 9) -> dict[str, Tensor]:
     drawn = torch.Generator().manual_seed(4)
     sizes = {"series": (5, 3), "image": (1, 6, 6), "table": (2,)}
-    return {name: torch.randn(count, *size, generator=drawn) for name, size in sizes.items()}
+    return {
+        name: torch.randn(count, *size, generator=drawn) for name, size in sizes.items()
+    }
 
 
 def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
     return [
-        explain_with(_Fused(squeezes=each).eval(), rows, method=method, progress=False, **options)
+        explain_with(
+            _Fused(squeezes=each).eval(), rows, method=method, progress=False, **options
+        )
         for each in (True, False)
     ]
 
@@ -74,10 +82,19 @@ def test_batches_are_as_large_as_those_of_its_equal() -> None:
     for squeezes in (True, False):
         net, seen = _Fused(squeezes=squeezes).eval(), []
         net.register_forward_pre_hook(
-            lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])), with_kwargs=True
+            lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])),
+            with_kwargs=True,
         )
-        rows = {name: one.repeat(2000, *[1] * (one.ndim - 1)) for name, one in _rows().items()}
-        options = {"method": "ablation", "groups": "modality", "returns": "logits", "progress": False}
+        rows = {
+            name: one.repeat(2000, *[1] * (one.ndim - 1))
+            for name, one in _rows().items()
+        }
+        options = {
+            "method": "ablation",
+            "groups": "modality",
+            "returns": "logits",
+            "progress": False,
+        }
         explain_with(net, rows, torch.arange(18_000) % 3, **options)
         sizes[squeezes] = max(seen)
     assert sizes[True] <= 2 * sizes[False]
@@ -90,6 +107,8 @@ def test_a_message_names_the_shapes_of_the_call_that_failed() -> None:
             return super().forward(series, image, table[:, :1])
 
     net = Wrong(squeezes=True).eval()
-    with pytest.raises(pg.InputError, match=r"called with .*table \((\d+), 2\)") as caught:
+    with pytest.raises(
+        pg.InputError, match=r"called with .*table \((\d+), 2\)"
+    ) as caught:
         pg.explain(pg.Model(net, returns="logits"), _rows(), method="shapley")
     assert f"table ({net.called}, 2)" in str(caught.value)

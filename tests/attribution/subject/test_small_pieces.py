@@ -28,7 +28,9 @@ from permgrad.imaging.assignment import standardised_sample
 @pytest.mark.parametrize("quantity", ["loss", "divergence"])
 def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     """Total, both branches, what they do together, each alone and behind the other, and sums of shares and total."""
-    mean = np.array([2.0, -0.5, 2.5, 0.3, -0.65, 2.35, -0.35, 2.65, 1.5, 4.5]) * (sign or 0.01)
+    mean = np.array([2.0, -0.5, 2.5, 0.3, -0.65, 2.35, -0.35, 2.65, 1.5, 4.5]) * (
+        sign or 0.01
+    )
     std = np.array([0.3, 0.2, 0.1, 0.05, 0.2, 0.1, 0.2, 0.1, 0.4, 0.35])
     count = np.full(10, 50.0)
     moments = SimpleNamespace(estimate=lambda _: (mean, std, count))
@@ -43,13 +45,20 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
             "share_low": found[name]["share_low"], "share_high": found[name]["share_high"],
         }  # fmt: skip
         ends = found[name]["share_low"], found[name]["share_high"]
-        assert (ends == (None, None)) if sign <= 0 else (ends[0] < found[name]["share"] < ends[1])
+        assert (
+            (ends == (None, None))
+            if sign <= 0
+            else (ends[0] < found[name]["share"] < ends[1])
+        )
     assert found["interaction"] == mean[3]
     assert found["quantity"] == quantity
     assert {name: found["total"][name] for name in ("importance", "std_error", "ci_low", "ci_high")} == {
         "importance": mean[0], "std_error": std[0], "ci_low": low[0], "ci_high": high[0],
     }  # fmt: skip
-    assert (found["total"]["interaction_low"], found["total"]["interaction_high"]) == (low[3], high[3])
+    assert (found["total"]["interaction_low"], found["total"]["interaction_high"]) == (
+        low[3],
+        high[3],
+    )
 
 
 @pytest.mark.parametrize("targets", [[0, 1, 2], [2, 0], [1], [1, 1, 0, 2], [2, 1, 0]])
@@ -57,14 +66,19 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
 def test_gradients_of_outputs_one_by_one(targets, constant_sum):
     """Where outputs add up to a constant one of them costs nothing; none is wrong for it."""
     generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    first, second = (
+        torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_()
+        for _ in range(2)
+    )
     unused = torch.zeros(5, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 3, generator=generator, dtype=torch.float64)
 
     def outputs() -> torch.Tensor:
         return torch.softmax(torch.cat([first, second.sin()], dim=1) @ weight, dim=1)
 
-    found = output_gradients(outputs(), targets, [first, second, unused], constant_sum=constant_sum)
+    found = output_gradients(
+        outputs(), targets, [first, second, unused], constant_sum=constant_sum
+    )
     for leaf, own in zip((first, second), found, strict=False):
         assert own.shape == (len(targets), *leaf.shape)
         for place, target in enumerate(targets):
@@ -76,9 +90,14 @@ def test_gradients_of_outputs_one_by_one(targets, constant_sum):
 
 def test_gradients_that_there_are_not():
     leaf = torch.ones(2, 2, requires_grad=True)
-    assert (output_gradients(torch.ones(2, 1), [0], [leaf])[0] == 0).all(), "of what depends on nothing"
+    assert (output_gradients(torch.ones(2, 1), [0], [leaf])[0] == 0).all(), (
+        "of what depends on nothing"
+    )
 
-    for fault, expected in ((ValueError("no way back"), pg.InputError), (torch.OutOfMemoryError(), RuntimeError)):
+    for fault, expected in (
+        (ValueError("no way back"), pg.InputError),
+        (torch.OutOfMemoryError(), RuntimeError),
+    ):
 
         class Refused(torch.autograd.Function):
             @staticmethod
@@ -91,11 +110,15 @@ def test_gradients_that_there_are_not():
 
         with pytest.raises(expected) as caught:
             output_gradients(Refused.apply(leaf), [0], [leaf])
-        assert ("no way back" in str(caught.value)) == isinstance(caught.value, pg.InputError)
+        assert ("no way back" in str(caught.value)) == isinstance(
+            caught.value, pg.InputError
+        )
 
 
 def test_foreign_pictures_depend_on_every_column():
-    renderer = ForeignRenderer(lambda rows: np.zeros((len(rows), 2, 3, 4)), channels_last=False)
+    renderer = ForeignRenderer(
+        lambda rows: np.zeros((len(rows), 2, 3, 4)), channels_last=False
+    )
     rows = torch.zeros(5, 6)
     assert renderer(rows).shape == (5, 2, 3, 4)
     assert (renderer.channels, renderer.height, renderer.width) == (2, 3, 4)
@@ -110,7 +133,12 @@ def test_foreign_pictures_depend_on_every_column():
 def test_units_leave_standardised_columns_as_they_are(unit):
     table = np.random.default_rng(0).normal(size=(40, 3))
     scaled = table * np.array([1.0, unit, 1.0])
-    np.testing.assert_allclose(standardised_sample(scaled, 0), standardised_sample(table, 0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        standardised_sample(scaled, 0),
+        standardised_sample(table, 0),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 class HeldError(Exception):
@@ -157,9 +185,15 @@ def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant,
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, beside = Net().eval(), torch.randn(4, 1, 4, 4)
-    picture = torch.full((4, 1, 4, 4), 5) if constant else torch.arange(64).reshape(4, 1, 4, 4) % 7
+    picture = (
+        torch.full((4, 1, 4, 4), 5)
+        if constant
+        else torch.arange(64).reshape(4, 1, 4, 4) % 7
+    )
     inputs = (picture if whole else picture.float(), beside)
-    found = pg.explain(pg.Model(net, task="regression"), inputs, method="gradcam", progress=False)
+    found = pg.explain(
+        pg.Model(net, task="regression"), inputs, method="gradcam", progress=False
+    )
     assert found.meta["layer"] == {"picture": "first, relu", "beside": "other, relu"}
 
 
@@ -167,14 +201,22 @@ def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant,
 def test_a_network_that_is_one_convolution_has_a_map():
     pictures = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     found = pg.explain(
-        pg.Model(torch.nn.Conv2d(1, 1, 4), task="regression"), pictures, method="gradcam", progress=False
+        pg.Model(torch.nn.Conv2d(1, 1, 4), task="regression"),
+        pictures,
+        method="gradcam",
+        progress=False,
     )
     assert found.meta["layer"] == {"input": "the network"}
     inside = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 4), torch.nn.Flatten())
-    assert pg.explain(inside, pictures, method="gradcam", progress=False).meta["layer"] == {"input": "0"}
+    assert pg.explain(inside, pictures, method="gradcam", progress=False).meta[
+        "layer"
+    ] == {"input": "0"}
     with pytest.raises(pg.InputError, match="convolution"):
         pg.explain(
-            pg.Model(torch.nn.Linear(3, 1), task="regression"), torch.randn(5, 3), method="gradcam", progress=False
+            pg.Model(torch.nn.Linear(3, 1), task="regression"),
+            torch.randn(5, 3),
+            method="gradcam",
+            progress=False,
         )
 
 
@@ -183,7 +225,13 @@ def test_levels_follow_a_bend_that_no_straight_line_has():
     rng = np.random.default_rng(0)
     a = rng.normal(size=600)
     outside = np.where(rng.random(600) < 0.95, np.abs(a) > 0.7, np.abs(a) <= 0.7)
-    frame = pd.DataFrame({"a": a, "where": np.where(outside, "outside", "inside"), "c": rng.normal(size=600)})
+    frame = pd.DataFrame(
+        {
+            "a": a,
+            "where": np.where(outside, "outside", "inside"),
+            "c": rng.normal(size=600),
+        }
+    )
     encoder = TableEncoder(numeric="standard").fit(frame)
     encoded = encoder.transform(frame)
     sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
@@ -195,14 +243,18 @@ def test_levels_follow_a_bend_that_no_straight_line_has():
 
 
 @pytest.mark.parametrize(
-    ("rows", "shared", "fine"), [(0, False, False), (1, False, True), (1, True, False), (2, True, True)]
+    ("rows", "shared", "fine"),
+    [(0, False, False), (1, False, True), (1, True, False), (2, True, True)],
 )
 def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
     with (
         nullcontext()
         if fine
         else pytest.raises(
-            pg.InputError, match="A single row has no other row" if shared else "The background has no rows"
+            pg.InputError,
+            match="A single row has no other row"
+            if shared
+            else "The background has no rows",
         )
     ):
         need_background(rows, shared=shared)

@@ -27,7 +27,9 @@ class Bag(nn.Module):
     def forward(self, input_ids, attention_mask=None):
         """Return the sum over the places that are attended."""
         numbers = self.words(input_ids)[..., 0]
-        return (numbers if attention_mask is None else numbers * attention_mask).sum(1, keepdim=True)
+        return (numbers if attention_mask is None else numbers * attention_mask).sum(
+            1, keepdim=True
+        )
 
 
 class Pairs(Bag):
@@ -36,7 +38,9 @@ class Pairs(Bag):
     def forward(self, input_ids, attention_mask):
         """Return a sum of products of neighbours, and the number of attended places."""
         numbers = (self.words(input_ids)[..., 0] + 0.7) * attention_mask
-        return ((numbers[:, 1:] * numbers[:, :-1]).sum(1) + attention_mask.sum(1)).unsqueeze(1)
+        return (
+            (numbers[:, 1:] * numbers[:, :-1]).sum(1) + attention_mask.sum(1)
+        ).unsqueeze(1)
 
 
 class Reader(Bag):
@@ -44,7 +48,9 @@ class Reader(Bag):
 
     def forward(self, ids, lengths):
         """Return the sum over the first places."""
-        return (self.words(ids)[..., 0] * (torch.arange(ids.shape[1]) < lengths[:, None])).sum(1, keepdim=True)
+        return (
+            self.words(ids)[..., 0] * (torch.arange(ids.shape[1]) < lengths[:, None])
+        ).sum(1, keepdim=True)
 
 
 def text(seed=0):
@@ -62,7 +68,9 @@ def explained(net, inputs, **options):
         return explain_with(net, inputs, **{**QUIET, **options})
 
 
-@pytest.mark.parametrize("method", ["shapley", "permutation", "permgrad", "ablation", "lime"])
+@pytest.mark.parametrize(
+    "method", ["shapley", "permutation", "permgrad", "ablation", "lime"]
+)
 @pytest.mark.parametrize("blank", [0, MASK_ID])
 def test_bag_of_words_has_its_known_values(method, blank):
     """In a sum each token is worth its number less that of what replaces it; places of padding are worth 0."""
@@ -71,12 +79,21 @@ def test_bag_of_words_has_its_known_values(method, blank):
     shown = torch.full((1, PLACES), int(blank != 0))
     background = {"input_ids": torch.full((1, PLACES), blank), "attention_mask": shown}
     explanation = explained(
-        net, {"input_ids": ids, "attention_mask": mask}, method=method, scope="local", background=background, **options
+        net,
+        {"input_ids": ids, "attention_mask": mask},
+        method=method,
+        scope="local",
+        background=background,
+        **options,
     )
     numbers = net.words.weight.detach()[:, 0]
     expected = (numbers[ids] - (numbers[MASK_ID] if blank else 0)) * mask
     assert (mask == 0).any(), "some row must be padded"
-    np.testing.assert_allclose(explanation.values[..., 0], expected.numpy(), atol=1e-6 if method == "lime" else 1e-12)
+    np.testing.assert_allclose(
+        explanation.values[..., 0],
+        expected.numpy(),
+        atol=1e-6 if method == "lime" else 1e-12,
+    )
     assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
     assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
     assert explanation.meta["held"] == ["attention_mask"]
@@ -87,16 +104,25 @@ def test_donors_bring_their_place_with_its_mask():
     """Local effects are those of a loop: a donor's token comes with its mask, and a row's padding stays padding."""
     net, (ids, mask) = Pairs(), text()
     explanation = explained(
-        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", n_repeats=4
+        net,
+        {"input_ids": ids, "attention_mask": mask},
+        method="permutation",
+        scope="local",
+        n_repeats=4,
     )
     expected = np.zeros((ROWS, PLACES))
     with torch.no_grad():
         base = net(ids, mask)
         for place in range(PLACES):
             for repeat in range(4):
-                donors = donor_rows(3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True)
+                donors = donor_rows(
+                    3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True
+                )
                 edited, there = ids.clone(), mask.clone()
-                edited[:, place], there[:, place] = ids[donors, place], mask[donors, place]
+                edited[:, place], there[:, place] = (
+                    ids[donors, place],
+                    mask[donors, place],
+                )
                 edited[mask == 0], there[mask == 0] = 0, 0
                 expected[:, place] += (base - net(edited, there))[:, 0].numpy() / 4
     assert np.abs(expected).max() > 0.1
@@ -107,15 +133,28 @@ def test_an_input_that_is_held_keeps_its_row():
     """``hold=`` keeps the mask as it is, whatever replaces the tokens."""
     net, (ids, mask) = Pairs(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
-    explanation = explained(net, inputs, method="permutation", scope="local", n_repeats=2, hold=("attention_mask",))
+    explanation = explained(
+        net,
+        inputs,
+        method="permutation",
+        scope="local",
+        n_repeats=2,
+        hold=("attention_mask",),
+    )
     expected = np.zeros((ROWS, PLACES))
     with torch.no_grad():
         for place in range(PLACES):
             for repeat in range(2):
-                donors = donor_rows(3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True)
+                donors = donor_rows(
+                    3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True
+                )
                 edited = ids.clone()
-                edited[:, place] = torch.where(mask[:, place] > 0, ids[donors, place], 0)
-                expected[:, place] += (net(ids, mask) - net(edited, mask))[:, 0].numpy() / 2
+                edited[:, place] = torch.where(
+                    mask[:, place] > 0, ids[donors, place], 0
+                )
+                expected[:, place] += (net(ids, mask) - net(edited, mask))[
+                    :, 0
+                ].numpy() / 2
     np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
     assert explanation.meta["held"] == ["attention_mask"]
 
@@ -135,12 +174,16 @@ def test_nothing_is_held_where_the_user_says_so():
     """``hold=None`` makes the mask a feature, and the note is given once for a network."""
     net, (ids, mask) = Bag(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
-    with pytest.warns(PermgradWarning, match=r"attention_mask stays with its row and is not explained"):
+    with pytest.warns(
+        PermgradWarning, match=r"attention_mask stays with its row and is not explained"
+    ):
         explain_with(net, inputs, method="shapley", **QUIET)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         explain_with(net, inputs, method="shapley", **QUIET)
-        explanation = explain_with(net, inputs, method="permutation", scope="local", hold=None, **QUIET)
+        explanation = explain_with(
+            net, inputs, method="permutation", scope="local", hold=None, **QUIET
+        )
     assert len(explanation.names) == 2 * PLACES
     assert explanation.meta["held"] == []
 
@@ -150,7 +193,12 @@ def test_a_group_may_span_inputs():
     net, (ids, mask) = Bag(), text()
     groups = {"start": ["input_ids[0]", "attention_mask[0]"]}
     explanation = explained(
-        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", hold=None, groups=groups
+        net,
+        {"input_ids": ids, "attention_mask": mask},
+        method="permutation",
+        scope="local",
+        hold=None,
+        groups=groups,
     )
     assert "input_ids+attention_mask" in explanation.modality
     assert np.abs(explanation.values[:, explanation.names.index("start")]).max() > 0.1
@@ -161,10 +209,14 @@ def test_other_inputs_keep_their_donors():
 
     class Both(Bag):
         def forward(self, input_ids, attention_mask, table):
-            return super().forward(input_ids, attention_mask) * table.sum(1, keepdim=True)
+            return super().forward(input_ids, attention_mask) * table.sum(
+                1, keepdim=True
+            )
 
     net, (ids, mask) = Both(), text()
-    table = torch.randn(ROWS, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    table = torch.randn(
+        ROWS, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     inputs = {"input_ids": ids, "attention_mask": mask, "table": table}
     explanation = explained(net, inputs, method="shapley")
     added = explanation.values[..., 0].sum(1) + explanation.base_values[:, 0]
@@ -185,8 +237,15 @@ def test_columns_of_whole_numbers_stay_columns():
             return self.one(codes[:, 0]) + self.two(codes[:, 1]) + lengths
 
     rng = np.random.default_rng(0)
-    codes = torch.from_numpy(np.stack([rng.integers(0, 4, 20), rng.integers(0, 5, 20)], axis=1))
-    explanation = explain_with(Codes(), {"codes": codes, "lengths": torch.rand(20, 1)}, method="permutation", **QUIET)
+    codes = torch.from_numpy(
+        np.stack([rng.integers(0, 4, 20), rng.integers(0, 5, 20)], axis=1)
+    )
+    explanation = explain_with(
+        Codes(),
+        {"codes": codes, "lengths": torch.rand(20, 1)},
+        method="permutation",
+        **QUIET,
+    )
     assert explanation.meta["held"] == []
     assert "tokens" not in explanation.meta
     assert explanation.names == ("codes[0]", "codes[1]", "lengths[0]")

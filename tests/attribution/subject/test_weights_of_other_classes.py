@@ -14,7 +14,12 @@ from torch.utils._pytree import tree_map
 
 ATEN = torch.ops.aten
 COPYING = (ATEN.detach.default, ATEN.alias.default, ATEN.clone.default)
-MULTIPLYING = (ATEN.t.default, ATEN.mm.default, ATEN.addmm.default, ATEN.embedding.default)
+MULTIPLYING = (
+    ATEN.t.default,
+    ATEN.mm.default,
+    ATEN.addmm.default,
+    ATEN.embedding.default,
+)
 CONVOLVING = (ATEN.convolution.default, ATEN.convolution_backward.default)
 
 
@@ -32,12 +37,17 @@ class Halves(Tensor):
         return "Halves()"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if func not in COPYING + MULTIPLYING + CONVOLVING:
             raise NotImplementedError(str(func))
         if func in COPYING:
             return cls(args[0].numbers)
-        plain = tree_map(lambda one: one.numbers.float() if isinstance(one, cls) else one, (args, kwargs or {}))
+        plain = tree_map(
+            lambda one: one.numbers.float() if isinstance(one, cls) else one,
+            (args, kwargs or {}),
+        )
         return func(*plain[0], **plain[1])
 
 
@@ -67,8 +77,16 @@ def numbers(*shape: int) -> Tensor:
 
 KINDS = {
     "texts": (Texts, torch.arange(20).reshape(4, 5) % 9),
-    "table": (lambda: nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), numbers(6, 3)),
-    "series": (lambda: nn.Sequential(nn.Conv1d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(18, 2)), numbers(4, 1, 8)),
+    "table": (
+        lambda: nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)),
+        numbers(6, 3),
+    ),
+    "series": (
+        lambda: nn.Sequential(
+            nn.Conv1d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(18, 2)
+        ),
+        numbers(4, 1, 8),
+    ),
     "buffer": (Buffered, numbers(6, 3)),
 }
 
@@ -84,7 +102,10 @@ def with_weights(net: nn.Module, kind: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["permutation", "shapley", "lime", "gradient", "integrated_gradients", "deeplift"])
+@pytest.mark.parametrize(
+    "method",
+    ["permutation", "shapley", "lime", "gradient", "integrated_gradients", "deeplift"],
+)
 def test_weights_that_only_multiply_are_explained_as_their_numbers(kind, method):
     make, rows = KINDS[kind]
     found, wanted = [], lambda weight: weight.detach().half().float()
@@ -95,6 +116,11 @@ def test_weights_that_only_multiply_are_explained_as_their_numbers(kind, method)
         y = torch.arange(len(rows)) % 2
         given = {"returns": "logits", "random_state": 0, "progress": False}
         found.append(explain_with(net, rows, y, method=method, **given).values)
-        assert all(one is other for one, other in zip([*net.parameters(), *net.buffers()], held, strict=True))
+        assert all(
+            one is other
+            for one, other in zip(
+                [*net.parameters(), *net.buffers()], held, strict=True
+            )
+        )
     np.testing.assert_allclose(*found, rtol=0, atol=1e-6)
     assert np.abs(found[0]).max() > 1e-3

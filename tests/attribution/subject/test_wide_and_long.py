@@ -20,7 +20,10 @@ from permgrad.base import progress
 
 def mixed(rows: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    columns = {f"c{at}": rng.normal(size=rows).astype(("f8", "f4", "i8", "i2")[at % 4]) for at in range(24)}
+    columns = {
+        f"c{at}": rng.normal(size=rows).astype(("f8", "f4", "i8", "i2")[at % 4])
+        for at in range(24)
+    }
     frame = pd.DataFrame(columns)
     frame.insert(3, "town", pd.Categorical(rng.choice(["Ulm", "Bonn"], rows)))
     frame.insert(9, "maybe", pd.array(rng.integers(0, 3, rows), dtype="Int64"))
@@ -62,10 +65,20 @@ def test_what_is_written_is_what_was_read(table):
 def test_numbers_are_written_together_and_only_other_cells_by_column(monkeypatch):
     calls: list[str] = []
     write = frames._Column.write
-    monkeypatch.setattr(frames._Column, "write", lambda column, *a: (calls.append(column.name), write(column, *a))[1])
+    monkeypatch.setattr(
+        frames._Column,
+        "write",
+        lambda column, *a: (calls.append(column.name), write(column, *a))[1],
+    )
     table = mixed()
     assert table.shape[1] > 20
-    pg.explain(lambda rows: rows["c0"].to_numpy() * 2, table, table["c0"], n_repeats=1, random_state=0)
+    pg.explain(
+        lambda rows: rows["c0"].to_numpy() * 2,
+        table,
+        table["c0"],
+        n_repeats=1,
+        random_state=0,
+    )
     assert set(calls) == {"town", "maybe"}
 
 
@@ -77,7 +90,9 @@ def test_rows_explains_as_many_drawn_at_random(kind):
     forms = {"frame": X, "array": X.to_numpy(), "arrow": pa.Table.from_pandas(X)}
 
     def model(rows):
-        return np.asarray(rows.to_pandas() if hasattr(rows, "to_pandas") else rows)[:, 0]
+        return np.asarray(rows.to_pandas() if hasattr(rows, "to_pandas") else rows)[
+            :, 0
+        ]
 
     weights = rng.random(500) + 0.5
     if kind == "dict":
@@ -87,9 +102,13 @@ def test_rows_explains_as_many_drawn_at_random(kind):
     else:
         given = whole = forms[kind]
     options = {"n_repeats": 2, "random_state": 3}
-    found = explain_with(model, given, y, max_rows=120, sample_weight=weights, **options)
+    found = explain_with(
+        model, given, y, max_rows=120, sample_weight=weights, **options
+    )
     assert found.meta["rows_drawn"] == {"rows": 120, "of": 500}
-    again = explain_with(model, given, y, max_rows=120, sample_weight=weights, **options)
+    again = explain_with(
+        model, given, y, max_rows=120, sample_weight=weights, **options
+    )
     np.testing.assert_array_equal(found.values, again.values)
     local = explain_with(model, whole, max_rows=120, scope="local", **options)
     places = np.array(local.meta["rows"])
@@ -97,10 +116,14 @@ def test_rows_explains_as_many_drawn_at_random(kind):
     assert places.max() > 400, "the precondition: not the first ones"
     assert (np.diff(places) > 0).all()
     if kind == "frame":
-        own = explain_with(model, X.iloc[places], y[places], sample_weight=weights[places], **options)
+        own = explain_with(
+            model, X.iloc[places], y[places], sample_weight=weights[places], **options
+        )
         np.testing.assert_array_equal(found.values, own.values)
     all_rows = explain_with(model, given, y, max_rows=9_000, **options)
-    np.testing.assert_array_equal(all_rows.values, explain_with(model, given, y, **options).values)
+    np.testing.assert_array_equal(
+        all_rows.values, explain_with(model, given, y, **options).values
+    )
     with pytest.raises(pg.InputError, match="rows must be"):
         pg.explain(model, given, y, max_rows=0)
 
@@ -109,11 +132,22 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(400, 2)), columns=list("ab"))
     X.to_parquet(tmp_path / "table.parquet")
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["a"])
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, X["a"])
     options = {"method": "gradient", "random_state": 5, "max_rows": 40}
     local = explain_with(model, X, scope="local", **options)
-    pg.explain_stream(model, tmp_path / "table.parquet", scope="local", out=tmp_path / "out", **options)
-    parts = [pd.read_parquet(part) for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))]
+    pg.explain_stream(
+        model,
+        tmp_path / "table.parquet",
+        scope="local",
+        out=tmp_path / "out",
+        **options,
+    )
+    parts = [
+        pd.read_parquet(part)
+        for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))
+    ]
     assert sorted(set(pd.concat(parts)["row"])) == local.meta["rows"]
 
 
@@ -148,8 +182,14 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
         for _ in range(5):
             clock[0] += 10
             bar.advance(2)
-    said = [line for line in stream.getvalue().replace("\r", "\n").splitlines() if "max_rows=" in line]
-    assert said == ["permgrad: about 83 min left. In Python, max_rows=10000 explains a random part in about 50 s"]
+    said = [
+        line
+        for line in stream.getvalue().replace("\r", "\n").splitlines()
+        if "max_rows=" in line
+    ]
+    assert said == [
+        "permgrad: about 83 min left. In Python, max_rows=10000 explains a random part in about 50 s"
+    ]
     for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows
         stream.truncate(0)
         with progress.Progress(1000, "permgrad", True) as bar:

@@ -25,7 +25,9 @@ FOLDER = Path(os.environ.get("PERMGRAD_DATA", "no such folder"))
 def need(name):
     card = cards.get(name)
     if card.file_name is not None and not (FOLDER / card.file_name).is_file():
-        pytest.skip(f"the file {card.file_name} is not in the folder that PERMGRAD_DATA names")
+        pytest.skip(
+            f"the file {card.file_name} is not in the folder that PERMGRAD_DATA names"
+        )
 
 
 @pytest.fixture
@@ -55,8 +57,18 @@ def test_cards_are_complete(name):
 
 
 def test_the_six_sets_and_the_demo_are_there():
-    assert set(list_datasets()) >= {"heloc", "dengue", "covertype", "gas", "puma", "bank", "breast_cancer"}
-    with pytest.raises(InputError, match=r"No data set 'helok'. Did you mean 'heloc'\?"):
+    assert set(list_datasets()) >= {
+        "heloc",
+        "dengue",
+        "covertype",
+        "gas",
+        "puma",
+        "bank",
+        "breast_cancer",
+    }
+    with pytest.raises(
+        InputError, match=r"No data set 'helok'. Did you mean 'heloc'\?"
+    ):
         load_dataset("helok")
 
 
@@ -66,7 +78,9 @@ def test_real_files_encode(name, recwarn):
     need(name)
     data = load_dataset(name)
     card = data.card
-    assert not [w for w in recwarn if issubclass(w.category, PermgradWarning)], "the checksum is the card's"
+    assert not [w for w in recwarn if issubclass(w.category, PermgradWarning)], (
+        "the checksum is the card's"
+    )
     assert data.frame.shape == (card.rows, card.columns)
     assert data.y.notna().all()
     assert card.target not in data.feature_names
@@ -93,9 +107,18 @@ def test_facts_of_the_cards():
     # "Condition not met" is its own kind of missing.
     assert "MSinceMostRecentDelq=<missing -7>" in encoder.encoded_names_
     split = split_rows(len(heloc.frame), heloc.y)
-    shared = count_shared_rows(heloc.frame.iloc[split.train], heloc.frame.iloc[split.test])
+    shared = count_shared_rows(
+        heloc.frame.iloc[split.train], heloc.frame.iloc[split.test]
+    )
     train_rows = set(map(tuple, heloc.frame.iloc[split.train].to_numpy().tolist()))
-    assert shared == sum(tuple(row) in train_rows for row in heloc.frame.iloc[split.test].to_numpy().tolist()) > 0
+    assert (
+        shared
+        == sum(
+            tuple(row) in train_rows
+            for row in heloc.frame.iloc[split.test].to_numpy().tolist()
+        )
+        > 0
+    )
 
     cover = load_dataset("covertype")
     assert (cover.y == 4).sum() == 67
@@ -104,11 +127,15 @@ def test_facts_of_the_cards():
     assert len(encoder.features("column")) == 54
     # The blocks would have been found without the card.
     proposed = columns_as_one(cover.X)
-    assert {tuple(own) for own in proposed.values()} == {tuple(own) for own in cover.groups.values()}
+    assert {tuple(own) for own in proposed.values()} == {
+        tuple(own) for own in cover.groups.values()
+    }
     assert abs((load_dataset("bank").y == "yes").mean() - 0.117) < 0.001
     # Whole-number codes with few values stay numbers unless declared.
     dengue = load_dataset("dengue")
-    assert {column.kind for column in TableEncoder().fit(dengue.X).schema_} == {"numeric"}
+    assert {column.kind for column in TableEncoder().fit(dengue.X).schema_} == {
+        "numeric"
+    }
 
 
 def test_the_sets_of_scikit_learn_need_no_file(monkeypatch, no_network):
@@ -127,7 +154,10 @@ def test_the_sets_of_scikit_learn_need_no_file(monkeypatch, no_network):
 def test_own_folder_first_and_another_content_warns(tmp_path, monkeypatch):
     (tmp_path / "puma8NH.csv").write_text("theta1,values\n1,2\n3,4\n")
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
-    with pytest.warns(PermgradWarning, match=r"data set 'puma' .*not the 13186ba.*It is used unchanged"):
+    with pytest.warns(
+        PermgradWarning,
+        match=r"data set 'puma' .*not the 13186ba.*It is used unchanged",
+    ):
         data = load_dataset("puma")
     assert data.frame.shape == (2, 2)
 
@@ -150,7 +180,9 @@ def test_cache_is_used_and_must_be_right(tmp_path, monkeypatch, no_network):
     assert no_network == []
 
 
-@pytest.mark.parametrize("name", ["bank", "covertype", "gas", "heloc", "dengue", "puma"])
+@pytest.mark.parametrize(
+    "name", ["bank", "covertype", "gas", "heloc", "dengue", "puma"]
+)
 def test_no_route_says_which_file_goes_where(tmp_path, monkeypatch, no_network, name):
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
@@ -159,7 +191,13 @@ def test_no_route_says_which_file_goes_where(tmp_path, monkeypatch, no_network, 
     card = get_card(name)
     message = str(caught.value)
     assert caught.value.exit_code == 3
-    for part in (card.file_name, card.sha256, card.home, repr(str(tmp_path / "cache")), "PERMGRAD_DATA"):
+    for part in (
+        card.file_name,
+        card.sha256,
+        card.home,
+        repr(str(tmp_path / "cache")),
+        "PERMGRAD_DATA",
+    ):
         assert part in message
     assert no_network == ([card.download.url] if card.download else [])
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
@@ -194,7 +232,9 @@ def test_a_right_download_is_converted_checked_and_kept(tmp_path, monkeypatch):
     frame = pd.read_csv(FOLDER / "bank-full.csv")
     inner, outer = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
-        text = frame[frame.columns[::-1]].to_csv(index=False, sep=";", quoting=csv.QUOTE_NONNUMERIC)
+        text = frame[frame.columns[::-1]].to_csv(
+            index=False, sep=";", quoting=csv.QUOTE_NONNUMERIC
+        )
         archive.writestr("bank-full.csv", text)
     with zipfile.ZipFile(outer, "w") as archive:
         archive.writestr("bank.zip", inner.getvalue())

@@ -20,24 +20,40 @@ STORY = "A published reading says that size decides. It recurs. See docs/compari
 
 def test_the_story_of_bank_says_what_its_record_says():
     story = get_card("bank").story
-    record = json.loads((ROOT / "benchmarks/results/ig_message.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (ROOT / "benchmarks/results/ig_message.json").read_text(encoding="utf-8")
+    )
     job, april, education = record["results"]["client, zeros"]
     assert [one["recurs"] for one in (job, april, education)] == [False, True, False]
-    figures = [april["mean bar"], *(one[end] for one in (april, job, education) for end in ("ci_low", "ci_high"))]
-    told = [float(number.replace("−", "-")) for number in re.findall(r"−?\d\.\d\d", story)]
+    figures = [
+        april["mean bar"],
+        *(one[end] for one in (april, job, education) for end in ("ci_low", "ci_high")),
+    ]
+    told = [
+        float(number.replace("−", "-")) for number in re.findall(r"−?\d\.\d\d", story)
+    ]
     assert told == [round(figure, 2) for figure in figures]
     assert f"Over {len(record['seeds'])} trainings" in story
     assert f"negative in {april['seeds with the published sign']}" in story
     assert "blue-collar work" in story
     [page] = re.findall(r"See (docs/\S+\.md)\.$", story)
-    assert "## Do the published readings recur?" in (ROOT / page).read_text(encoding="utf-8")
+    assert "## Do the published readings recur?" in (ROOT / page).read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.fixture
 def widgets(tmp_path, monkeypatch):
-    frame = pd.DataFrame({"size": [float(row % 7) for row in range(80)], "kind": ["a", "b"] * 40})
+    frame = pd.DataFrame(
+        {"size": [float(row % 7) for row in range(80)], "kind": ["a", "b"] * 40}
+    )
     frame["price"] = frame["size"] ** 2
-    known = {"title": "Widgets", "home": "https://example.org", "licence": "CC0", "description": "Widgets."}
+    known = {
+        "title": "Widgets",
+        "home": "https://example.org",
+        "licence": "CC0",
+        "description": "Widgets.",
+    }
     card = DataCard(
         name="widgets",
         target="kind",
@@ -60,7 +76,18 @@ def progress(*words):
 
 
 def test_a_run_prints_the_story_and_its_page_shows_it(widgets):
-    assert f"note: {STORY}" in progress("run", "widgets", "--preset", "preset.json", "--out", "own")
+    assert f"note: {STORY}" in progress(
+        "run", "widgets", "--preset", "preset.json", "--out", "own"
+    )
     assert STORY in (widgets / "own" / "report.html").read_text(encoding="utf-8")
-    other = progress("run", "widgets", "--target", "size", "--preset", "preset.json", "--out", "other")
+    other = progress(
+        "run",
+        "widgets",
+        "--target",
+        "size",
+        "--preset",
+        "preset.json",
+        "--out",
+        "other",
+    )
     assert STORY not in other, "another target has another story"

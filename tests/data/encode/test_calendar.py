@@ -43,8 +43,13 @@ def names(frame: pd.DataFrame, kind: str = "date", **options) -> list[str]:
 def test_parts_are_those_of_the_calendar():
     rng = np.random.default_rng(0)
     moments = [datetime.fromisoformat(text) for text in MOMENTS]
-    moments += [EPOCH + timedelta(seconds=int(one)) for one in rng.integers(-(10**10), 10**10, 500)]
-    parts = calendar_parts(np.array([(one - EPOCH) / timedelta(seconds=1) for one in moments]))
+    moments += [
+        EPOCH + timedelta(seconds=int(one))
+        for one in rng.integers(-(10**10), 10**10, 500)
+    ]
+    parts = calendar_parts(
+        np.array([(one - EPOCH) / timedelta(seconds=1) for one in moments])
+    )
     for row, one in enumerate(moments):
         found = {part: int(values[row]) for part, values in parts.items()}
         assert found == {
@@ -61,7 +66,9 @@ def test_parts_are_those_of_the_calendar():
 
 
 def test_cycles_categories_and_flags():
-    saturday = calendar_parts(np.array([(datetime(2024, 3, 2, 18) - EPOCH).total_seconds()]))  # noqa: DTZ001
+    saturday = calendar_parts(
+        np.array([(datetime(2024, 3, 2, 18) - EPOCH).total_seconds()])  # noqa: DTZ001
+    )
     expected = {
         "month sin": np.sin(2 * np.pi * 2 / 12), "yearday cos": np.cos(2 * np.pi * 61 / 366),
         "day sin": np.sin(2 * np.pi / 31), "weekday cos": np.cos(2 * np.pi * 5 / 7), "hour sin": -1.0,
@@ -69,18 +76,29 @@ def test_cycles_categories_and_flags():
         "year": 0.25,
     }  # fmt: skip
     for part, value in expected.items():
-        assert date_part(part, saturday, (2023, 2027))[0] == pytest.approx(value, abs=1e-12), part
+        assert date_part(part, saturday, (2023, 2027))[0] == pytest.approx(
+            value, abs=1e-12
+        ), part
 
 
 def test_parts_that_do_not_vary_are_not_made():
     made = names(days("2024-05-06", 4))  # Monday to Thursday of one month
-    assert set(made) == {f"{part} {wave}" for part in ("yearday", "day", "weekday") for wave in ("sin", "cos")} | {
-        "time"
-    }
+    assert set(made) == {
+        f"{part} {wave}"
+        for part in ("yearday", "day", "weekday")
+        for wave in ("sin", "cos")
+    } | {"time"}
     months = pd.DataFrame({"d": pd.date_range("2020-01-01", periods=30, freq="MS")})
-    assert {name.split()[0] for name in names(months)} == {"time", "year", "month", "weekday"}
+    assert {name.split()[0] for name in names(months)} == {
+        "time",
+        "year",
+        "month",
+        "weekday",
+    }
     # The first of a month has a weekday, but none of its own: it is a cycle only.
-    assert "Monday" not in names(pd.DataFrame({"d": pd.date_range("1990-01-01", periods=300, freq="MS")}))
+    assert "Monday" not in names(
+        pd.DataFrame({"d": pd.date_range("1990-01-01", periods=300, freq="MS")})
+    )
     hours = pd.DataFrame({"d": pd.date_range("2024-05-06", periods=20, freq="h")})
     assert names(hours) == ["time", "hour sin", "hour cos"]
 
@@ -97,7 +115,9 @@ def test_a_category_needs_twenty_rows_for_each_value():
     frame = days("2020-01-01", 730)
     encoder = TableEncoder().fit(frame)
     encoded = pd.DataFrame(encoder.transform(frame), columns=encoder.encoded_names_)
-    np.testing.assert_array_equal(encoded["d=Friday"], frame["d"].dt.day_name() == "Friday")
+    np.testing.assert_array_equal(
+        encoded["d=Friday"], frame["d"].dt.day_name() == "Friday"
+    )
     np.testing.assert_array_equal(encoded["d=October"], frame["d"].dt.month == 10)
     np.testing.assert_array_equal(encoded["d=day 31"], frame["d"].dt.day == 31)
     np.testing.assert_array_equal(encoded["d=weekend"], frame["d"].dt.dayofweek > 4)
@@ -110,16 +130,30 @@ def test_a_calendar_has_only_what_returns():
     encoder = TableEncoder(kinds={"d": "calendar"}).fit(frame)
     assert "d=year" not in encoder.encoded_names_
     assert encoder.schema_["d"].kind == "date"
-    assert encoder.parts_of("d") == ["time", "month", "day of the year", "day of the month", "weekday", "weekend"]
+    assert encoder.parts_of("d") == [
+        "time",
+        "month",
+        "day of the year",
+        "day of the month",
+        "weekday",
+        "weekend",
+    ]
     # After 400 years the Gregorian calendar begins again.
-    later = pd.DataFrame({"d": frame["d"].to_numpy().astype("datetime64[s]") + np.timedelta64(146_097, "D")})
+    later = pd.DataFrame(
+        {
+            "d": frame["d"].to_numpy().astype("datetime64[s]")
+            + np.timedelta64(146_097, "D")
+        }
+    )
     held, before = encoder.transform(later), encoder.transform(frame)
     np.testing.assert_array_equal(held[:, 1:], before[:, 1:])
     # In time, later rows count as the latest training row, and earlier ones as the earliest.
     assert (held[:, 0] == before[-1, 0]).all()
     assert (np.diff(before[:, 0]) > 0).all()
     assert encoder.transform(days("1850-01-01", 2))[:, 0].tolist() == [before[0, 0]] * 2
-    assert not np.array_equal(*(TableEncoder().fit(frame).transform(one) for one in (later, frame)))
+    assert not np.array_equal(
+        *(TableEncoder().fit(frame).transform(one) for one in (later, frame))
+    )
     # Of half a year the season has not returned.
     assert {name.split()[0] for name in names(days("2020-01-01", 130), "calendar")} == {
         "time",
@@ -134,7 +168,9 @@ def test_a_stored_encoder_has_the_parts_it_was_stored_with():
     frame = days("2019-05-01", 500)
     content = TableEncoder("minmax").fit(frame).to_dict()
     parts = ("time", "year", "month sin", "month cos", "weekday sin", "weekday cos")
-    encoder = TableEncoder.from_dict({**content, "slots": [slot for slot in content["slots"] if slot[3] in parts]})
+    encoder = TableEncoder.from_dict(
+        {**content, "slots": [slot for slot in content["slots"] if slot[3] in parts]}
+    )
     assert encoder.encoded_names_ == [f"d={part}" for part in parts]
     d, (time, year, month, _, _, weekday) = frame["d"].dt, encoder.transform(frame).T
     np.testing.assert_allclose(time, np.arange(500) / 499, atol=1e-6)
@@ -147,7 +183,11 @@ def test_models_that_read_categories_get_one_for_each_part():
     frame = days("2020-01-01", 730)
     encoder = TableEncoder("standard").fit(frame)
     table = natural_table(encoder, encoder.transform(frame))
-    categories = [name for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)]
+    categories = [
+        name for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)
+    ]
     assert categories == ["d=?month", "d=?day", "d=?weekday", "d=?weekend"]
-    np.testing.assert_array_equal(table["d=?weekday"].to_numpy(), frame["d"].dt.dayofweek + 1)
+    np.testing.assert_array_equal(
+        table["d=?weekday"].to_numpy(), frame["d"].dt.dayofweek + 1
+    )
     np.testing.assert_array_equal(table["d=?month"].to_numpy(), frame["d"].dt.month)

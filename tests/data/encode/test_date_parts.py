@@ -16,7 +16,9 @@ from permgrad.evaluation.cards import points_of
 SAID = ["trend", "season", "day of the month", "weekday", "time of day"]
 
 
-def quarters(days: int = 400, start: str = "2021-02-01", freq: str = "15min") -> pd.Series:
+def quarters(
+    days: int = 400, start: str = "2021-02-01", freq: str = "15min"
+) -> pd.Series:
     """Return quarters of hours from nine to five, on all days."""
     moments = pd.Series(pd.date_range(start, periods=days * 96, freq=freq))
     return moments[moments.dt.hour.between(9, 16)].reset_index(drop=True)
@@ -29,16 +31,22 @@ def encoder() -> TableEncoder:
 
 def table() -> pd.DataFrame:
     moments = quarters()
-    return pd.DataFrame({"at": moments, "x": np.random.default_rng(0).normal(size=len(moments))})
+    return pd.DataFrame(
+        {"at": moments, "x": np.random.default_rng(0).normal(size=len(moments))}
+    )
 
 
 def test_every_encoded_column_of_a_date_is_part_of_what_it_says(encoder):
     features = encoder.features()
     assert list(features) == [*(f"at: {part}" for part in SAID), "x"]
-    np.testing.assert_array_equal(np.sort(np.concatenate(list(features.values()))), np.arange(len(encoder.slots_)))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(list(features.values()))), np.arange(len(encoder.slots_))
+    )
     assert list(encoder.features("column")) == ["at", "x"]
     grouped = TableEncoder(groups={"all": ["x", "at"]}).fit(table())
-    assert list(grouped.features()) == ["all"], "a group that names the date has all that it says"
+    assert list(grouped.features()) == ["all"], (
+        "a group that names the date has all that it says"
+    )
     assert encoder.raw_columns_of("at: weekday") == ["at"]
     again = TableEncoder.from_dict(encoder.to_dict())
     assert {name: places.tolist() for name, places in again.features().items()} == {
@@ -47,9 +55,17 @@ def test_every_encoded_column_of_a_date_is_part_of_what_it_says(encoder):
 
 
 def test_cells_are_words_in_their_order(encoder):
-    some = pd.DataFrame({"at": pd.to_datetime(["2024-02-29 14:35", None]), "x": [0.0, 1.0]})
+    some = pd.DataFrame(
+        {"at": pd.to_datetime(["2024-02-29 14:35", None]), "x": [0.0, 1.0]}
+    )
     shown = encoder.cells_of_parts(some)
-    assert shown.iloc[0].tolist() == [some["at"][0], "29 February", "29", "Thursday", "14:35"]
+    assert shown.iloc[0].tolist() == [
+        some["at"][0],
+        "29 February",
+        "29",
+        "Thursday",
+        "14:35",
+    ]
     assert shown.iloc[1].isna().all()
     weekdays = encoder.cells_of_parts(table())["at: weekday"]
     assert weekdays.min() == "Monday" and weekdays.max() == "Sunday"  # noqa: PT018 — an order, not letters
@@ -58,9 +74,13 @@ def test_cells_are_words_in_their_order(encoder):
 
 def test_only_what_varies_is_a_feature():
     days = pd.DataFrame({"at": pd.date_range("2021-01-01", periods=800)})
-    assert list(TableEncoder().fit(days).features()) == [f"at: {part}" for part in SAID[:-1]]
+    assert list(TableEncoder().fit(days).features()) == [
+        f"at: {part}" for part in SAID[:-1]
+    ]
     # One thing alone is the date itself, and so is a date whose parts have the names of columns.
-    assert list(TableEncoder(kinds={"at": "calendar"}).fit(days[:3]).features()) == ["at"]
+    assert list(TableEncoder(kinds={"at": "calendar"}).fit(days[:3]).features()) == [
+        "at"
+    ]
     taken = days.assign(**{"at: weekday": np.arange(800.0) % 5})
     assert list(TableEncoder().fit(taken).features()) == ["at", "at: weekday"]
     gaps = days.mask(np.arange(800)[:, None] % 9 == 0)
@@ -72,8 +92,14 @@ def test_only_what_varies_is_a_feature():
     [
         (quarters(), True),
         (pd.Series(pd.date_range("2021-01-01", periods=5000, freq="h")), False),
-        (pd.Series(pd.date_range("2021-01-01", periods=3000, freq="s")), False),  # of one day alone
-        (pd.Series(pd.date_range("2021-01-01", periods=900, freq="7h13min")), False),  # hardly any comes twice
+        (
+            pd.Series(pd.date_range("2021-01-01", periods=3000, freq="s")),
+            False,
+        ),  # of one day alone
+        (
+            pd.Series(pd.date_range("2021-01-01", periods=900, freq="7h13min")),
+            False,
+        ),  # hardly any comes twice
     ],
 )
 def test_minutes_are_read_where_they_return(moments, read):
@@ -91,8 +117,12 @@ def test_points_on_a_circle_are_evenly_spread_and_close_it():
     _, at, closed = around(open_hours, np.zeros(len(open_hours), dtype=bool), 8, 1440)
     assert not closed
     assert (at[0], at[-1]) == (540, 990)
-    encoder = TableEncoder().fit(pd.DataFrame({"at": pd.date_range("2021-01-01", periods=8000, freq="h")}))
-    cells = encoder.cells_of_parts(pd.DataFrame({"at": pd.date_range("2021-03-01", periods=2000, freq="h")}))
+    encoder = TableEncoder().fit(
+        pd.DataFrame({"at": pd.date_range("2021-01-01", periods=8000, freq="h")})
+    )
+    cells = encoder.cells_of_parts(
+        pd.DataFrame({"at": pd.date_range("2021-03-01", periods=2000, freq="h")})
+    )
     hours = cells["at: time of day"]
     donors, axis = points_of(hours, hours.cat.codes.to_numpy(float), period=1440)
     assert axis["circle"]
@@ -118,15 +148,31 @@ def test_a_model_relies_on_the_part_that_tells():
     whole = explain_with(model, rows, y[rows.index], groups={"time": ["at"]}, **common)
     assert set(whole.names) == {"time", "x"}
     parts = {"when": ["at: weekday", "x"]}
-    assert "at: time of day" in explain_with(model, rows, y[rows.index], groups=parts, **common).names
-    local = pg.explain(model, rows[:3], scope="local", method="shapley", random_state=0, progress=False)
-    assert local.feature_values["at: weekday"].tolist() == rows["at"][:3].dt.day_name().tolist()
+    assert (
+        "at: time of day"
+        in explain_with(model, rows, y[rows.index], groups=parts, **common).names
+    )
+    local = pg.explain(
+        model, rows[:3], scope="local", method="shapley", random_state=0, progress=False
+    )
+    assert (
+        local.feature_values["at: weekday"].tolist()
+        == rows["at"][:3].dt.day_name().tolist()
+    )
     # A card sets one of the parts: all of them together are the other date.
     trained, changed = Network.of(model), rows[:50].reset_index(drop=True)
     other = pd.Series(X["at"][-50:].to_numpy())
-    every = changed.assign(**dict.fromkeys((name for name in found.names if name != "x"), other))
+    every = changed.assign(
+        **dict.fromkeys((name for name in found.names if name != "x"), other)
+    )
     moved = trained.predict_changed(None, None, every)[:, 0]
-    np.testing.assert_allclose(moved, model.predict(changed.assign(at=other)), rtol=1e-6)
+    np.testing.assert_allclose(
+        moved, model.predict(changed.assign(at=other)), rtol=1e-6
+    )
     week = changed.assign(**{"at: weekday": changed["at"] + pd.Timedelta(days=7)})
-    np.testing.assert_allclose(trained.predict_changed(None, None, week)[:, 0], model.predict(changed), rtol=1e-6)
+    np.testing.assert_allclose(
+        trained.predict_changed(None, None, week)[:, 0],
+        model.predict(changed),
+        rtol=1e-6,
+    )
     assert np.abs(moved - model.predict(changed)).max() > 0.1

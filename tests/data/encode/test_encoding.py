@@ -33,7 +33,8 @@ def make_mixed(n=400, seed=0):
             "answer": rng.choice(["yes", "no", None], n),
             "town": rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2]),
             "holes": rng.choice(["x", "y", None], n),
-            "when": pd.Timestamp("2019-11-05 06:00") + pd.to_timedelta(rng.integers(0, 900 * 24, n), unit="h"),
+            "when": pd.Timestamp("2019-11-05 06:00")
+            + pd.to_timedelta(rng.integers(0, 900 * 24, n), unit="h"),
             "same": 7,
             "empty": np.nan,
             "patient_id": np.arange(n),
@@ -56,12 +57,16 @@ def reference_robust(train, values):
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("train", [np.r_[np.arange(50.0), 1e3], np.r_[np.zeros(90), np.arange(10.0)]])
+@pytest.mark.parametrize(
+    "train", [np.r_[np.arange(50.0), 1e3], np.r_[np.zeros(90), np.arange(10.0)]]
+)
 def test_robust_is_the_papers(train):
     values = np.r_[train, -1e6, 1e6, 0.5]
     got = TableEncoder("robust").fit(train[:, None]).transform(values[:, None])[:, 0]
     assert np.ptp(got) > 1
-    np.testing.assert_allclose(got, reference_robust(train, values), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        got, reference_robust(train, values), rtol=1e-6, atol=1e-7
+    )
     assert np.abs(got).max() <= 3
 
 
@@ -70,7 +75,9 @@ def test_modes_equal_scikit_learns(mode):
     from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 
     rng = np.random.default_rng(0)
-    train = np.c_[rng.exponential(size=3000), rng.integers(0, 6, 3000), rng.normal(1e6, 1, 3000)]
+    train = np.c_[
+        rng.exponential(size=3000), rng.integers(0, 6, 3000), rng.normal(1e6, 1, 3000)
+    ]
     peers = {
         "standard": StandardScaler(),
         "minmax": MinMaxScaler(),
@@ -89,8 +96,15 @@ def test_modes_equal_scikit_learns(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @given(
-    train=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20, unique=True),
-    other=st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=10),
+    train=st.lists(
+        st.floats(allow_nan=False, allow_infinity=False),
+        min_size=2,
+        max_size=20,
+        unique=True,
+    ),
+    other=st.lists(
+        st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=10
+    ),
 )
 @example(train=[5e-324, -2.2250738585e-313], other=[0.0])
 @settings(max_examples=40, deadline=None)
@@ -102,13 +116,20 @@ def test_any_finite_number_becomes_a_finite_number_in_order(mode, train, other):
     if out.shape[1]:
         present = np.array(sorted(value for value in other if not math.isnan(value)))
         if len(present):
-            assert (np.diff(encoder.transform(pd.DataFrame({"a": present}))[:, 0]) >= 0).all()
+            assert (
+                np.diff(encoder.transform(pd.DataFrame({"a": present}))[:, 0]) >= 0
+            ).all()
 
 
 def test_missing_is_imputed_and_each_kind_is_told_apart():
     train = pd.DataFrame({"a": [1.0, 2.0, 3.0, -9.0, -9.0, np.nan, -8.0]})
     encoder = TableEncoder("minmax", na=[-9, -8, -7]).fit(train)
-    assert encoder.encoded_names_ == ["a", "a=<missing>", "a=<missing -9>", "a=<missing -8>"]
+    assert encoder.encoded_names_ == [
+        "a",
+        "a=<missing>",
+        "a=<missing -9>",
+        "a=<missing -8>",
+    ]
     assert encoder.kinds_ == ["numeric", "missing", "missing", "missing"]
     assert encoder.transform(train).tolist() == [
         [0, 0, 0, 0],
@@ -125,7 +146,9 @@ def test_missing_is_imputed_and_each_kind_is_told_apart():
 
 
 def test_codes_by_column_and_as_text():
-    frame = pd.DataFrame({"a": [-9, 1, 2], "b": [-9, 1, 2], "c": ["-9", "u", "v"], "d": ["?", "1", "2"]})
+    frame = pd.DataFrame(
+        {"a": [-9, 1, 2], "b": [-9, 1, 2], "c": ["-9", "u", "v"], "d": ["?", "1", "2"]}
+    )
     encoder = TableEncoder("minmax", na={"a": [-9], "c": -9, "d": "?"}).fit(frame)
     assert encoder.encoded_names_ == [
         "a", "a=<missing -9>", "b", "c=u", "c=v", "c=<missing -9>", "d", "d=<missing ?>",
@@ -139,7 +162,8 @@ def test_levels_by_frequency_missing_unseen():
     encoder = TableEncoder().fit(train)
     assert encoder.encoded_names_ == ["t=b", "t=a", "t=c", "t=<missing>"]
     with pytest.warns(
-        PermgradWarning, match=r"1 of 2 values of 't' is an unseen category \('never'\), treated as unknown"
+        PermgradWarning,
+        match=r"1 of 2 values of 't' is an unseen category \('never'\), treated as unknown",
     ):
         out = encoder.transform(pd.DataFrame({"t": ["a", None, "never"]}))
     assert out.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
@@ -148,7 +172,9 @@ def test_levels_by_frequency_missing_unseen():
 
 
 def test_rare_levels_share_other():
-    train = pd.DataFrame({"t": [letter for i, letter in enumerate("abcdef") for _ in range(10 - i)]})
+    train = pd.DataFrame(
+        {"t": [letter for i, letter in enumerate("abcdef") for _ in range(10 - i)]}
+    )
     encoder = TableEncoder(max_levels=3).fit(train)
     assert encoder.encoded_names_ == ["t=a", "t=b", "t=c", "t=<other>"]
     assert encoder.transform(pd.DataFrame({"t": ["b", "f", "new"]})).tolist() == [
@@ -162,12 +188,23 @@ def test_one_level_has_one_name_whatever_its_type():
     train = pd.DataFrame({"code": [4, 5, 5, 4]})
     encoder = TableEncoder(kinds={"code": "categorical"}).fit(train)
     assert encoder.encoded_names_ == ["code=4", "code=5"]
-    for values in ([4, 5], [4.0, 5.0], ["4", "5"], pd.Categorical([4, 5]), pd.array([4, 5], dtype="Int64")):
-        assert encoder.transform(pd.DataFrame({"code": values})).tolist() == [[1, 0], [0, 1]]
+    for values in (
+        [4, 5],
+        [4.0, 5.0],
+        ["4", "5"],
+        pd.Categorical([4, 5]),
+        pd.array([4, 5], dtype="Int64"),
+    ):
+        assert encoder.transform(pd.DataFrame({"code": values})).tolist() == [
+            [1, 0],
+            [0, 1],
+        ]
 
 
 def test_booleans_are_one_column():
-    train = pd.DataFrame({"a": [True, False, True], "b": ["no", "Yes", None], "c": [0.0, 1.0, np.nan]})
+    train = pd.DataFrame(
+        {"a": [True, False, True], "b": ["no", "Yes", None], "c": [0.0, 1.0, np.nan]}
+    )
     encoder = TableEncoder().fit(train)
     assert encoder.encoded_names_ == ["a", "b", "b=<missing>", "c", "c=<missing>"]
     assert encoder.kinds_ == ["boolean", "boolean", "missing", "boolean", "missing"]
@@ -176,30 +213,52 @@ def test_booleans_are_one_column():
 
 
 def test_dates_in_parts():
-    train = pd.DataFrame({"d": pd.to_datetime(["2020-01-01", "2020-07-01", "2021-01-01", "2022-04-01"])})
+    train = pd.DataFrame(
+        {"d": pd.to_datetime(["2020-01-01", "2020-07-01", "2021-01-01", "2022-04-01"])}
+    )
     encoder = TableEncoder("minmax").fit(train)
     names = [name.removeprefix("d=") for name in encoder.encoded_names_]
-    assert names == ["time", "year", "month sin", "month cos", "weekday sin", "weekday cos"]
+    assert names == [
+        "time",
+        "year",
+        "month sin",
+        "month cos",
+        "weekday sin",
+        "weekday cos",
+    ]
     out = dict(zip(names, encoder.transform(train).T, strict=True))
     np.testing.assert_allclose(out["year"], [0, 0, 0.5, 1])
-    np.testing.assert_allclose(out["month cos"], np.cos(2 * np.pi * np.array([0, 6, 0, 3]) / 12), atol=1e-7)
+    np.testing.assert_allclose(
+        out["month cos"], np.cos(2 * np.pi * np.array([0, 6, 0, 3]) / 12), atol=1e-7
+    )
     weekday = np.array([2, 2, 4, 4])  # Wednesday, Wednesday, Friday, Friday
-    np.testing.assert_allclose(out["weekday sin"], np.sin(2 * np.pi * weekday / 7), atol=1e-7)
+    np.testing.assert_allclose(
+        out["weekday sin"], np.sin(2 * np.pi * weekday / 7), atol=1e-7
+    )
     np.testing.assert_allclose(out["time"][1], 182 / 821, atol=1e-6)
     assert list(encoder.features("column")) == ["d"]
     assert list(encoder.features()) == ["d: trend", "d: season", "d: weekday"]
     # Text and dates with a time zone mean the same moments.
     for other in (train["d"].dt.strftime("%Y-%m-%d"), train["d"].dt.tz_localize("UTC")):
         again = TableEncoder("minmax").fit(pd.DataFrame({"d": other}))
-        np.testing.assert_array_equal(again.transform(pd.DataFrame({"d": other})), encoder.transform(train))
+        np.testing.assert_array_equal(
+            again.transform(pd.DataFrame({"d": other})), encoder.transform(train)
+        )
     unreadable = TableEncoder().fit(train.assign(d=train["d"].dt.strftime("%Y-%m-%d")))
-    with pytest.raises(InputError, match=r"Column 'd' must hold dates, as ISO8601, but holds 'soon' in row 1"):
+    with pytest.raises(
+        InputError,
+        match=r"Column 'd' must hold dates, as ISO8601, but holds 'soon' in row 1",
+    ):
         unreadable.check_cells(pd.DataFrame({"d": ["2020-01-01", "soon"]}))
 
 
 def test_constants_and_identifiers_are_features_without_columns():
     encoder = TableEncoder().fit(make_mixed())
-    for name, kind in (("same", "constant"), ("empty", "constant"), ("patient_id", "identifier")):
+    for name, kind in (
+        ("same", "constant"),
+        ("empty", "constant"),
+        ("patient_id", "identifier"),
+    ):
         assert encoder.schema_[name].kind == kind
         assert encoder.columns_of(name).tolist() == []
         assert encoder.features()[name].tolist() == []
@@ -241,30 +300,43 @@ def test_extremes_are_those_of_the_training_rows(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_stored_and_read_back_gives_the_same_bits(mode):
     frame = make_mixed()
-    encoder = TableEncoder(mode, na={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}).fit(frame)
-    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict(), allow_nan=False)))
+    encoder = TableEncoder(
+        mode, na={"coded": [-9, -8]}, groups={"g": ["number", "gaps"]}
+    ).fit(frame)
+    again = TableEncoder.from_dict(
+        json.loads(json.dumps(encoder.to_dict(), allow_nan=False))
+    )
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame)
+    )
     assert again.to_dict() == encoder.to_dict()
     assert again.features().keys() == encoder.features().keys()
     with pytest.raises(
-        InputError, match=r"The stored encoder has format 2, but this permgrad reads format 1. Update permgrad"
+        InputError,
+        match=r"The stored encoder has format 2, but this permgrad reads format 1. Update permgrad",
     ):
         TableEncoder.from_dict({**encoder.to_dict(), "format": 2})
     with pytest.raises(
         InputError,
         match=r"Part of a stored encoder is missing or damaged \(KeyError\('slots'\)\). Save the model again",
     ):
-        TableEncoder.from_dict({key: value for key, value in encoder.to_dict().items() if key != "slots"})
+        TableEncoder.from_dict(
+            {key: value for key, value in encoder.to_dict().items() if key != "slots"}
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_tables_of_categories_alone_are_stored_and_read_back(mode):
     """There is no column to scale, so nothing in the file says how wide the scales are."""
-    frame = pd.DataFrame({"town": ["Bonn", "Ulm", "Köln", "Ulm"] * 9, "other": ["p", "q"] * 18})
+    frame = pd.DataFrame(
+        {"town": ["Bonn", "Ulm", "Köln", "Ulm"] * 9, "other": ["p", "q"] * 18}
+    )
     encoder = TableEncoder(mode).fit(frame)
     assert not any(kind == "numeric" for kind in encoder.kinds_)
-    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict(), allow_nan=False)))
+    again = TableEncoder.from_dict(
+        json.loads(json.dumps(encoder.to_dict(), allow_nan=False))
+    )
     assert again.transform(frame).shape[1] > 3
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
     assert again.to_dict() == encoder.to_dict()
@@ -285,7 +357,11 @@ def test_a_constant_first_chunk_is_not_the_last_word():
     statistics = TableStatistics(infer_schema(first)).update(first)
     statistics.update(pd.DataFrame({"a": [1, 3], "t": ["x", "y"], "f": [0, 5]}))
     encoder = TableEncoder("minmax").update(statistics)
-    assert [column.kind for column in encoder.schema_] == ["numeric", "categorical", "numeric"]
+    assert [column.kind for column in encoder.schema_] == [
+        "numeric",
+        "categorical",
+        "numeric",
+    ]
     assert encoder.encoded_names_ == ["a", "t=x", "t=y", "f"]
 
 
@@ -297,11 +373,20 @@ def test_inputs_of_every_form():
     expected = encoder.transform(values)
     named = TableEncoder().fit(pd.DataFrame(values, columns=list("abc")))
     assert named.named_
-    for same in (values.tolist(), values.astype(object), np.asfortranarray(values), tuple(map(tuple, values))):
+    for same in (
+        values.tolist(),
+        values.astype(object),
+        np.asfortranarray(values),
+        tuple(map(tuple, values)),
+    ):
         np.testing.assert_array_equal(encoder.transform(same), expected)
         np.testing.assert_array_equal(named.transform(same), expected)
     mixed = [[1, "a", None], [2.5, "b", True], [3, "a", False]]
-    assert [column.kind for column in TableEncoder().fit(mixed).schema_] == ["numeric", "categorical", "boolean"]
+    assert [column.kind for column in TableEncoder().fit(mixed).schema_] == [
+        "numeric",
+        "categorical",
+        "boolean",
+    ]
     assert encoder.transform(np.empty((0, 3))).shape == (0, 3)
 
 
@@ -332,11 +417,25 @@ BLOCKS = pd.DataFrame(
 def test_levels_of_features():
     encoder = TableEncoder(groups={"soil": ["soil3", "soil1", "soil2"]}).fit(BLOCKS)
     as_lists = {
-        level: {name: columns.tolist() for name, columns in encoder.features(level).items()}
+        level: {
+            name: columns.tolist() for name, columns in encoder.features(level).items()
+        }
         for level in ("column", "feature")
     }
-    assert as_lists["column"] == {"age": [0], "soil1": [1], "soil2": [2], "wind": [3], "soil3": [4], "town": [5, 6]}
-    assert as_lists["feature"] == {"age": [0], "soil": [1, 2, 4], "wind": [3], "town": [5, 6]}
+    assert as_lists["column"] == {
+        "age": [0],
+        "soil1": [1],
+        "soil2": [2],
+        "wind": [3],
+        "soil3": [4],
+        "town": [5, 6],
+    }
+    assert as_lists["feature"] == {
+        "age": [0],
+        "soil": [1, 2, 4],
+        "wind": [3],
+        "town": [5, 6],
+    }
     assert encoder.groups_ == {"soil": ["soil1", "soil2", "soil3"]}
     assert encoder.raw_columns_of("soil") == ["soil1", "soil2", "soil3"]
     assert encoder.columns_of("soil").tolist() == [1, 2, 4]
@@ -390,7 +489,9 @@ def test_names_of_blocks_and_columns_must_be_known():
     assert encoder.raw_columns_of("town") == ["town"]
     with pytest.raises(InputError, match=r"No feature 'twon'. Did you mean 'town'\?"):
         encoder.raw_columns_of("twon")
-    with pytest.raises(InputError, match="level must be one of 'column', 'feature', got 'row'"):
+    with pytest.raises(
+        InputError, match="level must be one of 'column', 'feature', got 'row'"
+    ):
         encoder.features("row")
 
 
@@ -412,11 +513,19 @@ def test_wrong_columns_are_refused_as_scikit_learn_does():
         ),
     ):
         encoder.transform(BLOCKS.rename(columns={"wind": "more"}))
-    with pytest.raises(InputError, match="X has 2 features, but TableTransformer is expecting 6 features as input"):
+    with pytest.raises(
+        InputError,
+        match="X has 2 features, but TableTransformer is expecting 6 features as input",
+    ):
         encoder.transform([[1, 2]])
-    with pytest.raises(InputError, match=r"This TableTransformer is not fitted. Call fit first"):
+    with pytest.raises(
+        InputError, match=r"This TableTransformer is not fitted. Call fit first"
+    ):
         TableEncoder().transform(BLOCKS)
-    with pytest.raises(InputError, match=r"Column 'age' must be numeric, but holds 'old' in row 2. Correct the cell"):
+    with pytest.raises(
+        InputError,
+        match=r"Column 'age' must be numeric, but holds 'old' in row 2. Correct the cell",
+    ):
         encoder.transform(BLOCKS.assign(age=["1", "2", "old", "4"]))
     with pytest.raises(InputError, match="Column 'age' holds 1 infinite value"):
         encoder.transform(BLOCKS.assign(age=[1, 2, np.inf, 4]))
@@ -445,18 +554,29 @@ def test_wrong_tables_are_refused():
             TableEncoder().fit(table)
     from scipy.sparse import csr_matrix
 
-    with pytest.raises(InputError, match=r"X is a sparse matrix, .* Pass X.toarray\(\)"):
+    with pytest.raises(
+        InputError, match=r"X is a sparse matrix, .* Pass X.toarray\(\)"
+    ):
         TableEncoder().fit(csr_matrix(np.eye(3)))
 
 
 def test_columns_are_aligned_by_name_for_the_command_line():
-    with pytest.warns(PermgradWarning, match="1 column is not used, because training did not have it: 'extra'"):
-        aligned = align_columns(BLOCKS[BLOCKS.columns[::-1]].assign(extra=1), list(BLOCKS.columns))
+    with pytest.warns(
+        PermgradWarning,
+        match="1 column is not used, because training did not have it: 'extra'",
+    ):
+        aligned = align_columns(
+            BLOCKS[BLOCKS.columns[::-1]].assign(extra=1), list(BLOCKS.columns)
+        )
     pd.testing.assert_frame_equal(aligned, BLOCKS, check_column_type=False)
-    with pytest.raises(InputError, match=r"1 column of training is missing: 'wind'. Rename 'winds' to 'wind'\."):
+    with pytest.raises(
+        InputError,
+        match=r"1 column of training is missing: 'wind'. Rename 'winds' to 'wind'\.",
+    ):
         align_columns(BLOCKS.rename(columns={"wind": "winds"}), list(BLOCKS.columns))
     with pytest.warns(
-        PermgradWarning, match="2 columns are not used, because training did not have them: 'extra', 'more'"
+        PermgradWarning,
+        match="2 columns are not used, because training did not have them: 'extra', 'more'",
     ):
         align_columns(BLOCKS.assign(extra=1, more=2), list(BLOCKS.columns))
     with pytest.raises(InputError, match="2 columns of training are missing: 'x', 'z'"):

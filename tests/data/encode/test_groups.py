@@ -20,10 +20,22 @@ def test_groups_are_read_from_json(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"a": ["x"], "b": ["x"]}', "Column 'x' is listed in two groups, 'a' and 'b'. List it once."),
-        ('{"a": "x"}', 'The groups file {} must be a mapping. Write {{"group": ["column", …]}}.'),
-        ('{"a": [', "The groups file {} is not valid JSON: {}: line 1 column 8 (char 7). Correct the file."),
-        ("column,group\n", "The groups file {} is not valid JSON: {}: line 1 column 1 (char 0). Correct the file."),
+        (
+            '{"a": ["x"], "b": ["x"]}',
+            "Column 'x' is listed in two groups, 'a' and 'b'. List it once.",
+        ),
+        (
+            '{"a": "x"}',
+            'The groups file {} must be a mapping. Write {{"group": ["column", …]}}.',
+        ),
+        (
+            '{"a": [',
+            "The groups file {} is not valid JSON: {}: line 1 column 8 (char 7). Correct the file.",
+        ),
+        (
+            "column,group\n",
+            "The groups file {} is not valid JSON: {}: line 1 column 1 (char 0). Correct the file.",
+        ),
         ("{}", "The groups file {} names no group. Add one, or leave --groups out."),
     ],
 )
@@ -36,5 +48,7 @@ def test_bad_group_files(tmp_path, content, message):
 
 
 def test_missing_group_file(tmp_path):
-    with pytest.raises(InputError, match=r"Cannot read the groups file .*none.json: .*Correct the path"):
+    with pytest.raises(
+        InputError, match=r"Cannot read the groups file .*none.json: .*Correct the path"
+    ):
         read_groups(tmp_path / "none.json")

@@ -34,25 +34,37 @@ def learned(frame, y, *, task="regression", max_levels=20, **options):
 
 
 def score(encoder, frame, k=0):
-    return encoder.transform(frame)[:, [i for i, kind in enumerate(encoder.kinds_) if kind == "score"][k]]
+    return encoder.transform(frame)[
+        :, [i for i, kind in enumerate(encoder.kinds_) if kind == "score"][k]
+    ]
 
 
 # Some rows, all without a fold, and all.
-@pytest.mark.parametrize("rows", [np.arange(0, 600, 2), np.arange(80, 800), np.arange(800)])
+@pytest.mark.parametrize(
+    "rows", [np.arange(0, 600, 2), np.arange(80, 800), np.arange(800)]
+)
 @pytest.mark.parametrize("outputs", [1, 32])
 def test_products_of_columns_give_the_weights_of_the_rows(outputs, rows):
     frame, y, _ = made(800)
     names, index = np.unique(frame["shop"], return_inverse=True)
-    y = y if outputs == 1 else np.random.default_rng(1).normal(size=(800, outputs)) + y[:, None]
+    y = (
+        y
+        if outputs == 1
+        else np.random.default_rng(1).normal(size=(800, outputs)) + y[:, None]
+    )
     target = Target(y, 0, np.random.default_rng(2).uniform(0.5, 2.0, 800), seed=0)
     blocks = [*scores._blocks("shop", names.tolist(), index)]
     model = scores._Model.of(blocks, frame[["x"]].to_numpy(), target)
     scale = np.repeat(np.float32([0.7, 2.0]), model.widths)
     weights, intercept = model._solve_products(scale, rows)
     ridge = Ridge(1.0, solver="cholesky").fit(
-        model.joined[rows].toarray() * scale, y[rows], sample_weight=target.weights[rows]
+        model.joined[rows].toarray() * scale,
+        y[rows],
+        sample_weight=target.weights[rows],
     )
-    np.testing.assert_allclose(weights, np.atleast_2d(ridge.coef_).T * scale[:, None], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        weights, np.atleast_2d(ridge.coef_).T * scale[:, None], rtol=1e-5, atol=1e-5
+    )
     np.testing.assert_allclose(intercept, np.atleast_1d(ridge.intercept_), atol=1e-5)
 
 
@@ -70,11 +82,18 @@ def test_scores_are_those_of_a_ridge_with_a_penalty_for_each_block():
         strength = 2.0**power
         X = np.hstack([0.7 * other, strength * wide])
         centred = X - X.mean(axis=0)
-        w = np.linalg.solve(centred.T @ centred + np.eye(X.shape[1]), centred.T @ (z - z.mean()))
+        w = np.linalg.solve(
+            centred.T @ centred + np.eye(X.shape[1]), centred.T @ (z - z.mean())
+        )
         twins.append(strength * w[1:])
-    gaps = [np.abs(twin / twin.std() - weights[:, 0] / weights[:, 0].std()).max() for twin in twins]
+    gaps = [
+        np.abs(twin / twin.std() - weights[:, 0] / weights[:, 0].std()).max()
+        for twin in twins
+    ]
     assert min(gaps) < 1e-3
-    assert sorted(gaps)[1] > 0.01  # the twins differ, so that one of them fits says something
+    assert (
+        sorted(gaps)[1] > 0.01
+    )  # the twins differ, so that one of them fits says something
 
 
 def test_scores_find_the_effects_of_levels_and_pull_rare_ones_to_the_mean():
@@ -86,7 +105,9 @@ def test_scores_find_the_effects_of_levels_and_pull_rare_ones_to_the_mean():
     rare = pd.DataFrame({"x": 0.0, "shop": ["rare"] * 2 + ["often"] * 50})
     both, far = pd.concat([frame, rare]), np.concatenate([y, np.full(52, 4.0)])
     encoder, _ = learned(both, far)
-    low, high = score(encoder, pd.DataFrame({"x": [0.0, 0.0], "shop": ["rare", "often"]}))
+    low, high = score(
+        encoder, pd.DataFrame({"x": [0.0, 0.0], "shop": ["rare", "often"]})
+    )
     assert 0 < low < 0.6 * high
 
 
@@ -97,17 +118,28 @@ def test_a_training_row_s_score_does_not_know_its_target(task):
     _, before = learned(frame, labels, task=task)
     row = 17
     changed = labels.copy()
-    changed[row] = changed[row] + 1e-9 if task == "regression" else {"high": "low", "low": "high"}[labels[row]]
+    changed[row] = (
+        changed[row] + 1e-9
+        if task == "regression"
+        else {"high": "low", "low": "high"}[labels[row]]
+    )
     target = Target.of(np.asarray(labels), task, 0)
     folds = target.folds()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Target, "folds", lambda self, count=0: folds)  # a class that changes would change the folds
+        patch.setattr(
+            Target, "folds", lambda self, count=0: folds
+        )  # a class that changes would change the folds
         encoder = TableEncoder("standard", max_levels=20).fit(frame)
-        patch.setattr("permgrad.data.encode.scores._Model.choose", lambda self, strengths, folds: list(strengths))
+        patch.setattr(
+            "permgrad.data.encode.scores._Model.choose",
+            lambda self, strengths, folds: list(strengths),
+        )
         first = encoder.learn(frame, target)
         encoder = TableEncoder("standard", max_levels=20).fit(frame)
         other = Target(target.y.copy(), target.classes, target.weights, 0)
-        other.y[row] = 1 - other.y[row] if task == "classification" else other.y[row] + 3.0
+        other.y[row] = (
+            1 - other.y[row] if task == "classification" else other.y[row] + 3.0
+        )
         second = encoder.learn(frame, other)
     place = encoder.kinds_.index("score")
     held = np.flatnonzero(folds == folds[row])
@@ -115,20 +147,31 @@ def test_a_training_row_s_score_does_not_know_its_target(task):
     held = held[first[held, place] != 0]
     ratio = second[held, place] / first[held, place]
     assert np.allclose(ratio, np.median(ratio), rtol=1e-3)
-    elsewhere = np.flatnonzero((folds != folds[row]) & (frame["shop"] == frame["shop"][row]))
+    elsewhere = np.flatnonzero(
+        (folds != folds[row]) & (frame["shop"] == frame["shop"][row])
+    )
     assert len(elsewhere)
-    assert np.abs(second[elsewhere, place] / first[elsewhere, place] / np.median(ratio) - 1).min() > 1e-3
+    assert (
+        np.abs(
+            second[elsewhere, place] / first[elsewhere, place] / np.median(ratio) - 1
+        ).min()
+        > 1e-3
+    )
     assert before.shape == first.shape
 
 
 @pytest.mark.parametrize("classes", [0, 2])
 def test_labels_of_rows_that_judge_are_not_in_any_score(classes, monkeypatch):
     # They help to choose penalties.
-    monkeypatch.setattr(scores._Model, "choose", lambda model, strengths, folds: list(strengths))
+    monkeypatch.setattr(
+        scores._Model, "choose", lambda model, strengths, folds: list(strengths)
+    )
     rng = np.random.default_rng(0)
     index = rng.integers(0, 12, 300)
     y = index % 4 + rng.normal(size=300)
-    target = Target((y > 1.5).astype(int) if classes else y, classes, np.ones(300), 0, held=40)
+    target = Target(
+        (y > 1.5).astype(int) if classes else y, classes, np.ones(300), 0, held=40
+    )
     folds = target.folds()
     assert set(folds[:-40]).isdisjoint(folds[-40:])
     assert target.first(270).held == 10
@@ -138,9 +181,13 @@ def test_labels_of_rows_that_judge_are_not_in_any_score(classes, monkeypatch):
     target.y[-1] = 1 - target.y[-1] if classes else target.y[-1] + 0.01
     changed, again = Scores.fit(column, np.zeros((300, 0)), target)
     np.testing.assert_array_equal(again["level"], crossed["level"])
-    assert (changed.of("level", ["a", "b"]) != first.of("level", ["a", "b"])).any()  # that of new rows learns from all
+    assert (
+        changed.of("level", ["a", "b"]) != first.of("level", ["a", "b"])
+    ).any()  # that of new rows learns from all
     # As of a new row, the score of one that judges follows from its level.
-    assert pd.Series(crossed["level"][-40:, 0]).groupby(index[-40:]).nunique().max() == 1
+    assert (
+        pd.Series(crossed["level"][-40:, 0]).groupby(index[-40:]).nunique().max() == 1
+    )
 
 
 def test_unseen_and_missing_cells_score_zero():
@@ -170,7 +217,11 @@ def test_scores_of_classes_are_one_per_class_and_add_up_to_log_odds():
     frame, y, _ = made(900)
     labels = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3])).astype(str)
     encoder, encoded = learned(frame, labels, task="classification")
-    assert encoder.encoded_names_[-3:] == ["shop=<score 0>", "shop=<score 1>", "shop=<score 2>"]
+    assert encoder.encoded_names_[-3:] == [
+        "shop=<score 0>",
+        "shop=<score 1>",
+        "shop=<score 2>",
+    ]
     best = encoded[:, -3:].argmax(axis=1).astype(str)
     assert (best == labels).mean() > 0.5
 
@@ -181,7 +232,9 @@ def test_a_stored_encoder_gives_the_same_scores():
     frame["remark"] = [f"{text}{number}" for number, text in enumerate(mood)]
     y = y + 2 * (np.abs(y) > 0.7)
     encoder, _ = learned(frame, y)
-    assert {kind for parts in encoder.scores_.columns.values() for kind, _, _ in parts} == {"levels", "words"}
+    assert {
+        kind for parts in encoder.scores_.columns.values() for kind, _, _ in parts
+    } == {"levels", "words"}
     again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
 
@@ -191,24 +244,39 @@ def test_the_order_of_columns_and_a_constant_of_y_change_no_score():
     encoder, first = learned(frame, y)
     turned, second = learned(frame[["shop", "x"]], 5 * y + 1000)
     np.testing.assert_allclose(
-        second[:, turned.kinds_.index("score")], first[:, encoder.kinds_.index("score")], rtol=1e-3, atol=1e-5
+        second[:, turned.kinds_.index("score")],
+        first[:, encoder.kinds_.index("score")],
+        rtol=1e-3,
+        atol=1e-5,
     )
 
 
 def test_words_are_weighted_as_by_scikit_learn():
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = ["the red car", "the blue car is fast", "a red red train", "slow", "", "ein Zug — rot!"]
+    texts = [
+        "the red car",
+        "the blue car is fast",
+        "a red red train",
+        "slow",
+        "",
+        "ein Zug — rot!",
+    ]
     design = Words.fit([*texts, "x" * 400 + " y"], np.array([1, 1, 1, 1, 1, 1, 1]))
-    twin = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
+    twin = TfidfVectorizer(
+        ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", sublinear_tf=True
+    )
     expected = pd.DataFrame(
-        twin.fit([*texts, "x" * 400 + " y"]).transform(texts).toarray(), columns=twin.get_feature_names_out()
+        twin.fit([*texts, "x" * 400 + " y"]).transform(texts).toarray(),
+        columns=twin.get_feature_names_out(),
     )
     entries, _ = design.parts["words"]
     found = design.matrix(texts)[:, : len(entries)].toarray()
     np.testing.assert_allclose(found, expected[entries].to_numpy(), rtol=1e-5)
     again = Words.from_dict(json.loads(json.dumps(design.to_dict())))
-    np.testing.assert_array_equal(again.matrix(texts).toarray(), design.matrix(texts).toarray())
+    np.testing.assert_array_equal(
+        again.matrix(texts).toarray(), design.matrix(texts).toarray()
+    )
 
 
 def test_designs_say_when_there_is_nothing_to_read():
@@ -227,21 +295,36 @@ def test_vectors_are_standardised_and_their_scores_do_not_depend_on_other_rows(w
     rows = made.matrix(vectors).toarray()
     assert rows.shape == (400, min(width, 256))
     assert np.abs(rows.mean(axis=0)).max() < 1e-4
-    assert (rows**2).sum(axis=1).mean() == pytest.approx(1, abs=0.02)  # the leading components have nearly all
+    assert (rows**2).sum(axis=1).mean() == pytest.approx(
+        1, abs=0.02
+    )  # the leading components have nearly all
     assert np.array_equal(made.matrix(vectors[7:8]).toarray(), rows[7:8])
     again = Vectors.from_dict(json.loads(json.dumps(made.to_dict())))
     assert np.array_equal(again.matrix(vectors).toarray(), rows)
     y = vectors[:, 0] + rng.normal(size=400)
-    scores, crossed = Scores.fit({"scan": (vectors, np.arange(400))}, np.zeros((400, 0)), Target.of(y, "regression", 0))
+    scores, crossed = Scores.fit(
+        {"scan": (vectors, np.arange(400))},
+        np.zeros((400, 0)),
+        Target.of(y, "regression", 0),
+    )
     assert np.corrcoef(crossed["scan"][:, 0], y)[0, 1] > (0.95 if width == 3 else 0.3)
-    assert np.array_equal(scores.of("scan", vectors[9:10]), scores.of("scan", vectors)[9:10])
+    assert np.array_equal(
+        scores.of("scan", vectors[9:10]), scores.of("scan", vectors)[9:10]
+    )
 
 
 def test_scores_in_one_unit_have_a_sum_of_deviation_one():
     frame, y, _ = made()
-    frame["second"] = ["t" + shop[1:] for shop in frame["shop"].sample(frac=1, random_state=1)]
-    columns = {name: (sorted(set(frame[name])), pd.factorize(frame[name], sort=True)[0]) for name in ("shop", "second")}
-    scores, crossed = Scores.fit(columns, frame[["x"]].to_numpy(), Target.of(y, "regression", 0))
+    frame["second"] = [
+        "t" + shop[1:] for shop in frame["shop"].sample(frac=1, random_state=1)
+    ]
+    columns = {
+        name: (sorted(set(frame[name])), pd.factorize(frame[name], sort=True)[0])
+        for name in ("shop", "second")
+    }
+    scores, crossed = Scores.fit(
+        columns, frame[["x"]].to_numpy(), Target.of(y, "regression", 0)
+    )
     assert set(crossed) == {"shop"}  # the other was shuffled
     assert sum(crossed.values()).std() == pytest.approx(1, rel=1e-5)
     assert scores.of("shop", ["nothing"]).tolist() == [[0.0]]
@@ -249,15 +332,30 @@ def test_scores_in_one_unit_have_a_sum_of_deviation_one():
 
 def test_noise_beside_columns_that_tell_all_has_no_score():
     rng = np.random.default_rng(3)
-    frame = pd.DataFrame({"x": rng.normal(size=600), "shop": [f"s{k:02d}" for k in rng.integers(0, LEVELS, 600)]})
-    encoder, _ = learned(frame, np.where(frame["x"] > 0, "up", "down"), task="classification")
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=600),
+            "shop": [f"s{k:02d}" for k in rng.integers(0, LEVELS, 600)],
+        }
+    )
+    encoder, _ = learned(
+        frame, np.where(frame["x"] > 0, "up", "down"), task="classification"
+    )
     assert "score" not in encoder.kinds_
 
 
 def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
     rng = np.random.default_rng(0)
-    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
-    texts = pd.DataFrame({"note": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(200)]})
+    words = np.array(
+        ["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"]
+    )
+    texts = pd.DataFrame(
+        {
+            "note": [
+                " ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(200)
+            ]
+        }
+    )
     y = rng.normal(size=200)
     beside, _ = learned(texts.assign(x=rng.normal(size=200)), y)
     assert beside.scoreless_ == ["note"]  # noise: beside another column it has no score
@@ -267,21 +365,36 @@ def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
 
 
 def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
-    rng, words = np.random.default_rng(45), np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"])
+    rng, words = (
+        np.random.default_rng(45),
+        np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"]),
+    )
     texts = [" ".join(rng.permutation(words)[: rng.integers(3, 6)]) for _ in range(900)]
     has = np.array(["alpha" in text for text in texts])
     y = 2.0 * has + 0.3 * rng.normal(size=900)
     different, index = np.unique(texts, return_inverse=True)
     target = Target((y - y.mean()) / y.std(), 0, np.ones(900), seed=0)
-    scores, crossed = Scores.fit({"text": (different.tolist(), index)}, np.zeros((900, 0)), target)
-    raw = np.sum([design.matrix(texts) @ weights for _, design, weights in scores.columns["text"]], axis=0)
+    scores, crossed = Scores.fit(
+        {"text": (different.tolist(), index)}, np.zeros((900, 0)), target
+    )
+    raw = np.sum(
+        [
+            design.matrix(texts) @ weights
+            for _, design, weights in scores.columns["text"]
+        ],
+        axis=0,
+    )
     assert abs(raw.mean()) > 3 * raw.std(), "without its mean a score says little"
     found = scores.of("text", texts)[:, 0]
     assert abs(found.mean()) < 1e-3
     folds = target.folds(30)
     means = [crossed["text"][folds == fold].mean() for fold in np.unique(folds)]
     assert np.std(means) < 0.3 * crossed["text"].std()
-    assert np.corrcoef(crossed["text"][:, 0], y)[0, 1] > np.corrcoef(found, y)[0, 1] - 0.05
+    assert (
+        np.corrcoef(crossed["text"][:, 0], y)[0, 1] > np.corrcoef(found, y)[0, 1] - 0.05
+    )
     assert (scores.of("text", ["", "unknown"]) == 0).all()
     again = Scores.from_dict(scores.to_dict())
-    np.testing.assert_array_equal(again.of("text", texts[:20]), scores.of("text", texts[:20]))
+    np.testing.assert_array_equal(
+        again.of("text", texts[:20]), scores.of("text", texts[:20])
+    )

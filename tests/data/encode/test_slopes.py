@@ -26,52 +26,93 @@ def made(spread, n=900, seed=0):
     slopes = 1 + spread * rng.normal(size=LEVELS)
     x = 2 * rng.normal(size=LEVELS)[level] + rng.normal(size=n)
     z = rng.normal(size=n)
-    y = rng.normal(size=LEVELS)[level] + slopes[level] * x + z + 0.5 * rng.normal(size=n)
-    return pd.DataFrame({"x": x, "z": z, "shop": [f"s{k:02d}" for k in level]}), y, slopes, level
+    y = (
+        rng.normal(size=LEVELS)[level]
+        + slopes[level] * x
+        + z
+        + 0.5 * rng.normal(size=n)
+    )
+    return (
+        pd.DataFrame({"x": x, "z": z, "shop": [f"s{k:02d}" for k in level]}),
+        y,
+        slopes,
+        level,
+    )
 
 
 def learned(frame, y, **options):
     encoder = TableEncoder("standard", max_levels=20).fit(frame)
-    return encoder, encoder.learn(frame, Target.of(np.asarray(y), "regression", 0, **options))
+    return encoder, encoder.learn(
+        frame, Target.of(np.asarray(y), "regression", 0, **options)
+    )
 
 
 def test_slopes_that_differ_are_found_by_a_slow_twin_and_others_are_not():
     rng, n = np.random.default_rng(0), 800
     level, weights = rng.integers(0, 40, n), rng.uniform(0.5, 2.0, n)
     x = rng.normal(size=(n, 3)) + 5 * rng.normal(size=(40, 3))[level]
-    left = rng.normal(size=n) + (rng.normal(size=40)[level] - 0.3) * x[:, 1] + 0.7 * x[:, 0]
-    cells = sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 40))
+    left = (
+        rng.normal(size=n)
+        + (rng.normal(size=40)[level] - 0.3) * x[:, 1]
+        + 0.7 * x[:, 0]
+    )
+    cells = sparse.csr_matrix(
+        (np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 40)
+    )
     (found,) = find_slopes(cells, x, [0, 1, 2], left, weights)
     assert found.number == 1
     inside = x[:, 1].copy()
     for k in range(40):
         rows = level == k
-        assert found.means[k] == pytest.approx(np.average(x[rows, 1], weights=weights[rows]))
+        assert found.means[k] == pytest.approx(
+            np.average(x[rows, 1], weights=weights[rows])
+        )
         inside[rows] -= found.means[k]
     np.testing.assert_allclose(found.inside * found.scale, inside, atol=1e-5)
     assert np.average(found.inside**2, weights=weights) == pytest.approx(1, abs=1e-5)
-    assert find_slopes(cells, x, [0, 2], left, weights) == []  # one slope for all levels is none of theirs
+    assert (
+        find_slopes(cells, x, [0, 2], left, weights) == []
+    )  # one slope for all levels is none of theirs
     assert find_slopes(cells, np.zeros((n, 1)), [0], left, weights) == []
 
 
 def test_by_chance_few_slopes_differ():
     rng, n = np.random.default_rng(1), 600
     level = rng.integers(0, 50, n)
-    cells = sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 50))
-    tries = [bool(find_slopes(cells, rng.normal(size=(n, 1)), [0], rng.normal(size=n), np.ones(n))) for _ in range(300)]
-    assert sum(tries) <= 8  # three standard errors, with a skewed sum of squares: about 1 %
+    cells = sparse.csr_matrix(
+        (np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 50)
+    )
+    tries = [
+        bool(
+            find_slopes(
+                cells, rng.normal(size=(n, 1)), [0], rng.normal(size=n), np.ones(n)
+            )
+        )
+        for _ in range(300)
+    ]
+    assert (
+        sum(tries) <= 8
+    )  # three standard errors, with a skewed sum of squares: about 1 %
 
 
 def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
     frame, y, slopes, level = made(1.0)
     encoder, encoded = learned(frame, y)
-    names = ["score", "slope on x at 0", "slope on x", "less the mean of x", "unit of x"]
+    names = [
+        "score",
+        "slope on x at 0",
+        "slope on x",
+        "less the mean of x",
+        "unit of x",
+    ]
     assert encoder.encoded_names_ == ["x", "z", *(f"shop=<{name}>" for name in names)]
     assert encoder.slopes_ == [(4, 0), (6, 0, 5)]
     of_level = encoder.scores_.of("shop", [f"s{k:02d}" for k in range(LEVELS)])
     assert np.corrcoef(of_level[:, 2], slopes)[0, 1] > 0.97
     # In y's units, beside the common slope, they spread less than the true ones and by about as much.
-    unit = np.polyfit(of_level[:, 2], slopes, 1)[0] * of_level[:, 2].std() / slopes.std()
+    unit = (
+        np.polyfit(of_level[:, 2], slopes, 1)[0] * of_level[:, 2].std() / slopes.std()
+    )
     assert 0.9 < unit <= 1
     # No row's own target is in its slope: rows of one shop have up to ten.
     assert len(np.unique(encoded[level == 0][:, 4])) > 1
@@ -86,7 +127,9 @@ def test_levels_with_equal_slopes_classes_and_groups_have_none():
     assert learned(frame, y)[0].scores_.slopes == {}
     frame, y, _, level = made(1.0)
     assert learned(frame, y)[0].slopes_
-    assert not learned(frame, y, units=level)[0].slopes_  # nobody is on both sides, also where pieces of names help
+    assert not learned(frame, y, units=level)[
+        0
+    ].slopes_  # nobody is on both sides, also where pieces of names help
     labels = np.where(y > np.median(y), "high", "low")
     encoder = TableEncoder("standard", max_levels=20).fit(frame)
     encoder.learn(frame, Target.of(labels, "classification", 0))
@@ -112,36 +155,58 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
     x[:, 0] += rng.normal(size=60)[level["person"]] + rng.normal(size=20)[level["town"]]
     x[:, 1] += rng.normal(size=20)[level["town"]]
     x[:, 2] = rng.normal(size=60)[level["person"]]
-    cells = {name: sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), of))) for name, of in level.items()}
+    cells = {
+        name: sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), of)))
+        for name, of in level.items()
+    }
     found = find_centred(cells, x, dict.fromkeys(cells, range(4)), weights)
     # The third says no more than the person, the last nothing of either. The first differs between people and towns.
-    assert {name: [one.number for one in some] for name, some in found.items()} == {"person": [0], "town": [1]}
+    assert {name: [one.number for one in some] for name, some in found.items()} == {
+        "person": [0],
+        "town": [1],
+    }
     for name, number in (("person", 0), ("town", 1)):
         (one,), inside = found[name], x[:, number].copy()
         for k in range(len(one.means)):
             rows = level[name] == k
             inside[rows] -= np.average(inside[rows], weights=weights[rows])
         np.testing.assert_allclose(one.inside * one.scale, inside, atol=1e-5)
-        assert one.scale == pytest.approx(np.sqrt(np.average(inside**2, weights=weights)))
+        assert one.scale == pytest.approx(
+            np.sqrt(np.average(inside**2, weights=weights))
+        )
     several = np.repeat(x[:, [0]], 12, axis=1) + 0.1 * rng.normal(size=(n, 12))
-    assert len(find_centred(cells, several, dict.fromkeys(cells, range(12)), weights)["person"]) == 10
+    assert (
+        len(
+            find_centred(cells, several, dict.fromkeys(cells, range(12)), weights)[
+                "person"
+            ]
+        )
+        == 10
+    )
     own = {"row": sparse.identity(n, dtype=np.float32, format="csr")}
     assert find_centred(own, x, {"row": range(4)}, weights) == {"row": []}
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
     rng = np.random.default_rng(seed)
     frame, y, _, level = made(1.0, seed=seed)
     moved = frame.assign(x=frame["x"] + 5 * rng.normal(size=LEVELS)[level])
-    assert moved["x"].groupby(level).mean().std() > 1.5 * frame["x"].groupby(level).mean().std()  # not as before
+    assert (
+        moved["x"].groupby(level).mean().std()
+        > 1.5 * frame["x"].groupby(level).mean().std()
+    )  # not as before
     seen = []
     for rows in (frame, moved):
         encoder, encoded = learned(rows, y)
         ((unit, number, into),) = (one for one in encoder.slopes_ if len(one) > 2)
         within = encoded[:, into] + encoded[:, unit] * encoded[:, number]
         again = encoder.transform(rows)
-        np.testing.assert_allclose(again[:, into] + again[:, unit] * again[:, number], within, atol=1e-4)
+        np.testing.assert_allclose(
+            again[:, into] + again[:, unit] * again[:, number], within, atol=1e-4
+        )
         seen.append(within)
         unknown = encoder.transform(rows.assign(shop="never seen"))
         assert not unknown[:, [unit, into]].any()
@@ -152,8 +217,17 @@ def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
 @pytest.fixture(scope="module")
 def fitted():
     frame, y, _, _ = made(1.0, n=1200)
-    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=8, random_state=0, progress=False)
-    return model.fit(frame[:1000], y[:1000]), frame[1000:].reset_index(drop=True), y[1000:]
+    model = pg.HyNNRegressor(
+        preset={"base": "fast", "max_levels": 20},
+        max_epochs=8,
+        random_state=0,
+        progress=False,
+    )
+    return (
+        model.fit(frame[:1000], y[:1000]),
+        frame[1000:].reset_index(drop=True),
+        y[1000:],
+    )
 
 
 def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
@@ -162,9 +236,15 @@ def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
     encoded = torch.from_numpy(model.encode_rows(X).encoded)
     seen = model.module_.table_branch.multiplied(encoded)
     torch.testing.assert_close(seen[:, slope], encoded[:, slope] * encoded[:, number])
-    torch.testing.assert_close(seen[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same])
+    torch.testing.assert_close(
+        seen[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same]
+    )
     assert not seen[:, unit].any()
-    rest = [column for column in range(encoded.shape[1]) if column not in (slope, unit, into)]
+    rest = [
+        column
+        for column in range(encoded.shape[1])
+        if column not in (slope, unit, into)
+    ]
     assert torch.equal(seen[:, rest], encoded[:, rest])
     assert model.module_.numeric_columns == [0, 1, into]
     assert np.mean((model.predict(X) - y) ** 2) < 0.3 * y.var()
@@ -175,19 +255,35 @@ def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
 
 def test_explanations_go_through_the_products(fitted):
     model, X, _ = fitted
-    gradients = pg.explain(model, X[:40], method=pg.methods.IntegratedGradients(baseline="mean"))
+    gradients = pg.explain(
+        model, X[:40], method=pg.methods.IntegratedGradients(baseline="mean")
+    )
     assert gradients.meta["rule"] == "secants of each layer"
     np.testing.assert_allclose(
-        gradients.base_values + gradients.values[..., 0].sum(axis=1), model.predict(X[:40]), rtol=1e-4, atol=1e-4
+        gradients.base_values + gradients.values[..., 0].sum(axis=1),
+        model.predict(X[:40]),
+        rtol=1e-4,
+        atol=1e-4,
     )
     assert np.abs(gradients.values).mean(axis=0).min() > 0.01
     # What is recomputed after a replacement is what the whole network says of the edited row.
-    rows, other = (torch.from_numpy(model.encode_rows(part).encoded) for part in (X[:30], X[30:60]))
-    fast, whole = (ReplacementEngine(model.module_, incremental=one) for one in (True, False))
+    rows, other = (
+        torch.from_numpy(model.encode_rows(part).encoded) for part in (X[:30], X[30:60])
+    )
+    fast, whole = (
+        ReplacementEngine(model.module_, incremental=one) for one in (True, False)
+    )
     for columns in ([0], [1], [2, 3, 4, 5, 6], [0, 2, 3, 4, 5, 6]):
         with torch.inference_mode():
             said = [
-                one.replace(one.prepare(rows), 0, 30, columns, other[:, columns], [frozenset({"tabular"})])
+                one.replace(
+                    one.prepare(rows),
+                    0,
+                    30,
+                    columns,
+                    other[:, columns],
+                    [frozenset({"tabular"})],
+                )
                 for one in (fast, whole)
             ]
         edited = rows.clone()
@@ -200,7 +296,9 @@ def test_explanations_go_through_the_products(fitted):
 def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model, X, _ = fitted
-    session = runtime.InferenceSession(pg.integrations.export_onnx(model, tmp_path / "model.onnx"))
+    session = runtime.InferenceSession(
+        pg.integrations.export_onnx(model, tmp_path / "model.onnx")
+    )
     (said,) = session.run(None, {"encoded": model.encode_rows(X).encoded})
     np.testing.assert_allclose(said, model.predict(X), rtol=1e-5, atol=1e-5)
 
@@ -208,7 +306,16 @@ def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
 def test_trees_and_a_model_of_rows_in_files_read_slopes(tmp_path):
     frame, y, _, _ = made(1.0)
     frame.assign(y=y).to_parquet(tmp_path / "rows.parquet")
-    model = pg.HyNNRegressor(preset={"base": "fast", "max_levels": 20}, max_epochs=2, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset={"base": "fast", "max_levels": 20},
+        max_epochs=2,
+        random_state=0,
+        progress=False,
+    )
     assert model.fit_stream(tmp_path / "rows.parquet", "y").preprocessor_.slopes_
-    low, high = model.predict_interval(frame[:50]).T[:2] if hasattr(model, "predict_interval") else (0, 1)
+    low, high = (
+        model.predict_interval(frame[:50]).T[:2]
+        if hasattr(model, "predict_interval")
+        else (0, 1)
+    )
     assert np.all(low < high)

@@ -11,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError
-from permgrad.data.encode.statistics import LevelCounts, NumericStatistics, TableStatistics
+from permgrad.data.encode.statistics import (
+    LevelCounts,
+    NumericStatistics,
+    TableStatistics,
+)
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.types.column_types import infer_schema
 
@@ -25,12 +29,16 @@ def make_frame(n=500, seed=0):
             "coded": rng.choice([-9, -8, 1, 2, 3], n),
             "flag": rng.integers(0, 2, n),
             "town": rng.choice(["a", "b", "c", None], n),
-            "when": pd.Timestamp("2019-11-05") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+            "when": pd.Timestamp("2019-11-05")
+            + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
         }
     )
 
 
-@given(cuts=st.lists(st.integers(0, 500), max_size=6), order=st.randoms(use_true_random=False))
+@given(
+    cuts=st.lists(st.integers(0, 500), max_size=6),
+    order=st.randoms(use_true_random=False),
+)
 @settings(max_examples=25, deadline=None)
 def test_chunks_and_their_order_do_not_matter(cuts, order):
     frame = make_frame()
@@ -44,11 +52,15 @@ def test_chunks_and_their_order_do_not_matter(cuts, order):
         merged.update(frame[start:end], first_row=start)
     assert merged.rows == 500
     for name in ("count", "minimum", "maximum", "missing", "sample", "sample_rows"):
-        np.testing.assert_array_equal(getattr(merged.numeric, name), getattr(whole.numeric, name))
+        np.testing.assert_array_equal(
+            getattr(merged.numeric, name), getattr(whole.numeric, name)
+        )
     np.testing.assert_allclose(merged.numeric.mean, whole.numeric.mean, rtol=1e-14)
     # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column can lose.
     np.testing.assert_allclose(merged.numeric.squares, whole.numeric.squares, rtol=1e-7)
-    np.testing.assert_allclose(merged.numeric.squares[1:], whole.numeric.squares[1:], rtol=1e-12)
+    np.testing.assert_allclose(
+        merged.numeric.squares[1:], whole.numeric.squares[1:], rtol=1e-12
+    )
     assert merged.text["town"].by_frequency() == whole.text["town"].by_frequency()
     for part, counts in whole.calendar["when"].items():
         np.testing.assert_array_equal(merged.calendar["when"][part], counts)
@@ -62,12 +74,27 @@ def test_moments_are_those_of_numpy():
         values = frame[name].mask(frame[name].isin([-9, -8])).dropna().to_numpy()
         assert len(values) > 0
         assert statistics.numeric.count[j] == len(values)
-        np.testing.assert_allclose(statistics.numeric.mean[j], values.mean(), rtol=1e-14)
-        np.testing.assert_allclose(statistics.numeric.deviation[j], values.std(), rtol=1e-7 if j == 0 else 1e-12)
-        np.testing.assert_allclose(statistics.numeric.quantiles([0.1, 0.5])[:, j], np.quantile(values, [0.1, 0.5]))
+        np.testing.assert_allclose(
+            statistics.numeric.mean[j], values.mean(), rtol=1e-14
+        )
+        np.testing.assert_allclose(
+            statistics.numeric.deviation[j],
+            values.std(),
+            rtol=1e-7 if j == 0 else 1e-12,
+        )
+        np.testing.assert_allclose(
+            statistics.numeric.quantiles([0.1, 0.5])[:, j],
+            np.quantile(values, [0.1, 0.5]),
+        )
     # Kinds of missing: blank, -9, -8.
-    assert statistics.numeric.missing[:, 1].tolist() == [int(frame["gaps"].isna().sum()), 0, 0]
-    assert statistics.numeric.missing[1:, 2].tolist() == [int((frame["coded"] == code).sum()) for code in (-9, -8)]
+    assert statistics.numeric.missing[:, 1].tolist() == [
+        int(frame["gaps"].isna().sum()),
+        0,
+        0,
+    ]
+    assert statistics.numeric.missing[1:, 2].tolist() == [
+        int((frame["coded"] == code).sum()) for code in (-9, -8)
+    ]
 
 
 def test_sample_is_bounded_unbiased_and_independent_of_chunks():
@@ -115,7 +142,10 @@ def test_column_quantiles_equal_numpy(values):
 def test_bad_chunks_are_refused():
     frame = make_frame()
     statistics = TableStatistics(infer_schema(frame)).update(frame)
-    with pytest.raises(InputError, match=r"Column 'big' must be numeric, but holds 'oops' in row 1. Correct the cell"):
+    with pytest.raises(
+        InputError,
+        match=r"Column 'big' must be numeric, but holds 'oops' in row 1. Correct the cell",
+    ):
         statistics.update(frame[:2].assign(big=["1", "oops"]))
 
 
@@ -129,6 +159,10 @@ def test_quantiles_of_no_row_are_unknown():
 def test_codes_are_counted_apart_from_levels():
     codes = MissingCodes(labels=("none",))
     counts = LevelCounts(2)
-    counts.update(Distinct.of(pd.Series(["a", "none", "a", None], dtype=object), "town"), "town", codes)
+    counts.update(
+        Distinct.of(pd.Series(["a", "none", "a", None], dtype=object), "town"),
+        "town",
+        codes,
+    )
     assert counts.levels == {"a": 2}
     assert counts.missing.tolist() == [1, 1]

@@ -29,23 +29,41 @@ def table() -> pd.DataFrame:
 
 
 def told(encoder: TableEncoder, rows: pd.DataFrame) -> list[tuple]:
-    return [(one.column, one.kind, one.rows.tolist(), one.example, one.ends) for one in unlike_training(encoder, rows)]
+    return [
+        (one.column, one.kind, one.rows.tolist(), one.example, one.ends)
+        for one in unlike_training(encoder, rows)
+    ]
 
 
 @pytest.mark.parametrize("mode", get_args(ScalingMode))
-def test_numbers_and_dates_outside_those_of_training_are_told_with_their_range(table, mode):
+def test_numbers_and_dates_outside_those_of_training_are_told_with_their_range(
+    table, mode
+):
     encoder = TableEncoder(numeric=mode).fit(table)
     assert told(encoder, table) == [], "rows of training are like training"
-    far = table[:3].assign(dose=[9.5, 15.0, 1e6], sold=pd.to_datetime(["2019-12-31", "2020-02-01", "2020-03-01"]))
+    far = table[:3].assign(
+        dose=[9.5, 15.0, 1e6],
+        sold=pd.to_datetime(["2019-12-31", "2020-02-01", "2020-03-01"]),
+    )
     assert told(encoder, far) == [
         ("dose", "range", [True, False, True], "9.5", ("10", "20")),
-        ("sold", "range", [True, False, False], "2019-12-31", ("2020-01-01", "2021-05-14")),
+        (
+            "sold",
+            "range",
+            [True, False, False],
+            "2019-12-31",
+            ("2020-01-01", "2021-05-14"),
+        ),
     ]
 
 
 def test_levels_words_and_missing_cells_that_training_did_not_have_are_told(table):
     encoder = TableEncoder(na=["?"]).fit(table)
-    new = table[:4].assign(town=["Kiel", "?", "Ulm", None], ill=["maybe", "yes", "no", "no"], dose=[12, None, 11, 12])
+    new = table[:4].assign(
+        town=["Kiel", "?", "Ulm", None],
+        ill=["maybe", "yes", "no", "no"],
+        dose=[12, None, 11, 12],
+    )
     assert told(encoder, new) == [
         ("dose", "missing", [False, True, False, False], "", None),
         ("town", "level", [True, False, False, False], "Kiel", None),
@@ -60,7 +78,9 @@ def test_levels_with_scores_are_known_and_those_of_one_encoded_column_are_not():
     new = pd.DataFrame({"shop": ["s3", "s999"]})
     encoder = TableEncoder(max_levels=50).fit(frame)
     assert told(encoder, new.assign(shop="s3")) == []
-    assert told(encoder, new.assign(shop="s99")) == [("shop", "rare", [True, True], "s99", None)], "it is not known"
+    assert told(encoder, new.assign(shop="s99")) == [
+        ("shop", "rare", [True, True], "s99", None)
+    ], "it is not known"
     encoder.learn(frame, Target.of(y, "regression", 0))
     assert told(encoder, new) == [("shop", "level", [False, True], "s999", None)]
 

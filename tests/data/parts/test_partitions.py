@@ -17,7 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.data.parts.partitions import PartitionedTable, is_partitioned, open_partitioned
+from permgrad.data.parts.partitions import (
+    PartitionedTable,
+    is_partitioned,
+    open_partitioned,
+)
 
 
 def mixed(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -33,10 +37,15 @@ def mixed(rows: int, seed: int = 0) -> pd.DataFrame:
             "flag": rng.random(rows) > 0.5,
             "nullable": pd.array(rng.integers(0, 9, rows), dtype="Int64"),
             "when": pd.date_range("2020-02-28", periods=rows, freq="37h"),
-            "day": [dt.date(2020, 1, 1) + dt.timedelta(days=int(step)) for step in range(rows)],
+            "day": [
+                dt.date(2020, 1, 1) + dt.timedelta(days=int(step))
+                for step in range(rows)
+            ],
         }
     )
-    frame.loc[late & (rng.random(rows) < 0.3), ["number", "text", "nullable", "when"]] = None
+    frame.loc[
+        late & (rng.random(rows) < 0.3), ["number", "text", "nullable", "when"]
+    ] = None
     return frame
 
 
@@ -60,14 +69,18 @@ def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     assert list(left.columns) == list(right.columns)
     for name in left.columns:
         one, other = left[name], right[name]
-        if isinstance(one.dtype, pd.CategoricalDtype) or isinstance(other.dtype, pd.CategoricalDtype):
+        if isinstance(one.dtype, pd.CategoricalDtype) or isinstance(
+            other.dtype, pd.CategoricalDtype
+        ):
             one, other = one.astype(object), other.astype(object)
         pd.testing.assert_series_equal(one, other)
 
 
 @pytest.mark.parametrize("rows_per_group", [7, 100, 1000])
 @pytest.mark.parametrize("rows_per_part", [1, 90, 10_000])
-def test_one_file_is_what_read_table_reads(tmp_path: Path, rows_per_group: int, rows_per_part: int) -> None:
+def test_one_file_is_what_read_table_reads(
+    tmp_path: Path, rows_per_group: int, rows_per_part: int
+) -> None:
     frame = mixed(301)
     frame.to_parquet(tmp_path / "t.parquet", row_group_size=rows_per_group)
     table = open_partitioned(tmp_path / "t.parquet", rows_per_part=rows_per_part)
@@ -80,18 +93,24 @@ def test_one_file_is_what_read_table_reads(tmp_path: Path, rows_per_group: int, 
 
 def test_parts_have_the_types_of_the_whole_table(tmp_path: Path) -> None:
     """A column of whole numbers with one missing cell, far away, holds floats in every part."""
-    arrow = pa.table({"n": pa.array([1, 2, 3, 4, None, 6]), "b": pa.array([True] * 5 + [None])})
+    arrow = pa.table(
+        {"n": pa.array([1, 2, 3, 4, None, 6]), "b": pa.array([True] * 5 + [None])}
+    )
     pq.write_table(arrow, tmp_path / "t.parquet", row_group_size=2)
     table = open_partitioned(tmp_path, rows_per_part=2)
     expected = pg.read_table(tmp_path / "t.parquet")
     assert expected["n"].dtype == np.float64
     assert [table.read(part)["n"].dtype for part in table.parts] == [np.float64] * 3
-    assert [table.read(part)["b"].dtype for part in table.parts] == [expected["b"].dtype] * 3
+    assert [table.read(part)["b"].dtype for part in table.parts] == [
+        expected["b"].dtype
+    ] * 3
     assert table.null_counts == {"n": 1, "b": 1}
 
 
 def test_without_statistics_whole_numbers_may_miss(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"n": [1, 2, 3]}), tmp_path / "t.parquet", write_statistics=False)
+    pq.write_table(
+        pa.table({"n": [1, 2, 3]}), tmp_path / "t.parquet", write_statistics=False
+    )
     table = open_partitioned(tmp_path)
     assert table.null_counts == {"n": None}
     assert table.read(table.parts[0])["n"].tolist() == [1.0, 2.0, 3.0]
@@ -113,20 +132,28 @@ def test_an_index_that_pandas_kept_is_read_as_read_table_does(tmp_path: Path) ->
 
 @settings(max_examples=25, deadline=None)
 @given(
-    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) > 0),
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(
+        lambda sizes: sum(sizes) > 0
+    ),
     rows_per_group=st.integers(1, 50),
     rows_per_part=st.integers(1, 200),
     rows=st.integers(1, 60),
 )
 def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rows_per_group: int, rows_per_part: int, rows: int
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    rows_per_group: int,
+    rows_per_part: int,
+    rows: int,
 ) -> None:
     """Empty files and odd row groups included: every row once, in the order of the files' names."""
     folder = tmp_path_factory.mktemp("table")
     frame = pd.DataFrame({"a": np.arange(sum(sizes)), "b": np.arange(sum(sizes)) / 7})
     start = 0
     for place, size in enumerate(sizes):
-        frame.iloc[start : start + size].to_parquet(folder / f"{place:03d}.parquet", row_group_size=rows_per_group)
+        frame.iloc[start : start + size].to_parquet(
+            folder / f"{place:03d}.parquet", row_group_size=rows_per_group
+        )
         start += size
     table = open_partitioned(folder, rows_per_part=rows_per_part)
     assert table.rows == len(frame)
@@ -138,21 +165,34 @@ def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
 def test_an_index_kept_as_a_formula_is_that_of_each_file(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.arange(20)}).rename_axis("id")
     for place in range(2):
-        frame.iloc[place * 10 : place * 10 + 10].to_parquet(tmp_path / f"{place}.parquet", row_group_size=4)
-    assert batched(open_partitioned(tmp_path, rows_per_part=4), 3)["id"].tolist() == list(range(20))
+        frame.iloc[place * 10 : place * 10 + 10].to_parquet(
+            tmp_path / f"{place}.parquet", row_group_size=4
+        )
+    assert batched(open_partitioned(tmp_path, rows_per_part=4), 3)[
+        "id"
+    ].tolist() == list(range(20))
 
 
 def test_batches_do_not_follow_small_row_groups(tmp_path: Path) -> None:
     mixed(100).to_parquet(tmp_path / "t.parquet", row_group_size=3)
     table = open_partitioned(tmp_path)
-    assert [len(frame) for _, frame in table.batches(table.parts[0], 40)] == [40, 40, 20]
+    assert [len(frame) for _, frame in table.batches(table.parts[0], 40)] == [
+        40,
+        40,
+        20,
+    ]
 
 
 def test_chosen_columns_in_the_order_asked_for(tmp_path: Path) -> None:
     mixed(20).to_parquet(tmp_path / "t.parquet")
     table = open_partitioned(tmp_path)
-    assert table.read(table.parts[0], ["when", "number"]).columns.tolist() == ["when", "number"]
-    with pytest.raises(pg.InputError, match=r"Column 'numbr' not found in .* Did you mean 'number'\?"):
+    assert table.read(table.parts[0], ["when", "number"]).columns.tolist() == [
+        "when",
+        "number",
+    ]
+    with pytest.raises(
+        pg.InputError, match=r"Column 'numbr' not found in .* Did you mean 'number'\?"
+    ):
         table.read(table.parts[0], ["numbr"])
 
 
@@ -190,19 +230,37 @@ def test_tables_in_other_forms_are_left_out_and_said(tmp_path: Path) -> None:
         assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
 
 
-def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(tmp_path: Path) -> None:
+def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(
+    tmp_path: Path,
+) -> None:
     pq.write_table(
-        pa.table({"n": pa.array([1, 2], pa.int32()), "t": pa.array(["a", "b"]).dictionary_encode()}),
+        pa.table(
+            {
+                "n": pa.array([1, 2], pa.int32()),
+                "t": pa.array(["a", "b"]).dictionary_encode(),
+            }
+        ),
         tmp_path / "0.parquet",
     )
-    pq.write_table(pa.table({"t": ["c", None], "n": pa.array([2.5, None])}), tmp_path / "1.parquet")
-    pq.write_table(pa.table({"t": pa.nulls(1), "n": pa.array([7], pa.int64())}), tmp_path / "2.parquet")
+    pq.write_table(
+        pa.table({"t": ["c", None], "n": pa.array([2.5, None])}), tmp_path / "1.parquet"
+    )
+    pq.write_table(
+        pa.table({"t": pa.nulls(1), "n": pa.array([7], pa.int64())}),
+        tmp_path / "2.parquet",
+    )
     table = open_partitioned(tmp_path)
     assert table.null_counts == {"n": 1, "t": 2}
     frame = whole(table)
     assert frame["n"].dtype == np.float64
     assert frame["n"].fillna(-1).tolist() == [1, 2, 2.5, -1, 7]
-    assert frame["t"].astype(object).where(frame["t"].notna(), None).tolist() == ["a", "b", "c", None, None]
+    assert frame["t"].astype(object).where(frame["t"].notna(), None).tolist() == [
+        "a",
+        "b",
+        "c",
+        None,
+        None,
+    ]
 
 
 def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
@@ -215,7 +273,10 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
         "Add it, or move the files that differ."
     )
     pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "1.parquet")
-    with pytest.raises(pg.InputError, match=r"'b' is int64 in '0.parquet' but (large_)?string in '1.parquet'. Write"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'b' is int64 in '0.parquet' but (large_)?string in '1.parquet'. Write",
+    ):
         open_partitioned(tmp_path)
 
 
@@ -229,11 +290,19 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
                 "folder that holds the Parquet files"
             ),
         ),
-        ({"x.parquet": b"PAR1 no more"}, "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again"),
-        ({"x.parquet": b""}, "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again"),
+        (
+            {"x.parquet": b"PAR1 no more"},
+            "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again",
+        ),
+        (
+            {"x.parquet": b""},
+            "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again",
+        ),
     ],
 )
-def test_folders_without_a_table(tmp_path: Path, content: dict[str, bytes], message: str) -> None:
+def test_folders_without_a_table(
+    tmp_path: Path, content: dict[str, bytes], message: str
+) -> None:
     for name, text in content.items():
         (tmp_path / name).write_bytes(text)
     with pytest.raises(pg.InputError, match=message):
@@ -248,7 +317,11 @@ def test_names_of_columns_and_folders_must_agree(tmp_path: Path) -> None:
             ["year=2020/one.parquet"],
             "Column 'year' is both in the names of folders and in .* Rename one of them",
         ),
-        ("unlike", ["month=1/one.parquet", "day=2/one.parquet"], r"has \['day'\] and .* has \['month'\]\. Move the"),
+        (
+            "unlike",
+            ["month=1/one.parquet", "day=2/one.parquet"],
+            r"has \['day'\] and .* has \['month'\]\. Move the",
+        ),
     ):
         for file in files:
             (tmp_path / name / file).parent.mkdir(parents=True)
@@ -259,7 +332,9 @@ def test_names_of_columns_and_folders_must_agree(tmp_path: Path) -> None:
 
 def test_a_file_without_columns_is_no_table(tmp_path: Path) -> None:
     pq.write_table(pa.table({}), tmp_path / "none.parquet")
-    with pytest.raises(pg.InputError, match=r"'.*none.parquet' has no columns. Write it again"):
+    with pytest.raises(
+        pg.InputError, match=r"'.*none.parquet' has no columns. Write it again"
+    ):
         open_partitioned(tmp_path / "none.parquet")
 
 
@@ -270,15 +345,22 @@ def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(pg.InputError, match=r"'.*nothing' does not exist. Check the path"):
+    with pytest.raises(
+        pg.InputError, match=r"'.*nothing' does not exist. Check the path"
+    ):
         open_partitioned(tmp_path / "nothing")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(pg.InputError, match=r"must be Parquet, but .*t.csv' is not. Write it as Parquet"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"must be Parquet, but .*t.csv' is not. Write it as Parquet",
+    ):
         open_partitioned(tmp_path / "t.csv")
     pd.DataFrame({"a": [1]}).iloc[:0].to_parquet(tmp_path / "empty.parquet")
     with pytest.raises(pg.InputError, match=r"empty.parquet' has no rows"):
         open_partitioned(tmp_path / "empty.parquet")
-    with pytest.raises(pg.InputError, match="rows_per_part must be an integer of at least 1, got 0"):
+    with pytest.raises(
+        pg.InputError, match="rows_per_part must be an integer of at least 1, got 0"
+    ):
         open_partitioned(tmp_path / "empty.parquet", rows_per_part=0)
     assert not is_partitioned(tmp_path / "t.csv")
     assert is_partitioned(tmp_path)
@@ -292,32 +374,48 @@ def test_the_fingerprint_is_that_of_names_and_contents(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(first)).fingerprint == first.fingerprint
     frame.assign(number=frame["number"] + 1).to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).fingerprint != first.fingerprint
-    with pytest.raises(pg.InputError, match=r"'.*0.parquet' changed while the table was read. Start again"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'.*0.parquet' changed while the table was read. Start again",
+    ):
         first.read(first.parts[0])
     (tmp_path / "0.parquet").unlink()
-    with pytest.raises(pg.InputError, match=r"'.*0.parquet' disappeared while the table was read. Bring it back"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"'.*0.parquet' disappeared while the table was read. Bring it back",
+    ):
         first.read(first.parts[0])
 
 
-def test_a_long_table_has_no_more_parts_than_a_thousand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_table_has_no_more_parts_than_a_thousand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("permgrad.data.parts.partitions.ROWS_PER_PART", 2)
     monkeypatch.setattr("permgrad.data.parts.partitions.MOST_PARTS", 10)
-    pd.DataFrame({"a": np.arange(100)}).to_parquet(tmp_path / "t.parquet", row_group_size=1)
+    pd.DataFrame({"a": np.arange(100)}).to_parquet(
+        tmp_path / "t.parquet", row_group_size=1
+    )
     assert len(open_partitioned(tmp_path).parts) == 10
 
 
 @pytest.mark.parametrize("place", ["000", "500", "999"])
-def test_a_file_without_rows_says_nothing_about_types(tmp_path: Path, place: str) -> None:
+def test_a_file_without_rows_says_nothing_about_types(
+    tmp_path: Path, place: str
+) -> None:
     frame = pd.DataFrame({"a": ["x", "y"], "n": [1, 2]})
     frame.to_parquet(tmp_path / "100.parquet", index=False)
     frame.to_parquet(tmp_path / "600.parquet", index=False)
-    pd.DataFrame({"a": [], "n": []}).to_parquet(tmp_path / f"{place}.parquet", index=False)
+    pd.DataFrame({"a": [], "n": []}).to_parquet(
+        tmp_path / f"{place}.parquet", index=False
+    )
     table = open_partitioned(tmp_path)
     assert [part.first_row for part in table.parts] == [0, 2]
     found = table.read_all()
     assert found["a"].tolist() == ["x", "y"] * 2
     assert found["n"].dtype == np.int64
-    assert table.where(3) == f"row 1 of {str(tmp_path / '600.parquet')!r} (row 3 in all)"
+    assert (
+        table.where(3) == f"row 1 of {str(tmp_path / '600.parquet')!r} (row 3 in all)"
+    )
 
 
 def test_columns_of_lists_are_refused_by_their_type(tmp_path: Path) -> None:
@@ -325,18 +423,24 @@ def test_columns_of_lists_are_refused_by_their_type(tmp_path: Path) -> None:
     pq.write_table(rows, tmp_path / "x.parquet")
     table = open_partitioned(tmp_path / "x.parquet")
     table.check_cells(["a"], "mend it")
-    with pytest.raises(pg.InputError, match=r"column 'tags' of '.*x.parquet' holds list<.*int64>. Mend it"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"column 'tags' of '.*x.parquet' holds list<.*int64>. Mend it",
+    ):
         table.check_cells(["a", "tags"], "mend it")
 
 
-@pytest.mark.parametrize("rest", [b"PAR1", b"PAR1" + b"x" * 100], ids=["alone", "behind others"])
+@pytest.mark.parametrize(
+    "rest", [b"PAR1", b"PAR1" + b"x" * 100], ids=["alone", "behind others"]
+)
 def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
     file = tmp_path / "long.parquet"
     file.write_bytes(rest + struct.pack("<I", 2**32 - 1) + b"PAR1")
     tracemalloc.start()
     try:
         with pytest.raises(
-            pg.InputError, match=r"'.*long.parquet' is cut off, damaged or no Parquet file. Write it again"
+            pg.InputError,
+            match=r"'.*long.parquet' is cut off, damaged or no Parquet file. Write it again",
         ):
             open_partitioned(file)
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
@@ -358,7 +462,9 @@ def test_cells_that_change_places_are_another_table(tmp_path: Path) -> None:
     assert right.fingerprint != before
 
 
-def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(tmp_path: Path) -> None:
+def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(
+    tmp_path: Path,
+) -> None:
     counted = pd.DataFrame({"a": [0.5, 1.5]}, index=pd.RangeIndex(2, name="n"))
     counted.to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
@@ -367,7 +473,9 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(t
     with pytest.raises(pg.InputError, match=message):
         open_partitioned(tmp_path)
     (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")
-    with pytest.raises(pg.InputError, match=r"in '1.parquet' and a counted index in '2.parquet'"):
+    with pytest.raises(
+        pg.InputError, match=r"in '1.parquet' and a counted index in '2.parquet'"
+    ):
         open_partitioned(tmp_path)
     both = counted.rename_axis("a")
     both.to_parquet(tmp_path / "both.parquet")

@@ -34,9 +34,13 @@ def read(tmp_path, content, **options):
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sampled_from(["x", "x.1", "x.2", "y", "y.1"]), min_size=1, max_size=8))
+@given(
+    st.lists(st.sampled_from(["x", "x.1", "x.2", "y", "y.1"]), min_size=1, max_size=8)
+)
 def test_names_that_occur_again_are_numbered_as_pandas_does(names):
-    twin = pd.read_csv(io.StringIO(",".join(names) + "\n" + ",".join("1" for _ in names))).columns.tolist()
+    twin = pd.read_csv(
+        io.StringIO(",".join(names) + "\n" + ",".join("1" for _ in names))
+    ).columns.tolist()
     assert numbered(names) == twin
     assert len(set(twin)) == len(names)
 
@@ -44,11 +48,21 @@ def test_names_that_occur_again_are_numbered_as_pandas_does(names):
 def test_a_header_that_occurs_twice_is_numbered_and_told(tmp_path):
     content = "kg,m,kg,y,kg\n1,2,3,a,5\n2,3,4,b,6\n"
     written = read(tmp_path, content)
-    assert written.frame.to_dict("list") == {"kg": [1, 2], "m": [2, 3], "kg.1": [3, 4], "y": ["a", "b"], "kg.2": [5, 6]}
-    assert written.notes == ("columns of the same name are numbered: 'kg' (the second 'kg' is called 'kg.1')",)
+    assert written.frame.to_dict("list") == {
+        "kg": [1, 2],
+        "m": [2, 3],
+        "kg.1": [3, 4],
+        "y": ["a", "b"],
+        "kg.2": [5, 6],
+    }
+    assert written.notes == (
+        "columns of the same name are numbered: 'kg' (the second 'kg' is called 'kg.1')",
+    )
     with pytest.warns(PermgradWarning, match="columns of the same name are numbered"):
         assert "kg.2" in read_table(tmp_path / "t.csv")
-    with pytest.raises(InputError, match=r"^Column 'kg' is in the header of .*t\.csv' 3 times, so"):
+    with pytest.raises(
+        InputError, match=r"^Column 'kg' is in the header of .*t\.csv' 3 times, so"
+    ):
         read(tmp_path, content, classes=["kg"])
     assert read(tmp_path, content, classes=["m"]).frame.shape == (2, 5)
 
@@ -57,12 +71,22 @@ TABLE = pd.DataFrame({"weight": [71.5, 64, 80.25, 55, 91], "town": list("abcab")
 
 
 @pytest.mark.parametrize(
-    "index", [range(5), range(1, 6), range(4000, 4005), [17, 3, 88, 40, 2], [1990, 17, 3, 5000, 2]], ids=str
+    "index",
+    [
+        range(5),
+        range(1, 6),
+        range(4000, 4005),
+        [17, 3, 88, 40, 2],
+        [1990, 17, 3, 5000, 2],
+    ],
+    ids=str,
 )
 def test_row_numbers_that_pandas_writes_are_left_out(tmp_path, index):
     written = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv())
     assert written.frame.columns.tolist() == ["weight", "town"]
-    assert written.notes == ("left out, because it has no name and only numbers the rows: column 1",)
+    assert written.notes == (
+        "left out, because it has no name and only numbers the rows: column 1",
+    )
     assert written.lines.lines is not None
     assert written.lines.lines.tolist() == [2, 3, 4, 5, 6]
     kept = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), named=["column 1"])
@@ -71,18 +95,28 @@ def test_row_numbers_that_pandas_writes_are_left_out(tmp_path, index):
 
 @pytest.mark.parametrize(
     "cells",
-    [[0, 1, 0, 1, 2], [1990, 1991, 1992, 1993, 1994], [0.5, 1, 2, 3, 4], list("abcde"), [-2, -1, 0, 1, 2]],
+    [
+        [0, 1, 0, 1, 2],
+        [1990, 1991, 1992, 1993, 1994],
+        [0.5, 1, 2, 3, 4],
+        list("abcde"),
+        [-2, -1, 0, 1, 2],
+    ],
     ids=str,
 )
 def test_another_column_without_a_name_is_called_by_its_place(tmp_path, cells):
     written = read(tmp_path, TABLE.set_axis(pd.Index(cells)).to_csv())
     assert written.frame["column 1"].tolist() == cells
-    assert written.notes == ("columns without a name are called by their place: column 1",)
+    assert written.notes == (
+        "columns without a name are called by their place: column 1",
+    )
 
 
 def test_a_column_without_a_name_further_back(tmp_path):
     numbers = read(tmp_path, "a,,b\n7,30,x\n8,12,y\n9,25,z\n")
-    assert numbers.frame["column 2"].tolist() == [30, 12, 25], "different, but not one by one"
+    assert numbers.frame["column 2"].tolist() == [30, 12, 25], (
+        "different, but not one by one"
+    )
     counted = read(tmp_path, "a,,b\n7,1,x\n8,2,y\n9,3,z\n")
     assert counted.frame.columns.tolist() == ["a", "b"]
     empty = read(tmp_path, "a,b,,c,d\n7,1,,x,1\n8,2,,y,2\n")
@@ -103,7 +137,11 @@ CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.booleans())
+@given(
+    st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8),
+    st.sets(st.integers(0, 7)),
+    st.booleans(),
+)
 def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator):
     """A slow twin: each row is written alone, and its line ends are counted as an editor shows them."""
     text = "sep=,\na,b\n" if separator else "a,b\n"
@@ -112,7 +150,9 @@ def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator
         text += "\n" * (place in blank_before)
         expected.append(text.count("\n") + 1)
         stream = io.StringIO()
-        csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(["1", *row][:2])
+        csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(
+            ["1", *row][:2]
+        )
         text += stream.getvalue()
     read = parse_csv(text, Path("x.csv"), Reading())
     assert read.rows == len(rows)
@@ -129,12 +169,17 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_line(tmp_path, ends):
     assert written.lines.lines.tolist() == [2, 4, 6, 7]
     rows = written.frame.index[[3, 1]]
     with (
-        pytest.raises(InputError, match=r"^a holds c in line 4 of '.*t\.csv'. Write b. \[PG014\]$"),
+        pytest.raises(
+            InputError, match=r"^a holds c in line 4 of '.*t\.csv'. Write b. \[PG014\]$"
+        ),
         written.lines.named(),
     ):
         raise CellError.at(1, rows, "a holds c", "Write b.")
     # Row labels of the user's own say nothing of lines.
-    with pytest.raises(CellError, match=r"^a holds c in row 1. Write b. \[PG014\]$"), written.lines.named():
+    with (
+        pytest.raises(CellError, match=r"^a holds c in row 1. Write b. \[PG014\]$"),
+        written.lines.named(),
+    ):
         raise CellError.at(1, pd.Index(["p", "q"]), "a holds c", "Write b.")
 
 
@@ -148,17 +193,27 @@ def test_blanks_before_a_quote_are_left_out_and_those_within_stay(tmp_path):
     text = 'a, b\n 1, "x, ""y"""\n2,  " z"\n\n 3, ""\n4, 5" pipe\n5,"u, "\n'
     written = read(tmp_path, text)
     assert written.frame["a"].tolist() == [1, 2, 3, 4, 5]
-    assert written.frame["b"].fillna("").tolist() == ['x, "y"', " z", "", '5" pipe', "u, "]
+    assert written.frame["b"].fillna("").tolist() == [
+        'x, "y"',
+        " z",
+        "",
+        '5" pipe',
+        "u, ",
+    ]
     assert written.lines.lines.tolist() == [2, 3, 5, 6, 7]
 
 
 def test_a_short_line_of_one_sign_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"Line 3 of .* has 1 field where the header has 2"):
+    with pytest.raises(
+        InputError, match=r"Line 3 of .* has 1 field where the header has 2"
+    ):
         read(tmp_path, "a,b\n1,2\n7\n3,4\n")
 
 
 def test_lines_are_counted_from_the_one_that_names_the_delimiter(tmp_path):
-    with pytest.raises(InputError, match=r"Line 4 of .* has 3 fields where the header has 2"):
+    with pytest.raises(
+        InputError, match=r"Line 4 of .* has 3 fields where the header has 2"
+    ):
         read(tmp_path, "sep=;\na;b\n1;2\n1;2;3\n")
 
 
@@ -172,23 +227,44 @@ def test_the_texts_are_at_least_those_of_pandas():
 
 
 def test_how_often_a_text_was_taken_as_missing_is_known_by_column(tmp_path):
-    frame = pd.DataFrame({"pool": ["NA"] * 7 + ["good", "", "poor"], "n": ["1", "null", "NA", *"2345678"], "z": "NAME"})
+    frame = pd.DataFrame(
+        {
+            "pool": ["NA"] * 7 + ["good", "", "poor"],
+            "n": ["1", "null", "NA", *"2345678"],
+            "z": "NAME",
+        }
+    )
     written = read(tmp_path, frame.to_csv(index=False))
     assert written.missing == {"pool": {"NA": 0.7}, "n": {"null": 0.1, "NA": 0.1}}
-    with pytest.warns(PermgradWarning, match=r'taken as missing: "NA" in pool \(70 %\); if a text is a level') as told:
+    with pytest.warns(
+        PermgradWarning,
+        match=r'taken as missing: "NA" in pool \(70 %\); if a text is a level',
+    ) as told:
         read_table(tmp_path / "t.csv")
     assert len(told) == 1, "among numbers NA is no level"
     kept = read(tmp_path, frame.to_csv(index=False), not_na=["NA"])
-    assert kept.frame["pool"].tolist() == [*frame["pool"][:8], *kept.frame["pool"][8:9], "poor"]
+    assert kept.frame["pool"].tolist() == [
+        *frame["pool"][:8],
+        *kept.frame["pool"][8:9],
+        "poor",
+    ]
     assert kept.frame["pool"].isna().tolist() == [False] * 8 + [True, False]
     assert kept.missing == {"n": {"null": 0.1}}
-    assert read(tmp_path, frame.to_csv(index=False), codes=["NA"]).missing == {"n": {"null": 0.1}}, "declared"
+    assert read(tmp_path, frame.to_csv(index=False), codes=["NA"]).missing == {
+        "n": {"null": 0.1}
+    }, "declared"
 
 
 def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        frame = pd.DataFrame({"a": ["Nathan", "", "nanny"], "b": [1.5, np.nan, 2], "NA": ["NANCY", "null?", "#"]})
+        frame = pd.DataFrame(
+            {
+                "a": ["Nathan", "", "nanny"],
+                "b": [1.5, np.nan, 2],
+                "NA": ["NANCY", "null?", "#"],
+            }
+        )
         assert read(tmp_path, frame.to_csv(index=False)).missing == {}
         read_table(tmp_path / "t.csv")
 
@@ -210,8 +286,12 @@ def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", ";"])
-def test_numbers_with_a_currency_or_per_cent_are_numbers(tmp_path, cells, numbers, unit, delimiter):
-    content = pd.DataFrame({"a": cells, "b": list("xyz")[: len(cells)]}).to_csv(index=False, sep=delimiter)
+def test_numbers_with_a_currency_or_per_cent_are_numbers(
+    tmp_path, cells, numbers, unit, delimiter
+):
+    content = pd.DataFrame({"a": cells, "b": list("xyz")[: len(cells)]}).to_csv(
+        index=False, sep=delimiter
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         written = read(tmp_path, content)
@@ -240,19 +320,33 @@ def test_other_units_and_signs_in_doubt_stay_text(tmp_path, cells):
 @pytest.mark.parametrize("unit", [" kg", " mg/dL", "k", " °C"])
 def test_a_note_names_numbers_with_a_unit(tmp_path, unit):
     written = read(
-        tmp_path, pd.DataFrame({"a": [f"{k % 20 / 4}{unit}" for k in range(60)], "b": 1}).to_csv(index=False)
+        tmp_path,
+        pd.DataFrame({"a": [f"{k % 20 / 4}{unit}" for k in range(60)], "b": 1}).to_csv(
+            index=False
+        ),
     )
     said = [finding.text() for finding in findings_of(infer_schema(written.frame))]
-    assert f"Column 'a' looks like numbers with other signs, such as '0.0{unit}', and is" in said[0]
+    assert (
+        f"Column 'a' looks like numbers with other signs, such as '0.0{unit}', and is"
+        in said[0]
+    )
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_groups_of_two_as_in_india_are_numbers(tmp_path, delimiter):
     cells = ["1,23,456", "12,345", "98,76,543.25", "-5", ""]
-    written = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=delimiter))
-    np.testing.assert_array_equal(written.frame["a"].to_numpy(float), [123456, 12345, 9876543.25, -5, np.nan])
+    written = read(
+        tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=delimiter)
+    )
+    np.testing.assert_array_equal(
+        written.frame["a"].to_numpy(float), [123456, 12345, 9876543.25, -5, np.nan]
+    )
     assert written.decimal == "."
-    spoiled = read(tmp_path, 'a;b\n"1,23,456";1\nmany;2\n', later=True, like=".").frame["a"].tolist()
+    spoiled = (
+        read(tmp_path, 'a;b\n"1,23,456";1\nmany;2\n', later=True, like=".")
+        .frame["a"]
+        .tolist()
+    )
     assert spoiled == ["123456", "many"]
 
 
@@ -273,5 +367,7 @@ def test_signs_are_named():
 
 
 def test_text_of_a_file_with_types_may_hold_numbers_and_codes_alone():
-    written = Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")
+    written = Written.typed(
+        pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?"
+    )
     assert written.texts == ("a",)

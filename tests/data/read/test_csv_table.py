@@ -8,7 +8,10 @@ from permgrad.base.errors import InputError
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
 
-ROWS = [f"{region};{100 + 3 * k},50;{k % 4};{'hoch' if k % 3 else 'tief'}" for k, region in enumerate("NSOWABCDEFGH")]
+ROWS = [
+    f"{region};{100 + 3 * k},50;{k % 4};{'hoch' if k % 3 else 'tief'}"
+    for k, region in enumerate("NSOWABCDEFGH")
+]
 HEADER = "Region;Umsatz;Stufe;Note"
 TABLE = "\n".join([HEADER, *ROWS]) + "\n"
 SUM = sum(100.5 + 3 * k for k in range(12))
@@ -23,8 +26,14 @@ def read(tmp_path, text):
 @pytest.mark.parametrize(
     ("above", "named"),
     [
-        ("Bericht Q1;;;\nStand;31.03.2018;;\n;;;\n", "2 lines above the header are left out: 'Bericht Q1', 'Stand 31"),
-        ("Bericht Q1, vorläufig\n\n", "1 line above the header is left out: 'Bericht Q1, vorläufig'"),
+        (
+            "Bericht Q1;;;\nStand;31.03.2018;;\n;;;\n",
+            "2 lines above the header are left out: 'Bericht Q1', 'Stand 31",
+        ),
+        (
+            "Bericht Q1, vorläufig\n\n",
+            "1 line above the header is left out: 'Bericht Q1, vorläufig'",
+        ),
         ("# made by x;y\n", "1 line above the header is left out: '# made by x y'"),
     ],
 )
@@ -53,25 +62,37 @@ def test_a_first_line_of_few_names_without_a_header_below_is_refused(tmp_path, f
 )
 def test_a_last_row_that_is_named_as_totals_is_told_and_stays(tmp_path, below, name):
     written = read(tmp_path, TABLE + below)
-    assert len(written.frame) == len(written.lines.lines) == len(ROWS) + below.count("\n")
+    assert (
+        len(written.frame) == len(written.lines.lines) == len(ROWS) + below.count("\n")
+    )
     said = f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
     assert written.notes == (said,)
 
 
-@pytest.mark.parametrize("below", ["Total;;1;\nN;400,50;2;hoch\n", "Summe der Teile;131,50;;\n"])
+@pytest.mark.parametrize(
+    "below", ["Total;;1;\nN;400,50;2;hoch\n", "Summe der Teile;131,50;;\n"]
+)
 def test_rows_that_only_look_like_totals_are_no_matter(tmp_path, below):
     assert not read(tmp_path, TABLE + below).notes
 
 
 def test_a_level_named_total_that_repeats_is_no_matter(tmp_path):
-    body = "".join(f"{name},{k},{k}\n" for k in range(9) for name in ("a", "b", "Total"))
+    body = "".join(
+        f"{name},{k},{k}\n" for k in range(9) for name in ("a", "b", "Total")
+    )
     assert not read(tmp_path, "kind,x,y\n" + body + "Total,,\n").notes
 
 
 def test_excel_sheets_have_titles_and_totals_too(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
-    for row in [["Report"], [], ["id", "x", "y"], *([f"r{k}", k, k / 2] for k in range(9)), ["Total", 36, 18]]:
+    for row in [
+        ["Report"],
+        [],
+        ["id", "x", "y"],
+        *([f"r{k}", k, k / 2] for k in range(9)),
+        ["Total", 36, 18],
+    ]:
         book.active.append(row)
     file = tmp_path / "export.xlsx"
     book.save(file)
@@ -85,19 +106,28 @@ def test_amounts_that_leave_the_sign_open_in_a_file_with_both_are_told(tmp_path)
     rows = [f"{k}.5;1.{k}00,50 $;{k}.000 $;{k}.000 €" for k in range(1, 9)]
     file = tmp_path / "mixed.csv"
     file.write_text("years;income;amount;other\n" + "\n".join(rows) + "\n")
-    with pytest.warns(match="may hold thousands or decimals: '1.000' is read as 1, although") as told:
+    with pytest.warns(
+        match="may hold thousands or decimals: '1.000' is read as 1, although"
+    ) as told:
         frame = read_written(file).frame
     assert len(told) == 2
     assert frame.iloc[0].tolist() == [1.5, 1100.5, 1, 1]
 
 
 @pytest.mark.parametrize("title", ["", "Umsatz 2018;;;\n", '"Bericht,\nvorläufig"\n'])
-@pytest.mark.parametrize("first", ['"Region\n(kurz)"', '"Region\r\n(kurz; mit Strichpunkt)"'])
+@pytest.mark.parametrize(
+    "first", ['"Region\n(kurz)"', '"Region\r\n(kurz; mit Strichpunkt)"']
+)
 def test_a_first_name_of_several_lines_is_read(tmp_path, title, first):
     file = tmp_path / "export.csv"
     file.write_bytes((title + first + TABLE.removeprefix("Region")).encode())
     written = read_written(file)
-    assert written.frame.columns.tolist() == [first.strip('"'), "Umsatz", "Stufe", "Note"]
+    assert written.frame.columns.tolist() == [
+        first.strip('"'),
+        "Umsatz",
+        "Stufe",
+        "Note",
+    ]
     assert len(written.frame) == len(ROWS)
     assert written.lines.lines[0] == 3 + title.count("\n")
     assert len(written.notes) == bool(title)

@@ -14,7 +14,16 @@ import permgrad as pg
 ROWS = [
     ["id", "age", "price", "day", "town", "ok", "code", "note"],
     ["007", 31, 1.575, pd.Timestamp(2024, 1, 31), "Bonn", True, 1, "a,b;c"],
-    ["008", 40, 2.25, pd.Timestamp(2024, 2, 1), "Köln", False, -9, 'a "quoted" word\nand a line'],
+    [
+        "008",
+        40,
+        2.25,
+        pd.Timestamp(2024, 2, 1),
+        "Köln",
+        False,
+        -9,
+        'a "quoted" word\nand a line',
+    ],
     [None, None, None, None, "  ", None, None, None],
     ["009", None, 3.5, pd.Timestamp(2024, 3, 1, 14, 30), "Bonn", True, "#N/A", "c"],
 ]
@@ -34,22 +43,40 @@ def workbook(path, **sheets):
 
 def test_a_sheet_is_read_like_a_csv_file(tmp_path):
     file = workbook(tmp_path / "a.xlsx", patients=ROWS)
-    pd.DataFrame([ROWS[1], ROWS[2], ROWS[4]], columns=ROWS[0]).to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame([ROWS[1], ROWS[2], ROWS[4]], columns=ROWS[0]).to_csv(
+        tmp_path / "a.csv", index=False
+    )
     frame = pg.read_table(file, na=[-9], kinds={"id": "text"})
     assert frame["id"].tolist() == ["007", "008", "009"]
-    assert frame["price"].tolist() == [1.575, 2.25, 3.5], "a decimal point, not one between thousands"
+    assert frame["price"].tolist() == [1.575, 2.25, 3.5], (
+        "a decimal point, not one between thousands"
+    )
     assert frame["code"].isna().tolist() == [False, True, True]
     assert frame["day"].tolist() == ["2024-01-31", "2024-02-01", "2024-03-01 14:30:00"]
     same = [name for name in frame if name != "day"]
-    pd.testing.assert_frame_equal(frame[same], pg.read_table(tmp_path / "a.csv", na=[-9], kinds={"id": "text"})[same])
+    pd.testing.assert_frame_equal(
+        frame[same],
+        pg.read_table(tmp_path / "a.csv", na=[-9], kinds={"id": "text"})[same],
+    )
 
 
 def test_sheets_are_chosen_by_name(tmp_path):
-    file = workbook(tmp_path / "a.xlsx", first=[["x"], [1], [2]], second=[["y", None, "z"], [3, None, 4]], none=[])
-    with pytest.warns(pg.PermgradWarning, match=r"has 3 sheets, and the first is read, 'first'\. Choose another"):
+    file = workbook(
+        tmp_path / "a.xlsx",
+        first=[["x"], [1], [2]],
+        second=[["y", None, "z"], [3, None, 4]],
+        none=[],
+    )
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"has 3 sheets, and the first is read, 'first'\. Choose another",
+    ):
         assert pg.read_table(file)["x"].tolist() == [1, 2]
     assert pg.read_table(file, sheet="second").to_dict("list") == {"y": [3], "z": [4]}
-    for name, words in (("secnd", r"no sheet 'secnd'\. Did you mean 'second'\?"), ("none", "Sheet 'none' .* is empty")):
+    for name, words in (
+        ("secnd", r"no sheet 'secnd'\. Did you mean 'second'\?"),
+        ("none", "Sheet 'none' .* is empty"),
+    ):
         with pytest.raises(pg.InputError, match=words):
             pg.read_table(file, sheet=name)
 
@@ -74,16 +101,24 @@ def test_what_is_no_readable_workbook_is_refused(tmp_path, monkeypatch):
 
 
 def test_formulas_without_stored_results_are_named(tmp_path):
-    sums = [["kg", "both"], *([k, f"=A{k + 2}+1"] for k in range(4)), [None, "=SUM(B2:B5)"]]
+    sums = [
+        ["kg", "both"],
+        *([k, f"=A{k + 2}+1"] for k in range(4)),
+        [None, "=SUM(B2:B5)"],
+    ]
     file = workbook(tmp_path / "a.xlsx", data=sums, others=[["x"], [1], [2]])
     words = r"'data' of '.*a.xlsx' has 5 formulas whose results are not stored, the first in cell B2\. Open it in a"
     with pytest.raises(pg.InputError, match=words):
         pg.read_table(file, sheet="data")
     assert pg.read_table(file, sheet="others")["x"].tolist() == [1, 2]
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
-        for name in old.namelist():  # as a spreadsheet saves it: one result is an empty text
+        for (
+            name
+        ) in old.namelist():  # as a spreadsheet saves it: one result is an empty text
             text = old.read(name).decode()
-            text = re.sub(r"(<f>.*?</f>)<v ?/>|(<f>.*?</f>)<v></v>", r"\1\2<v>7</v>", text)
+            text = re.sub(
+                r"(<f>.*?</f>)<v ?/>|(<f>.*?</f>)<v></v>", r"\1\2<v>7</v>", text
+            )
             text = re.sub(r'"B3">(<f>.*?</f>)<v>7</v>', r'"B3" t="str">\1<v></v>', text)
             new.writestr(name, text)
     found = pg.read_table(tmp_path / "b.xlsx", sheet="data")["both"]

@@ -22,7 +22,12 @@ def test_the_numbers_are_those_that_floats_round() -> None:
 
 def test_csv_keeps_large_whole_numbers_beside_a_missing_cell(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
-    file.write_text("nr;x;small\n" + "".join(f"{'' if nr is None else nr};0,5;{(nr and 1) or ''}\n" for nr in NUMBERS))
+    file.write_text(
+        "nr;x;small\n"
+        + "".join(
+            f"{'' if nr is None else nr};0,5;{(nr and 1) or ''}\n" for nr in NUMBERS
+        )
+    )
     read = read_table(file)
     assert [None if nr is pd.NA else nr for nr in read["nr"]] == NUMBERS
     assert read["small"].dtype == np.float64  # as ever: nothing is rounded there
@@ -49,9 +54,15 @@ def test_declared_codes_do_not_round_what_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("statistics", [True, False])
-def test_parquet_keeps_them_in_memory_and_in_parts(tmp_path: Path, statistics: bool) -> None:
-    table = pa.table({"nr": pa.array(NUMBERS), "u": pa.array([2**64 - 1, None, 3, 4], pa.uint64())})
-    pq.write_table(table, tmp_path / "table.parquet", row_group_size=2, write_statistics=statistics)
+def test_parquet_keeps_them_in_memory_and_in_parts(
+    tmp_path: Path, statistics: bool
+) -> None:
+    table = pa.table(
+        {"nr": pa.array(NUMBERS), "u": pa.array([2**64 - 1, None, 3, 4], pa.uint64())}
+    )
+    pq.write_table(
+        table, tmp_path / "table.parquet", row_group_size=2, write_statistics=statistics
+    )
     whole = read_table(tmp_path / "table.parquet")
     parts = open_partitioned(tmp_path, rows_per_part=2)
     assert len(parts.parts) == 2
@@ -68,6 +79,12 @@ def test_small_numbers_in_parts_are_floats_as_in_memory(tmp_path: Path) -> None:
 
 def test_predictions_write_identifiers_as_they_were() -> None:
     predicted = {"prediction": np.zeros(3)}
-    identifiers = pd.DataFrame({"nr": pd.array([FIRST, None, 5], dtype="Int64"), "id": [17.0, np.nan, 18.0]})
-    lines = prediction_table(np.arange(3), identifiers, predicted, None).to_csv(index=False).splitlines()
+    identifiers = pd.DataFrame(
+        {"nr": pd.array([FIRST, None, 5], dtype="Int64"), "id": [17.0, np.nan, 18.0]}
+    )
+    lines = (
+        prediction_table(np.arange(3), identifiers, predicted, None)
+        .to_csv(index=False)
+        .splitlines()
+    )
     assert lines[1:] == [f"0,{FIRST},17,0.0", "1,,,0.0", "2,5,18,0.0"]

@@ -15,7 +15,13 @@ import pytest
 from permgrad import InputError
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
-from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways, with_categories
+from permgrad.data.types.column_types import (
+    Schema,
+    infer_schema,
+    read_numbers,
+    several_ways,
+    with_categories,
+)
 from permgrad.data.types.findings import findings_of
 from permgrad.data.types.identifiers import maybe_missing
 from permgrad.evaluation.levels import cells_of
@@ -65,7 +71,12 @@ NUMBERS = np.arange(40) % 7
         (pd.date_range("2020-01-01", periods=40).strftime("%d.%m.%Y"), "date"),
         (pd.date_range("2020-01-01", periods=40).strftime("%m/%d/%Y"), "date"),
         (pd.date_range("2020-01-01", periods=40).strftime("%d/%m/%Y"), "date"),
-        (pd.date_range("2020-01-01", periods=40, freq="h").strftime("%Y-%m-%d %H:%M:%S"), "date"),
+        (
+            pd.date_range("2020-01-01", periods=40, freq="h").strftime(
+                "%Y-%m-%d %H:%M:%S"
+            ),
+            "date",
+        ),
         ([f"name {i}" for i in range(40)], "identifier"),
     ],
 )
@@ -94,7 +105,9 @@ def test_whole_numbers_that_count_the_rows_are_identifiers_whatever_their_name()
     assert kind_of(rows[:29], "a") == "numeric"
     drawn = pd.DataFrame({"a": rows + 5}).sample(frac=0.6, random_state=0)
     assert not drawn["a"].is_monotonic_increasing
-    assert infer_schema(drawn)["a"].kind == "identifier", "drawn rows keep their numbers"
+    assert infer_schema(drawn)["a"].kind == "identifier", (
+        "drawn rows keep their numbers"
+    )
     assert infer_schema(drawn.reset_index(drop=True))["a"].kind == "numeric"
     assert infer_schema(drawn, kinds={"a": "numeric"})["a"].kind == "numeric"
     drawn.loc[drawn.index[0], "a"] += 1000
@@ -120,9 +133,16 @@ def test_cells_that_are_missing_do_not_hide_an_identifier(whole):
 
     assert kind(2 * rows + 7, "patient_id") == "identifier"
     assert kind(rows + 7, "a") == "identifier"
-    assert kind(2 * rows + 7, "a") == kind(rows + 7, "age") == kind(rows // 2, "patient_id") == "numeric"
+    assert (
+        kind(2 * rows + 7, "a")
+        == kind(rows + 7, "age")
+        == kind(rows // 2, "patient_id")
+        == "numeric"
+    )
     assert kind_of(np.where(rows == 3, np.nan, rows + 0.5), "patient_id") == "numeric"
-    assert kind_of(np.where(rows < 41, np.nan, rows), "patient_id") == "numeric", "too few to tell"
+    assert kind_of(np.where(rows < 41, np.nan, rows), "patient_id") == "numeric", (
+        "too few to tell"
+    )
 
 
 def said_of(schema, but_for=(), **asked):
@@ -130,7 +150,12 @@ def said_of(schema, but_for=(), **asked):
 
 
 def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
-    frame = pd.DataFrame({"rand_id": np.random.default_rng(0).permutation(60), "size": np.arange(60) ** 2 % 61})
+    frame = pd.DataFrame(
+        {
+            "rand_id": np.random.default_rng(0).permutation(60),
+            "size": np.arange(60) ** 2 % 61,
+        }
+    )
     schema = infer_schema(frame.assign(case=np.arange(60)))
     assert [column.kind for column in schema] == ["identifier", "numeric", "identifier"]
     assert said_of(schema) == [
@@ -155,8 +180,18 @@ DAYS_WRITTEN = [f"{i % 28 + 1:02}.{i % 12 + 1:02}.{1990 + i // 12}" for i in ran
     [
         (NUMBERS_WRITTEN, {17: "17.35", 40: "40.5"}, "numbers", "17.35"),
         (NUMBERS_WRITTEN, {17: "(17,35)", 40: "about 4"}, "numbers", "(17,35)"),
-        (NUMBERS_WRITTEN, {i: f"unknown {i}" for i in range(20)}, "numbers", "unknown 0"),
-        (DAYS_WRITTEN, {17: "2001-05-03", 40: "05/31/2002", 60: "soon"}, "dates", "2001-05-03"),
+        (
+            NUMBERS_WRITTEN,
+            {i: f"unknown {i}" for i in range(20)},
+            "numbers",
+            "unknown 0",
+        ),
+        (
+            DAYS_WRITTEN,
+            {17: "2001-05-03", 40: "05/31/2002", 60: "soon"},
+            "dates",
+            "2001-05-03",
+        ),
     ],
 )
 def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, first):
@@ -168,10 +203,18 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     kind = {"numbers": "categorical", "dates": "identifier"}[what]
     assert (schema["a"].kind, schema["b"].kind) == (kind, "categorical")
     share = {1: 100, 2: 99, 20: 92}.get(len(odd))
-    counted = {"numbers": f"text; {share}% are numbers, {first!r} is not (if it means missing, declare it as a code)"}
-    assert schema["a"].reason == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {said}"
+    counted = {
+        "numbers": f"text; {share}% are numbers, {first!r} is not (if it means missing, declare it as a code)"
+    }
+    assert (
+        schema["a"].reason
+        == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {said}"
+    )
     assert said in schema["b"].reason
-    fate = {"categorical": "read as categories", "identifier": "left out like an identifier"}[kind]
+    fate = {
+        "categorical": "read as categories",
+        "identifier": "left out like an identifier",
+    }[kind]
     (said,) = [text for text in said_of(schema, {"b"}) if "looks like" in text]
     assert re.match(rf"Column 'a' looks like .* {fate}. Write all its", said)
     assert sum("looks like" in text for text in said_of(schema)) == 2
@@ -181,10 +224,17 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     amounts = [f"{20 + i % 60} kg" if i % 30 else "-" for i in range(240)]
     codes = [f"{20 + i % 60}{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(240)]
     schema = infer_schema(pd.DataFrame({"amount": amounts, "code": codes}))
-    assert "looks like numbers written in several ways, first odd cell '-'" in schema["amount"].reason
+    assert (
+        "looks like numbers written in several ways, first odd cell '-'"
+        in schema["amount"].reason
+    )
     (said,), (python,) = said_of(schema, command=True), said_of(schema)
-    assert said.endswith("and is read as categories. If '-' means missing, pass --na=-.")
-    assert python.endswith("and is read as categories. If '-' means missing, pass na=['-'].")
+    assert said.endswith(
+        "and is read as categories. If '-' means missing, pass --na=-."
+    )
+    assert python.endswith(
+        "and is read as categories. If '-' means missing, pass na=['-']."
+    )
     assert schema["code"].reason == "text"
 
 
@@ -203,7 +253,11 @@ def test_dates_whose_day_and_month_could_be_swapped_are_told():
 
 def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
     codes = [f"{i:08x}-aaaa" for i in range(0, 240_000, 1000)]
-    for cells in (codes, [f"name {i}" for i in range(240)], [f"{i}-{i % 9}" for i in range(240)]):
+    for cells in (
+        codes,
+        [f"name {i}" for i in range(240)],
+        [f"{i}-{i % 9}" for i in range(240)],
+    ):
         assert several_ways(cells) is None
     mostly = [f"{i},5" if i % 4 else f"name {i}" for i in range(240)]
     assert several_ways(mostly) is None, "three quarters are not enough"
@@ -213,18 +267,28 @@ def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
 
 
 def test_texts_of_one_number_are_as_many_declared_categories():
-    frame = pd.DataFrame({"a": ["007", "7", "07", "8"] * 5, "b": ["7", "07"] * 10, "c": ["0", "00", "1", "?"] * 5})
+    frame = pd.DataFrame(
+        {
+            "a": ["007", "7", "07", "8"] * 5,
+            "b": ["7", "07"] * 10,
+            "c": ["0", "00", "1", "?"] * 5,
+        }
+    )
     schema = infer_schema(frame, kinds=dict.fromkeys("abc", "categorical"), na="?")
     assert [(column.kind, column.n_levels) for column in schema] == [
         ("categorical", 4),
         ("categorical", 2),
         ("categorical", 3),
     ]
-    assert infer_schema(frame)["a"].n_levels == 2, "numbers, where nobody says otherwise"
+    assert infer_schema(frame)["a"].n_levels == 2, (
+        "numbers, where nobody says otherwise"
+    )
 
 
 def test_declared_codes_are_drawn_as_levels_in_their_order():
-    frame = pd.DataFrame({"a": ["10", "007", "7", "2"] * 5, "b": ["x", "1", "2", "3"] * 5})
+    frame = pd.DataFrame(
+        {"a": ["10", "007", "7", "2"] * 5, "b": ["x", "1", "2", "3"] * 5}
+    )
     schema = infer_schema(frame, kinds=dict.fromkeys("ab", "categorical"))
     drawn = with_categories(frame, schema)
     assert drawn["a"].cat.categories.tolist() == ["2", "007", "7", "10"]
@@ -245,7 +309,9 @@ def test_declared_kinds_win():
         ),
     ):
         kind_of(["a", "b", "c"], kinds={"a": "numeric"})
-    with pytest.raises(InputError, match="Column 'a' is declared boolean but holds 3 values"):
+    with pytest.raises(
+        InputError, match="Column 'a' is declared boolean but holds 3 values"
+    ):
         kind_of(["a", "b", "c"], kinds={"a": "boolean"})
     with pytest.raises(
         InputError,
@@ -254,14 +320,24 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "date"})
     with pytest.raises(InputError, match=r"Did you mean 'categorical'\?"):
         kind_of(["a", "b", "c"], kinds={"a": "categorial"})
-    with pytest.raises(InputError, match=r"column in kinds must be one of 'a', got 'b'"):
+    with pytest.raises(
+        InputError, match=r"column in kinds must be one of 'a', got 'b'"
+    ):
         kind_of(["a", "b", "c"], kinds={"b": "date"})
     with pytest.raises(InputError, match=r"column in na must be one of 'a', got 'b'"):
         kind_of(["a", "b", "c"], na={"b": -9})
 
 
 def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():
-    columns = ([0, 0, 0], [1.0, 1.0, None], ["no", "no"], ["no", None], [True, True], ["1", "1.0"], ["0", "0"])
+    columns = (
+        [0, 0, 0],
+        [1.0, 1.0, None],
+        ["no", "no"],
+        ["no", None],
+        [True, True],
+        ["1", "1.0"],
+        ["0", "0"],
+    )
     for cells in columns:
         frame = pd.DataFrame({"a": pd.Series(cells)})
         undeclared = infer_schema(frame)["a"]
@@ -282,7 +358,11 @@ def test_running_numbers_are_whole_and_differ_where_they_are_there():
     ("values", "kind", "storage"),
     [
         (pd.date_range("2020-01-01", periods=40), "date", "date"),
-        (pd.Categorical(["2020-01-01", "2021-02-01", "2022-03-01"] * 9), "date", "date"),
+        (
+            pd.Categorical(["2020-01-01", "2021-02-01", "2022-03-01"] * 9),
+            "date",
+            "date",
+        ),
         (["yes", "no", "no"], "boolean", "pair"),
         (pd.Categorical(["9", "10", "9"]), "boolean", "pair"),
     ],
@@ -299,8 +379,14 @@ def test_days_of_arrow_are_dates(kind):
     days = [dt.date(2020, 1, 1), None, dt.date(2021, 5, 1), dt.date(1969, 12, 31)] * 10
     column = pd.Series(pd.array(days, dtype=pd.ArrowDtype(getattr(pa, kind)())))
     schema = infer_schema(column.to_frame("day"))
-    assert (schema["day"].kind, schema["day"].n_levels, schema["day"].n_missing) == ("date", 3, 10)
-    expected = [(day - dt.date(1970, 1, 1)).days * 86400 if day else None for day in days[:4]]
+    assert (schema["day"].kind, schema["day"].n_levels, schema["day"].n_missing) == (
+        "date",
+        3,
+        10,
+    )
+    expected = [
+        (day - dt.date(1970, 1, 1)).days * 86400 if day else None for day in days[:4]
+    ]
     values, _ = read_numbers(column, schema["day"], MissingCodes())
     assert [None if np.isnan(value) else value for value in values[:4]] == expected
 
@@ -323,7 +409,9 @@ def test_a_code_is_a_number_however_it_is_written():
 
 
 def test_codes_are_missing_not_values():
-    schema = infer_schema(pd.DataFrame({"n": [-9, 0, 1, 1], "t": ["-9", "a", "b", None]}), na=[-9])
+    schema = infer_schema(
+        pd.DataFrame({"n": [-9, 0, 1, 1], "t": ["-9", "a", "b", None]}), na=[-9]
+    )
     assert schema["n"].kind == "boolean"
     assert [column.n_missing for column in schema] == [1, 2]
     assert schema["t"].n_levels == 2
@@ -354,7 +442,9 @@ def test_codes_are_missing_not_values():
         ),
         (
             [1 + 1j, 2],
-            ("Complex data not supported: column 'a' is complex. Split it into its real and imaginary part."),
+            (
+                "Complex data not supported: column 'a' is complex. Split it into its real and imaginary part."
+            ),
         ),
         (
             [{"b": 1}, {"b": 2}],
@@ -383,7 +473,14 @@ def test_schema_is_shown_and_stored():
     schema = infer_schema(frame)
     assert Schema.from_dict(asdict(schema)) == schema
     assert [column.n_missing for column in schema] == [1, 0]
-    assert schema.to_text().splitlines()[1].split() == ["age", "numeric", "2", "1", "(33.3%)", "numbers"]
+    assert schema.to_text().splitlines()[1].split() == [
+        "age",
+        "numeric",
+        "2",
+        "1",
+        "(33.3%)",
+        "numbers",
+    ]
     assert schema.of_kind("categorical") == ["town"]
     with pytest.raises(InputError, match="Did you mean 'town'"):
         schema["twon"]
@@ -434,7 +531,11 @@ def test_a_categorical_type_decides(cells, gap):
     series = series.mask(np.arange(500) % 11 == 0) if gap else series
     assert kind_of(series) != "categorical"
     found = infer_schema(pd.DataFrame({"cell": series.astype("category")}))["cell"]
-    assert (found.kind, found.storage, found.n_levels) == ("categorical", "text", series.nunique())
+    assert (found.kind, found.storage, found.n_levels) == (
+        "categorical",
+        "text",
+        series.nunique(),
+    )
     # So it does for amounts in an order that is not theirs.
     levels = list(series.dropna().unique())
     order = pd.CategoricalDtype(levels[1::2] + levels[::2], ordered=True)
@@ -443,10 +544,16 @@ def test_a_categorical_type_decides(cells, gap):
 
 def test_a_categorical_type_leaves_dates_pairs_and_ordered_numbers():
     dates = pd.Series(pd.to_datetime("2020-01-01") + pd.to_timedelta(NAMED, "D"))
-    assert kind_of(dates.astype("category")) == kind_of(dates.dt.strftime("%Y%m%d").astype("category")) == "date"
+    assert (
+        kind_of(dates.astype("category"))
+        == kind_of(dates.dt.strftime("%Y%m%d").astype("category"))
+        == "date"
+    )
     assert kind_of(pd.Series(NAMED % 2).astype("category")) == "boolean"
     assert kind_of(pd.Series(np.ones(500)).astype("category")) == "constant"
-    ordered = infer_schema(pd.DataFrame({"cell": pd.Categorical(NAMED % 5, ordered=True)}))["cell"]
+    ordered = infer_schema(
+        pd.DataFrame({"cell": pd.Categorical(NAMED % 5, ordered=True)})
+    )["cell"]
     assert (ordered.kind, ordered.reason) == ("numeric", "numbers of an ordered type")
 
 
@@ -458,23 +565,37 @@ def test_declared_kinds_win_over_a_categorical_type():
 
 
 def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
-    frame = pd.DataFrame({"part": NAMED.astype(str), "zone": [f"{number:04d}" for number in NAMED]})
+    frame = pd.DataFrame(
+        {"part": NAMED.astype(str), "zone": [f"{number:04d}" for number in NAMED]}
+    )
     schema = infer_schema(frame)
     assert schema["part"].kind == "numeric"
-    assert (schema["zone"].kind, schema["zone"].n_levels) == ("categorical", len(np.unique(NAMED)))
+    assert (schema["zone"].kind, schema["zone"].n_levels) == (
+        "categorical",
+        len(np.unique(NAMED)),
+    )
     told = r"stored as text are read as amounts: part\. .*pass kinds=\{'part': 'categorical'\}"
     names, texts = said_of(schema)
     assert re.search(told, texts)
     assert re.search(r"names of things, .*: zone", names)
     # Halves, pairs and amounts that hardly repeat are numbers without a word.
-    for cells in (NAMED / 2, NAMED % 2 + 1, np.random.default_rng(1).permutation(500) ** 2):
-        assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))["a"].flags != ("whole_texts",)
+    for cells in (
+        NAMED / 2,
+        NAMED % 2 + 1,
+        np.random.default_rng(1).permutation(500) ** 2,
+    ):
+        assert infer_schema(pd.DataFrame({"a": pd.Series(cells).astype(str)}))[
+            "a"
+        ].flags != ("whole_texts",)
 
 
 @pytest.mark.parametrize(
-    ("cells", "is_said"), [(["71 kg", "80 kg", "93 kg"], True), (["71 kg", "80 lb", "93 kg"], False)]
+    ("cells", "is_said"),
+    [(["71 kg", "80 kg", "93 kg"], True), (["71 kg", "80 lb", "93 kg"], False)],
 )
 def test_few_numbers_with_one_unit_are_noted_too(cells, is_said):
     column = infer_schema(pd.DataFrame({"weight": cells * 10}))["weight"]
     assert column.kind == "categorical"
-    assert ("looks like numbers with other signs, such as '71 kg'" in column.reason) == is_said
+    assert (
+        "looks like numbers with other signs, such as '71 kg'" in column.reason
+    ) == is_said

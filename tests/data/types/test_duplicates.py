@@ -13,7 +13,12 @@ import permgrad as pg
 from permgrad import PermgradWarning
 from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import infer_schema
-from permgrad.data.types.findings import all_findings, of_duplicates, tell_of_columns, told_of_columns
+from permgrad.data.types.findings import (
+    all_findings,
+    of_duplicates,
+    tell_of_columns,
+    told_of_columns,
+)
 
 
 def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -23,9 +28,17 @@ def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
         for group in found:
             one, two = frame[group[0]], frame[name]
             blank = one.isna() == two.isna()
-            equal = bool((blank & ((one == two) | one.isna())).all()) or (blank.all() and follows(one, two))
-            pairs = {*zip(one.dropna(), two.dropna(), strict=False)} if blank.all() else set()
-            coded = len(pairs) == one.nunique() == two.nunique() <= one.notna().sum() / 2
+            equal = bool((blank & ((one == two) | one.isna())).all()) or (
+                blank.all() and follows(one, two)
+            )
+            pairs = (
+                {*zip(one.dropna(), two.dropna(), strict=False)}
+                if blank.all()
+                else set()
+            )
+            coded = (
+                len(pairs) == one.nunique() == two.nunique() <= one.notna().sum() / 2
+            )
             if equal or (blank.all() and coded):
                 group.append(name)
                 break
@@ -36,20 +49,31 @@ def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def follows(one: pd.Series, two: pd.Series) -> bool:
     """Whether many different numbers rise or fall strictly with each other."""
-    if one.nunique() < 12 or not all(pd.api.types.is_numeric_dtype(own) for own in (one, two)):
+    if one.nunique() < 12 or not all(
+        pd.api.types.is_numeric_dtype(own) for own in (one, two)
+    ):
         return False
-    pairs = [sorted({*zip(one.dropna(), sign * two.dropna(), strict=True)}) for sign in (1, -1)]
-    return any(all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(own)) for own in pairs)
+    pairs = [
+        sorted({*zip(one.dropna(), sign * two.dropna(), strict=True)})
+        for sign in (1, -1)
+    ]
+    return any(
+        all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(own)) for own in pairs
+    )
 
 
 def table(rows: int) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     x, town = rng.normal(size=rows), rng.integers(0, 5, rows)
     missing = rng.random(rows) < 0.9
-    frame = pd.DataFrame({"x": x, "town": [f"town {code}" for code in town], "z": 2 * x})
+    frame = pd.DataFrame(
+        {"x": x, "town": [f"town {code}" for code in town], "z": 2 * x}
+    )
     frame["x_copy"], frame["code"], frame["flag"] = x, town * 7 - 3, town > 2
     # Missing in the same rows, but with other values: no copies.
-    frame["lab_1"], frame["lab_2"] = (np.where(missing, np.nan, rng.normal(size=rows)) for _ in range(2))
+    frame["lab_1"], frame["lab_2"] = (
+        np.where(missing, np.nan, rng.normal(size=rows)) for _ in range(2)
+    )
     frame["lab_2_copy"] = frame["lab_2"]
     frame["unlike"] = np.where(np.arange(rows) == rows // 2 + 1, x + 1, x)
     return frame
@@ -61,15 +85,28 @@ def test_copies_and_codes_are_found_as_by_comparing_cell_by_cell(rows):
     found = same_columns(frame, infer_schema(frame))
     assert found == slow_twin(frame)
     assert found == [("x", "z", "x_copy"), ("town", "code"), ("lab_2", "lab_2_copy")]
-    assert same_columns(frame, infer_schema(frame), [["x", "x_copy", "z"], ["town"]]) == found[1:]
+    assert (
+        same_columns(frame, infer_schema(frame), [["x", "x_copy", "z"], ["town"]])
+        == found[1:]
+    )
 
 
 def test_the_same_values_in_other_types_are_the_same():
     rng = np.random.default_rng(0)
     whole = rng.permutation(40) * 3 - 40
     day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.permutation(40), unit="D")
-    frame = pd.DataFrame({"whole": whole, "float": whole * 1.0, "text": [f"{value}.0" for value in whole], "day": day})
-    frame["nullable"], frame["zero"] = pd.array(whole, dtype="Int64"), np.where(whole == 0, -0.0, whole)
+    frame = pd.DataFrame(
+        {
+            "whole": whole,
+            "float": whole * 1.0,
+            "text": [f"{value}.0" for value in whole],
+            "day": day,
+        }
+    )
+    frame["nullable"], frame["zero"] = (
+        pd.array(whole, dtype="Int64"),
+        np.where(whole == 0, -0.0, whole),
+    )
     frame["day_copy"] = frame["day"].dt.tz_localize("UTC")
     frame["next_day"] = frame["day"] + pd.Timedelta(days=1)
     assert infer_schema(frame).of_kind("identifier") == []
@@ -83,24 +120,43 @@ def test_a_number_and_a_function_of_it_are_named_and_numbers_that_only_go_along_
     rng = np.random.default_rng(0)
     price = rng.lognormal(3, 1, 300).round(2)
     assert 150 < len(np.unique(price)) < 300, "some prices come again"
-    frame = pd.DataFrame({"price": price, "log_price": np.log(price), "per_price": 1 / price, "rank": price.argsort()})
+    frame = pd.DataFrame(
+        {
+            "price": price,
+            "log_price": np.log(price),
+            "per_price": 1 / price,
+            "rank": price.argsort(),
+        }
+    )
     frame["near"] = price + 0.02 * rng.normal(size=300)
     frame["squared"] = (price - 20) ** 2  # two prices may have one square
     frame["price_missing"] = frame["price"].where(frame.index > 0)
-    assert same_columns(frame, infer_schema(frame)) == [("price", "log_price", "per_price")] == slow_twin(frame)
+    assert (
+        same_columns(frame, infer_schema(frame))
+        == [("price", "log_price", "per_price")]
+        == slow_twin(frame)
+    )
     few = frame.head(8)
-    assert same_columns(few, infer_schema(few)) == [], "of few numbers the order is chance"
+    assert same_columns(few, infer_schema(few)) == [], (
+        "of few numbers the order is chance"
+    )
 
 
 def test_constants_and_identifiers_are_no_copies():
-    frame = pd.DataFrame({"a": 1, "b": 1, "id": range(40), "nr": range(40), "x": np.arange(40) % 3})
+    frame = pd.DataFrame(
+        {"a": 1, "b": 1, "id": range(40), "nr": range(40), "x": np.arange(40) % 3}
+    )
     schema = infer_schema(frame)
-    assert [own.kind for own in schema] == ["constant"] * 2 + ["identifier"] * 2 + ["numeric"]
+    assert [own.kind for own in schema] == ["constant"] * 2 + ["identifier"] * 2 + [
+        "numeric"
+    ]
     assert same_columns(frame, schema) == []
 
 
 def test_many_groups_are_counted():
-    said = of_duplicates([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "row").text()
+    said = of_duplicates(
+        [tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "row"
+    ).text()
     assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in said
     assert "e4 and 2 more and 2 more groups. Leave out all but one" in said
 
@@ -108,7 +164,9 @@ def test_many_groups_are_counted():
 def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
     frame = table(120)[["x", "x_copy", "lab_1"]]
     y = frame["x"] > 0
-    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.fit(frame, y)
@@ -123,27 +181,43 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
             "pg.explain(..., groups={'x': ['x', 'x_copy']})."
         ),
     )
-    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [one_feature]
+    assert [
+        str(one.message) for one in said if issubclass(one.category, PermgradWarning)
+    ] == [one_feature]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.set_params(groups={}).fit(frame, y)
-    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [split]
+    assert [
+        str(one.message) for one in said if issubclass(one.category, PermgradWarning)
+    ] == [split]
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         model.set_params(groups={"both": ["x", "x_copy"]}).fit(frame, y)
         # What the sentence proposes.
-        found = pg.explain(model, frame, y, groups={"x": ["x", "x_copy"]}, random_state=0, progress=False)
+        found = pg.explain(
+            model,
+            frame,
+            y,
+            groups={"x": ["x", "x_copy"]},
+            random_state=0,
+            progress=False,
+        )
     assert set(found.to_frame()["feature"]) == {"x", "lab_1"}
 
 
 def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
     frame = table(200)[["x", "x_copy", "lab_1"]]
     frame.assign(y=frame["x"] * 2).to_parquet(tmp_path / "table.parquet")
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
     with pytest.warns(PermgradWarning, match=r"are one feature: x \(x, x_copy\)\. To"):
         model.fit_stream(tmp_path / "table.parquet", "y")
     assert model.preprocessor_.groups_ == {"x": ["x", "x_copy"]}
-    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy\. Leave"):
+    with pytest.warns(
+        PermgradWarning,
+        match=r"in every row that types are read from, .* them: x = x_copy\. Leave",
+    ):
         model.set_params(groups={}).fit_stream(tmp_path / "table.parquet", "y")
 
 
@@ -161,7 +235,13 @@ def test_names_that_are_no_text():
     values = np.random.default_rng(0).normal(size=40)
     frame = pd.DataFrame({0: values, 1: values, "a": 2 * values})
     assert same_columns(frame, infer_schema(frame)) == [("0", "1", "a")]
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
+    model = pg.HyNNRegressor(
+        preset="fast",
+        branches=("tabular",),
+        max_epochs=1,
+        random_state=0,
+        progress=False,
+    )
     with pytest.warns(PermgradWarning, match=r"between them: 0 = 1\. Leave out"):
         model.fit(frame[[0, 1]], values)
 
@@ -169,9 +249,28 @@ def test_names_that_are_no_text():
 def test_every_type_of_column_is_looked_at():
     some = np.arange(40) % 3 == 0
     day = pd.to_datetime(np.where(some, "2020-01-01", "2021-02-03"))
-    frame = pd.DataFrame({"bool": some, "text": np.where(some, "a", "b"), "day": day, "span": day - day[0]})
-    frame["nullable"], frame["sparse"] = pd.array(some, dtype="boolean"), pd.arrays.SparseArray(np.where(some, 1, 0))
-    frame["category"], frame["period"] = pd.Categorical(np.where(some, 1.5, 2.5)), day.to_period("M")
-    frame["object"], frame["bytes"] = [1 if one else "z" for one in some], [b"x" if one else b"y" for one in some]
-    frame["interval"], frame["zone"] = pd.cut(some.astype(int), 2), day.tz_localize("Europe/Berlin")
+    frame = pd.DataFrame(
+        {
+            "bool": some,
+            "text": np.where(some, "a", "b"),
+            "day": day,
+            "span": day - day[0],
+        }
+    )
+    frame["nullable"], frame["sparse"] = (
+        pd.array(some, dtype="boolean"),
+        pd.arrays.SparseArray(np.where(some, 1, 0)),
+    )
+    frame["category"], frame["period"] = (
+        pd.Categorical(np.where(some, 1.5, 2.5)),
+        day.to_period("M"),
+    )
+    frame["object"], frame["bytes"] = (
+        [1 if one else "z" for one in some],
+        [b"x" if one else b"y" for one in some],
+    )
+    frame["interval"], frame["zone"] = (
+        pd.cut(some.astype(int), 2),
+        day.tz_localize("Europe/Berlin"),
+    )
     assert same_columns(frame, infer_schema(frame)) == [tuple(frame.columns)]

@@ -40,7 +40,9 @@ def table() -> pd.DataFrame:
 
 def test_types_are_the_same_when_they_are_read_back():
     schema = infer_schema(table(), kinds={"word": "categorical"})
-    assert len({flag for column in schema for flag in column.flags}) > 25, "the case is not trivial"
+    assert len({flag for column in schema for flag in column.flags}) > 25, (
+        "the case is not trivial"
+    )
     again = Schema.from_dict(json.loads(json.dumps(asdict(schema))))
     assert again == schema
     assert [column.reason for column in again] == [column.reason for column in schema]
@@ -51,20 +53,29 @@ def test_types_are_the_same_when_they_are_read_back():
 def test_damaged_flags_are_refused(flags):
     stored = TableEncoder().fit(table()[["numbers"]]).to_dict()
     stored["schema"]["columns"][0]["flags"] = flags
-    with pytest.raises(InputError, match="Part of a stored encoder is missing or damaged"):
+    with pytest.raises(
+        InputError, match="Part of a stored encoder is missing or damaged"
+    ):
         TableEncoder.from_dict(stored)
 
 
 def test_every_flag_has_a_clause():
-    facts = dict.fromkeys(("date_format", "true_level", "false_level", "odd", "what", "how", "example"), "x")
+    facts = dict.fromkeys(
+        ("date_format", "true_level", "false_level", "odd", "what", "how", "example"),
+        "x",
+    )
     numbers = dict.fromkeys(("n_levels", "n_known", "different", "left", "share"), 3)
     assert all(reason_of([flag], facts | numbers) for flag in FLAGS)
 
 
 @pytest.mark.parametrize("kind", _TEXTS)
 def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
-    facts = dict.fromkeys(("date_format", "what", "how", "example", "used", "reader", "rows"), "x")
-    finding = Finding(kind, ("a b",), {**facts, "codes": [-9], "groups": {"a b": ["a b", "c"]}})
+    facts = dict.fromkeys(
+        ("date_format", "what", "how", "example", "used", "reader", "rows"), "x"
+    )
+    finding = Finding(
+        kind, ("a b",), {**facts, "codes": [-9], "groups": {"a b": ["a b", "c"]}}
+    )
     python, command = finding.text(), finding.text(command=True)
     assert "--" not in python
     assert "kinds=" not in command
@@ -72,11 +83,23 @@ def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
 
 
 def test_findings_leave_out_columns_of_which_the_user_decided():
-    found = {finding.kind: finding.columns for finding in findings_of(infer_schema(table()))}
+    found = {
+        finding.kind: finding.columns for finding in findings_of(infer_schema(table()))
+    }
     assert found["identifiers"] == ("customer_id", "row", "code")
-    assert (found["names"], found["whole_texts"], found["fused"]) == (("shop", "zone"), ("part",), ("big",))
+    assert (found["names"], found["whole_texts"], found["fused"]) == (
+        ("shop", "zone"),
+        ("part",),
+        ("big",),
+    )
     assert {"swapped", "spelled"} <= set(found)
-    declared = infer_schema(table(), kinds=dict.fromkeys(("customer_id", "shop", "weight", "part"), "categorical"))
-    found = {finding.kind: finding.columns for finding in findings_of(declared, {"row", "code", "big"})}
+    declared = infer_schema(
+        table(),
+        kinds=dict.fromkeys(("customer_id", "shop", "weight", "part"), "categorical"),
+    )
+    found = {
+        finding.kind: finding.columns
+        for finding in findings_of(declared, {"row", "code", "big"})
+    }
     assert found["names"] == ("zone",)
     assert not {"identifiers", "whole_texts", "fused", "spelled"}.intersection(found)

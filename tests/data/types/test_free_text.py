@@ -28,7 +28,16 @@ WORDS = [
     "red",
     "blue",
 ]
-RUSSIAN = ["хороший", "плохой", "товар", "быстро", "доставка", "дёшево", "очень", "рекомендую"]
+RUSSIAN = [
+    "хороший",
+    "плохой",
+    "товар",
+    "быстро",
+    "доставка",
+    "дёшево",
+    "очень",
+    "рекомендую",
+]
 ARABIC = ["جيد", "سيئ", "ممتاز", "المنتج", "سريع", "رخيص", "أحب", "هذا"]
 HINDI = ["अच्छा", "बुरा", "उत्पाद", "तेज़", "सस्ता", "बहुत", "पसंद", "नहीं"]
 
@@ -51,12 +60,18 @@ TEXTS = {
     "japanese": joined(list("とても良い商品です買ってよかったまた来ます"), "", 12),
     "thai": joined(list("สินค้าดีมากส่งเร็วราคาถูกแนะนำเลย"), "", 12),
     "pictures": joined(["😀", "😡", "🎉", "💩", "❤"], " "),
-    "names": lambda i, rng: f"{rng.choice(['Anna', 'Bob', 'Eve'])} {''.join(rng.choice(list('abcdefgh'), 7))}",
+    "names": lambda i, rng: (
+        f"{rng.choice(['Anna', 'Bob', 'Eve'])} {''.join(rng.choice(list('abcdefgh'), 7))}"
+    ),
     "addresses": lambda i, rng: f"{i} {rng.choice(WORDS)} Street",
     "json": lambda i, rng: f'{{"name": "{rng.choice(WORDS)}", "rank": {i}}}',
-    "amounts in words": lambda i, rng: f"{rng.choice(['twelve', 'nine', 'sixty', 'one'])} euros and {i} cents",
+    "amounts in words": lambda i, rng: (
+        f"{rng.choice(['twelve', 'nine', 'sixty', 'one'])} euros and {i} cents"
+    ),
     # Half the rows say the same.
-    "stock phrase": lambda i, rng: "NO DAMAGE" if i % 2 else " ".join(rng.choice(WORDS, 8)),
+    "stock phrase": lambda i, rng: (
+        "NO DAMAGE" if i % 2 else " ".join(rng.choice(WORDS, 8))
+    ),
 }
 CODES = {
     "codes": lambda i, rng: f"AB-{i} {i % 100:02d}",
@@ -67,7 +82,9 @@ CODES = {
     "mails": lambda i, rng: f"user{i}@mail.org",
     "addresses of pages": lambda i, rng: f"https://a.org/{i}/index",
     "files": lambda i, rng: f"img_{i:04d}.png",
-    "hexadecimal": lambda i, rng: " ".join(f"{rng.integers(4096, 65536):04x}" for _ in range(4)),
+    "hexadecimal": lambda i, rng: " ".join(
+        f"{rng.integers(4096, 65536):04x}" for _ in range(4)
+    ),
     "telephones": lambda i, rng: f"+49 40 {100_000 + i}",
 }
 
@@ -79,27 +96,49 @@ def kind_of(series: pd.Series) -> str:
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_in_any_script_and_type_of_column(name):
     series = cells(TEXTS[name])
-    types = ["object", "string", "category", "string[pyarrow]", pd.ArrowDtype(pa.string())]
+    types = [
+        "object",
+        "string",
+        "category",
+        "string[pyarrow]",
+        pd.ArrowDtype(pa.string()),
+    ]
     assert {kind_of(series.astype(dtype)) for dtype in types} == {"text"}
 
 
 @pytest.mark.parametrize("name", CODES)
 def test_codes_name_rows(name):
     series = cells(CODES[name])
-    assert {kind_of(series.astype(dtype)) for dtype in ("object", "string", "string[pyarrow]")} == {"identifier"}
-    assert kind_of(series.astype("category")) == "categorical"  # whoever chose that type has decided
+    assert {
+        kind_of(series.astype(dtype))
+        for dtype in ("object", "string", "string[pyarrow]")
+    } == {"identifier"}
+    assert (
+        kind_of(series.astype("category")) == "categorical"
+    )  # whoever chose that type has decided
 
 
 def test_words_that_repeat_are_categories():
-    jobs = cells(lambda i, rng: f"{rng.choice(['senior', 'junior'])} {rng.choice(['clerk', 'nurse', 'driver'])}")
+    jobs = cells(
+        lambda i, rng: (
+            f"{rng.choice(['senior', 'junior'])} {rng.choice(['clerk', 'nurse', 'driver'])}"
+        )
+    )
     assert kind_of(jobs) == "categorical"
     assert kind_of(cells(lambda i, rng: str(rng.choice(WORDS)))) == "categorical"
     # A few remarks say little of what the column is, as does one text.
-    assert kind_of(cells(lambda i, rng: " ".join(rng.choice(WORDS, 8)) if i < 5 else None)) == "categorical"
+    assert (
+        kind_of(cells(lambda i, rng: " ".join(rng.choice(WORDS, 8)) if i < 5 else None))
+        == "categorical"
+    )
     assert kind_of(cells(lambda i, rng: "the same text in each row")) == "constant"
     # 40 publishers, of which two have most rows, are 40 publishers.
     publishers = [f"{WORDS[i % 15]} {WORDS[i // 3]} press" for i in range(40)]
-    skewed = cells(lambda i, rng: publishers[int(rng.integers(0, 2) if i % 3 else rng.integers(0, 40))])
+    skewed = cells(
+        lambda i, rng: publishers[
+            int(rng.integers(0, 2) if i % 3 else rng.integers(0, 40))
+        ]
+    )
     assert kind_of(skewed) == "categorical"
 
 

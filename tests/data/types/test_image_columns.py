@@ -45,13 +45,21 @@ def test_paths_of_files_that_exist_are_images(folder, monkeypatch):
     assert kind_of([None, *names]) == "image"
     assert kind_of([str(folder / name) for name in names]) == "image"
     assert kind_of(names, kinds={"photo": "categorical"}) == "categorical"
-    assert kind_of(["x" * 5000 + ".png", "\0.png"] * 10) == "categorical"  # no names of files
+    assert (
+        kind_of(["x" * 5000 + ".png", "\0.png"] * 10) == "categorical"
+    )  # no names of files
     assert kind_of([name.replace("png", "txt") for name in names]) == "identifier"
 
 
 def test_a_declared_column_is_one_of_images_wherever_they_are():
-    declared = infer_schema(column([f"{k}.png" for k in range(20)]), kinds={"photo": "image"})["photo"]
-    assert (declared.kind, declared.storage, declared.reason) == ("image", "text", "declared")
+    declared = infer_schema(
+        column([f"{k}.png" for k in range(20)]), kinds={"photo": "image"}
+    )["photo"]
+    assert (declared.kind, declared.storage, declared.reason) == (
+        "image",
+        "text",
+        "declared",
+    )
 
 
 @pytest.mark.parametrize("form", ["array", "colour", "deep", "PIL", "bytes"])
@@ -59,18 +67,32 @@ def test_images_in_cells_are_found(form):
     def cell(array):
         stream = io.BytesIO()
         Image.fromarray(array).save(stream, "PNG")
-        forms = {"array": array, "colour": np.stack([array] * 3, axis=2), "deep": array.astype(np.uint16) * 257}
-        return {**forms, "PIL": Image.fromarray(array), "bytes": stream.getvalue()}[form]
+        forms = {
+            "array": array,
+            "colour": np.stack([array] * 3, axis=2),
+            "deep": array.astype(np.uint16) * 257,
+        }
+        return {**forms, "PIL": Image.fromarray(array), "bytes": stream.getvalue()}[
+            form
+        ]
 
     cells = [None, *map(cell, ARRAYS)]
     found = infer_schema(column(cells))["photo"]
     assert (found.kind, found.n_levels, found.n_missing) == ("image", 20, 1)
-    read = [read_image(source_of(one), 1, 6, 5)[0] for one in as_frame(column(cells))["photo"][1:]]
+    read = [
+        read_image(source_of(one), 1, 6, 5)[0]
+        for one in as_frame(column(cells))["photo"][1:]
+    ]
     assert np.array_equal(read, ARRAYS)
 
 
 def test_other_containers_are_refused_as_before():
-    for cell in (np.zeros((3, 3)), np.zeros(4, np.uint8), [1, 2], np.zeros((2, 2, 7), np.uint8)):
+    for cell in (
+        np.zeros((3, 3)),
+        np.zeros(4, np.uint8),
+        [1, 2],
+        np.zeros((2, 2, 7), np.uint8),
+    ):
         with pytest.raises(InputError, match="column 'photo' holds a"):
             infer_schema(column([cell, cell]))
 
@@ -78,7 +100,14 @@ def test_other_containers_are_refused_as_before():
 def test_equal_pixels_are_one_image_and_others_are_not():
     image, changed = Image.fromarray(ARRAYS[1]), ARRAYS[1].copy()
     changed[0, 0] += 1
-    cells = [ARRAYS[1], image, image.copy(), changed, ARRAYS[1].astype(np.uint16), ARRAYS[1].reshape(5, 6)]
+    cells = [
+        ARRAYS[1],
+        image,
+        image.copy(),
+        changed,
+        ARRAYS[1].astype(np.uint16),
+        ARRAYS[1].reshape(5, 6),
+    ]
     distinct = Distinct.of(as_frame(column(cells))["photo"], "photo")
     assert distinct.index.tolist() == [0, 0, 0, 1, 2, 3]
     palettes = [Image.new("P", (4, 4), 1) for _ in range(2)]
@@ -88,7 +117,9 @@ def test_equal_pixels_are_one_image_and_others_are_not():
 
 
 def test_a_frame_without_images_is_returned_as_it_is():
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.Series([None, np.nan], dtype=object)})
+    frame = pd.DataFrame(
+        {"a": [1, 2], "b": ["x", None], "c": pd.Series([None, np.nan], dtype=object)}
+    )
     assert with_image_cells(frame) is frame
     photos = column(ARRAYS)
     made = with_image_cells(photos)

@@ -19,15 +19,21 @@ from permgrad.runs.run.inputs import load_inputs
 ROWS = 2000
 
 
-def table(seed: int, levels: int = 60, first: int = 1) -> tuple[pd.DataFrame, np.ndarray]:
+def table(
+    seed: int, levels: int = 60, first: int = 1
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows with a number ``v`` that is a name, and a target that half hangs on it."""
     rng = np.random.default_rng(seed)
     v, effects = rng.integers(first, first + levels, ROWS), rng.normal(size=levels)
     x = rng.normal(size=ROWS)
-    return pd.DataFrame({"v": v, "x": x}), effects[v - first] + 0.3 * x + rng.normal(size=ROWS)
+    return pd.DataFrame({"v": v, "x": x}), effects[v - first] + 0.3 * x + rng.normal(
+        size=ROWS
+    )
 
 
-def kind(frame: pd.DataFrame, y: np.ndarray, classes: int = 0, **kinds: str) -> tuple[str, bool]:
+def kind(
+    frame: pd.DataFrame, y: np.ndarray, classes: int = 0, **kinds: str
+) -> tuple[str, bool]:
     schema = infer_schema(frame, kinds=kinds, target=(y, classes))
     return schema["v"].kind, "names" in schema["v"].flags
 
@@ -37,13 +43,22 @@ def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
     groups = {level: y[v == level] for level in sorted(set(v))}
     rows, levels = len(y), len(groups)
     mean = y.mean()
-    within = sum(((own - own.mean()) ** 2).sum() for own in groups.values()) / (rows - levels)
-    between = sum(len(own) * (own.mean() - mean) ** 2 for own in groups.values()) / (levels - 1)
-    own = (between - within) / ((rows - sum(len(one) ** 2 for one in groups.values()) / rows) / (levels - 1))
+    within = sum(((own - own.mean()) ** 2).sum() for own in groups.values()) / (
+        rows - levels
+    )
+    between = sum(len(own) * (own.mean() - mean) ** 2 for own in groups.values()) / (
+        levels - 1
+    )
+    own = (between - within) / (
+        (rows - sum(len(one) ** 2 for one in groups.values()) / rows) / (levels - 1)
+    )
     pairs, total, weight = list(groups.values()), 0.0, 0.0
     for one, other in pairwise(pairs):
         w = 1 / np.sqrt((own + within / len(one)) * (own + within / len(other)))
-        total, weight = total + w * (one.mean() - mean) * (other.mean() - mean), weight + w
+        total, weight = (
+            total + w * (one.mean() - mean) * (other.mean() - mean),
+            weight + w,
+        )
     return total / weight / own
 
 
@@ -51,8 +66,13 @@ def test_what_neighbours_share_is_added_up_level_by_level():
     decided = set()
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        v, smooth = rng.integers(0, 40, 800).astype(float), np.cumsum(rng.normal(size=40))
-        y = (smooth - smooth.mean() if seed % 2 else rng.normal(size=40))[v.astype(int)] + rng.normal(size=800)
+        v, smooth = (
+            rng.integers(0, 40, 800).astype(float),
+            np.cumsum(rng.normal(size=40)),
+        )
+        y = (smooth - smooth.mean() if seed % 2 else rng.normal(size=40))[
+            v.astype(int)
+        ] + rng.normal(size=800)
         own, neighbours = shared_by_equal(v, y)
         assert neighbours == pytest.approx(slow_ratio(v, y) + 2 / np.sqrt(40))
         assert own > 0.02
@@ -65,22 +85,40 @@ def test_names_in_every_storage_and_task(seed):
     frame, y = table(seed)
     assert infer_schema(frame)["v"].kind == "numeric", "neither name nor order tell"
     missing = frame.assign(v=frame["v"].where(np.arange(ROWS) % 9 > 0))
-    for own in (frame, missing, frame.astype({"v": str}), frame.astype({"v": "Int32"}), frame.astype({"v": float})):
+    for own in (
+        frame,
+        missing,
+        frame.astype({"v": str}),
+        frame.astype({"v": "Int32"}),
+        frame.astype({"v": float}),
+    ):
         assert kind(own, y) == ("categorical", True)
     for classes in (2, 5):
         cuts = np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1])
         assert kind(frame, np.searchsorted(cuts, y), classes) == ("categorical", True)
     assert kind(frame, y, v="numeric") == ("numeric", False)
-    assert kind(frame.rename(columns={"v": "year", "x": "v"}).assign(v=frame["v"] + 1900), y)[0] == "numeric"
+    assert (
+        kind(
+            frame.rename(columns={"v": "year", "x": "v"}).assign(v=frame["v"] + 1900), y
+        )[0]
+        == "numeric"
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_amounts_noise_few_levels_and_sparse_numbers_stay_numbers(seed):
     frame, y = table(seed)
     rng = np.random.default_rng(100 + seed)
-    shapes = {"line": lambda v: v / 20, "curve": lambda v: np.sin(v / 5), "step": lambda v: 2.0 * (v > 30)}
+    shapes = {
+        "line": lambda v: v / 20,
+        "curve": lambda v: np.sin(v / 5),
+        "step": lambda v: 2.0 * (v > 30),
+    }
     for shape in shapes.values():
-        assert kind(frame, shape(frame["v"].to_numpy()) + 0.3 * rng.normal(size=ROWS))[0] == "numeric"
+        assert (
+            kind(frame, shape(frame["v"].to_numpy()) + 0.3 * rng.normal(size=ROWS))[0]
+            == "numeric"
+        )
     assert kind(frame, rng.normal(size=ROWS))[0] == "numeric", "noise"
     few, own = table(seed, levels=12)
     assert kind(few, own)[0] == "numeric", "few levels"
@@ -92,13 +130,22 @@ def test_amounts_noise_few_levels_and_sparse_numbers_stay_numbers(seed):
 def test_a_network_learns_names_and_says_so_once():
     frame, y = table(0)
     quick = {"random_state": 0, "max_epochs": 6, "preset": "fast"}
-    with pytest.warns(pg.PermgradWarning, match=r"read as names of things, .*: v\. .*kinds=\{'v': 'numeric'\}"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"read as names of things, .*: v\. .*kinds=\{'v': 'numeric'\}",
+    ):
         model = pg.HyNNRegressor(**quick).fit(frame[:1500], y[:1500])
-    plain = pg.HyNNRegressor(**quick, kinds={"v": "numeric"}).fit(frame[:1500], y[:1500])
+    plain = pg.HyNNRegressor(**quick, kinds={"v": "numeric"}).fit(
+        frame[:1500], y[:1500]
+    )
     assert plain.preprocessor_.schema_["v"].kind == "numeric"
-    assert model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    assert (
+        model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    )
     later = frame[1500:].astype({"v": float})
-    np.testing.assert_allclose(model.predict(later), model.predict(frame[1500:]), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(later), model.predict(frame[1500:]), rtol=1e-6
+    )
 
 
 def test_the_command_decides_alike_and_says_so(tmp_path):
@@ -110,9 +157,16 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
     note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric."
     assert note in inputs.notes
-    assert load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind == "numeric"
-    assert load_inputs(RunRequest(**given), undivided=True).kinds == {}, "compare's test rows have no say"
-    assert load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric", "as published"
+    assert (
+        load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind
+        == "numeric"
+    )
+    assert load_inputs(RunRequest(**given), undivided=True).kinds == {}, (
+        "compare's test rows have no say"
+    )
+    assert (
+        load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric"
+    ), "as published"
 
 
 def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -120,27 +174,42 @@ def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     lengths = np.sort(rng.choice(np.arange(100, 3000), 80, replace=False))
     at, x = rng.integers(0, 80, ROWS), rng.normal(size=ROWS)
-    y = lengths[at] / 1000 + rng.normal(size=80)[at] + 0.3 * x + 0.3 * rng.normal(size=ROWS)
+    y = (
+        lengths[at] / 1000
+        + rng.normal(size=80)[at]
+        + 0.3 * x
+        + 0.3 * rng.normal(size=ROWS)
+    )
     return pd.DataFrame({"length": lengths[at], "x": x}), y
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(seed, tmp_path):
+def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(
+    seed, tmp_path
+):
     frame, y = routes(seed)
-    model = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast").fit(frame[:1500], y[:1500])
+    model = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast").fit(
+        frame[:1500], y[:1500]
+    )
     encoder = model.preprocessor_
     assert encoder.schema_["length"].kind == "numeric"
     assert "also_levels" in encoder.schema_["length"].flags
     assert encoder.encoded_names_ == ["length", "length=<score>", "x"]
-    plain = pg.HyNNRegressor(random_state=0, max_epochs=6, preset="fast", kinds={"length": "numeric"})
+    plain = pg.HyNNRegressor(
+        random_state=0, max_epochs=6, preset="fast", kinds={"length": "numeric"}
+    )
     plain.fit(frame[:1500], y[:1500])
     assert plain.preprocessor_.encoded_names_ == ["length", "x"]
-    assert model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    assert (
+        model.score(frame[1500:], y[1500:]) > plain.score(frame[1500:], y[1500:]) + 0.1
+    )
     # A length that no route has has no score, and is a number like any other.
     unknown = frame[:1].assign(length=100_000)
     assert encoder.transform(unknown)[0, 1] == 0
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict(frame[1500:]), model.predict(frame[1500:]))
+    np.testing.assert_array_equal(
+        pg.load(tmp_path / "model").predict(frame[1500:]), model.predict(frame[1500:])
+    )
     ranking = pg.explain(model, frame[1500:], y[1500:]).to_frame()
     assert set(ranking["feature"]) == {"length", "x"}, "one feature, number and score"
 
@@ -148,20 +217,33 @@ def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(seed,
 def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     frame, y = routes(0)
     frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
-    notes = load_inputs(RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")).notes
+    notes = load_inputs(
+        RunRequest(table=str(tmp_path / "t.csv"), target="y", out=tmp_path / "run")
+    ).notes
     (note,) = (note for note in notes if "as a level, too" in note)
-    assert ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric" in note
+    assert (
+        ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric"
+        in note
+    )
 
 
 @pytest.mark.slow
 def test_a_page_speaks_of_levels_whatever_says_that_numbers_are_names():
     frame, y = table(0)
-    declared = pg.HyNNRegressor(random_state=0, max_epochs=2, preset="fast", kinds={"v": "categorical"})
+    declared = pg.HyNNRegressor(
+        random_state=0, max_epochs=2, preset="fast", kinds={"v": "categorical"}
+    )
     rows = declared.fit(frame[:1500], y[:1500]).encode_rows(frame[1500:])
-    assert rows.table["v"].cat.categories.tolist() == sorted(frame["v"][1500:].unique().astype(str), key=int)
+    assert rows.table["v"].cat.categories.tolist() == sorted(
+        frame["v"][1500:].unique().astype(str), key=int
+    )
     assert frame["v"].dtype == np.int64, "the user's frame stays as it is"
     page = pg.report(declared, frame[1500:], y[1500:], train=(frame[:1500], y[:1500]))
-    assert sorted(one["kind"] for one in data_of(page.html)["data"]["columns"]) == ["levels", "number", "number"]
+    assert sorted(one["kind"] for one in data_of(page.html)["data"]["columns"]) == [
+        "levels",
+        "number",
+        "number",
+    ]
     drawn = with_categories(frame, declared.preprocessor_.schema_)
     compared = compare_parts(drawn[:1500], drawn[1500:])
     assert [one["kind"] for one in compared["columns"]] == ["levels", "number"]

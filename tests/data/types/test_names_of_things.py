@@ -10,7 +10,26 @@ from permgrad.data.types.column_types import infer_schema
 
 RNG = np.random.default_rng(0)
 #: The subjects of lme4's sleepstudy, ten days each.
-SUBJECTS = [308, 309, 310, 330, 331, 332, 333, 334, 335, 337, 349, 350, 351, 352, 369, 370, 371, 372]
+SUBJECTS = [
+    308,
+    309,
+    310,
+    330,
+    331,
+    332,
+    333,
+    334,
+    335,
+    337,
+    349,
+    350,
+    351,
+    352,
+    369,
+    370,
+    371,
+    372,
+]
 SHOPS = RNG.integers(1, 41, 400)
 
 THINGS = {
@@ -56,7 +75,12 @@ def test_amounts_stay_numbers(name):
 
 def test_numbers_that_hardly_repeat_are_no_categories():
     assert column("student", RNG.permutation(400)).kind == "identifier"
-    assert column("student", np.append(RNG.permutation(200), RNG.integers(0, 200, 60))).kind == "numeric"
+    assert (
+        column(
+            "student", np.append(RNG.permutation(200), RNG.integers(0, 200, 60))
+        ).kind
+        == "numeric"
+    )
 
 
 def test_missing_cells_and_a_declared_kind():
@@ -64,5 +88,7 @@ def test_missing_cells_and_a_declared_kind():
     values[::7] = np.nan
     found = column("Subject", values)
     assert (found.kind, found.n_missing) == ("categorical", len(values[::7]))
-    schema = infer_schema(pd.DataFrame({"Subject": values}), kinds={"Subject": "numeric"})
+    schema = infer_schema(
+        pd.DataFrame({"Subject": values}), kinds={"Subject": "numeric"}
+    )
     assert schema["Subject"].kind == "numeric"

@@ -42,13 +42,21 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
             "Bad",
             "Positive class 'Bad' not found. Did you mean 'bad'? The classes are 'bad' and 'good'.",
         ),
-        (["bad", "good"], ["bad"], "Positive class ['bad'] not found. The classes are 'bad' and 'good'."),
+        (
+            ["bad", "good"],
+            ["bad"],
+            "Positive class ['bad'] not found. The classes are 'bad' and 'good'.",
+        ),
         (
             ["a", "b", "c"],
             "a",
             "A positive class is one of two, but 3 classes are predicted here. Leave --positive (posi",
         ),
-        ([], "a", "A positive class is one of two, but a number is predicted here. Leave --positive (positive=) out."),
+        (
+            [],
+            "a",
+            "A positive class is one of two, but a number is predicted here. Leave --positive (positive=) out.",
+        ),
     ]:
         with pytest.raises(InputError) as refusal:
             find_positive(classes, level)

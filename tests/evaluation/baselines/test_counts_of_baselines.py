@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
+from permgrad.evaluation.baselines.fitting import (
+    BaselineRows,
+    baselines,
+    fit_baseline,
+    run_baselines,
+)
 from permgrad.evaluation.baselines.table_model import table_model
 
 POISSON = ("lightgbm", "xgboost", "catboost", "histogram_boosting", "linear")
@@ -24,7 +29,12 @@ def counts(rows=600, seed=0):
 def test_the_rate_ratio_of_the_linear_baseline_is_the_closed_form():
     X, y, years = counts(4000)
     sport = X[:, :1]
-    fitted = fit_baseline("linear", "regression", BaselineRows(sport, y / years, weights=years), counts=True)
+    fitted = fit_baseline(
+        "linear",
+        "regression",
+        BaselineRows(sport, y / years, weights=years),
+        counts=True,
+    )
     low, high = fitted.guess(np.array([[0.0], [1.0]], dtype=np.float32))
     rates = [y[sport[:, 0] == k].sum() / years[sport[:, 0] == k].sum() for k in (0, 1)]
     assert high / low == pytest.approx(rates[1] / rates[0], rel=1e-3)
@@ -39,10 +49,19 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
              (("train", slice(0, 300)), ("validation", slice(300, 450)), ("test", slice(450, 600)))}  # fmt: skip
     found = run_baselines("regression", parts, names=[name], counts=True)[name]
     mean = y[:300].sum() / years[:300].sum()
-    loss = 2 * (np.where(y > 0, y * np.log(np.maximum(y, 1) / (mean * years)), 0) - y + mean * years)[450:]
+    loss = (
+        2
+        * (
+            np.where(y > 0, y * np.log(np.maximum(y, 1) / (mean * years)), 0)
+            - y
+            + mean * years
+        )[450:]
+    )
     assert found["poisson_deviance"] < loss.sum() / years[450:].sum()
     table = pd.DataFrame(X, columns=list("abc"))
-    model = table_model("regression", name, loss="poisson").fit(table, y, (table[:200], y[:200]))
+    model = table_model("regression", name, loss="poisson").fit(
+        table, y, (table[:200], y[:200])
+    )
     guess = model.predict(table)
     assert guess.min() > 0
     ends = model.predict_parts(table, 0.9)["inside"]
@@ -60,5 +79,7 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
 def test_other_numbers_have_no_deviance():
     X, y, _ = counts(200)
     rows = BaselineRows(X, y)
-    found = run_baselines("regression", {"train": rows, "test": rows}, names=["random_forest"])
+    found = run_baselines(
+        "regression", {"train": rows, "test": rows}, names=["random_forest"]
+    )
     assert "poisson_deviance" not in found["random_forest"]

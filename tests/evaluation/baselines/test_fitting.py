@@ -14,7 +14,12 @@ from benchmarks.quality._natural import natural_table
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
+from permgrad.evaluation.baselines.fitting import (
+    BaselineRows,
+    baselines,
+    fit_baseline,
+    run_baselines,
+)
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.libraries.job import ROUNDS
@@ -35,7 +40,10 @@ NAMES = [
 PEERS = ("tabm", "realmlp")
 COSTLY = PEERS
 # Enough to learn the small tables here; the defaults are for real ones.
-SHORT = {"tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64}, "realmlp": {"n_epochs": 100}}
+SHORT = {
+    "tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64},
+    "realmlp": {"n_epochs": 100},
+}
 
 
 def skip_without(name):
@@ -51,8 +59,13 @@ def parts(task: str, n_classes: int = 3):
     if task == "regression":
         y = signal + rng.normal(0, 0.1, 450)
     else:
-        y = np.array(["low", "mid", "top"])[np.digitize(signal, np.quantile(signal, [0.33, 0.66]))]
-    return [BaselineRows(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
+        y = np.array(["low", "mid", "top"])[
+            np.digitize(signal, np.quantile(signal, [0.33, 0.66]))
+        ]
+    return [
+        BaselineRows(X[keep], y[keep])
+        for keep in (slice(250), slice(250, 350), slice(350, 450))
+    ]
 
 
 def in_parts(*rows):
@@ -69,16 +82,23 @@ def test_the_contract_names():
 def test_learns_and_repeats(name, task):
     skip_without(name)
     train, validation, test = parts(task)
-    fitted = [fit_baseline(name, task, train, validation, seed=3, options=SHORT.get(name, {})) for _ in range(2)]
+    fitted = [
+        fit_baseline(name, task, train, validation, seed=3, options=SHORT.get(name, {}))
+        for _ in range(2)
+    ]
     score = fitted[0].evaluate(test)
     # The target bends, which a linear model cannot follow.
     floor = 0.55 if name == "linear" else 0.75
     assert score["r2" if task == "regression" else "accuracy"] > floor
-    np.testing.assert_array_equal(fitted[0].guess(test.encoded), fitted[1].guess(test.encoded))
+    np.testing.assert_array_equal(
+        fitted[0].guess(test.encoded), fitted[1].guess(test.encoded)
+    )
     assert fitted[0].seconds > 0
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
-        assert 0 < len(fitted[0].model.trees.roots) < ROUNDS, "boosting must stop on the validation rows"
+        assert 0 < len(fitted[0].model.trees.roots) < ROUNDS, (
+            "boosting must stop on the validation rows"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,14 +125,24 @@ def test_a_class_without_training_rows_gets_probability_zero(name):
 
 def test_run_gives_metrics_times_and_validation():
     train, validation, test = parts("regression")
-    result = run_baselines("regression", in_parts(train, validation, test), names=["extra_trees", "bagging"])
+    result = run_baselines(
+        "regression",
+        in_parts(train, validation, test),
+        names=["extra_trees", "bagging"],
+    )
     assert list(result) == ["extra_trees", "bagging"]
     for score in result.values():
-        assert {one.name for one in metrics.values() if one.task == "regression" and not one.counts} <= set(score)
+        assert {
+            one.name
+            for one in metrics.values()
+            if one.task == "regression" and not one.counts
+        } <= set(score)
         assert score["validation"]["rmse"] > 0
         assert score["fit_seconds"] > 0
         assert score["fit_processor_seconds"] > 0
-    without = run_baselines("regression", {"train": train, "test": test}, names=["extra_trees"])
+    without = run_baselines(
+        "regression", {"train": train, "test": test}, names=["extra_trees"]
+    )
     assert without["extra_trees"]["validation"] is None
 
 
@@ -124,11 +154,19 @@ def test_without_validation_rows_boosting_runs_a_fixed_number_of_rounds():
 
 def test_a_missing_library_is_refused(monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lightgbm" else find(name))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "lightgbm" else find(name),
+    )
     train, validation, test = parts("classification")
     message = "lightgbm is not installed (needed for 'lightgbm'). Run pip install 'permgrad[boost]'."
     with pytest.raises(EnvironmentProblem, match="lightgbm is not installed"):
-        run_baselines("classification", in_parts(train, validation, test), names=["lightgbm", "extra_trees"])
+        run_baselines(
+            "classification",
+            in_parts(train, validation, test),
+            names=["lightgbm", "extra_trees"],
+        )
     with pytest.raises(EnvironmentProblem) as caught:
         fit_baseline("lightgbm", "classification", train)
     assert str(caught.value) == f"{message} [PG060]"
@@ -138,46 +176,76 @@ BOOSTING = ("lightgbm", "xgboost", "catboost", "histogram_boosting")
 
 
 @pytest.mark.parametrize("name", BOOSTING)
-@pytest.mark.parametrize("task", ["regression", "counts", "two classes", "three classes"])
+@pytest.mark.parametrize(
+    "task", ["regression", "counts", "two classes", "three classes"]
+)
 def test_trees_predict_as_their_library(name, task, monkeypatch):
     skip_without(name)
-    train, _, test = parts("regression" if task in {"regression", "counts"} else "classification")
+    train, _, test = parts(
+        "regression" if task in {"regression", "counts"} else "classification"
+    )
     if task == "counts":
-        train = BaselineRows(train.encoded, np.random.default_rng(0).poisson(np.exp(train.encoded[:, 0])))
+        train = BaselineRows(
+            train.encoded, np.random.default_rng(0).poisson(np.exp(train.encoded[:, 0]))
+        )
     if task == "two classes":
         train = train.take(train.y != "mid")
     models, of = [], BoostedTrees.of
     monkeypatch.setattr(
-        BoostedTrees, "of", lambda model, *rest, **facts: (models.append(model), of(model, *rest, **facts))[1]
+        BoostedTrees,
+        "of",
+        lambda model, *rest, **facts: (models.append(model), of(model, *rest, **facts))[
+            1
+        ],
     )
     classify = task.endswith("classes")
     kind = "classification" if classify else "regression"
     fitted = fit_baseline(name, kind, train, counts=task == "counts")
     [model] = models
-    expected = model.predict_proba(test.encoded) if classify else model.predict(test.encoded)
+    expected = (
+        model.predict_proba(test.encoded) if classify else model.predict(test.encoded)
+    )
     np.testing.assert_allclose(fitted.guess(test), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_settings_that_make_other_trees_are_refused():
     pytest.importorskip("lightgbm")
     train, _, _ = parts("classification")
-    two, rf = train.take(train.y != "mid"), {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
-    with pytest.raises(InputError, match="cannot be read as trees: its trees are averaged"):
+    two, rf = (
+        train.take(train.y != "mid"),
+        {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+    )
+    with pytest.raises(
+        InputError, match="cannot be read as trees: its trees are averaged"
+    ):
         fit_baseline("lightgbm", "classification", two, options=rf)
-    with pytest.raises(InputError, match="predicts something else than the sum of its trees"):
+    with pytest.raises(
+        InputError, match="predicts something else than the sum of its trees"
+    ):
         fit_baseline("lightgbm", "classification", two, options={"sigmoid": 3.0})
 
 
-@pytest.mark.parametrize("names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_nothing_is_printed_and_no_global_state_changes(names, capfd, recwarn):
     from threadpoolctl import threadpool_info
 
     train, validation, test = parts("classification")
-    run_baselines("classification", in_parts(train, validation, test), names=["random_forest"])
-    before, state = [pool["num_threads"] for pool in threadpool_info()], np.random.get_state()[1].copy()
+    run_baselines(
+        "classification", in_parts(train, validation, test), names=["random_forest"]
+    )
+    before, state = (
+        [pool["num_threads"] for pool in threadpool_info()],
+        np.random.get_state()[1].copy(),
+    )
     torch_state, torch_threads = torch.random.get_rng_state(), torch.get_num_threads()
-    result = run_baselines("classification", in_parts(train, validation, test), names=names, threads=2)
-    installed = [name for name in NAMES if name not in COSTLY and baselines.get(name).available()]
+    result = run_baselines(
+        "classification", in_parts(train, validation, test), names=names, threads=2
+    )
+    installed = [
+        name for name in NAMES if name not in COSTLY and baselines.get(name).available()
+    ]
     assert list(result) == (names or installed)
     after = [pool["num_threads"] for pool in threadpool_info()]
     assert after[: len(before)] == before
@@ -206,7 +274,10 @@ def test_threads_to_come_compute_with_as_many_as_before(name, threads):
     torch.set_num_threads(2)
     try:
         assert in_a_new_thread() == 2
-        short = {"mlp": {"epochs_without_validation": 2}, "lightgbm": {"n_estimators": 5}}[name]
+        short = {
+            "mlp": {"epochs_without_validation": 2},
+            "lightgbm": {"n_estimators": 5},
+        }[name]
         fit_baseline(name, "regression", train, threads=threads, options=short)
         assert (torch.get_num_threads(), in_a_new_thread()) == (2, 2)
     finally:
@@ -218,7 +289,9 @@ def test_bad_input():
     with pytest.raises(InputError, match="Did you mean 'xgboost'"):
         fit_baseline("xgbost", "classification", train)
     with pytest.raises(InputError, match="The training rows have only one class"):
-        fit_baseline("bagging", "classification", BaselineRows(train.encoded, np.full(250, "a")))
+        fit_baseline(
+            "bagging", "classification", BaselineRows(train.encoded, np.full(250, "a"))
+        )
     with pytest.raises(InputError, match="classes lack a class of the training rows"):
         fit_baseline("bagging", "classification", train, classes=["low", "top"])
 
@@ -229,27 +302,42 @@ def test_the_mlp_keeps_its_best_epoch_and_stops():
     assert 0 < model.best_epoch < model.epochs - 1, "it must have gone on past its best"
     assert model.epochs == model.best_epoch + 1 + model.options.patience
     again = fit_baseline(
-        "mlp", "classification", train, validation, options={"max_epochs": model.best_epoch + 1, "patience": 10**6}
+        "mlp",
+        "classification",
+        train,
+        validation,
+        options={"max_epochs": model.best_epoch + 1, "patience": 10**6},
     ).model
     # Stopped exactly at the best epoch, the same weights come out.
-    np.testing.assert_array_equal(model.predict_proba(train.encoded), again.predict_proba(train.encoded))
+    np.testing.assert_array_equal(
+        model.predict_proba(train.encoded), again.predict_proba(train.encoded)
+    )
 
 
 def test_the_mlp_does_not_see_units():
     train, validation, test = parts("regression")
     plain = fit_baseline("mlp", "regression", train, validation).guess(test.encoded)
-    scaled = [BaselineRows(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
+    scaled = [
+        BaselineRows(part.encoded * 1000 + 5, part.y * 1e6 - 7)
+        for part in (train, validation, test)
+    ]
     other = fit_baseline("mlp", "regression", *scaled[:2]).guess(scaled[2].encoded)
     np.testing.assert_allclose(other, plain * 1e6 - 7, atol=0.02e6)
 
 
 def test_linear_is_the_closed_form():
     train, validation, test = parts("regression")
-    fitted = fit_baseline("linear", "regression", train, validation, options={"alpha": 1.0})
+    fitted = fit_baseline(
+        "linear", "regression", train, validation, options={"alpha": 1.0}
+    )
     scaled = (train.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     held = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
-    weights = np.linalg.solve(scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean()))
-    np.testing.assert_allclose(fitted.guess(test), held @ weights + train.y.mean(), atol=1e-5)
+    weights = np.linalg.solve(
+        scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean())
+    )
+    np.testing.assert_allclose(
+        fitted.guess(test), held @ weights + train.y.mean(), atol=1e-5
+    )
 
 
 def spectra(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +345,9 @@ def spectra(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     level, bump = rng.normal(size=(2, rows))
     places = np.linspace(0, 1, 50)
-    x = 5 * level[:, None] + 0.1 * bump[:, None] * np.exp(-(((places - 0.4) / 0.1) ** 2))
+    x = 5 * level[:, None] + 0.1 * bump[:, None] * np.exp(
+        -(((places - 0.4) / 0.1) ** 2)
+    )
     return x + 0.001 * rng.normal(size=x.shape), bump + 0.1 * rng.normal(size=rows)
 
 
@@ -274,36 +364,57 @@ def test_the_penalty_of_a_linear_model_is_that_of_least_error_left_out():
         hat = with_mean @ np.linalg.solve(with_mean.T @ with_mean + shrunk, with_mean.T)
         return float(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2))
 
-    assert left_out(penalty) <= min(map(left_out, (penalty / 5, penalty * 5, 1.0))) * (1 + 1e-6)
-    usual = fit_baseline("linear", "regression", BaselineRows(x, y), options={"alpha": 1.0})
+    assert left_out(penalty) <= min(map(left_out, (penalty / 5, penalty * 5, 1.0))) * (
+        1 + 1e-6
+    )
+    usual = fit_baseline(
+        "linear", "regression", BaselineRows(x, y), options={"alpha": 1.0}
+    )
     errors = [np.mean((model.guess(held) - truth) ** 2) for model in (fitted, usual)]
-    assert errors[0] < 0.2 * errors[1], "the library's own penalty hides small differences of columns"
+    assert errors[0] < 0.2 * errors[1], (
+        "the library's own penalty hides small differences of columns"
+    )
 
 
 def test_the_strength_of_a_logistic_model_is_chosen_on_rows_left_out():
     x, y = spectra(300)
-    fitted = fit_baseline("linear", "classification", BaselineRows(x, (y > 0).astype(int)), classes=(0, 1))
+    fitted = fit_baseline(
+        "linear", "classification", BaselineRows(x, (y > 0).astype(int)), classes=(0, 1)
+    )
     assert fitted.model[-1].C == 100.0, "here the weakest penalty is best by far"
-    noise = BaselineRows(np.random.default_rng(0).normal(size=(300, 20)), (y > 0).astype(int))
-    assert fit_baseline("linear", "classification", noise, classes=(0, 1)).model[-1].C <= 0.1
+    noise = BaselineRows(
+        np.random.default_rng(0).normal(size=(300, 20)), (y > 0).astype(int)
+    )
+    assert (
+        fit_baseline("linear", "classification", noise, classes=(0, 1)).model[-1].C
+        <= 0.1
+    )
     few = BaselineRows(x, (np.arange(300) < 9).astype(int))
-    assert fit_baseline("linear", "classification", few, classes=(0, 1)).model[-1].C == 1.0
+    assert (
+        fit_baseline("linear", "classification", few, classes=(0, 1)).model[-1].C == 1.0
+    )
 
 
 def test_histogram_boosting_goes_back_to_its_best_round():
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     if "X_val" not in inspect.signature(HistGradientBoostingRegressor.fit).parameters:
-        pytest.skip("scikit-learn takes validation rows from 1.7 on; before it the number of rounds is fixed")
+        pytest.skip(
+            "scikit-learn takes validation rows from 1.7 on; before it the number of rounds is fixed"
+        )
     train, validation, _ = parts("regression")
     fitted = fit_baseline("histogram_boosting", "regression", train, validation)
     rounds = len(fitted.model.trees.roots)
     assert 0 < rounds < ROUNDS
-    again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": rounds})
+    again = fit_baseline(
+        "histogram_boosting", "regression", train, options={"max_iter": rounds}
+    )
     np.testing.assert_array_equal(fitted.guess(validation), again.guess(validation))
     best = fitted.evaluate(validation)["mse"]
     for other in (rounds // 2, rounds * 2):
-        again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": other})
+        again = fit_baseline(
+            "histogram_boosting", "regression", train, options={"max_iter": other}
+        )
         assert again.evaluate(validation)["mse"] >= best
 
 
@@ -318,13 +429,19 @@ def mixed_table(rows: int = 240):
     soil = rng.integers(0, 4, rows)  # 3: none of them
     for level in range(3):
         frame[f"soil{level + 1}"] = (soil == level).astype(int)
-    y = (frame["dose"] + (frame["town"] == "Ulm") + (soil == 1) > 0.7).to_numpy().astype(int)
+    y = (
+        (frame["dose"] + (frame["town"] == "Ulm") + (soil == 1) > 0.7)
+        .to_numpy()
+        .astype(int)
+    )
     return frame, soil, y
 
 
 def test_the_natural_table_holds_what_the_raw_table_holds():
     frame, soil, _ = mixed_table()
-    encoder = TableEncoder("standard", groups={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
+    encoder = TableEncoder(
+        "standard", groups={"soil": ["soil1", "soil2", "soil3"]}
+    ).fit(frame[:160])
     table = natural_table(encoder, encoder.transform(frame[160:]))
     assert sorted(table.columns) == ["age", "age=?", "dose", "soil=?", "town=?"]
     rest = frame[160:]
@@ -334,7 +451,9 @@ def test_the_natural_table_holds_what_the_raw_table_holds():
     there = rest["age"].notna().to_numpy()
     assert np.corrcoef(table["age"][there], rest["age"][there])[0, 1] > 1 - 1e-9
     assert len(np.unique(table["age"][~there])) == 1
-    np.testing.assert_array_equal(table["soil=?"].astype(int), np.where(soil[160:] == 3, 0, soil[160:] + 1))
+    np.testing.assert_array_equal(
+        table["soil=?"].astype(int), np.where(soil[160:] == 3, 0, soil[160:] + 1)
+    )
     pairs = set(zip(rest["town"], table["town=?"].astype(int), strict=True))
     assert len(pairs) == 3, "towns and levels must go together one to one"
     one = natural_table(encoder, encoder.transform(frame[:1]))
@@ -345,13 +464,22 @@ def test_the_natural_table_holds_what_the_raw_table_holds():
 def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     skip_without(name)
     frame, _, y = mixed_table()
-    encoder = TableEncoder("standard", groups={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
-    made = [encoder.transform(frame[rows]) for rows in (slice(120), slice(120, 180), slice(180, 240))]
+    encoder = TableEncoder(
+        "standard", groups={"soil": ["soil1", "soil2", "soil3"]}
+    ).fit(frame[:160])
+    made = [
+        encoder.transform(frame[rows])
+        for rows in (slice(120), slice(120, 180), slice(180, 240))
+    ]
     train, validation, test = (
         BaselineRows(natural_table(encoder, own), y[rows])
-        for own, rows in zip(made, (slice(120), slice(120, 180), slice(180, 240)), strict=True)
+        for own, rows in zip(
+            made, (slice(120), slice(120, 180), slice(180, 240)), strict=True
+        )
     )
-    fitted = fit_baseline(name, "classification", train, validation, options=SHORT[name])
+    fitted = fit_baseline(
+        name, "classification", train, validation, options=SHORT[name]
+    )
     assert fitted.evaluate(test)["roc_auc"] > 0.75
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -362,7 +490,11 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
 @pytest.mark.parametrize("name", PEERS)
 def test_a_missing_peer_names_its_extra(name, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == "pytabkit" else find(wanted))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda wanted: None if wanted == "pytabkit" else find(wanted),
+    )
     train, _, _ = parts("regression")
     with pytest.raises(EnvironmentProblem) as caught:
         fit_baseline(name, "regression", train)
@@ -377,7 +509,13 @@ def test_a_target_far_from_zero_is_learned_as_well(name, offset):
     skip_without(name)
     rows, scores = parts("regression"), []
     for by in (0.0, offset):
-        train, validation, test = (BaselineRows(one.encoded, one.y + by) for one in rows)
+        train, validation, test = (
+            BaselineRows(one.encoded, one.y + by) for one in rows
+        )
         options = SHORT.get(name, {})
-        scores.append(fit_baseline(name, "regression", train, validation, options=options).evaluate(test)["r2"])
+        scores.append(
+            fit_baseline(
+                name, "regression", train, validation, options=options
+            ).evaluate(test)["r2"]
+        )
     assert abs(scores[0] - scores[1]) < 0.02

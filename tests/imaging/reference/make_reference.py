@@ -27,7 +27,9 @@ def main() -> None:
 
     rng = np.random.default_rng(7)
     train = rng.normal(size=(40, 9))
-    train[:, 3] = train[:, 2] + 0.001 * rng.normal(size=40)  # falls on the same pixel as the column before
+    train[:, 3] = train[:, 2] + 0.001 * rng.normal(
+        size=40
+    )  # falls on the same pixel as the column before
     train[:, 4] = train[:, 2] + 0.001 * rng.normal(size=40)
     train[:, 5] = 2.5  # constant
     test = rng.normal(size=(5, 9)) * 1.5  # also outside the training range
@@ -36,7 +38,12 @@ def main() -> None:
     names = [f"x{index}" for index in range(train.shape[1])]
     for case, options in CASES.items():
         method = TINTO(
-            problem="unsupervised", pixels=12, format="npy", cmap=None, transformer=MinMaxScaler(), **options
+            problem="unsupervised",
+            pixels=12,
+            format="npy",
+            cmap=None,
+            transformer=MinMaxScaler(),
+            **options,
         )
         method.fit(pd.DataFrame(train, columns=names))
         with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,12 @@ import permgrad as pg
 import permgrad.models.network.network as network_module
 from permgrad.models.network.network import HybridNetwork
 
-QUICK = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}
+QUICK = {
+    "preset": "fast",
+    "random_state": 0,
+    "progress": False,
+    "branches": ("tabular",),
+}
 
 
 def made(rows, seed):
@@ -22,7 +27,8 @@ def made(rows, seed):
     said = np.where(rng.random(rows) < 0.05, 1 - y, y)
     words = np.array([["bad", "poor", "dull"], ["good", "fine", "fun"]])
     texts = [
-        f"{rng.choice(words[one])} film number {rng.integers(999)} with {rng.choice(words[one])} actors" for one in said
+        f"{rng.choice(words[one])} film number {rng.integers(999)} with {rng.choice(words[one])} actors"
+        for one in said
     ]
     table = {f"x{k}": rng.normal(size=rows) + 0.5 * y for k in range(4)}
     return pd.DataFrame({"text": texts, **table}), y
@@ -41,7 +47,13 @@ def test_rows_without_their_text_are_predicted_as_by_the_table():
 
 
 def test_some_rows_lack_a_block_in_training_alone():
-    net = HybridNetwork(6, 2, {"dense_units": [8], "dropout": 0.0}, paths=("tabular",), absent_blocks=[[1], [3, 4]])
+    net = HybridNetwork(
+        6,
+        2,
+        {"dense_units": [8], "dropout": 0.0},
+        paths=("tabular",),
+        absent_blocks=[[1], [3, 4]],
+    )
     rows, seen = torch.ones(4000, 6), []
     net.table_branch.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     torch.manual_seed(0)
@@ -51,13 +63,21 @@ def test_some_rows_lack_a_block_in_training_alone():
     assert (lacking[:, 3] == lacking[:, 4]).all()
     shares = lacking[:, [1, 3]].float().mean(dim=0)
     assert torch.allclose(shares, torch.full((2,), network_module.ABSENT), atol=0.02)
-    assert abs(float((lacking[:, 1] & lacking[:, 3]).float().mean()) - network_module.ABSENT**2) < 0.01
+    assert (
+        abs(
+            float((lacking[:, 1] & lacking[:, 3]).float().mean())
+            - network_module.ABSENT**2
+        )
+        < 0.01
+    )
     net.eval()(rows)
     assert (seen[1] == 1).all()
 
 
 def test_networks_without_texts_draw_nothing():
-    net = HybridNetwork(6, 2, {"dense_units": [8], "dropout": 0.0}, paths=("tabular",)).train()
+    net = HybridNetwork(
+        6, 2, {"dense_units": [8], "dropout": 0.0}, paths=("tabular",)
+    ).train()
     state = torch.get_rng_state()
     net(torch.ones(5, 6))
     assert torch.equal(state, torch.get_rng_state())
@@ -69,7 +89,10 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, members)
     options = {**QUICK, "max_epochs": 5, "network": {"members": members}}
     whole = pg.HyNNClassifier(**options).fit(X, y)
     assert "text" in whole.preprocessor_.scores_.columns
-    stopped = {"checkpoint_folder": tmp_path, "on_epoch": lambda line: line["epoch"] == 2}
+    stopped = {
+        "checkpoint_folder": tmp_path,
+        "on_epoch": lambda line: line["epoch"] == 2,
+    }
     pg.HyNNClassifier(**options).fit(X, y, **stopped)
     resumed = pg.HyNNClassifier(**options).fit(X, y, checkpoint_folder=tmp_path)
     assert len(resumed.history_) == len(whole.history_) == 5
@@ -80,11 +103,19 @@ def test_scores_of_a_timed_table_do_not_know_the_rows_held_out():
     X, y = made(300, 3)
     time, other = np.arange(300), y.copy()
     other[-30:] = 1 - other[-30:]  # the latest tenth
-    fits = [pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one, row_time=time) for one in (y, other)]
-    first, second = (model.preprocessor_.scores_.of("text", ["good fun", "dull"]) for model in fits)
+    fits = [
+        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one, row_time=time)
+        for one in (y, other)
+    ]
+    first, second = (
+        model.preprocessor_.scores_.of("text", ["good fun", "dull"]) for model in fits
+    )
     assert first.any()
     assert (first == second).all()
-    untimed = [pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one) for one in (y, other)]
+    untimed = [
+        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one) for one in (y, other)
+    ]
     assert (
-        untimed[0].preprocessor_.scores_.of("text", ["dull"]) != untimed[1].preprocessor_.scores_.of("text", ["dull"])
+        untimed[0].preprocessor_.scores_.of("text", ["dull"])
+        != untimed[1].preprocessor_.scores_.of("text", ["dull"])
     ).all()

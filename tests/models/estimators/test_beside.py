@@ -14,7 +14,11 @@ from permgrad.models.libraries.job import Job, Rows
 from permgrad.models.libraries.linear import affine, linear
 
 #: The fast preset, which tries trees and a line as the default does.
-TRIES = {"preset": {"base": "fast", "beside": ["trees", "linear"]}, "random_state": 0, "progress": False}
+TRIES = {
+    "preset": {"base": "fast", "beside": ["trees", "linear"]},
+    "random_state": 0,
+    "progress": False,
+}
 
 
 def stepped(rows: int, seed: int = 0):
@@ -22,7 +26,9 @@ def stepped(rows: int, seed: int = 0):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc"))
     frame["town"] = rng.choice(["north", "south", "west"], rows)
-    truth = np.sign(frame["a"]) * np.round(2 * frame["b"]) + 2 * (frame["town"] == "west")
+    truth = np.sign(frame["a"]) * np.round(2 * frame["b"]) + 2 * (
+        frame["town"] == "west"
+    )
     return frame, (truth + rng.normal(0, 0.1, rows)).to_numpy()
 
 
@@ -30,7 +36,9 @@ def wide(rows: int, seed: int = 0):
     """Return a table of fewer rows than columns with a linear target."""
     rng = np.random.default_rng(seed)
     factors = rng.normal(size=(rows, 5))
-    X = factors @ np.random.default_rng(9).normal(size=(5, 150)) + 0.3 * rng.normal(size=(rows, 150))
+    X = factors @ np.random.default_rng(9).normal(size=(5, 150)) + 0.3 * rng.normal(
+        size=(rows, 150)
+    )
     return X, factors @ [1.0, -1.0, 2.0, 0.5, 1.0] + 0.1 * rng.normal(size=rows)
 
 
@@ -64,7 +72,10 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     assert errors[1] < 0.7 * errors[0]
     said = model.summary().splitlines()[-2:]
     assert said[0].startswith(f"trees ({trees['label']}) count for 0.")
-    assert "linear (ridge regression) is left out: with it the loss of 100 held-out rows is" in said[1]
+    assert (
+        "linear (ridge regression) is left out: with it the loss of 100 held-out rows is"
+        in said[1]
+    )
 
 
 def test_the_prediction_is_the_mean_by_the_shares():
@@ -75,23 +86,42 @@ def test_the_prediction_is_the_mean_by_the_shares():
     prepared = model.prepare(X, y)
     rows, held = prepared.job.train_rows, prepared.job.validation_rows
     model.train(prepared)
-    parts = [Rows(part.x.numpy(), part.y.numpy().astype(float)) for part in (rows, held)]
+    parts = [
+        Rows(part.x.numpy(), part.y.numpy().astype(float)) for part in (rows, held)
+    ]
     seed = beside._job(model, rows, held, 0, rates=False).seed
-    fitted = best_library().train(Job("regression", *parts, 0, seed, torch.get_num_threads()))
-    share, encoded = model.branches_["trees"]["share"], model.encode_rows(X[:50]).encoded
-    expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.asarray(fitted.predict(encoded))
-    np.testing.assert_allclose(model.predict_encoded(encoded)[:, 0], expected, atol=2e-6)
+    fitted = best_library().train(
+        Job("regression", *parts, 0, seed, torch.get_num_threads())
+    )
+    share, encoded = (
+        model.branches_["trees"]["share"],
+        model.encode_rows(X[:50]).encoded,
+    )
+    expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.asarray(
+        fitted.predict(encoded)
+    )
+    np.testing.assert_allclose(
+        model.predict_encoded(encoded)[:, 0], expected, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_classes(classes):
     X, y = stepped(1500)
-    labels = np.array(["low", "middle", "high"])[np.digitize(y, [0.5] if classes == 2 else [-0.5, 1.0])]
+    labels = np.array(["low", "middle", "high"])[
+        np.digitize(y, [0.5] if classes == 2 else [-0.5, 1.0])
+    ]
     model = pg.HyNNClassifier(**TRIES).fit(X[:1000], labels[:1000])
     assert "trees" in model.module_.paths
-    chances, places = model.predict_proba(X[1000:]), np.searchsorted(model.classes_, labels[1000:])
+    chances, places = (
+        model.predict_proba(X[1000:]),
+        np.searchsorted(model.classes_, labels[1000:]),
+    )
     network = torch.from_numpy(alone(model, X[1000:])).softmax(dim=1).numpy()
-    losses = [-np.log(np.maximum(each[np.arange(500), places], 1e-9)).mean() for each in (network, chances)]
+    losses = [
+        -np.log(np.maximum(each[np.arange(500), places], 1e-9)).mean()
+        for each in (network, chances)
+    ]
     assert losses[1] < 0.9 * losses[0]
 
 
@@ -100,7 +130,9 @@ def test_a_line_is_kept_where_there_are_fewer_rows_than_columns():
     model = pg.HyNNRegressor(**TRIES).fit(X[:100], y[:100])
     assert "linear" in model.module_.paths
     network = alone(model, X[100:])[:, 0] * model.target_scale_ + model.target_mean_
-    errors = [np.mean((guess - y[100:]) ** 2) for guess in (network, model.predict(X[100:]))]
+    errors = [
+        np.mean((guess - y[100:]) ** 2) for guess in (network, model.predict(X[100:]))
+    ]
     assert errors[1] < 0.7 * errors[0]
 
 
@@ -108,7 +140,9 @@ def test_nothing_is_kept_that_does_not_pay():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(700, 4))
     y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.05 * rng.normal(size=700)
-    model = pg.HyNNRegressor(**TRIES | {"preset": "default", "max_epochs": 12}).fit(X, y)
+    model = pg.HyNNRegressor(**TRIES | {"preset": "default", "max_epochs": 12}).fit(
+        X, y
+    )
     assert not model.branches_["linear"]["kept"]
     assert model.module_.paths[0] == "tabular"
 
@@ -116,7 +150,9 @@ def test_nothing_is_kept_that_does_not_pay():
 @pytest.mark.parametrize("name", ["trees", "linear"])
 def test_what_is_named_is_kept(name):
     X = np.random.default_rng(0).normal(size=(300, 3))
-    model = pg.HyNNRegressor(**{**TRIES, "branches": (name, "tabular")}).fit(X, np.sin(3 * X[:, 0]) * X[:, 1])
+    model = pg.HyNNRegressor(**{**TRIES, "branches": (name, "tabular")}).fit(
+        X, np.sin(3 * X[:, 0]) * X[:, 1]
+    )
     assert model.module_.paths == ("tabular", name)
     assert list(model.branches_) == [name]
     assert 0.05 <= model.module_.shares[name] <= 0.95
@@ -125,11 +161,15 @@ def test_what_is_named_is_kept(name):
 def test_what_is_named_is_kept_with_few_rows_and_many_classes():
     X, y = stepped(40)
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
-    assert model.branches_["trees"]["rows"] < 5, "the precondition: they cannot choose a share"
+    assert model.branches_["trees"]["rows"] < 5, (
+        "the precondition: they cannot choose a share"
+    )
     assert model.module_.shares == {"trees": 0.5}
     labels = np.arange(400) % (beside.MOST_CLASSES + 1)
     X, _ = stepped(400)
-    model = pg.HyNNClassifier(**{**TRIES, "branches": ("tabular", "trees"), "max_epochs": 1}).fit(X, labels)
+    model = pg.HyNNClassifier(
+        **{**TRIES, "branches": ("tabular", "trees"), "max_epochs": 1}
+    ).fit(X, labels)
     assert model.module_.paths == ("tabular", "trees")
 
 
@@ -152,7 +192,9 @@ def test_every_library(library, monkeypatch, tmp_path):
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
-    np.testing.assert_array_equal(again.predict_interval(X[:9]), model.predict_interval(X[:9]))
+    np.testing.assert_array_equal(
+        again.predict_interval(X[:9]), model.predict_interval(X[:9])
+    )
     assert again.branches_ == model.branches_
     assert again.summary() == model.summary()
 
@@ -161,7 +203,9 @@ def test_counts_have_branches_that_say_rates():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 3))
     y = rng.poisson(np.exp(0.5 * X[:, 0] + np.where(X[:, 1] > 0, 1.0, 0.0)))
-    model = pg.HyNNRegressor(**{**TRIES, "loss": "poisson", "branches": ("tabular", "linear", "trees")}).fit(X, y)
+    model = pg.HyNNRegressor(
+        **{**TRIES, "loss": "poisson", "branches": ("tabular", "linear", "trees")}
+    ).fit(X, y)
     assert model.module_.paths == ("tabular", "linear", "trees")
     predicted = model.predict(X)
     assert (predicted >= 0).all()
@@ -171,21 +215,31 @@ def test_counts_have_branches_that_say_rates():
 def test_rows_and_classes_weigh_in_all_branches():
     X, y = stepped(900)
     labels, weights = (y > 1.5).astype(int), np.where(X["town"] == "west", 3.0, 1.0)
-    model = pg.HyNNClassifier(**{**TRIES, "branches": ("tabular", "trees")}, class_weight="balanced")
+    model = pg.HyNNClassifier(
+        **{**TRIES, "branches": ("tabular", "trees")}, class_weight="balanced"
+    )
     shares = []
     for given in (None, weights):
         prepared = model.prepare(X, labels, sample_weight=given)
-        job = beside._job(model, prepared.job.train_rows, prepared.job.validation_rows, 2, rates=False)
+        job = beside._job(
+            model, prepared.job.train_rows, prepared.job.validation_rows, 2, rates=False
+        )
         shares.append([job.train.weights[job.train.y == each].sum() for each in (0, 1)])
         assert len(np.unique(job.train.weights)) == (2 if given is None else 4)
-    assert max(shares[0]) < 1.01 * min(shares[0]), "the classes weigh as much as each other"
+    assert max(shares[0]) < 1.01 * min(shares[0]), (
+        "the classes weigh as much as each other"
+    )
     assert model.train(prepared).score(X, labels) > 0.9
 
 
 def test_the_same_whatever_the_threads_and_batches(fitted):
     model, X, _ = fitted
     encoded = model.encode_rows(X).encoded
-    np.testing.assert_allclose(model.predict_encoded(encoded, batch_size=7), model.predict_encoded(encoded), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict_encoded(encoded, batch_size=7),
+        model.predict_encoded(encoded),
+        atol=1e-6,
+    )
     X, y = stepped(400)
     again = [pg.HyNNRegressor(**TRIES).fit(X, y).predict(X) for _ in range(2)]
     np.testing.assert_array_equal(*again)
@@ -194,17 +248,26 @@ def test_the_same_whatever_the_threads_and_batches(fitted):
 def test_a_line_as_weights_says_what_the_library_says():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4)) * [1, 10, 0.1, 1] + 5
-    for y, task in ((X[:, 0] - X[:, 1], "regression"), ((X[:, 0] > 5).astype(int), "classification")):
+    for y, task in (
+        (X[:, 0] - X[:, 1], "regression"),
+        ((X[:, 0] > 5).astype(int), "classification"),
+    ):
         model = linear(Job(task, Rows(X, y), None, 2, 0, 1))
         matrix, offset = affine(model)
-        expected = model.predict(X) if task == "regression" else model.decision_function(X)
-        np.testing.assert_allclose((X @ matrix.T + offset)[:, 0], expected, rtol=1e-9, atol=1e-9)
+        expected = (
+            model.predict(X) if task == "regression" else model.decision_function(X)
+        )
+        np.testing.assert_allclose(
+            (X @ matrix.T + offset)[:, 0], expected, rtol=1e-9, atol=1e-9
+        )
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
 def test_branches_beside_nothing_are_refused():
     X, y = stepped(60)
-    with pytest.raises(pg.InputError, match=r"stand beside a network.*branches=\('tabular', 'trees'\)"):
+    with pytest.raises(
+        pg.InputError, match=r"stand beside a network.*branches=\('tabular', 'trees'\)"
+    ):
         pg.HyNNRegressor(branches=("trees",)).fit(X, y)
     with pytest.raises(pg.InputError, match="Did you mean 'trees'"):
         pg.HyNNRegressor(branches=("tabular", "tree")).fit(X, y)
@@ -212,17 +275,27 @@ def test_branches_beside_nothing_are_refused():
 
 def test_named_branches_need_rows_held_out(tmp_path):
     X, y = stepped(60)
-    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees"), "validation_fraction": 0.0})
-    with pytest.raises(pg.InputError, match="'trees' need rows held out of training, but there are none"):
+    model = pg.HyNNRegressor(
+        **{**TRIES, "branches": ("tabular", "trees"), "validation_fraction": 0.0}
+    )
+    with pytest.raises(
+        pg.InputError,
+        match="'trees' need rows held out of training, but there are none",
+    ):
         model.fit(X, y)
     X.assign(y=y).to_parquet(tmp_path / "rows.parquet")
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "linear")})
-    with pytest.raises(pg.InputError, match="need all rows in memory, and fit_stream reads them from files"):
+    with pytest.raises(
+        pg.InputError,
+        match="need all rows in memory, and fit_stream reads them from files",
+    ):
         model.fit_stream(tmp_path / "rows.parquet", "y")
 
 
 def test_without_rows_held_out_none_is_tried():
     X, y = stepped(60)
-    model = pg.HyNNRegressor(**{**TRIES, "validation_fraction": 0.0, "max_epochs": 2}).fit(X, y)
+    model = pg.HyNNRegressor(
+        **{**TRIES, "validation_fraction": 0.0, "max_epochs": 2}
+    ).fit(X, y)
     assert model.branches_ == {}
     assert model.module_.paths == ("tabular",)

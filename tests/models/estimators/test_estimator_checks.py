@@ -16,12 +16,21 @@ EXPECTED = {
 
 
 #: Checks that look at what was learned. For the others a few epochs are as good as many.
-LEARNED = {"check_classifiers_train", "check_regressors_train", "check_classifiers_classes"}
+LEARNED = {
+    "check_classifiers_train",
+    "check_regressors_train",
+    "check_classifiers_classes",
+}
 LEARNED |= {"check_class_weight_classifiers"}
 
 
 def small(estimator, **parameters):
-    network = {"dense_units": [32], "conv_filters": [4], "pooling": [4], "fusion_units": []}
+    network = {
+        "dense_units": [32],
+        "conv_filters": [4],
+        "pooling": [4],
+        "fusion_units": [],
+    }
     return estimator(
         preset={"base": "fast", "patience": float("inf")}, network=network, pixels=8, max_epochs=30,
         validation_fraction=0.0,

@@ -20,7 +20,11 @@ import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.inputs import class_weights, held_out
 from permgrad.models.estimators.settings import resolve_settings
-from permgrad.models.network.summary import count_numbers, layer_rows, measure_training_time
+from permgrad.models.network.summary import (
+    count_numbers,
+    layer_rows,
+    measure_training_time,
+)
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 
@@ -38,7 +42,8 @@ def mixed_table(rows=120):
             "income": rng.lognormal(size=rows),
             "town": rng.choice(["Bonn", "Ulm", "Trier"], rows),
             "member": rng.random(rows) < 0.5,
-            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+            "since": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
         }
     )
     frame.loc[::7, "age"] = np.nan
@@ -63,7 +68,10 @@ def test_mixed_tables(branches):
     assert model.n_features_in_ == 5
     assert (model.renderer_ is None) == ("image" not in branches)
     assert model.module_.paths == branches
-    assert model.background_.shape == (len(model.background_target_), model.module_.encoded)
+    assert model.background_.shape == (
+        len(model.background_target_),
+        model.module_.encoded,
+    )
     assert model.background_.dtype == np.float32
     unseen = X.head(3).assign(town=["Oslo", None, "Ulm"], income=[np.nan, 1.0, 2.0])
     assert np.isfinite(model.predict_proba(unseen)).all()
@@ -82,7 +90,17 @@ def test_mixed_tables(branches):
         pd.Series(["no", "yes"], dtype="string"),
         pd.Series(["no", "yes"], dtype="category"),
     ],
-    ids=["text", "object", "boolean", "boolean objects", "nullable boolean", "integer", "float", "string", "category"],
+    ids=[
+        "text",
+        "object",
+        "boolean",
+        "boolean objects",
+        "nullable boolean",
+        "integer",
+        "float",
+        "string",
+        "category",
+    ],
 )
 def test_labels_of_every_type(labels):
     X, y = load_breast_cancer(return_X_y=True)
@@ -95,14 +113,20 @@ def test_labels_of_every_type(labels):
 
 def test_every_layout_learns():
     X, y = load_breast_cancer(return_X_y=True)
-    for changes in ({"layout": "random"}, {"layout": "tinto"}, {"layout": lambda rows: rows.reshape(-1, 5, 6)}):
+    for changes in (
+        {"layout": "random"},
+        {"layout": "tinto"},
+        {"layout": lambda rows: rows.reshape(-1, 5, 6)},
+    ):
         assert small(max_epochs=8, **changes).fit(X, y).score(X, y) > 0.9
 
 
 @pytest.mark.slow
 def test_the_published_preset_learns():
     X, y = load_breast_cancer(return_X_y=True)
-    model = HyNNClassifier(preset="paper", max_epochs=30, pixels=10, random_state=0).fit(X, y)
+    model = HyNNClassifier(
+        preset="paper", max_epochs=30, pixels=10, random_state=0
+    ).fit(X, y)
     assert model.score(X, y) > 0.85
     assert model.renderer_.layout.name == "tinto"
     assert (model.renderer_.channels, model.renderer_.scale) == (3, 255.0)
@@ -114,10 +138,15 @@ def test_predict_does_not_depend_on_what_stands_beside():
     model = small().fit(X, y)
     together = model.predict_encoded(model.encode_rows(X[:70]).encoded)
     assert together.dtype == np.float32
-    alone = np.concatenate([model.predict_encoded(model.encode_rows(row[None]).encoded) for row in X[:70]])
+    alone = np.concatenate(
+        [model.predict_encoded(model.encode_rows(row[None]).encoded) for row in X[:70]]
+    )
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_allclose(
-        model.predict_encoded(model.encode_rows(X[:70]).encoded, batch_size=7), together, rtol=1e-4, atol=1e-5
+        model.predict_encoded(model.encode_rows(X[:70]).encoded, batch_size=7),
+        together,
+        rtol=1e-4,
+        atol=1e-5,
     )
     assert model.predict_encoded(np.empty((0, 30), dtype=np.float32)).shape == (0, 2)
 
@@ -126,11 +155,15 @@ def test_units_of_the_target_change_nothing():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4))
     y = X[:, 0] * X[:, 1] + rng.normal(size=300) + 7.0
-    one, thousand = (small(HyNNRegressor, max_epochs=10).fit(X, scale * y) for scale in (1.0, 1000.0))
+    one, thousand = (
+        small(HyNNRegressor, max_epochs=10).fit(X, scale * y) for scale in (1.0, 1000.0)
+    )
     predicted = one.predict(X)
     assert predicted.std() > 0.1, "the network must have learnt something"
     np.testing.assert_allclose(thousand.predict(X) / 1000, predicted, rtol=1e-4)
-    for first, second in zip(one.module_.parameters(), thousand.module_.parameters(), strict=True):
+    for first, second in zip(
+        one.module_.parameters(), thousand.module_.parameters(), strict=True
+    ):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
 
@@ -144,12 +177,19 @@ def test_single_precision_would_lose_a_far_target():
 
 def test_what_stands_among_texts_is_no_text():
     X = np.random.default_rng(0).normal(size=(6, 2))
-    with pytest.raises(InputError, match=r"^1 of 6 values of y is missing \(NaN\). Leave that row out"):
+    with pytest.raises(
+        InputError, match=r"^1 of 6 values of y is missing \(NaN\). Leave that row out"
+    ):
         small().fit(X, ["a", "b", float("nan"), "a", "b", "a"])
-    with pytest.raises(InputError, match=r"^Classes must be of one type, but y mixes int and str"):
+    with pytest.raises(
+        InputError, match=r"^Classes must be of one type, but y mixes int and str"
+    ):
         small().fit(X, ["a", 1, "b", 1, "a", "b"])
     for labels in ([b"a", b"b"] * 3, np.array([b"a", b"b"] * 3)):
-        with pytest.raises(InputError, match=r"^Classes must be text or numbers, but y holds bytes \(b'a'\)\. Turn"):
+        with pytest.raises(
+            InputError,
+            match=r"^Classes must be text or numbers, but y holds bytes \(b'a'\)\. Turn",
+        ):
             small().fit(X, labels)
     with pytest.raises(
         InputError,
@@ -170,19 +210,27 @@ def test_targets_whose_squares_are_no_numbers_are_refused(factor):
         match=r"^y's squares do not fit into float64: its largest value is .* Give y in another unit",
     ):
         small(HyNNRegressor).fit(X, X[:, 0] * factor)
-    assert np.isfinite(small(HyNNRegressor).fit(X, X[:, 0] * factor**0.5).predict(X)).all()
+    assert np.isfinite(
+        small(HyNNRegressor).fit(X, X[:, 0] * factor**0.5).predict(X)
+    ).all()
 
 
 @pytest.mark.parametrize("names", [[0, False], [0, "a"], ["a", None]])
 def test_names_that_are_one_or_of_several_kinds_are_refused(names):
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=pd.Index(names, dtype=object))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(20, 2)),
+        columns=pd.Index(names, dtype=object),
+    )
     with pytest.raises(InputError, match=r"^Column names must (differ|be all text)"):
         small().fit(X, [0, 1] * 10)
 
 
 def test_a_constant_target_is_predicted():
     X = np.random.default_rng(0).normal(size=(60, 2))
-    with pytest.warns(pg.PermgradWarning, match=r"^All 54 training values of y are 5. There is nothing to"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"^All 54 training values of y are 5. There is nothing to",
+    ):
         model = small(HyNNRegressor, max_epochs=10).fit(X, np.full(60, 5.0))
     np.testing.assert_allclose(model.predict(X), 5.0, atol=0.5)
 
@@ -193,15 +241,27 @@ def test_rows_of_weight_zero_are_left_out():
     weighted = small().fit(X, y, sample_weight=kept.astype(float))
     dropped = small().fit(X[kept], y[kept])
     np.testing.assert_array_equal(weighted.predict_proba(X), dropped.predict_proba(X))
-    assert not np.array_equal(weighted.predict_proba(X), small().fit(X, y).predict_proba(X))
+    assert not np.array_equal(
+        weighted.predict_proba(X), small().fit(X, y).predict_proba(X)
+    )
 
 
 def test_sample_weights_and_class_weights_pull():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(600, 2)), (np.arange(600) % 10 == 0).astype(int)
     plain = small(max_epochs=8).fit(X, y).predict_proba(X)[:, 1].mean()
-    balanced = small(max_epochs=8, class_weight="balanced").fit(X, y).predict_proba(X)[:, 1].mean()
-    by_rows = small(max_epochs=8).fit(X, y, sample_weight=np.where(y == 1, 9.0, 1.0)).predict_proba(X)[:, 1].mean()
+    balanced = (
+        small(max_epochs=8, class_weight="balanced")
+        .fit(X, y)
+        .predict_proba(X)[:, 1]
+        .mean()
+    )
+    by_rows = (
+        small(max_epochs=8)
+        .fit(X, y, sample_weight=np.where(y == 1, 9.0, 1.0))
+        .predict_proba(X)[:, 1]
+        .mean()
+    )
     assert plain == pytest.approx(0.1, abs=0.06)
     assert balanced == pytest.approx(0.5, abs=0.1)
     assert by_rows == pytest.approx(0.5, abs=0.1)
@@ -212,14 +272,18 @@ def test_class_weights_equal_scikit_learn():
 
     y = np.array([0, 0, 0, 1, 2, 2])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=y)
-    np.testing.assert_allclose(class_weights("balanced", np.arange(3), np.bincount(y)), expected)
+    np.testing.assert_allclose(
+        class_weights("balanced", np.arange(3), np.bincount(y)), expected
+    )
     assert class_weights({1: 4.0}, np.arange(3), np.bincount(y)).tolist() == [1, 4, 1]
 
 
 def test_eval_set_takes_the_place_of_the_validation_fraction():
     X, y = load_breast_cancer(return_X_y=True)
     split = small(validation_fraction=0.4).fit(X[:300], y[:300])
-    given = small(validation_fraction=0.4).fit(X[:300], y[:300], eval_set=(X[300:], y[300:]))
+    given = small(validation_fraction=0.4).fit(
+        X[:300], y[:300], eval_set=(X[300:], y[300:])
+    )
     assert len(split.background_) == 180
     assert len(given.background_) == 300
     assert given.history_["validation_loss"].notna().all()
@@ -243,20 +307,36 @@ def test_held_out_rows_are_stratified(fraction):
 
 def test_automatic_batch_size_grows_with_the_rows():
     settings = resolve_settings({"preset": "fast"}, "regression")
-    sizes = [settings.training_for(rows).batch_size for rows in (1, 10, 1000, 10_000, 10**6)]
+    sizes = [
+        settings.training_for(rows).batch_size for rows in (1, 10, 1000, 10_000, 10**6)
+    ]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (32, 256)
     X, y = load_breast_cancer(return_X_y=True)
     assert small(preset="default").fit(X, y).training_options_["batch_size"] == 32
-    assert small(preset="default", batch_size=100).fit(X, y).training_options_["batch_size"] == 100
+    assert (
+        small(preset="default", batch_size=100)
+        .fit(X, y)
+        .training_options_["batch_size"]
+        == 100
+    )
 
 
 def test_arguments_win_over_the_preset():
     X, y = load_breast_cancer(return_X_y=True)
-    preset = {"base": "paper", "learning_rate": 0.5, "patience": np.float64("inf"), "schedule": "constant"}
+    preset = {
+        "base": "paper",
+        "learning_rate": 0.5,
+        "patience": np.float64("inf"),
+        "schedule": "constant",
+    }
     model = small(preset=preset, learning_rate=0.02).fit(X, y)
     options = model.training_options_
-    assert (options["learning_rate"], options["patience"], options["schedule"]) == (0.02, None, "constant")
+    assert (options["learning_rate"], options["patience"], options["schedule"]) == (
+        0.02,
+        None,
+        "constant",
+    )
     assert options["weight_decay"] == 1e-5
     assert model.network_options_["dense_units"] == [16]
     assert model.network_options_["activation"] == "relu"
@@ -314,20 +394,30 @@ def test_wrong_arguments_are_listed_together():
     assert lines[0] == "10 arguments are wrong:"
     assert len(lines) == 11
     assert (
-        "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50." in lines
+        "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50."
+        in lines
     )
-    assert "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?" in lines
+    assert (
+        "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?"
+        in lines
+    )
     assert "  - No loss 'mse'. Did you mean 'squared_error'?" in lines
 
 
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (np.ones(9), r"sample_weight must have one value for each of the 40 rows, got the shape \(9,\)"),
+        (
+            np.ones(9),
+            r"sample_weight must have one value for each of the 40 rows, got the shape \(9,\)",
+        ),
         (-np.ones(40), "sample_weight must be finite and at least 0"),
         (np.zeros(40), "sample_weight must be above 0 for some row"),
         (["a"] * 40, "sample_weight must be numbers"),
-        ((np.arange(40) == 3).astype(float), "at least 2 rows with a weight above 0, got n_samples=1"),
+        (
+            (np.arange(40) == 3).astype(float),
+            "at least 2 rows with a weight above 0, got n_samples=1",
+        ),
     ],
 )
 def test_wrong_sample_weights(weight, message):
@@ -337,7 +427,9 @@ def test_wrong_sample_weights(weight, message):
 
 def test_cells_that_are_no_values_are_refused():
     cells = np.array([[{"a": 1}, 2.0], [{"a": 3}, 4.0]] * 20, dtype=object)
-    with pytest.raises(TypeError, match="but column 'x0' holds a dict; turn it into values"):
+    with pytest.raises(
+        TypeError, match="but column 'x0' holds a dict; turn it into values"
+    ):
         small().fit(cells, Y4)
 
 
@@ -353,9 +445,13 @@ class Foreign:
 
 def test_tables_and_targets_of_other_libraries_are_their_pandas_forms():
     frame = pd.DataFrame(X4, columns=list("abc"))
-    usual = small(HyNNRegressor).fit(frame, Y4, sample_weight=np.ones(40)).predict(frame)
+    usual = (
+        small(HyNNRegressor).fit(frame, Y4, sample_weight=np.ones(40)).predict(frame)
+    )
     assert np.ptp(usual) > 0
-    own = small(HyNNRegressor).fit(Foreign(frame), pd.Series(pd.array(Y4, dtype="Int64")), sample_weight=1)
+    own = small(HyNNRegressor).fit(
+        Foreign(frame), pd.Series(pd.array(Y4, dtype="Int64")), sample_weight=1
+    )
     np.testing.assert_array_equal(own.predict(Foreign(frame)), usual)
 
 
@@ -364,14 +460,26 @@ def test_weights_of_an_eval_set_count_in_its_calibration():
     X = rng.normal(size=(400, 2))
     y = (X[:, 0] + rng.normal(size=400) > 0).astype(int)
     held, again = np.where(rng.random(100) < 0.2, 9, 1), np.arange(100)
-    eval_sets = ((X[:100], y[:100]), (X[:100], y[:100], held), tuple(one[:100][again.repeat(held)] for one in (X, y)))
-    plain, weighted, repeated = (
-        small(max_epochs=3, calibration="temperature").fit(X[100:], y[100:], eval_set=one) for one in eval_sets
+    eval_sets = (
+        (X[:100], y[:100]),
+        (X[:100], y[:100], held),
+        tuple(one[:100][again.repeat(held)] for one in (X, y)),
     )
-    losses = [model.history_["validation_loss"].to_numpy() for model in (plain, weighted, repeated)]
+    plain, weighted, repeated = (
+        small(max_epochs=3, calibration="temperature").fit(
+            X[100:], y[100:], eval_set=one
+        )
+        for one in eval_sets
+    )
+    losses = [
+        model.history_["validation_loss"].to_numpy()
+        for model in (plain, weighted, repeated)
+    ]
     np.testing.assert_allclose(losses[1], losses[2], rtol=1e-4)
     assert not np.allclose(losses[0], losses[1], rtol=1e-2), "the weights matter"
-    temperatures = [model.calibration_.temperature for model in (plain, weighted, repeated)]
+    temperatures = [
+        model.calibration_.temperature for model in (plain, weighted, repeated)
+    ]
     assert temperatures[1] == pytest.approx(temperatures[2], rel=1e-3)
     assert temperatures[0] != pytest.approx(temperatures[1], rel=1e-3)
     with pytest.raises(InputError, match="sample_weight"):
@@ -380,10 +488,14 @@ def test_weights_of_an_eval_set_count_in_its_calibration():
 
 def test_wrong_eval_sets():
     with pytest.raises(
-        InputError, match=r"eval_set must be a pair \(X, y\), got ndarray. Pass eval_set=\(X_validation, y_validation\)"
+        InputError,
+        match=r"eval_set must be a pair \(X, y\), got ndarray. Pass eval_set=\(X_validation, y_validation\)",
     ):
         small().fit(X4, Y4, eval_set=X4)
-    with pytest.raises(InputError, match=r"eval_set's y must hold classes of y \(0, 1\), but it holds 2"):
+    with pytest.raises(
+        InputError,
+        match=r"eval_set's y must hold classes of y \(0, 1\), but it holds 2",
+    ):
         small().fit(X4, Y4, eval_set=(X4, Y4 + 1))
     with pytest.raises(ValueError, match="features"):
         small().fit(X4, Y4, eval_set=(X4[:, :2], Y4))
@@ -392,7 +504,9 @@ def test_wrong_eval_sets():
 def test_columns_in_another_order_are_an_error():
     X, y = mixed_table()
     model = small().fit(X, y)
-    with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
+    with pytest.raises(
+        ValueError, match="feature names should match those that were passed during fit"
+    ):
         model.predict(X[X.columns[::-1]])
     for unfitted in (small(), pg.HyNNClassifier()):
         with pytest.raises(NotFittedError):
@@ -405,9 +519,13 @@ def test_arrays_and_frames_meet_by_place_as_in_scikit_learn():
     assert not hasattr(on_array, "feature_names_in_")
     assert on_array.preprocessor_.feature_names_in_ == ["x0", "x1", "x2"]
     with pytest.warns(UserWarning, match="X has feature names"):
-        np.testing.assert_array_equal(on_array.predict_proba(frame), on_array.predict_proba(X4))
+        np.testing.assert_array_equal(
+            on_array.predict_proba(frame), on_array.predict_proba(X4)
+        )
     with pytest.warns(UserWarning, match="X does not have valid feature names"):
-        np.testing.assert_array_equal(on_frame.predict_proba(X4), on_frame.predict_proba(frame))
+        np.testing.assert_array_equal(
+            on_frame.predict_proba(X4), on_frame.predict_proba(frame)
+        )
 
 
 # ---- scikit-learn's tools --------------------------------------------------------------------------------------------
@@ -426,14 +544,20 @@ def test_network_options_are_parameters():
     again = clone(model)
     assert again.network == model.network
     assert again.network is not model.network
-    assert "network__dropout" in small(preset="unknown", network={"dropout": 0.1}).get_params()
+    assert (
+        "network__dropout"
+        in small(preset="unknown", network={"dropout": 0.1}).get_params()
+    )
 
 
 def test_pipeline_and_grid_search():
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:, :6]
     pipe = make_pipeline(StandardScaler(), small(max_epochs=2))
-    grid = {"hynnclassifier__network__dropout": [0.0, 0.3], "hynnclassifier__branches": [("tabular",)]}
+    grid = {
+        "hynnclassifier__network__dropout": [0.0, 0.3],
+        "hynnclassifier__branches": [("tabular",)],
+    }
     search = GridSearchCV(pipe, grid, cv=2).fit(X, y)
     assert search.best_score_ > 0.7
     assert (
@@ -447,7 +571,9 @@ def test_folds_in_parallel():
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:, :6]
     serial = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2)
-    parallel = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2, n_jobs=2)
+    parallel = cross_val_score(
+        small(max_epochs=2, branches=("tabular",)), X, y, cv=2, n_jobs=2
+    )
     np.testing.assert_allclose(serial, parallel, atol=1e-6)
 
 
@@ -472,10 +598,19 @@ def test_summary_drawing_and_time():
     model.fit(X, y)
     text = model.summary()
     assert f"{count_numbers(model.module_):,} parameters" in text
-    assert all(title in text for title in ("table branch", "image branch", "head", "1 × 8 × 8"))
+    assert all(
+        title in text for title in ("table branch", "image branch", "head", "1 × 8 × 8")
+    )
     state = {name: value.clone() for name, value in model.module_.state_dict().items()}
-    assert {row.part for row in layer_rows(model.module_)} == {"tabular", "image", "head"}
-    assert all(torch.equal(value, state[name]) for name, value in model.module_.state_dict().items())
+    assert {row.part for row in layer_rows(model.module_)} == {
+        "tabular",
+        "image",
+        "head",
+    }
+    assert all(
+        torch.equal(value, state[name])
+        for name, value in model.module_.state_dict().items()
+    )
     assert not model.module_.training
 
 

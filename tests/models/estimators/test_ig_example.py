@@ -21,11 +21,16 @@ from permgrad.models.network.branches import LevelEmbeddingLinear
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.learner import TrainingOptions, training_loss
 
-BANK = pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA names no folder with the data sets")
+BANK = pytest.mark.skipif(
+    "PERMGRAD_DATA" not in os.environ,
+    reason="PERMGRAD_DATA names no folder with the data sets",
+)
 
 
 def example(**changes):
-    return HyNNClassifier(**{"preset": "ig_example", "random_state": 0, "progress": False, **changes})
+    return HyNNClassifier(
+        **{"preset": "ig_example", "random_state": 0, "progress": False, **changes}
+    )
 
 
 def table(rows=600, seed=0):
@@ -37,7 +42,11 @@ def table(rows=600, seed=0):
             "month": rng.choice(["may", "jun", "oct"], rows),
         }
     )
-    logit = 0.08 * (frame["age"] - 60) + 1.5 * (frame["loan"] == "no") - (frame["month"] == "may")
+    logit = (
+        0.08 * (frame["age"] - 60)
+        + 1.5 * (frame["loan"] == "no")
+        - (frame["month"] == "may")
+    )
     return frame, np.where(rng.random(rows) < 1 / (1 + np.exp(-logit)), "yes", "no")
 
 
@@ -45,7 +54,11 @@ def table(rows=600, seed=0):
 def bank():
     frame = pg.load_dataset("bank").frame
     return train_test_split(
-        frame.drop(columns="y"), frame["y"].to_numpy(), test_size=0.2, stratify=frame["y"], random_state=42
+        frame.drop(columns="y"),
+        frame["y"].to_numpy(),
+        test_size=0.2,
+        stratify=frame["y"],
+        random_state=42,
     )
 
 
@@ -59,10 +72,21 @@ def test_the_published_network_on_bank(bank):
     model = example().fit(X, y)
     assert model.module_.encoded == 51
     assert set(model.preprocessor_.kinds_) == {"numeric", "level"}
-    assert {"default=no", "loan=no", "loan=yes", "month=may"} <= set(model.preprocessor_.encoded_names_)
-    linear = [layer for layer in model.module_.modules() if isinstance(layer, nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in linear] == [(51, 80), (80, 30), (30, 10), (10, 1)]
-    assert {layer.p for layer in model.module_.modules() if isinstance(layer, nn.Dropout)} == {0.3}
+    assert {"default=no", "loan=no", "loan=yes", "month=may"} <= set(
+        model.preprocessor_.encoded_names_
+    )
+    linear = [
+        layer for layer in model.module_.modules() if isinstance(layer, nn.Linear)
+    ]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [
+        (51, 80),
+        (80, 30),
+        (30, 10),
+        (10, 1),
+    ]
+    assert {
+        layer.p for layer in model.module_.modules() if isinstance(layer, nn.Dropout)
+    } == {0.3}
     assert sum(isinstance(layer, nn.ReLU) for layer in model.module_.modules()) == 3
     assert model.class_weights_.tolist() == [1.0, pytest.approx(7.55, abs=0.005)]
     encoded = model.encode_rows(X).encoded[:, model.preprocessor_.numeric_columns_]
@@ -74,30 +98,47 @@ def test_the_published_network_on_bank(bank):
     )
     shift = np.log(model.class_weights_[1])
     logit = model.predict_encoded(model.encode_rows(X_test).encoded)[:, 0]
-    accuracy = [np.mean((logit > cut) == (y_test == "yes")) for cut in (0.0, 0.5, shift)]
-    assert accuracy[0] < accuracy[1] < np.mean(y_test == "no") < accuracy[2], "which cut is right, in one line"
+    accuracy = [
+        np.mean((logit > cut) == (y_test == "yes")) for cut in (0.0, 0.5, shift)
+    ]
+    assert accuracy[0] < accuracy[1] < np.mean(y_test == "no") < accuracy[2], (
+        "which cut is right, in one line"
+    )
 
 
 def test_training_choices():
     default, published = get_preset("ig_example"), get_preset("ig_example_published")
     assert default.training["batch_size"] == 512
-    assert (published.training["batch_size"], published.training["max_epochs"]) == (10, 120)
+    assert (published.training["batch_size"], published.training["max_epochs"]) == (
+        10,
+        120,
+    )
     assert published.training["averaging"] == 0
     for preset in (default, published):
         options = TrainingOptions(**preset.training)
-        assert (options.optimizer, options.learning_rate, options.weight_decay) == ("adam", 1e-3, 0.0)
+        assert (options.optimizer, options.learning_rate, options.weight_decay) == (
+            "adam",
+            1e-3,
+            0.0,
+        )
         assert (options.schedule, options.patience) == ("constant", None)
         assert preset.network.initializer == "glorot_uniform"
-    assert dataclasses.replace(default, training={}) == dataclasses.replace(published, training={})
+    assert dataclasses.replace(default, training={}) == dataclasses.replace(
+        published, training={}
+    )
 
 
 def test_the_loss_is_torch_s_bce_with_logits_and_pos_weight():
     logit, y = torch.randn(50, 1), torch.arange(50) % 9 == 0
     weight = torch.where(y, 7.55, 1.0)
     found = training_loss(logit, y.long(), weight, TrainingOptions())
-    expected = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(7.55))(logit[:, 0], y.float())
+    expected = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(7.55))(
+        logit[:, 0], y.float()
+    )
     torch.testing.assert_close(found, expected)
-    smooth = training_loss(logit, y.long(), torch.ones(50), TrainingOptions(label_smoothing=0.2))
+    smooth = training_loss(
+        logit, y.long(), torch.ones(50), TrainingOptions(label_smoothing=0.2)
+    )
     two = training_loss(
         torch.cat([torch.zeros_like(logit), logit], dim=1),
         y.long(),
@@ -113,7 +154,9 @@ def test_the_preset_decides_unless_the_user_does():
     assert model.module_.paths == ("tabular",)
     assert model.renderer_ is None
     assert model.history_["validation_loss"].isna().all(), "all rows are trained on"
-    assert model.class_weights_[1] == pytest.approx((y == "no").sum() / (y == "yes").sum())
+    assert model.class_weights_[1] == pytest.approx(
+        (y == "no").sum() / (y == "yes").sum()
+    )
     assert "loan=no" in model.preprocessor_.encoded_names_
     own = example(
         max_epochs=1,
@@ -131,7 +174,9 @@ def test_the_preset_decides_unless_the_user_does():
     assert own.preprocessor_.numeric == "minmax"
     assert "loan" in own.preprocessor_.encoded_names_
     assert own.module_.outputs == 2
-    assert example(preset="fast", image="always", max_epochs=1, pixels=6).fit(X, y).module_.paths == (
+    assert example(preset="fast", image="always", max_epochs=1, pixels=6).fit(
+        X, y
+    ).module_.paths == (
         "tabular",
         "image",
     )
@@ -144,8 +189,12 @@ def test_three_classes_and_numbers_are_learnt_too():
     three = example(max_epochs=3).fit(X, X["month"])
     assert three.module_.outputs == 3
     counts = X["month"].value_counts()
-    assert three.class_weights_ == pytest.approx([counts["jun"] / counts[name] for name in three.classes_])
-    number = HyNNRegressor(preset="ig_example", max_epochs=3, random_state=0, progress=False).fit(X, X["age"])
+    assert three.class_weights_ == pytest.approx(
+        [counts["jun"] / counts[name] for name in three.classes_]
+    )
+    number = HyNNRegressor(
+        preset="ig_example", max_epochs=3, random_state=0, progress=False
+    ).fit(X, X["age"])
     assert number.module_.outputs == 1
     del y
 
@@ -157,11 +206,26 @@ def test_preset_files_may_name_all_that_a_preset_has():
         assert back.to_dict() == preset.to_dict()
         ours, theirs = (dict(one.training) for one in (preset, back))
         batch = {ours.pop("batch_size", 128), theirs.pop("batch_size")}
-        assert (TrainingOptions(**ours), len(batch)) == (TrainingOptions(**theirs), 1), name
-    mine = preset_from_dict({"base": "ig_example", "branches": ["image", "tabular"], "class_weight": None})
+        assert (TrainingOptions(**ours), len(batch)) == (
+            TrainingOptions(**theirs),
+            1,
+        ), name
+    mine = preset_from_dict(
+        {"base": "ig_example", "branches": ["image", "tabular"], "class_weight": None}
+    )
     assert (mine.branches, mine.class_weight) == (("tabular", "image"), None)
-    with pytest.raises(InputError, match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. 'class_wei"):
-        preset_from_dict({"branches": ["x"], "class_weight": "heavy", "validation_fraction": 1, "pairs_as_levels": 1})
+    with pytest.raises(
+        InputError,
+        match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. 'class_wei",
+    ):
+        preset_from_dict(
+            {
+                "branches": ["x"],
+                "class_weight": "heavy",
+                "validation_fraction": 1,
+                "pairs_as_levels": 1,
+            }
+        )
 
 
 # ---- one logit -------------------------------------------------------------------------------------------------------
@@ -178,10 +242,16 @@ def test_two_columns_from_one_logit(one_logit):
     logit = model.predict_encoded(model.encode_rows(X).encoded).astype(float)
     assert logit.shape == (600, 1)
     probability = model.predict_proba(X)
-    np.testing.assert_allclose(probability[:, 1], 1 / (1 + np.exp(-logit[:, 0])), rtol=1e-12)
+    np.testing.assert_allclose(
+        probability[:, 1], 1 / (1 + np.exp(-logit[:, 0])), rtol=1e-12
+    )
     np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
-    np.testing.assert_array_equal(model.predict(X), np.where(logit[:, 0] > 0, "yes", "no"))
-    assert roc_auc_score(y == "yes", probability[:, 1]) > 0.7, "it must have learnt something"
+    np.testing.assert_array_equal(
+        model.predict(X), np.where(logit[:, 0] > 0, "yes", "no")
+    )
+    assert roc_auc_score(y == "yes", probability[:, 1]) > 0.7, (
+        "it must have learnt something"
+    )
 
 
 def test_saved_and_pickled(one_logit, tmp_path):
@@ -197,22 +267,33 @@ def test_saved_and_pickled(one_logit, tmp_path):
 def test_explained_by_the_game(one_logit):
     model, X, y = one_logit
     found = pg.explain(model, X, y, random_state=0, n_repeats=5, progress=False)
-    importance = found.to_frame().query("`class` == 'all'").set_index("feature")["importance"]
+    importance = (
+        found.to_frame().query("`class` == 'all'").set_index("feature")["importance"]
+    )
     assert (importance > 0.005).all(), "all three features matter"
     assert found.outputs == ("all", "no", "yes")
 
 
 def test_explained_by_integrated_gradients(one_logit):
     model, X, _ = one_logit
-    found = pg.explain(model, X[:50], method="integrated_gradients", random_state=0, progress=False)
+    found = pg.explain(
+        model, X[:50], method="integrated_gradients", random_state=0, progress=False
+    )
     assert found.values.shape == (50, 3, 2)
     np.testing.assert_allclose(found.values[..., 0], -found.values[..., 1], atol=1e-6)
     # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
     encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
-    call = {"method": "integrated_gradients", "baseline": "zeros", "scale": "logit", "progress": False}
+    call = {
+        "method": "integrated_gradients",
+        "baseline": "zeros",
+        "scale": "logit",
+        "progress": False,
+    }
     zero = explain_with(model, X[:50], random_state=0, tolerance=1e-4, **call)
-    net = HybridNetwork(model.module_.encoded, 1, model.module_.options, paths=("tabular",))
+    net = HybridNetwork(
+        model.module_.encoded, 1, model.module_.options, paths=("tabular",)
+    )
     net.load_state_dict(model.module_.state_dict())
     net = net.double().eval()
     total = torch.zeros_like(encoded)
@@ -234,7 +315,11 @@ def towns(rows=3000, levels=80, seed=0):
     effect = rng.normal(size=levels)
     code = rng.integers(levels, size=rows)
     X = pd.DataFrame(
-        {"x": rng.normal(size=rows), "town": np.char.add("t", code.astype(str)), "sex": rng.choice(["f", "m"], rows)}
+        {
+            "x": rng.normal(size=rows),
+            "town": np.char.add("t", code.astype(str)),
+            "sex": rng.choice(["f", "m"], rows),
+        }
     )
     X.loc[::97, "town"] = None
     return X, X["x"] + effect[code] + 0.3 * rng.normal(size=rows)
@@ -243,15 +328,22 @@ def towns(rows=3000, levels=80, seed=0):
 def test_the_layer_is_embedding_then_dense():
     torch.manual_seed(0)
     blocks = [list(range(3, 60)), [0, *range(61, 120)]]
-    layer = LevelEmbeddingLinear(121, 7, blocks, size=5, initializer="he_normal").double()
+    layer = LevelEmbeddingLinear(
+        121, 7, blocks, size=5, initializer="he_normal"
+    ).double()
     codes = torch.randint(57, (40,)), torch.randint(60, (40,))
     x = torch.zeros(40, 121, dtype=torch.float64)
     rest = [1, 2, 60, 120]
     x[:, rest] = torch.randn(40, 4, dtype=torch.float64)
     for block, code in zip(blocks, codes, strict=True):
         x[torch.arange(40), torch.tensor(block)[code]] = 1
-    looked_up = [nn.functional.embedding(code, table) for code, table in zip(codes, layer.tables, strict=True)]
-    expected = nn.functional.linear(torch.cat([x[:, rest], *looked_up], dim=1), layer.mixing, layer.bias)
+    looked_up = [
+        nn.functional.embedding(code, table)
+        for code, table in zip(codes, layer.tables, strict=True)
+    ]
+    expected = nn.functional.linear(
+        torch.cat([x[:, rest], *looked_up], dim=1), layer.mixing, layer.bias
+    )
     torch.testing.assert_close(layer(x), expected)
     for block in blocks:
         assert torch.linalg.matrix_rank(layer.weight[:, block]) == 5
@@ -259,7 +351,9 @@ def test_the_layer_is_embedding_then_dense():
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
-@pytest.mark.parametrize("embedding", ["none", pytest.param("periodic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "embedding", ["none", pytest.param("periodic", marks=pytest.mark.slow)]
+)
 def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     X, y = towns(1500)
     model = HyNNRegressor(
@@ -273,19 +367,29 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     assert model.module_.level_blocks == [town.tolist()]
     # Rank 16 from the town's columns to the first layer, full rank where it is not embedded.
     encoded = torch.eye(model.module_.encoded)
-    found = model.module_.table_branch.layers[0](encoded) if embedding == "none" else None
+    found = (
+        model.module_.table_branch.layers[0](encoded) if embedding == "none" else None
+    )
     if found is not None:
         assert torch.linalg.matrix_rank(found[town] - layer.bias) == 16
     assert model.score(X, y) > 0.8
     unseen = X.head(3).assign(town=["nowhere", None, "t1"])
     assert np.isfinite(model.predict(unseen)).all()
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict(X), model.predict(X))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+    np.testing.assert_array_equal(
+        pg.load(tmp_path / "model").predict(X), model.predict(X)
+    )
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(model)).predict(X), model.predict(X)
+    )
     assert "LevelEmbeddingLinear" in model.summary()
-    small = pg.explain(model, X[:20], method="integrated_gradients", random_state=0, progress=False)
+    small = pg.explain(
+        model, X[:20], method="integrated_gradients", random_state=0, progress=False
+    )
     assert small.meta["completeness_gap"] < 1e-2
-    game = pg.explain(model, X[:300], y[:300], random_state=0, n_repeats=2, progress=False)
+    game = pg.explain(
+        model, X[:300], y[:300], random_state=0, n_repeats=2, progress=False
+    )
     assert game.to_frame().set_index("feature")["importance"]["town"] > 0.5
 
 
@@ -299,14 +403,20 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     for preset in ("paper", "ig_example"):
         plain = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert type(plain.module_.table_branch.layers[0]) is nn.Linear
-        assert len(plain.preprocessor_.columns_of("town")) == 52, "50 levels, other, missing"
+        assert len(plain.preprocessor_.columns_of("town")) == 52, (
+            "50 levels, other, missing"
+        )
     hybrid = HyNNRegressor(preset="fast", image="always", **options).fit(X, y)
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
-    assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
+    assert len(hybrid.preprocessor_.columns_of("town")) == 2, (
+        "a score and missing: no level takes a pixel"
+    )
     for asked, columns in ((60, 2), (80, 81)):
         preset = {"base": "fast", "max_levels": asked}
         model = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
-        assert len(model.preprocessor_.columns_of("town")) == columns, "a score beyond so many levels"
+        assert len(model.preprocessor_.columns_of("town")) == columns, (
+            "a score beyond so many levels"
+        )
     with pytest.raises(
         InputError,
         match=r"The mapping is not a valid preset: 'max_levels' must be null or a whole number of at least 1, got 0",

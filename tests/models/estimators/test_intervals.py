@@ -26,7 +26,9 @@ def noisy(rows, seed=0):
     rng = np.random.default_rng(seed)
     X = pd.DataFrame(rng.uniform(-1, 1, (rows, 3)), columns=["a", "b", "c"])
     X["town"] = rng.choice(["north", "south"], rows)
-    return X, (X["b"] + np.exp(X["a"]) * (1 + (X["town"] == "north")) * rng.normal(size=rows)).to_numpy()
+    return X, (
+        X["b"] + np.exp(X["a"]) * (1 + (X["town"] == "north")) * rng.normal(size=rows)
+    ).to_numpy()
 
 
 @pytest.fixture(scope="module", name="regressor")
@@ -44,15 +46,21 @@ def _classifier():
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
 @pytest.mark.parametrize("rows", [20, 37, 100])
 def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, coverage):
-    errors = np.random.default_rng(rows).standard_t(2, size=rows)  # each is new once, and the others held out
+    errors = np.random.default_rng(rows).standard_t(
+        2, size=rows
+    )  # each is new once, and the others held out
     inside = []
     for place in range(rows):
         x = np.zeros((rows - 1, 1), np.float32)
         others = np.delete(errors, place)
-        low, high = HeldOut(x, others, FLAT).ends(x[:1], np.zeros(1), coverage, NO_GROUP)[0]
+        low, high = HeldOut(x, others, FLAT).ends(
+            x[:1], np.zeros(1), coverage, NO_GROUP
+        )[0]
         inside.append(low < errors[place] < high)
         p = (errors - errors.min()) / np.ptp(errors)
-        members = HeldOut(x, np.delete(p, place)).members(x[:1], 1 - p[[place], None], coverage, NO_GROUP)
+        members = HeldOut(x, np.delete(p, place)).members(
+            x[:1], 1 - p[[place], None], coverage, NO_GROUP
+        )
         inside[-1] = inside[-1], bool(members[0, 0])
     share = math.ceil(coverage * rows - 1e-9) / rows
     assert np.mean(inside, axis=0).tolist() == pytest.approx([share, share])
@@ -66,25 +74,38 @@ def test_held_out_rows_that_depend_on_each_other_count_as_fewer(timed):
     for seed in range(300):
         draw = np.random.default_rng(seed)
         if timed:
-            errors = np.convolve(draw.normal(size=3000), 0.85 ** np.arange(60), mode="valid")
+            errors = np.convolve(
+                draw.normal(size=3000), 0.85 ** np.arange(60), mode="valid"
+            )
             held, new, codes = errors[:160], errors[1000:], np.arange(160)
         else:
             held, new = (
-                0.85 * np.repeat(draw.normal(size=count), 20) + 0.5 * draw.normal(size=20 * count) for count in (8, 200)
+                0.85 * np.repeat(draw.normal(size=count), 20)
+                + 0.5 * draw.normal(size=20 * count)
+                for count in (8, 200)
             )
             codes = np.repeat(np.arange(8), 20)
         x = np.zeros((160, 1), np.float32)
         for known, inside in ((None, plainly), (Dependence(codes, timed), aware)):
-            low, high = HeldOut(x, held, FLAT, dependence=known).ends(x[:1], np.zeros(1), 0.9, NO_GROUP)[0]
+            low, high = HeldOut(x, held, FLAT, dependence=known).ends(
+                x[:1], np.zeros(1), 0.9, NO_GROUP
+            )[0]
             inside.append(np.mean((low < new) & (new < high)))
     assert np.mean(plainly) < 0.87
     assert 0.88 < np.mean(aware) < 0.93
 
 
 def test_too_few_groups_for_a_share_are_said():
-    x, errors = np.zeros((60, 1), np.float32), np.repeat(np.random.default_rng(0).normal(size=6), 10)
-    held_out = HeldOut(x, errors, FLAT, dependence=Dependence(np.repeat(np.arange(6), 10)))
-    with pytest.warns(pg.PermgradWarning, match="say as much as 6 independent ones, fewer than the 19"):
+    x, errors = (
+        np.zeros((60, 1), np.float32),
+        np.repeat(np.random.default_rng(0).normal(size=6), 10),
+    )
+    held_out = HeldOut(
+        x, errors, FLAT, dependence=Dependence(np.repeat(np.arange(6), 10))
+    )
+    with pytest.warns(
+        pg.PermgradWarning, match="say as much as 6 independent ones, fewer than the 19"
+    ):
         ends = held_out.ends(x[:1], np.zeros(1), 0.9, NO_GROUP)[0]
     assert ends.tolist() == [errors.min(), errors.max()]
     with warnings.catch_warnings():
@@ -101,14 +122,20 @@ def test_groups_have_their_own_scores():
     assert (both[0] == both[1]).all()
     widths = np.ptp(held_out.ends(new, np.zeros(2), 0.8, column), axis=1)
     assert widths[1] == pytest.approx(5 * widths[0])
-    rare = HeldOut(np.concatenate([x, [[7.0]]]).astype(np.float32), np.append(scores, 0.0), FLAT)
+    rare = HeldOut(
+        np.concatenate([x, [[7.0]]]).astype(np.float32), np.append(scores, 0.0), FLAT
+    )
     alone = rare.ends(np.array([[7.0]]), np.zeros(1), 0.8, column)
-    assert (alone == rare.ends(np.array([[7.0]]), np.zeros(1), 0.8, NO_GROUP)).all(), "too few: those of all rows"
+    assert (alone == rare.ends(np.array([[7.0]]), np.zeros(1), 0.8, NO_GROUP)).all(), (
+        "too few: those of all rows"
+    )
 
 
 def test_groups_of_many_values_are_quarters():
     x = np.arange(400, dtype=np.float32)[:, None]
-    held_out = HeldOut(x, np.repeat([1.0, 2.0, 3.0, 4.0], 100) * np.tile([-1, 1], 200), FLAT)
+    held_out = HeldOut(
+        x, np.repeat([1.0, 2.0, 3.0, 4.0], 100) * np.tile([-1, 1], 200), FLAT
+    )
     high = held_out.ends(x, np.zeros(400), 0.5, np.array([0]))[:, 1]
     assert high.tolist() == [1.0] * 100 + [2.0] * 100 + [3.0] * 100 + [4.0] * 100
 
@@ -118,9 +145,17 @@ def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
     """Component-wise gradient boosting of stumps for the Gamma deviance with a log link, each step written out."""
     edges = [np.quantile(column, np.arange(1, 16) / 16) for column in columns.T]
     fitted, other = [math.log(np.mean(errors))] * len(errors), [0.0] * len(held)
-    sums, best, least, waited = np.zeros(len(held)), np.zeros(len(held)), math.log(np.mean(held_errors)), 0
+    sums, best, least, waited = (
+        np.zeros(len(held)),
+        np.zeros(len(held)),
+        math.log(np.mean(held_errors)),
+        0,
+    )
     for _ in range(300):
-        slopes = [error * math.exp(-value) - 1 for error, value in zip(errors, fitted, strict=True)]
+        slopes = [
+            error * math.exp(-value) - 1
+            for error, value in zip(errors, fitted, strict=True)
+        ]
         cuts = []
         for k, column in enumerate(columns.T):
             for edge in edges[k]:
@@ -128,11 +163,19 @@ def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
                 right = [s for s, v in zip(slopes, column, strict=True) if v > edge]
                 if left and right:
                     ends = [sum(side) / (len(side) + pull) for side in (left, right)]
-                    gain = sum(sum(side) ** 2 / (len(side) + pull) for side in (left, right))
+                    gain = sum(
+                        sum(side) ** 2 / (len(side) + pull) for side in (left, right)
+                    )
                     cuts.append((gain, k, edge, *ends))
         _, k, edge, low, high = max(cuts, key=lambda cut: cut[0])
-        fitted = [v + rate * (low if c <= edge else high) for v, c in zip(fitted, columns[:, k], strict=True)]
-        other = [v + rate * (low if c <= edge else high) for v, c in zip(other, held[:, k], strict=True)]
+        fitted = [
+            v + rate * (low if c <= edge else high)
+            for v, c in zip(fitted, columns[:, k], strict=True)
+        ]
+        other = [
+            v + rate * (low if c <= edge else high)
+            for v, c in zip(other, held[:, k], strict=True)
+        ]
         sums = np.array(other)
         deviance = sums.mean() + math.log(np.mean(held_errors * np.exp(-sums)))
         waited += 1
@@ -145,11 +188,18 @@ def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
 
 def test_the_scale_is_that_of_a_slow_twin():
     rng = np.random.default_rng(3)
-    columns, held = rng.integers(0, 5, (120, 2)).astype(float), rng.integers(0, 5, (60, 2)).astype(float)
-    errors, held_errors = (np.exp(0.5 * x[:, 1]) * rng.exponential(size=len(x)) for x in (columns, held))
+    columns, held = (
+        rng.integers(0, 5, (120, 2)).astype(float),
+        rng.integers(0, 5, (60, 2)).astype(float),
+    )
+    errors, held_errors = (
+        np.exp(0.5 * x[:, 1]) * rng.exponential(size=len(x)) for x in (columns, held)
+    )
     expected = slow_scale(columns, errors, held, held_errors)
     assert np.ptp(expected) > 1, "the case is not trivial"
-    np.testing.assert_allclose(fit_scale(columns, errors, held, held_errors)(held), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        fit_scale(columns, errors, held, held_errors)(held), expected, rtol=1e-10
+    )
 
 
 def test_errors_of_zero_give_intervals_without_width():
@@ -165,7 +215,10 @@ def test_intervals_hold_and_are_wide_where_errors_are_large(regressor):
     assert 0.86 < ((low < y) & (y < high)).mean() < 0.94
     loud = (X["a"] > 0.5) & (X["town"] == "north")
     assert np.median((high - low)[loud]) > 3 * np.median((high - low)[X["a"] < -0.5])
-    widths = [np.ptp(regressor.predict_interval(X[:5], share), axis=1) for share in (0.5, 0.8, 0.95)]
+    widths = [
+        np.ptp(regressor.predict_interval(X[:5], share), axis=1)
+        for share in (0.5, 0.8, 0.95)
+    ]
     assert (np.diff(widths, axis=0) > 0).all()
     for town in ("north", "south"):
         rows = (X["town"] == town).to_numpy()
@@ -173,7 +226,9 @@ def test_intervals_hold_and_are_wide_where_errors_are_large(regressor):
         by_group = regressor.predict_interval(X[rows], by="town")
         assert inside.mean() > 0.82
         assert ((by_group[:, 0] < y[rows]) & (y[rows] < by_group[:, 1])).mean() > 0.84
-    assert (regressor.predict_interval(X[:9]) == regressor.predict_interval(X)[:9]).all()
+    assert (
+        regressor.predict_interval(X[:9]) == regressor.predict_interval(X)[:9]
+    ).all()
 
 
 def test_sets_hold_the_class(classifier):
@@ -193,7 +248,12 @@ def test_the_width_is_an_output_that_methods_explain(regressor):
 
     for method in ("permgrad", "shapley"):
         explanation = pg.explain(
-            width, noisy(200, seed=2)[0], method=method, scope="global", random_state=0, progress=False
+            width,
+            noisy(200, seed=2)[0],
+            method=method,
+            scope="global",
+            random_state=0,
+            progress=False,
         )
         assert explanation.ranking()[:2] == ["a", "town"]
 
@@ -204,7 +264,9 @@ def test_held_out_rows_are_saved(regressor, classifier, tmp_path):
         model.save(tmp_path / name)
         again = pg.load(tmp_path / name)
         call = "predict_interval" if name == "numbers" else "predict_set"
-        assert (getattr(again, call)(X, by="town") == getattr(model, call)(X, by="town")).all()
+        assert (
+            getattr(again, call)(X, by="town") == getattr(model, call)(X, by="town")
+        ).all()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +291,9 @@ def test_parts_that_do_not_fit_are_refused(regressor, change):
 def test_rows_of_files_calibrate_as_well(tmp_path):
     X, y = noisy(600)
     X.assign(y=y).to_parquet(tmp_path / "rows.parquet")
-    model = HyNNRegressor(**SMALL).fit_stream(tmp_path / "rows.parquet", "y", block_rows=200)
+    model = HyNNRegressor(**SMALL).fit_stream(
+        tmp_path / "rows.parquet", "y", block_rows=200
+    )
     assert model.predict_interval(X).shape == (600, 2)
 
 
@@ -238,9 +302,9 @@ def rare(rows, seed):
     """One row in twelve is of a class that is hard to see."""
     rng = np.random.default_rng(seed)
     ill = rng.random(rows) < 1 / 12
-    return pd.DataFrame({"a": rng.normal(size=rows) + 1.2 * ill, "b": rng.normal(size=rows)}), np.where(
-        ill, "ill", "well"
-    )
+    return pd.DataFrame(
+        {"a": rng.normal(size=rows) + 1.2 * ill, "b": rng.normal(size=rows)}
+    ), np.where(ill, "ill", "well")
 
 
 def test_sets_by_class_hold_a_rare_class(tmp_path):
@@ -254,14 +318,27 @@ def test_sets_by_class_hold_a_rare_class(tmp_path):
     loaded = pg.load(model.save(tmp_path / "model") or tmp_path / "model")
     assert (loaded.predict_set(new, by_class=True) == by_class).all()
     with pytest.raises(ValueError, match="without their classes"):
-        HeldOut.from_arrays({name: one for name, one in model.held_out_.arrays().items() if "codes" not in name}, 2)
+        HeldOut.from_arrays(
+            {
+                name: one
+                for name, one in model.held_out_.arrays().items()
+                if "codes" not in name
+            },
+            2,
+        )
 
 
 def test_too_few_held_out_rows_warn(classifier):
     X, _ = noisy(50)
-    with pytest.warns(pg.PermgradWarning, match=r"fewer than 199 held-out rows, too few .* in every set"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"fewer than 199 held-out rows, too few .* in every set",
+    ):
         assert classifier.predict_set(X, 0.995, by_class=True).any(axis=1).all()
-    with pytest.warns(pg.PermgradWarning, match=r"50 of 50 rows are in groups of fewer than 99 held-out rows"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"50 of 50 rows are in groups of fewer than 99 held-out rows",
+    ):
         classifier.predict_set(X, 0.99, by=["town", "a"])
 
 
@@ -271,7 +348,10 @@ def test_too_few_held_out_rows_warn(classifier):
     [
         ({"coverage": 1.0}, "coverage must be between 0 and 1, got 1.0"),
         ({"coverage": True}, "coverage must be between 0 and 1, got True"),
-        ({"coverage": 0.999}, "coverage=0.999 needs at least 1,999 rows held out of training, but there are 300"),
+        (
+            {"coverage": 0.999},
+            "coverage=0.999 needs at least 1,999 rows held out of training, but there are 300",
+        ),
         ({"by": "towm"}, "'towm'"),
         ({"by": 3}, "by must list names, got 3"),
     ],
@@ -284,6 +364,11 @@ def test_bad_arguments_are_refused(regressor, arguments, message):
 def test_a_model_without_held_out_rows_is_refused(regressor):
     model = copy.copy(regressor)
     model.held_out_ = None
-    with pytest.raises(InputError, match=r"need rows held out of training.*validation_fraction=0.1"):
+    with pytest.raises(
+        InputError, match=r"need rows held out of training.*validation_fraction=0.1"
+    ):
         model.predict_interval(noisy(5)[0])
-    assert HyNNRegressor(**SMALL, validation_fraction=0.0).fit(*noisy(50)).held_out_ is None
+    assert (
+        HyNNRegressor(**SMALL, validation_fraction=0.0).fit(*noisy(50)).held_out_
+        is None
+    )

@@ -9,14 +9,24 @@ import pytest
 
 import permgrad as pg
 
-FAST = {"preset": "fast", "max_epochs": 2, "random_state": 0, "progress": False, "branches": ("tabular",)}
+FAST = {
+    "preset": "fast",
+    "max_epochs": 2,
+    "random_state": 0,
+    "progress": False,
+    "branches": ("tabular",),
+}
 
 
 def shops(count: int = 40, each: int = 10):
     draw = np.random.default_rng(0)
     shop = np.repeat(np.arange(count), each)
     X = draw.normal(size=(len(shop), 2))
-    return X, X[:, 0] + 3 * draw.normal(size=count)[shop], np.array([f"shop {one}" for one in shop])
+    return (
+        X,
+        X[:, 0] + 3 * draw.normal(size=count)[shop],
+        np.array([f"shop {one}" for one in shop]),
+    )
 
 
 @pytest.mark.slow
@@ -28,7 +38,9 @@ def test_whole_groups_are_held_out_and_counted():
     assert set(np.bincount(between.codes)) == {10}, "whole shops"
     widths = np.diff(model.predict_interval(X, 0.8), axis=1)
     model.held_out_ = replace(model.held_out_, dependence=None)
-    assert np.median(widths) > 1.05 * np.median(np.diff(model.predict_interval(X, 0.8), axis=1))
+    assert np.median(widths) > 1.05 * np.median(
+        np.diff(model.predict_interval(X, 0.8), axis=1)
+    )
     assert pg.HyNNRegressor(**FAST).fit(X, y).held_out_.dependence is None
 
 
@@ -36,13 +48,19 @@ def test_whole_groups_are_held_out_and_counted():
 def test_sets_of_classes_know_them_too_and_every_class_is_trained(kind, tmp_path):
     X, y, shop = shops()
     labels = np.where(y > np.quantile(y, 0.97), "high", "low")
-    given = {"row_groups": shop} if kind == "groups" else {"row_time": np.arange(len(y))[::-1]}
+    given = (
+        {"row_groups": shop}
+        if kind == "groups"
+        else {"row_time": np.arange(len(y))[::-1]}
+    )
     model = pg.HyNNClassifier(**FAST).fit(X, labels, **given)
     assert list(model.classes_) == ["high", "low"]
     assert model.held_out_.dependence.timed == (kind == "time")
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
-    np.testing.assert_array_equal(again.held_out_.dependence.codes, model.held_out_.dependence.codes)
+    np.testing.assert_array_equal(
+        again.held_out_.dependence.codes, model.held_out_.dependence.codes
+    )
 
 
 def test_the_latest_rows_are_held_out():
@@ -60,9 +78,18 @@ def test_the_latest_rows_are_held_out():
 def test_what_does_not_go_together_is_refused():
     X, y, shop = shops()
     for given, message in (
-        ({"row_groups": shop, "row_time": shop}, "row_groups and row_time cannot be combined"),
-        ({"row_groups": shop, "eval_set": (X, y)}, "row_groups and eval_set cannot be combined"),
-        ({"row_groups": shop[:5]}, r"one value for each of the 400 rows, got the shape \(5,\)"),
+        (
+            {"row_groups": shop, "row_time": shop},
+            "row_groups and row_time cannot be combined",
+        ),
+        (
+            {"row_groups": shop, "eval_set": (X, y)},
+            "row_groups and eval_set cannot be combined",
+        ),
+        (
+            {"row_groups": shop[:5]},
+            r"one value for each of the 400 rows, got the shape \(5,\)",
+        ),
         ({"row_time": shop}, "date|number"),
     ):
         with pytest.raises(pg.InputError, match=message):

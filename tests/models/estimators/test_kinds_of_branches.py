@@ -9,7 +9,13 @@ import torch
 
 import permgrad as pg
 
-QUICK = {"preset": "fast", "image": "always", "max_epochs": 3, "random_state": 0, "progress": False}
+QUICK = {
+    "preset": "fast",
+    "image": "always",
+    "max_epochs": 3,
+    "random_state": 0,
+    "progress": False,
+}
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 2, 160)
 SAID = np.where(RNG.random(160) < 0.2, 1 - Y, Y)
@@ -21,7 +27,9 @@ MIXED = pd.DataFrame(
             f"the soup was {RNG.choice(['good', 'fine'] if one else ['bad', 'poor'])} in room {RNG.integers(90)}"
             for one in SAID
         ],
-        "photo": [np.full((12, 12), 60 + 60 * one + RNG.integers(90), np.uint8) for one in Y],
+        "photo": [
+            np.full((12, 12), 60 + 60 * one + RNG.integers(90), np.uint8) for one in Y
+        ],
     }
 )
 TABLE, TEXT, PHOTO = {"dose", "ward"}, {"review"}, {"photo"}
@@ -43,16 +51,24 @@ def test_named_kinds_are_read(branches, paths, read):
     model = pg.HyNNClassifier(branches=branches, **QUICK).fit(MIXED, Y)
     assert model.module_.paths == paths
     encoder = model.preprocessor_
-    assert {name for name, columns in encoder.features("column").items() if len(columns)} == read
+    assert {
+        name for name, columns in encoder.features("column").items() if len(columns)
+    } == read
     # A column that is not read changes nothing.
-    other = MIXED.assign(**{name: MIXED[name].to_numpy()[::-1] for name in MIXED if name not in read})
+    other = MIXED.assign(
+        **{name: MIXED[name].to_numpy()[::-1] for name in MIXED if name not in read}
+    )
     assert (model.predict_proba(other) == model.predict_proba(MIXED)).all()
 
 
 def test_the_table_alone():
     kinds = dict.fromkeys(TEXT | PHOTO, "identifier")
     model = pg.HyNNClassifier(branches=("tabular",), kinds=kinds, **QUICK).fit(MIXED, Y)
-    assert {name for name, columns in model.preprocessor_.features("column").items() if len(columns)} == TABLE
+    assert {
+        name
+        for name, columns in model.preprocessor_.features("column").items()
+        if len(columns)
+    } == TABLE
 
 
 def test_models_of_some_kinds_are_saved(tmp_path):
@@ -72,7 +88,10 @@ def test_a_kind_that_no_column_has():
     ("branches", "message"),
     [
         (("tabular", "words"), "branches cannot be 'words'. Did you mean 'text'"),
-        ((), r"branches must be 'auto', or name one or more of .*'trees', 'text', 'photo', each once, got \(\)"),
+        (
+            (),
+            r"branches must be 'auto', or name one or more of .*'trees', 'text', 'photo', each once, got \(\)",
+        ),
         (("text", "text"), r"each once, got \('text', 'text'\)"),
     ],
 )
@@ -89,10 +108,16 @@ def test_scores_have_no_pixel(tmp_path):
     encoded = torch.from_numpy(model.encode_rows(MIXED[:4]).encoded)
     other = encoded.clone()
     other[:, kinds == "score"] += 1
-    assert torch.equal(model.module_.embed("image", encoded), model.module_.embed("image", other))
-    assert not torch.equal(model.module_.embed("tabular", encoded), model.module_.embed("tabular", other))
+    assert torch.equal(
+        model.module_.embed("image", encoded), model.module_.embed("image", other)
+    )
+    assert not torch.equal(
+        model.module_.embed("tabular", encoded), model.module_.embed("tabular", other)
+    )
     model.save(tmp_path / "model")
-    assert (pg.load(tmp_path / "model").predict_proba(MIXED) == model.predict_proba(MIXED)).all()
+    assert (
+        pg.load(tmp_path / "model").predict_proba(MIXED) == model.predict_proba(MIXED)
+    ).all()
     game = pg.explain(model, MIXED[:60], Y[:60], random_state=0, n_repeats=2)
     frame = game.to_frame()
     paths = frame[frame["class"] == "all"].set_index("feature")
@@ -106,7 +131,9 @@ def test_an_image_of_nothing_is_dropped():
     model = pg.HyNNClassifier(branches=("tabular", "image"), **QUICK).fit(X, Y)
     assert model.module_.paths == ("tabular",)
     # Without a path of its own, the table is drawn as it was.
-    drawn = pg.HyNNClassifier(branches=("image",), **{**QUICK, "max_epochs": 30}).fit(X, Y)
+    drawn = pg.HyNNClassifier(branches=("image",), **{**QUICK, "max_epochs": 30}).fit(
+        X, Y
+    )
     assert (drawn.renderer_.positions >= 0).all()
     assert drawn.score(X, Y) > 0.7
 
@@ -116,16 +143,30 @@ def test_what_a_text_says_can_change_a_number_beside_a_photo():
 
     def made(rows, seed):
         rng = np.random.default_rng(seed)
-        word, bright, x = rng.integers(0, 2, rows), rng.random(rows), rng.normal(size=rows)
-        texts = [f"item {'alpha' if one else 'omega'} {rng.choice(['red', 'green'])} box" for one in word]
+        word, bright, x = (
+            rng.integers(0, 2, rows),
+            rng.random(rows),
+            rng.normal(size=rows),
+        )
+        texts = [
+            f"item {'alpha' if one else 'omega'} {rng.choice(['red', 'green'])} box"
+            for one in word
+        ]
         photos = [np.full((8, 8), 60 + 150 * level, dtype=np.uint8) for level in bright]
-        return pd.DataFrame({"x": x, "text": texts, "photo": photos}), 2 * word * (1 + x) + 3 * bright
+        return pd.DataFrame({"x": x, "text": texts, "photo": photos}), 2 * word * (
+            1 + x
+        ) + 3 * bright
 
-    options = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}
+    options = {
+        "preset": "fast",
+        "random_state": 0,
+        "progress": False,
+        "branches": ("tabular",),
+    }
     kinds = {"text": "text"}
-    model = pg.HyNNRegressor(**options, kinds=kinds, image_encoder=lambda images: images.mean(dim=(2, 3))).fit(
-        *made(1000, 0)
-    )
+    model = pg.HyNNRegressor(
+        **options, kinds=kinds, image_encoder=lambda images: images.mean(dim=(2, 3))
+    ).fit(*made(1000, 0))
     assert len(model.module_.score_blocks) == 2
     held, truth = made(1000, 1)
     assert model.score(held, truth) > 0.95

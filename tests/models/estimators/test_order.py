@@ -23,14 +23,18 @@ def _bumps(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     rng, place = np.random.default_rng(seed), np.arange(columns)
     wide, centre = rng.integers(0, 2, rows), rng.uniform(6, columns - 6, rows)
     width = np.where(wide == 1, 3.0, 1.5)[:, None]
-    bumps = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * rng.choice([-1, 1], (rows, 1))
+    bumps = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * rng.choice(
+        [-1, 1], (rows, 1)
+    )
     drift = np.cumsum(rng.normal(size=(rows, columns)), axis=1) * 0.05
     return (bumps + drift)[:, np.random.default_rng(9).permutation(columns)], wide
 
 
 def _factors(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    table = rng.normal(size=(rows, 3)) @ rng.normal(size=(3, columns)) + 0.5 * rng.normal(size=(rows, columns))
+    table = rng.normal(size=(rows, 3)) @ rng.normal(
+        size=(3, columns)
+    ) + 0.5 * rng.normal(size=(rows, columns))
     return table, table[:, 0] * table[:, 1] + table[:, 2] + rng.normal(size=rows)
 
 
@@ -51,7 +55,9 @@ def test_few_rows_are_judged_by_squared_errors(monkeypatch: pytest.MonkeyPatch) 
     curves, wide = _bumps(100, 40)
     few = find_order(curves, wide, "classification", 0)
     assert few.found
-    monkeypatch.setattr(order_module, "_FEW", 0)  # as of many rows: wrong rows are counted
+    monkeypatch.setattr(
+        order_module, "_FEW", 0
+    )  # as of many rows: wrong rows are counted
     counted = find_order(curves, wide, "classification", 0)
     assert few.p_value < counted.p_value
     assert few.alike == counted.alike
@@ -62,12 +68,18 @@ def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> Non
     features, y = rng.normal(size=(60, 3)), np.repeat(["a", "b", "c"], 20)
     learned, held = np.arange(0, 60, 2), np.arange(1, 60, 2)
     target = order_module._Target.of(y, "classification")
-    wrong, squared = target.errors(order_module._predicted(features, target, learned, held), held)
+    wrong, squared = target.errors(
+        order_module._predicted(features, target, learned, held), held
+    )
     assert set(wrong) == {0.0, 1.0}
     # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² + Σ q² of the others.
-    assert ((squared > 0.375) | (wrong == 0)).all(), "a wrong row has p below 1/2 and another class of p or more"
+    assert ((squared > 0.375) | (wrong == 0)).all(), (
+        "a wrong row has p below 1/2 and another class of p or more"
+    )
     numbers = order_module._Target.of(features[:, 0], "regression")
-    absolute, same = numbers.errors(order_module._predicted(features, numbers, learned, held), held)
+    absolute, same = numbers.errors(
+        order_module._predicted(features, numbers, learned, held), held
+    )
     assert np.array_equal(absolute, same)
 
 
@@ -78,15 +90,24 @@ def test_trees_are_compared_with_the_order_and_with_the_mean_of_both() -> None:
     folds = [(row[row % 2 == part], row[row % 2 != part]) for part in (1, 0)]
     by_trees = [order_module._by_trees(table, target, *fold, 0) for fold in folds]
     for (learned, held), ours in zip(folds, by_trees, strict=True):
-        trees = ExtraTreesClassifier(100, random_state=0).fit(table[learned], y[learned])
+        trees = ExtraTreesClassifier(100, random_state=0).fit(
+            table[learned], y[learned]
+        )
         assert np.array_equal(ours, trees.predict_proba(table[held]))
     right = [np.stack([target.numbers[held]] * 2) for _, held in folds]  # of two draws
     order, both = order_module._over_trees(table, target, folds, right, 0)
-    wrong = np.concatenate([target.errors(ours, held)[0] for ours, (_, held) in zip(by_trees, folds, strict=True)])
+    wrong = np.concatenate(
+        [
+            target.errors(ours, held)[0]
+            for ours, (_, held) in zip(by_trees, folds, strict=True)
+        ]
+    )
     assert wrong.mean() > 0.3
     assert np.array_equal(order, wrong)
     assert np.array_equal(both, wrong), "1 beside half a probability: the mean is right"
-    alike = order_module._over_trees(table, target, folds, [ours[None] for ours in by_trees], 0)
+    alike = order_module._over_trees(
+        table, target, folds, [ours[None] for ours in by_trees], 0
+    )
     assert not np.any(alike)
 
 
@@ -99,7 +120,9 @@ def test_of_few_rows_the_mean_with_the_trees_may_be_as_good_instead(
     curves, wide = _bumps(200, 30)
     lead = np.resize([0.5, 1.5], 200)
     monkeypatch.setattr(order_module, "_FEW", few)
-    monkeypatch.setattr(order_module, "_over_trees", lambda *_: (trees * lead, both * lead))
+    monkeypatch.setattr(
+        order_module, "_over_trees", lambda *_: (trees * lead, both * lead)
+    )
     assert find_order(curves, wide, "classification", 0).found == found
 
 
@@ -108,7 +131,10 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     rng = np.random.default_rng(seed)
     lie = rng.integers(0, 2, rows)
     noise = rng.normal(size=(rows, side + 4, side + 4))
-    spots = [gaussian_filter(one, (0.8, 1.6) if flat else (1.6, 0.8)) for one, flat in zip(noise, lie, strict=True)]
+    spots = [
+        gaussian_filter(one, (0.8, 1.6) if flat else (1.6, 0.8))
+        for one, flat in zip(noise, lie, strict=True)
+    ]
     black = (np.stack(spots)[:, 2:-2, 2:-2] > 0).reshape(rows, -1)
     return black[:, np.random.default_rng(9).permutation(side**2)].astype(float), lie
 
@@ -116,7 +142,9 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.slow
 def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
     pictures, lie = _pictures(600, 9)
-    model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lie)
+    model = pg.HyNNClassifier(**_FEW).fit(
+        pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lie
+    )
     assert model.order_.found
     assert model.order_.layout == "lattice"
     assert "form a picture" in model.order_.sentence("classification")
@@ -132,7 +160,9 @@ def test_factors_blocks_and_noise_have_no_order(task: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     columns = 30 + 10 * (seed % 2)  # 40 are looked at as a picture, too
     factors, y = _factors(500, columns, seed)
-    blocks = rng.normal(size=(500, 4))[:, rng.integers(0, 4, columns)] + 0.4 * rng.normal(size=(500, columns))
+    blocks = rng.normal(size=(500, 4))[
+        :, rng.integers(0, 4, columns)
+    ] + 0.4 * rng.normal(size=(500, columns))
     likeness = []
     for table in (factors, blocks, rng.normal(size=(500, columns))):
         target = y if task == "regression" else (y > np.median(y)).astype(int)
@@ -140,7 +170,9 @@ def test_factors_blocks_and_noise_have_no_order(task: str, seed: int) -> None:
         assert not order.found
         assert f"no order among these {columns} columns" in order.sentence(task)
         likeness.append(order.alike)
-    assert likeness[1] > 0.5 > 0.2 > likeness[2], "blocks pass the first step, noise does not"
+    assert likeness[1] > 0.5 > 0.2 > likeness[2], (
+        "blocks pass the first step, noise does not"
+    )
 
 
 def test_a_curve_whose_order_tells_nothing_of_the_target_is_a_table() -> None:
@@ -157,7 +189,9 @@ def test_few_columns_and_few_rows_are_not_tested() -> None:
     assert not constant.found
 
 
-@pytest.mark.parametrize("preset", ["default", pytest.param("fast", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "preset", ["default", pytest.param("fast", marks=pytest.mark.slow)]
+)
 def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> None:
     few = {**_FEW, "preset": preset}
     table, y = _factors(200, 14, 0)
@@ -169,7 +203,12 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
     assert np.array_equal(by_default.predict(table), never.predict(table))
     assert never.order_ is None
     both = ("tabular", "image")
-    for asked in ({"image": "always"}, {"branches": both}, {"layout": "random"}, {"preset": "paper"}):
+    for asked in (
+        {"image": "always"},
+        {"branches": both},
+        {"layout": "random"},
+        {"preset": "paper"},
+    ):
         model = pg.HyNNRegressor(**{**few, **asked}).fit(table, y)
         assert model.module_.paths == both
         assert model.order_ is None
@@ -178,17 +217,23 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
 
 def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
     curves, wide = _bumps(150, 40)
-    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(site=["a", "b", "c"] * 50)
+    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(
+        site=["a", "b", "c"] * 50
+    )
     model = pg.HyNNClassifier(**_FEW).fit(table, wide)
     assert model.order_.found
     assert model.renderer_.layout.shape == (1, 40)
-    assert (model.renderer_.positions == -1).all(axis=1).sum() == 3, "categories have no place on a curve"
+    assert (model.renderer_.positions == -1).all(axis=1).sum() == 3, (
+        "categories have no place on a curve"
+    )
     assert model.network_options_["conv_filters"] == [32, 64, 128]
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
     assert loaded.order_ == model.order_
     assert np.array_equal(loaded.predict_proba(table), model.predict_proba(table))
-    own = pg.HyNNClassifier(layout="path", network={"conv_filters": (4,)}, **_FEW).fit(table[["c0", "c1", "c2"]], wide)
+    own = pg.HyNNClassifier(layout="path", network={"conv_filters": (4,)}, **_FEW).fit(
+        table[["c0", "c1", "c2"]], wide
+    )
     assert own.network_options_["conv_filters"] == [4]
 
 

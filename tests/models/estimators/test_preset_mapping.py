@@ -19,10 +19,28 @@ from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.train.learner import TrainingOptions
 
 SHARED = [
-    *("preset", "network", "branches", "image", "layout", "pixels", "kinds", "na", "groups"),
+    *(
+        "preset",
+        "network",
+        "branches",
+        "image",
+        "layout",
+        "pixels",
+        "kinds",
+        "na",
+        "groups",
+    ),
     *("image_encoder", "text_encoder"),
 ]
-END = ["max_epochs", "batch_size", "learning_rate", "validation_fraction", "device", "random_state", "progress"]
+END = [
+    "max_epochs",
+    "batch_size",
+    "learning_rate",
+    "validation_fraction",
+    "device",
+    "random_state",
+    "progress",
+]
 #: A setting of each kind: of training, of the encoder, of what is kept, of the network.
 SETTINGS = {
     "optimizer": "sgd",
@@ -36,13 +54,17 @@ QUICK = {"max_epochs": 2, "random_state": 0, "progress": False}
 
 def table(rows: int = 120) -> tuple[pd.DataFrame, pd.Series]:
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"a": rng.normal(size=rows), "town": rng.choice(list("uvwxyz"), rows)})
+    X = pd.DataFrame(
+        {"a": rng.normal(size=rows), "town": rng.choice(list("uvwxyz"), rows)}
+    )
     return X, X["a"] + (X["town"] == "u")
 
 
 def same(one: pg.HyNNRegressor, other: pg.HyNNRegressor) -> bool:
     weights, others = one.module_.state_dict(), other.module_.state_dict()
-    return weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+    return weights.keys() == others.keys() and all(
+        torch.equal(weights[name], others[name]) for name in weights
+    )
 
 
 def settled(model: pg.HyNNClassifier | pg.HyNNRegressor):
@@ -51,7 +73,11 @@ def settled(model: pg.HyNNClassifier | pg.HyNNRegressor):
 
 # ---- what the estimators take ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("kind", "own"), [(pg.HyNNClassifier, ["class_weight", "calibration"]), (pg.HyNNRegressor, ["loss"])]
+    ("kind", "own"),
+    [
+        (pg.HyNNClassifier, ["class_weight", "calibration"]),
+        (pg.HyNNRegressor, ["loss"]),
+    ],
 )
 def test_parameters_are_those_of_the_contract_in_its_order(kind, own):
     wanted = [*SHARED, *own, *END]
@@ -60,14 +86,18 @@ def test_parameters_are_those_of_the_contract_in_its_order(kind, own):
     assert sorted(kind().get_params(deep=False)) == sorted(wanted)
 
 
-@pytest.mark.parametrize("name", ["optimizer", "patience", "numeric", "variables", "na_codes"])
+@pytest.mark.parametrize(
+    "name", ["optimizer", "patience", "numeric", "variables", "na_codes"]
+)
 def test_what_a_preset_says_is_no_argument(name):
     with pytest.raises(TypeError, match=name):
         pg.HyNNRegressor(**{name: None})
 
 
 # ---- a mapping, a file and a registered preset -----------------------------------------------------------------------
-def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bit(tmp_path):
+def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bit(
+    tmp_path,
+):
     X, y = table()
     fast = get_preset("fast")
     written = dataclasses.replace(
@@ -76,16 +106,31 @@ def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bi
     )  # fmt: skip
     path, base = tmp_path / "mine.json", tmp_path / "base.json"
     path.write_text(json.dumps({"base": "fast", **SETTINGS}))
-    base.write_text(json.dumps({"base": "fast", "optimizer": "sgd", "numeric": "minmax", "max_levels": 9}))
-    on_file = {"base": base, **{name: SETTINGS[name] for name in ("max_levels", "background_size", "network")}}
+    base.write_text(
+        json.dumps(
+            {"base": "fast", "optimizer": "sgd", "numeric": "minmax", "max_levels": 9}
+        )
+    )
+    on_file = {
+        "base": base,
+        **{
+            name: SETTINGS[name]
+            for name in ("max_levels", "background_size", "network")
+        },
+    }
     ways = ({"base": "fast", **SETTINGS}, path, str(path), on_file, written)
     models = [pg.HyNNRegressor(preset=way, **QUICK).fit(X, y) for way in ways]
     assert all(same(models[0], other) for other in models[1:])
-    assert not same(models[0], pg.HyNNRegressor(preset="fast", **QUICK).fit(X, y)), "the settings change something"
+    assert not same(models[0], pg.HyNNRegressor(preset="fast", **QUICK).fit(X, y)), (
+        "the settings change something"
+    )
     for model in models:
         assert model.training_options_["optimizer"] == "sgd"
         assert model.network_options_["dropout"] == 0.2
-        assert (model.preprocessor_.numeric, model.preprocessor_.max_levels) == ("minmax", 3)
+        assert (model.preprocessor_.numeric, model.preprocessor_.max_levels) == (
+            "minmax",
+            3,
+        )
         assert len(model.background_) == 20
 
 
@@ -94,26 +139,44 @@ def test_what_a_preset_writes_is_read_back():
         preset = get_preset(name)
         written = json.loads(json.dumps(preset.to_dict()))
         assert get_preset(written).to_dict() == preset.to_dict()
-        assert {field.name for field in dataclasses.fields(TrainingOptions)} - {"loss"} <= written.keys()
+        assert {field.name for field in dataclasses.fields(TrainingOptions)} - {
+            "loss"
+        } <= written.keys()
 
 
 def test_the_base_is_the_default_and_an_argument_goes_first():
-    found = settled(pg.HyNNClassifier(preset={"max_epochs": 7, "learning_rate": 0.5}, learning_rate=0.25))
+    found = settled(
+        pg.HyNNClassifier(
+            preset={"max_epochs": 7, "learning_rate": 0.5}, learning_rate=0.25
+        )
+    )
     assert (found.training.max_epochs, found.training.learning_rate) == (7, 0.25)
     assert found.network == get_preset("default").network
-    assert settled(pg.HyNNClassifier(preset={"patience": math.inf})).training.patience is None
-    assert settled(pg.HyNNClassifier(preset={"patience": None})).training.patience is None
+    assert (
+        settled(pg.HyNNClassifier(preset={"patience": math.inf})).training.patience
+        is None
+    )
+    assert (
+        settled(pg.HyNNClassifier(preset={"patience": None})).training.patience is None
+    )
 
 
 def test_what_a_mapping_names_stays_for_ordered_columns_too():
     free = settled(pg.HyNNClassifier(preset="fast")).for_order((1, 40))
     assert (free.training.patience, free.network.conv_normalization) == (None, "batch")
-    said = {"base": "fast", "patience": 4, "max_epochs": 90, "network": {"conv_normalization": "none"}}
+    said = {
+        "base": "fast",
+        "patience": 4,
+        "max_epochs": 90,
+        "network": {"conv_normalization": "none"},
+    }
     kept = settled(pg.HyNNClassifier(preset=said)).for_order((1, 40))
     assert (kept.training.patience, kept.training.max_epochs) == (4, 90)
     assert kept.network.conv_normalization == "none"
     assert settled(pg.HyNNClassifier(preset={"base": "fast"})).seeks_order
-    assert not settled(pg.HyNNClassifier(preset={"base": "fast", "layout": "path"})).seeks_order
+    assert not settled(
+        pg.HyNNClassifier(preset={"base": "fast", "layout": "path"})
+    ).seeks_order
 
 
 # ---- wrong ones ------------------------------------------------------------------------------------------------------
@@ -123,13 +186,31 @@ def test_what_a_mapping_names_stays_for_ordered_columns_too():
         ({"optimiser": "sgd"}, r"'optimiser' is unknown\. Did you mean 'optimizer'\?"),
         ({"training": {"patience": 2}}, "'training' is unknown"),
         ({3: 4}, "3 is unknown"),
-        ({"network": {"droput": 0.1}}, r"Network option 'droput' is unknown\. Did you mean 'dropout'\?"),
+        (
+            {"network": {"droput": 0.1}},
+            r"Network option 'droput' is unknown\. Did you mean 'dropout'\?",
+        ),
         ({"network": 5}, "network"),
-        ({"optimizer": "sdg"}, r"Preset mapping: optimizer cannot be 'sdg'. Did you mean 'sgd'\?"),
-        ({"patience": "six"}, "Preset mapping: patience must be None, a whole number of at least 1"),
-        ({"numeric": "robst"}, r"Preset mapping: numeric cannot be 'robst'. Did you mean 'robust'\?"),
-        ({"max_levels": 0}, "'max_levels' must be null or a whole number of at least 1, got 0"),
-        ({"background_size": None}, "'background_size' must be a whole number of at least 1, got None"),
+        (
+            {"optimizer": "sdg"},
+            r"Preset mapping: optimizer cannot be 'sdg'. Did you mean 'sgd'\?",
+        ),
+        (
+            {"patience": "six"},
+            "Preset mapping: patience must be None, a whole number of at least 1",
+        ),
+        (
+            {"numeric": "robst"},
+            r"Preset mapping: numeric cannot be 'robst'. Did you mean 'robust'\?",
+        ),
+        (
+            {"max_levels": 0},
+            "'max_levels' must be null or a whole number of at least 1, got 0",
+        ),
+        (
+            {"background_size": None},
+            "'background_size' must be a whole number of at least 1, got None",
+        ),
         ({"class_weight": [1]}, "'class_weight' must be null or one of"),
         ({"base": "fsat"}, r"No preset 'fsat'. Did you mean 'fast'\?"),
         ({"base": {"base": "fast"}}, "preset must be one of"),
@@ -160,10 +241,14 @@ def test_mappings_are_cloned_set_and_saved(tmp_path):
     base.write_text(json.dumps({"base": "fast", "optimizer": "adam"}))
     given = {"base": base, "patience": math.inf, **SETTINGS}
     before = dict(given)
-    model = clone(pg.HyNNRegressor(**QUICK).set_params(preset=given, network__dropout=0.1))
+    model = clone(
+        pg.HyNNRegressor(**QUICK).set_params(preset=given, network__dropout=0.1)
+    )
     assert (model.preset, model.network) == (given, {"dropout": 0.1})
     assert model.get_params()["network__dropout"] == 0.1
-    assert model.get_params()["network__dense_units"] == list(get_preset("fast").network.dense_units)
+    assert model.get_params()["network__dense_units"] == list(
+        get_preset("fast").network.dense_units
+    )
     model.fit(X, y).save(tmp_path / "model")
     assert given == before, "fit changes nothing of what it was given"
     loaded = pg.load(tmp_path / "model")
@@ -171,7 +256,9 @@ def test_mappings_are_cloned_set_and_saved(tmp_path):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert same(clone(loaded).fit(X, y), model)
     base.unlink()
-    assert len(pg.load(tmp_path / "model").predict(X)) == len(X), "a file of settings is not needed to predict"
+    assert len(pg.load(tmp_path / "model").predict(X)) == len(X), (
+        "a file of settings is not needed to predict"
+    )
 
 
 def test_a_preset_of_the_users_own(tmp_path):
@@ -181,7 +268,10 @@ def test_a_preset_of_the_users_own(tmp_path):
     presets.register("mine")(made)
     try:
         model = pg.HyNNRegressor(preset="mine", **QUICK).fit(X, y)
-        assert same(model, pg.HyNNRegressor(preset={"base": "fast", **SETTINGS}, **QUICK).fit(X, y))
+        assert same(
+            model,
+            pg.HyNNRegressor(preset={"base": "fast", **SETTINGS}, **QUICK).fit(X, y),
+        )
         model.save(tmp_path / "model")
         assert pg.load(tmp_path / "model").preset == "mine"
     finally:

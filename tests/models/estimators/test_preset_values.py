@@ -32,7 +32,10 @@ WRONG = {
 
 
 def test_every_training_option_is_checked():
-    assert {field.name for field in dataclasses.fields(TrainingOptions)} == {*WRONG, "loss"}
+    assert {field.name for field in dataclasses.fields(TrainingOptions)} == {
+        *WRONG,
+        "loss",
+    }
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -44,14 +47,20 @@ def test_wrong_values_are_refused_with_rule_file_and_fact(tmp_path, name):
         with pytest.raises(InputError) as caught:
             check_preset(path)
         said = str(caught.value)
-        near = f"Preset {path}: {name} cannot be " if value == "adamax" else ""  # which is near one of them
+        near = (
+            f"Preset {path}: {name} cannot be " if value == "adamax" else ""
+        )  # which is near one of them
         assert said.startswith(near or f"Preset {path}: {name} must be {rule}"), said
         assert repr(value) in said
 
 
 def test_faults_of_a_preset_are_listed_together(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"layout": "tnto", "numeric": "nope", "averaging": 2, "max_epochs": 0}))
+    path.write_text(
+        json.dumps(
+            {"layout": "tnto", "numeric": "nope", "averaging": 2, "max_epochs": 0}
+        )
+    )
     with pytest.raises(InputError) as caught:
         HyNNRegressor(preset=str(path)).fit(np.eye(4), np.arange(4.0))
     lines = caught.value.message.splitlines()
@@ -64,10 +73,17 @@ def test_faults_of_a_preset_are_listed_together(tmp_path):
 def test_members_under_batch_normalisation_are_refused_before_any_work(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"base": "paper", "network": {"members": 4}}))
-    for model in (HyNNClassifier(preset=path), HyNNClassifier(preset="paper", network={"members": 4})):
-        with pytest.raises(InputError, match=r"members=4 does not work with normalization='batch'"):
+    for model in (
+        HyNNClassifier(preset=path),
+        HyNNClassifier(preset="paper", network={"members": 4}),
+    ):
+        with pytest.raises(
+            InputError, match=r"members=4 does not work with normalization='batch'"
+        ):
             resolve_settings(model.get_params(deep=False), "classification")
-    settled = HyNNClassifier(preset=path, network={"normalization": "none"}).get_params(deep=False)
+    settled = HyNNClassifier(preset=path, network={"normalization": "none"}).get_params(
+        deep=False
+    )
     assert resolve_settings(settled, "classification").network.members == 4
 
 
@@ -79,15 +95,25 @@ def test_a_loss_of_another_task_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         HyNNClassifier(preset=path).fit(np.eye(4), [0, 1, 0, 1])
     assert str(caught.value).startswith(said)
-    assert resolve_settings(HyNNRegressor(preset=path).get_params(deep=False), "regression")
+    assert resolve_settings(
+        HyNNRegressor(preset=path).get_params(deep=False), "regression"
+    )
 
 
 def test_an_argument_stands_for_what_the_preset_says(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"base": "fast", "layout": "nope", "learning_rate": -1, "patience": None}))
+    path.write_text(
+        json.dumps(
+            {"base": "fast", "layout": "nope", "learning_rate": -1, "patience": None}
+        )
+    )
     model = HyNNClassifier(preset=path, learning_rate=0.5, layout="tinto")
     found = resolve_settings(model.get_params(deep=False), "classification")
-    assert (found.training.learning_rate, found.training.patience, found.layout) == (0.5, None, "tinto")
+    assert (found.training.learning_rate, found.training.patience, found.layout) == (
+        0.5,
+        None,
+        "tinto",
+    )
 
 
 def test_what_permgrad_brings_is_right():
@@ -96,6 +122,8 @@ def test_what_permgrad_brings_is_right():
         check_preset(get_preset(name))
     endless = dataclasses.replace(get_preset("fast"), training={"patience": math.inf})
     assert (
-        resolve_settings(HyNNClassifier(preset=endless).get_params(deep=False), "classification").training.patience
+        resolve_settings(
+            HyNNClassifier(preset=endless).get_params(deep=False), "classification"
+        ).training.patience
         is None
     )

@@ -25,7 +25,11 @@ def same_networks(one, other):
 def _counted(monkeypatch):
     """The number of rows of each call of an encoder."""
     rows, transform = [], TableEncoder.transform
-    monkeypatch.setattr(TableEncoder, "transform", lambda self, X: (rows.append(len(X)), transform(self, X))[1])
+    monkeypatch.setattr(
+        TableEncoder,
+        "transform",
+        lambda self, X: (rows.append(len(X)), transform(self, X))[1],
+    )
     return rows
 
 
@@ -41,26 +45,36 @@ def test_the_steps_make_the_model_that_fit_makes(kind, typed, counted):
     held = model.encode_rows(X[90:])
     prepared = model.prepare(rows, y[:90], eval_set=(held, y[90:]))
     seen = []
-    assert model.train(prepared, on_epoch=lambda line: seen.append(line["epoch"])) is model
+    assert (
+        model.train(prepared, on_epoch=lambda line: seen.append(line["epoch"])) is model
+    )
     assert counted == [90, 30], "each part once"
     assert seen == [1, 2, 3]
     assert same_networks(whole, model)
-    assert whole.history_.drop(columns="seconds").equals(model.history_.drop(columns="seconds"))
+    assert whole.history_.drop(columns="seconds").equals(
+        model.history_.drop(columns="seconds")
+    )
     assert list(model.feature_names_in_) == list(X.columns)
     np.testing.assert_array_equal(whole.background_, model.background_)
     np.testing.assert_array_equal(whole.predict(X), model.predict(X))
     if kind is HyNNClassifier:
         assert whole.calibration_ == model.calibration_
-        np.testing.assert_array_equal(whole.predict_set(X, 0.5), model.predict_set(X, 0.5))
+        np.testing.assert_array_equal(
+            whole.predict_set(X, 0.5), model.predict_set(X, 0.5)
+        )
     else:
-        np.testing.assert_array_equal(whole.predict_interval(X, 0.5), model.predict_interval(X, 0.5))
+        np.testing.assert_array_equal(
+            whole.predict_interval(X, 0.5), model.predict_interval(X, 0.5)
+        )
 
 
 def test_another_model_takes_the_encoder_over_and_some_of_the_rows():
     X, y = mixed_table()
     rows = small().fit_encoder(X)
     model = small()
-    prepared = model.prepare(rows.take(np.arange(60)), y[:60], eval_set=(X[60:], y[60:]))
+    prepared = model.prepare(
+        rows.take(np.arange(60)), y[:60], eval_set=(X[60:], y[60:])
+    )
     assert model.preprocessor_ is rows.encoder
     assert (len(prepared.job.train_rows), len(prepared.job.validation_rows)) == (60, 60)
     np.testing.assert_array_equal(prepared.job.train_rows.x.numpy(), rows.encoded[:60])
@@ -79,7 +93,12 @@ def test_a_model_predicts_nothing_between_prepare_and_train():
     X, y = mixed_table()
     model = small().fit(X, y)
     prepared = model.prepare(X, y)
-    for method in (model.predict, model.predict_proba, model.predict_set, model.predict_parts):
+    for method in (
+        model.predict,
+        model.predict_proba,
+        model.predict_set,
+        model.predict_parts,
+    ):
         with pytest.raises(NotFittedError):
             method(X)
     with pytest.raises(NotFittedError):
@@ -97,7 +116,9 @@ def test_what_another_call_prepared_is_refused():
     first = model.prepare(X, y)
     model.prepare(X, y)
     for trained in (model, small(), small().fit(X, y)):
-        with pytest.raises(InputError, match="prepared by another model, or by an earlier call"):
+        with pytest.raises(
+            InputError, match="prepared by another model, or by an earlier call"
+        ):
             trained.train(first)
     with pytest.raises(InputError, match="on_epoch must be a function"):
         model.train(first, on_epoch=3)
@@ -139,7 +160,11 @@ def test_predictions_and_what_belongs_to_them_come_together(monkeypatch):
     X, y = mixed_table()
     calls, predict = [], HyNNClassifier.predict_encoded
     model = small().fit(X, y)
-    monkeypatch.setattr(HyNNClassifier, "predict_encoded", lambda *given: (calls.append(1), predict(*given))[1])
+    monkeypatch.setattr(
+        HyNNClassifier,
+        "predict_encoded",
+        lambda *given: (calls.append(1), predict(*given))[1],
+    )
     parts = model.predict_parts(X, 0.5, by="town")
     assert len(calls) == 1
     assert list(parts) == ["prediction", "probabilities", "inside"]
@@ -152,7 +177,10 @@ def test_predictions_and_what_belongs_to_them_come_together(monkeypatch):
 
 def test_rows_of_another_encoder_are_encoded_again():
     X, y = mixed_table()
-    model, other = small().fit(X, y), small(preset={"base": "fast", "numeric": "minmax"}).fit(X, y)
+    model, other = (
+        small().fit(X, y),
+        small(preset={"base": "fast", "numeric": "minmax"}).fit(X, y),
+    )
     rows = other.encode_rows(X)
     assert model.encode_rows(rows) is not rows
     np.testing.assert_array_equal(model.predict_proba(rows), model.predict_proba(X))
@@ -166,7 +194,9 @@ def test_encoded_rows_are_explained_as_their_table_is():
     rows, places = model.encode_rows(X), np.arange(10, 40)
     for method, target in (("permgrad", y[places]), ("integrated_gradients", None)):
         options = {"method": method, "random_state": 0, "progress": False}
-        found = explain_with(model, rows.take(places), target, background=rows, **options)
+        found = explain_with(
+            model, rows.take(places), target, background=rows, **options
+        )
         plain = explain_with(model, X.iloc[places], target, background=X, **options)
         np.testing.assert_array_equal(found.values, plain.values)
         assert found.names == plain.names

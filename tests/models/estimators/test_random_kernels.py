@@ -14,14 +14,24 @@ import permgrad as pg
 from permgrad.models.estimators.learned import ridge
 from permgrad.models.fast.kernels import FoldedKernels
 
-_FEW: dict[str, Any] = {"max_epochs": 3, "random_state": 0, "progress": False, "layout": "given"}
+_FEW: dict[str, Any] = {
+    "max_epochs": 3,
+    "random_state": 0,
+    "progress": False,
+    "layout": "given",
+}
 
 
-def _curves(rows: int = 500, columns: int = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _curves(
+    rows: int = 500, columns: int = 30, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return noise with a bump somewhere, and whether it goes up or down: what kernels see and no column says."""
     rng, place = np.random.default_rng(seed), np.arange(columns)
     up, centre = rng.integers(0, 2, rows), rng.uniform(4, columns - 4, rows)
-    bumps = np.exp(-0.5 * ((place - centre[:, None]) / 1.5) ** 2) * np.where(up, 3, -3)[:, None]
+    bumps = (
+        np.exp(-0.5 * ((place - centre[:, None]) / 1.5) ** 2)
+        * np.where(up, 3, -3)[:, None]
+    )
     return bumps + rng.normal(size=(rows, columns)), up
 
 
@@ -40,32 +50,53 @@ def test_left_out_rows_are_predicted_as_by_a_ridge_of_all_others(columns: int) -
     for row in range(0, 25, 5):
         rest = np.arange(25) != row
         # The penalised slopes of the others, whose mean is free.
-        model = Ridge(alpha=3.0, tol=1e-10).fit(features[rest], truth[rest], weights[rest])
-        np.testing.assert_allclose(others[row], model.predict(features[[row]])[0], atol=1e-6)
+        model = Ridge(alpha=3.0, tol=1e-10).fit(
+            features[rest], truth[rest], weights[rest]
+        )
+        np.testing.assert_allclose(
+            others[row], model.predict(features[[row]])[0], atol=1e-6
+        )
     several = np.array([1e-6, 3.0, 1e3])
-    alone = [ridge(features, truth, np.array([penalty]), weights) for penalty in several]
+    alone = [
+        ridge(features, truth, np.array([penalty]), weights) for penalty in several
+    ]
     errors = [(weights[:, None] * (truth - each[1]) ** 2).mean() for each in alone]
     assert np.ptp(errors) > 0.01
-    np.testing.assert_allclose(ridge(features, truth, several, weights)[0], alone[int(np.argmin(errors))][0])
+    np.testing.assert_allclose(
+        ridge(features, truth, several, weights)[0], alone[int(np.argmin(errors))][0]
+    )
 
 
-@pytest.mark.parametrize("preset", ["default", pytest.param({"single_logit": True}, marks=pytest.mark.slow)])
-def test_kernels_get_a_share_that_is_right_for_held_out_rows(preset: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "preset", ["default", pytest.param({"single_logit": True}, marks=pytest.mark.slow)]
+)
+def test_kernels_get_a_share_that_is_right_for_held_out_rows(
+    preset: Any, tmp_path: Path
+) -> None:
     X, y = _curves(500)
     network = preset if isinstance(preset, dict) else None
-    without = pg.HyNNClassifier(network={"random_kernels": 0, **(network or {})}, **_FEW).fit(X[:200], y[:200])
+    without = pg.HyNNClassifier(
+        network={"random_kernels": 0, **(network or {})}, **_FEW
+    ).fit(X[:200], y[:200])
     model = pg.HyNNClassifier(network=network, **_FEW).fit(X[:200], y[:200])
     assert without.module_.kernels is None
     assert model.module_.kernels is not None
-    assert model.network_options_["random_kernels"] == model.module_.kernels.count >= 512
+    assert (
+        model.network_options_["random_kernels"] == model.module_.kernels.count >= 512
+    )
     losses = [
-        -np.log(one.predict_proba(X[200:])[np.arange(300), y[200:]].clip(1e-6)).mean() for one in (without, model)
+        -np.log(one.predict_proba(X[200:])[np.arange(300), y[200:]].clip(1e-6)).mean()
+        for one in (without, model)
     ]
     assert losses[1] < losses[0], "a short training: kernels know more"
     again = pg.HyNNClassifier(network=network, **_FEW).fit(X[:200], y[:200])
-    np.testing.assert_array_equal(again.predict_proba(X[200:]), model.predict_proba(X[200:]))
+    np.testing.assert_array_equal(
+        again.predict_proba(X[200:]), model.predict_proba(X[200:])
+    )
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(
+        pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X)
+    )
     assert "RandomKernels" in model.summary()
 
 
@@ -77,7 +108,11 @@ def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     import torch
 
     said = (
-        FoldedKernels(kernels)(module.renderer(torch.from_numpy(model.encode_rows(X[500:]).encoded))).detach().numpy()
+        FoldedKernels(kernels)(
+            module.renderer(torch.from_numpy(model.encode_rows(X[500:]).encoded))
+        )
+        .detach()
+        .numpy()
     )
     right = (softmax(said, axis=1).argmax(axis=1) == y[500:]).mean()
     assert right > 0.9, "also alone"
@@ -96,6 +131,8 @@ def test_numbers_and_few_held_out_rows() -> None:
 def test_kernels_that_say_nothing_are_left_out() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 12))
-    model = pg.HyNNRegressor(**{**_FEW, "max_epochs": 8}).fit(X, X[:, 0] + X[:, 5] * X[:, 7])
+    model = pg.HyNNRegressor(**{**_FEW, "max_epochs": 8}).fit(
+        X, X[:, 0] + X[:, 5] * X[:, 7]
+    )
     assert model.module_.kernels is None
     assert model.network_options_["random_kernels"] == 0

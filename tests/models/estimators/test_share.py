@@ -13,7 +13,9 @@ from permgrad.models.estimators.share import Share, branch_words, row_losses
 
 def two_guesses(rng, rows: int, repeat: int = 1):
     """Return two guesses whose errors have variances 4 and 1, and the truth. The best share of the second is 0.8."""
-    y, *errors = (np.repeat(rng.normal(0, scale, rows // repeat), repeat) for scale in (3, 2, 1))
+    y, *errors = (
+        np.repeat(rng.normal(0, scale, rows // repeat), repeat) for scale in (3, 2, 1)
+    )
     return (y + errors[0])[:, None], (y + errors[1])[:, None], y
 
 
@@ -49,7 +51,11 @@ def test_rows_of_a_group_do_not_make_it_surer(timed):
 
 def test_rows_count_by_their_weight():
     outputs, others, y = two_guesses(np.random.default_rng(0), 400)
-    swapped = np.concatenate([outputs, others]), np.concatenate([others, outputs]), np.concatenate([y, y])
+    swapped = (
+        np.concatenate([outputs, others]),
+        np.concatenate([others, outputs]),
+        np.concatenate([y, y]),
+    )
     weights = np.repeat([1.0, 0.0], 400)
     weighted, alone = learned(*swapped, weights=weights), learned(outputs, others, y)
     assert weighted.share == pytest.approx(alone.share, abs=0.03)
@@ -64,10 +70,14 @@ def test_logits_are_mixed(outputs):
 
     def guess(noise: float):
         logit = truth + rng.normal(0, noise, 6000)
-        return logit[:, None] if outputs == 1 else np.column_stack([-logit / 2, logit / 2])
+        return (
+            logit[:, None] if outputs == 1 else np.column_stack([-logit / 2, logit / 2])
+        )
 
     both = guess(1.0), guess(1.5)
-    share = Share.learn(both[0][:3000], both[1][:3000], row_losses(y[:3000], classes=True), seed=0)
+    share = Share.learn(
+        both[0][:3000], both[1][:3000], row_losses(y[:3000], classes=True), seed=0
+    )
     assert 0 < share.share < 0.5
     losses = row_losses(y[3000:], classes=True)
     alone = [losses(one[3000:]).mean() for one in both]
@@ -76,7 +86,9 @@ def test_logits_are_mixed(outputs):
 
 def test_branches_that_are_equally_good_count_alike():
     rng, y = np.random.default_rng(0), np.random.default_rng(1).normal(size=200)
-    share = learned((y + rng.normal(size=200))[:, None], (y + rng.normal(size=200))[:, None], y)
+    share = learned(
+        (y + rng.normal(size=200))[:, None], (y + rng.normal(size=200))[:, None], y
+    )
     assert share.share == 0.5
     assert share.ci_low < 0.5 < share.ci_high
     assert share.pays
@@ -87,7 +99,10 @@ def test_few_rows_do_not_hold_up_a_branch_that_is_far_better():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         y = rng.normal(size=17)
-        pair = (y + rng.normal(0, 1.6, 17))[:, None], (y + rng.normal(0, 0.6, 17))[:, None]
+        pair = (
+            (y + rng.normal(0, 1.6, 17))[:, None],
+            (y + rng.normal(0, 0.6, 17))[:, None],
+        )
         shares.append(learned(*pair, y, squared=True).share)
         halves.append(learned(*pair, y).share)
     best = 1.6**2 / (1.6**2 + 0.6**2)

@@ -12,7 +12,13 @@ import pytest
 import permgrad as pg
 from permgrad.models.texts import SentenceEncoder, TextFeatures, text_encoders
 
-QUICK = {"preset": "fast", "max_epochs": 5, "random_state": 0, "progress": False, "branches": ("tabular",)}
+QUICK = {
+    "preset": "fast",
+    "max_epochs": 5,
+    "random_state": 0,
+    "progress": False,
+    "branches": ("tabular",),
+}
 # Each word occurs once or twice: words say nothing of other texts, but its first letter does, which a function reads.
 RNG = np.random.default_rng(0)
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
@@ -57,10 +63,16 @@ def test_a_model_with_a_function_needs_it_again(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model", encoders={"text": letters})
     assert (loaded.predict_proba(X) == fitted.predict_proba(X)).all()
-    with pytest.raises(pg.InputError, match=r"text_encoder of the user's own needs it.*encoders={'text': encoder}"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"text_encoder of the user's own needs it.*encoders={'text': encoder}",
+    ):
         pg.load(tmp_path / "model").predict(X)
     pg.HyNNClassifier(**QUICK).fit(*made(60, 0)).save(tmp_path / "other")
-    with pytest.raises(pg.InputError, match=r"encoders\['text'\] is only for models fitted with a text_encoder"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"encoders\['text'\] is only for models fitted with a text_encoder",
+    ):
         pg.load(tmp_path / "other", encoders={"text": letters})
 
 
@@ -79,7 +91,10 @@ def test_words_of_a_text_with_vectors_have_effects(fitted):
         ),
         (3, "text_encoder must be None"),
         (lambda texts: [[1.0]], "text_encoder must return finite vectors"),
-        (lambda texts: [[float("nan")] for _ in texts], "text_encoder must return finite vectors"),
+        (
+            lambda texts: [[float("nan")] for _ in texts],
+            "text_encoder must return finite vectors",
+        ),
     ],
 )
 def test_wrong_encoders(encoder, message):
@@ -97,16 +112,23 @@ def test_a_named_encoder_that_is_not_installed(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A transformer with random weights that knows words of one letter."""
-    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    transformers, tokenizers = (
+        pytest.importorskip("transformers"),
+        pytest.importorskip("tokenizers"),
+    )
     safetensors = pytest.importorskip("safetensors.torch")
     place = tmp_path_factory.mktemp("encoder")
     config = transformers.BertConfig(
         vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
         max_position_embeddings=20,
     )  # fmt: skip
-    safetensors.save_file(transformers.BertModel(config).state_dict(), place / "model.safetensors")
+    safetensors.save_file(
+        transformers.BertModel(config).state_dict(), place / "model.safetensors"
+    )
     (place / "config.json").write_text(json.dumps(config.to_dict()))
-    words = tokenizers.models.WordLevel({"?": 0, **{letter: k + 1 for k, letter in enumerate(LETTERS)}}, unk_token="?")
+    words = tokenizers.models.WordLevel(
+        {"?": 0, **{letter: k + 1 for k, letter in enumerate(LETTERS)}}, unk_token="?"
+    )
     tokenizer = tokenizers.Tokenizer(words)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.save(str(place / "tokenizer.json"))
@@ -120,14 +142,18 @@ def test_a_folder_is_read_and_long_texts_are_cut(folder):
     assert found.shape == (4, 8)
     import torch
 
-    model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    model = transformers.BertModel.from_pretrained(
+        folder, add_pooling_layer=False
+    ).eval()
     with torch.no_grad():
 
         def mean(ids):
             return model(torch.tensor([ids]))[0][0].mean(dim=0).numpy()
 
         np.testing.assert_allclose(found[0], mean([1, 2, 3]), atol=1e-5)
-        np.testing.assert_allclose(found[2], (mean([*range(1, 21)]) + mean([*range(21, 27)])) / 2, atol=1e-5)
+        np.testing.assert_allclose(
+            found[2], (mean([*range(1, 21)]) + mean([*range(21, 27)])) / 2, atol=1e-5
+        )
     # A vector does not depend on other texts.
     assert (TextFeatures(folder).vectors(texts[1:2]) == found[1]).all()
 
@@ -154,5 +180,8 @@ def test_a_folder_without_its_weights_is_named(folder, tmp_path):
 
 def test_without_its_packages_a_folder_cannot_be_read(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(pg.EnvironmentProblem, match=r"needs transformers and tokenizers.*permgrad\[text\]"):
+    with pytest.raises(
+        pg.EnvironmentProblem,
+        match=r"needs transformers and tokenizers.*permgrad\[text\]",
+    ):
         SentenceEncoder(lambda _: b"", "here")

@@ -15,7 +15,11 @@ Y = np.array(["no", "yes"])[np.arange(40) % 2]
 TWO = np.array([1, 2])
 
 WRONG = [
-    ("kinds", ["a"], r"kinds must be None or a mapping of column to kind, got \['a'\]. Pass for example"),
+    (
+        "kinds",
+        ["a"],
+        r"kinds must be None or a mapping of column to kind, got \['a'\]. Pass for example",
+    ),
     ("kinds", {"a": TWO}, "kind of column 'a' must be one of 'numeric'"),
     (
         "groups",
@@ -51,7 +55,11 @@ WRONG = [
     ),
     ("max_epochs", TWO, "max_epochs must be None or a whole number"),
     ("batch_size", TWO, "batch_size must be None, 'auto' or a whole number"),
-    ("preset", {"patience": TWO}, "Preset mapping: patience must be None, a whole number"),
+    (
+        "preset",
+        {"patience": TWO},
+        "Preset mapping: patience must be None, a whole number",
+    ),
     (
         "preset",
         {"optimiser": "sgd"},
@@ -60,9 +68,17 @@ WRONG = [
     ("preset", {"base": "fsat"}, r"No preset 'fsat'\. Did you mean 'fast'"),
     ("preset", {"base": {"base": "fast"}}, "preset must be one of"),
     ("pixels", np.array([8]), "pixels must be a whole number"),
-    ("learning_rate", np.array([0.1, 0.2]), "learning_rate must be None or a number above 0"),
+    (
+        "learning_rate",
+        np.array([0.1, 0.2]),
+        "learning_rate must be None or a number above 0",
+    ),
     ("learning_rate", 10**400, "learning_rate must be None or a number above 0"),
-    ("network", {"dense_units": TWO}, "Network option dense_units must be one or more whole numbers"),
+    (
+        "network",
+        {"dense_units": TWO},
+        "Network option dense_units must be one or more whole numbers",
+    ),
     ("branches", TWO, "branches must be one of 'tabular', 'image'"),
     ("layout", 5, "layout must be one of 'assignment'"),
     (
@@ -77,27 +93,40 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"), WRONG, ids=[f"{name}-{at}" for at, (name, *_) in enumerate(WRONG)]
+    ("name", "value", "message"),
+    WRONG,
+    ids=[f"{name}-{at}" for at, (name, *_) in enumerate(WRONG)],
 )
 def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
     monkeypatch.setattr(
-        "permgrad.models.estimators.base.train", lambda *_, **__: pytest.fail("it was refused too late")
+        "permgrad.models.estimators.base.train",
+        lambda *_, **__: pytest.fail("it was refused too late"),
     )
     with pytest.raises(InputError, match=f"^{message}"):
         HyNNClassifier(**{"preset": "fast", "progress": False, name: value}).fit(X, Y)
 
 
 def test_the_encoder_alone_refuses_what_is_no_mapping():
-    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("groups", {"both": {"a", "b"}})):
-        with pytest.raises(InputError, match=f"^{name} must be .*a mapping of .*, got "):
+    for name, value in (
+        ("kinds", ["a"]),
+        ("groups", ["a", "c"]),
+        ("groups", {"both": {"a", "b"}}),
+    ):
+        with pytest.raises(
+            InputError, match=f"^{name} must be .*a mapping of .*, got "
+        ):
             TableEncoder(**{name: value}).fit(X)
 
 
 def test_a_weight_of_zero_is_fine_while_another_class_counts():
     classes = np.array(["no", "yes"])
     assert class_weights({"yes": 0}, classes, np.array([3, 5])).tolist() == [1, 0]
-    assert class_weights({"yes": np.float32(2)}, classes, np.array([3, 5])).tolist() == [1, 2]
-    with pytest.raises(InputError, match="is 0 for every class of the training rows"):  # the other class has no row
+    assert class_weights(
+        {"yes": np.float32(2)}, classes, np.array([3, 5])
+    ).tolist() == [1, 2]
+    with pytest.raises(
+        InputError, match="is 0 for every class of the training rows"
+    ):  # the other class has no row
         class_weights({"yes": 0}, classes, np.array([0, 5]))
 
 

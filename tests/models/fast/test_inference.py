@@ -31,7 +31,11 @@ def scramble_(net: nn.Module, seed: int) -> None:
         if tensor.is_floating_point():
             fresh = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
             fan_in = max(1, tensor[0].numel()) if tensor.ndim > 1 else 1
-            tensor.data.copy_(fresh.abs() + 0.5 if name.endswith("running_var") else fresh * fan_in**-0.5)
+            tensor.data.copy_(
+                fresh.abs() + 0.5
+                if name.endswith("running_var")
+                else fresh * fan_in**-0.5
+            )
 
 
 @settings(max_examples=80, deadline=None)
@@ -55,17 +59,28 @@ def scramble_(net: nn.Module, seed: int) -> None:
     clip=st.booleans(),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_a_folded_network_predicts_what_the_network_does(options, batch, blurred, clip, seed):
+def test_a_folded_network_predicts_what_the_network_does(
+    options, batch, blurred, clip, seed
+):
     rng = np.random.default_rng(seed)
     if batch:
         options = {**options, "normalization": "batch", "members": 1}
     encoded, side = int(rng.integers(2, 7)), int(rng.integers(5, 14))
     spots = rng.choice(side * side, encoded, replace=False)
-    layout = StoredLayout(np.stack([spots // side, spots % side], axis=1), side, "mean", Blur(2.0, 1, 2))
+    layout = StoredLayout(
+        np.stack([spots // side, spots % side], axis=1), side, "mean", Blur(2.0, 1, 2)
+    )
     if not blurred:
         layout = StoredLayout(layout.positions, side, "last")
     low = rng.normal(size=encoded)
-    renderer = Renderer(layout, low, low + rng.uniform(0.5, 2, encoded), options["image_channels"], 1.5, clip)
+    renderer = Renderer(
+        layout,
+        low,
+        low + rng.uniform(0.5, 2, encoded),
+        options["image_channels"],
+        1.5,
+        clip,
+    )
     net = HybridNetwork(encoded, 3, options, renderer=renderer).double().eval()
     scramble_(net, seed % 2**31)
     rows = torch.from_numpy(rng.normal(size=(7, encoded)))
@@ -80,19 +95,51 @@ def test_a_folded_network_predicts_what_the_network_does(options, batch, blurred
     if folded.image is not None and not blurred:
         # A few filters on few columns: the first convolution is a matrix.
         assert folded.image.placed is not None
-        assert (folded.image.whole is None) == (options["conv_filters"][0] * encoded > 64 * 9)
+        assert (folded.image.whole is None) == (
+            options["conv_filters"][0] * encoded > 64 * 9
+        )
 
 
 @pytest.mark.parametrize(
     "layers",
     [
-        [nn.BatchNorm1d(5), nn.Linear(5, 4), nn.ReLU(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 3)],
-        [nn.Linear(5, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.ReLU(), nn.ReLU(), nn.BatchNorm1d(4)],
-        [nn.BatchNorm1d(5, affine=False), nn.BatchNorm1d(5), nn.Linear(5, 4, bias=False), nn.SiLU()],
+        [
+            nn.BatchNorm1d(5),
+            nn.Linear(5, 4),
+            nn.ReLU(),
+            nn.BatchNorm1d(4),
+            nn.Dropout(),
+            nn.Linear(4, 3),
+        ],
+        [
+            nn.Linear(5, 4),
+            nn.BatchNorm1d(4),
+            nn.BatchNorm1d(4),
+            nn.ReLU(),
+            nn.ReLU(),
+            nn.BatchNorm1d(4),
+        ],
+        [
+            nn.BatchNorm1d(5, affine=False),
+            nn.BatchNorm1d(5),
+            nn.Linear(5, 4, bias=False),
+            nn.SiLU(),
+        ],
         [nn.ReLU(), nn.LayerNorm(5), nn.Linear(5, 2)],
-        [nn.Dropout(), nn.ReLU(inplace=True), nn.Linear(5, 2), nn.ReLU(inplace=True), nn.SiLU(inplace=True)],
+        [
+            nn.Dropout(),
+            nn.ReLU(inplace=True),
+            nn.Linear(5, 2),
+            nn.ReLU(inplace=True),
+            nn.SiLU(inplace=True),
+        ],
         [nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 2)],
-        [nn.SiLU(), MemberLinear({"a": 1}, 3, members=5, per_member=("a",), shared=False), MemberMean(5), nn.SiLU()],
+        [
+            nn.SiLU(),
+            MemberLinear({"a": 1}, 3, members=5, per_member=("a",), shared=False),
+            MemberMean(5),
+            nn.SiLU(),
+        ],
         [],
     ],
 )
@@ -109,12 +156,27 @@ def test_a_stack_is_its_layers(layers):
 
 
 @pytest.mark.parametrize(
-    "pool", [nn.MaxPool2d(2), nn.MaxPool2d(3), nn.MaxPool2d(3, 2), nn.AvgPool2d(2), nn.MaxPool2d(1)]
+    "pool",
+    [
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3),
+        nn.MaxPool2d(3, 2),
+        nn.AvgPool2d(2),
+        nn.MaxPool2d(1),
+    ],
 )
-@pytest.mark.parametrize("order", ["arp", "rap", "rpa", "pra", "apr", "rrap", "t a p", "g a p", "aap"])
+@pytest.mark.parametrize(
+    "order", ["arp", "rap", "rpa", "pra", "apr", "rrap", "t a p", "g a p", "aap"]
+)
 def test_a_tail_is_its_layers(order, pool):
     """r: rectifier, t: tanh, g: GELU, a: normalisation, p: pooling; a convolution by 1 stands before."""
-    make = {"r": nn.ReLU, "t": nn.Tanh, "g": nn.GELU, "a": lambda: nn.BatchNorm2d(6), "p": lambda: pool}
+    make = {
+        "r": nn.ReLU,
+        "t": nn.Tanh,
+        "g": nn.GELU,
+        "a": lambda: nn.BatchNorm2d(6),
+        "p": lambda: pool,
+    }
     layers = [make[letter]() for letter in order if letter != " "]
     net = nn.Sequential(*layers, nn.Dropout2d()).double().eval()
     scramble_(net, 5)
@@ -130,18 +192,31 @@ def test_a_tail_is_its_layers(order, pool):
     assert torch.equal(given_maps, kept)
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5), st.integers(0, 5), st.integers(1, 3))
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(1, 3),
+)
 @settings(max_examples=60, deadline=None)
 def test_pooling_is_torchs(window, channels, more_rows, more_columns, rows):
     maps = torch.randn(rows, window + more_rows, window + more_columns, channels)
-    expected = functional.max_pool2d(maps.permute(0, 3, 1, 2), window).permute(0, 2, 3, 1)
+    expected = functional.max_pool2d(maps.permute(0, 3, 1, 2), window).permute(
+        0, 2, 3, 1
+    )
     assert torch.equal(max_pool(maps, window), expected)
 
 
 def test_matrices_for_maps_with_channels_last():
-    maps, matrix = torch.randn(4, 3, 2, 5, dtype=torch.float64), torch.randn(7, 30, dtype=torch.float64)
+    maps, matrix = (
+        torch.randn(4, 3, 2, 5, dtype=torch.float64),
+        torch.randn(7, 30, dtype=torch.float64),
+    )
     last = maps.permute(0, 2, 3, 1).flatten(1)
-    torch.testing.assert_close(last @ near(matrix, 3, (2, 5)).T, maps.flatten(1) @ matrix.T)
+    torch.testing.assert_close(
+        last @ near(matrix, 3, (2, 5)).T, maps.flatten(1) @ matrix.T
+    )
 
 
 # ---- who is folded, and who is not -----------------------------------------------------------------------------------
@@ -187,7 +262,9 @@ def fitted():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(200, 5)), columns=list("abcde"))
     y = (frame["a"] + frame["b"] > 0).astype(int)
-    return pg.HyNNClassifier(preset="paper", max_epochs=2, random_state=0, progress=False).fit(frame, y), frame
+    return pg.HyNNClassifier(
+        preset="paper", max_epochs=2, random_state=0, progress=False
+    ).fit(frame, y), frame
 
 
 def test_predictions_are_the_networks(fitted):
@@ -195,7 +272,12 @@ def test_predictions_are_the_networks(fitted):
     encoded = model.encode_rows(frame).encoded
     with torch.inference_mode():
         expected = model.module_(torch.from_numpy(encoded)).numpy()
-    np.testing.assert_allclose(model.predict_encoded(encoded), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        model.predict_encoded(encoded),
+        expected,
+        rtol=0,
+        atol=1e-5 * np.abs(expected).max(),
+    )
 
 
 def test_predictions_follow_the_numbers_and_the_watchers(fitted):
@@ -204,7 +286,9 @@ def test_predictions_follow_the_numbers_and_the_watchers(fitted):
     before = model.predict_encoded(encoded)
     last = model.module_.head[-1]
     seen = []
-    handle = model.module_.image_branch[0].register_forward_hook(lambda *_: seen.append(1))
+    handle = model.module_.image_branch[0].register_forward_hook(
+        lambda *_: seen.append(1)
+    )
     with torch.no_grad():
         last.bias.add_(1.0)
     try:

@@ -21,20 +21,30 @@ TABLE, IMAGE = frozenset({"tabular"}), frozenset({"image"})
 BOTH = TABLE | IMAGE
 TOLERANCE = 1e-10
 SLOW = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 
 def replaced_slowly(
-    net: HybridNetwork, rows: Tensor, columns: list[int], values: Tensor, coalition: frozenset
+    net: HybridNetwork,
+    rows: Tensor,
+    columns: list[int],
+    values: Tensor,
+    coalition: frozenset,
 ) -> Tensor:
     """Each path reads either the row or the edited row; nothing is shared, nothing is cached."""
     outputs = []
     for row, new in zip(rows, values, strict=True):
         edited = row.clone()
         edited[columns] = new
-        read = {path: (edited if path in coalition else row)[None] for path in net.paths}
-        outputs.append(net.fuse({path: net.embed(path, read[path]) for path in net.paths}))
+        read = {
+            path: (edited if path in coalition else row)[None] for path in net.paths
+        }
+        outputs.append(
+            net.fuse({path: net.embed(path, read[path]) for path in net.paths})
+        )
     return torch.cat(outputs)
 
 
@@ -46,23 +56,36 @@ def scramble_(net: nn.Module, seed: int) -> None:
             continue
         fresh = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
         fan_in = max(1, tensor[0].numel()) if tensor.ndim > 1 else 1
-        tensor.data.copy_(fresh.abs() + 0.5 if name.endswith("running_var") else fresh * fan_in**-0.5)
+        tensor.data.copy_(
+            fresh.abs() + 0.5 if name.endswith("running_var") else fresh * fan_in**-0.5
+        )
 
 
-def make_renderer(rng: np.random.Generator, encoded: int, pixels: int, kind: str, channels: int) -> Renderer:
+def make_renderer(
+    rng: np.random.Generator, encoded: int, pixels: int, kind: str, channels: int
+) -> Renderer:
     cells = pixels * pixels
     # "place" gives each column a pixel of its own; the others let columns meet, on purpose often.
     spots = (
-        rng.choice(cells, encoded, replace=False) if kind == "place" else rng.integers(0, max(1, cells // 2), encoded)
+        rng.choice(cells, encoded, replace=False)
+        if kind == "place"
+        else rng.integers(0, max(1, cells // 2), encoded)
     )
     positions = np.stack([spots // pixels, spots % pixels], axis=1)
     blur = Blur(2.0, 1, 2) if kind.startswith("blur") else None
-    overlap = {"place": "last", "last": "last", "mean": "mean", "maximum": "maximum"}.get(
-        kind, kind.removeprefix("blur_")
-    )
+    overlap = {
+        "place": "last",
+        "last": "last",
+        "mean": "mean",
+        "maximum": "maximum",
+    }.get(kind, kind.removeprefix("blur_"))
     low = rng.normal(size=encoded)
     return Renderer(
-        StoredLayout(positions, pixels, overlap, blur), low, low + rng.uniform(0.5, 2, encoded), channels, 1.5
+        StoredLayout(positions, pixels, overlap, blur),
+        low,
+        low + rng.uniform(0.5, 2, encoded),
+        channels,
+        1.5,
     )
 
 
@@ -76,17 +99,31 @@ def image_chains(draw: st.DrawFn) -> tuple[list[nn.Module], int, int]:
     layers: list[nn.Module] = []
     have, size = channels, side
     for _ in range(draw(st.integers(1, 3))):
-        kernel, stride = draw(st.sampled_from([1, 3, 5])), draw(st.sampled_from([1, 1, 2]))
+        kernel, stride = (
+            draw(st.sampled_from([1, 3, 5])),
+            draw(st.sampled_from([1, 1, 2])),
+        )
         dilation, padding = draw(st.sampled_from([1, 1, 2])), draw(st.integers(0, 3))
         filters = draw(st.sampled_from([2, 4]))
         grouped = 2 if have % 2 == 0 and draw(st.booleans()) else 1
         after = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         assume(after >= 1)
         layers.append(
-            nn.Conv2d(have, filters, kernel, stride, padding, dilation, groups=grouped, bias=draw(st.booleans()))
+            nn.Conv2d(
+                have,
+                filters,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups=grouped,
+                bias=draw(st.booleans()),
+            )
         )
         have, size = filters, after
-        tail: list[nn.Module] = [draw(st.sampled_from([*ACTIVATIONS.values(), nn.ELU, nn.Identity]))()]
+        tail: list[nn.Module] = [
+            draw(st.sampled_from([*ACTIVATIONS.values(), nn.ELU, nn.Identity]))()
+        ]
         if draw(st.booleans()):
             tail.append(nn.BatchNorm2d(have))
         window = draw(st.integers(1, 3))
@@ -110,12 +147,16 @@ def with_chain(net: HybridNetwork, chain: nn.Sequential, fusion: bool) -> Hybrid
         net.widths["image"] = chain.eval()(torch.zeros(1, *net.image_shape)).shape[1]
     total = sum(net.widths.values())
     net.head = (
-        nn.Sequential(nn.Linear(total, 6), nn.ReLU(), nn.Linear(6, 3)) if fusion else nn.Sequential(nn.Linear(total, 3))
+        nn.Sequential(nn.Linear(total, 6), nn.ReLU(), nn.Linear(6, 3))
+        if fusion
+        else nn.Sequential(nn.Linear(total, 3))
     )
     return net
 
 
-def compare(net: HybridNetwork, rng: np.random.Generator, columns: list[int]) -> ReplacementEngine:
+def compare(
+    net: HybridNetwork, rng: np.random.Generator, columns: list[int]
+) -> ReplacementEngine:
     net = net.double().eval()
     scramble_(net, int(rng.integers(2**31)))
     rows = torch.from_numpy(rng.normal(size=(5, net.encoded)))
@@ -124,12 +165,16 @@ def compare(net: HybridNetwork, rng: np.random.Generator, columns: list[int]) ->
     coalitions = [frozenset(net.paths)] if len(net.paths) == 1 else [TABLE, IMAGE, BOTH]
     with torch.inference_mode():
         block = engine.prepare(rows, batch_size=2)
-        torch.testing.assert_close(block.outputs, net(rows), rtol=TOLERANCE, atol=TOLERANCE)
+        torch.testing.assert_close(
+            block.outputs, net(rows), rtol=TOLERANCE, atol=TOLERANCE
+        )
         found = engine.replace(block, 1, 4, columns, values, coalitions)
         for coalition in coalitions:
             expected = replaced_slowly(net, rows[1:4], columns, values, coalition)
             scale = float(expected.abs().max()) + 1
-            torch.testing.assert_close(found[coalition], expected, rtol=0, atol=TOLERANCE * scale)
+            torch.testing.assert_close(
+                found[coalition], expected, rtol=0, atol=TOLERANCE * scale
+            )
     return engine
 
 
@@ -145,9 +190,16 @@ def test_any_chain_of_layers(chain, kind, fusion, seed, data):
     layers, channels, side = chain
     rng = np.random.default_rng(seed)
     encoded = data.draw(st.integers(1, min(8, side * side)))
-    columns = data.draw(st.lists(st.integers(0, encoded - 1), min_size=1, max_size=3, unique=True))
+    columns = data.draw(
+        st.lists(st.integers(0, encoded - 1), min_size=1, max_size=3, unique=True)
+    )
     renderer = make_renderer(rng, encoded, side, kind, channels)
-    net = HybridNetwork(encoded, 3, {"dense_units": [4], "conv_filters": [2], "fusion_units": []}, renderer=renderer)
+    net = HybridNetwork(
+        encoded,
+        3,
+        {"dense_units": [4], "conv_filters": [2], "fusion_units": []},
+        renderer=renderer,
+    )
     engine = compare(with_chain(net, nn.Sequential(*layers), fusion), rng, columns)
     assert engine._chain is not None  # the chain was followed, not given up
 
@@ -169,7 +221,9 @@ def test_any_chain_of_layers(chain, kind, fusion, seed, data):
             "image_channels": st.sampled_from([1, 3]),
         }
     ),
-    paths=st.sampled_from([("tabular", "image"), ("tabular", "image"), ("image",), ("tabular",)]),
+    paths=st.sampled_from(
+        [("tabular", "image"), ("tabular", "image"), ("image",), ("tabular",)]
+    ),
     side=st.integers(5, 20),
     kind=st.sampled_from(RENDERERS),
     seed=st.integers(0, 2**31 - 1),
@@ -179,7 +233,13 @@ def test_any_network_of_our_own(options, paths, side, kind, seed):
     encoded = int(rng.integers(2, 9))
     columns = rng.choice(encoded, int(rng.integers(1, 3)), replace=False).tolist()
     renderer = make_renderer(rng, encoded, side, kind, options["image_channels"])
-    net = HybridNetwork(encoded, 3, options, renderer=renderer if "image" in paths else None, paths=paths)
+    net = HybridNetwork(
+        encoded,
+        3,
+        options,
+        renderer=renderer if "image" in paths else None,
+        paths=paths,
+    )
     compare(net, rng, columns)
 
 
@@ -204,11 +264,21 @@ def test_every_set_of_columns(kind):
 def test_a_hidden_column_changes_the_table_alone():
     """Two columns on one pixel: the last is drawn, the first is seen by the table branch only."""
     rng = np.random.default_rng(0)
-    renderer = Renderer(StoredLayout([[1, 1], [1, 1], [3, 2]], 6, "last"), [0, 0, 0], [1, 1, 1], 3)
-    net = HybridNetwork(3, 2, {"dense_units": [4], "image_units": [3], "activation": "tanh"}, renderer=renderer)
+    renderer = Renderer(
+        StoredLayout([[1, 1], [1, 1], [3, 2]], 6, "last"), [0, 0, 0], [1, 1, 1], 3
+    )
+    net = HybridNetwork(
+        3,
+        2,
+        {"dense_units": [4], "image_units": [3], "activation": "tanh"},
+        renderer=renderer,
+    )
     net = net.double().eval()
     scramble_(net, 0)
-    rows, values = torch.from_numpy(rng.normal(size=(4, 3))), torch.from_numpy(rng.normal(size=(4, 1)))
+    rows, values = (
+        torch.from_numpy(rng.normal(size=(4, 3))),
+        torch.from_numpy(rng.normal(size=(4, 1))),
+    )
     with torch.inference_mode():
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
@@ -223,11 +293,20 @@ def test_pixels_that_pooling_drops():
     """Side 5, pooling 2: the last row and column of the map are dropped, and a 1 × 1 convolution spreads nothing."""
     rng = np.random.default_rng(0)
     renderer = Renderer(StoredLayout([[4, 4], [0, 0]], 5, "last"), [0, 0], [1, 1])
-    options = {"dense_units": [3], "conv_filters": [2], "kernel_size": 1, "pooling": [2], "image_channels": 1}
+    options = {
+        "dense_units": [3],
+        "conv_filters": [2],
+        "kernel_size": 1,
+        "pooling": [2],
+        "image_channels": 1,
+    }
     options |= {"activation": "tanh"}
     net = HybridNetwork(2, 1, options, renderer=renderer).double().eval()
     scramble_(net, 1)
-    rows, values = torch.from_numpy(rng.normal(size=(3, 2))), torch.from_numpy(rng.normal(size=(3, 1)))
+    rows, values = (
+        torch.from_numpy(rng.normal(size=(3, 2))),
+        torch.from_numpy(rng.normal(size=(3, 1))),
+    )
     with torch.inference_mode():
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
@@ -238,12 +317,23 @@ def test_pixels_that_pooling_drops():
 
 
 @pytest.mark.parametrize(
-    "last", [nn.GroupNorm(1, 2), nn.PReLU(), nn.AdaptiveAvgPool2d(3), nn.MaxPool2d(2, ceil_mode=True)]
+    "last",
+    [
+        nn.GroupNorm(1, 2),
+        nn.PReLU(),
+        nn.AdaptiveAvgPool2d(3),
+        nn.MaxPool2d(2, ceil_mode=True),
+    ],
 )
 def test_layers_that_cannot_be_followed_are_computed_whole(last):
     rng = np.random.default_rng(0)
     renderer = make_renderer(rng, 4, 7, "place", 1)
-    net = HybridNetwork(4, 3, {"dense_units": [4], "conv_filters": [2], "fusion_units": []}, renderer=renderer)
+    net = HybridNetwork(
+        4,
+        3,
+        {"dense_units": [4], "conv_filters": [2], "fusion_units": []},
+        renderer=renderer,
+    )
     chain = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), last, nn.Flatten())
     engine = compare(with_chain(net, chain, fusion=True), rng, [2])
     assert engine._chain is None
@@ -253,16 +343,33 @@ def test_layers_that_cannot_be_followed_are_computed_whole(last):
 def test_paddings_that_cannot_be_followed_are_computed_whole(padding):
     rng = np.random.default_rng(0)
     renderer = make_renderer(rng, 4, 7, "place", 1)
-    net = HybridNetwork(4, 3, {"dense_units": [4], "conv_filters": [2], "fusion_units": []}, renderer=renderer)
-    how = {"padding": "same"} if padding == "same" else {"padding": 1, "padding_mode": "reflect"}
-    engine = compare(with_chain(net, nn.Sequential(nn.Conv2d(1, 2, 3, **how), nn.ReLU(), nn.Flatten()), True), rng, [1])
+    net = HybridNetwork(
+        4,
+        3,
+        {"dense_units": [4], "conv_filters": [2], "fusion_units": []},
+        renderer=renderer,
+    )
+    how = (
+        {"padding": "same"}
+        if padding == "same"
+        else {"padding": 1, "padding_mode": "reflect"}
+    )
+    engine = compare(
+        with_chain(
+            net, nn.Sequential(nn.Conv2d(1, 2, 3, **how), nn.ReLU(), nn.Flatten()), True
+        ),
+        rng,
+        [1],
+    )
     assert engine._chain is None
 
 
 def test_incremental_and_dense_engines_agree_and_differ_in_work():
     """Precondition of all the above: a replacement of one column goes the short way, of all columns the long way."""
     rng = np.random.default_rng(0)
-    net = HybridNetwork(6, 2, {"conv_filters": [4, 4]}, renderer=make_renderer(rng, 6, 20, "place", 3)).eval()
+    net = HybridNetwork(
+        6, 2, {"conv_filters": [4, 4]}, renderer=make_renderer(rng, 6, 20, "place", 3)
+    ).eval()
     engine = ReplacementEngine(net)
     assert engine._plan([0]) is not None
     assert engine._plan(list(range(6))) is None
@@ -288,8 +395,16 @@ def test_exchange_takes_whole_embeddings(seed):
         block = engine.prepare(rows)
         outputs = engine.exchange(block, receivers, donors, block, (TABLE, IMAGE, BOTH))
         for coalition, found in outputs.items():
-            read = {path: rows[donors if path in coalition else receivers] for path in net.paths}
-            expected = net.fuse({path: net.embed(path, read[path]) for path in net.paths})
+            read = {
+                path: rows[donors if path in coalition else receivers]
+                for path in net.paths
+            }
+            expected = net.fuse(
+                {path: net.embed(path, read[path]) for path in net.paths}
+            )
             torch.testing.assert_close(
-                found, expected, rtol=TOLERANCE, atol=TOLERANCE * (1 + float(expected.abs().max()))
+                found,
+                expected,
+                rtol=TOLERANCE,
+                atol=TOLERANCE * (1 + float(expected.abs().max())),
             )

@@ -46,10 +46,19 @@ def trees():
 def network(paths, rates=False, **options):
     torch.manual_seed(0)
     places = [(k // 3, k % 3) for k in range(COLUMNS)]
-    drawn = Renderer(StoredLayout(places, pixels=3), np.zeros(COLUMNS), np.ones(COLUMNS), 1, 1.0)
+    drawn = Renderer(
+        StoredLayout(places, pixels=3), np.zeros(COLUMNS), np.ones(COLUMNS), 1, 1.0
+    )
     renderer = drawn if "image" in paths else None
     return (
-        HybridNetwork(COLUMNS, OUTPUTS, {**OPTIONS, **options}, renderer=renderer, paths=paths, rates=rates)
+        HybridNetwork(
+            COLUMNS,
+            OUTPUTS,
+            {**OPTIONS, **options},
+            renderer=renderer,
+            paths=paths,
+            rates=rates,
+        )
         .double()
         .eval()
     )
@@ -65,7 +74,10 @@ def rows(count=9):
 def test_branches_have_their_shares(head, order):
     net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
     branches = {"linear": line(), "trees": trees()}
-    said = {name: branch(x).exp() if rates else branch(x) for name, branch in branches.items()}
+    said = {
+        name: branch(x).exp() if rates else branch(x)
+        for name, branch in branches.items()
+    }
     expected, members = net(x), net.member_outputs(x)
     for name, share in zip(order, (0.3, 0.2), strict=True):
         net.add_path(name, branches[name], share)
@@ -101,7 +113,9 @@ def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
     net.divide_outputs(1.7)
     torch.testing.assert_close(net(x), before / 1.7)
     net.raise_outputs(0.4)
-    torch.testing.assert_close(net(x), before / 1.7 * np.exp(0.4) if rates else before / 1.7 + 0.4)
+    torch.testing.assert_close(
+        net(x), before / 1.7 * np.exp(0.4) if rates else before / 1.7 + 0.4
+    )
 
 
 def _beside(head, *, incremental):
@@ -115,27 +129,53 @@ def _beside(head, *, incremental):
 @pytest.mark.parametrize("head", HEADS)
 @torch.no_grad()
 def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
-    (net, engine), x, rng = _beside(head, incremental=incremental), rows(), np.random.default_rng(5)
+    (net, engine), x, rng = (
+        _beside(head, incremental=incremental),
+        rows(),
+        np.random.default_rng(5),
+    )
     torch.testing.assert_close(FoldedNetwork(net)(x), net(x))
     coalitions = [
-        frozenset(c) for size in range(1, len(net.paths) + 1) for c in itertools.combinations(net.paths, size)
+        frozenset(c)
+        for size in range(1, len(net.paths) + 1)
+        for c in itertools.combinations(net.paths, size)
     ]
     block, light = engine.prepare(x, batch_size=4), engine.prepare(x, light=True)
     torch.testing.assert_close(block.outputs, net(x))
-    for columns, pairs in ([0], None), ([4, 1], [0, 0, 2, 5]), ([0, 1, 2, 3, 4], [1, 1]):
+    for columns, pairs in (
+        ([0], None),
+        ([4, 1], [0, 0, 2, 5]),
+        ([0, 1, 2, 3, 4], [1, 1]),
+    ):
         part = x[2:8] if pairs is None else x[2:8][pairs]
         values = torch.from_numpy(rng.normal(size=(len(part), len(columns))))
         edited = part.clone()
         edited[:, columns] = values
-        found = engine.replace(block, 2, 8, columns, values, coalitions, None if pairs is None else torch.tensor(pairs))
+        found = engine.replace(
+            block,
+            2,
+            8,
+            columns,
+            values,
+            coalitions,
+            None if pairs is None else torch.tensor(pairs),
+        )
         donors, receivers = torch.tensor([0, 3, 3]), torch.tensor([8, 1, 1])
         lent = engine.exchange(light, receivers, donors, light, coalitions)
         for coalition in coalitions:
-            read = {path: net.embed(path, edited if path in coalition else part) for path in net.paths}
+            read = {
+                path: net.embed(path, edited if path in coalition else part)
+                for path in net.paths
+            }
             torch.testing.assert_close(found[coalition], net.fuse(read))
-            read = {path: net.embed(path, x[donors if path in coalition else receivers]) for path in net.paths}
+            read = {
+                path: net.embed(path, x[donors if path in coalition else receivers])
+                for path in net.paths
+            }
             torch.testing.assert_close(lent[coalition], net.fuse(read))
-    assert engine.replace(block, 0, 9, [], x[:, :0], coalitions)[coalitions[0]] is not None
+    assert (
+        engine.replace(block, 0, 9, [], x[:, :0], coalitions)[coalitions[0]] is not None
+    )
     assert engine.bytes_per_row() >= engine.bytes_per_row(light=True) > 8 * OUTPUTS * 3
 
 
@@ -154,16 +194,24 @@ def test_branches_are_saved_with_their_shares(tmp_path, regression):
     X = np.random.default_rng(0).normal(size=(60, 3))
     kind = pg.HyNNRegressor if regression else pg.HyNNClassifier
     y = X[:, 0] if regression else (X[:, 0] > 0).astype(int)
-    settings = {"network": {"dense_units": [4], "fusion_units": []}, "branches": ("tabular",), "max_epochs": 1}
+    settings = {
+        "network": {"dense_units": [4], "fusion_units": []},
+        "branches": ("tabular",),
+        "max_epochs": 1,
+    }
     model = kind(**settings, random_state=0, progress=False).fit(X, y)
     before = model.predict_encoded(model.encode_rows(X).encoded)
-    outputs = beside.with_branches(model, "linear", "trees").predict_encoded(model.encode_rows(X).encoded)
+    outputs = beside.with_branches(model, "linear", "trees").predict_encoded(
+        model.encode_rows(X).encoded
+    )
     assert not np.array_equal(outputs, before)
     assert "linear branch, 24% of the outputs" in model.summary()
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
     assert again.module_.shares == {"linear": 0.24, "trees": 0.4}
-    np.testing.assert_array_equal(again.predict_encoded(model.encode_rows(X).encoded), outputs)
+    np.testing.assert_array_equal(
+        again.predict_encoded(model.encode_rows(X).encoded), outputs
+    )
 
 
 def test_a_branch_beside_the_head_has_a_known_name():
@@ -174,20 +222,35 @@ def test_a_branch_beside_the_head_has_a_known_name():
 @pytest.mark.parametrize("width", [1, OUTPUTS])
 @pytest.mark.parametrize("rows_of", [None, [0, 0, 3, 5, 5, 5]])
 @torch.no_grad()
-def test_only_trees_that_ask_for_a_replaced_column_are_walked(monkeypatch, width, rows_of):
+def test_only_trees_that_ask_for_a_replaced_column_are_walked(
+    monkeypatch, width, rows_of
+):
     rng, columns = np.random.default_rng(3), 8
     made = []
-    for number in range(24):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
+    for number in range(
+        24
+    ):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
         asked = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
         values = np.concatenate([np.zeros((3, width)), rng.normal(size=(4, width))])
         made.append((asked, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
-    branch = TreeBranch.of(Trees.of(made, base=rng.normal(size=OUTPUTS)), columns).double()
-    beside_head, before = BesideTrees(branch, None), torch.from_numpy(rng.normal(size=(6, columns)))
+    branch = TreeBranch.of(
+        Trees.of(made, base=rng.normal(size=OUTPUTS)), columns
+    ).double()
+    beside_head, before = (
+        BesideTrees(branch, None),
+        torch.from_numpy(rng.normal(size=(6, columns))),
+    )
     pairs, walked = None if rows_of is None else torch.tensor(rows_of), []
     walk = TreeBranch.forward
-    monkeypatch.setattr(TreeBranch, "forward", lambda self, rows: walked.append(len(self.roots)) or walk(self, rows))
+    monkeypatch.setattr(
+        TreeBranch,
+        "forward",
+        lambda self, rows: walked.append(len(self.roots)) or walk(self, rows),
+    )
     for changed, expected in (([7], [4, 4]), ([6], []), ([6, 7], [4, 4]), ([0], [24])):
-        edit = Edit(before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs)
+        edit = Edit(
+            before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs
+        )
         kept = beside_head.enter(before)
         walked.clear()
         found = beside_head.replaced(kept, edit)

@@ -16,7 +16,9 @@ def test_a_share_of_numbers_is_zero_and_the_mean_stays(p):
     numbers = torch.ones(1000, 333, requires_grad=True)
     dropped = Dropout(p)(numbers)
     share = float((dropped == 0).float().mean())
-    assert share == pytest.approx(p, abs=5 * (p * (1 - p) / numbers.numel()) ** 0.5 + 2**-16)
+    assert share == pytest.approx(
+        p, abs=5 * (p * (1 - p) / numbers.numel()) ** 0.5 + 2**-16
+    )
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - p)], rel=1e-3)
     assert float(dropped.mean()) == pytest.approx(1, abs=0.03)
     # Neighbours in one random word are drawn apart.

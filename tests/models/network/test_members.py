@@ -14,7 +14,13 @@ from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, build_optimizer, training_loss
+from permgrad.models.train.learner import (
+    Learner,
+    TrainingJob,
+    TrainingOptions,
+    build_optimizer,
+    training_loss,
+)
 from permgrad.models.train.rows import Rows
 
 MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
@@ -41,9 +47,13 @@ class Picture(nn.Module):
         return encoded.reshape(-1, 1, 2, 3)
 
 
-def network(*, paths: tuple[str, ...] = ("tabular", "image"), **options: object) -> HybridNetwork:
+def network(
+    *, paths: tuple[str, ...] = ("tabular", "image"), **options: object
+) -> HybridNetwork:
     torch.manual_seed(0)
-    made = HybridNetwork(ENCODED, OUTPUTS, {**NETWORK, **options}, renderer=Picture(), paths=paths)
+    made = HybridNetwork(
+        ENCODED, OUTPUTS, {**NETWORK, **options}, renderer=Picture(), paths=paths
+    )
     with torch.no_grad():
         # Numbers that begin alike would hide that each member has its own.
         for layer in made.modules():
@@ -74,7 +84,9 @@ def one_after_the_other(net: HybridNetwork, encoded: torch.Tensor) -> torch.Tens
             image = net.image_branch(net.renderer(encoded))
             if first.scale is not None:
                 image = image * first.scale[member]
-            parts.append(image @ first.weight[0 if first.shared else member][:, width:].T)
+            parts.append(
+                image @ first.weight[0 if first.shared else member][:, width:].T
+            )
         values = sum(parts) + first.bias[member]
         for layer in rest:
             if isinstance(layer, MemberLinear):
@@ -87,7 +99,9 @@ def one_after_the_other(net: HybridNetwork, encoded: torch.Tensor) -> torch.Tens
 
 @pytest.mark.parametrize("fusion", [[7], [7, 5], []])
 @pytest.mark.parametrize("paths", [("tabular", "image"), ("tabular",)])
-def test_members_are_separate_networks(paths: tuple[str, ...], fusion: list[int]) -> None:
+def test_members_are_separate_networks(
+    paths: tuple[str, ...], fusion: list[int]
+) -> None:
     net = network(paths=paths, fusion_units=fusion)
     expected = one_after_the_other(net, rows())
     assert expected.std(dim=1).min() > 1e-3  # they differ
@@ -98,20 +112,29 @@ def test_members_are_separate_networks(paths: tuple[str, ...], fusion: list[int]
 def test_the_image_alone_has_no_members() -> None:
     net = network(paths=("image",))
     assert net.members == 1
-    assert not any(isinstance(layer, (MemberScale, MemberLinear, MemberMean)) for layer in net.modules())
+    assert not any(
+        isinstance(layer, (MemberScale, MemberLinear, MemberMean))
+        for layer in net.modules()
+    )
     assert net.member_outputs(rows()).shape == (9, 1, OUTPUTS)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_member_layer_is_one_matrix(shared: bool) -> None:
     torch.manual_seed(0)
-    layer = MemberLinear({"tabular": 3, "image": 2}, 5, members=4, per_member=("tabular",), shared=shared).double()
+    layer = MemberLinear(
+        {"tabular": 3, "image": 2}, 5, members=4, per_member=("tabular",), shared=shared
+    ).double()
     with torch.no_grad():
         for number in layer.parameters():
             number.normal_()
-    whole = torch.autograd.functional.jacobian(lambda x: layer(x).flatten(), torch.zeros(14).double())
+    whole = torch.autograd.functional.jacobian(
+        lambda x: layer(x).flatten(), torch.zeros(14).double()
+    )
     joined, slopes = torch.randn(14).double(), torch.randn(6, 4, 5).double()
-    torch.testing.assert_close(layer(joined), (whole @ joined).unflatten(0, (4, 5)) + layer.bias)
+    torch.testing.assert_close(
+        layer(joined), (whole @ joined).unflatten(0, (4, 5)) + layer.bias
+    )
     torch.testing.assert_close(layer.columns("image"), whole[:, 12:])
     torch.testing.assert_close(layer.pull(slopes), slopes.flatten(1) @ whole)
     # A member reads no other member's vector.
@@ -122,9 +145,18 @@ def test_each_member_has_a_loss_of_its_own() -> None:
     net = network().float()
     x, y = rows(8).float(), torch.arange(8) % OUTPUTS
     weight = torch.linspace(0.5, 1.5, 8)
-    options = TrainingOptions(batch_size=8, learning_rate=0.1, optimizer="sgd", weight_decay=0.0, schedule="constant")
+    options = TrainingOptions(
+        batch_size=8,
+        learning_rate=0.1,
+        optimizer="sgd",
+        weight_decay=0.0,
+        schedule="constant",
+    )
     twin = network().float()
-    losses = [training_loss(twin.member_outputs(x)[:, m], y, weight, options) for m in range(MEMBERS)]
+    losses = [
+        training_loss(twin.member_outputs(x)[:, m], y, weight, options)
+        for m in range(MEMBERS)
+    ]
     torch.stack(losses).mean().backward()
     learner = Learner(TrainingJob(net, Rows(x, y, weight), None, options, seed=0))
     learner.start_epoch()
@@ -132,22 +164,32 @@ def test_each_member_has_a_loss_of_its_own() -> None:
     for own, other in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad)
     mean_first = training_loss(twin(x), y, weight, options)
-    assert abs(mean_first.item() - torch.stack(losses).mean().item()) > 1e-3  # another loss than that of the mean
+    assert (
+        abs(mean_first.item() - torch.stack(losses).mean().item()) > 1e-3
+    )  # another loss than that of the mean
 
 
 def test_decay_leaves_the_members_apart() -> None:
     groups = build_optimizer(network(), TrainingOptions(weight_decay=0.3)).param_groups
-    assert [(len(group["params"]), group["weight_decay"]) for group in groups][1:] == [(1, 0.0)]
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups][1:] == [
+        (1, 0.0)
+    ]
     assert groups[1]["params"][0].shape[0] == MEMBERS
-    plain = build_optimizer(network(members=1), TrainingOptions(weight_decay=0.3)).param_groups
+    plain = build_optimizer(
+        network(members=1), TrainingOptions(weight_decay=0.3)
+    ).param_groups
     assert [group["weight_decay"] for group in plain] == [0.3]
 
 
 def test_batch_normalization_is_refused() -> None:
-    with pytest.raises(pg.InputError, match="members=3 does not work with normalization='batch'"):
+    with pytest.raises(
+        pg.InputError, match="members=3 does not work with normalization='batch'"
+    ):
         network(normalization="batch")
     assert NetworkOptions.from_mapping({"members": 4}).members == 4
-    with pytest.raises(pg.InputError, match="members must be a whole number of at least 1"):
+    with pytest.raises(
+        pg.InputError, match="members must be a whole number of at least 1"
+    ):
         NetworkOptions.from_mapping({"members": 0})
 
 
@@ -157,7 +199,12 @@ def make_model(**network: object) -> tuple[pg.HyNNClassifier, pd.DataFrame, np.n
     X["town"] = rng.choice([f"t{i}" for i in range(60)], 240)
     y = np.digitize(X["a"] * X["b"] + X["c"], [-0.5, 0.5])
     options = {"members": MEMBERS, "dense_units": [16, 16], **network}
-    fixed = {"branches": ("tabular", "image"), "max_epochs": 2, "random_state": 0, "progress": False}
+    fixed = {
+        "branches": ("tabular", "image"),
+        "max_epochs": 2,
+        "random_state": 0,
+        "progress": False,
+    }
     model = pg.HyNNClassifier(preset="default", network=options, **fixed)
     return model.fit(X, y), X, y
 
@@ -166,19 +213,29 @@ def make_model(**network: object) -> tuple[pg.HyNNClassifier, pd.DataFrame, np.n
 def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
     model, X, _ = make_model(**changed)
     encoded = torch.from_numpy(model.encode_rows(X[:60]).encoded)
-    coalitions = [frozenset({"tabular"}), frozenset({"image"}), frozenset({"tabular", "image"})]
+    coalitions = [
+        frozenset({"tabular"}),
+        frozenset({"image"}),
+        frozenset({"tabular", "image"}),
+    ]
     found = []
     for incremental in (True, False):
         engine = ReplacementEngine(model.module_, incremental=incremental)
         with torch.inference_mode():
             block = engine.prepare(encoded)
-            found.append(engine.replace(block, 0, 60, [0], encoded.flip(0)[:, :1], coalitions))
+            found.append(
+                engine.replace(block, 0, 60, [0], encoded.flip(0)[:, :1], coalitions)
+            )
     for coalition in coalitions:
-        torch.testing.assert_close(found[0][coalition], found[1][coalition], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            found[0][coalition], found[1][coalition], atol=1e-5, rtol=0
+        )
         assert (found[1][coalition] - block.outputs).abs().max() > 1e-3
     both = encoded.clone()
     both[:, :1] = encoded.flip(0)[:, :1]
-    torch.testing.assert_close(found[0][coalitions[2]], model.module_(both).detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found[0][coalitions[2]], model.module_(both).detach(), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -192,11 +249,17 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
         edited[:, columns] = encoded.flip(0)[:, columns]
         with torch.no_grad():
             before, after = entry.enter(encoded), entry.enter(edited)
-            moved = entry.moved(before, columns, encoded[:, columns], edited[:, columns])
+            moved = entry.moved(
+                before, columns, encoded[:, columns], edited[:, columns]
+            )
         assert (after - before).abs().max() > 1e-3
         torch.testing.assert_close(moved, after)
-        torch.testing.assert_close(entry.rest(before), model.module_.table_branch(encoded))
-    assert entry.moved(before, list(range(encoded.shape[1])), encoded, edited) is None  # whole is cheaper
+        torch.testing.assert_close(
+            entry.rest(before), model.module_.table_branch(encoded)
+        )
+    assert (
+        entry.moved(before, list(range(encoded.shape[1])), encoded, edited) is None
+    )  # whole is cheaper
     model.module_.table_branch.layers.register_forward_hook(lambda *_: None)
     assert FoldedNetwork(model.module_).table is None
 
@@ -216,5 +279,7 @@ def test_integrated_gradients_walk_through_the_members() -> None:
 def test_saved_and_loaded(tmp_path) -> None:
     model, X, _ = make_model()
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(
+        pg.load(tmp_path / "model").predict_proba(X), model.predict_proba(X)
+    )
     assert "MemberScale" in model.summary()

@@ -23,12 +23,18 @@ from permgrad.models.network.network import HybridNetwork
 _SHAPES: list[tuple[int, ...]] = [(1, 13), (5, 4), (1, 13, 3), (5, 4, 2)]
 
 
-def _network(shape: tuple[int, ...], **options: Any) -> tuple[HybridNetwork, torch.Tensor]:
+def _network(
+    shape: tuple[int, ...], **options: Any
+) -> tuple[HybridNetwork, torch.Tensor]:
     """Return a network in float64 whose statistics of batches are not those that it begins with, and rows."""
     torch.manual_seed(0)
     columns = math.prod(shape)
-    places = np.stack(np.unravel_index(np.random.default_rng(0).permutation(columns), shape), axis=1)
-    renderer = Renderer(StoredLayout(places, shape=shape), np.full(columns, -1.0), np.ones(columns))
+    places = np.stack(
+        np.unravel_index(np.random.default_rng(0).permutation(columns), shape), axis=1
+    )
+    renderer = Renderer(
+        StoredLayout(places, shape=shape), np.full(columns, -1.0), np.ones(columns)
+    )
     chosen = {
         "dense_units": (8,), "fusion_units": (6,), "conv_filters": (4, 6, 5), "kernel_size": 5, "normalization": "none",
         "activation": "silu", "image_readout": "mean", "image_units": (7,), **options,
@@ -60,10 +66,16 @@ def _slow(network: HybridNetwork, rows: torch.Tensor) -> torch.Tensor:
                     out[:, :, y, x] = np.einsum("nchw,ochw->no", patch, weight) + bias
             maps = out
         elif isinstance(layer, nn.MaxPool2d):
-            high, wide = (layer.kernel_size,) * 2 if isinstance(layer.kernel_size, int) else layer.kernel_size
+            high, wide = (
+                (layer.kernel_size,) * 2
+                if isinstance(layer.kernel_size, int)
+                else layer.kernel_size
+            )
             size = maps.shape[2] // high, maps.shape[3] // wide
             cut = maps[:, :, : size[0] * high, : size[1] * wide]
-            maps = cut.reshape(*maps.shape[:2], size[0], high, size[1], wide).max(axis=(3, 5))
+            maps = cut.reshape(*maps.shape[:2], size[0], high, size[1], wide).max(
+                axis=(3, 5)
+            )
         elif isinstance(layer, nn.AvgPool2d):
             return torch.from_numpy(maps.mean(axis=(2, 3)))
         else:
@@ -72,7 +84,9 @@ def _slow(network: HybridNetwork, rows: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", _SHAPES)
-def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int, ...]) -> None:
+def test_the_branch_is_the_mean_over_the_places_of_its_last_map(
+    shape: tuple[int, ...],
+) -> None:
     network, rows = _network(shape)
     branch: Any = network.image_branch
     end = next(at for at, layer in enumerate(branch) if isinstance(layer, nn.Flatten))
@@ -82,12 +96,16 @@ def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int
     torch.testing.assert_close(found, _slow(network, rows), rtol=1e-9, atol=1e-9)
     assert found.shape == (40, 5)
     if shape[0] == 1:
-        assert [layer.kernel_size for layer in branch if isinstance(layer, nn.Conv2d)] == [(1, 5)] * 3
+        assert [
+            layer.kernel_size for layer in branch if isinstance(layer, nn.Conv2d)
+        ] == [(1, 5)] * 3
 
 
 @pytest.mark.parametrize("shape", _SHAPES)
 @torch.no_grad()
-def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tuple[int, ...]) -> None:
+def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(
+    shape: tuple[int, ...],
+) -> None:
     network, rows = _network(shape, random_kernels=6)
     kernels, renderer = network.kernels, network.renderer
     assert kernels is not None
@@ -100,7 +118,9 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tu
     for layer in kernels.convolutions:
         weight, bias = (numbers.detach().numpy() for numbers in layer.parameters())
         assert np.abs(weight.sum(axis=(2, 3))).max() < 1e-6
-        assert (weight**2).sum(axis=(1, 2, 3)) == pytest.approx(0.25)  # pixels have a spread of 2
+        assert (weight**2).sum(axis=(1, 2, 3)) == pytest.approx(
+            0.25
+        )  # pixels have a spread of 2
         of_channels |= set((weight != 0).any(axis=(2, 3)).sum(axis=1).tolist())
         step, (tall, broad) = int(layer.dilation[0]), weight.shape[2:]  # type: ignore[index,arg-type]
         reach = tall // 2 * step, broad // 2 * step
@@ -108,19 +128,36 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tu
         maps = np.zeros((len(rows), len(weight), *size))
         for y in range(tall):
             for x in range(broad):
-                window = padded[:, :, y * step : y * step + size[0], x * step : x * step + size[1]]
+                window = padded[
+                    :, :, y * step : y * step + size[0], x * step : x * step + size[1]
+                ]
                 maps += np.einsum("nchw,kc->nkhw", window, weight[:, :, y, x])
         maps += bias[:, None, None]
-        ends = [[(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)] for side in size]
-        cut = [maps[:, :, a:b, c:d].reshape(*maps.shape[:2], -1) for a, b in ends[0] for c, d in ends[1]]
-        often = np.stack([(1 / (1 + np.exp(-8 * part))).mean(axis=2) for part in cut], axis=2)
+        ends = [
+            [(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)]
+            for side in size
+        ]
+        cut = [
+            maps[:, :, a:b, c:d].reshape(*maps.shape[:2], -1)
+            for a, b in ends[0]
+            for c, d in ends[1]
+        ]
+        often = np.stack(
+            [(1 / (1 + np.exp(-8 * part))).mean(axis=2) for part in cut], axis=2
+        )
         most = np.stack([part.max(axis=2) for part in cut], axis=2)
         seen += [often.reshape(len(rows), -1), most.reshape(len(rows), -1)]
-    assert of_channels == set(range(1, (shape[2] if len(shape) > 2 else 1) + 1)), "some read one channel, some all"
+    assert of_channels == set(range(1, (shape[2] if len(shape) > 2 else 1) + 1)), (
+        "some read one channel, some all"
+    )
     expected = torch.from_numpy(np.concatenate(seen, axis=1))
     assert expected.std(dim=0).min() > 1e-4, "the rows differ"
-    torch.testing.assert_close(kernels.see(renderer(rows)), expected, rtol=1e-6, atol=1e-6)
-    without = network.fuse({path: network.embed(path, rows) * 1 for path in network.paths}) - kernels(renderer(rows))
+    torch.testing.assert_close(
+        kernels.see(renderer(rows)), expected, rtol=1e-6, atol=1e-6
+    )
+    without = network.fuse(
+        {path: network.embed(path, rows) * 1 for path in network.paths}
+    ) - kernels(renderer(rows))
     torch.testing.assert_close(network(rows), without + kernels(renderer(rows)))
     torch.testing.assert_close(network.member_outputs(rows).mean(dim=1), network(rows))
 
@@ -145,7 +182,10 @@ def test_kernels_take_their_share_of_the_outputs() -> None:
 def test_a_readout_whose_terms_cancel_is_rounded_once() -> None:
     kernels = RandomKernels((1, 1, 60), 512, 1)
     kernels.draw(np.random.default_rng(0))
-    folded, images = FoldedKernels(kernels), torch.rand(40, 1, 1, 60, generator=torch.Generator().manual_seed(0))
+    folded, images = (
+        FoldedKernels(kernels),
+        torch.rand(40, 1, 1, 60, generator=torch.Generator().manual_seed(0)),
+    )
     seen, readout = folded.see(images), kernels.readout
     assert readout is not None
     readout.weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -158,23 +198,36 @@ def test_a_readout_whose_terms_cancel_is_rounded_once() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 60), (60, 1)])
 @torch.no_grad()
-def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(shape: tuple[int, int], monkeypatch: Any) -> None:
+def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(
+    shape: tuple[int, int], monkeypatch: Any
+) -> None:
     kernels = RandomKernels((2, *shape), 8, 3).double()
     kernels.draw(np.random.default_rng(0), centre=0.2)
-    folded, before = FoldedKernels(kernels), torch.rand(7, 2, *shape, dtype=torch.float64)
+    folded, before = (
+        FoldedKernels(kernels),
+        torch.rand(7, 2, *shape, dtype=torch.float64),
+    )
     rows = torch.tensor([0, 3, 3, 6, 1])
     whole: list[Any] = []
     plain = FoldedKernels._see
-    monkeypatch.setattr(FoldedKernels, "_see", lambda *args: whole.append(args) or plain(*args))
+    monkeypatch.setattr(
+        FoldedKernels, "_see", lambda *args: whole.append(args) or plain(*args)
+    )
     for pixels in ([0], [31], [58, 59], list(range(40))):
         for place in (None, rows):
             images = before.clone() if place is None else before[place]
-            images.flatten(2)[:, :, pixels] = torch.rand(len(images), 2, len(pixels), dtype=torch.float64)
+            images.flatten(2)[:, :, pixels] = torch.rand(
+                len(images), 2, len(pixels), dtype=torch.float64
+            )
             pairs = [(pixel, 0) if shape[1] == 1 else (0, pixel) for pixel in pixels]
             whole.clear()
-            torch.testing.assert_close(folded.replaced(before, images, pairs, place), kernels(images))
+            torch.testing.assert_close(
+                folded.replaced(before, images, pairs, place), kernels(images)
+            )
             assert bool(whole) == (len(pixels) > 2)
-            assert (kernels(images) - kernels(before if place is None else before[place])).abs().mean() > 1e-4
+            assert (
+                kernels(images) - kernels(before if place is None else before[place])
+            ).abs().mean() > 1e-4
 
 
 @pytest.mark.parametrize("kernels", [0, 6])
@@ -184,8 +237,12 @@ def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(shape: tuple[int, in
 def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
     shape: tuple[int, ...], activation: str, kernels: int
 ) -> None:
-    network, rows = _network(shape, conv_normalization="batch", activation=activation, random_kernels=kernels)
-    torch.testing.assert_close(FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9)
+    network, rows = _network(
+        shape, conv_normalization="batch", activation=activation, random_kernels=kernels
+    )
+    torch.testing.assert_close(
+        FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9
+    )
     engine = ReplacementEngine(network)
     assert engine._chain is not None, "the branch is followed, not only called"
     block = engine.prepare(rows)
@@ -194,23 +251,50 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
         edited = rows.clone()
         edited[:, columns] = values
         found = engine.replace(
-            block, 0, len(rows), columns, values, [frozenset({"tabular", "image"}), frozenset({"image"})]
+            block,
+            0,
+            len(rows),
+            columns,
+            values,
+            [frozenset({"tabular", "image"}), frozenset({"image"})],
         )
-        torch.testing.assert_close(found[frozenset({"tabular", "image"})], network(edited), rtol=1e-9, atol=1e-9)
-        parts = {"tabular": network.embed("tabular", rows), "image": network.embed("image", edited)}
-        torch.testing.assert_close(found[frozenset({"image"})], network.fuse(parts), rtol=1e-9, atol=1e-9)
-        assert (network(edited) - network(rows)).abs().max() > 1e-4, "the replacement changes something"
+        torch.testing.assert_close(
+            found[frozenset({"tabular", "image"})],
+            network(edited),
+            rtol=1e-9,
+            atol=1e-9,
+        )
+        parts = {
+            "tabular": network.embed("tabular", rows),
+            "image": network.embed("image", edited),
+        }
+        torch.testing.assert_close(
+            found[frozenset({"image"})], network.fuse(parts), rtol=1e-9, atol=1e-9
+        )
+        assert (network(edited) - network(rows)).abs().max() > 1e-4, (
+            "the replacement changes something"
+        )
 
 
 @pytest.mark.parametrize("layout", ["given", (3, 4), (1, 4, 3), (2, 3, 2)])
 def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
     rng = np.random.default_rng(0)
     curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
-    model = pg.HyNNRegressor(layout=layout, max_epochs=3, random_state=0, progress=False).fit(curves, curves[:, 3] ** 2)
+    model = pg.HyNNRegressor(
+        layout=layout, max_epochs=3, random_state=0, progress=False
+    ).fit(curves, curves[:, 3] ** 2)
     assert model.module_.options.image_readout == "mean"
     assert model.module_.kernels is not None
-    found = pg.explain(model, curves[:20], method="integrated_gradients", random_state=0, progress=False)
-    assert found.meta["rule"] == "secants of each layer" if "rule" in found.meta else True
+    found = pg.explain(
+        model,
+        curves[:20],
+        method="integrated_gradients",
+        random_state=0,
+        progress=False,
+    )
+    assert (
+        found.meta["rule"] == "secants of each layer" if "rule" in found.meta else True
+    )
     total = found.values.sum(axis=1)[:, 0]
     assert np.abs(total).max() > 1e-3
     assert found.meta["completeness_gap"] < 1e-4
@@ -219,8 +303,13 @@ def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
 def test_what_pools_by_windows_is_as_it_was() -> None:
     torch.manual_seed(0)
     options = {"conv_filters": (4, 6), "dense_units": (4,), "fusion_units": ()}
-    network = HybridNetwork(9, 2, options, image_shape=(1, 1, 9))  # foreign pictures of one row are not pooled
-    assert not any(isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) for layer in network.image_branch or [])
+    network = HybridNetwork(
+        9, 2, options, image_shape=(1, 1, 9)
+    )  # foreign pictures of one row are not pooled
+    assert not any(
+        isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d))
+        for layer in network.image_branch or []
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (6, 8)])
@@ -242,7 +331,9 @@ def test_images_are_moved_in_training_alone(shape: tuple[int, int]) -> None:
         seen.add(fits[0])
     assert len(seen) == math.prod(2 * one + 1 for one in most), "every move occurs"
 
-    network, rows = _network(shape, image_shift=0.25, dropout=0.0, conv_normalization="none")
+    network, rows = _network(
+        shape, image_shift=0.25, dropout=0.0, conv_normalization="none"
+    )
     plain, _ = _network(shape, dropout=0.0, conv_normalization="none")
     torch.testing.assert_close(network(rows), plain(rows), rtol=0, atol=0)
     plain.train(), network.train()

@@ -15,7 +15,9 @@ from permgrad.base import processors
 from permgrad.models.network import products
 from permgrad.models.network.products import TrainingProducts, linear
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
+)
 ROWS, INPUTS, OUTPUTS = (250, 8), 126, 128
 
 
@@ -34,59 +36,94 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def drawn(*shape: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32))
+    return torch.from_numpy(
+        np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("biased", [True, False])
-def test_a_product_is_that_of_float64_up_to_rounding(taken: list[int], biased: bool) -> None:
-    values, weight, bias = drawn(*ROWS, INPUTS), drawn(OUTPUTS, INPUTS), drawn(OUTPUTS) if biased else None
+def test_a_product_is_that_of_float64_up_to_rounding(
+    taken: list[int], biased: bool
+) -> None:
+    values, weight, bias = (
+        drawn(*ROWS, INPUTS),
+        drawn(OUTPUTS, INPUTS),
+        drawn(OUTPUTS) if biased else None,
+    )
     with torch.inference_mode():
         found = linear(values.transpose(0, 1), weight, bias).transpose(0, 1)
-    expected = values.double() @ weight.double().T + (0 if bias is None else bias.double())
+    expected = values.double() @ weight.double().T + (
+        0 if bias is None else bias.double()
+    )
     assert taken == [2000]
     # Of each output 126 products are added up.
     assert np.abs((found.double() - expected).numpy()).max() < rounding(expected)
 
 
-def test_slopes_in_training_are_those_of_float64_up_to_rounding(taken: list[int]) -> None:
+def test_slopes_in_training_are_those_of_float64_up_to_rounding(
+    taken: list[int],
+) -> None:
     layer, towards = nn.Linear(INPUTS, OUTPUTS), drawn(*ROWS, OUTPUTS)
     values = drawn(*ROWS, INPUTS).requires_grad_()
     with TrainingProducts():
         outputs = layer(values)
     outputs.backward(towards)
     assert taken[0] == 2000
-    rows, slopes = values.detach().double().flatten(0, 1), towards.double().flatten(0, 1)
-    expected = (slopes @ layer.weight.detach().double(), slopes.T @ rows, slopes.sum(dim=0))
-    for found, exact in zip((values.grad, layer.weight.grad, layer.bias.grad), expected, strict=True):
+    rows, slopes = (
+        values.detach().double().flatten(0, 1),
+        towards.double().flatten(0, 1),
+    )
+    expected = (
+        slopes @ layer.weight.detach().double(),
+        slopes.T @ rows,
+        slopes.sum(dim=0),
+    )
+    for found, exact in zip(
+        (values.grad, layer.weight.grad, layer.bias.grad), expected, strict=True
+    ):
         assert found is not None
-        assert np.abs((found.double().view(exact.shape) - exact).numpy()).max() < rounding(exact)
+        assert np.abs(
+            (found.double().view(exact.shape) - exact).numpy()
+        ).max() < rounding(exact)
 
 
 @pytest.mark.parametrize(
     ("values", "weight", "bias"),
     [
-        (drawn(60, 512), drawn(1024, 512), None),  # few rows, however much there is to do
+        (
+            drawn(60, 512),
+            drawn(1024, 512),
+            None,
+        ),  # few rows, however much there is to do
         (drawn(100, INPUTS), drawn(OUTPUTS, INPUTS), None),
         (drawn(100_000, 8), drawn(OUTPUTS, 8), None),
         (drawn(2000, INPUTS).double(), drawn(OUTPUTS, INPUTS).double(), None),
         (drawn(2000, INPUTS), drawn(OUTPUTS, INPUTS), drawn(1)),
     ],
 )
-def test_other_products_are_torchs(taken: list[int], values: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def test_other_products_are_torchs(
+    taken: list[int], values: Tensor, weight: Tensor, bias: Tensor | None
+) -> None:
     with torch.inference_mode():
-        assert torch.equal(linear(values, weight, bias), functional.linear(values, weight, bias))
+        assert torch.equal(
+            linear(values, weight, bias), functional.linear(values, weight, bias)
+        )
     assert not taken
 
 
 def test_what_may_be_differentiated_twice_is_torchs(taken: list[int]) -> None:
     values, weight = drawn(2000, INPUTS).requires_grad_(), drawn(OUTPUTS, INPUTS)
-    [slope] = torch.autograd.grad((linear(values, weight) ** 2).sum(), values, create_graph=True)
+    [slope] = torch.autograd.grad(
+        (linear(values, weight) ** 2).sum(), values, create_graph=True
+    )
     [second] = torch.autograd.grad(slope.sum(), values)
     assert second.abs().max() > 1
     assert not taken
 
 
-def test_one_maker_of_processors_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_maker_of_processors_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     for maker, expected in (("AuthenticAMD", True), ("GenuineIntel", False)):
         file = tmp_path / maker

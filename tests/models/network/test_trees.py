@@ -13,25 +13,36 @@ from permgrad.models.trees import Trees
 COLUMNS = 5
 
 
-@pytest.fixture(scope="module", params=["one output", "an output per tree", "all outputs per tree"])
+@pytest.fixture(
+    scope="module", params=["one output", "an output per tree", "all outputs per tree"]
+)
 def trees(request):
     """Return trees of each form."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+    )
 
     random = np.random.default_rng(0)
     x = random.normal(size=(500, COLUMNS)).astype(np.float32)
     y = x[:, 0] * x[:, 1] + np.sin(3 * x[:, 2])
     if request.param == "one output":
         return read_trees(HistGradientBoostingRegressor(max_iter=20).fit(x, y))
-    found = read_trees(HistGradientBoostingClassifier(max_iter=20).fit(x, np.digitize(y, [-0.5, 0.5])))
+    found = read_trees(
+        HistGradientBoostingClassifier(max_iter=20).fit(x, np.digitize(y, [-0.5, 0.5]))
+    )
     if request.param == "an output per tree":
         return found
     values = np.random.default_rng(1).normal(size=(len(found.feature), 3))
-    return Trees(found.feature, found.threshold, found.left, values, found.roots, found.base)
+    return Trees(
+        found.feature, found.threshold, found.left, values, found.roots, found.base
+    )
 
 
 def rows_of(count):
-    return torch.from_numpy(np.random.default_rng(2).normal(size=(count, COLUMNS)).astype(np.float32))
+    return torch.from_numpy(
+        np.random.default_rng(2).normal(size=(count, COLUMNS)).astype(np.float32)
+    )
 
 
 def test_a_branch_says_what_its_trees_say(trees):
@@ -45,7 +56,9 @@ def test_a_branch_says_what_its_trees_say(trees):
     assert doubled.dtype == torch.float64
     np.testing.assert_allclose(doubled.numpy(), expected, atol=2e-6)
     for count in (0, 1, 17):
-        assert torch.equal(branch(rows[:count]), found[:count]), "rows depend on each other"
+        assert torch.equal(branch(rows[:count]), found[:count]), (
+            "rows depend on each other"
+        )
 
 
 def test_a_branch_has_no_slope_and_no_parameters(trees):
@@ -63,7 +76,9 @@ def test_a_branch_is_scaled_in_place_and_gives_its_trees_back(trees):
     before = branch(rows)
     branch.scale_(0.25)
     torch.testing.assert_close(branch(rows), before / 4)
-    np.testing.assert_allclose(branch.trees()(rows.numpy()), before.numpy() / 4, atol=1e-5)
+    np.testing.assert_allclose(
+        branch.trees()(rows.numpy()), before.numpy() / 4, atol=1e-5
+    )
 
 
 def test_a_branch_is_built_from_its_sizes_and_weights(trees):
@@ -82,7 +97,9 @@ def test_a_branch_is_built_from_its_sizes_and_weights(trees):
     assert torch.equal(TreeBranch.of(branch.trees(), COLUMNS)(rows), branch(rows))
 
 
-@pytest.mark.parametrize("name", ["feature", "left", "roots", "output", "threshold", "values", "base"])
+@pytest.mark.parametrize(
+    "name", ["feature", "left", "roots", "output", "threshold", "values", "base"]
+)
 def test_a_damaged_branch_is_refused(trees, name):
     branch = TreeBranch.of(trees, COLUMNS)
     part = getattr(branch, name)

@@ -18,7 +18,13 @@ def _models():
     draw = np.random.default_rng(0)
     X = pd.DataFrame({"a": draw.normal(size=60), "b": draw.choice(["x", "y", "z"], 60)})
     network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
-    options = {"preset": "fast", "network": network, "max_epochs": 1, "progress": False, "random_state": 0}
+    options = {
+        "preset": "fast",
+        "network": network,
+        "max_epochs": 1,
+        "progress": False,
+        "random_state": 0,
+    }
     return {
         "classifier": pg.HyNNClassifier(**options).fit(X, draw.choice(["p", "q"], 60)),
         "regressor": pg.HyNNRegressor(**options).fit(X, draw.normal(size=60)),
@@ -46,15 +52,34 @@ def _probabilities(model):
 
 
 def _no_classes(model):
-    model.background_, model.background_target_ = model.background_[:0], model.background_target_[:0]
+    model.background_, model.background_target_ = (
+        model.background_[:0],
+        model.background_target_[:0],
+    )
 
 
 SPOILED = {
-    "encoded columns in another order": ("classifier", _order, "not in the order of their features"),
-    "another number of features": ("classifier", _features, "features that are not those that its encoder knows"),
-    "a scale that is no number": ("regressor", _scale, "mean and scale that are not finite"),
+    "encoded columns in another order": (
+        "classifier",
+        _order,
+        "not in the order of their features",
+    ),
+    "another number of features": (
+        "classifier",
+        _features,
+        "features that are not those that its encoder knows",
+    ),
+    "a scale that is no number": (
+        "regressor",
+        _scale,
+        "mean and scale that are not finite",
+    ),
     "a history of text": ("regressor", _history, "a history that holds no numbers"),
-    "no row of any class": ("classifier", _no_classes, "a background that has no class"),
+    "no row of any class": (
+        "classifier",
+        _no_classes,
+        "a background that has no class",
+    ),
     "probabilities that are no numbers": (
         "classifier",
         _probabilities,
@@ -76,10 +101,22 @@ def test_parts_that_do_not_fit_are_told(models, what):
 @pytest.mark.parametrize(
     ("rows", "target", "message"),
     [
-        (np.zeros((2, 4), np.float32), np.zeros(2), r"float32 \(2, 4\) for 2 rows of 3 columns"),
+        (
+            np.zeros((2, 4), np.float32),
+            np.zeros(2),
+            r"float32 \(2, 4\) for 2 rows of 3 columns",
+        ),
         (np.zeros((2, 3)), np.zeros(2), r"float64 \(2, 3\) for 2 rows of 3 columns"),
-        (np.full((2, 3), np.inf, np.float32), np.zeros(2), "a background with numbers that are not finite"),
-        (np.zeros((2, 3), np.float32), np.zeros((2, 1)), r"a background's target of shape \(2, 1\)"),
+        (
+            np.full((2, 3), np.inf, np.float32),
+            np.zeros(2),
+            "a background with numbers that are not finite",
+        ),
+        (
+            np.zeros((2, 3), np.float32),
+            np.zeros((2, 1)),
+            r"a background's target of shape \(2, 1\)",
+        ),
     ],
 )
 def test_a_background_is_encoded_rows_with_their_target(rows, target, message):

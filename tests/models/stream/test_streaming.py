@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.data.parts.partitions import Part, open_partitioned
-from permgrad.models.stream.streaming_scan import StreamSource, _BottomK, scan, type_rows
+from permgrad.models.stream.streaming_scan import (
+    StreamSource,
+    _BottomK,
+    scan,
+    type_rows,
+)
 from permgrad.models.train.rows import Rows, StreamedRows, count_batches
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
@@ -37,12 +42,20 @@ def table(rows: int, seed: int = 0) -> pd.DataFrame:
 def write(frame: pd.DataFrame, folder: Path, files: int = 4, group: int = 100) -> Path:
     folder.mkdir()
     for number, rows in enumerate(np.array_split(np.arange(len(frame)), files)):
-        frame.iloc[rows].to_parquet(folder / f"{number:03}.parquet", row_group_size=group, index=False)
+        frame.iloc[rows].to_parquet(
+            folder / f"{number:03}.parquet", row_group_size=group, index=False
+        )
     return folder
 
 
 def estimator(kind: type, **options):
-    given = {"preset": "fast", "network": SMALL, "max_epochs": 2, "random_state": 0, "progress": False}
+    given = {
+        "preset": "fast",
+        "network": SMALL,
+        "max_epochs": 2,
+        "random_state": 0,
+        "progress": False,
+    }
     return kind(device="cpu", pixels=6, **{**given, **options})
 
 
@@ -59,18 +72,42 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
         (
             pg.HyNNClassifier,
             "label",
-            {"preset": {"beside": []}, "network": {}, "class_weight": "balanced", "max_epochs": 1},
+            {
+                "preset": {"beside": []},
+                "network": {},
+                "class_weight": "balanced",
+                "max_epochs": 1,
+            },
         ),
-        (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
-        (pg.HyNNClassifier, "label", {"preset": "ig_example", "network": None, "calibration": "temperature"}),
-        (pg.HyNNRegressor, "number", {"preset": {"base": "fast", "numeric": "quantile"}}),
+        (
+            pg.HyNNClassifier,
+            "label",
+            {"preset": "paper", "network": {"conv_filters": (4, 8)}},
+        ),
+        (
+            pg.HyNNClassifier,
+            "label",
+            {"preset": "ig_example", "network": None, "calibration": "temperature"},
+        ),
+        (
+            pg.HyNNRegressor,
+            "number",
+            {"preset": {"base": "fast", "numeric": "quantile"}},
+        ),
         # Without embedded levels rare ones share one. With them they have scores.
         (
             pg.HyNNRegressor,
             "steps",
-            {"preset": {"base": "fast", "max_levels": 2}, "network": {"level_embedding_size": 0}},
+            {
+                "preset": {"base": "fast", "max_levels": 2},
+                "network": {"level_embedding_size": 0},
+            },
         ),
-        (pg.HyNNRegressor, "steps", {"preset": {"max_levels": 2, "beside": []}, "network": {}, "max_epochs": 1}),
+        (
+            pg.HyNNRegressor,
+            "steps",
+            {"preset": {"max_levels": 2, "beside": []}, "network": {}, "max_epochs": 1},
+        ),
     ],
 )
 def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
@@ -82,23 +119,32 @@ def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
     reference = estimator(kind, **options).fit(
         train[names], train[target], eval_set=(validation[names], validation[target])
     )
-    streamed = estimator(kind, **options).fit_stream(folder, target, validation=tmp_path / "validation", features=names)
+    streamed = estimator(kind, **options).fit_stream(
+        folder, target, validation=tmp_path / "validation", features=names
+    )
     for name, own in streamed.module_.state_dict().items():
         assert torch.equal(own, reference.module_.state_dict()[name]), name
     assert streamed.preprocessor_.to_dict() == reference.preprocessor_.to_dict()
     np.testing.assert_array_equal(streamed.background_, reference.background_)
-    assert streamed.history_.drop(columns="seconds").equals(reference.history_.drop(columns="seconds"))
+    assert streamed.history_.drop(columns="seconds").equals(
+        reference.history_.drop(columns="seconds")
+    )
     assert list(streamed.feature_names_in_) == names
     if kind is pg.HyNNClassifier:
         np.testing.assert_array_equal(streamed.classes_, reference.classes_)
         assert streamed.classes_.dtype == reference.classes_.dtype
         np.testing.assert_array_equal(streamed.class_weights_, reference.class_weights_)
         np.testing.assert_array_equal(
-            streamed.predict_proba(validation[names]), reference.predict_proba(validation[names])
+            streamed.predict_proba(validation[names]),
+            reference.predict_proba(validation[names]),
         )
     else:
         # The target's mean and deviation are sums taken in another order.
-        np.testing.assert_allclose(streamed.predict(validation[names]), reference.predict(validation[names]), rtol=1e-9)
+        np.testing.assert_allclose(
+            streamed.predict(validation[names]),
+            reference.predict(validation[names]),
+            rtol=1e-9,
+        )
 
 
 def test_weights_in_a_column(tmp_path):
@@ -107,52 +153,82 @@ def test_weights_in_a_column(tmp_path):
     folder = write(train, tmp_path / "train", files=1, group=600)
     write(validation.drop(columns="weight"), tmp_path / "validation")
     reference = estimator(pg.HyNNRegressor).fit(
-        train[FEATURES], train["number"], train["weight"], eval_set=(validation[FEATURES], validation["number"])
+        train[FEATURES],
+        train["number"],
+        train["weight"],
+        eval_set=(validation[FEATURES], validation["number"]),
     )
     streamed = estimator(pg.HyNNRegressor).fit_stream(
-        folder, "number", validation=tmp_path / "validation", features=FEATURES, sample_weight="weight"
+        folder,
+        "number",
+        validation=tmp_path / "validation",
+        features=FEATURES,
+        sample_weight="weight",
     )
-    own, other = (model.predict(validation[FEATURES]) for model in (streamed, reference))
+    own, other = (
+        model.predict(validation[FEATURES]) for model in (streamed, reference)
+    )
     np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [[True, False], [3, 1, 2], ["b", "a", "c"], [0.0, 1.0]])
+@pytest.mark.parametrize(
+    "labels", [[True, False], [3, 1, 2], ["b", "a", "c"], [0.0, 1.0]]
+)
 def test_classes_of_any_type(tmp_path, labels):
     frame = table(200)[FEATURES].assign(y=np.resize(np.array(labels), 200))
     folder = write(frame, tmp_path / "t")
-    reference = estimator(pg.HyNNClassifier, max_epochs=1).fit(frame[FEATURES], frame["y"])
+    reference = estimator(pg.HyNNClassifier, max_epochs=1).fit(
+        frame[FEATURES], frame["y"]
+    )
     streamed = estimator(pg.HyNNClassifier, max_epochs=1).fit_stream(folder, "y")
     np.testing.assert_array_equal(streamed.classes_, reference.classes_)
     assert streamed.classes_.dtype == reference.classes_.dtype
 
 
-@given(files=st.integers(1, 5), group=st.integers(100, 400), rows=st.sampled_from([1000, 150]))
+@given(
+    files=st.integers(1, 5),
+    group=st.integers(100, 400),
+    rows=st.sampled_from([1000, 150]),
+)
 @settings(max_examples=5, deadline=None)
 def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, rows):
     frame = table(700)
     folder = write(frame, tmp_path_factory.mktemp("cut") / "t", files, group)
     model = estimator(pg.HyNNClassifier)
-    source = StreamSource(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
+    source = StreamSource(
+        open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label"
+    )
     found = scan(source, type_rows(source), model, None, lambda _: None)
     from permgrad.data.encode.encoding import TableEncoder
 
-    encoder, whole = TableEncoder().update(found.statistics), TableEncoder().fit(frame[FEATURES])
+    encoder, whole = (
+        TableEncoder().update(found.statistics),
+        TableEncoder().fit(frame[FEATURES]),
+    )
     assert encoder.encoded_names_ == whole.encoded_names_
-    np.testing.assert_allclose(encoder.transform(frame[FEATURES]), whole.transform(frame[FEATURES]), atol=1e-6)
+    np.testing.assert_allclose(
+        encoder.transform(frame[FEATURES]), whole.transform(frame[FEATURES]), atol=1e-6
+    )
     assert found.rows == len(frame)
     assert found.labels == frame["label"].value_counts().to_dict()
     # So few rows are all in the sample, in the table's order.
     for name in FEATURES:
-        np.testing.assert_array_equal(found.sample.frame[name].to_numpy(), frame[name].to_numpy())
+        np.testing.assert_array_equal(
+            found.sample.frame[name].to_numpy(), frame[name].to_numpy()
+        )
 
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
 
 
-def numbered(counts: list[int], block_rows: int, piece: int = 7) -> tuple[StreamedRows, list[int]]:
+def numbered(
+    counts: list[int], block_rows: int, piece: int = 7
+) -> tuple[StreamedRows, list[int]]:
     """Rows that are their own number, and the parts in the order in which they are read."""
     starts = np.cumsum([0, *counts])
-    parts = [Part(k, f"{k}", 0, 1, int(starts[k]), count) for k, count in enumerate(counts)]
+    parts = [
+        Part(k, f"{k}", 0, 1, int(starts[k]), count) for k, count in enumerate(counts)
+    ]
     seen: list[int] = []
 
     def read(part: Part):
@@ -172,7 +248,9 @@ def numbered(counts: list[int], block_rows: int, piece: int = 7) -> tuple[Stream
     epoch=st.integers(0, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_row_once_per_epoch_in_batches_as_in_memory(counts, block_rows, batch_size, epoch):
+def test_every_row_once_per_epoch_in_batches_as_in_memory(
+    counts, block_rows, batch_size, epoch
+):
     rows, _ = numbered(counts, max(block_rows, batch_size))
     if len(rows) < 2:
         return
@@ -242,11 +320,18 @@ def test_as_good_in_small_blocks(tmp_path):
     folder = write(train, tmp_path / "train", files=6, group=50)
     options = {"max_epochs": 8, "batch_size": 64}
     whole = estimator(pg.HyNNClassifier, **options).fit(train[FEATURES], train["label"])
-    parts = estimator(pg.HyNNClassifier, **options).fit_stream(folder, "label", features=FEATURES, block_rows=500)
-    own, reference = (float((model.predict(test[FEATURES]) == test["label"]).mean()) for model in (parts, whole))
+    parts = estimator(pg.HyNNClassifier, **options).fit_stream(
+        folder, "label", features=FEATURES, block_rows=500
+    )
+    own, reference = (
+        float((model.predict(test[FEATURES]) == test["label"]).mean())
+        for model in (parts, whole)
+    )
     assert reference > 0.85
     assert own > reference - 0.03
-    assert not np.array_equal(parts.predict_proba(test[FEATURES]), whole.predict_proba(test[FEATURES]))
+    assert not np.array_equal(
+        parts.predict_proba(test[FEATURES]), whole.predict_proba(test[FEATURES])
+    )
 
 
 def test_rows_are_held_out_by_their_number(tmp_path):
@@ -254,17 +339,31 @@ def test_rows_are_held_out_by_their_number(tmp_path):
     drawn = []
     for name, files, group in (("one", 1, 2000), ("many", 5, 33)):
         folder = write(frame, tmp_path / name, files, group)
-        source = StreamSource(open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5)
-        held = [held.frame["row"] for part in source.table.parts for _, held in source.batches(part, 70)]
+        source = StreamSource(
+            open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5
+        )
+        held = [
+            held.frame["row"]
+            for part in source.table.parts
+            for _, held in source.batches(part, 70)
+        ]
         drawn.append(np.concatenate(held))
     np.testing.assert_array_equal(*drawn)
     assert 150 < len(drawn[0]) < 250
     other = StreamSource(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
-    again = [held.frame["row"] for part in other.table.parts for _, held in other.batches(part)]
+    again = [
+        held.frame["row"]
+        for part in other.table.parts
+        for _, held in other.batches(part)
+    ]
     assert not np.array_equal(np.concatenate(again), drawn[0])
-    model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(folder, "a", features=["b", "row"])
+    model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(
+        folder, "a", features=["b", "row"]
+    )
     assert np.isfinite(model.history_["validation_loss"]).all()
-    model = estimator(pg.HyNNRegressor, validation_fraction=0.0).fit_stream(folder, "a", features=["b", "row"])
+    model = estimator(pg.HyNNRegressor, validation_fraction=0.0).fit_stream(
+        folder, "a", features=["b", "row"]
+    )
     assert model.history_["validation_loss"].isna().all()
 
 
@@ -275,7 +374,12 @@ class KilledError(Exception):
 def test_goes_on_after_the_last_epoch(tmp_path):
     folder = write(table(900), tmp_path / "t", group=60)
     preset = {"base": "fast", "patience": float("inf")}
-    options = {"preset": preset, "max_epochs": 4, "batch_size": 64, "network": {**SMALL, "dropout": 0.2}}
+    options = {
+        "preset": preset,
+        "max_epochs": 4,
+        "batch_size": 64,
+        "network": {**SMALL, "dropout": 0.2},
+    }
     arguments = {"target": "label", "features": FEATURES, "block_rows": 200}
 
     def kill(record):
@@ -289,12 +393,18 @@ def test_goes_on_after_the_last_epoch(tmp_path):
         )
     seen = []
     resumed = estimator(pg.HyNNClassifier, **options).fit_stream(
-        folder, **arguments, checkpoint_folder=tmp_path, on_epoch=lambda record: seen.append(record["epoch"])
+        folder,
+        **arguments,
+        checkpoint_folder=tmp_path,
+        on_epoch=lambda record: seen.append(record["epoch"]),
     )
     assert seen == [1, 2, 3, 4]
     for name, own in resumed.module_.state_dict().items():
         assert torch.equal(own, whole.module_.state_dict()[name]), name
-    with pytest.raises(pg.InputError, match="Training can be resumed only with the same options, seed and rows"):
+    with pytest.raises(
+        pg.InputError,
+        match="Training can be resumed only with the same options, seed and rows",
+    ):
         estimator(pg.HyNNClassifier, **options).fit_stream(
             folder, **{**arguments, "block_rows": 300}, checkpoint_folder=tmp_path
         )
@@ -308,11 +418,17 @@ def test_saved_loaded_and_explained(tmp_path):
     assert model.background_.shape == (64, len(model.preprocessor_.encoded_names_))
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.predict_proba(frame[FEATURES]), model.predict_proba(frame[FEATURES]))
-    explanation = pg.explain(loaded, frame[FEATURES][:50], frame["label"][:50], n_repeats=2, random_state=0)
+    np.testing.assert_array_equal(
+        loaded.predict_proba(frame[FEATURES]), model.predict_proba(frame[FEATURES])
+    )
+    explanation = pg.explain(
+        loaded, frame[FEATURES][:50], frame["label"][:50], n_repeats=2, random_state=0
+    )
     assert set(explanation.names) == set(FEATURES)
     twin = copy.deepcopy(model)
-    np.testing.assert_array_equal(twin.predict(frame[FEATURES]), model.predict(frame[FEATURES]))
+    np.testing.assert_array_equal(
+        twin.predict(frame[FEATURES]), model.predict(frame[FEATURES])
+    )
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
@@ -321,20 +437,43 @@ def test_saved_loaded_and_explained(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "lable"}, r"Column 'lable' not found in '.*t'. Did you mean 'label'\?"),
-        ({"target": 3}, "target must be the name of a column, got 3. Pass for example 'outcome'"),
-        ({"target": "label", "features": ["a", "label"]}, "features must not hold the target or the weight"),
-        ({"target": "label", "features": ["a", "z"]}, "Column 'z' not found in '.*t'. Check the name"),
-        ({"target": "label", "features": []}, "The table has no feature besides 'label'. Add columns"),
-        ({"target": "label", "block_rows": 1}, "block_rows must be an integer of at least 2"),
-        ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
+        (
+            {"target": "lable"},
+            r"Column 'lable' not found in '.*t'. Did you mean 'label'\?",
+        ),
+        (
+            {"target": 3},
+            "target must be the name of a column, got 3. Pass for example 'outcome'",
+        ),
+        (
+            {"target": "label", "features": ["a", "label"]},
+            "features must not hold the target or the weight",
+        ),
+        (
+            {"target": "label", "features": ["a", "z"]},
+            "Column 'z' not found in '.*t'. Check the name",
+        ),
+        (
+            {"target": "label", "features": []},
+            "The table has no feature besides 'label'. Add columns",
+        ),
+        (
+            {"target": "label", "block_rows": 1},
+            "block_rows must be an integer of at least 2",
+        ),
+        (
+            {"target": "label", "validation": 0.2},
+            "validation must be None or the path of a Parquet file or folder",
+        ),
         (
             {"target": "label", "sample_weight": "a"},
             "sample_weight must be finite and at least 0, but column 'a' holds .* in row 3 of ",
         ),
         (
             {"target": "label", "sample_weight": "label"},
-            ("sample_weight and target are the same column, 'label'. Name the column of weights, or leave it out"),
+            (
+                "sample_weight and target are the same column, 'label'. Name the column of weights, or leave it out"
+            ),
         ),
         (
             {"target": "label", "sample_weight": "never"},
@@ -362,57 +501,99 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(tmp_path, kind):
     folder = write(frame.infer_objects(), tmp_path / "t")
     whole = tmp_path / "whole.parquet"
     frame[~gone].infer_objects().to_parquet(whole, index=False)
-    said = f"{int(gone.sum())} of 400 rows of {folder} have no '{target}' and are left out"
+    said = (
+        f"{int(gone.sum())} of 400 rows of {folder} have no '{target}' and are left out"
+    )
     with pytest.warns(pg.PermgradWarning) as told:
         found = estimator(kind).fit_stream(folder, target, features=FEATURES)
     assert [str(one.message) for one in told].count(said) == 1
     expected = estimator(kind).fit_stream(whole, target, features=FEATURES)
     np.testing.assert_array_equal(
-        found.encode_rows(frame[FEATURES]).encoded, expected.encode_rows(frame[FEATURES]).encoded
+        found.encode_rows(frame[FEATURES]).encoded,
+        expected.encode_rows(frame[FEATURES]).encoded,
     )
-    np.testing.assert_array_equal(found.predict(frame[FEATURES]), expected.predict(frame[FEATURES]))
+    np.testing.assert_array_equal(
+        found.predict(frame[FEATURES]), expected.predict(frame[FEATURES])
+    )
     with pytest.warns(pg.PermgradWarning, match="are left out"):
-        judged = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=folder)
-    again = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=whole)
-    assert judged.history_["validation_loss"].tolist() == again.history_["validation_loss"].tolist()
+        judged = estimator(kind, max_epochs=1).fit_stream(
+            whole, target, features=FEATURES, validation=folder
+        )
+    again = estimator(kind, max_epochs=1).fit_stream(
+        whole, target, features=FEATURES, validation=whole
+    )
+    assert (
+        judged.history_["validation_loss"].tolist()
+        == again.history_["validation_loss"].tolist()
+    )
     frame[target] = None
-    with pytest.raises(pg.InputError, match=f"Target '{target}' is missing in every row"):
-        estimator(kind).fit_stream(write(frame, tmp_path / "none"), target, features=FEATURES)
+    with pytest.raises(
+        pg.InputError, match=f"Target '{target}' is missing in every row"
+    ):
+        estimator(kind).fit_stream(
+            write(frame, tmp_path / "none"), target, features=FEATURES
+        )
 
 
 def with_identifiers(rows=300):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"customer_id": np.arange(rows), "case": [f"c{i}" for i in range(rows)]})
+    frame = pd.DataFrame(
+        {"customer_id": np.arange(rows), "case": [f"c{i}" for i in range(rows)]}
+    )
     frame["a"] = rng.normal(size=rows)
     return frame.assign(y=frame["a"] + rng.normal(size=rows))
 
 
 @pytest.mark.parametrize("gaps", [[], [7, 180]])
 @pytest.mark.parametrize("options", [{}, {"write_statistics": False}])
-@pytest.mark.parametrize("order", [[3, 0, 5, 1, 4, 2], pytest.param([0, 1, 2, 3, 4, 5], marks=pytest.mark.slow)])
-def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, options, order, gaps):
+@pytest.mark.parametrize(
+    "order",
+    [[3, 0, 5, 1, 4, 2], pytest.param([0, 1, 2, 3, 4, 5], marks=pytest.mark.slow)],
+)
+def test_identifiers_are_left_out_whatever_the_order_of_the_files(
+    tmp_path, options, order, gaps
+):
     frame = with_identifiers()
     frame["customer_id"] = frame["customer_id"].astype("Int64")
     frame.loc[gaps, "customer_id"] = pd.NA
     for file, start in enumerate(order):
-        frame[start * 50 : start * 50 + 50].to_parquet(tmp_path / f"{file}.parquet", index=False, **options)
+        frame[start * 50 : start * 50 + 50].to_parquet(
+            tmp_path / f"{file}.parquet", index=False, **options
+        )
     with pytest.warns(pg.PermgradWarning) as told:
         model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path, "y")
     said = [str(one.message) for one in told if "identifiers" in str(one.message)]
     assert len(said) == 1
-    assert said[0].startswith("Columns that look like identifiers are left out: customer_id, case. To use one")
-    memory = estimator(pg.HyNNRegressor, max_epochs=1).fit(frame[["customer_id", "case", "a"]], frame["y"])
-    assert model.preprocessor_.encoded_names_ == memory.preprocessor_.encoded_names_ == ["a"]
+    assert said[0].startswith(
+        "Columns that look like identifiers are left out: customer_id, case. To use one"
+    )
+    memory = estimator(pg.HyNNRegressor, max_epochs=1).fit(
+        frame[["customer_id", "case", "a"]], frame["y"]
+    )
+    assert (
+        model.preprocessor_.encoded_names_
+        == memory.preprocessor_.encoded_names_
+        == ["a"]
+    )
     kinds = {"customer_id": "numeric", "case": "identifier"}
-    asked = estimator(pg.HyNNRegressor, max_epochs=1, kinds=kinds).fit_stream(tmp_path, "y")
+    asked = estimator(pg.HyNNRegressor, max_epochs=1, kinds=kinds).fit_stream(
+        tmp_path, "y"
+    )
     missing = ["customer_id=<missing>"] if gaps else []
     assert asked.preprocessor_.encoded_names_ == ["customer_id", *missing, "a"]
 
 
 def test_identifiers_in_no_order_are_left_out_by_their_name(tmp_path):
-    with_identifiers().sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet", index=False)
-    with pytest.warns(pg.PermgradWarning, match="look like identifiers are left out: customer_id, case"):
-        model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path / "t.parquet", "y")
+    with_identifiers().sample(frac=1, random_state=0).to_parquet(
+        tmp_path / "t.parquet", index=False
+    )
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="look like identifiers are left out: customer_id, case",
+    ):
+        model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(
+            tmp_path / "t.parquet", "y"
+        )
     assert model.preprocessor_.encoded_names_ == ["a"]
 
 
@@ -457,9 +638,12 @@ def test_a_class_without_a_training_row(tmp_path):
     frame.loc[3, "label"] = "perhaps"
     write(frame, tmp_path / "v")
     with pytest.raises(
-        pg.InputError, match=r"Class 'perhaps' of the validation rows has no training row. Leave those rows out"
+        pg.InputError,
+        match=r"Class 'perhaps' of the validation rows has no training row. Leave those rows out",
     ):
-        estimator(pg.HyNNClassifier).fit_stream(folder, "label", validation=tmp_path / "v", features=FEATURES)
+        estimator(pg.HyNNClassifier).fit_stream(
+            folder, "label", validation=tmp_path / "v", features=FEATURES
+        )
     single = write(frame.assign(label="no"), tmp_path / "s")
     with pytest.raises(pg.InputError, match="at least 2 classes"):
         estimator(pg.HyNNClassifier).fit_stream(single, "label", features=FEATURES)

@@ -31,7 +31,18 @@ def test_a_loss_that_goes_up_and_down_does_not_rise():
 
 # Of air fares and of few houses, from their best of the first half on. Both fall further once the rate does.
 FARES = [0.2829, 0.2847, 0.2846, 0.2832, 0.2838, 0.2840, 0.2839, 0.2839, 0.2835, 0.2830]
-HOUSES = [0.5146, 0.5229, 0.5231, 0.5208, 0.5199, 0.5235, 0.5260, 0.5267, 0.5218, 0.5178]
+HOUSES = [
+    0.5146,
+    0.5229,
+    0.5231,
+    0.5208,
+    0.5199,
+    0.5235,
+    0.5260,
+    0.5267,
+    0.5218,
+    0.5178,
+]
 
 
 @pytest.mark.parametrize("epochs", range(1, 11))
@@ -41,7 +52,9 @@ def test_a_loss_that_pauses_does_not_rise(epochs):
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(12, 8), (7, 8), (5, 7), (None, 9)])
-def test_a_training_ends_when_its_loss_rises_or_its_patience_does(monkeypatch, patience, epochs):
+def test_a_training_ends_when_its_loss_rises_or_its_patience_does(
+    monkeypatch, patience, epochs
+):
     losses = iter(HELOC)
     monkeypatch.setattr(Learner, "_judge", lambda _, rows: (next(losses), 1.0))
     X = torch.rand(50, 3)
@@ -49,6 +62,8 @@ def test_a_training_ends_when_its_loss_rises_or_its_patience_does(monkeypatch, p
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = HybridNetwork(3, 1, {"dense_units": [4]}, paths=("tabular",))
-    options = TrainingOptions(loss="squared_error", max_epochs=9, patience=patience, batch_size=32)
+    options = TrainingOptions(
+        loss="squared_error", max_epochs=9, patience=patience, batch_size=32
+    )
     trained = train(TrainingJob(net, rows, rows, options, seed=0, progress=False))
     assert (len(trained.history), trained.best_epoch) == (epochs, 2)

@@ -34,11 +34,15 @@ for block in (100, training._BLOCK):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the thresholds are glibc's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the thresholds are glibc's"
+)
 def test_freed_blocks_are_taken_again():
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     without, kept = map(float, said.split())
     if without < 100:
-        pytest.skip(f"this C library keeps freed memory by itself ({without} page faults in a step)")
+        pytest.skip(
+            f"this C library keeps freed memory by itself ({without} page faults in a step)"
+        )
     assert kept < without / 5

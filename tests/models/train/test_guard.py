@@ -34,34 +34,71 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: np.random.seed(9),
     ),
     "a logger's level": (lambda: KNOWN.level, lambda: KNOWN.setLevel(KNOWN.level + 7)),
-    "a logger's handlers": (lambda: list(KNOWN.handlers), lambda: KNOWN.addHandler(logging.NullHandler())),
+    "a logger's handlers": (
+        lambda: list(KNOWN.handlers),
+        lambda: KNOWN.addHandler(logging.NullHandler()),
+    ),
     "whether a logger speaks": (
         lambda: (KNOWN.propagate, KNOWN.disabled),
         lambda: (setattr(KNOWN, "propagate", False), setattr(KNOWN, "disabled", True)),
     ),
-    "what all logging leaves out": (lambda: logging.root.manager.disable, lambda: logging.disable(logging.ERROR)),
-    "a new variable": (lambda: dict(os.environ), lambda: os.environ.update(PERMGRAD_TEST_NEW="1")),
-    "a changed variable": (lambda: dict(os.environ), lambda: os.environ.update(PATH="/nowhere")),
-    "a variable that is gone": (lambda: dict(os.environ), lambda: os.environ.pop("PATH")),
+    "what all logging leaves out": (
+        lambda: logging.root.manager.disable,
+        lambda: logging.disable(logging.ERROR),
+    ),
+    "a new variable": (
+        lambda: dict(os.environ),
+        lambda: os.environ.update(PERMGRAD_TEST_NEW="1"),
+    ),
+    "a changed variable": (
+        lambda: dict(os.environ),
+        lambda: os.environ.update(PATH="/nowhere"),
+    ),
+    "a variable that is gone": (
+        lambda: dict(os.environ),
+        lambda: os.environ.pop("PATH"),
+    ),
     "the working folder": (os.getcwd, lambda: os.chdir("/")),
     "a signal's handler": (
         lambda: signal.getsignal(signal.SIGTERM),
         lambda: signal.signal(signal.SIGTERM, _handler),
     ),
-    "torch's threads": (torch.get_num_threads, lambda: torch.set_num_threads(torch.get_num_threads() + 1)),
-    "torch's precision": (torch.get_default_dtype, lambda: torch.set_default_dtype(torch.float64)),
-    "torch's products": (torch.get_float32_matmul_precision, lambda: torch.set_float32_matmul_precision("medium")),
+    "torch's threads": (
+        torch.get_num_threads,
+        lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    ),
+    "torch's precision": (
+        torch.get_default_dtype,
+        lambda: torch.set_default_dtype(torch.float64),
+    ),
+    "torch's products": (
+        torch.get_float32_matmul_precision,
+        lambda: torch.set_float32_matmul_precision("medium"),
+    ),
     "torch's determinism": (
         torch.are_deterministic_algorithms_enabled,
-        lambda: torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled()),
+        lambda: torch.use_deterministic_algorithms(
+            not torch.are_deterministic_algorithms_enabled()
+        ),
     ),
     "cuDNN's search": (
         lambda: torch.backends.cudnn.benchmark,
-        lambda: setattr(torch.backends.cudnn, "benchmark", not torch.backends.cudnn.benchmark),
+        lambda: setattr(
+            torch.backends.cudnn, "benchmark", not torch.backends.cudnn.benchmark
+        ),
     ),
-    "gradients": (torch.is_grad_enabled, lambda: torch.set_grad_enabled(not torch.is_grad_enabled())),
-    "warning filters": (lambda: list(warnings.filters), lambda: warnings.simplefilter("error", FutureWarning)),
-    "who shows warnings": (lambda: warnings.showwarning, lambda: setattr(warnings, "showwarning", _handler)),
+    "gradients": (
+        torch.is_grad_enabled,
+        lambda: torch.set_grad_enabled(not torch.is_grad_enabled()),
+    ),
+    "warning filters": (
+        lambda: list(warnings.filters),
+        lambda: warnings.simplefilter("error", FutureWarning),
+    ),
+    "who shows warnings": (
+        lambda: warnings.showwarning,
+        lambda: setattr(warnings, "showwarning", _handler),
+    ),
 }
 
 

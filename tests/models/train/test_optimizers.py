@@ -32,14 +32,18 @@ def pair(*, decoupled: bool) -> tuple[Adam, list, torch.optim.Optimizer, list]:
     return ours, own, KINDS[decoupled](groups(twin), fused=True, **options), twin
 
 
-def give_gradients(to: list[torch.nn.Parameter], step: int, without: tuple[int, ...] = ()) -> None:
+def give_gradients(
+    to: list[torch.nn.Parameter], step: int, without: tuple[int, ...] = ()
+) -> None:
     drawn = torch.Generator().manual_seed(100 + step)
     for place, weight in enumerate(to):
         slope = torch.randn(weight.shape, generator=drawn)
         weight.grad = None if place in without else slope
 
 
-def walk(optimizer, of: list, steps: range, without: dict[int, tuple[int, ...]] | None = None) -> list[Tensor]:
+def walk(
+    optimizer, of: list, steps: range, without: dict[int, tuple[int, ...]] | None = None
+) -> list[Tensor]:
     """Take steps at changing rates; some weights may be without a gradient in some steps."""
     for step in steps:
         for group in optimizer.param_groups:
@@ -55,11 +59,18 @@ def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("without", [{}, {0: (1,), 2: (0, 3), 4: (2,)}, {1: (0, 1, 2, 3)}], ids=["all", "some", "none"])
+@pytest.mark.parametrize(
+    "without",
+    [{}, {0: (1,), 2: (0, 3), 4: (2,)}, {1: (0, 1, 2, 3)}],
+    ids=["all", "some", "none"],
+)
 @pytest.mark.parametrize("decoupled", [True, False], ids=["AdamW", "Adam"])
 def test_steps_are_torchs(decoupled, without):
     ours, own, theirs, twin = pair(decoupled=decoupled)
-    found, wanted = walk(ours, own, range(7), without), walk(theirs, twin, range(7), without)
+    found, wanted = (
+        walk(ours, own, range(7), without),
+        walk(theirs, twin, range(7), without),
+    )
     # Precondition: every weight has moved.
     assert all((a != b).any() for a, b in zip(found, weights(), strict=True))
     assert_same(found, wanted)
@@ -83,7 +94,9 @@ def test_states_go_from_one_to_the_other(way, without, tmp_path):
     wanted = walk(first, of, range(3, 6))
 
     second, other, torchs, torch_weights = pair(decoupled=True)
-    into, goes_on = (torchs, torch_weights) if way.endswith("torch") else (second, other)
+    into, goes_on = (
+        (torchs, torch_weights) if way.endswith("torch") else (second, other)
+    )
     walk(into, goes_on, range(50, 52))  # what it knew before is forgotten
     into.load_state_dict(state)
     with torch.no_grad():

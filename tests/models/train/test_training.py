@@ -18,7 +18,13 @@ import pytest
 import torch
 from apart import run_script
 
-from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
+from permgrad import (
+    EnvironmentProblem,
+    HyNNClassifier,
+    HyNNRegressor,
+    InputError,
+    PermgradWarning,
+)
 from permgrad.models.losses import cross_entropy, losses, squared_error
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import checkpoint, learner
@@ -47,7 +53,9 @@ def weights(model):
 
 
 def equal(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 # ---- what a training is ----------------------------------------------------------------------------------------------
@@ -80,7 +88,9 @@ def test_schedules_stay_between_zero_and_the_peak(name):
     ],
 )
 def test_schedules_turn_where_they_say(name, shares, rates):
-    assert [schedules.get(name)(done, 1.0) for done in shares] == pytest.approx(rates, abs=1e-5)
+    assert [schedules.get(name)(done, 1.0) for done in shares] == pytest.approx(
+        rates, abs=1e-5
+    )
 
 
 def test_a_last_row_alone_joins_the_batch_before():
@@ -94,7 +104,10 @@ def numbered(count: int) -> Rows:
 
 def test_epoch_order_is_a_permutation_by_seed_and_epoch():
     rows = numbered(130)
-    first, again, other = (torch.cat([batch.y for batch in rows.batches(64, 5, epoch)]) for epoch in (3, 3, 4))
+    first, again, other = (
+        torch.cat([batch.y for batch in rows.batches(64, 5, epoch)])
+        for epoch in (3, 3, 4)
+    )
     assert sorted(first.tolist()) == list(range(130))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -102,7 +115,10 @@ def test_epoch_order_is_a_permutation_by_seed_and_epoch():
 
 def test_epochs_on_parts_see_each_row_once_in_turn():
     rows = dataclasses.replace(numbered(130), parts=3)
-    epochs = [torch.cat([batch.y for batch in rows.batches(16, 5, epoch)]).tolist() for epoch in range(6)]
+    epochs = [
+        torch.cat([batch.y for batch in rows.batches(16, 5, epoch)]).tolist()
+        for epoch in range(6)
+    ]
     assert [len(epoch) for epoch in epochs] == [44, 43, 43] * 2
     assert rows.per_epoch == 44
     for turn in (epochs[:3], epochs[3:]):
@@ -111,7 +127,8 @@ def test_epochs_on_parts_see_each_row_once_in_turn():
 
 
 @pytest.mark.parametrize(
-    ("rows", "sizes"), [(129, [64, 65]), (130, [64, 64, 2]), (128, [64, 64]), (3, [3]), (65, [65])]
+    ("rows", "sizes"),
+    [(129, [64, 65]), (130, [64, 64, 2]), (128, [64, 64]), (3, [3]), (65, [65])],
 )
 def test_no_batch_of_one_row(rows, sizes):
     assert [len(batch) for batch in numbered(rows).batches(64, 0, 0)] == sizes
@@ -122,10 +139,14 @@ def test_row_losses_equal_numpy():
     rng = np.random.default_rng(0)
     logits, y = rng.normal(size=(9, 3)), rng.integers(0, 3, 9)
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(9), y]
-    np.testing.assert_allclose(cross_entropy(torch.tensor(logits), torch.tensor(y)), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        cross_entropy(torch.tensor(logits), torch.tensor(y)), expected, rtol=1e-12
+    )
     one, label = rng.normal(size=(9, 1)), rng.integers(0, 2, 9)
     expected = np.log1p(np.exp(-np.where(label == 1, one[:, 0], -one[:, 0])))
-    np.testing.assert_allclose(cross_entropy(torch.tensor(one), torch.tensor(label)), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        cross_entropy(torch.tensor(one), torch.tensor(label)), expected, rtol=1e-12
+    )
     rows = squared_error(torch.tensor(one, dtype=torch.float32), torch.tensor(label))
     assert rows.dtype == torch.float64
     with pytest.raises(InputError, match=r"Did you mean 'squared_error'\?"):
@@ -134,30 +155,53 @@ def test_row_losses_equal_numpy():
 
 def test_history_and_best_weights():
     X, y = table()
-    model = regressor(max_epochs=12, learning_rate=0.05, preset={"base": "paper", "patience": 3}).fit(X, y)
+    model = regressor(
+        max_epochs=12, learning_rate=0.05, preset={"base": "paper", "patience": 3}
+    ).fit(X, y)
     history = model.history_
-    assert list(history.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
+    assert list(history.columns) == [
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "learning_rate",
+        "seconds",
+    ]
     best = int(history["validation_loss"].idxmin()) + 1
     assert model.best_epoch_ == best
     assert len(history) in (best + 3, 12)
     assert not model.module_.training
     assert next(model.module_.parameters()).dtype == torch.float32
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.module_.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None
+        for parameter in model.module_.parameters()
+    )
 
 
 def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
     X = torch.linspace(-1, 1, 40)[:, None]
-    train_rows, opposite = (Rows(X, slope * X[:, 0], torch.ones(40)) for slope in (1.0, -1.0))
+    train_rows, opposite = (
+        Rows(X, slope * X[:, 0], torch.ones(40)) for slope in (1.0, -1.0)
+    )
     found = {}
     for share in (0.0, 0.6):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = HybridNetwork(1, 1, SMALL, paths=("tabular",))
-        options = TrainingOptions(loss="squared_error", max_epochs=10, patience=None, kept_from=share, batch_size=8)
-        found[share] = train(TrainingJob(net, train_rows, opposite, options, seed=0, progress=False))
+        options = TrainingOptions(
+            loss="squared_error",
+            max_epochs=10,
+            patience=None,
+            kept_from=share,
+            batch_size=8,
+        )
+        found[share] = train(
+            TrainingJob(net, train_rows, opposite, options, seed=0, progress=False)
+        )
     losses = [record["validation_loss"] for record in found[0.0].history]
     assert losses == [record["validation_loss"] for record in found[0.6].history]
-    assert min(losses[5:]) > 1.1 * losses[0], "what is learned is wrong for the rows held out"
+    assert min(losses[5:]) > 1.1 * losses[0], (
+        "what is learned is wrong for the rows held out"
+    )
     assert found[0.0].best_epoch == 1 + int(np.argmin(losses)) < 6
     assert found[0.6].best_epoch == 6 + int(np.argmin(losses[5:]))
 
@@ -166,7 +210,9 @@ def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
 def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     X, y = table()
     long, short = (
-        regressor(max_epochs=12, preset={"base": "paper", "schedule": "cosine"}).fit(X, y, on_epoch=watch)
+        regressor(max_epochs=12, preset={"base": "paper", "schedule": "cosine"}).fit(
+            X, y, on_epoch=watch
+        )
         for watch in (None, lambda line: 6 if line["epoch"] == 3 else None)
     )
     assert (len(long.history_), len(short.history_)) == (12, 6)
@@ -176,7 +222,9 @@ def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
     assert short.history_["learning_rate"][3:].tolist() == pytest.approx(rates)
     # No more epochs than the training has, and none that were done are taken back.
     for answer, epochs in ((99, 4), (1.0, 1), (2, 2), (True, 1), (0, 4), (False, 4)):
-        model = regressor(max_epochs=4).fit(X, y, on_epoch=lambda line, answer=answer: answer)
+        model = regressor(max_epochs=4).fit(
+            X, y, on_epoch=lambda line, answer=answer: answer
+        )
         assert len(model.history_) == epochs
 
 
@@ -185,16 +233,31 @@ def test_best_weights_reproduce_the_best_validation_loss():
     V, v = table(100, seed=1)
     model = regressor(max_epochs=12, learning_rate=0.05).fit(X, y, eval_set=(V, v))
     error = ((model.predict(V) - v) / model.target_scale_) ** 2
-    assert error.mean() == pytest.approx(model.history_["validation_loss"].min(), rel=1e-5)
+    assert error.mean() == pytest.approx(
+        model.history_["validation_loss"].min(), rel=1e-5
+    )
 
 
 def test_averaged_weights_are_the_exponential_mean():
     torch.manual_seed(0)
     X = torch.rand(64, 3)
     rows = Rows(X, X.sum(1), torch.ones(64))
-    options = TrainingOptions(loss="squared_error", max_epochs=1, batch_size=8, averaging=0.9, learning_rate=0.01)
-    learner = Learner(TrainingJob(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
-    slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
+    options = TrainingOptions(
+        loss="squared_error",
+        max_epochs=1,
+        batch_size=8,
+        averaging=0.9,
+        learning_rate=0.01,
+    )
+    learner = Learner(
+        TrainingJob(
+            HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0
+        )
+    )
+    slow = {
+        name: value.clone().double()
+        for name, value in learner.network.state_dict().items()
+    }
     for number, batch in enumerate(learner.start_epoch()):
         learner.step(batch, number)
         past = min(0.9, (number + 1) / (number + 10))
@@ -211,11 +274,18 @@ def test_same_seed_same_weights_and_another_seed_others():
     X, y = table()
     first, again = (regressor(layout="assignment").fit(X, y) for _ in range(2))
     assert equal(weights(first), weights(again))
-    assert not equal(weights(first), weights(regressor(layout="assignment", random_state=1).fit(X, y)))
-    assert not equal(weights(regressor(random_state=None).fit(X, y)), weights(regressor(random_state=None).fit(X, y)))
+    assert not equal(
+        weights(first),
+        weights(regressor(layout="assignment", random_state=1).fit(X, y)),
+    )
+    assert not equal(
+        weights(regressor(random_state=None).fit(X, y)),
+        weights(regressor(random_state=None).fit(X, y)),
+    )
     advancing = np.random.default_rng(0)
     assert not equal(
-        weights(regressor(random_state=advancing).fit(X, y)), weights(regressor(random_state=advancing).fit(X, y))
+        weights(regressor(random_state=advancing).fit(X, y)),
+        weights(regressor(random_state=advancing).fit(X, y)),
     )
 
 
@@ -240,7 +310,11 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
     monkeypatch.setattr(Learner, "end_epoch", usual)
     taken = []
     start = Learner.start_epoch
-    monkeypatch.setattr(Learner, "start_epoch", lambda self: (taken.append(len(self.history)), start(self))[1])
+    monkeypatch.setattr(
+        Learner,
+        "start_epoch",
+        lambda self: (taken.append(len(self.history)), start(self))[1],
+    )
     resumed = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     assert taken == [2, 3, 4], "it must go on, not begin anew"
     assert equal(weights(whole), weights(resumed))
@@ -270,15 +344,22 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
     (tmp_path / "program.py").write_text(script)
     ended = run_script(tmp_path / "program.py", cwd=tmp_path)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == [checkpoint.CHECKPOINT_NAME]
-    resumed = regressor(batch_size=32).fit(*table(), checkpoint_folder=tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [
+        checkpoint.CHECKPOINT_NAME
+    ]
+    resumed = regressor(batch_size=32).fit(
+        *table(), checkpoint_folder=tmp_path / "kept"
+    )
     assert equal(weights(regressor(batch_size=32).fit(*table())), weights(resumed))
 
 
 def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
     X, y = table()
     regressor(max_epochs=2).fit(X, y, checkpoint_folder=tmp_path)
-    with pytest.raises(InputError, match="Training can be resumed only with the same options, seed and rows"):
+    with pytest.raises(
+        InputError,
+        match="Training can be resumed only with the same options, seed and rows",
+    ):
         regressor(max_epochs=2, random_state=1).fit(X, y, checkpoint_folder=tmp_path)
     path = tmp_path / checkpoint.CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:1000])
@@ -291,8 +372,17 @@ def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
 
 def process_state():
     loggers = {
-        name: (entry.level, tuple(entry.handlers), tuple(entry.filters), entry.propagate, entry.disabled)
-        for name, entry in [("", logging.root), *logging.root.manager.loggerDict.items()]
+        name: (
+            entry.level,
+            tuple(entry.handlers),
+            tuple(entry.filters),
+            entry.propagate,
+            entry.disabled,
+        )
+        for name, entry in [
+            ("", logging.root),
+            *logging.root.manager.loggerDict.items(),
+        ]
         if isinstance(entry, logging.Logger)
     }
     numpy_state = np.random.get_state()
@@ -305,7 +395,10 @@ def process_state():
         "showwarning": warnings.showwarning,
         "folder": Path.cwd(),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        "signals": [
+            signal.getsignal(number)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        ],
         "environment": dict(os.environ),
         "deterministic": (
             torch.are_deterministic_algorithms_enabled(),
@@ -322,7 +415,9 @@ def process_state():
 def assert_same_state(before):
     after = process_state()
     for name, value in before.items():
-        if name == "loggers":  # loggers may be born by an import; those that were there stay as they were
+        if (
+            name == "loggers"
+        ):  # loggers may be born by an import; those that were there stay as they were
             assert {key: after[name][key] for key in value} == value
         else:
             assert after[name] == value, name
@@ -362,7 +457,13 @@ def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
         regressor(max_epochs=1, progress="auto").fit(*table())
         assert_same_state(before)
     """)
-    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, cwd=tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -393,13 +494,17 @@ def break_down(monkeypatch, epoch):
     monkeypatch.setattr(Learner, "step", broken)
 
 
-def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(monkeypatch, tmp_path):
+def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(
+    monkeypatch, tmp_path
+):
     X, y = table()
     reference = regressor(max_epochs=2).fit(X, y)
     break_down(monkeypatch, epoch=2)
     with pytest.warns(PermgradWarning) as said:
         model = regressor(max_epochs=8).fit(X, y, checkpoint_folder=tmp_path)
-    message = "Training diverged: the loss became nan in epoch 3, and the weights of epoch "
+    message = (
+        "Training diverged: the loss became nan in epoch 3, and the weights of epoch "
+    )
     assert str(said[0].message).startswith(message)
     assert "Lower learning_rate (now " in str(said[0].message)
     assert len(model.history_) == 2
@@ -419,8 +524,13 @@ def test_without_validation_rows_broken_weights_are_not_kept(monkeypatch):
         torch.manual_seed(0)
         net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
     rows = Rows(x, x.sum(1), torch.ones(50))
-    options = TrainingOptions(loss="squared_error", max_epochs=9)  # one step an epoch, whose loss is still a number
-    with pytest.warns(PermgradWarning, match="became nan in epoch 3, and the weights of epoch 2 are used"):
+    options = TrainingOptions(
+        loss="squared_error", max_epochs=9
+    )  # one step an epoch, whose loss is still a number
+    with pytest.warns(
+        PermgradWarning,
+        match="became nan in epoch 3, and the weights of epoch 2 are used",
+    ):
         train(TrainingJob(net, rows, None, options, seed=0, progress=False))
     assert all(torch.isfinite(value).all() for value in net.state_dict().values())
 
@@ -429,7 +539,8 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     break_down(monkeypatch, epoch=0)
     X, y = table()
     with pytest.raises(
-        InputError, match=r"in epoch 1. Lower learning_rate \(now .*\), or look for extreme values in X. \[PG041\]$"
+        InputError,
+        match=r"in epoch 1. Lower learning_rate \(now .*\), or look for extreme values in X. \[PG041\]$",
     ):
         regressor().fit(X, y)
     x = torch.rand(50, 3)
@@ -458,7 +569,9 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
 
 @pytest.mark.usefixtures("ctrl_c_counts")
 @pytest.mark.parametrize("how", ["signal", "raised"])
-def test_control_c_changes_nothing_and_reaches_the_caller(empty_folder, monkeypatch, capfd, how):
+def test_control_c_changes_nothing_and_reaches_the_caller(
+    empty_folder, monkeypatch, capfd, how
+):
     usual = Learner.step
 
     def interrupted(self, batch, number):
@@ -522,7 +635,10 @@ def test_training_never_reads_validation_rows():
     # The encoder's range is that of the training rows alone.
     fitted = copy.copy(model)
     fitted.prepare(X, y)
-    assert fitted.preprocessor_.transform(X).max() > fitted.preprocessor_.maximum_.max() - 1e-6
+    assert (
+        fitted.preprocessor_.transform(X).max()
+        > fitted.preprocessor_.maximum_.max() - 1e-6
+    )
     assert fitted.target_mean_ != pytest.approx(y.mean(), abs=1e-12)
 
 
@@ -531,7 +647,10 @@ def test_every_optimizer_learns(optimizer):
     X, y = table()
     preset = {"base": "paper", "optimizer": optimizer, "schedule": "cosine"}
     model = regressor(preset=preset, max_epochs=15).fit(X, y)
-    assert model.history_["train_loss"].iloc[-1] < 0.8 * model.history_["train_loss"].iloc[0]
+    assert (
+        model.history_["train_loss"].iloc[-1]
+        < 0.8 * model.history_["train_loss"].iloc[0]
+    )
 
 
 def test_train_without_validation_keeps_the_last_weights():
@@ -551,6 +670,11 @@ def test_classifier_with_every_class_weight_form_trains():
     label = np.where(y > 1.5, "high", "low")
     for weight in (None, "balanced", {"high": 3.0}):
         model = HyNNClassifier(
-            preset="fast", network=SMALL, pixels=8, max_epochs=2, class_weight=weight, random_state=0
+            preset="fast",
+            network=SMALL,
+            pixels=8,
+            max_epochs=2,
+            class_weight=weight,
+            random_state=0,
         )
         assert set(model.fit(X, label).predict(X)) <= {"high", "low"}

@@ -27,11 +27,16 @@ def marks(chart: Chart, form: str, panel: int = 0) -> list[dict]:
 
 def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     """Every chart of an explanation and of predictions, by name."""
-    whole, local = global_explanation(names, classes), local_explanation(names, classes, rows=40)
+    whole, local = (
+        global_explanation(names, classes),
+        local_explanation(names, classes, rows=40),
+    )
     truth = np.array(classes, dtype=object)[RNG.integers(len(classes), size=60)]
     said = RNG.dirichlet(np.ones(len(classes)), 60)
     numbers, guess = RNG.normal(size=200), RNG.normal(size=200)
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5]})
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5]}
+    )
     frame = pd.DataFrame({name: RNG.normal(size=200) for name in names[:3]})
     layers = pd.DataFrame(
         [("tabular", "input", "3", 0), ("tabular", "Linear", "8", 32), ("tabular", "ReLU", "8", 0),
@@ -41,36 +46,56 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     runs = {name: RNG.uniform(size=3) for name in classes}
     return {
         "ranking": explained.ranking(whole, top_n=4),
-        "leading": explained.leading(whole, Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance)),
+        "leading": explained.leading(
+            whole, Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance)
+        ),
         "classes": explained.classes(whole),
         "network": blocks(layers),
         "steps": explained.steps(local, row=1, output=0, label="output"),
         "swarm": explained.swarm(local, output=0, label="part"),
         "signed": explained.signed_bars(names, RNG.normal(size=len(names))),
-        "differences": explained.differences(names, RNG.normal(size=(len(names), 3)), label="change"),
-        "branches": explained.branches(whole.branches or {"table": {"importance": 1.0}}),
-        "confusion": errors.confusion_matrix(np.arange(len(classes) ** 2).reshape(len(classes), -1), classes),
-        "found": errors.found_by_class(np.arange(len(classes) ** 2).reshape(len(classes), -1), classes),
+        "differences": explained.differences(
+            names, RNG.normal(size=(len(names), 3)), label="change"
+        ),
+        "branches": explained.branches(
+            whole.branches or {"table": {"importance": 1.0}}
+        ),
+        "confusion": errors.confusion_matrix(
+            np.arange(len(classes) ** 2).reshape(len(classes), -1), classes
+        ),
+        "found": errors.found_by_class(
+            np.arange(len(classes) ** 2).reshape(len(classes), -1), classes
+        ),
         "roc": errors.roc_curves(truth, said, classes),
         "calibration": errors.calibration(truth, said, classes, before=said[:, ::-1]),
         "predictions": errors.predictions(numbers, guess),
         "residuals": errors.residuals(numbers, guess),
         "by feature": errors.residuals_by_feature(frame, numbers),
         "time": errors.over_time(
-            np.datetime64("2024-01-01") + np.arange(200), {"y": (numbers, {"truth": numbers, "prediction": guess})}
+            np.datetime64("2024-01-01") + np.arange(200),
+            {"y": (numbers, {"truth": numbers, "prediction": guess})},
         ),
         "learning": errors.learning_curves(history, best_epoch=2),
         "scores": models.scores(runs),
-        "reliance": models.reliance({name: RNG.uniform(size=(2, len(names))) for name in classes}, names),
+        "reliance": models.reliance(
+            {name: RNG.uniform(size=(2, len(names))) for name in classes}, names
+        ),
         "agreement": models.agreement_matrix(np.eye(len(classes)), classes),
-        "tradeoff": models.tradeoff({name: (one, one) for name, one in runs.items()}, x_label="x", y_label="y"),
+        "tradeoff": models.tradeoff(
+            {name: (one, one) for name, one in runs.items()}, x_label="x", y_label="y"
+        ),
     }
 
 
 @needs_browser
 @pytest.mark.parametrize(
     ("names", "classes"),
-    [(NAMES, ("Bad", "Good")), (["only"], ("a", "b")), (HOSTILE, HOSTILE[:5]), (NAMES, MANY)],
+    [
+        (NAMES, ("Bad", "Good")),
+        (["only"], ("a", "b")),
+        (HOSTILE, HOSTILE[:5]),
+        (NAMES, MANY),
+    ],
     ids=["ordinary", "one feature", "hostile names", "many classes"],
 )
 def test_every_chart_is_drawn_with_its_words_and_numbers(names, classes, tmp_path):
@@ -115,7 +140,10 @@ def test_a_chart_of_times_is_in_its_figure_alone():
     section.figure(Chart("bars", "Times.", {"names": ["</script>"]}), timed=True)
     page = render_page(title="t", kind="test", headline="h", sections=[section])
     assert data_of(page)["figures"] == {}
-    assert '"names":["\\u003c/script\\u003e"]' in page.partition("<figure data-clock")[2].partition("</figure>")[0]
+    assert (
+        '"names":["\\u003c/script\\u003e"]'
+        in page.partition("<figure data-clock")[2].partition("</figure>")[0]
+    )
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -124,9 +152,13 @@ def test_bars_have_the_numbers():
     data = explained.ranking(explanation, top_n=5).data
     order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
     np.testing.assert_allclose(data["values"], explanation.values[order, 0])
-    np.testing.assert_allclose(np.sum([part["values"] for part in data["parts"]], axis=0), data["values"])
+    np.testing.assert_allclose(
+        np.sum([part["values"] for part in data["parts"]], axis=0), data["values"]
+    )
     low, high = explanation.ci()
-    np.testing.assert_allclose([data["low"], data["high"]], [low[order, 0], high[order, 0]])
+    np.testing.assert_allclose(
+        [data["low"], data["high"]], [low[order, 0], high[order, 0]]
+    )
     assert data["hidden"] == len(NAMES) - 5
 
 
@@ -134,13 +166,17 @@ def test_steps_end_at_the_prediction():
     local = local_explanation()
     data = explained.steps(local, row=4, output=1, label="x").data
     assert data["start"] == pytest.approx(local.base_values[1])
-    assert data["start"] + sum(step["value"] for step in data["steps"]) == pytest.approx(local.predictions[4, 1])
+    assert data["start"] + sum(
+        step["value"] for step in data["steps"]
+    ) == pytest.approx(local.predictions[4, 1])
 
 
 def test_the_curve_shows_the_shares():
     truth = np.repeat(["no", "yes", "no", "yes"], [90, 10, 20, 80])
     second = np.repeat([0.1, 0.1, 0.8, 0.8], [90, 10, 20, 80])
-    (curve,) = marks(errors.calibration(truth, np.c_[1 - second, second], ["no", "yes"]), "dots")
+    (curve,) = marks(
+        errors.calibration(truth, np.c_[1 - second, second], ["no", "yes"]), "dots"
+    )
     np.testing.assert_allclose([curve["x"], curve["y"]], [[0.1, 0.8], [0.1, 0.8]])
 
 
@@ -148,12 +184,18 @@ def test_roc_of_absent_classes_and_of_many():
     chart = errors.roc_curves(["a", "a", "b"], np.full((3, 3), 1 / 3), ["a", "b", "c"])
     assert marks(chart, "line")[-1]["name"] == "c: undefined"
     many = [f"class {k}" for k in range(12)]
-    chart = errors.roc_curves(RNG.choice(many, 200), RNG.dirichlet(np.ones(12), 200), many)
+    chart = errors.roc_curves(
+        RNG.choice(many, 200), RNG.dirichlet(np.ones(12), 200), many
+    )
     shown = [mark for mark in marks(chart, "line") if "area" in mark.get("name", "")]
-    assert len(shown) == errors.MOST_ROC_CURVES == 5, "twelve curves could not be told apart"
+    assert len(shown) == errors.MOST_ROC_CURVES == 5, (
+        "twelve curves could not be told apart"
+    )
 
 
-@pytest.mark.parametrize("kind", ["numbers", "few numbers", "text", "booleans", "missing", "one value"])
+@pytest.mark.parametrize(
+    "kind", ["numbers", "few numbers", "text", "booleans", "missing", "one value"]
+)
 def test_errors_by_every_kind_of_feature(kind):
     values = {
         "numbers": RNG.normal(size=80),
@@ -165,13 +207,17 @@ def test_errors_by_every_kind_of_feature(kind):
     }[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        chart = errors.residuals_by_feature(pd.DataFrame({"x": values}), RNG.normal(size=80))
+        chart = errors.residuals_by_feature(
+            pd.DataFrame({"x": values}), RNG.normal(size=80)
+        )
     assert ("names" in chart.data["panels"][0]["x"]) == (kind != "numbers")
 
 
 def test_the_running_median_follows_the_errors():
     x = np.linspace(0, 1, 600)
-    (median,) = marks(errors.residuals_by_feature(pd.DataFrame({"x": x}), x - 0.5), "line")
+    (median,) = marks(
+        errors.residuals_by_feature(pd.DataFrame({"x": x}), x - 0.5), "line"
+    )
     np.testing.assert_allclose(median["y"], median["x"] - 0.5, atol=0.02)
 
 
@@ -184,8 +230,13 @@ def test_nothing_and_undefined_errors():
 
 def test_one_wild_epoch_does_not_flatten_the_others():
     losses = [1e6, *np.linspace(1, 0.5, 28)]
-    wild = pd.DataFrame({"epoch": range(1, 30), "train_loss": losses, "validation_loss": np.nan})
-    assert errors.learning_curves(wild, best_epoch=3).data["panels"][0]["y"]["domain"][1] < 10
+    wild = pd.DataFrame(
+        {"epoch": range(1, 30), "train_loss": losses, "validation_loss": np.nan}
+    )
+    assert (
+        errors.learning_curves(wild, best_epoch=3).data["panels"][0]["y"]["domain"][1]
+        < 10
+    )
 
 
 def test_a_model_far_from_all_others_has_only_its_number():
@@ -197,10 +248,20 @@ def test_a_model_far_from_all_others_has_only_its_number():
 
 def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_asked_for():
     points = {"exact": ([10.0, 12.0], [0.0, 0.0]), "quick": ([0.1, 0.2], [0.3, 0.4])}
-    zero = models.tradeoff(points, x_label="seconds", y_label="error", quiet=("quick",), name_quiet=False)
-    above = models.tradeoff({"quick": points["quick"]}, x_label="seconds", y_label="error")
-    assert [chart.data["panels"][0]["y"]["log"] for chart in (zero, above)] == [False, True]
-    said = [[mark["texts"] for mark in marks(chart, "dots") if mark.get("texts")] for chart in (zero, above)]
+    zero = models.tradeoff(
+        points, x_label="seconds", y_label="error", quiet=("quick",), name_quiet=False
+    )
+    above = models.tradeoff(
+        {"quick": points["quick"]}, x_label="seconds", y_label="error"
+    )
+    assert [chart.data["panels"][0]["y"]["log"] for chart in (zero, above)] == [
+        False,
+        True,
+    ]
+    said = [
+        [mark["texts"] for mark in marks(chart, "dots") if mark.get("texts")]
+        for chart in (zero, above)
+    ]
     assert said == [[["exact"]], [["quick"]]]
 
 

@@ -18,7 +18,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 def drawn(text):
     root = ET.fromstring(text)
     bars = [rect for rect in root.iter(f"{SVG}rect") if rect.get("x")]
-    return root, bars, list(root.iter(f"{SVG}line")), [text.text for text in root.iter(f"{SVG}text")]
+    return (
+        root,
+        bars,
+        list(root.iter(f"{SVG}line")),
+        [text.text for text in root.iter(f"{SVG}text")],
+    )
 
 
 def test_lengths_are_in_proportion_and_whiskers_at_their_ends():
@@ -34,7 +39,8 @@ def test_lengths_are_in_proportion_and_whiskers_at_their_ends():
     unit, origin = long / 20, float(bars[0].get("x"))
     ends = [(float(line.get("x1")), float(line.get("x2"))) for line in lines]
     assert ends == [
-        pytest.approx((origin + unit * (a - 10), origin + unit * (b - 10)), abs=0.2) for a, b in [(28, 34), (9, 16)]
+        pytest.approx((origin + unit * (a - 10), origin + unit * (b - 10)), abs=0.2)
+        for a, b in [(28, 34), (9, 16)]
     ]
     assert texts[0] == "RMSE without the feature (with all: 10.0)"
     assert texts[1::2] == ["<a> & b", "c", "d"]
@@ -45,10 +51,16 @@ def test_lengths_are_in_proportion_and_whiskers_at_their_ends():
 
 
 def test_it_stands_beside_the_text_under_its_name(tmp_path):
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 3)), columns=list("abc"))
+    X = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(200, 3)), columns=list("abc")
+    )
     y = 3 * X["a"] - X["b"] + np.random.default_rng(1).normal(size=200)
-    page = pg.report(LinearRegression().fit(X, y), X, y, path=tmp_path / "my page.md", progress=False)
-    linked = re.search(r"!\[(.*)\]\(my%20page\.svg\)", (tmp_path / "my page.md").read_text())
+    page = pg.report(
+        LinearRegression().fit(X, y), X, y, path=tmp_path / "my page.md", progress=False
+    )
+    linked = re.search(
+        r"!\[(.*)\]\(my%20page\.svg\)", (tmp_path / "my page.md").read_text()
+    )
     root, bars, _, texts = drawn((tmp_path / "my page.svg").read_text())
     assert linked.group(1).replace("\\", "") == root.find(f"{SVG}title").text
     assert texts[1] == "a" and float(bars[0].get("width")) > float(bars[1].get("width"))  # noqa: PT018

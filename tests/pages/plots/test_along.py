@@ -23,14 +23,27 @@ LAYOUTS: tuple[Any, ...] = ("path", "assignment", (4, 4))
 
 def whole(order, **fields):
     values = fields.pop("values", VALUES)[:, None]
-    made = {"values": values, "low": values - 0.5, "high": values + 1, "outputs": ("all",), "method": "permgrad"}
-    made |= {"names": NAMES, "modality": ("table",) * len(values), "scope": "global", "meta": {"order": order}}
+    made = {
+        "values": values,
+        "low": values - 0.5,
+        "high": values + 1,
+        "outputs": ("all",),
+        "method": "permgrad",
+    }
+    made |= {
+        "names": NAMES,
+        "modality": ("table",) * len(values),
+        "scope": "global",
+        "meta": {"order": order},
+    }
     return Explanation(**(made | fields))
 
 
 def rows():
     values = np.stack([VALUES, -VALUES])[..., None]
-    frame = pd.DataFrame({name: [10.0 * place, 100.0 + place] for place, name in enumerate(NAMES)})
+    frame = pd.DataFrame(
+        {name: [10.0 * place, 100.0 + place] for place, name in enumerate(NAMES)}
+    )
     meta = {"order": ORDER, "quantity": "output", "unit": "y"}
     return Explanation(
         values=values, outputs=("all",), method="integrated_gradients", scope="local", names=NAMES,
@@ -45,7 +58,10 @@ def test_importance_stands_in_the_order_with_its_interval():
     assert [label.get_text() for label in axes.get_xticklabels()] == ORDER[0]
     corners = axes.collections[0].get_paths()[0].vertices
     assert (corners[:, 1].min(), corners[:, 1].max()) == (0.5, 5)
-    assert figure.description == "Importance along 4 columns. Largest: d 4.00, c 3.00, b 2.00."
+    assert (
+        figure.description
+        == "Importance along 4 columns. Largest: d 4.00, c 3.00, b 2.00."
+    )
 
 
 def test_a_column_far_above_all_others_is_named_and_not_drawn():
@@ -58,7 +74,12 @@ def test_a_column_far_above_all_others_is_named_and_not_drawn():
 
 def test_columns_of_a_group_share_its_value_and_unknown_ones_have_none():
     groups = {"a … b": ["a", "b"]}
-    some = whole([["a", "b", "c", "e"]], values=np.array([7.0, 3.0]), names=("a … b", "c"), groups=groups)
+    some = whole(
+        [["a", "b", "c", "e"]],
+        values=np.array([7.0, 3.0]),
+        names=("a … b", "c"),
+        groups=groups,
+    )
     steps = plots.along_order(some).axes[0].lines[0].get_ydata()
     np.testing.assert_array_equal(steps[:4], [7, 7, 3, np.nan])
 
@@ -82,7 +103,9 @@ def test_columns_on_a_grid_are_a_picture():
 
 @pytest.mark.parametrize("meta", [{}, {"order": []}])
 def test_columns_without_an_order_are_refused(meta):
-    with pytest.raises(InputError, match="along_order needs a network whose columns have an order"):
+    with pytest.raises(
+        InputError, match="along_order needs a network whose columns have an order"
+    ):
         whole(ORDER, meta=meta).plot.along_order()
 
 
@@ -90,20 +113,37 @@ def test_a_network_of_ordered_columns_says_their_order_any_other_none():
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(12)
     curves = np.cumsum(rng.normal(size=(80, 12)), axis=1)[:, shuffled]
-    X, few = pd.DataFrame(curves, columns=[f"t{place}" for place in shuffled]), {"max_epochs": 1, "random_state": 0}
+    X, few = (
+        pd.DataFrame(curves, columns=[f"t{place}" for place in shuffled]),
+        {"max_epochs": 1, "random_state": 0},
+    )
     X["kind"] = rng.choice(["p", "q"], 80)
-    fitted = {layout: pg.HyNNRegressor(layout=layout, preset="fast", **few).fit(X, curves[:, 0]) for layout in LAYOUTS}
+    fitted = {
+        layout: pg.HyNNRegressor(layout=layout, preset="fast", **few).fit(
+            X, curves[:, 0]
+        )
+        for layout in LAYOUTS
+    }
     orders = {
-        layout: pg.explain(model, X[:5], method="gradient").meta.get("order", []) for layout, model in fitted.items()
+        layout: pg.explain(model, X[:5], method="gradient").meta.get("order", [])
+        for layout, model in fitted.items()
     }
     assert orders["assignment"] == []
     (line,) = orders["path"]
     assert sorted(set(line)) == sorted(X)
     places = [int(name[1:]) for name in line if name != "kind"]
     assert (np.abs(np.diff(places)) == 1).sum() >= 9
-    curve = pg.explain(fitted["path"], X[:5], method="gradient").plot.along_order(row=2).axes[0].lines[0].get_ydata()
+    curve = (
+        pg.explain(fitted["path"], X[:5], method="gradient")
+        .plot.along_order(row=2)
+        .axes[0]
+        .lines[0]
+        .get_ydata()
+    )
     wanted = [np.nan if name == "kind" else X[name].iloc[2] for name in line]
-    np.testing.assert_array_equal(curve, wanted, "levels of a category have no place on the curve")
+    np.testing.assert_array_equal(
+        curve, wanted, "levels of a category have no place on the curve"
+    )
     grid = orders[4, 4]
     assert [name for row in grid for name in row][:12] == list(X)[:12]
     assert "" in grid[3]

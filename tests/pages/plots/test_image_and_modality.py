@@ -32,7 +32,10 @@ def local(channels: int = 1, rows: int = 3, **changes) -> Explanation:
         "scope": "local",
         "additive": True,
         "base_values": np.zeros((rows, 2)),
-        "maps": {"images:scan": rng.uniform(size=(rows, channels, 8, 8)), "segments:scan": GRID[None]},
+        "maps": {
+            "images:scan": rng.uniform(size=(rows, channels, 8, 8)),
+            "segments:scan": GRID[None],
+        },
         "meta": {"unit": "logit"},
     }
     return Explanation(**{**fields, **changes})
@@ -41,7 +44,14 @@ def local(channels: int = 1, rows: int = 3, **changes) -> Explanation:
 def modalities(values=(0.6, 0.3, -0.1), **changes) -> Explanation:
     names = ("X1", "X2", "X3")
     return Explanation(
-        np.array(values)[:, None], names, names, ("all",), "permgrad", "global", level="modality", **changes
+        np.array(values)[:, None],
+        names,
+        names,
+        ("all",),
+        "permgrad",
+        "global",
+        level="modality",
+        **changes,
     )
 
 
@@ -54,7 +64,10 @@ def texts(figure) -> str:
 # ---- modalities ------------------------------------------------------------------------------------------------------
 def test_features_are_summed_before_means_are_taken():
     explanation = local()
-    summed = explanation.values[:, :4, 1].sum(axis=1), explanation.values[:, 4:, 1].sum(axis=1)
+    summed = (
+        explanation.values[:, :4, 1].sum(axis=1),
+        explanation.values[:, 4:, 1].sum(axis=1),
+    )
     figure = explanation.plot.modality(target="well")
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([np.abs(own).mean() for own in summed])
@@ -75,10 +88,21 @@ def test_mixed_methods_never_share_an_axis():
     explanation = local(meta=meta)
     figure = explanation.plot.features()
     assert len(figure.axes) == 2
-    assert len({tuple(axes.get_shared_x_axes().get_siblings(axes)) for axes in figure.axes}) == 2
+    assert (
+        len(
+            {tuple(axes.get_shared_x_axes().get_siblings(axes)) for axes in figure.axes}
+        )
+        == 2
+    )
     labels = [axes.get_xlabel() for axes in figure.axes]
-    assert labels == ["mean |attribution|, logit per grey level", "mean |attribution|, nats"]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["scan · gradient", "table · shapley"]
+    assert labels == [
+        "mean |attribution|, logit per grey level",
+        "mean |attribution|, nats",
+    ]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "scan · gradient",
+        "table · shapley",
+    ]
     assert len(explanation.plot().axes) == 2
     for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
         said = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
@@ -92,11 +116,19 @@ def test_panels_rank_their_own_features():
     for axes, (start, stop) in zip(figure.axes, ((0, 4), (4, 6)), strict=True):
         widths = [bar.get_width() for bar in axes.patches]
         own = np.sort(explanation.values[start:stop, 1])[::-1][:3]
-        assert widths == pytest.approx(own), "of two classes the positive one, as in the summary"
+        assert widths == pytest.approx(own), (
+            "of two classes the positive one, as in the summary"
+        )
     assert "1 more not shown" in texts(figure)
     assert figure.description.startswith("Bars of the leading features of each input")
-    (bars,) = replace(explanation, meta={**explanation.meta, "positive": "ill"}).plot.bar(top_n=None).axes
-    assert max(bar.get_width() for bar in bars.patches) == pytest.approx(explanation.values[:, 0].max())
+    (bars,) = (
+        replace(explanation, meta={**explanation.meta, "positive": "ill"})
+        .plot.bar(top_n=None)
+        .axes
+    )
+    assert max(bar.get_width() for bar in bars.patches) == pytest.approx(
+        explanation.values[:, 0].max()
+    )
 
 
 # ---- over images -----------------------------------------------------------------------------------------------------
@@ -113,7 +145,9 @@ def test_segments_are_drawn_over_images_of_one_or_three_channels(channels):
     assert picture.shape == ((8, 8) if channels == 1 else (8, 8, 3))
     bar = figure.axes[-1]
     low, high = bar.get_ylim()
-    assert low == -high == -np.abs(explanation.values[1, :4, 1]).max(), "of the image's players alone, around 0"
+    assert low == -high == -np.abs(explanation.values[1, :4, 1]).max(), (
+        "of the image's players alone, around 0"
+    )
     alpha = coloured(figure)[..., 3]
     strongest = int(np.abs(explanation.values[1, :4, 1]).argmax())
     assert set(zip(*np.nonzero(alpha == alpha.max()), strict=True)) == set(
@@ -127,10 +161,14 @@ def test_each_colour_channel_may_have_players_of_its_own():
 
     def heat(segments):
         values = np.broadcast_to(numbers[:, None], (1, 6, 2))
-        return shown_input(local(rows=1, values=values, maps={"segments:scan": segments}), "scan", 0, 0).heat
+        return shown_input(
+            local(rows=1, values=values, maps={"segments:scan": segments}), "scan", 0, 0
+        ).heat
 
     assert heat(own).tolist() == [[-1.0]]
-    assert heat(np.zeros((3, 1, 1), int)).tolist() == [[1.0]], "one player in all channels counts once"
+    assert heat(np.zeros((3, 1, 1), int)).tolist() == [[1.0]], (
+        "one player in all channels counts once"
+    )
     assert heat(np.moveaxis(np.tile(own, (1, 5, 5)), 0, 2)).shape == (5, 5)
     masked = heat(np.array([[0, -1]]))
     assert masked[0, 0] == 1.0
@@ -144,7 +182,9 @@ def test_a_global_explanation_is_drawn_over_the_mean_image():
     np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), mean)
     modality = explanation.by_modality()
     assert "segments:scan" not in modality.maps, "its players are no longer segments"
-    with pytest.raises(InputError, match=r"image\(\) needs activation maps or segments, but"):
+    with pytest.raises(
+        InputError, match=r"image\(\) needs activation maps or segments, but"
+    ):
         modality.plot.image()
 
 
@@ -153,30 +193,61 @@ def test_explained_globally_a_network_is_drawn_over_the_mean_image():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
     images, y = torch.rand(20, 1, 8, 8), np.arange(20) % 2
     explanation = pg.explain(
-        pg.Model(net, segments=("grid", 2)), images, y, n_repeats=1, random_state=0, progress=False
+        pg.Model(net, segments=("grid", 2)),
+        images,
+        y,
+        n_repeats=1,
+        random_state=0,
+        progress=False,
     )
     figure = explanation.plot.image(target="1")
-    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), images.mean(dim=0)[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(figure.axes[0].images[0].get_array()),
+        images.mean(dim=0)[0],
+        rtol=1e-6,
+    )
     drawn = texts(figure)
-    for words in ("permgrad: image, all rows, rows of 1", "the mean image", "importance over it"):
+    for words in (
+        "permgrad: image, all rows, rows of 1",
+        "the mean image",
+        "importance over it",
+    ):
         assert words in drawn or explanation.modality[0] not in words
     local_one = pg.explain(
-        pg.Model(net, segments=("grid", 2)), images[:2], method="gradient", random_state=0, progress=False
+        pg.Model(net, segments=("grid", 2)),
+        images[:2],
+        method="gradient",
+        random_state=0,
+        progress=False,
     )
     assert "row 1, towards 1" in texts(local_one.plot.image(row=1))
 
 
 def test_activation_maps_of_several_inputs_are_asked_for_by_name():
     rng = np.random.default_rng(0)
-    maps = {f"images:{name}": rng.uniform(size=(2, 1, 8, 8)) for name in ("left", "right")}
-    maps |= {"maps:left": rng.uniform(size=(2, 2, 4, 4)), "maps:right": rng.normal(size=(2, 2, 4, 4))}
+    maps = {
+        f"images:{name}": rng.uniform(size=(2, 1, 8, 8)) for name in ("left", "right")
+    }
+    maps |= {
+        "maps:left": rng.uniform(size=(2, 2, 4, 4)),
+        "maps:right": rng.normal(size=(2, 2, 4, 4)),
+    }
     explanation = local(rows=2, maps=maps, method="gradcam")
-    with pytest.raises(InputError, match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. For"):
+    with pytest.raises(
+        InputError,
+        match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. For",
+    ):
         explanation.plot.image()
-    with pytest.raises(InputError, match=r"input must be one of 'left', 'right', got 'middle'"):
+    with pytest.raises(
+        InputError, match=r"input must be one of 'left', 'right', got 'middle'"
+    ):
         explanation.plot.image(input="middle")
-    assert explanation.plot.image(input="left").description.startswith("Activation map of 4 by 4 cells")
-    assert explanation.plot.image(input="right").description.startswith("Signed map of 4 by 4 cells")
+    assert explanation.plot.image(input="left").description.startswith(
+        "Activation map of 4 by 4 cells"
+    )
+    assert explanation.plot.image(input="right").description.startswith(
+        "Signed map of 4 by 4 cells"
+    )
 
 
 def test_pictures_of_any_range_can_be_shown():
@@ -224,13 +295,18 @@ def test_shap_draws_it(outputs, scope, kind):
     converted = given.to_shap()
     assert list(converted.feature_names) == list(NAMES)
     one = converted if outputs == 1 else converted[..., 1]
-    np.testing.assert_array_equal(one.values, np.atleast_3d(given.values.reshape(-1, 6, outputs))[..., outputs - 1])
+    np.testing.assert_array_equal(
+        one.values,
+        np.atleast_3d(given.values.reshape(-1, 6, outputs))[..., outputs - 1],
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "force":
             shap.plots.force(one[0], matplotlib=True, show=False)
         else:
-            getattr(shap.plots, kind)(one[0] if kind == "waterfall" else one, show=False)
+            getattr(shap.plots, kind)(
+                one[0] if kind == "waterfall" else one, show=False
+            )
     plt.close("all")
 
 
@@ -239,7 +315,9 @@ def test_shapiq_reads_it():
     explanation = local(base_values=np.array([[0.5, 1.5]] * 3))
     values = explanation.to_shapiq(row=2, target="well")
     assert values.baseline_value == 1.5
-    assert [values[(player,)] for player in range(6)] == explanation.values[2, :, 1].tolist()
+    assert [values[(player,)] for player in range(6)] == explanation.values[
+        2, :, 1
+    ].tolist()
     assert values.get_n_order_values(1).tolist() == explanation.values[2, :, 1].tolist()
     assert (values.index, values.max_order, values.n_players) == ("SV", 1, 6)
     with pytest.raises(InputError, match="row must be a position from 0 to 2, got 3"):

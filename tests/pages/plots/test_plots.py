@@ -36,7 +36,10 @@ def drawn(figure: Figure) -> str:
 
 def everything(names, classes):
     """Each plot of each explanation, by name."""
-    whole, local = global_explanation(names, classes), local_explanation(names, classes, rows=40)
+    whole, local = (
+        global_explanation(names, classes),
+        local_explanation(names, classes, rows=40),
+    )
     return {
         "bar": whole.plot.bar,
         "bar of rows": local.plot.bar,
@@ -85,7 +88,11 @@ def test_the_users_settings_figures_and_filters_stay(explanation, local, tmp_pat
         mpl.rcParams["font.size"] = 31
         mpl.rcParams["axes.facecolor"] = "pink"
         mpl.rcParams["text.parse_math"] = True
-        before, filters, open_figures = mpl.rcParams.copy(), list(warnings.filters), plt.get_fignums()
+        before, filters, open_figures = (
+            mpl.rcParams.copy(),
+            list(warnings.filters),
+            plt.get_fignums(),
+        )
         explanation.plot.bar().save(tmp_path / "a.png")
         local.plot.beeswarm().save(tmp_path / "b.svg")
         # Compared below the dict, because reading "backend" would choose one.
@@ -95,7 +102,9 @@ def test_the_users_settings_figures_and_filters_stay(explanation, local, tmp_pat
         assert warnings.filters == filters
         assert plt.get_fignums() == open_figures
         wild = explanation.plot.bar().to_svg()
-    assert wild == explanation.plot.bar().to_svg(), "the user's settings must not show in the figure"
+    assert wild == explanation.plot.bar().to_svg(), (
+        "the user's settings must not show in the figure"
+    )
 
 
 def test_settings_are_put_back_after_an_error():
@@ -105,11 +114,15 @@ def test_settings_are_put_back_after_an_error():
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
 def test_save(explanation, tmp_path, ending, magic):
     path = explanation.plot.bar().save(tmp_path / f"figure.{ending}")
     assert path.read_bytes().startswith(magic)
-    with pytest.raises(InputError, match=r"A plot is saved as \.png, \.svg, \.pdf, got 'x\.jpg'"):
+    with pytest.raises(
+        InputError, match=r"A plot is saved as \.png, \.svg, \.pdf, got 'x\.jpg'"
+    ):
         explanation.plot.bar().save("x.jpg")
 
 
@@ -124,7 +137,12 @@ def test_plots_of_explanations_draw_into_axes_of_the_user(explanation, name):
     assert not other.has_data()
     assert dict(mpl.rcParams) == before
     for one in inside:  # several panels share the room
-        assert box.x0 - 1e-6 <= one.get_position().x0 < one.get_position().x1 <= box.x1 + 1e-6
+        assert (
+            box.x0 - 1e-6
+            <= one.get_position().x0
+            < one.get_position().x1
+            <= box.x1 + 1e-6
+        )
     figure.canvas.draw()
     # The next figure is its own again.
     assert isinstance(explanation.plot.bar(), plots.PlotFigure)
@@ -136,13 +154,17 @@ def test_axes_without_a_grid_hold_panels_and_other_things_are_refused(explanatio
     explanation.plot.direction(ax=axes)
     assert len(figure.axes) > 2
     assert max(one.get_position().x1 for one in figure.axes) <= 0.6 + 1e-6
-    with pytest.raises(InputError, match="ax must be the axes of one plot, got ndarray"):
+    with pytest.raises(
+        InputError, match="ax must be the axes of one plot, got ndarray"
+    ):
         explanation.plot.bar(ax=figure.subplots(1, 2))
 
 
 def test_show_opens_a_picture_in_the_browser(explanation, monkeypatch):
     opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    monkeypatch.setattr(
+        "webbrowser.open", lambda address: opened.append(address) or True
+    )
     explanation.plot.bar().show()
     assert Path(unquote(urlparse(opened[0]).path)).read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("webbrowser.open", lambda _: False)
@@ -158,31 +180,61 @@ def test_bars_show_the_numbers(explanation):
             totals[place] += rectangle.get_width()
     order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
     np.testing.assert_allclose(totals, explanation.values[order, 0])
-    assert [label.get_text() for label in axes.get_yticklabels()] == labels_of([explanation.names[i] for i in order])
+    assert [label.get_text() for label in axes.get_yticklabels()] == labels_of(
+        [explanation.names[i] for i in order]
+    )
     segments = axes.collections[0].get_segments()
     low, high = explanation.ci()
-    np.testing.assert_allclose([segment[:, 0] for segment in segments], np.c_[low[order, 0], high[order, 0]])
+    np.testing.assert_allclose(
+        [segment[:, 0] for segment in segments], np.c_[low[order, 0], high[order, 0]]
+    )
 
 
 def test_parts_below_zero_stand_on_the_other_side():
     values = np.array([[0.2], [0.1]])
     parts = {"tabular": np.array([[0.5], [0.1]]), "image": np.array([[-0.3], [0.0]])}
-    changes = {"std_error": None, "low": None, "high": None, "p_values": None, "direction": None}
-    axes = global_explanation(["a", "b"], task="regression", values=values, parts=parts, **changes).plot.bar().axes[0]
+    changes = {
+        "std_error": None,
+        "low": None,
+        "high": None,
+        "p_values": None,
+        "direction": None,
+    }
+    axes = (
+        global_explanation(
+            ["a", "b"], task="regression", values=values, parts=parts, **changes
+        )
+        .plot.bar()
+        .axes[0]
+    )
     first = [container[0].get_extents for container in axes.containers]
     assert len(first) == 2
-    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in (container[0] for container in axes.containers)]
+    ends = [
+        (bar.get_x(), bar.get_x() + bar.get_width())
+        for bar in (container[0] for container in axes.containers)
+    ]
     np.testing.assert_allclose(ends, [(0, 0.5), (0, -0.3)])
 
 
 def test_bars_that_do_not_clearly_matter_are_grey_with_paths_too():
     values, p_values = np.array([[0.5], [0.2]]), np.array([[1e-6], [0.7]])
     parts = {"tabular": np.array([[0.3], [0.1]]), "image": np.array([[0.2], [0.1]])}
-    changes = {"values": values, "parts": parts, "p_values": p_values, "direction": None}
+    changes = {
+        "values": values,
+        "parts": parts,
+        "p_values": p_values,
+        "direction": None,
+    }
     figure = global_explanation(["a", "b"], task="regression", **changes).plot.bar()
-    seen = [[mpl.colors.to_hex(bar.get_facecolor()) for bar in container] for container in figure.axes[0].containers]
+    seen = [
+        [mpl.colors.to_hex(bar.get_facecolor()) for bar in container]
+        for container in figure.axes[0].containers
+    ]
     assert seen == [[style.TABULAR, style.NEUTRAL], [style.IMAGE, style.NEUTRAL]]
-    keys = [mpl.colors.to_hex(handle.get_facecolor()) for handle in figure.axes[0].get_legend().legend_handles]
+    keys = [
+        mpl.colors.to_hex(handle.get_facecolor())
+        for handle in figure.axes[0].get_legend().legend_handles
+    ]
     assert keys == [style.TABULAR, style.IMAGE]
 
 
@@ -193,7 +245,9 @@ def test_waterfall_steps_end_at_the_prediction(local):
     top, bottom = bars[0], bars[-1]
     assert bottom.get_x() == pytest.approx(local.base_values[1])
     assert top.get_x() + top.get_width() == pytest.approx(local.predictions[4, 1])
-    assert sum(bar.get_width() for bar in bars) == pytest.approx(local.predictions[4, 1] - local.base_values[1])
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(
+        local.predictions[4, 1] - local.base_values[1]
+    )
 
 
 def test_waterfall_shows_what_is_not_attributed(local):
@@ -208,8 +262,20 @@ def test_all_zero_and_undefined_values(explanation):
     from dataclasses import replace
 
     nothing = np.zeros_like(explanation.values)
-    zero = replace(explanation, values=nothing, parts={}, std_error=nothing, low=nothing, high=nothing)
-    undefined = replace(explanation, low=nothing * np.nan, high=nothing * np.nan, values=explanation.values.copy())
+    zero = replace(
+        explanation,
+        values=nothing,
+        parts={},
+        std_error=nothing,
+        low=nothing,
+        high=nothing,
+    )
+    undefined = replace(
+        explanation,
+        low=nothing * np.nan,
+        high=nothing * np.nan,
+        values=explanation.values.copy(),
+    )
     undefined.values[3] = np.nan
     for each in (zero, undefined):
         with warnings.catch_warnings():
@@ -217,10 +283,18 @@ def test_all_zero_and_undefined_values(explanation):
             assert "<svg" in drawn(each.plot.bar())
             assert "<svg" in drawn(each.plot.classes())
     local = local_explanation(rows=3)
-    flat = replace(local, values=local.values * 0, predictions=None, base_values=None, feature_values=None)
+    flat = replace(
+        local,
+        values=local.values * 0,
+        predictions=None,
+        base_values=None,
+        feature_values=None,
+    )
     for plot in (flat.plot.beeswarm, flat.plot.waterfall, flat.plot.bar):
         assert "<svg" in drawn(plot())
-    assert "zero everywhere" in overlay(None, np.zeros((4, 4)), signed=False).description
+    assert (
+        "zero everywhere" in overlay(None, np.zeros((4, 4)), signed=False).description
+    )
 
 
 def test_plotting_by_itself_picks_what_suits(explanation, local):
@@ -233,7 +307,10 @@ def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
     assert figure.get_suptitle().endswith(": 1,500 of 4,000 rows")
     assert "4,000 rows, 1,500 drawn" in figure.description
-    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 2 * 1500
+    assert (
+        sum(len(points.get_offsets()) for points in figure.axes[0].collections)
+        == 2 * 1500
+    )
 
 
 def test_branches_without_share_and_interval():
@@ -252,18 +329,39 @@ def test_branches_without_share_and_interval():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g, _: g.plot.beeswarm(), "beeswarm shows single rows, but this explanation is global"),
-        (lambda g, _: g.plot.waterfall(), "waterfall shows single rows, but this explanation is global"),
-        (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, got 300"),
-        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1, got 0"),
+        (
+            lambda g, _: g.plot.beeswarm(),
+            "beeswarm shows single rows, but this explanation is global",
+        ),
+        (
+            lambda g, _: g.plot.waterfall(),
+            "waterfall shows single rows, but this explanation is global",
+        ),
+        (
+            lambda _, rows: rows.plot.waterfall(row=300),
+            "row must be a position from 0 to 299, got 300",
+        ),
+        (
+            lambda g, _: g.plot.bar(top_n=0),
+            "top_n must be an integer of at least 1, got 0",
+        ),
         (lambda g, _: g.plot.bar(target="Godo"), "Did you mean 'Good'"),
-        (lambda _, rows: rows.plot.direction(), "has no mean predictions by quantile or level"),
+        (
+            lambda _, rows: rows.plot.direction(),
+            "has no mean predictions by quantile or level",
+        ),
         (
             lambda _, rows: local_explanation(maps={}).plot.image(),
             "image() needs activation maps or segments, but method='integrated",
         ),
-        (lambda *_: branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
-        (lambda *_: branches({}), "got none. Pass explanation.branches of a model with several"),
+        (
+            lambda *_: branches({"paper": {}}),
+            "got none. Pass explanation.branches of a model with",
+        ),
+        (
+            lambda *_: branches({}),
+            "got none. Pass explanation.branches of a model with several",
+        ),
         (
             lambda *_: overlay([1.0, 2.0], [[1.0]]),
             "An image must have shape (height, width), with or without channels, got (2,)",
@@ -283,8 +381,13 @@ def test_every_feature_is_shown_where_none_is_left_out(explanation):
 
 
 def test_a_map_without_its_image_is_drawn_alone():
-    alone, beside = overlay(None, [[1.0, -2.0]]), overlay(np.zeros((4, 4)), [[1.0, -2.0]])
-    panels = [sum(bool(axes.images) for axes in figure.axes) for figure in (alone, beside)]
+    alone, beside = (
+        overlay(None, [[1.0, -2.0]]),
+        overlay(np.zeros((4, 4)), [[1.0, -2.0]]),
+    )
+    panels = [
+        sum(bool(axes.images) for axes in figure.axes) for figure in (alone, beside)
+    ]
     assert panels == [1, 2]
     assert alone.axes[-1].get_ylim() == beside.axes[-1].get_ylim() == (-2.0, 2.0)
 
@@ -300,13 +403,20 @@ def test_undefined_importances_of_a_class_are_drawn_without_a_colour():
 
 
 def test_the_ticks_of_tiny_and_huge_numbers_are_short():
-    assert [base._tick_text(value) for value in (0.0, 0.25, -12.5, 12345.0)] == ["0", "0.25", "−12.5", "12,345"]
+    assert [base._tick_text(value) for value in (0.0, 0.25, -12.5, 12345.0)] == [
+        "0",
+        "0.25",
+        "−12.5",
+        "12,345",
+    ]
     assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−300\xa0M"]
 
 
 def test_words():
     assert shorten("x" * 50, 11) == "xxxxxx…xxxx"
-    assert len(set(labels_of([f"{'a' * 40}{k}{'b' * 40}" for k in range(12)], 12))) == 12
+    assert (
+        len(set(labels_of([f"{'a' * 40}{k}{'b' * 40}" for k in range(12)], 12))) == 12
+    )
     assert number(1234567.0) == "1.23\N{NO-BREAK SPACE}M"
     assert numbers([0.5, -0.0001]) == ["0.500", "0.000"]
     assert value_text(float("inf")) == "inf"
@@ -318,7 +428,9 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
 
     parts = {"tabular": 0.75 * local.values, "image": 0.25 * local.values}
     figure = replace(local, parts=parts).plot.modality(target="Good")
-    widths = [bar.get_width() for container in figure.axes[0].containers for bar in container]
+    widths = [
+        bar.get_width() for container in figure.axes[0].containers for bar in container
+    ]
     total = np.abs(local.values[:, :, 1].sum(axis=1)).mean()
     np.testing.assert_allclose(widths, [0.75 * total, 0.25 * total])
     assert "tabular" in drawn(figure)
@@ -326,18 +438,40 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
 
 def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
     def figure():
-        drawn = overlay(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4), signed=False)
+        drawn = overlay(
+            np.linspace(0, 1, 64).reshape(1, 8, 8),
+            np.linspace(0, 1, 16).reshape(4, 4),
+            signed=False,
+        )
         drawn.suptitle("a title")
         return drawn
 
     buffer = io.StringIO()
-    figure().savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    assert "image/png" in buffer.getvalue(), "pictures inside the drawing must be of the same resolution too"
+    figure().savefig(
+        buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+    )
+    assert "image/png" in buffer.getvalue(), (
+        "pictures inside the drawing must be of the same resolution too"
+    )
     drawings = []
     draw = plots.PlotFigure.draw
-    monkeypatch.setattr(plots.PlotFigure, "draw", lambda self, renderer: drawings.append(draw(self, renderer)))
+    monkeypatch.setattr(
+        plots.PlotFigure,
+        "draw",
+        lambda self, renderer: drawings.append(draw(self, renderer)),
+    )
     own = figure()
-    before = own.dpi, own.canvas, own.patch.get_facecolor(), own.axes[0].patch.get_facecolor()
+    before = (
+        own.dpi,
+        own.canvas,
+        own.patch.get_facecolor(),
+        own.axes[0].patch.get_facecolor(),
+    )
     assert own.to_svg() == buffer.getvalue()
     assert len(drawings) == 1
-    assert (own.dpi, own.canvas, own.patch.get_facecolor(), own.axes[0].patch.get_facecolor()) == before
+    assert (
+        own.dpi,
+        own.canvas,
+        own.patch.get_facecolor(),
+        own.axes[0].patch.get_facecolor(),
+    ) == before

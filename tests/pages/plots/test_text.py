@@ -34,10 +34,20 @@ class Bag(nn.Module):
 @pytest.fixture(scope="module")
 def explanation():
     """Explain four texts."""
-    vocabulary = {word: place + 1 for place, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))}
+    vocabulary = {
+        word: place + 1
+        for place, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))
+    }
     net, tokenizer = Bag(), lambda text: [vocabulary[word] for word in text.split()]
-    options = {"method": "permutation", "scope": "local", "n_repeats": 1, "task": "regression"}
-    return explain_with(net, TEXTS, random_state=0, progress=False, tokenizer=tokenizer, **options)
+    options = {
+        "method": "permutation",
+        "scope": "local",
+        "n_repeats": 1,
+        "task": "regression",
+    }
+    return explain_with(
+        net, TEXTS, random_state=0, progress=False, tokenizer=tokenizer, **options
+    )
 
 
 def test_words_and_values_are_in_the_html_and_escaped(explanation):
@@ -60,7 +70,9 @@ def test_colours_follow_signs(explanation):
     """The strongest word has the end of the scale on its side of 0."""
     values = explanation.values[0, :5, 0]
     strongest = abs(values).argmax()
-    colours = re.findall(r"background:(#\w+);color", explanation.plot.text(row=0).to_html())
+    colours = re.findall(
+        r"background:(#\w+);color", explanation.plot.text(row=0).to_html()
+    )
     assert colours[strongest] == ("#1d5171" if values[strongest] > 0 else "#a3441f")
     assert len(set(colours)) > 2
 
@@ -87,7 +99,12 @@ def test_what_has_no_words_is_refused(explanation):
     """Other features, groups and global explanations have no text."""
     with pytest.raises(InputError, match="shows single rows"):
         explanation.to_global().plot.text()
-    table = pg.explain(pg.Model(nn.Linear(2, 1), task="regression"), torch.rand(9, 2), method="shapley", progress=False)
+    table = pg.explain(
+        pg.Model(nn.Linear(2, 1), task="regression"),
+        torch.rand(9, 2),
+        method="shapley",
+        progress=False,
+    )
     with pytest.raises(InputError, match="shows tokens, but"):
         table.plot.text()
 

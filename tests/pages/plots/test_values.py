@@ -25,7 +25,9 @@ def entry(counts: dict[str, int]) -> dict:
 
 def panel(own: dict) -> tuple[list[str], np.ndarray, str]:
     """Return the words below the points, where the points are, and everything that is drawn as text."""
-    explanation = replace(global_explanation(("rooms",), ("all",)), direction={"rooms": own})
+    explanation = replace(
+        global_explanation(("rooms",), ("all",)), direction={"rooms": own}
+    )
     figure = explanation.plot.direction()
     axes = figure.axes[0]
     words = [tick.get_text() for tick in axes.get_xticklabels()]
@@ -41,17 +43,41 @@ def test_the_whole_range_of_ten_values_is_shown():
 
 def test_thin_values_share_a_point_with_a_neighbour():
     words, points, _ = panel(
-        entry({"1": 1, "2": 2, "3": 300, "4": 250, "6": 200, "8": 3, "9": 300, "10": 1, "missing": 1})
+        entry(
+            {
+                "1": 1,
+                "2": 2,
+                "3": 300,
+                "4": 250,
+                "6": 200,
+                "8": 3,
+                "9": 300,
+                "10": 1,
+                "missing": 1,
+            }
+        )
     )
     assert words == ["1–3", "4", "6–8", "9–10", "missing"]
-    expected = [(1 * 0 + 2 * 0.1 + 300 * 0.2) / 303, 0.3, (200 * 0.4 + 3 * 0.5) / 203, (300 * 0.6 + 0.7) / 301, 0.8]
+    expected = [
+        (1 * 0 + 2 * 0.1 + 300 * 0.2) / 303,
+        0.3,
+        (200 * 0.4 + 3 * 0.5) / 203,
+        (300 * 0.6 + 0.7) / 301,
+        0.8,
+    ]
     np.testing.assert_allclose(points, expected)
 
 
 def test_older_results_without_shares_and_other_levels_stay_as_they_are():
-    old = {name: value for name, value in entry(dict.fromkeys("0123456789", 1)).items() if name != "share"}
+    old = {
+        name: value
+        for name, value in entry(dict.fromkeys("0123456789", 1)).items()
+        if name != "share"
+    }
     assert panel(old)[0] == list("0123456789")
-    words, _, drawn = panel(entry({f"colour {value}": value for value in range(10, 0, -1)}))
+    words, _, drawn = panel(
+        entry({f"colour {value}": value for value in range(10, 0, -1)})
+    )
     assert len(words) == 8
     assert "2 more levels" in drawn
     cut = entry(dict.fromkeys("0123456789", 1)) | {"levels": 40}
@@ -68,7 +94,10 @@ def test_the_method_gives_each_of_few_values(gaps):
     X = pd.DataFrame({"quality": values, "other": draw.normal(size=600)})
     encoder = TableEncoder().fit(X)
     request = SimpleNamespace(
-        raw=X, shown=X, encoded=encoder.transform(X), subject=SimpleNamespace(preprocessor=encoder)
+        raw=X,
+        shown=X,
+        encoded=encoder.transform(X),
+        subject=SimpleNamespace(preprocessor=encoder),
     )
     found = _points(request, "quality", np.ones(600))
     known = np.unique(values[~np.isnan(values)])

@@ -21,14 +21,20 @@ def classified(classes=("no", "yes"), rows=600, sharper=1.0, seed=0):
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (rows, len(classes)))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    truth = np.array([classes[rng.choice(len(classes), p=row)] for row in true], dtype=object)
-    said = np.exp(sharper * logits) / np.exp(sharper * logits).sum(axis=1, keepdims=True)
+    truth = np.array(
+        [classes[rng.choice(len(classes), p=row)] for row in true], dtype=object
+    )
+    said = np.exp(sharper * logits) / np.exp(sharper * logits).sum(
+        axis=1, keepdims=True
+    )
     return truth, said
 
 
 def page(residual_features=None, **fields) -> str:
     task = "classification" if "classes" in fields else "regression"
-    content = Assessment(title="t", target="y", task=task, predictions=Predictions(**fields))
+    content = Assessment(
+        title="t", target="y", task=task, predictions=Predictions(**fields)
+    )
     return render_report(replace(content, residual_features=residual_features))
 
 
@@ -46,10 +52,19 @@ def test_calibrated_and_overconfident_models_are_told_apart():
 def test_before_and_after_calibration():
     truth, honest = classified(rows=1500)
     _, bold = classified(rows=1500, sharper=3)
-    text = page(truth=truth, classes=("no", "yes"), guess=honest, before_calibration=bold)
+    text = page(
+        truth=truth, classes=("no", "yes"), guess=honest, before_calibration=bold
+    )
     assert "Calibration on the validation rows changed the error from 0.1" in text
-    (chart,) = (one for one in data_of(text)["figures"].values() if one["words"].startswith("Reliability"))
-    assert any("before calibration, error" in mark.get("name", "") for mark in chart["panels"][0]["marks"])
+    (chart,) = (
+        one
+        for one in data_of(text)["figures"].values()
+        if one["words"].startswith("Reliability")
+    )
+    assert any(
+        "before calibration, error" in mark.get("name", "")
+        for mark in chart["panels"][0]["marks"]
+    )
 
 
 def test_every_class_has_a_line():
@@ -81,24 +96,39 @@ def test_pictures_of_many_classes_stand_one_below_the_other(count):
             title="t",
             target="y",
             task="classification",
-            metrics={"task": "classification", "test": test, "rows": {"test": len(truth)}},
+            metrics={
+                "task": "classification",
+                "test": test,
+                "rows": {"test": len(truth)},
+            },
             predictions=Predictions(truth=truth, classes=classes, guess=said),
         )
     )
     assert "Confusion matrix: rows are the true classes" in text
-    between = text[text.index("Where it errs") : text.index("Confusion matrix: rows are the true classes")]
+    between = text[
+        text.index("Where it errs") : text.index(
+            "Confusion matrix: rows are the true classes"
+        )
+    ]
     assert ('<div class="beside">' in between) == (count == 3)
 
 
 def test_one_row_says_nothing_of_the_errors():
-    one, many = (page(truth=np.arange(float(rows)), guess=np.zeros(rows)) for rows in (1, 40))
+    one, many = (
+        page(truth=np.arange(float(rows)), guess=np.zeros(rows)) for rows in (1, 40)
+    )
     assert "of the test rows are predicted to within" in many
     assert "of the test rows are predicted to within" not in one
 
 
 def test_residuals_by_the_strongest_features():
     rng = np.random.default_rng(0)
-    values = pd.DataFrame({"age": rng.normal(size=300), HOSTILE[1]: rng.choice(["x", "y", HOSTILE[2]], 300)})
+    values = pd.DataFrame(
+        {
+            "age": rng.normal(size=300),
+            HOSTILE[1]: rng.choice(["x", "y", HOSTILE[2]], 300),
+        }
+    )
     truth = values["age"].to_numpy() ** 2
     text = page(truth=truth, guess=np.full(300, 0.3), residual_features=values)
     assert "2 strongest features" in text

@@ -59,24 +59,49 @@ return seen;
 
 def changed_strings():
     """Return changes from one run to another whose names are strings of an attack."""
-    numbers = {"old": 0.2, "new": 0.3, "change": 0.1, "std_error": 0.02, "ci_low": 0.06, "ci_high": 0.14}
+    numbers = {
+        "old": 0.2,
+        "new": 0.3,
+        "change": 0.1,
+        "std_error": 0.02,
+        "ci_low": 0.06,
+        "ci_high": 0.14,
+    }
     named = [("score", "loss"), ("part", STRINGS[10]), ("importance", STRINGS[11])]
-    lines = [{"kind": kind, "name": name, **numbers, "p_value": 1e-6, "p_holm": 1e-6} for kind, name in named]
-    about = {"same_rows": False, "unit": "nats", "rows": [400, 300], "overlap": 0.05, "confidence": 0.95, "copies": 3}
+    lines = [
+        {"kind": kind, "name": name, **numbers, "p_value": 1e-6, "p_holm": 1e-6}
+        for kind, name in named
+    ]
+    about = {
+        "same_rows": False,
+        "unit": "nats",
+        "rows": [400, 300],
+        "overlap": 0.05,
+        "confidence": 0.95,
+        "copies": 3,
+    }
     return Changes(pd.DataFrame(lines), about | {"runs": [STRINGS[12], STRINGS[13]]})
 
 
 def page_of_strings():
     """Return a page of all tabs whose names, classes, levels, models and texts are strings of an attack."""
     rng = np.random.default_rng(0)
-    content = with_together(with_answers(report_content(NAMES, LABELS, title=STRINGS[0], target=STRINGS[1])))
+    content = with_together(
+        with_answers(report_content(NAMES, LABELS, title=STRINGS[0], target=STRINGS[1]))
+    )
     levels = np.resize(np.array(STRINGS[32:44], dtype=object), 60)
     content.listed.table = content.listed.table.assign(**{NAMES[3]: levels})
-    content.listed.identifiers = pd.DataFrame({STRINGS[44]: np.resize(np.array(STRINGS, dtype=object), 60)})
+    content.listed.identifiers = pd.DataFrame(
+        {STRINGS[44]: np.resize(np.array(STRINGS, dtype=object), 60)}
+    )
     other = content_of("classification")
-    table = pd.DataFrame({STRINGS[4]: rng.normal(size=60), STRINGS[8]: rng.choice(STRINGS[:3], 60)})
+    table = pd.DataFrame(
+        {STRINGS[4]: rng.normal(size=60), STRINGS[8]: rng.choice(STRINGS[:3], 60)}
+    )
     y = np.where(rng.random(60) < 0.5, *LABELS)
-    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, y)
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(table, y)
     names = list(content.listed.numbers)
     return dataclasses.replace(
         content,
@@ -93,7 +118,9 @@ def page_of_strings():
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    return visit(render_report(page_of_strings()), tmp_path_factory.mktemp("every"), DRIVE)
+    return visit(
+        render_report(page_of_strings()), tmp_path_factory.mktemp("every"), DRIVE
+    )
 
 
 @needs_browser
@@ -101,7 +128,9 @@ def test_strings_of_a_table_stay_texts_in_every_tab(seen):
     answer = seen.quiet()
     assert answer["tabs"] == [tab.name for tab in TABS]
     assert answer["used"] > 60, "the precondition: the views were drawn and used"
-    assert MARK.split("=")[0].split(".")[-1] == "broken", "the strings would leave this mark"
+    assert MARK.split("=")[0].split(".")[-1] == "broken", (
+        "the strings would leave this mark"
+    )
     assert 'data-broken="1"' not in seen.page
     text = html.unescape(seen.page)
     assert all(name in text for name in (NAMES[4], LABELS[0], STRINGS[44]))

@@ -72,10 +72,22 @@ def page_of(content) -> str:
 @pytest.fixture(scope="module")
 def content():
     content = with_answers(report_content())
-    card = next(card for card in content.cards.cards if card["feature"] == content.explanation.ranking()[1])
-    (low, high), shown = (card["at"][0], card["at"][-1]), {"mean": [[0.2], [0.4]], "low": [[0.1], [0.3]]}
+    card = next(
+        card
+        for card in content.cards.cards
+        if card["feature"] == content.explanation.ranking()[1]
+    )
+    (low, high), shown = (
+        (card["at"][0], card["at"][-1]),
+        {"mean": [[0.2], [0.4]], "low": [[0.1], [0.3]]},
+    )
     card["ale"] = {"at": [low, high], **shown, "high": [[0.3], [0.5]]}
-    card["leaves"] = {"from": card["label"][-1], "other": NAMES[0], "share": 0.62, "near": 50}
+    card["leaves"] = {
+        "from": card["label"][-1],
+        "other": NAMES[0],
+        "share": 0.62,
+        "near": 50,
+    }
     card["leaves"] |= {"apart": [0.123], "clear": [True]}
     return dataclasses.replace(content, rows=content.rows[:1])
 
@@ -94,7 +106,13 @@ def seen(page, tmp_path_factory):
 def test_the_list_is_searched_sorted_and_filtered(seen, content):
     assert seen["all"] == content.explanation.ranking()
     assert (
-        seen["searched"] == [name for name in seen["all"] if "num" in name.lower() and "trades" in name.lower()] != []
+        seen["searched"]
+        == [
+            name
+            for name in seen["all"]
+            if "num" in name.lower() and "trades" in name.lower()
+        ]
+        != []
     )
     assert seen["sorted"][0] == min(NAMES, key=str.lower)
     clear = clearly_matter(content.explanation)
@@ -112,7 +130,9 @@ def test_the_file_of_the_list_has_intervals_p_values_and_classes(seen, content):
     place = explanation.names.index(name)
     low, high = (ends[place, 0] for ends in explanation.ci())
     assert first[:2] == [1, name]
-    assert first[2:5] == pytest.approx([explanation.values[place, 0], low, high], rel=1e-5)
+    assert first[2:5] == pytest.approx(
+        [explanation.values[place, 0], low, high], rel=1e-5
+    )
     assert first[8:] == pytest.approx(explanation.values[place, 1:], rel=1e-5)
 
 
@@ -121,15 +141,23 @@ def test_a_card_has_curves_outcomes_and_a_sentence_for_each(seen, content):
     name = content.explanation.ranking()[3]
     assert seen["card"] == [name]
     assert seen["figures"] == ["features/4/effect", "features/4/outcome"]
-    assert f"If only {name} changes, the mean probability of Good stays at 49" in seen["captions"][0]
-    assert re.search(r"nothing else changes, the mean probability of Good (goes from|is) \d", seen["number"])
+    assert (
+        f"If only {name} changes, the mean probability of Good stays at 49"
+        in seen["captions"][0]
+    )
+    assert re.search(
+        r"nothing else changes, the mean probability of Good (goes from|is) \d",
+        seen["number"],
+    )
     assert "The share of Good is highest at" in seen["captions"][1]
     assert "From 60 test rows." in seen["captions"][1]
     assert seen["curve"] == pytest.approx(content.cards.curves[name][2, 1, 0], abs=1e-4)
 
 
 @needs_browser
-def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_data(seen, content):
+def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_data(
+    seen, content
+):
     name, other = content.explanation.ranking()[1], NAMES[0]
     (card,) = (card for card in content.cards.cards if card["feature"] == name)
     assert seen["local"][:2] == [1, 1]
@@ -137,7 +165,9 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
     assert words.startswith(
         f"The mean curve of {name} leaves the data from {card['label'][-1]} on: there, 62\u00a0% of"
     )
-    assert words.endswith("ALE) stays inside the data, and is up to 12 percentage points away from it there.")
+    assert words.endswith(
+        "ALE) stays inside the data, and is up to 12 percentage points away from it there."
+    )
     assert f"have a value of {other} that none of the 50 or more test rows" in words
     assert "Dashed line: the accumulated local effect (ALE)" in seen["number"]
     assert "Dashed line" not in seen["captions"][0]
@@ -148,23 +178,39 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
 
 def test_report_md_has_the_ends_of_the_charts(content):
     card = next(card for card in content.cards.cards if "ale" in card)
-    name, means = card["feature"], [percent(one[0]) for one in (card["mean"][0], card["mean"][-1])]
+    name, means = (
+        card["feature"],
+        [percent(one[0]) for one in (card["mean"][0], card["mean"][-1])],
+    )
     assert name in clearly_matter(content.explanation), "the precondition"
     heads, *lines = effect_lines(content)
     values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
     local = "20\u00a0% (10\u00a0% to 30\u00a0%) → 40\u00a0% (30\u00a0% to 50\u00a0%)"
     assert lines == [[name, values, " → ".join(means), local]]
     text = markdown("t", verdict(content), [heads, *lines])
-    assert f"| {name} | {values} | {' → '.join(means)} | {local} |".replace("\u00a0", " ") in text.replace(
+    assert f"| {name} | {values} | {' → '.join(means)} | {local} |".replace(
         "\u00a0", " "
+    ) in text.replace("\u00a0", " ")
+    assert (
+        text.index("## What it relies on")
+        < text.index(f"| {name}")
+        < text.index("## What to be wary of")
     )
-    assert text.index("## What it relies on") < text.index(f"| {name}") < text.index("## What to be wary of")
     # The local effect goes further than the mean curve: both are given where both are drawn.
-    wide = dict(card, ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]})
+    wide = dict(
+        card,
+        ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]},
+    )
     cards = [wide if one is card else one for one in content.cards.cards]
-    (line,) = effect_lines(dataclasses.replace(content, cards=dataclasses.replace(content.cards, cards=cards)))[1:]
+    (line,) = effect_lines(
+        dataclasses.replace(
+            content, cards=dataclasses.replace(content.cards, cards=cards)
+        )
+    )[1:]
     assert line[:3] == lines[0][:3]
-    assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), "halfway along the drawn line"
+    assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), (
+        "halfway along the drawn line"
+    )
     assert not effect_lines(dataclasses.replace(content, cards=None))
 
 
@@ -181,7 +227,9 @@ def test_intervals_and_files_are_as_in_python(seen):
     from permgrad.evaluation.calibration import wilson
 
     low, high = wilson(0.6, 5)
-    assert seen["interval"] == pytest.approx({"mean": 0.6, "low": float(low), "high": float(high)}, abs=1e-6)
+    assert seen["interval"] == pytest.approx(
+        {"mean": 0.6, "low": float(low), "high": float(high)}, abs=1e-6
+    )
     assert seen["csv"] == "'=1+1,2\r\n"
 
 

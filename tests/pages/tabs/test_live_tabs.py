@@ -15,11 +15,20 @@ from tests.pages.conftest import HOSTILE
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
-from permgrad.evaluation.calibration import covering, error_bands, holds, score_intervals
+from permgrad.evaluation.calibration import (
+    covering,
+    error_bands,
+    holds,
+    score_intervals,
+)
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.skill import Predicted
-from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
+from permgrad.evaluation.thresholds import (
+    choose_threshold,
+    metrics_at,
+    operating_points,
+)
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import data, decisions, trust
 from permgrad.pages.views import SectionView, page_data
@@ -34,7 +43,9 @@ def table(rows: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({name: rng.normal(size=rows) for name in EVIL[2:]})
     frame[EVIL[0]] = rng.choice(EVIL[:4], rows)
-    return frame.assign(**{EVIL[1]: np.where(rng.random(rows) < 0.1, np.nan, rng.normal(size=rows))})
+    return frame.assign(
+        **{EVIL[1]: np.where(rng.random(rows) < 0.1, np.nan, rng.normal(size=rows))}
+    )
 
 
 def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Assessment:
@@ -46,12 +57,21 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
     if task == "regression":
         truth = rng.normal(1000, 200, ROWS)
         guess = truth + rng.normal(0, 20, ROWS) * np.where(bad, 4, 1)
-        scored, predicted = Predictions(truth=truth, guess=guess), Predicted(truth, guess)
+        scored, predicted = (
+            Predictions(truth=truth, guess=guess),
+            Predicted(truth, guess),
+        )
     else:
         codes = rng.integers(0, len(classes), ROWS)
-        logits = rng.normal(size=(ROWS, len(classes))) + np.eye(len(classes))[codes] * np.where(bad, 0, 4)[:, None]
+        logits = (
+            rng.normal(size=(ROWS, len(classes)))
+            + np.eye(len(classes))[codes] * np.where(bad, 0, 4)[:, None]
+        )
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        truth, predicted = np.array(classes, dtype=object)[codes], Predicted(codes, chances)
+        truth, predicted = (
+            np.array(classes, dtype=object)[codes],
+            Predicted(codes, chances),
+        )
         scored = Predictions(truth=truth, classes=classes, guess=chances)
     described = compare_parts(train, test)
     drift = described.pop("drift")
@@ -61,23 +81,37 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
         task=task,
         positive=classes[1] if len(classes) == 2 else None,
         predictions=scored,
-        data=DataSection(rows={"train": 600, "test": ROWS}, drift=drift, described=described),
+        data=DataSection(
+            rows={"train": 600, "test": ROWS}, drift=drift, described=described
+        ),
         segments=find_segments(test, predicted),
-        matrix={"names": EVIL[:3], "strengths": [[1.0, 0.2, -0.9], [0.2, 1.0, 0.0], [-0.9, 0.0, 1.0]]},
+        matrix={
+            "names": EVIL[:3],
+            "strengths": [[1.0, 0.2, -0.9], [0.2, 1.0, 0.0], [-0.9, 0.0, 1.0]],
+        },
     )
 
 
 def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undrawn):
     content = content_of("regression")
-    truth, guess, X = content.predictions.truth, content.predictions.predictions, table(ROWS, 2)
+    truth, guess, X = (
+        content.predictions.truth,
+        content.predictions.predictions,
+        table(ROWS, 2),
+    )
     inside = np.column_stack([guess - 50, guess + 50])
     covered = holds(truth, inside)
     assert 0.8 < covered.mean() < 0.99
     content.metrics = {"intervals": score_intervals(truth, inside, 0.9)}
     content.segments = find_segments(X, Predicted(truth, guess), covered=covered)
-    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
+    page = html.unescape(
+        re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL)
+    )
     share = f"{covered.mean() * 100:.0f}\u00a0%"
-    assert f"made to hold the truth of 90\u00a0% of new rows. They hold it for {share} of the 400 test rows" in page
+    assert (
+        f"made to hold the truth of 90\u00a0% of new rows. They hold it for {share} of the 400 test rows"
+        in page
+    )
     assert "Their mean width is 100." in page
     groups = [group for one in content.segments["features"] for group in one["groups"]]
     below = [group["group"] for group in groups if group["covered_high"] < 0.9]
@@ -87,17 +121,28 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undra
     assert words in page
 
 
-def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named(undrawn):
+def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named(
+    undrawn,
+):
     content, few = content_of("classification", ("usual", "rare")), 12
     truth = np.repeat([1, 0], [few, ROWS - few])
     inside = np.column_stack([np.ones(ROWS, dtype=bool), np.arange(ROWS) < few // 3])
-    content.metrics = {"intervals": score_intervals(truth, inside, 0.9, classes=("usual", "rare"))}
-    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
+    content.metrics = {
+        "intervals": score_intervals(truth, inside, 0.9, classes=("usual", "rare"))
+    }
+    page = html.unescape(
+        re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL)
+    )
     assert "They hold it for 98\u00a0% of the 400 test rows" in page
     assert "Among the rows of rare they hold it less often." in page
-    cells = re.sub(r"<[^>]*>", " ", page.partition("How often the sets hold")[2]).split()
+    cells = re.sub(
+        r"<[^>]*>", " ", page.partition("How often the sets hold")[2]
+    ).split()
     at, then = cells.index("rare"), cells.index("usual")
-    assert (cells[at : at + 3], cells[then : then + 3]) == (["rare", "12", "33"], ["usual", "388", "100"])
+    assert (cells[at : at + 3], cells[then : then + 3]) == (
+        ["rare", "12", "33"],
+        ["usual", "388", "100"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,11 +153,21 @@ def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misse
             "A formula gives y from",
             "alone predicts",
         ),
-        ({"class": "ill", "metric": "balanced_accuracy"}, "tells rows of this class from all", "alone predicts"),
-        ({"metric": "r2"}, "Each of these columns alone predicts y nearly perfectly", "formula gives"),
+        (
+            {"class": "ill", "metric": "balanced_accuracy"},
+            "tells rows of this class from all",
+            "alone predicts",
+        ),
+        (
+            {"metric": "r2"},
+            "Each of these columns alone predicts y nearly perfectly",
+            "formula gives",
+        ),
     ],
 )
-def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_listed(leak, said, unsaid):
+def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_listed(
+    leak, said, unsaid
+):
     stored, section = (
         DataSection(rows={}, leaks=[{"column": "a", "score": 1.0, "rows": 90, **leak}]),
         SectionView("leaks", ""),
@@ -126,15 +181,22 @@ def doubts_of(content) -> list[str]:
     """The list of caveats."""
     section = SectionView("caveats", "All caveats")
     trust.caveats(section, content)
-    return [words for kind, block in section.blocks if kind == "items" for words in block]
+    return [
+        words for kind, block in section.blocks if kind == "items" for words in block
+    ]
 
 
 def test_the_worse_group_and_the_shifted_column_are_named(undrawn):
     content = content_of("classification")
     (worse,) = worse_groups(content.segments)
     assert worse["group"] == EVIL[2]
-    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
-    assert f"of {content.segments['tests']} tested groups is clearly worse than the other rows." in page
+    page = html.unescape(
+        re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL)
+    )
+    assert (
+        f"of {content.segments['tests']} tested groups is clearly worse than the other rows."
+        in page
+    )
     assert "Do its intervals hold?" not in page
     (shifted,) = (one for one in content.data.drift if one["clear"])
     assert shifted["column"] == EVIL[3]
@@ -148,11 +210,20 @@ def test_a_model_without_faults_gets_no_alarm(undrawn):
     content = content_of("regression")
     truth = content.predictions.truth
     test = table(ROWS, 2)
-    content.segments = find_segments(test, Predicted(truth, truth + np.random.default_rng(3).normal(size=ROWS)))
-    content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=compare_parts(table(600, 1), test)["drift"])
-    assert content.segments["tests"] > 20, "the precondition: many groups could be named"
+    content.segments = find_segments(
+        test, Predicted(truth, truth + np.random.default_rng(3).normal(size=ROWS))
+    )
+    content.data = DataSection(
+        rows={"train": 600, "test": ROWS},
+        drift=compare_parts(table(600, 1), test)["drift"],
+    )
+    assert content.segments["tests"] > 20, (
+        "the precondition: many groups could be named"
+    )
     assert doubts_of(content) == []
-    assert "None of the checks for caveats found a reason for doubt." in html.unescape(render_report(content))
+    assert "None of the checks for caveats found a reason for doubt." in html.unescape(
+        render_report(content)
+    )
 
 
 def test_points_of_a_threshold_are_those_of_all_thresholds():
@@ -161,16 +232,33 @@ def test_points_of_a_threshold_are_those_of_all_thresholds():
     scores = np.round(np.clip(rng.normal(0.1 + 0.2 * truth, 0.1), 0, 1), 3)
     points = operating_points(truth, scores, 100)
     assert len(points["value"]) <= 204 < len(np.unique(scores))
-    for value, called, hits in list(zip(points["value"], points["called"], points["hits"], strict=True))[1:-1]:
-        assert (called, hits) == (np.sum(scores >= value), np.sum(truth & (scores >= value)))
+    for value, called, hits in list(
+        zip(points["value"], points["called"], points["hits"], strict=True)
+    )[1:-1]:
+        assert (called, hits) == (
+            np.sum(scores >= value),
+            np.sum(truth & (scores >= value)),
+        )
     assert points["called"][points["start"]] == np.sum(scores >= 0.5)
-    assert (points["called"][0], points["called"][-1], points["hits"][-1]) == (0, 5000, truth.sum())
+    assert (points["called"][0], points["called"][-1], points["hits"][-1]) == (
+        0,
+        5000,
+        truth.sum(),
+    )
     found = np.array(points["hits"]) / truth.sum()
     assert np.diff(found).max() < 0.05, "also where positives are rare"
     for threshold in np.arange(1, 100) / 100:
-        assert np.sum(scores >= threshold) in points["called"], "a threshold that people type is exact"
-    f1 = [2 * hits / (truth.sum() + called) for called, hits in zip(points["called"], points["hits"], strict=True)]
-    every = [2 * np.sum(truth & (scores >= cut)) / (truth.sum() + np.sum(scores >= cut)) for cut in np.unique(scores)]
+        assert np.sum(scores >= threshold) in points["called"], (
+            "a threshold that people type is exact"
+        )
+    f1 = [
+        2 * hits / (truth.sum() + called)
+        for called, hits in zip(points["called"], points["hits"], strict=True)
+    ]
+    every = [
+        2 * np.sum(truth & (scores >= cut)) / (truth.sum() + np.sum(scores >= cut))
+        for cut in np.unique(scores)
+    ]
     assert max(f1) == pytest.approx(max(every))
 
 
@@ -182,24 +270,36 @@ def test_bands_of_errors():
     result = error_bands(truth, guess)
     assert result["rows"] == 999 == sum(band["rows"] for band in result["bands"])
     assert result["exact"]
-    assert covering(result["sizes"], 0.5) == pytest.approx(np.nanmedian(np.abs(truth - guess)))
+    assert covering(result["sizes"], 0.5) == pytest.approx(
+        np.nanmedian(np.abs(truth - guess))
+    )
     band = result["bands"][3]
     inside = (guess >= band["low"]) & (guess <= band["high"])
     assert inside.sum() == band["rows"]
     assert band["errors"][2] == pytest.approx(np.median((truth - guess)[inside]))
-    assert max(one["rows"] for one in result["bands"]) - min(one["rows"] for one in result["bands"]) <= 1
+    assert (
+        max(one["rows"] for one in result["bands"])
+        - min(one["rows"] for one in result["bands"])
+        <= 1
+    )
     limit = 0.7
     for one in result["bands"]:
         members = (guess >= one["low"]) & (guess <= one["high"])
-        assert (one["sizes"] <= limit).sum() == (np.abs(truth - guess)[members] <= limit).sum()
+        assert (one["sizes"] <= limit).sum() == (
+            np.abs(truth - guess)[members] <= limit
+        ).sum()
     assert error_bands([], [])["bands"] == []
 
 
 def test_equal_predictions_are_in_one_band():
     truth = np.arange(400.0)
-    assert [one["rows"] for one in error_bands(truth, np.full(400, 5.0))["bands"]] == [400]
+    assert [one["rows"] for one in error_bands(truth, np.full(400, 5.0))["bands"]] == [
+        400
+    ]
     few = error_bands(truth, np.repeat([1.0, 2.0, 3.0, 4.0], 100))["bands"]
-    assert [(one["low"], one["high"], one["rows"]) for one in few] == [(k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)]
+    assert [(one["low"], one["high"], one["rows"]) for one in few] == [
+        (k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)
+    ]
 
 
 def test_many_rows_are_told_about():
@@ -215,9 +315,14 @@ def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     assert decisions.live_data(content)["cost"] == [1.0, 5.0]
     assert "The loss in training was weighted" not in render_report(content)
     content.positive = "no"
-    assert decisions.live_data(content)["cost"] == [5.0, 1.0], "the other class is the positive one"
+    assert decisions.live_data(content)["cost"] == [5.0, 1.0], (
+        "the other class is the positive one"
+    )
     content.metrics["cuts"]["shift"] = 2.02
-    assert "The loss in training was weighted, which shifts every logit by about 2.02" in render_report(content)
+    assert (
+        "The loss in training was weighted, which shifts every logit by about 2.02"
+        in render_report(content)
+    )
     assert decisions.live_data(content_of("classification"))["cost"] is None
 
 
@@ -226,10 +331,16 @@ def test_many_classes_and_wide_tables_stay_small():
     shown = decisions.live_data(content)
     assert len(shown["classes"]) == decisions.MOST_CLASSES < shown["all"] == 40
     rng = np.random.default_rng(0)
-    wide = [pd.DataFrame(rng.normal(size=(300, 1000))).add_prefix("x") for _ in range(2)]
+    wide = [
+        pd.DataFrame(rng.normal(size=(300, 1000))).add_prefix("x") for _ in range(2)
+    ]
     described = compare_parts(*wide)
-    content.data = DataSection(rows={}, drift=described.pop("drift"), described=described)
-    content.segments = find_segments(wide[1], Predicted(np.arange(300) % 2, np.tile([0.4, 0.6], (300, 1))))
+    content.data = DataSection(
+        rows={}, drift=described.pop("drift"), described=described
+    )
+    content.segments = find_segments(
+        wide[1], Predicted(np.arange(300) % 2, np.tile([0.4, 0.6], (300, 1)))
+    )
     texts = [page_data(tab.live_data(content)) for tab in (decisions, trust, data)]
     assert all(1000 < len(text) < 250_000 for text in texts), list(map(len, texts))
     assert json.loads(texts[1])["all"] == json.loads(texts[2])["all"] == 1000
@@ -294,7 +405,9 @@ def seen_in_browser(content: Assessment, typed: str, folder) -> dict:
 @needs_browser
 def test_classes_in_a_browser(tmp_path):
     content = content_of("classification")
-    content.metrics = {"cuts": {**CUTS, "positive": content.positive, "cost": [2.0, 3.5]}}
+    content.metrics = {
+        "cuts": {**CUTS, "positive": content.positive, "cost": [2.0, 3.5]}
+    }
     seen = seen_in_browser(content, "0.3", tmp_path)
     assert seen["costs"] == ["2", "3.5"], "those of the run"
     scored = content.predictions
@@ -302,8 +415,17 @@ def test_classes_in_a_browser(tmp_path):
     expected = metrics_at(member, scores, 0.3, positive=True)
     (passed, alarms), (missed, hits) = expected["confusion_matrix"]
     assert seen["cells"][:4] == [str(hits), str(missed), str(alarms), str(passed)]
-    assert f"finds {100 * expected['recall']:.0f}\u00a0% of the {EVIL[2]} rows" in seen["typed"][0]
-    cheapest = choose_threshold(member, scores, "cost", {"false_positive": 1, "false_negative": 7}, positive=True)
+    assert (
+        f"finds {100 * expected['recall']:.0f}\u00a0% of the {EVIL[2]} rows"
+        in seen["typed"][0]
+    )
+    cheapest = choose_threshold(
+        member,
+        scores,
+        "cost",
+        {"false_positive": 1, "false_negative": 7},
+        positive=True,
+    )
     assert f"test rows cost {cheapest.score:g} (" in seen["cheapest"][0]
     best = choose_threshold(member, scores, positive=True)
     assert float(seen["largest"]) == pytest.approx(best.value, rel=0.01)
@@ -316,7 +438,10 @@ def test_classes_in_a_browser(tmp_path):
     assert "The difference is small, or can be chance." in seen["other"][0]
     assert seen["heat"] == 9
     drawn = {name: pictures for name, pictures, caption in seen["figures"] if caption}
-    wanted = {f"decisions-{name}" for name in ("precision", "gain", "cost")} | {"trust-segments", "data-column"}
+    wanted = {f"decisions-{name}" for name in ("precision", "gain", "cost")} | {
+        "trust-segments",
+        "data-column",
+    }
     assert wanted == set(drawn)
     assert set(drawn.values()) == {1}
 
@@ -328,7 +453,11 @@ def test_numbers_in_a_browser(tmp_path):
     error = np.abs(content.predictions.truth - content.predictions.predictions)
     share = float(re.match(r"(\d+)", seen["typed"][0])[1]) / 100
     assert 0.2 < share < 0.95, "the precondition: some rows are within, others not"
-    assert share == pytest.approx((error <= 25).mean(), abs=0.00501), "counted, not interpolated"
+    assert share == pytest.approx((error <= 25).mean(), abs=0.00501), (
+        "counted, not interpolated"
+    )
     assert "test rows are predicted to within 25." in seen["typed"][0]
     assert seen["worst"][0].startswith("Clearly worse: ")
-    assert {"decisions-errors", "decisions-within"} <= {name for name, *_ in seen["figures"]}
+    assert {"decisions-errors", "decisions-within"} <= {
+        name for name, *_ in seen["figures"]
+    }

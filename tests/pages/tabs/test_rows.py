@@ -91,7 +91,15 @@ return seen;
 
 #: Groups of the second column: every tenth row is missing.
 GROUPS = np.where(np.arange(60) % 10 == 0, 2, np.arange(60) % 2)
-INTERVALS = {"coverage": 0.9, "covered": 0.88, "low": 0.8, "high": 0.93, "rows": 60, "size": 1.2, "empty": 0.0}
+INTERVALS = {
+    "coverage": 0.9,
+    "covered": 0.88,
+    "low": 0.8,
+    "high": 0.93,
+    "rows": 60,
+    "size": 1.2,
+    "empty": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +113,9 @@ def content():
         explained.explanation,
         maps={"images:scan": np.resize(scans, (30, 8, 8)), "segments:scan": owners},
     )
-    frame = pd.DataFrame({name: [f"word{place}"] * 30 for place, name in enumerate(NAMES[:3])})
+    frame = pd.DataFrame(
+        {name: [f"word{place}"] * 30 for place, name in enumerate(NAMES[:3])}
+    )
     texts = dataclasses.replace(
         local_explanation(rows=30),
         feature_values=frame,
@@ -115,7 +125,12 @@ def content():
     )
     content.listed.local = [LocalRows(explanation=local, numbers=explained.numbers)]
     content.listed.local += [LocalRows(explanation=texts, numbers=explained.numbers)]
-    content.listed.groups = {str(content.listed.table.columns[1]): (GROUPS, ["up to <b>7", "above <b>7", "missing"])}
+    content.listed.groups = {
+        str(content.listed.table.columns[1]): (
+            GROUPS,
+            ["up to <b>7", "above <b>7", "missing"],
+        )
+    }
     content.listed.inside = content.listed.predicted > 0.3
     content.metrics = {**(content.metrics or {}), "intervals": INTERVALS}
     return dataclasses.replace(content, rows=content.rows[:1])
@@ -133,10 +148,20 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     ordered = np.sort(listed.predicted, axis=1)
     assert seen["all"] == number.tolist()
     assert seen["wrong"] == number[best != listed.truth].tolist() != []
-    assert seen["unsure"] == number[ordered[:, -1] - ordered[:, -2] < 0.2].tolist() != []
+    assert (
+        seen["unsure"] == number[ordered[:, -1] - ordered[:, -2] < 0.2].tolist() != []
+    )
     assert seen["eighteen"] == [18, 54], "its number, and customer c18"
-    assert seen["above"] == number[listed.table["MSinceOldestTradeOpen"] > 70].tolist() != []
-    assert seen["text"] == number[listed.table["NumSatisfactoryTrades"] == "never"].tolist() != []
+    assert (
+        seen["above"]
+        == number[listed.table["MSinceOldestTradeOpen"] > 70].tolist()
+        != []
+    )
+    assert (
+        seen["text"]
+        == number[listed.table["NumSatisfactoryTrades"] == "never"].tolist()
+        != []
+    )
     assert seen["customer"] == [21]
     assert seen["truth"] == number[listed.truth == 1].tolist()
     of_truth = listed.predicted[np.arange(60), listed.truth]
@@ -148,12 +173,17 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
 @needs_browser
 def test_numbers_in_cells_are_not_broken(seen):
     assert len(seen["cells"]) > 5
-    assert all(re.fullmatch(r"−?[\d.]+", text) and space == "nowrap" for text, space in seen["cells"])
+    assert all(
+        re.fullmatch(r"−?[\d.]+", text) and space == "nowrap"
+        for text, space in seen["cells"]
+    )
 
 
 @needs_browser
 def test_wrong_rows_that_are_explained_are_found_together(seen):
-    both = [number for number in seen["wrong"] if number < 90]  # the first thirty rows are explained
+    both = [
+        number for number in seen["wrong"] if number < 90
+    ]  # the first thirty rows are explained
     assert seen["wrongExplained"] == both
     assert 0 < len(both) < len(seen["wrong"])
     assert f" of {len(both)} rows." in seen["counted"]
@@ -171,9 +201,13 @@ def test_rows_that_can_be_changed_are_found(seen):
 
 
 @needs_browser
-def test_segments_are_the_groups_of_the_tab_trust_with_missing_ones_apart(seen, content):
+def test_segments_are_the_groups_of_the_tab_trust_with_missing_ones_apart(
+    seen, content
+):
     assert seen["groups"] == ["up to <b>7", "above <b>7", "missing"]
-    assert seen["lost"] == seen["listed"] == content.listed.numbers[GROUPS == 2].tolist()
+    assert (
+        seen["lost"] == seen["listed"] == content.listed.numbers[GROUPS == 2].tolist()
+    )
 
 
 @needs_browser
@@ -182,23 +216,43 @@ def test_the_parts_of_a_row_add_up_to_its_output(seen, content):
     steps = seen["steps"]
     assert steps["start"] == pytest.approx(explanation.base_values[1], abs=1e-6)
     assert steps["end"] == pytest.approx(explanation.predictions[10, 1], abs=1e-5)
-    assert sum(step["value"] for step in steps["steps"]) == pytest.approx(steps["end"] - steps["start"], abs=1e-5)
+    assert sum(step["value"] for step in steps["steps"]) == pytest.approx(
+        steps["end"] - steps["start"], abs=1e-5
+    )
     assert len(steps["steps"]) == 13, "twelve and the others"
     assert " = " in steps["steps"][0]["name"]
     assert seen["title"] == "Row 30 (customer c10)"
-    assert seen["first"].startswith(f"Row {seen['marked']} "), "the list shows the row that is open"
-    assert f"The bars are integrated gradients of the {steps['label']}." in seen["figure"]
+    assert seen["first"].startswith(f"Row {seen['marked']} "), (
+        "the list shows the row that is open"
+    )
+    assert (
+        f"The bars are integrated gradients of the {steps['label']}." in seen["figure"]
+    )
     assert "They add up from the baseline" in seen["figure"]
-    assert "What drives this prediction is not stored. It is for 30 of the listed rows" in seen["unexplained"]
+    assert (
+        "What drives this prediction is not stored. It is for 30 of the listed rows"
+        in seen["unexplained"]
+    )
 
 
 @needs_browser
 def test_a_row_says_what_happened_and_what_similar_rows_were(seen, content):
     listed = content.listed
-    truth, best = (["Bad", "Good"][int(k)] for k in (listed.truth[10], listed.predicted[10].argmax()))
-    assert seen["said"].startswith(f"RiskPerformance: {truth}. The model predicts {best} (")
-    members = [name for name, inside in zip(["Bad", "Good"], listed.inside[10], strict=True) if inside]
-    assert seen["said"].endswith(f" Set of classes for 90\u00a0%: {', '.join(members)}.")
+    truth, best = (
+        ["Bad", "Good"][int(k)]
+        for k in (listed.truth[10], listed.predicted[10].argmax())
+    )
+    assert seen["said"].startswith(
+        f"RiskPerformance: {truth}. The model predicts {best} ("
+    )
+    members = [
+        name
+        for name, inside in zip(["Bad", "Good"], listed.inside[10], strict=True)
+        if inside
+    ]
+    assert seen["said"].endswith(
+        f" Set of classes for 90\u00a0%: {', '.join(members)}."
+    )
     near = listed.similar.numbers[listed.similar.near[10]]
     assert all(f"training row {number}" in seen["similar"] for number in near)
     assert "8 of 4,000 training rows were compared." in seen["similar"]
@@ -215,10 +269,14 @@ def test_images_have_an_overlay_of_a_chosen_strength_and_words_a_shade(seen):
 
 @needs_browser
 def test_other_scripts_add_to_the_page_of_a_row(seen):
-    assert seen["own"].startswith("computed for 177"), "it could not be computed: what is stored is shown"
+    assert seen["own"].startswith("computed for 177"), (
+        "it could not be computed: what is stored is shown"
+    )
     assert seen["own"].endswith("above.")
     assert seen["computed"][0] == "computed for 30"
-    assert not any("Divided" in words for words in seen["computed"]), "a row has one division"
+    assert not any("Divided" in words for words in seen["computed"]), (
+        "a row has one division"
+    )
     assert seen["hints"][0].startswith("Search for a row number")
     assert seen["hints"][1:] == ["There is no column “foo”.", seen["hints"][0]]
     strongest = [
@@ -228,7 +286,12 @@ def test_other_scripts_add_to_the_page_of_a_row(seen):
     ]
     assert seen["strongest"] == strongest
     assert seen["last"].startswith("Row 177 ")
-    assert seen["file"][0][:4] == ["row", "RiskPerformance", "probability of Bad", "probability of Good"]
+    assert seen["file"][0][:4] == [
+        "row",
+        "RiskPerformance",
+        "probability of Bad",
+        "probability of Good",
+    ]
 
 
 ACCESS = """
@@ -256,7 +319,9 @@ ACCESS = """
 @needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1400, True)])
 def test_both_tabs_can_be_read_by_everybody(content, tmp_path, width, dark):
-    seen = visit(page_of(content), tmp_path, ACCESS, axe=True, width=width, dark=dark).answer
+    seen = visit(
+        page_of(content), tmp_path, ACCESS, axe=True, width=width, dark=dark
+    ).answer
     assert seen["found"] == []
     assert seen["texts"] > 100, "the tabs were drawn"
     assert seen["smallest"] >= 11
@@ -271,14 +336,17 @@ def test_dates_are_written_without_the_time_of_day_at_midnight():
 
 def test_numbers_are_packed_exactly():
     kinds = [
-        numbers_data(np.array(values, dtype=float)) for values in ([1, 255], [1, 256], [-1, 5], [0.5, 1], [np.nan])
+        numbers_data(np.array(values, dtype=float))
+        for values in ([1, 255], [1, 256], [-1, 5], [0.5, 1], [np.nan])
     ]
     assert [packed["type"] for packed in kinds] == ["u1", "u2", "i4", "f4", "f4"]
     assert numbers_data(np.array([2.0**40, 1])) == [2**40, 1]
 
 
 def test_long_texts_are_shortened_and_missing_ones_named_apart():
-    texts = pd.DataFrame({"note": [f"{k}" + "x" * 400 for k in range(1000)] + [None]}, dtype=object)
+    texts = pd.DataFrame(
+        {"note": [f"{k}" + "x" * 400 for k in range(1000)] + [None]}, dtype=object
+    )
     (column,) = columns_data(texts)
     assert max(map(len, column["levels"])) <= 80
     assert sum(map(len, column["levels"])) <= 300_000
@@ -290,7 +358,9 @@ def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
     data = rows_data(content)
     assert data["positive"] is None
     (parts,) = data["parts"]
-    wrong = (content.listed.predicted[:30].argmax(axis=1) != content.listed.truth[:30]).sum()
+    wrong = (
+        content.listed.predicted[:30].argmax(axis=1) != content.listed.truth[:30]
+    ).sum()
     assert parts["row"]["shape"] == [30 + wrong]
     assert wrong > 5, "the case is not trivial"
 
@@ -299,14 +369,25 @@ def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_a_prediction_outside_its_own_interval_or_set_gets_a_word(task, tmp_path):
     content = with_answers(report_content(NAMES[:6], task=task))
-    predicted, words = np.asarray(content.listed.predicted), ["", " The predicted class is not in it.", "", ""]
+    predicted, words = (
+        np.asarray(content.listed.predicted),
+        ["", " The predicted class is not in it.", "", ""],
+    )
     inside = predicted > -1
     inside[1, predicted[1].argmax()] = False
     if task == "regression":
         inside = np.column_stack([predicted[:, 0] - 1, predicted[:, 0] + 1])
         inside[1], inside[2] = predicted[1] + [0.5, 1], predicted[2] - [2, 0.5]
-        words = ["", " The prediction lies below it, ", " The prediction lies above it, ", ""]
-    content.listed.inside, content.metrics = inside, {**content.metrics, "intervals": INTERVALS}
+        words = [
+            "",
+            " The prediction lies below it, ",
+            " The prediction lies above it, ",
+            "",
+        ]
+    content.listed.inside, content.metrics = (
+        inside,
+        {**content.metrics, "intervals": INTERVALS},
+    )
     script = """
       const said = [];
       for (const row of [0, 3, 6, 9]) {

@@ -17,13 +17,22 @@ from permgrad.pages.views import FigureView, SectionView
 CLASSES = tuple(f"class {k}" for k in range(7))
 
 
-def content_of(task: str = "classification", names=NAMES, classes=("Bad", "Good"), **changes) -> Assessment:
+def content_of(
+    task: str = "classification", names=NAMES, classes=("Bad", "Good"), **changes
+) -> Assessment:
     """A report whose importances are increases of the metric's loss."""
     content = report_content(names, classes, task=task)
-    loss, p = {"classification": "cross_entropy", "regression": "squared_error"}[task], np.full((len(names), 1), 0.5)
+    loss, p = (
+        {"classification": "cross_entropy", "regression": "squared_error"}[task],
+        np.full((len(names), 1), 0.5),
+    )
     p[:3] = 1e-9
     p_values = np.broadcast_to(p, content.explanation.values.shape)
-    explanation = replace(content.explanation, meta=content.explanation.meta | {"loss": loss}, p_values=p_values)
+    explanation = replace(
+        content.explanation,
+        meta=content.explanation.meta | {"loss": loss},
+        p_values=p_values,
+    )
     return replace(content, **{"explanation": explanation, "warnings": (), **changes})
 
 
@@ -32,25 +41,38 @@ def pictures(content: Assessment) -> list[FigureView]:
     return section.pictures
 
 
-@pytest.mark.parametrize(("task", "metric"), [("classification", "log_loss"), ("regression", "rmse")])
+@pytest.mark.parametrize(
+    ("task", "metric"), [("classification", "log_loss"), ("regression", "rmse")]
+)
 def test_the_bars_are_the_losses_that_the_sentences_say(task, metric):
     content = content_of(task)
-    data, values = pictures(content)[0].chart.data, np.sort(content.explanation.values[:, 0])[::-1][:8]
+    data, values = (
+        pictures(content)[0].chart.data,
+        np.sort(content.explanation.values[:, 0])[::-1][:8],
+    )
     model = content.test[metric]
     without = model + values if task == "classification" else np.sqrt(model**2 + values)
     assert data["values"] == pytest.approx(without, rel=1e-9)
-    assert data["start"] == pytest.approx(model, rel=1e-9), "bars start at the loss with all features"
+    assert data["start"] == pytest.approx(model, rel=1e-9), (
+        "bars start at the loss with all features"
+    )
     assert np.all(data["low"] <= data["values"])
     assert np.all(data["values"] <= data["high"])
     assert data["quiet"] == [False] * 3 + [True] * 5
     assert data["hidden"] == len(NAMES) - 8
-    assert data["label"] == {"log_loss": "log loss", "rmse": "RMSE"}[metric] + " without the feature"
+    assert (
+        data["label"]
+        == {"log_loss": "log loss", "rmse": "RMSE"}[metric] + " without the feature"
+    )
 
 
 def test_bars_of_another_loss_say_their_unit():
     content = content_of()
     content = replace(
-        content, explanation=replace(content.explanation, meta={"quantity": "increase of the loss", "unit": "x"})
+        content,
+        explanation=replace(
+            content.explanation, meta={"quantity": "increase of the loss", "unit": "x"}
+        ),
     )
     view = pictures(content)[0]
     assert "start" not in view.chart.data
@@ -66,18 +88,24 @@ def test_a_model_that_has_learned_nothing_has_no_ranking():
 
 def test_how_good_it_is_as_dots_cells_or_bars():
     assert pictures(content_of("regression"))[1].chart.kind == "plot"
-    assert len(pictures(content_of("regression", keep_rows=False))) == 1, "each dot is a row"
+    assert len(pictures(content_of("regression", keep_rows=False))) == 1, (
+        "each dot is a row"
+    )
     assert pictures(content_of())[1].chart.kind == "cells"
     content = content_of(classes=CLASSES)
     bars, table = pictures(content)[1].chart, np.array(content.test["confusion_matrix"])
     assert bars.kind == "bars"
-    assert sorted(bars.data["values"]) == pytest.approx(sorted(np.diag(table) / table.sum(axis=1)), abs=1e-12)
+    assert sorted(bars.data["values"]) == pytest.approx(
+        sorted(np.diag(table) / table.sum(axis=1)), abs=1e-12
+    )
     assert bars.data["texts"][0].endswith(f" of {table.sum(axis=1).max()}")
 
 
 def test_the_page_holds_their_arrays():
     figures = data_of(render_report(content_of()))["figures"]
-    assert figures["glance-1"]["words"].startswith(f"Bars of the 8 most important of {len(NAMES)} features")
+    assert figures["glance-1"]["words"].startswith(
+        f"Bars of the 8 most important of {len(NAMES)} features"
+    )
     assert "With all features it is" in figures["glance-1"]["words"]
     assert "Confusion matrix" in figures["glance-2"]["words"]
 
@@ -98,7 +126,10 @@ KINDS = [
     content_of(),
     content_of("regression"),
     content_of(classes=CLASSES[:5]),
-    content_of(names=[f"{name} of the household, as the applicant said" for name in NAMES], classes=CLASSES),
+    content_of(
+        names=[f"{name} of the household, as the applicant said" for name in NAMES],
+        classes=CLASSES,
+    ),
     content_of(names=HOSTILE, classes=HOSTILE[:4]),
 ]
 
@@ -112,16 +143,27 @@ def seen(content, tmp_path, **size):
 
 
 @needs_browser
-@pytest.mark.parametrize("content", KINDS, ids=["binary", "numbers", "five classes", "long names", "hostile names"])
+@pytest.mark.parametrize(
+    "content",
+    KINDS,
+    ids=["binary", "numbers", "five classes", "long names", "hostile names"],
+)
 def test_sentences_and_pictures_are_seen_without_scrolling(content, tmp_path):
     found = seen(content, tmp_path, width=1400, height=900)
     assert found["told"]["bottom"] <= 900
-    assert all(one["left"] >= found["told"]["right"] and one["bottom"] <= 900 for one in found["figures"])
+    assert all(
+        one["left"] >= found["told"]["right"] and one["bottom"] <= 900
+        for one in found["figures"]
+    )
     assert found["figures"][0]["bottom"] <= found["figures"][1]["top"]
 
 
 @needs_browser
-@pytest.mark.parametrize("content", KINDS, ids=["binary", "numbers", "five classes", "long names", "hostile names"])
+@pytest.mark.parametrize(
+    "content",
+    KINDS,
+    ids=["binary", "numbers", "five classes", "long names", "hostile names"],
+)
 def test_on_a_phone_they_stand_one_below_the_other(content, tmp_path):
     found = seen(content, tmp_path, width=390, height=844)
     assert found["wide"] <= 390

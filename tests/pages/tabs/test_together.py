@@ -8,7 +8,13 @@ import html
 import numpy as np
 import pytest
 from browsing import data_of, needs_browser, visit
-from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_content, with_together
+from tests.pages.conftest import (
+    HOSTILE,
+    NAMES,
+    pairs_explanation,
+    report_content,
+    with_together,
+)
 
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.base.numerals import percent
@@ -52,18 +58,26 @@ def content():
 
 
 def page_of(content) -> str:
-    return render_page(title="t", kind="test", headline="h", tabs=[tab_view(together.TAB, content)])
+    return render_page(
+        title="t", kind="test", headline="h", tabs=[tab_view(together.TAB, content)]
+    )
 
 
 def test_words_and_the_matrix_of_pairs(content):
     page = html.unescape(page_of(content))
     first, second = NAMES[:2]
-    assert f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): " in page
+    assert (
+        f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): "
+        in page
+    )
     assert "All 15 pairs of 6 features were looked at." in page
     assert "This loss also bends by itself" in page
     (matrix,) = data_of(page)["figures"].values()
     assert matrix["words"].startswith("2 of 15 pairs clearly interact.")
-    assert "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): each " in page
+    assert (
+        "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): each "
+        in page
+    )
     assert "Alone: only this input comes from other rows." in page
     assert page.count("0.0600") == 1, "what the image does alone"
     assert len(page) < 700_000
@@ -84,8 +98,15 @@ def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content, undrawn):
 
 def test_what_was_left_out_is_said(content):
     pairs = content.together.pairs
-    about = {**pairs.meta["interactions"], "candidates": 300, "left_out": 285, "bound": 0.0042}
-    words = together.looked_at(dataclasses.replace(pairs, meta={**pairs.meta, "interactions": about}))
+    about = {
+        **pairs.meta["interactions"],
+        "candidates": 300,
+        "left_out": 285,
+        "bound": 0.0042,
+    }
+    words = together.looked_at(
+        dataclasses.replace(pairs, meta={**pairs.meta, "interactions": about})
+    )
     assert words == (
         "15 of 300 pairs (5\u00a0%) were measured, chosen by a pilot on fewer rows. With 95\u00a0% certainty no other "
         "pair is further from 0 than 0.00420."
@@ -99,10 +120,20 @@ def test_meanings_follow_the_sign():
 
 
 def test_modalities_that_add_up_get_a_sentence(content):
-    explanation = dataclasses.replace(content.together.modalities, p_values=np.full((6, 1), 0.4))
-    view = tab_view(together.TAB, dataclasses.replace(content, together=TogetherSection(modalities=explanation)))
-    assert [section.anchor for section in view.sections if section.blocks] == ["modalities"]
-    assert view.sections[0].blocks[0] == ("text", "No pair of inputs clearly works together.")
+    explanation = dataclasses.replace(
+        content.together.modalities, p_values=np.full((6, 1), 0.4)
+    )
+    view = tab_view(
+        together.TAB,
+        dataclasses.replace(content, together=TogetherSection(modalities=explanation)),
+    )
+    assert [section.anchor for section in view.sections if section.blocks] == [
+        "modalities"
+    ]
+    assert view.sections[0].blocks[0] == (
+        "text",
+        "No pair of inputs clearly works together.",
+    )
 
 
 def test_data_of_the_script_are_small(content):
@@ -128,12 +159,19 @@ def test_pairs_and_effects_in_a_browser(seen):
     effect = content.together.effects[0]
     mean = np.array(effect["mean"])[:, :, 0]
     assert shown["cells"] == mean.size
-    assert shown["dots"] == np.isfinite(np.array(effect["dots"], dtype=float)).all(axis=0).sum() > 20
+    assert (
+        shown["dots"]
+        == np.isfinite(np.array(effect["dots"], dtype=float)).all(axis=0).sum()
+        > 20
+    )
     assert shown["hacked"] == "undefined"
     assert shown["captions"][0].startswith("From ")
     assert "what the pair adds to both single effects" in shown["more"]
     assert names[2].split()[0] in shown["second"]
-    np.testing.assert_allclose(shown["beyond"], beyond_each(np.array([[[1.0], [2.0]], [[3.0], [7.0]]]))[:, :, 0])
+    np.testing.assert_allclose(
+        shown["beyond"],
+        beyond_each(np.array([[[1.0], [2.0]], [[3.0], [7.0]]]))[:, :, 0],
+    )
 
 
 @needs_browser
@@ -141,7 +179,9 @@ def test_sentences_are_those_of_python(seen):
     content, shown = seen
 
     def points(change: float) -> str:
-        return percent(change).replace("\u00a0%", " percentage points").replace("-", "−")
+        return (
+            percent(change).replace("\u00a0%", " percentage points").replace("-", "−")
+        )
 
     words = effect_words(content.together.effects[0], say=points)
     assert "percentage points where" in words

@@ -24,7 +24,12 @@ PUBLISHED = {
 }  # fmt: skip
 EFFECT = {**PUBLISHED, "F5": (0, 0, 0.56, 0.44)}
 METHODS = {"permgrad": 0.01, "shapley": 0.008, "gradient": 0.06, "random": 0.4}
-TOTALS = {"permgrad": "total", "permutation": "total", "shapley": "shapley", "gradient": "any"}
+TOTALS = {
+    "permgrad": "total",
+    "permutation": "total",
+    "shapley": "shapley",
+    "gradient": "any",
+}
 
 
 def results() -> pd.DataFrame:
@@ -42,40 +47,88 @@ def results() -> pd.DataFrame:
                 ]
             for method, spread in METHODS.items():
                 for name in (method, f"oracle:{method}"):
-                    shares = np.abs(np.array(EFFECT[function]) + rng.normal(0, spread, 4))
+                    shares = np.abs(
+                        np.array(EFFECT[function]) + rng.normal(0, spread, 4)
+                    )
                     shares /= shares.sum()
                     rows += [
-                        (*first, name, "any", f"share:{part}", share) for part, share in zip(PARTS, shares, strict=True)
+                        (*first, name, "any", f"share:{part}", share)
+                        for part, share in zip(PARTS, shares, strict=True)
                     ]
-                    for estimand, truth in (("published", PUBLISHED), ("effect", EFFECT)):
-                        error = float(np.sqrt(np.mean((shares - np.array(truth[function])) ** 2)))
+                    for estimand, truth in (
+                        ("published", PUBLISHED),
+                        ("effect", EFFECT),
+                    ):
+                        error = float(
+                            np.sqrt(np.mean((shares - np.array(truth[function])) ** 2))
+                        )
                         rows.append((*first, name, estimand, "share_error", error))
                 rows.append((*first, method, "any", "seconds", rng.uniform(0.1, 5)))
     for function in ("linear", "xor"):
         for seed in range(3):
             first = ("tabular", function, seed)
-            rows += [(*first, "truth", "total", f"truth_share:x{k}", float(k == 0)) for k in range(12)]
+            rows += [
+                (*first, "truth", "total", f"truth_share:x{k}", float(k == 0))
+                for k in range(12)
+            ]
             for method in TOTALS:
                 for estimand in ("total", "shapley"):
-                    rows.append((*first, method, estimand, "share_error", rng.uniform(0.01, 0.1)))
-                    rows.append((*first, method, estimand, "spearman", rng.uniform(0.5, 1)))
+                    rows.append(
+                        (
+                            *first,
+                            method,
+                            estimand,
+                            "share_error",
+                            rng.uniform(0.01, 0.1),
+                        )
+                    )
+                    rows.append(
+                        (*first, method, estimand, "spearman", rng.uniform(0.5, 1))
+                    )
                 good = method in ("permgrad", "permutation")
-                rows.append((*first, method, "any", "false_discovery_rate", 0.02 if good else 0.5 + 0.1 * seed))
+                rows.append(
+                    (
+                        *first,
+                        method,
+                        "any",
+                        "false_discovery_rate",
+                        0.02 if good else 0.5 + 0.1 * seed,
+                    )
+                )
                 rows.append((*first, method, "any", "power:share", 0.5 + 0.1 * good))
-                rows.append((*first, method, "any", "power", 1.0 if good else 0.3 + 0.1 * seed))
+                rows.append(
+                    (*first, method, "any", "power", 1.0 if good else 0.3 + 0.1 * seed)
+                )
                 shares = rng.dirichlet(np.ones(12))
-                rows += [(*first, method, "any", f"share:x{k}", float(share)) for k, share in enumerate(shares)]
-                rows.append((*first, method, "total", "interval_coverage", 0.95 if good else 0.7))
+                rows += [
+                    (*first, method, "any", f"share:x{k}", float(share))
+                    for k, share in enumerate(shares)
+                ]
+                rows.append(
+                    (
+                        *first,
+                        method,
+                        "total",
+                        "interval_coverage",
+                        0.95 if good else 0.7,
+                    )
+                )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def facts() -> dict:
-    contestants = {name: {"label": name, "estimand": own, "kind": "ours", "note": ""} for name, own in TOTALS.items()}
+    contestants = {
+        name: {"label": name, "estimand": own, "kind": "ours", "note": ""}
+        for name, own in TOTALS.items()
+    }
     return {
         "command": "permgrad benchmark all",
         "versions": {"permgrad": "0"},
         "suites": {
-            "multimodal": {"title": "Two images and two tables", "functions": list(PUBLISHED)},
+            "multimodal": {
+                "title": "Two images and two tables",
+                "functions": list(PUBLISHED),
+            },
             "tabular": {
                 "title": "Known functions",
                 "contestants": contestants,
@@ -98,8 +151,13 @@ def _page(frame) -> str:
 def bars_of(text: str) -> pd.DataFrame:
     """The numbers that the elements of a page carry."""
     found = []
-    for kind, attributes in re.findall(r'<(?:rect|circle|polygon) class="(bar|seed|oracle)"([^>]*)>', text):
-        own = {name: html.unescape(value) for name, value in re.findall(r'data-([a-z]+)="([^"]*)"', attributes)}
+    for kind, attributes in re.findall(
+        r'<(?:rect|circle|polygon) class="(bar|seed|oracle)"([^>]*)>', text
+    ):
+        own = {
+            name: html.unescape(value)
+            for name, value in re.findall(r'data-([a-z]+)="([^"]*)"', attributes)
+        }
         found.append({"kind": kind, **own})
     return pd.DataFrame(found).astype({"value": float})
 
@@ -109,7 +167,10 @@ def compare(text: str, stored: pd.DataFrame) -> int:
     drawn = bars_of(text)
     stored = stored[stored["suite"] == "multimodal"]
     stored = stored.assign(part=stored["metric"].str.partition(":")[2])
-    shares = stored[stored["metric"].str.match(r"(truth_)?share:") & ~stored["method"].str.startswith("oracle:")]
+    shares = stored[
+        stored["metric"].str.match(r"(truth_)?share:")
+        & ~stored["method"].str.startswith("oracle:")
+    ]
     keys = ["function", "method", "estimand", "part"]
     means = shares.groupby(keys)["value"].mean()
     bars = drawn[drawn["kind"] == "bar"]
@@ -118,7 +179,9 @@ def compare(text: str, stored: pd.DataFrame) -> int:
     pd.testing.assert_series_equal(bars.sort_index(), means.sort_index(), rtol=1e-12)
     seeds = drawn[drawn["kind"] == "seed"]
     assert len(seeds) == len(shares)
-    seeds = seeds.assign(estimand=seeds["estimand"].fillna("any"), seed=seeds["seed"].astype(int))
+    seeds = seeds.assign(
+        estimand=seeds["estimand"].fillna("any"), seed=seeds["seed"].astype(int)
+    )
     left = seeds.set_index([*keys, "seed"])["value"].sort_index()
     right = shares.set_index([*keys, "seed"])["value"].sort_index()
     pd.testing.assert_series_equal(left, right, rtol=1e-12)
@@ -137,16 +200,25 @@ def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
 @needs_browser
 def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tmp_path):
     seen = visit(page, tmp_path)
-    assert compare(seen.page, frame) == 8 * 4 * (2 + len(METHODS)), "as the browser has them"
+    assert compare(seen.page, frame) == 8 * 4 * (2 + len(METHODS)), (
+        "as the browser has them"
+    )
     assert seen.said == []
     assert seen.requests == []
 
 
 def test_many_features_are_cells_with_their_numbers(page, frame):
     found = re.findall(r'<rect class="cell"([^>]*)>', page)
-    cells = [{k: html.unescape(v) for k, v in re.findall(r'data-([a-z]+)="([^"]*)"', own)} for own in found]
+    cells = [
+        {k: html.unescape(v) for k, v in re.findall(r'data-([a-z]+)="([^"]*)"', own)}
+        for own in found
+    ]
     assert len(cells) == 2 * 12 * (1 + len(TOTALS))
-    means = frame[frame["suite"] == "tabular"].groupby(["function", "method", "metric"])["value"].mean()
+    means = (
+        frame[frame["suite"] == "tabular"]
+        .groupby(["function", "method", "metric"])["value"]
+        .mean()
+    )
     for own in cells:
         metric = "truth_share" if own["method"] == "truth" else "share"
         expected = means[own["function"], own["method"], f"{metric}:{own['part']}"]
@@ -154,44 +226,71 @@ def test_many_features_are_cells_with_their_numbers(page, frame):
 
 
 def test_a_bar_is_as_long_as_its_number(page):
-    for value, width in re.findall(r'class="bar"[^>]*data-value="([^"]+)"[^>]*width="([^"]+)"', page):
+    for value, width in re.findall(
+        r'class="bar"[^>]*data-value="([^"]+)"[^>]*width="([^"]+)"', page
+    ):
         assert float(width) == pytest.approx(84 * float(value), abs=0.01)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 def table(page: str, caption: str) -> pd.DataFrame:
-    whole = re.search(rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL)
+    whole = re.search(
+        rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL
+    )
     assert whole, caption
     text = re.sub(r"</?button[^>]*>", "", whole.group())
-    heads = [html.unescape(head) for head in re.findall(r"<th scope[^>]*>([^<]*)<", text)]
-    rows = [re.findall(r"<td[^>]*>([^<]*)<", row) for row in re.findall(r"<tr>(<td.*?)</tr>", text, flags=re.DOTALL)]
-    return pd.DataFrame([[html.unescape(cell) for cell in row] for row in rows], columns=heads)
+    heads = [
+        html.unescape(head) for head in re.findall(r"<th scope[^>]*>([^<]*)<", text)
+    ]
+    rows = [
+        re.findall(r"<td[^>]*>([^<]*)<", row)
+        for row in re.findall(r"<tr>(<td.*?)</tr>", text, flags=re.DOTALL)
+    ]
+    return pd.DataFrame(
+        [[html.unescape(cell) for cell in row] for row in rows], columns=heads
+    )
 
 
 def best_of(page: str, caption: str) -> list[str]:
-    whole = re.search(rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL)
+    whole = re.search(
+        rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL
+    )
     rows = re.findall(r"<tr>(<td.*?)</tr>", whole.group(), flags=re.DOTALL)
-    return [re.search(r"<td[^>]*>([^<]*)<", row).group(1) for row in rows if ' best"' in row]
+    return [
+        re.search(r"<td[^>]*>([^<]*)<", row).group(1) for row in rows if ' best"' in row
+    ]
 
 
 def test_error_tables_hold_the_means_and_mark_the_best(page, frame):
-    errors = table(page, "Error of importance shares against the truth “effect”").set_index("method")
-    own = frame.query("suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'")
+    errors = table(
+        page, "Error of importance shares against the truth “effect”"
+    ).set_index("method")
+    own = frame.query(
+        "suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'"
+    )
     means = own.groupby("method")["value"].mean()
     for method in METHODS:
-        assert float(errors.loc[method, "mean"].split()[0]) == pytest.approx(means[method], rel=0.01)
-        assert float(errors.loc[f"{method}, oracle", "mean"]) == pytest.approx(means[f"oracle:{method}"], rel=0.01)
+        assert float(errors.loc[method, "mean"].split()[0]) == pytest.approx(
+            means[method], rel=0.01
+        )
+        assert float(errors.loc[f"{method}, oracle", "mean"]) == pytest.approx(
+            means[f"oracle:{method}"], rel=0.01
+        )
         f5 = own.query("method == @method and function == 'F5'")["value"].mean()
         assert float(errors.loc[method, "F5"]) == pytest.approx(f5, rel=0.06)
 
 
 def test_methods_of_another_estimand_are_not_compared(page, frame):
-    found = frame.query("suite == 'tabular' and metric == 'share_error' and estimand == 'total'")
+    found = frame.query(
+        "suite == 'tabular' and metric == 'share_error' and estimand == 'total'"
+    )
     means = found.groupby("method")["value"].mean()
-    assert best_of(page, "Error of importance shares against the truth “total”: the total effect") == [
-        means[["permgrad", "permutation"]].idxmin()
+    assert best_of(
+        page, "Error of importance shares against the truth “total”: the total effect"
+    ) == [means[["permgrad", "permutation"]].idxmin()]
+    assert best_of(page, "Error of importance shares against the truth “shapley”") == [
+        "shapley"
     ]
-    assert best_of(page, "Error of importance shares against the truth “shapley”") == ["shapley"]
 
 
 def test_direction_comes_from_the_registry(page):
@@ -200,20 +299,30 @@ def test_direction_comes_from_the_registry(page):
         ("Means over functions", "power ↑"),
     ):
         whole = re.search(
-            rf"<caption><span>{caption}.*?</table>", page[page.index('id="tabular-ranks"') :], flags=re.DOTALL
+            rf"<caption><span>{caption}.*?</table>",
+            page[page.index('id="tabular-ranks"') :],
+            flags=re.DOTALL,
         )
         assert text in whole.group()
     assert "false discoveries (0 to 1)" in page
-    assert "Coverage of 95 % intervals against each truth (0 to 1). Best near 0.95" in page
+    assert (
+        "Coverage of 95 % intervals against each truth (0 to 1). Best near 0.95" in page
+    )
     assert "0.0200 ≈" in page, "what cannot be told from the best is marked"
 
 
 def test_the_best_stand_first_and_the_compared_before_all_others(page, frame):
-    errors = table(page, "Error of importance shares against the truth “effect”")["method"]
-    own = frame.query("suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'")
+    errors = table(page, "Error of importance shares against the truth “effect”")[
+        "method"
+    ]
+    own = frame.query(
+        "suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'"
+    )
     means = own.groupby("method")["value"].mean()[list(METHODS)].sort_values()
     assert [name for name in errors if "oracle" not in name] == list(means.index)
-    totals = table(page, "Error of importance shares against the truth “total”")["method"].tolist()
+    totals = table(page, "Error of importance shares against the truth “total”")[
+        "method"
+    ].tolist()
     assert set(totals[:2]) == {"permgrad", "permutation"}
 
 
@@ -223,13 +332,25 @@ def test_leaders_use_direction_and_differences_over_functions():
     for function in range(6):
         for seed in range(3):
             base, wobble = 0.1 * function, rng.uniform(-0.005, 0.005)
-            values = {"low": base, "near": base + (0.004 if function % 2 else -0.003), "high": base + 0.4 + wobble}
+            values = {
+                "low": base,
+                "near": base + (0.004 if function % 2 else -0.003),
+                "high": base + 0.4 + wobble,
+            }
             for metric in ("share_error", "auc", "share:a"):
-                rows += [("s", f"f{function}", seed, name, "any", metric, value) for name, value in values.items()]
+                rows += [
+                    ("s", f"f{function}", seed, name, "any", metric, value)
+                    for name, value in values.items()
+                ]
     suite = suites_of(pd.DataFrame(rows, columns=COLUMNS), {})[0]
-    assert leaders(suite, "share_error", ["low", "near", "high"], "any") == ("low", ["near"])
+    assert leaders(suite, "share_error", ["low", "near", "high"], "any") == (
+        "low",
+        ["near"],
+    )
     assert leaders(suite, "auc", ["low", "near", "high"], "any") == ("high", [])
-    assert leaders(suite, "share:a", ["low", "near"], "any") == (None, []), "a fact is never better"
+    assert leaders(suite, "share:a", ["low", "near"], "any") == (None, []), (
+        "a fact is never better"
+    )
     assert leaders(suite, "power", ["low"], "any") == (None, [])
 
 
@@ -253,15 +374,22 @@ def test_undefined_and_impossible_figures_are_said_to_be_so(frame):
 
 def test_hostile_names_stay_text(frame):
     names = dict(zip(METHODS, [name for name in HOSTILE if name][:4], strict=True))
-    changed = frame.assign(method=frame["method"].map(lambda name: names.get(name, name)))
+    changed = frame.assign(
+        method=frame["method"].map(lambda name: names.get(name, name))
+    )
     page = benchmark_page(changed, {})
     assert "<script>alert" not in page
-    assert "onerror=alert(1)>" not in page.replace("&gt;", ">").replace("&lt;img src=x onerror=alert(1)>", "")
+    assert "onerror=alert(1)>" not in page.replace("&gt;", ">").replace(
+        "&lt;img src=x onerror=alert(1)>", ""
+    )
     assert set(names.values()) <= set(bars_of(page)["method"])
 
 
 def test_wrong_tables_are_refused(frame):
-    with pytest.raises(InputError, match=r"benchmark metric cannot be 'shar_error'. Did you mean 'share_error'\?"):
+    with pytest.raises(
+        InputError,
+        match=r"benchmark metric cannot be 'shar_error'. Did you mean 'share_error'\?",
+    ):
         benchmark_page(frame.replace({"metric": {"share_error": "shar_error"}}), {})
 
 

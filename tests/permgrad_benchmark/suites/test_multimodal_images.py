@@ -28,19 +28,34 @@ from permgrad_benchmark.suites.multimodal.autoencoder import (
 DATA = os.environ.get("PERMGRAD_DATA")
 
 
-def write(path: Path, count: int = 10, side: int = 28, *, rgb: bool = False, seed: int = 0, **changes: object) -> Path:
+def write(
+    path: Path,
+    count: int = 10,
+    side: int = 28,
+    *,
+    rgb: bool = False,
+    seed: int = 0,
+    **changes: object,
+) -> Path:
     """Write a file of the form, with smooth pictures."""
     rng = np.random.default_rng(seed)
     grid = np.linspace(-1, 1, side)
     arrays: dict[str, object] = {}
     for part in ("train", "val", "test"):
         x, y, size = rng.uniform(-0.5, 0.5, (3, count, 1, 1))
-        blobs = np.exp(-((grid[None, None] - x) ** 2 + (grid[None, :, None] - y) ** 2) / (0.7 + size))
+        blobs = np.exp(
+            -((grid[None, None] - x) ** 2 + (grid[None, :, None] - y) ** 2)
+            / (0.7 + size)
+        )
         pictures = (255 * blobs).astype(np.uint8)
-        arrays[f"{part}_images"] = np.repeat(pictures[..., None], 3, axis=3) if rgb else pictures
+        arrays[f"{part}_images"] = (
+            np.repeat(pictures[..., None], 3, axis=3) if rgb else pictures
+        )
         arrays[f"{part}_labels"] = rng.integers(0, 2, (count, 1))
     arrays |= changes
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(
+        path, **{name: array for name, array in arrays.items() if array is not None}
+    )
     return path
 
 
@@ -62,8 +77,13 @@ def test_parts_come_one_behind_the_other(tmp_path):
     whole, arrays = load_medmnist(str(path)), np.load(path)
     assert whole.name == "own"
     assert len(whole) == 12
-    assert np.array_equal(whole.pixels, np.concatenate([arrays[f"{part}_images"] for part in autoencoder.PARTS]))
-    assert not np.array_equal(whole.pixels[8:], whole.pixels[:4]), "parts must differ for this to say something"
+    assert np.array_equal(
+        whole.pixels,
+        np.concatenate([arrays[f"{part}_images"] for part in autoencoder.PARTS]),
+    )
+    assert not np.array_equal(whole.pixels[8:], whole.pixels[:4]), (
+        "parts must differ for this to say something"
+    )
 
 
 def test_the_checksum_is_that_of_the_file(tmp_path):
@@ -85,8 +105,13 @@ def test_the_part_of_pneumoniamnist_is_known_and_gives_no_warning():
 def test_a_file_of_the_user_with_other_content_gives_a_warning(tmp_path, monkeypatch):
     write(tmp_path / "organamnist.npz")
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
-    with pytest.warns(PermgradWarning, match="not the 68e3f8846a6bd62f0c9bf841c0d9eacc of its source"):
-        assert find_medmnist("organamnist") == (tmp_path / "organamnist.npz", "organamnist")
+    with pytest.warns(
+        PermgradWarning, match="not the 68e3f8846a6bd62f0c9bf841c0d9eacc of its source"
+    ):
+        assert find_medmnist("organamnist") == (
+            tmp_path / "organamnist.npz",
+            "organamnist",
+        )
 
 
 def test_any_other_set_in_the_users_folder_is_found_by_its_name(tmp_path, monkeypatch):
@@ -109,17 +134,25 @@ def test_without_data_the_error_says_what_to_put_where(nowhere):
 def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
     path = write(nowhere / "source.npz")
     monkeypatch.setattr(store, "fetch_bytes", lambda _url: path.read_bytes())
-    with pytest.raises(EnvironmentProblem, match="not the b9ceb9546e10131b32923c5bbeaea2b1 of its source"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match="not the b9ceb9546e10131b32923c5bbeaea2b1 of its source",
+    ):
         find_medmnist("organcmnist")
     assert not (nowhere / "cache" / "organcmnist.npz").exists()
     card = replace(image_cards.get("organcmnist"), md5=load_medmnist(path).md5)
     monkeypatch.setitem(image_cards, "organcmnist", card)
     kept = find_medmnist("organcmnist")[0]
     assert kept == nowhere / "cache" / "organcmnist.npz"
-    monkeypatch.setattr(store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(
+        store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache")
+    )
     assert find_medmnist("organcmnist")[0] == kept
     kept.write_bytes(b"spoilt")
-    with pytest.raises(EnvironmentProblem, match="Remove it, or name a folder with the file in PERMGRAD_DATA"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match="Remove it, or name a folder with the file in PERMGRAD_DATA",
+    ):
         find_medmnist("organcmnist")
 
 
@@ -130,9 +163,18 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
             {"val_labels": None},
             "and not train_images, train_labels, val_images, val_labels, test_images, test_labels",
         ),
-        ({"val_labels": np.zeros((3, 1))}, "holds 10 val_images and 3 val_labels. Write both for the same images"),
-        ({"test_images": np.zeros((10, 28, 28))}, r"but test_images of .* is float64 \(10, 28, 28\)\. Convert"),
-        ({"test_images": np.zeros((10, 28), np.uint8)}, r"is uint8 \(10, 28\)\. Convert the array"),
+        (
+            {"val_labels": np.zeros((3, 1))},
+            "holds 10 val_images and 3 val_labels. Write both for the same images",
+        ),
+        (
+            {"test_images": np.zeros((10, 28, 28))},
+            r"but test_images of .* is float64 \(10, 28, 28\)\. Convert",
+        ),
+        (
+            {"test_images": np.zeros((10, 28), np.uint8)},
+            r"is uint8 \(10, 28\)\. Convert the array",
+        ),
     ],
 )
 def test_files_of_another_form_are_refused(tmp_path, changes, message):
@@ -148,22 +190,35 @@ def test_what_is_no_npz_is_refused(tmp_path):
         load_medmnist(path)
     with pytest.raises(InputError, match="not found"):
         load_medmnist(tmp_path / "absent.npz")
-    with pytest.raises(InputError, match=r"No image set 'organamnst'. Did you mean 'organamnist'\?"):
+    with pytest.raises(
+        InputError, match=r"No image set 'organamnst'. Did you mean 'organamnist'\?"
+    ):
         load_medmnist("organamnst")
-    with pytest.raises(InputError, match=r"For another set, pass the path of its \.npz file"):
+    with pytest.raises(
+        InputError, match=r"For another set, pass the path of its \.npz file"
+    ):
         load_medmnist("zebra")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
-    path = write(tmp_path / "objects.npz", train_labels=np.array([{}] * 10, dtype=object))
+    path = write(
+        tmp_path / "objects.npz", train_labels=np.array([{}] * 10, dtype=object)
+    )
     with pytest.raises(InputError, match="Cannot read"):
         load_medmnist(path)
 
 
 def test_colours_become_grey_and_other_sizes_are_refused(tmp_path):
-    grey, coloured = write(tmp_path / "grey.npz", 20), write(tmp_path / "rgb.npz", 20, rgb=True)
-    assert torch.allclose(read_images(str(grey)).grey, read_images(str(coloured)).grey, atol=1e-6)
-    with pytest.raises(InputError, match="images must have 28×28 pixels, got 64×64 in 'large'"):
+    grey, coloured = (
+        write(tmp_path / "grey.npz", 20),
+        write(tmp_path / "rgb.npz", 20, rgb=True),
+    )
+    assert torch.allclose(
+        read_images(str(grey)).grey, read_images(str(coloured)).grey, atol=1e-6
+    )
+    with pytest.raises(
+        InputError, match="images must have 28×28 pixels, got 64×64 in 'large'"
+    ):
         read_images(str(write(tmp_path / "large.npz", 20, 64)))
     with pytest.raises(InputError, match="at least 40 images, got 30 in 'few'"):
         read_images(str(write(tmp_path / "few.npz")))
@@ -206,7 +261,9 @@ def test_features_are_the_same_again_and_come_from_the_cache(blobs, monkeypatch)
     bottleneck_features.cache_clear()
     made = bottleneck_features(blobs, 1)
     bottleneck_features.cache_clear()
-    monkeypatch.setattr(autoencoder, "_train", lambda *_: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(
+        autoencoder, "_train", lambda *_: pytest.fail("it is in the cache")
+    )
     assert bottleneck_features(blobs, 1).checksum == made.checksum
 
 
@@ -231,5 +288,7 @@ def test_every_card_is_complete():
     for name in image_cards:
         card = image_cards.get(name)
         assert len(card.md5) == 32
-        assert card.url.startswith(f"https://zenodo.org/records/10519652/files/{name}.npz")
+        assert card.url.startswith(
+            f"https://zenodo.org/records/10519652/files/{name}.npz"
+        )
         assert autoencoder.PARTS == ("train", "val", "test")

@@ -16,25 +16,40 @@ from permgrad_benchmark import Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.metrics import share_error, share_spread
 from permgrad_benchmark.records import Record, read_cell, write_cell
-from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
+from permgrad_benchmark.suites.multimodal import (
+    MultimodalSuite,
+    linear,
+    register_function,
+)
 from permgrad_benchmark.suites.multimodal.autoencoder import _read, bottleneck_features
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_oracle
-from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions, true_importance
+from permgrad_benchmark.suites.multimodal.functions import (
+    MODALITIES,
+    functions,
+    true_importance,
+)
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
 from permgrad_benchmark.suites.suite import SuiteCell
 
-HAS_DATA = Path(os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz").is_file()
-needs_data = pytest.mark.skipif(not HAS_DATA, reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names")
+HAS_DATA = Path(
+    os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz"
+).is_file()
+needs_data = pytest.mark.skipif(
+    not HAS_DATA,
+    reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names",
+)
 OURS = ("permgrad", "permutation", "shapley", "gradient", "lime")
 
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path_factory, monkeypatch) -> None:
     """A cache of the tests' own."""
-    monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "multimodal"))
+    monkeypatch.setenv(
+        "PERMGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "multimodal")
+    )
 
 
 def known(records: list[Record]) -> dict[tuple[str, str, str], float]:
@@ -61,12 +76,16 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
             assert 0 <= found[name, estimand, "share_error"] <= 1
             assert np.isfinite(found[f"oracle:{name}", estimand, "share_error"])
         assert found[name, "any", "seconds"] >= 0
-    truth = [found["truth", "effect", f"truth_share:{modality}"] for modality in MODALITIES]
+    truth = [
+        found["truth", "effect", f"truth_share:{modality}"] for modality in MODALITIES
+    ]
     assert np.allclose(truth, [0, 0, 13 / 23, 10 / 23])
     assert found["network", "any", "accuracy"] > 0.7
     for record in records:
         low, high = metric_named(record.metric).range
-        assert np.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, record
+        assert np.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, (
+            record
+        )
     # Even this little network reads the two tables alone, so that the oracles' errors are those of sampling.
     for name in ("permgrad", "permutation", "shapley"):
         assert found[f"oracle:{name}", "effect", "share_error"] < 0.06
@@ -76,7 +95,9 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
 @pytest.mark.slow
 @needs_data
 def test_the_same_arguments_give_the_same_figures():
-    settings = Settings(scale="quick", progress=False, methods=("permgrad", "gradient"), peers=False)
+    settings = Settings(
+        scale="quick", progress=False, methods=("permgrad", "gradient"), peers=False
+    )
     first, again = (known(MultimodalSuite().run("F2", 1, settings)) for _ in range(2))
     assert first.keys() == again.keys()
     assert {name for name, _, _ in first} == {
@@ -84,7 +105,9 @@ def test_the_same_arguments_give_the_same_figures():
     }  # fmt: skip
     for key, value in first.items():
         if "seconds" not in key[2]:
-            assert value == again[key] or (np.isnan(value) and np.isnan(again[key])), key
+            assert value == again[key] or (np.isnan(value) and np.isnan(again[key])), (
+                key
+            )
 
 
 @pytest.mark.slow
@@ -100,7 +123,12 @@ def test_repetitions_and_randomised_networks():
     case = make_case(design, network, pairs, 0, QUICK)
     own = enrolled("multimodal").get("gradient")
     cell = SuiteCell(case, {}, {}, design=(design, QUICK_TRAINING))
-    found = {metric: value for _, metric, value in suite.repeat(cell, [own], {"gradient": own.score(case).values})}
+    found = {
+        metric: value
+        for _, metric, value in suite.repeat(
+            cell, [own], {"gradient": own.score(case).values}
+        )
+    }
     assert set(found) == {
         "stability_kendall:retraining", "stability_kendall:resampling", "stability_spread:retraining",
         "stability_spread:resampling", "randomised:parameters", "randomised:labels",
@@ -118,7 +146,9 @@ def test_repetitions_and_randomised_networks():
 def test_settings_are_chosen_without_the_test_images():
     design = MultimodalSuite().design("F0", 0, Settings(scale="quick"))
     held = hold_out(design)
-    for training, test, whole, kept in zip(held.training, held.test, design.training, design.test, strict=True):
+    for training, test, whole, kept in zip(
+        held.training, held.test, design.training, design.test, strict=True
+    ):
         assert sorted([*training, *test]) == sorted(whole)
         assert not set(test) & set(kept)
 
@@ -146,9 +176,15 @@ def test_without_images_the_error_says_what_to_do(monkeypatch, tmp_path):
     _read.cache_clear()
     bottleneck_features.cache_clear()
     settings = Settings(scale="quick", progress=False)
-    with pytest.raises(EnvironmentProblem, match="or name the folder that holds it in the environment variable PERMGR"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match="or name the folder that holds it in the environment variable PERMGR",
+    ):
         MultimodalSuite().run("F0", 0, settings)
-    assert "is not on this machine" in MultimodalSuite().facts(settings)["images"]["problem"]
+    assert (
+        "is not on this machine"
+        in MultimodalSuite().facts(settings)["images"]["problem"]
+    )
     with pytest.raises(InputError, match="decision function must be one of 'F0'"):
         MultimodalSuite().run("F9", 0, settings)
 
@@ -180,9 +216,18 @@ def test_a_new_function_and_a_new_contestant_are_in_every_table(entered):
     entered += ["third", "knows"]
     register_function(linear("third", "x3 of X4", {32: 1.0}))
     enrolled("multimodal").register("knows")(
-        Contestant("knows", "", "effect", "baseline", lambda _: Scores(np.array([0.0, 0, 0, 1])))
+        Contestant(
+            "knows",
+            "",
+            "effect",
+            "baseline",
+            lambda _: Scores(np.array([0.0, 0, 0, 1])),
+        )
     )
-    suite, settings = MultimodalSuite(), Settings(scale="quick", progress=False, methods=("knows",))
+    suite, settings = (
+        MultimodalSuite(),
+        Settings(scale="quick", progress=False, methods=("knows",)),
+    )
     assert suite.functions[-1] == "third"
     found = known(suite.run("third", 1, settings))
     assert found["knows", "effect", "share_error"] == 0
@@ -217,9 +262,14 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
     case = make_case(design, network, pairs, 0, FULL)
     oracle = make_oracle(design, case)
     with torch.no_grad():
-        right = float(((case.head()(case.fused)[:, 0] > 0) == case.labels.bool()).double().mean())
+        right = float(
+            ((case.head()(case.fused)[:, 0] > 0) == case.labels.bool()).double().mean()
+        )
     assert right >= 0.93
-    truths = {name: true_importance(design.function, design.population(), name) for name in ("published", "effect")}
+    truths = {
+        name: true_importance(design.function, design.population(), name)
+        for name in ("published", "effect")
+    }
     for name, estimand, floor in (
         ("permgrad", "effect", 0.02), ("permutation", "effect", 0.02), ("shapley", "effect", 0.02),
         ("gradient", "published", 0.09), ("lime", "published", 0.09),
@@ -227,5 +277,7 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
         found = score(case, name, ENTRIES[name][0])
         assert share_error(truths[estimand], found.values) <= floor, name
         exact = score(oracle, name, ENTRIES[name][0])
-        assert share_error(truths[estimand], exact.values) <= min(floor, 0.03), f"oracle of {name}"
+        assert share_error(truths[estimand], exact.values) <= min(floor, 0.03), (
+            f"oracle of {name}"
+        )
     assert share_spread(np.stack([found.values, found.values])) == 0

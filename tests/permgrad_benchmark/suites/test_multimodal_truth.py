@@ -30,13 +30,17 @@ LINEAR = [name for name in functions if functions.get(name).weights is not None]
 def population(function: DecisionFunction, seed: int = 0) -> Population:
     """Return images whose features are correlated and skew, and differ between X1 and X2."""
     rng = np.random.default_rng(seed)
-    mixed = [rng.exponential(size=(400, 10)) @ rng.normal(size=(10, 10)) for _ in range(2)]
+    mixed = [
+        rng.exponential(size=(400, 10)) @ rng.normal(size=(10, 10)) for _ in range(2)
+    ]
     first, second = ((own - own.mean(0)) / own.std(0) for own in mixed)
     return Population(first, second, function.covariance)
 
 
 def test_the_published_functions_are_there():
-    assert tuple(name for name in functions if functions.get(name).published) == PUBLISHED
+    assert (
+        tuple(name for name in functions if functions.get(name).published) == PUBLISHED
+    )
     assert set(functions) >= {"xor", "redundant", "unused", "suppressor"}
     rows = torch.from_numpy(np.random.default_rng(0).normal(size=(50, FEATURES)))
     wanted = [
@@ -50,8 +54,16 @@ def test_the_published_functions_are_there():
 def test_the_correlated_block_makes_the_two_truths_differ():
     five = functions.get("F5")
     rows = population(five)
-    assert importance_shares(true_importance(five, rows, "published")).tolist() == [0, 0, 0.5, 0.5]
-    assert np.allclose(importance_shares(true_importance(five, rows, "effect")), [0, 0, 13 / 23, 10 / 23])
+    assert importance_shares(true_importance(five, rows, "published")).tolist() == [
+        0,
+        0,
+        0.5,
+        0.5,
+    ]
+    assert np.allclose(
+        importance_shares(true_importance(five, rows, "effect")),
+        [0, 0, 13 / 23, 10 / 23],
+    )
 
 
 @pytest.mark.parametrize("estimand", ["published", "effect"])
@@ -85,7 +97,9 @@ def test_the_exclusive_or_has_its_truth():
     effect = true_importance(xor, rows, "effect")
     assert np.allclose(effect, [2 * np.var(a) * 1, 0, 2 * np.mean(a**2), 0], rtol=0.05)
     published = true_importance(xor, rows, "published")
-    assert np.allclose(published, [np.sqrt(2 / np.pi), 0, np.abs(a).mean(), 0], rtol=0.02)
+    assert np.allclose(
+        published, [np.sqrt(2 / np.pi), 0, np.abs(a).mean(), 0], rtol=0.02
+    )
 
 
 def test_the_further_functions_are_what_they_are_named_for():
@@ -94,19 +108,31 @@ def test_the_further_functions_are_what_they_are_named_for():
     assert np.allclose(redundant[:, 0], redundant[:, 10], atol=1e-5)
     suppressor = functions.get("suppressor")
     clinical = draw_clinical(100_000, rng, suppressor.covariance).astype(np.float64)
-    rows = torch.from_numpy(np.concatenate([np.zeros((len(clinical), 20)), clinical], axis=1))
+    rows = torch.from_numpy(
+        np.concatenate([np.zeros((len(clinical), 20)), clinical], axis=1)
+    )
     score = suppressor.score(rows).numpy()
-    assert abs(np.corrcoef(score, clinical[:, 10])[0, 1]) < 0.01, "alone it says nothing about F"
-    assert abs(np.corrcoef(score, clinical[:, 0])[0, 1]) == pytest.approx(np.sqrt(0.5), abs=0.01)
-    effect = importance_shares(true_importance(suppressor, population(suppressor), "effect"))
+    assert abs(np.corrcoef(score, clinical[:, 10])[0, 1]) < 0.01, (
+        "alone it says nothing about F"
+    )
+    assert abs(np.corrcoef(score, clinical[:, 0])[0, 1]) == pytest.approx(
+        np.sqrt(0.5), abs=0.01
+    )
+    effect = importance_shares(
+        true_importance(suppressor, population(suppressor), "effect")
+    )
     assert np.allclose(effect, [0, 0, 2 / 3, 1 / 3])
-    unused = importance_shares(true_importance(functions.get("unused"), population(suppressor), "effect"))
+    unused = importance_shares(
+        true_importance(functions.get("unused"), population(suppressor), "effect")
+    )
     assert unused[1] == unused[3] == 0
     assert min(unused[0], unused[2]) > 0
 
 
 def test_the_published_covariance():
-    drawn = draw_clinical(200_000, np.random.default_rng(0), published_covariance()).astype(np.float64)
+    drawn = draw_clinical(
+        200_000, np.random.default_rng(0), published_covariance()
+    ).astype(np.float64)
     assert np.allclose(np.cov(drawn.T), published_covariance(), atol=0.02)
     wanted = np.eye(20)
     for column in (3, 4, 5):
@@ -115,24 +141,38 @@ def test_the_published_covariance():
 
 
 @given(
-    weights=st.dictionaries(st.integers(0, FEATURES - 1), st.floats(0.1, 3).map(lambda x: round(x, 3)), min_size=1),
+    weights=st.dictionaries(
+        st.integers(0, FEATURES - 1),
+        st.floats(0.1, 3).map(lambda x: round(x, 3)),
+        min_size=1,
+    ),
     factor=st.floats(0.2, 5),
 )
 @settings(max_examples=20, deadline=None)
 def test_shares_do_not_depend_on_the_scale_of_a_function(weights, factor):
     one = linear("one", "", weights)
-    scaled = linear("scaled", "", {position: -factor * weight for position, weight in weights.items()})
+    scaled = linear(
+        "scaled",
+        "",
+        {position: -factor * weight for position, weight in weights.items()},
+    )
     rows = population(one)
     for estimand in ("published", "effect"):
-        shares = [importance_shares(true_importance(own, rows, estimand)) for own in (one, scaled)]
+        shares = [
+            importance_shares(true_importance(own, rows, estimand))
+            for own in (one, scaled)
+        ]
         assert np.allclose(*shares)
         assert shares[0].sum() == pytest.approx(1.0)
 
 
 def test_a_function_must_say_what_it_reads():
-    wrong = DecisionFunction("wrong", "x1 + x2", lambda rows: rows[:, 0] + rows[:, 1], (0,))
+    wrong = DecisionFunction(
+        "wrong", "x1 + x2", lambda rows: rows[:, 0] + rows[:, 1], (0,)
+    )
     with pytest.raises(
-        InputError, match=r"'wrong' reads the features \(0, 1\), but relevant is \(0,\)\. Correct one of them"
+        InputError,
+        match=r"'wrong' reads the features \(0, 1\), but relevant is \(0,\)\. Correct one of them",
     ):
         register_function(wrong)
     assert "wrong" not in functions
@@ -141,5 +181,7 @@ def test_a_function_must_say_what_it_reads():
 def test_bad_input_is_refused():
     five = functions.get("F5")
     rows = population(five)
-    with pytest.raises(InputError, match="estimand must be one of 'published', 'effect'"):
+    with pytest.raises(
+        InputError, match="estimand must be one of 'published', 'effect'"
+    ):
         true_importance(five, rows, "sage")

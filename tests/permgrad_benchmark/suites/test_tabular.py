@@ -15,7 +15,14 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from permgrad.attribution import methods
 from permgrad.evaluation.ranking import importance_shares
-from permgrad_benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
+from permgrad_benchmark import (
+    ANY,
+    Settings,
+    benchmark_metrics,
+    enrolled,
+    load_suites,
+    metric_named,
+)
 from permgrad_benchmark.metrics import share_error
 from permgrad_benchmark.suites.tabular import case as cases
 from permgrad_benchmark.suites.tabular import ours
@@ -48,7 +55,10 @@ class TrueLinear(RegressorMixin, BaseEstimator):
         return self
 
     def features(self, level):
-        return {name: np.array([place]) for place, name in enumerate(self.truth.feature_names)}
+        return {
+            name: np.array([place])
+            for place, name in enumerate(self.truth.feature_names)
+        }
 
     def encode_rows(self, X):
         return SimpleNamespace(encoded=X.to_numpy(dtype=np.float32))
@@ -65,13 +75,24 @@ def oracle():
     truth = make_truth("linear_correlated", noise=0.0)
     X_train, y_train = truth.sample(400, random_state=0)
     X, y = truth.sample(600, random_state=1)
-    sizes = dataclasses.replace(cases.FULL, repeats=3, some=200, few=40, references=40, draws=160)
+    sizes = dataclasses.replace(
+        cases.FULL, repeats=3, some=200, few=40, references=40, draws=160
+    )
     return cases.TabularCase(
-        truth=truth, model=TrueLinear(truth), X_train=X_train, y_train=y_train, X=X, y=y, seed=0, sizes=sizes
+        truth=truth,
+        model=TrueLinear(truth),
+        X_train=X_train,
+        y_train=y_train,
+        X=X,
+        y=y,
+        seed=0,
+        sizes=sizes,
     )
 
 
-PEERS = [name for name in enrolled("tabular") if enrolled("tabular").get(name).kind == "peer"]
+PEERS = [
+    name for name in enrolled("tabular") if enrolled("tabular").get(name).kind == "peer"
+]
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -86,8 +107,14 @@ def test_peers_on_the_true_function_get_their_truth(name, oracle):
     scores = contestant.score(oracle)
     assert np.array_equal(np.random.get_state()[1], state)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert all(weight.requires_grad and weight.grad is None for weight in oracle.model.module_.parameters())
-    errors = {other: share_error(oracle.truth.known(other).values, scores.values) for other in ESTIMANDS}
+    assert all(
+        weight.requires_grad and weight.grad is None
+        for weight in oracle.model.module_.parameters()
+    )
+    errors = {
+        other: share_error(oracle.truth.known(other).values, scores.values)
+        for other in ESTIMANDS
+    }
     assert errors[estimand] < 0.025
     assert errors[estimand] == min(errors.values())
     assert scores.model_rows > 0
@@ -149,7 +176,11 @@ def smallest_cell(*names):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(TABULAR), "quick", TINY)
         patch.setattr(type(TABULAR), "repeated_functions", ())
-        return TABULAR.run("logistic", 0, Settings(scale="quick", peers=False, progress=False, methods=names))
+        return TABULAR.run(
+            "logistic",
+            0,
+            Settings(scale="quick", peers=False, progress=False, methods=names),
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -164,7 +195,9 @@ def rough_truths():
 
 @pytest.fixture(scope="module")
 def cell(rough_truths):
-    return smallest_cell("permgrad", "permgrad:conditional", "permutation", "gradient", "random")
+    return smallest_cell(
+        "permgrad", "permgrad:conditional", "permutation", "gradient", "random"
+    )
 
 
 @pytest.mark.slow
@@ -176,7 +209,10 @@ def test_every_method_of_the_registry_takes_part():
     for method in methods:
         if ours.ENTRIES.get(method, True) == ():
             continue
-        assert present & {method, *(entry.name for entry in ours.ENTRIES.get(method, ()))}
+        assert present & {
+            method,
+            *(entry.name for entry in ours.ENTRIES.get(method, ())),
+        }
     assert not present & set(PEERS)
 
 
@@ -188,7 +224,9 @@ def check_numbers(cell):
     for record in cell:
         metric = metric_named(record.metric)
         low, high = metric.range
-        assert math.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, record
+        assert math.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, (
+            record
+        )
         assert record.estimand in {ANY, *ESTIMANDS}
     assert {record.metric.split(":")[0] for record in cell} <= set(benchmark_metrics)
 
@@ -197,14 +235,24 @@ def test_each_method_is_held_against_all_four_truths(cell):
     of = {(r.method, r.estimand): r.value for r in cell if r.metric == "share_error"}
     for method in ("permgrad", "random"):
         assert [(method, estimand) in of for estimand in ESTIMANDS] == [True] * 4
-    shares = {r.metric: r.value for r in cell if r.method == "permgrad" and r.metric.startswith("share:")}
+    shares = {
+        r.metric: r.value
+        for r in cell
+        if r.method == "permgrad" and r.metric.startswith("share:")
+    }
     assert len(shares) == 10
     assert sum(shares.values()) == pytest.approx(1)
     truth = importance_shares(make_truth("logistic").known("total_effect").values)
     assert of["permgrad", "total_effect"] == pytest.approx(
-        np.sqrt(np.mean((np.array([shares[f"share:x{j + 1}"] for j in range(10)]) - truth) ** 2))
+        np.sqrt(
+            np.mean(
+                (np.array([shares[f"share:x{j + 1}"] for j in range(10)]) - truth) ** 2
+            )
+        )
     )
-    stated = [r.value for r in cell if r.method == "truth" and r.estimand == "total_effect"]
+    stated = [
+        r.value for r in cell if r.method == "truth" and r.estimand == "total_effect"
+    ]
     np.testing.assert_allclose(stated, truth)
 
 
@@ -217,7 +265,9 @@ def test_who_calls_features_relevant(cell):
 
 @pytest.mark.slow
 def test_repetitions():
-    settings = Settings(scale="quick", peers=False, progress=False, methods=("gradient", "random"))
+    settings = Settings(
+        scale="quick", peers=False, progress=False, methods=("gradient", "random")
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(TABULAR), "quick", TINY)
         patch.setattr(type(TABULAR), "repeated_functions", ("product",))
@@ -235,7 +285,12 @@ def test_repetitions():
 
 @pytest.mark.slow
 def test_the_same_cell_again_gives_the_same_figures():
-    settings = Settings(scale="quick", peers=False, progress=False, methods=("permgrad", "permutation", "random"))
+    settings = Settings(
+        scale="quick",
+        peers=False,
+        progress=False,
+        methods=("permgrad", "permutation", "random"),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(TABULAR), "quick", TINY)
         patch.setattr(type(TABULAR), "repeated_functions", ())
@@ -262,7 +317,9 @@ def test_randomised_networks_and_resamples_are_others():
     np.testing.assert_allclose(truth.function(sample.X), sample.y, atol=6 * truth.noise)
     shuffled = cases.fit_network(truth, 0, TINY, shuffled=True)
     assert sorted(shuffled.y_train) == sorted(case.y_train)
-    assert abs(np.corrcoef(shuffled.y_train, truth.function(shuffled.X_train))[0, 1]) < 0.2
+    assert (
+        abs(np.corrcoef(shuffled.y_train, truth.function(shuffled.X_train))[0, 1]) < 0.2
+    )
     assert case.meter.rows == 2 * len(case.X)
     assert len(case.columns[case.names[0]]) > 10
 
@@ -272,11 +329,16 @@ def test_facts_and_lists():
     assert everyone[:2] == ("permgrad", "permgrad:conditional")
     if importlib.util.find_spec("captum"):
         assert "captum:shapley_sampling" in everyone
-    assert not any(name.startswith(("captum", "shap:")) for name in TABULAR.methods(Settings(peers=False)))
+    assert not any(
+        name.startswith(("captum", "shap:"))
+        for name in TABULAR.methods(Settings(peers=False))
+    )
     assert TABULAR.methods(Settings(methods=("random",))) == ("random",)
     facts = TABULAR.facts(Settings())
     assert facts["contestants"]["permgrad"]["estimand"] == "total_effect"
-    assert facts["contestants"]["permgrad:conditional"]["estimand"] == "conditional_effect"
+    assert (
+        facts["contestants"]["permgrad:conditional"]["estimand"] == "conditional_effect"
+    )
     assert set(facts["estimands"]) == set(ESTIMANDS)
     assert facts["relevant"]["irrelevant40"] == ["x1", "x2", "x3", "x4"]
     assert len(TABULAR.functions) >= 14

@@ -10,10 +10,18 @@ import pytest
 
 from permgrad import InputError
 from permgrad_benchmark.truth import ESTIMANDS, make_truth, truths
-from permgrad_benchmark.truth.base import local_shapley, sampled, shapley_from_coalitions, shapley_of_subsets
+from permgrad_benchmark.truth.base import (
+    local_shapley,
+    sampled,
+    shapley_from_coalitions,
+    shapley_of_subsets,
+)
 
 CLOSED = [
-    (name, estimand) for name in truths for estimand in ESTIMANDS if make_truth(name).closed_form(estimand) is not None
+    (name, estimand)
+    for name in truths
+    for estimand in ESTIMANDS
+    if make_truth(name).closed_form(estimand) is not None
 ]
 REGRESSION = [name for name in truths if make_truth(name).task == "regression"]
 
@@ -32,7 +40,10 @@ def test_closed_forms_equal_quasi_monte_carlo(name, estimand):
     assert (found.values[truth.n_relevant :] == 0).all()
     assert (closed.values[truth.n_relevant :] == 0).all()
     # The mean over a finite set of averaged points adds a bias of the order of one over their number.
-    allowed = 6 * found.error + (0.02 if estimand == "sage" else 0.002) * np.abs(closed.values).max()
+    allowed = (
+        6 * found.error
+        + (0.02 if estimand == "sage" else 0.002) * np.abs(closed.values).max()
+    )
     assert (np.abs(found.values - closed.values) <= allowed).all()
     assert closed.values.max() > 5 * allowed.max()
 
@@ -44,10 +55,14 @@ def test_sage_values_add_up_to_the_variance(name):
     squares = truth.values(truth._draw(200_000, rng))
     error = np.std((squares - squares.mean()) ** 2) / math.sqrt(len(squares))
     known = truth.known("sage")
-    assert known.values.sum() == pytest.approx(squares.var(), abs=5 * error + 5 * known.error.sum())
+    assert known.values.sum() == pytest.approx(
+        squares.var(), abs=5 * error + 5 * known.error.sum()
+    )
 
 
-@pytest.mark.parametrize("name", ["friedman1", "interactions_correlated", "categorical", "linear_correlated"])
+@pytest.mark.parametrize(
+    "name", ["friedman1", "interactions_correlated", "categorical", "linear_correlated"]
+)
 def test_local_values_equal_the_formula(name):
     """Shapley's formula over all orders' predecessor sets, the whole function averaged at once, in float64."""
     truth = make_truth(name)
@@ -55,7 +70,10 @@ def test_local_values_equal_the_formula(name):
     x, others = truth._draw(3, rng), truth._draw(40, rng)
     size = truth.n_relevant
     fast = local_shapley(truth, x, others)
-    if truth.part_given(0, x[:, list(truth.parts[0])], (False,) * len(truth.parts[0])) is not None:
+    if (
+        truth.part_given(0, x[:, list(truth.parts[0])], (False,) * len(truth.parts[0]))
+        is not None
+    ):
         pytest.skip("absent features are averaged in closed form")
 
     def value(row, present):
@@ -73,20 +91,33 @@ def test_local_values_equal_the_formula(name):
                 for s in itertools.combinations(rest, k)
             )  # fmt: skip
             assert found[j] == pytest.approx(wanted, abs=1e-9)
-        assert found.sum() == pytest.approx(value(row, tuple(range(size))) - value(row, ()), abs=1e-9)
+        assert found.sum() == pytest.approx(
+            value(row, tuple(range(size))) - value(row, ()), abs=1e-9
+        )
     assert (fast[:, size:] == 0).all()
     assert np.abs(fast[:, :size]).max() > 0.1
 
 
 def test_games():
     weights = {(): 0.0, (0,): 1.0, (1,): 2.0, (0, 1): 5.0}
-    assert shapley_of_subsets(2, lambda present: weights[present]).tolist() == [2.0, 3.0]
+    assert shapley_of_subsets(2, lambda present: weights[present]).tolist() == [
+        2.0,
+        3.0,
+    ]
     game = np.random.default_rng(0).normal(size=(16, 3))
     values = shapley_from_coalitions(game, 4)
     np.testing.assert_allclose(values.sum(axis=0), game[-1] - game[0])
 
 
-@pytest.mark.parametrize("name", ["linear_correlated", "duplicates", "interactions_correlated", "friedman1_correlated"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear_correlated",
+        "duplicates",
+        "interactions_correlated",
+        "friedman1_correlated",
+    ],
+)
 def test_conditional_effects_by_a_plain_redraw(name):
     """x_j given the rest, by least squares on the latent Gaussians of one sample; the definition, written again."""
     truth = make_truth(name)
@@ -103,9 +134,14 @@ def test_conditional_effects_by_a_plain_redraw(name):
         edited[:, j] = rest @ weights + rng.permutation(residual)
         squares = (truth.values(truth.margin(edited)) - before) ** 2
         error = squares.std() / math.sqrt(len(squares))
-        assert squares.mean() == pytest.approx(known.values[j], abs=5 * error + 5 * known.error[j])
+        assert squares.mean() == pytest.approx(
+            known.values[j], abs=5 * error + 5 * known.error[j]
+        )
     total = truth.known("total_effect")
-    assert np.abs(shares_of(known) - shares_of(total)).max() > 0.005 or name == "duplicates"
+    assert (
+        np.abs(shares_of(known) - shares_of(total)).max() > 0.005
+        or name == "duplicates"
+    )
 
 
 def shares_of(known):
@@ -118,8 +154,12 @@ def test_truths_of_correlated_features_differ_and_of_independent_ones_agree():
     for one, other in itertools.combinations(shares, 2):
         assert np.abs(shares[one] - shares[other]).max() > 0.01
     linear = make_truth("linear20")
-    assert np.array_equal(linear.known("total_effect").values, 2 * linear.known("sage").values)
-    assert np.array_equal(linear.known("total_effect").values, linear.known("conditional_effect").values)
+    assert np.array_equal(
+        linear.known("total_effect").values, 2 * linear.known("sage").values
+    )
+    assert np.array_equal(
+        linear.known("total_effect").values, linear.known("conditional_effect").values
+    )
 
 
 def test_class_probabilities_by_hand():
@@ -130,7 +170,9 @@ def test_class_probabilities_by_hand():
     wanted = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     np.testing.assert_allclose(truth.rise(before, after), wanted, atol=1e-12)
     known = truth.known("total_effect")
-    x, donors = (truth.to_numbers(truth.sample(100_000, random_state=seed)[0]) for seed in (1, 2))
+    x, donors = (
+        truth.to_numbers(truth.sample(100_000, random_state=seed)[0]) for seed in (1, 2)
+    )
     for j, value in enumerate(known.values):
         edited = x.copy()
         edited[:, j] = donors[:, j]
@@ -147,7 +189,9 @@ def test_errors_are_stated_and_small():
         assert make_truth(name).known("shapley") is known
     # E|20 ((u − ½)² − 1/12)| = 40 / (9 √12), E|10 (u − ½)| = 2.5.
     friedman = make_truth("friedman1").known("shapley").values
-    np.testing.assert_allclose(friedman[2:5], [40 / (9 * math.sqrt(12)), 2.5, 1.25], rtol=1e-4)
+    np.testing.assert_allclose(
+        friedman[2:5], [40 / (9 * math.sqrt(12)), 2.5, 1.25], rtol=1e-4
+    )
 
 
 def test_levels_are_written_out_and_read_back():
@@ -161,5 +205,7 @@ def test_levels_are_written_out_and_read_back():
 
 
 def test_unknown_estimand():
-    with pytest.raises(InputError, match=r"estimand cannot be 'sagee'. Did you mean 'sage'\?"):
+    with pytest.raises(
+        InputError, match=r"estimand cannot be 'sagee'. Did you mean 'sage'\?"
+    ):
         make_truth("product").known("sagee")

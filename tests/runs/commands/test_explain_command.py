@@ -19,7 +19,9 @@ from permgrad.pages.summary import told as told_of
 from permgrad.pages.words import value_text
 from permgrad.runs.commands.explained import outcome_of
 
-NO_TARGET = "so the divergence from the model's own prediction is explained. Fill the column in"
+NO_TARGET = (
+    "so the divergence from the model's own prediction is explained. Fill the column in"
+)
 
 
 def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -29,13 +31,21 @@ def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
     ill = a + 0.3 * rng.normal(size=rows) > 0
     town = rng.choice(["Bonn", "Ulm", "Trier"], rows)
     return pd.DataFrame(
-        {"code": np.arange(rows), "a": a, "b": b, "town": town, "outcome": np.where(ill, "ill", "well")}
+        {
+            "code": np.arange(rows),
+            "a": a,
+            "b": b,
+            "town": town,
+            "outcome": np.where(ill, "ill", "well"),
+        }
     )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_run(tmp_path_factory.mktemp("explain"), table(), identifier="code", epochs=10)
+    return train_run(
+        tmp_path_factory.mktemp("explain"), table(), identifier="code", epochs=10
+    )
 
 
 @pytest.fixture(params=["csv", "parts"])
@@ -84,30 +94,59 @@ def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
     assert found
     scale = {None: 1.0, "r": 0.01, "l": -0.01}  # of probabilities in points
     return [
-        (one["name"], scale[one["way"] and one["way"][0]] * float(one["value"]), one["mean"] and float(one["mean"]))
+        (
+            one["name"],
+            scale[one["way"] and one["way"][0]] * float(one["value"]),
+            one["mean"] and float(one["mean"]),
+        )
         for one in found
     ]
 
 
 # --- what is printed --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"])
+@pytest.mark.parametrize(
+    "method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"]
+)
 def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
     rows, positive = tmp_path / "rows.csv", positive_of(run)
     table(60, seed=1).to_csv(rows, index=False)
-    said = call("explain", run, rows, "--method", method, "--max-rows", 25, "--out", tmp_path / "out")
+    said = call(
+        "explain",
+        run,
+        rows,
+        "--method",
+        method,
+        "--max-rows",
+        25,
+        "--out",
+        tmp_path / "out",
+    )
     explanation = pg.Explanation.load(tmp_path / "out")
-    assert f"\n{len(explanation.values)} rows explained. Values are means of absolute values over the rows." in said
+    assert (
+        f"\n{len(explanation.values)} rows explained. Values are means of absolute values over the rows."
+        in said
+    )
     assert len(explanation.values) == 25
-    assert said.count(" for ill.") + said.count(" for well.") == 1, "of two classes, the positive one"
+    assert said.count(" for ill.") + said.count(" for well.") == 1, (
+        "of two classes, the positive one"
+    )
     listed, place = printed(said, positive), explanation.outputs.index(positive)
-    assert [name for name, _, _ in listed] == explanation.ranking(positive), "the order of its own ranking"
-    own = explanation.values[:, [explanation.names.index(name) for name, _, _ in listed], place]
-    np.testing.assert_allclose([size for _, size, _ in listed], np.abs(own).mean(axis=0), atol=5e-3)
+    assert [name for name, _, _ in listed] == explanation.ranking(positive), (
+        "the order of its own ranking"
+    )
+    own = explanation.values[
+        :, [explanation.names.index(name) for name, _, _ in listed], place
+    ]
+    np.testing.assert_allclose(
+        [size for _, size, _ in listed], np.abs(own).mean(axis=0), atol=5e-3
+    )
     signed = [beside for _, _, beside in listed]
     if method == "gradient":
         assert signed == [None] * 3, "its sizes have no sign"
     else:
-        np.testing.assert_allclose(np.array(signed, dtype=float), own.mean(axis=0), rtol=5e-3, atol=5e-4)
+        np.testing.assert_allclose(
+            np.array(signed, dtype=float), own.mean(axis=0), rtol=5e-3, atol=5e-4
+        )
     assert explanation.ranking()[0] == "a", "the precondition"
 
 
@@ -117,15 +156,23 @@ def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
     said = call("explain", run, rows, *words, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
     assert "means of absolute values" not in said
-    assert "Rows are counted from 0." + (" Row 4 is line 6 of rows.csv." if rows.is_file() else "") in said.splitlines()
+    assert (
+        "Rows are counted from 0."
+        + (" Row 4 is line 6 of rows.csv." if rows.is_file() else "")
+        in said.splitlines()
+    )
     value = table(60, seed=1)["a"][4]
     assert f"  a = {value_text(value)} " in said
     frame = pd.read_csv(tmp_path / "out" / "importance.csv")
-    assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(value)
+    assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(
+        value
+    )
     found = printed(said, positive)
     assert [name for name, _, _ in found] == explanation.ranking(positive)
     place = explanation.outputs.index(positive)
-    own = explanation.values[0, [explanation.names.index(name) for name, _, _ in found], place]
+    own = explanation.values[
+        0, [explanation.names.index(name) for name, _, _ in found], place
+    ]
     np.testing.assert_allclose([value for _, value, _ in found], own, atol=5e-3)
     assert (own < 0).any(), "the precondition"
 
@@ -134,46 +181,94 @@ def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path,
     (tmp_path / "rows").mkdir()
     table(60, seed=1).to_parquet(tmp_path / "rows" / "part.parquet")
     positive = positive_of(run)
-    said = call("explain", run, tmp_path / "rows", "--method", "shapley", "--out", tmp_path / "out")
-    assert "\n60 rows explained. Values are means of absolute values over the rows." in said
+    said = call(
+        "explain",
+        run,
+        tmp_path / "rows",
+        "--method",
+        "shapley",
+        "--out",
+        tmp_path / "out",
+    )
+    assert (
+        "\n60 rows explained. Values are means of absolute values over the rows."
+        in said
+    )
     explanation = pg.Explanation.load(tmp_path / "out")
-    assert [name for name, _, _ in printed(said, positive)] == explanation.ranking(positive)
+    assert [name for name, _, _ in printed(said, positive)] == explanation.ranking(
+        positive
+    )
 
 
 def test_global_importances_are_printed_in_the_order_of_the_ranking():
     values = np.array([[0.1], [-0.5], [np.nan], [0.3]])
-    explanation = pg.Explanation(values, ("a", "b", "c", "d"), ("table",) * 4, ("all",), "permutation", "global")
-    lines = [line for line, about in told_of(explanation, None, 8) if about["kind"] == "feature"]
-    assert [line.split()[0] for line in lines] == explanation.ranking() == ["d", "a", "b", "c"]
+    explanation = pg.Explanation(
+        values, ("a", "b", "c", "d"), ("table",) * 4, ("all",), "permutation", "global"
+    )
+    lines = [
+        line
+        for line, about in told_of(explanation, None, 8)
+        if about["kind"] == "feature"
+    ]
+    assert (
+        [line.split()[0] for line in lines]
+        == explanation.ranking()
+        == ["d", "a", "b", "c"]
+    )
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("named", [(), ("--option", "y=outcome")])
-def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write, named):
+def test_the_loss_of_a_single_row_is_explained_if_asked_for(
+    tmp_path, run, write, named
+):
     rows = write("rows", without(table(60, seed=1), [5]))
     words = ("explain", run, rows, "--option", "scope=global", "--repeats", 2, *named)
     said, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
     assert "permgrad measures the increase of the loss" in said
     assert errors == "", "row 5 is not asked for"
     said = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
-    assert "None of the chosen rows has a target, so no loss can be explained. Choose others" in said
+    assert (
+        "None of the chosen rows has a target, so no loss can be explained. Choose others"
+        in said
+    )
     assert not (tmp_path / "never").exists()
 
 
 def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
     rows = write("rows", without(table(60, seed=1), slice(None)))
     for chosen in ((), ("--row", 3, "--option", "scope=global")):
-        words = ("explain", run, rows, "--repeats", 1, *chosen, "--overwrite", "--out", tmp_path / "out")
+        words = (
+            "explain",
+            run,
+            rows,
+            "--repeats",
+            1,
+            *chosen,
+            "--overwrite",
+            "--out",
+            tmp_path / "out",
+        )
         said, errors = told(*words)
         assert "divergence from the model's own prediction" in said
-        assert errors.startswith(f"warning: The target's column 'outcome' is empty in {rows}, {NO_TARGET}")
+        assert errors.startswith(
+            f"warning: The target's column 'outcome' is empty in {rows}, {NO_TARGET}"
+        )
         assert errors.count("\n") == 1
         said = call(*words, "--option", "y=outcome", code=2)
         assert "'outcome'" in said
         assert "ame another column" in said
     # Where no loss is measured, nobody misses a target.
-    assert told("explain", run, rows, "--method", "gradient", "--out", tmp_path / "g")[1] == ""
-    assert told("explain", run, rows, "--row", 3, "--repeats", 1, "--out", tmp_path / "r")[1] == ""
+    assert (
+        told("explain", run, rows, "--method", "gradient", "--out", tmp_path / "g")[1]
+        == ""
+    )
+    assert (
+        told("explain", run, rows, "--row", 3, "--repeats", 1, "--out", tmp_path / "r")[
+            1
+        ]
+        == ""
+    )
 
 
 def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
@@ -185,16 +280,40 @@ def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
 
 def test_groups_none_are_raw_columns(tmp_path, run):
     table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
-    call("explain", run, tmp_path / "rows.csv", "--groups", "none", "--repeats", 1, "--out", tmp_path / "out")
+    call(
+        "explain",
+        run,
+        tmp_path / "rows.csv",
+        "--groups",
+        "none",
+        "--repeats",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
     assert pg.Explanation.load(tmp_path / "out").level == "column"
 
 
 def test_the_published_method_needs_several_rows(tmp_path, run):
     table(60, seed=1).to_csv(tmp_path / "rows.csv", index=False)
-    words = ("explain", run, tmp_path / "rows.csv", "--method", "permgrad_paper", "--out", tmp_path / "never")
-    for chosen, fix in ((("--row", 3), "Leave --row out and choose"), (("--max-rows", 1), "Choose")):
+    words = (
+        "explain",
+        run,
+        tmp_path / "rows.csv",
+        "--method",
+        "permgrad_paper",
+        "--out",
+        tmp_path / "never",
+    )
+    for chosen, fix in (
+        (("--row", 3), "Leave --row out and choose"),
+        (("--max-rows", 1), "Choose"),
+    ):
         said = call(*words, *chosen, code=2)
-        assert f"among the explained rows and needs several, got 1. {fix} more rows" in said
+        assert (
+            f"among the explained rows and needs several, got 1. {fix} more rows"
+            in said
+        )
         assert "y=None" not in said
 
 
@@ -211,7 +330,9 @@ def test_a_row_without_a_target_has_no_truth(tmp_path, run, write):
     said, errors = told(*words, "--out", tmp_path / "all")
     assert errors == ""
     shown = pg.Explanation.load(tmp_path / "all").meta
-    assert shown.get("rows_explained", shown.get("rows_summarised")) == 60, "also the row without a target"
+    assert shown.get("rows_explained", shown.get("rows_summarised")) == 60, (
+        "also the row without a target"
+    )
 
 
 @pytest.mark.parametrize("method", ["permutation", "shapley"])
@@ -230,4 +351,7 @@ def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path
     request = SimpleNamespace(row=None, method=method, target=(), folder=tmp_path)
     outcome = outcome_of(request, found)
     assert outcome.facts["quantity"]
-    assert f"{method} measures the {outcome.facts['quantity']} ({outcome.facts['unit']})." in outcome.text
+    assert (
+        f"{method} measures the {outcome.facts['quantity']} ({outcome.facts['unit']})."
+        in outcome.text
+    )

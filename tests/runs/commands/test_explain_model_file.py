@@ -15,7 +15,9 @@ from onnx_models import Linear
 import permgrad as pg
 
 MODEL = Linear(
-    {"age": [0.0, 0.2], "income": [0.0, 0.002]}, {"region": {"west": [0.5, 0], "north": [0, 5.0]}}, [0.0, -13.0]
+    {"age": [0.0, 0.2], "income": [0.0, 0.002]},
+    {"region": {"west": [0.5, 0], "north": [0, 5.0]}},
+    [0.0, -13.0],
 )
 ASKED = {"class_names": ["no", "yes"], "task": "classification", "progress": False}
 
@@ -25,11 +27,16 @@ def table(rows=360, seed=0):
     frame = pd.DataFrame(
         {
             "age": rng.integers(18, 90, rows),
-            "income": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(40, 9, rows).round(2)),
+            "income": np.where(
+                rng.random(rows) < 0.1, np.nan, rng.normal(40, 9, rows).round(2)
+            ),
             "region": rng.choice(levels, rows),
         }
     )
-    late = frame["age"] / 30 + (frame["region"] == "north") + rng.normal(0, 0.2, rows) > 2.2
+    late = (
+        frame["age"] / 30 + (frame["region"] == "north") + rng.normal(0, 0.2, rows)
+        > 2.2
+    )
     return frame, pd.Series(np.where(late, "yes", "no"), name="late")
 
 
@@ -41,21 +48,40 @@ def files(tmp_path_factory):
     MODEL.write(folder / "unnamed.onnx")
     rows = frame[150:].reset_index(drop=True)
     late = y[150:].reset_index(drop=True)
-    pd.concat([late, rows[rows.columns[::-1]]], axis=1).to_csv(folder / "table.csv", index=False)
+    pd.concat([late, rows[rows.columns[::-1]]], axis=1).to_csv(
+        folder / "table.csv", index=False
+    )
     return folder, MODEL, rows, late
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley"])
 def test_the_numbers_are_those_of_python(tmp_path, files, method):
     folder, model, rows, late = files
-    asked = ("--option", "y=late", "--method", method, "--seed", 4, "--out", tmp_path / "out")
+    asked = (
+        "--option",
+        "y=late",
+        "--method",
+        method,
+        "--seed",
+        4,
+        "--out",
+        tmp_path / "out",
+    )
     chosen = ("--row", 7, "--option", "scale=logit") if method == "shapley" else ()
     call("explain", folder / "model.onnx", folder / "table.csv", *asked, *chosen)
     saved = pg.Explanation.load(tmp_path / "out")
     places = np.array([7]) if chosen else np.arange(len(rows))
     background = {"background": rows} if chosen else {}
     y = None if chosen else late
-    explanation = explain_with(model, rows.take(places), y, method=method, random_state=4, **ASKED, **background)
+    explanation = explain_with(
+        model,
+        rows.take(places),
+        y,
+        method=method,
+        random_state=4,
+        **ASKED,
+        **background,
+    )
     assert set(saved.names) == set(explanation.names) == set(rows.columns)
     order = [saved.names.index(name) for name in explanation.names]
     values = saved.values[:, order] if chosen else saved.values[order]
@@ -86,7 +112,9 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
     expected = explain_with(model, rows, late, row_groups=clinic, **python)
     order = [saved.names.index(name) for name in expected.names]
     np.testing.assert_allclose(saved.low[order], expected.low, atol=1e-4)
-    assert not np.allclose(explain_with(model, rows, late, **python).low, expected.low), "groups widen intervals"
+    assert not np.allclose(
+        explain_with(model, rows, late, **python).low, expected.low
+    ), "groups widen intervals"
 
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
@@ -107,13 +135,23 @@ def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
     assert line["truth"] == late[3]
     assert line["probability_yes"] == pytest.approx(model(rows[3:4])[0, 1], abs=1e-6)
     assert f"prediction {line['prediction']}" in said
-    assert {file.name for file in (tmp_path / "out").iterdir()} > {"explanation.json", "values.npz", "importance.csv"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} > {
+        "explanation.json",
+        "values.npz",
+        "importance.csv",
+    }
     assert (tmp_path / "out" / "plots" / "waterfall.png").is_file()
 
 
 def test_without_targets_the_divergence_is_explained(tmp_path, files):
     folder = files[0]
-    said = call("explain", folder / "model.onnx", folder / "table.csv", "--out", tmp_path / "out")
+    said = call(
+        "explain",
+        folder / "model.onnx",
+        folder / "table.csv",
+        "--out",
+        tmp_path / "out",
+    )
     assert "divergence from the model's own prediction" in said
 
 
@@ -123,7 +161,9 @@ def test_rows_without_a_target_are_left_out(tmp_path, files):
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
     asked = ("--option", "y=late", "--out", tmp_path / "out")
     call("explain", folder / "model.onnx", tmp_path / "gaps.csv", *asked)
-    assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
+    assert (
+        pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
+    )
 
 
 def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
@@ -133,7 +173,13 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
     model.write(tmp_path / "model.onnx", whole=True)
     X[150:].assign(cost=y[150:]).to_csv(tmp_path / "table.csv", index=False)
     said = call(
-        "explain", tmp_path / "model.onnx", tmp_path / "table.csv", "--option", "y=cost", "--out", tmp_path / "out"
+        "explain",
+        tmp_path / "model.onnx",
+        tmp_path / "table.csv",
+        "--option",
+        "y=cost",
+        "--out",
+        tmp_path / "out",
     )
     explanation = pg.explain(model, X[150:], y[150:], random_state=0, progress=False)
     saved = pg.Explanation.load(tmp_path / "out")
@@ -152,17 +198,37 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
         (("--engine", "ray"), "--engine applies to models of permgrad"),
         (("--method", "gradient"), "method='gradient' does not take a"),
         (("--option", "y=late", "--row", 1000), "row must be below"),
-        (("--option", "tolerance"), "--option must have the form NAME=VALUE, got 'tolerance'"),
-        (("--option", "max-permutations=9"), "--option must be one of .* got 'max_permutations'"),
-        (("--option", "n_repeats=9"), "--option n_repeats has an option of its own. Use --repeats"),
+        (
+            ("--option", "tolerance"),
+            "--option must have the form NAME=VALUE, got 'tolerance'",
+        ),
+        (
+            ("--option", "max-permutations=9"),
+            "--option must be one of .* got 'max_permutations'",
+        ),
+        (
+            ("--option", "n_repeats=9"),
+            "--option n_repeats has an option of its own. Use --repeats",
+        ),
         (("--option", "background=9"), "--option must be one of .* got 'background'"),
         (("--option", "y=age"), r"Column 'age' \(target\) is a feature of the model"),
-        (("--option", "row_groups=clinic"), r"Column 'clinic' \(row_groups\): no such column"),
+        (
+            ("--option", "row_groups=clinic"),
+            r"Column 'clinic' \(row_groups\): no such column",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
     folder = files[0]
-    said = call("explain", folder / "model.onnx", folder / "table.csv", *words, "--out", tmp_path / "out", code=2)
+    said = call(
+        "explain",
+        folder / "model.onnx",
+        folder / "table.csv",
+        *words,
+        "--out",
+        tmp_path / "out",
+        code=2,
+    )
     assert re.search(sentence, " ".join(said.split())), said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
@@ -173,12 +239,38 @@ def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):
     assert "Missing TABLE" in call("explain", folder / "model.onnx", code=2)
     for name in ("model.pkl", "model.txt", "model.skops"):
         (tmp_path / name).write_bytes(b"\x80\x04")
-        said = call("explain", tmp_path / name, folder / "table.csv", "--out", tmp_path / "out", code=2)
-        assert f"A model file must be ONNX (.onnx), got {name}. Load the model in Python" in " ".join(said.split())
-    pd.read_csv(folder / "table.csv").drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
-    said = call("explain", folder / "model.onnx", tmp_path / "less.csv", "--out", tmp_path / "out", code=2)
+        said = call(
+            "explain",
+            tmp_path / name,
+            folder / "table.csv",
+            "--out",
+            tmp_path / "out",
+            code=2,
+        )
+        assert (
+            f"A model file must be ONNX (.onnx), got {name}. Load the model in Python"
+            in " ".join(said.split())
+        )
+    pd.read_csv(folder / "table.csv").drop(columns="age").to_csv(
+        tmp_path / "less.csv", index=False
+    )
+    said = call(
+        "explain",
+        folder / "model.onnx",
+        tmp_path / "less.csv",
+        "--out",
+        tmp_path / "out",
+        code=2,
+    )
     assert "'age'" in said
-    said = call("explain", folder / "table.csv", folder / "model.onnx", "--out", tmp_path / "out", code=2)
+    said = call(
+        "explain",
+        folder / "table.csv",
+        folder / "model.onnx",
+        "--out",
+        tmp_path / "out",
+        code=2,
+    )
     assert "is a table, not a model" in said
 
 
@@ -187,18 +279,39 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
 
     (tmp_path / "model.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    said = call("explain", tmp_path / "model.onnx", files[0] / "table.csv", "--out", tmp_path / "out", code=3)
+    said = call(
+        "explain",
+        tmp_path / "model.onnx",
+        files[0] / "table.csv",
+        "--out",
+        tmp_path / "out",
+        code=3,
+    )
     assert "pip install 'onnxruntime'" in said
 
 
 def test_classes_that_neither_file_nor_table_tells_are_refused(tmp_path, files):
     words = ("--option", "y=late", "--out", tmp_path / "out")
-    said = call("explain", files[0] / "unnamed.onnx", files[0] / "table.csv", *words, code=2)
-    assert "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'" in said
+    said = call(
+        "explain", files[0] / "unnamed.onnx", files[0] / "table.csv", *words, code=2
+    )
+    assert (
+        "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"
+        in said
+    )
     assert "Write them as 0, 1, … in the order of its outputs" in said
     read = pd.read_csv(files[0] / "table.csv")
-    read.assign(late=(read["late"] == "yes").astype(int)).to_csv(tmp_path / "numbered.csv", index=False)
-    call("explain", files[0] / "unnamed.onnx", tmp_path / "numbered.csv", *words, "--max-rows", 50)
+    read.assign(late=(read["late"] == "yes").astype(int)).to_csv(
+        tmp_path / "numbered.csv", index=False
+    )
+    call(
+        "explain",
+        files[0] / "unnamed.onnx",
+        tmp_path / "numbered.csv",
+        *words,
+        "--max-rows",
+        50,
+    )
     explanation = pg.Explanation.load(tmp_path / "out")
     assert explanation.outputs == ("all", "0", "1")
     assert explanation.meta["rows_explained"] == 50
@@ -206,6 +319,13 @@ def test_classes_that_neither_file_nor_table_tells_are_refused(tmp_path, files):
 
 def test_the_model_file_is_not_replaced(tmp_path, files):
     folder = files[0]
-    said = call("explain", folder / "model.onnx", folder / "table.csv", "--out", folder / "model.onnx", code=2)
+    said = call(
+        "explain",
+        folder / "model.onnx",
+        folder / "table.csv",
+        "--out",
+        folder / "model.onnx",
+        code=2,
+    )
     assert "model.onnx" in said
     assert b"linear" in (folder / "model.onnx").read_bytes()

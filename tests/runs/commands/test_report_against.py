@@ -20,7 +20,11 @@ def run(name: str, rows: range, noise: float) -> FinishedRun:
     predictions = pd.DataFrame({"row": numbers, "truth": truth, "prediction": guess})
     about = {"target": "price", "task": "regression", "table": "houses"}
     return FinishedRun(
-        Path("runs") / name, {"configuration": {"table content": "abc", "seed": 3}}, about, predictions, None
+        Path("runs") / name,
+        {"configuration": {"table content": "abc", "seed": 3}},
+        about,
+        predictions,
+        None,
     )
 
 
@@ -40,12 +44,16 @@ def test_runs_of_other_splits_are_compared_on_the_rows_that_both_tested():
 def test_runs_of_other_targets_or_rows_are_refused():
     one = run("one", range(60), 0.1)
     other = run("other", range(60), 0.2)
-    with pytest.raises(InputError, match=r"The runs have another target: .*'price'.*'rent'"):
+    with pytest.raises(
+        InputError, match=r"The runs have another target: .*'price'.*'rent'"
+    ):
         changed(one, replace(other, data={**other.data, "target": "rent"}))
     with pytest.raises(InputError, match="The runs have 5 common test rows, too few"):
         changed(one, run("late", range(55, 90), 0.1))
     moved = other.predictions.assign(truth=other.predictions["truth"] + 1)
-    with pytest.raises(InputError, match="The runs have other targets in the same rows"):
+    with pytest.raises(
+        InputError, match="The runs have other targets in the same rows"
+    ):
         changed(one, replace(other, predictions=moved))
 
 

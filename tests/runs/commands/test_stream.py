@@ -24,11 +24,17 @@ from permgrad.runs.folder.folder import note_files
 
 def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
+    )
     frame["town"] = rng.choice(["Bonn", "Ulm", "Köln"], rows)
     frame["dose"] = frame["dose"].mask(rng.random(rows) < 0.05)
     frame["case"] = [f"case {i}" for i in range(rows)]
-    strength = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(size=rows)
+    strength = (
+        (frame["age"] - 50) / 10
+        + (frame["town"] == "Ulm")
+        + 0.3 * rng.normal(size=rows)
+    )
     frame["outcome"] = np.where(strength > 0.3, "ill", "well")
     return frame
 
@@ -36,16 +42,22 @@ def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
 def write(folder: Path, frame: pd.DataFrame, size: int = 70) -> Path:
     folder.mkdir()
     for start in range(0, len(frame), size):
-        frame.iloc[start : start + size].to_parquet(folder / f"{start:05d}.parquet", row_group_size=32, index=False)
+        frame.iloc[start : start + size].to_parquet(
+            folder / f"{start:05d}.parquet", row_group_size=32, index=False
+        )
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_run(tmp_path_factory.mktemp("run"), table(), identifier="case", epochs=5)
+    return train_run(
+        tmp_path_factory.mktemp("run"), table(), identifier="case", epochs=5
+    )
 
 
-def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path) -> None:
+def test_predictions_are_those_of_the_table_in_memory(
+    tmp_path: Path, run: Path
+) -> None:
     frame = table(300, seed=3)
     folder = write(tmp_path / "rows", frame)
     frame.to_csv(tmp_path / "rows.csv", index=False)
@@ -53,7 +65,16 @@ def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path)
     unlike = said.pop("unlike")
     assert (
         unlike
-        == json.loads(call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "said.csv", "--json"))["unlike"]
+        == json.loads(
+            call(
+                "predict",
+                run,
+                tmp_path / "rows.csv",
+                "--out",
+                tmp_path / "said.csv",
+                "--json",
+            )
+        )["unlike"]
     )
     assert said == {
         "rows": 300,
@@ -63,22 +84,38 @@ def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path)
         "classes": ["ill", "well"],
     }
     call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
-    found, expected = pd.read_parquet(tmp_path / "out"), pd.read_csv(tmp_path / "memory.csv")
+    found, expected = (
+        pd.read_parquet(tmp_path / "out"),
+        pd.read_csv(tmp_path / "memory.csv"),
+    )
     assert found.columns.tolist() == expected.columns.tolist()
     assert found["prediction"].nunique() == 2, "the case must not be trivial"
     for name in ("row", "case", "prediction"):
         assert found[name].tolist() == expected[name].tolist()
-    np.testing.assert_allclose(found["probability_ill"], expected["probability_ill"], atol=1e-6)
+    np.testing.assert_allclose(
+        found["probability_ill"], expected["probability_ill"], atol=1e-6
+    )
     # Once more: nothing is done; after a file was lost: that part alone.
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    before = {
+        path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()
+    }
     assert "already finished" in call("predict", run, folder, "--out", tmp_path / "out")
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    assert {
+        path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()
+    } == before
     (tmp_path / "out" / "part-00002.parquet").write_bytes(b"PAR1 half")
-    assert json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))["computed"] == 1
+    assert (
+        json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))[
+            "computed"
+        ]
+        == 1
+    )
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), found)
 
 
-def test_identifiers_that_are_missing_in_a_whole_part(tmp_path: Path, run: Path) -> None:
+def test_identifiers_that_are_missing_in_a_whole_part(
+    tmp_path: Path, run: Path
+) -> None:
     frame = table(140, seed=3)
     frame.loc[:69, "case"] = None
     call("predict", run, write(tmp_path / "rows", frame), "--out", tmp_path / "out")
@@ -86,7 +123,9 @@ def test_identifiers_that_are_missing_in_a_whole_part(tmp_path: Path, run: Path)
     assert found.isna().tolist() == [True] * 70 + [False] * 70
 
 
-def test_a_single_file_streams_if_asked_or_large(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_file_streams_if_asked_or_large(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = table(50, seed=4)
     frame.to_parquet(tmp_path / "rows.parquet", index=False)
     monkeypatch.chdir(tmp_path)
@@ -103,10 +142,14 @@ def test_a_single_file_streams_if_asked_or_large(tmp_path: Path, run: Path, monk
     assert not is_streamed(Path("rows.parquet"), wanted=False)
 
 
-def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path) -> None:
+def test_an_explanation_is_that_of_the_table_in_memory(
+    tmp_path: Path, run: Path
+) -> None:
     frame = table(150, seed=5)
     folder = write(tmp_path / "rows", frame)
-    said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
+    said = call(
+        "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
+    )
     assert said.startswith(
         "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of cross-entropy).\n150 rows explained."
     )
@@ -117,12 +160,24 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     found = pg.Explanation.load(tmp_path / "out")
     # Below 200 rows donors come from the model's training rows in memory, too.
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    call("explain", run, tmp_path / "rows.csv", "--out", tmp_path / "memory", "--repeats", 3, "--seed", 7)
+    call(
+        "explain",
+        run,
+        tmp_path / "rows.csv",
+        "--out",
+        tmp_path / "memory",
+        "--repeats",
+        3,
+        "--seed",
+        7,
+    )
     expected = pg.Explanation.load(tmp_path / "memory")
     assert found.outputs == expected.outputs
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)  # type: ignore[arg-type]
-    again = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
+    again = call(
+        "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
+    )
     assert "It was already finished. Nothing was computed." in again
     # Either kind of explanation takes the place of the other if told to.
     words = ("--repeats", 1, "--overwrite")
@@ -159,7 +214,15 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
         "from permgrad.cli import main\n"
         "main()\n"
     )
-    words = ["explain", str(run), str(folder), "--out", str(tmp_path / "out"), "--repeats", "2"]
+    words = [
+        "explain",
+        str(run),
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--repeats",
+        "2",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-c", slow, *words],
         env=as_many_threads(),
@@ -168,7 +231,11 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     )
     parts = tmp_path / "out" / "parts"
     deadline = time.monotonic() + 120
-    while len(list(parts.glob("part-*.npz"))) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while (
+        len(list(parts.glob("part-*.npz"))) < 3
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -177,7 +244,9 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     stopped = dict(done)
     call(*words)
     call(*words[:3], "--out", tmp_path / "other", "--repeats", 2)
-    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "other"))
+    found, expected = (
+        pg.Explanation.load(tmp_path / name) for name in ("out", "other")
+    )
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.meta["rows_explained"] == 300
     assert found.meta["streamed"]["parts"] == 15
@@ -200,11 +269,15 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
     with monkeypatch.context() as later:
         later.setattr("permgrad.runs.commands.predict_parts.__version__", "99.0")
-        assert "differs in the version of permgrad" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
+        assert "differs in the version of permgrad" in call(
+            "predict", run, folder, "--out", tmp_path / "out", code=2
+        )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with hold_folder(tmp_path / "out"):
-        assert "is at work in" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
+        assert "is at work in" in call(
+            "predict", run, folder, "--out", tmp_path / "out", code=2
+        )
     for command in ("predict", "explain"):
         assert "holds other files (letter.txt)" in call(
             command, run, folder, "--out", tmp_path / "mine", "--overwrite", code=2
@@ -214,25 +287,55 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("predict", "rows", "--out", "p.csv"), "need a folder, got the file --out p.csv. Name a folder"),
-        (("predict", "rows", "--no-stream"), "--no-stream does not apply to a folder, and rows is one"),
-        (("predict", "rows.csv", "--stream"), "--stream reads Parquet, and rows.csv is not Parquet"),
-        (("explain", "rows", "--row", 20), "--row must be below the number of rows, got 20 (rows has 20 rows)"),
-        (("explain", "rows", "--row", 3, "--max-rows", 5), "--row and --max-rows cannot be combined. Leave"),
-        (("explain", "rows", "--method", "permgrad_paper"), "'permgrad_paper' does not take a table in parts"),
-        (("explain", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf by NaN"),
-        (("explain", "bad", "--method", "gradient"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
+        (
+            ("predict", "rows", "--out", "p.csv"),
+            "need a folder, got the file --out p.csv. Name a folder",
+        ),
+        (
+            ("predict", "rows", "--no-stream"),
+            "--no-stream does not apply to a folder, and rows is one",
+        ),
+        (
+            ("predict", "rows.csv", "--stream"),
+            "--stream reads Parquet, and rows.csv is not Parquet",
+        ),
+        (
+            ("explain", "rows", "--row", 20),
+            "--row must be below the number of rows, got 20 (rows has 20 rows)",
+        ),
+        (
+            ("explain", "rows", "--row", 3, "--max-rows", 5),
+            "--row and --max-rows cannot be combined. Leave",
+        ),
+        (
+            ("explain", "rows", "--method", "permgrad_paper"),
+            "'permgrad_paper' does not take a table in parts",
+        ),
+        (
+            ("explain", "bad"),
+            "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf by NaN",
+        ),
+        (
+            ("explain", "bad", "--method", "gradient"),
+            "an infinite value (inf) in row 5 of 'bad/00000.parquet'",
+        ),
         (("predict", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
         (("predict", "lacking"), "1 column of training is missing: 'age'"),
     ],
 )
 def test_refusals(
-    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], message: str
+    tmp_path: Path,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[object, ...],
+    message: str,
 ) -> None:
     frame = table(20, seed=5)
     monkeypatch.chdir(tmp_path)
     write(Path("rows"), frame)
-    write(Path("bad"), frame.assign(dose=frame["dose"].where(np.arange(20) != 5, np.inf)))
+    write(
+        Path("bad"), frame.assign(dose=frame["dose"].where(np.arange(20) != 5, np.inf))
+    )
     write(Path("lacking"), frame.drop(columns="age"))
     frame.to_csv("rows.csv", index=False)
     frame.to_parquet("one.parquet")
@@ -243,49 +346,100 @@ def test_refusals(
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is left"
 
 
-def test_a_model_without_a_run_is_told_where_targets_stand(tmp_path: Path, run: Path) -> None:
+def test_a_model_without_a_run_is_told_where_targets_stand(
+    tmp_path: Path, run: Path
+) -> None:
     """As of ``fit_stream``: the table may name its targets otherwise, in parts and in memory."""
     frame = table(60, seed=5).rename(columns={"outcome": "known"})
     folder = write(tmp_path / "rows", frame)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     for name, rows in (("out", folder), ("memory", tmp_path / "rows.csv")):
-        words = ("explain", run / "model", rows, "--option", "y=known", "--repeats", 1, "--out", tmp_path / name)
+        words = (
+            "explain",
+            run / "model",
+            rows,
+            "--option",
+            "y=known",
+            "--repeats",
+            1,
+            "--out",
+            tmp_path / name,
+        )
         assert "increase of the loss" in call(*words)
-    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
+    found, expected = (
+        pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
+    )
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     assert "Column 'knwn' not found" in call(
-        "explain", run / "model", folder, "--option", "y=knwn", "--out", tmp_path / "other", code=2
+        "explain",
+        run / "model",
+        folder,
+        "--option",
+        "y=knwn",
+        "--out",
+        tmp_path / "other",
+        code=2,
     )
     assert "--option y=knwn: no such column" in call(
-        "explain", run / "model", tmp_path / "rows.csv", "--option", "y=knwn", "--out", tmp_path / "other", code=2
+        "explain",
+        run / "model",
+        tmp_path / "rows.csv",
+        "--option",
+        "y=knwn",
+        "--out",
+        tmp_path / "other",
+        code=2,
     )
 
 
-def test_one_row_and_one_part_are_counted_in_the_singular(tmp_path: Path, run: Path) -> None:
+def test_one_row_and_one_part_are_counted_in_the_singular(
+    tmp_path: Path, run: Path
+) -> None:
     one = write(tmp_path / "one", table(1, seed=5))
     few = write(tmp_path / "few", table(20, seed=5))
-    assert "1 row predicted in 1 part: " in call("predict", run, one, "--out", tmp_path / "p1")
-    assert "20 rows predicted in 1 part: " in call("predict", run, few, "--out", tmp_path / "p20")
+    assert "1 row predicted in 1 part: " in call(
+        "predict", run, one, "--out", tmp_path / "p1"
+    )
+    assert "20 rows predicted in 1 part: " in call(
+        "predict", run, few, "--out", tmp_path / "p20"
+    )
     words = ("--out", tmp_path / "out", "--repeats", 1)
     assert call("explain", run, few, *words).startswith("20 rows in 1 part.\n")
     table(1, seed=5).to_csv(tmp_path / "one.csv", index=False)
-    assert call("predict", run, tmp_path / "one.csv", "--out", tmp_path / "one-out.csv").startswith("1 row predicted: ")
+    assert call(
+        "predict", run, tmp_path / "one.csv", "--out", tmp_path / "one-out.csv"
+    ).startswith("1 row predicted: ")
 
 
-def test_rows_without_a_target_are_left_out_as_in_memory(tmp_path: Path, run: Path) -> None:
+def test_rows_without_a_target_are_left_out_as_in_memory(
+    tmp_path: Path, run: Path
+) -> None:
     frame = table(150, seed=5)
-    frame["outcome"] = frame["outcome"].where(np.random.default_rng(0).random(150) > 0.3)
+    frame["outcome"] = frame["outcome"].where(
+        np.random.default_rng(0).random(150) > 0.3
+    )
     missing = int(frame["outcome"].isna().sum())
     frame.to_csv(tmp_path / "rows.csv", index=False)
     words = ("--repeats", 2, "--seed", 7)
-    for name, rows in (("out", write(tmp_path / "rows", frame)), ("memory", tmp_path / "rows.csv")):
+    for name, rows in (
+        ("out", write(tmp_path / "rows", frame)),
+        ("memory", tmp_path / "rows.csv"),
+    ):
         with pytest.warns(pg.PermgradWarning) as told:
             explained(run, rows, "--out", tmp_path / name, *words)
         said = f"{missing} of 150 rows of {rows} have no 'outcome' and are left out where the loss is explained"
-        said = said if name == "out" else f"{missing} of 150 rows of {rows} have no target and are left out. "
+        said = (
+            said
+            if name == "out"
+            else f"{missing} of 150 rows of {rows} have no target and are left out. "
+        )
         assert [str(one.message).startswith(said) for one in told] == [True]
-    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
-    assert found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
+    found, expected = (
+        pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
+    )
+    assert (
+        found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
+    )
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)
 
@@ -298,7 +452,9 @@ def test_rows_without_a_target_are_left_out_as_in_memory(tmp_path: Path, run: Pa
         ("--row", 12, "--method", "shapley"),
     ],
 )
-def test_chosen_rows_are_explained_as_in_memory(tmp_path: Path, run: Path, chosen: tuple[object, ...]) -> None:
+def test_chosen_rows_are_explained_as_in_memory(
+    tmp_path: Path, run: Path, chosen: tuple[object, ...]
+) -> None:
     frame = table(150, seed=5)
     frame["outcome"] = frame["outcome"].where(np.arange(150) % 7 != 0)
     folder = write(tmp_path / "rows", frame, size=60)
@@ -308,11 +464,19 @@ def test_chosen_rows_are_explained_as_in_memory(tmp_path: Path, run: Path, chose
         json.loads(call("explain", run, rows, "--out", tmp_path / name, *words))
         for name, rows in (("out", folder), ("memory", tmp_path / "rows.csv"))
     ]
-    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
+    found, expected = (
+        pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
+    )
     assert np.abs(expected.values).max() > 0.01, "the case must not be trivial"
     assert found.scope == expected.scope
     np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
-    rows = [[(one["row"], one.get("outcome"), one.get("prediction")) for one in own.get("rows", ())] for own in said]
+    rows = [
+        [
+            (one["row"], one.get("outcome"), one.get("prediction"))
+            for one in own.get("rows", ())
+        ]
+        for own in said
+    ]
     assert rows[0] == rows[1]
 
 
@@ -324,7 +488,15 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
     shutil.copytree(run, copied)
     (copied / "data.json").write_text(json.dumps({**facts, "na": ["?"]}))
     note_files(copied, json.loads((copied / "run.json").read_text()))
-    said = call("explain", copied, write(tmp_path / "rows", frame), "--out", tmp_path / "out", "--repeats", 1)
+    said = call(
+        "explain",
+        copied,
+        write(tmp_path / "rows", frame),
+        "--out",
+        tmp_path / "out",
+        "--repeats",
+        1,
+    )
     assert "divergence from the model's own prediction" in said
 
 
@@ -333,10 +505,17 @@ def explained(run: Path, table: Path, *words: object) -> None:
 
     options = dict(zip(words[::2], words[1::2], strict=True))
     out, repeats, seed = (options[name] for name in ("--out", "--repeats", "--seed"))
-    explain_table(ExplainRequest(model_folder=run, table=table, out=out, donors=repeats, seed=seed))
+    explain_table(
+        ExplainRequest(
+            model_folder=run, table=table, out=out, donors=repeats, seed=seed
+        )
+    )
 
 
 def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None:
-    folder = write(tmp_path / "rows", table(60, seed=5).assign(outcome=pd.Series([None] * 60, dtype=object)))
+    folder = write(
+        tmp_path / "rows",
+        table(60, seed=5).assign(outcome=pd.Series([None] * 60, dtype=object)),
+    )
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 1)
     assert "divergence from the model's own prediction" in said

@@ -19,9 +19,13 @@ from permgrad.runs.run.predicting import prediction_table
 
 def table(rows: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
+    )
     frame["prediction"] = [f"case {number}" for number in range(rows)]
-    frame["outcome"] = np.where(frame["age"] + 5 * rng.normal(size=rows) > 50, "ill", "well")
+    frame["outcome"] = np.where(
+        frame["age"] + 5 * rng.normal(size=rows) > 50, "ill", "well"
+    )
     return frame
 
 
@@ -30,20 +34,29 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rows")
     frame = table()
     for start in (0, 120):
-        frame.iloc[start : start + 120].to_parquet(folder / f"{start:03d}.parquet", index=False)
+        frame.iloc[start : start + 120].to_parquet(
+            folder / f"{start:03d}.parquet", index=False
+        )
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_run(tmp_path_factory.mktemp("run"), table(), identifier="prediction", epochs=3)
+    return train_run(
+        tmp_path_factory.mktemp("run"), table(), identifier="prediction", epochs=3
+    )
 
 
-def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run: Path, rows: Path) -> None:
+def test_identifiers_named_like_predictions_replace_nothing(
+    tmp_path: Path, run: Path, rows: Path
+) -> None:
     call("predict", run, rows, "--out", tmp_path / "parts")
     table().to_csv(tmp_path / "rows.csv", index=False)
     call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
-    parts, memory = pd.read_parquet(tmp_path / "parts"), pd.read_csv(tmp_path / "memory.csv")
+    parts, memory = (
+        pd.read_parquet(tmp_path / "parts"),
+        pd.read_csv(tmp_path / "memory.csv"),
+    )
     assert parts.columns.tolist() == memory.columns.tolist()
     for found in (parts, memory):
         assert set(found["prediction"]) == {"ill", "well"}
@@ -52,12 +65,24 @@ def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run:
 
 def test_a_name_stays_free_of_another_identifier() -> None:
     names = pd.DataFrame({"row": [7], "row_": [8], "town": [9]})
-    predicted = prediction_table(np.zeros(1, dtype=np.int64), names, {"prediction": np.zeros(1)}, None)
-    assert predicted.iloc[0].to_dict() == {"row": 0, "row__": 7, "row_": 8, "town": 9, "prediction": 0}
+    predicted = prediction_table(
+        np.zeros(1, dtype=np.int64), names, {"prediction": np.zeros(1)}, None
+    )
+    assert predicted.iloc[0].to_dict() == {
+        "row": 0,
+        "row__": 7,
+        "row_": 8,
+        "town": 9,
+        "prediction": 0,
+    }
 
 
-@pytest.mark.parametrize("lost", ["local/part-00001.parquet", "importance.csv", "values.npz"])
-def test_a_finished_explanation_that_lost_files_is_made_again(tmp_path: Path, run: Path, rows: Path, lost: str) -> None:
+@pytest.mark.parametrize(
+    "lost", ["local/part-00001.parquet", "importance.csv", "values.npz"]
+)
+def test_a_finished_explanation_that_lost_files_is_made_again(
+    tmp_path: Path, run: Path, rows: Path, lost: str
+) -> None:
     out = tmp_path / "out"
     words = ("explain", run, rows, "--method", "gradient", "--out", out)
     call(*words)
@@ -69,7 +94,9 @@ def test_a_finished_explanation_that_lost_files_is_made_again(tmp_path: Path, ru
     assert (out / lost).is_file()
 
 
-def test_a_damaged_file_of_rows_is_made_again(tmp_path: Path, run: Path, rows: Path) -> None:
+def test_a_damaged_file_of_rows_is_made_again(
+    tmp_path: Path, run: Path, rows: Path
+) -> None:
     words = ("explain", run, rows, "--method", "gradient", "--out", tmp_path / "out")
     call(*words)
     path = tmp_path / "out" / "local" / "part-00000.parquet"
@@ -79,7 +106,9 @@ def test_a_damaged_file_of_rows_is_made_again(tmp_path: Path, run: Path, rows: P
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_nothing_is_written_into_the_table(tmp_path: Path, run: Path, rows: Path, command: str) -> None:
+def test_nothing_is_written_into_the_table(
+    tmp_path: Path, run: Path, rows: Path, command: str
+) -> None:
     before = sorted(path.name for path in rows.iterdir())
     for out in (rows, rows / "out"):
         said = call(command, run, rows, "--out", out, code=2)
@@ -93,21 +122,27 @@ def test_a_repeated_column_name_is_refused(tmp_path: Path, run: Path) -> None:
     folder = tmp_path / "twice"
     folder.mkdir()
     columns = [pa.array([1.0, 2.0])] * 3
-    pq.write_table(pa.table(columns, names=["age", "dose", "age"]), folder / "a.parquet")
+    pq.write_table(
+        pa.table(columns, names=["age", "dose", "age"]), folder / "a.parquet"
+    )
     said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
     assert "Column names must be unique" in said
     assert "'age'" in said
     assert "a.parquet" in said
 
 
-def test_rows_without_a_target_hinder_no_explanation_of_outputs(tmp_path: Path, run: Path) -> None:
+def test_rows_without_a_target_hinder_no_explanation_of_outputs(
+    tmp_path: Path, run: Path
+) -> None:
     folder = tmp_path / "missing"
     folder.mkdir()
     frame = table(60)
     frame.loc[3, "outcome"] = None
     frame.to_parquet(folder / "a.parquet", index=False)
     call("explain", run, folder, "--method", "gradient", "--out", tmp_path / "rows")
-    assert call("explain", run, folder, "--out", tmp_path / "loss").startswith("59 rows in 1 part.\n")
+    assert call("explain", run, folder, "--out", tmp_path / "loss").startswith(
+        "59 rows in 1 part.\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
@@ -120,7 +155,9 @@ def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
     folder = tmp_path / "rows"
     folder.mkdir()
     for start in (0, 60):
-        frame[start : start + 60].to_parquet(folder / f"{start:03d}.parquet", index=False)
+        frame[start : start + 60].to_parquet(
+            folder / f"{start:03d}.parquet", index=False
+        )
     said = call(command, run, folder, "--out", tmp_path / "deep" / "out", code=2)
     assert "in row 50 of " in said
     assert "(row 110 in all)" in said
@@ -129,7 +166,9 @@ def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
     call(command, run, folder, "--out", tmp_path / "deep" / "out")
 
 
-def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run: Path, rows: Path) -> None:
+def test_a_file_that_is_gone_for_now_keeps_what_is_finished(
+    tmp_path: Path, run: Path, rows: Path
+) -> None:
     from permgrad.attribution.parts.engines import LocalEngine
 
     class Interrupted(LocalEngine):
@@ -146,7 +185,10 @@ def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run:
     away = folder / "120.parquet"
     given = {"out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
     model = pg.load(run / "model")
-    with pytest.raises(pg.InputError, match=r"120\.parquet' disappeared while the table was read. Bring it back"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"120\.parquet' disappeared while the table was read. Bring it back",
+    ):
         pg.explain_stream(model, folder, **given, engine=Interrupted())
     assert (tmp_path / "out" / "parts" / "part-00000.npz").is_file()
     (tmp_path / "away").rename(away)
@@ -154,7 +196,9 @@ def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run:
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_two_at_once_in_one_folder_are_noticed(tmp_path: Path, run: Path, rows: Path, finished: bool) -> None:
+def test_two_at_once_in_one_folder_are_noticed(
+    tmp_path: Path, run: Path, rows: Path, finished: bool
+) -> None:
     out = tmp_path / "out"
     given = {"out": out, "n_repeats": 1, "random_state": 0}
     model = pg.load(run / "model")
@@ -164,7 +208,10 @@ def test_two_at_once_in_one_folder_are_noticed(tmp_path: Path, run: Path, rows: 
     out.mkdir(exist_ok=True)
     with (
         hold_folder(out),
-        pytest.raises(pg.InputError, match=rf"one process at a time .* process {os.getpid()} is at work in .*out"),
+        pytest.raises(
+            pg.InputError,
+            match=rf"one process at a time .* process {os.getpid()} is at work in .*out",
+        ),
     ):
         pg.explain_stream(model, rows, **given)
     # A lock file that a killed process left does not block, and goes.
@@ -177,14 +224,33 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
     tmp_path: Path, run: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one file of the same rows: the same split, model and scores."""
-    words = ("--target", "outcome", "--id", "prediction", "--preset", run.parent / "preset.json")
+    words = (
+        "--target",
+        "outcome",
+        "--id",
+        "prediction",
+        "--preset",
+        run.parent / "preset.json",
+    )
     call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
     table().to_parquet(tmp_path / "one.parquet", index=False)
-    call("run", tmp_path / "one.parquet", *words, "--test", tmp_path / "one.parquet", "--out", tmp_path / "one")
-    found, expected = ((tmp_path / name / "predictions.csv").read_text() for name in ("run", "one"))
+    call(
+        "run",
+        tmp_path / "one.parquet",
+        *words,
+        "--test",
+        tmp_path / "one.parquet",
+        "--out",
+        tmp_path / "one",
+    )
+    found, expected = (
+        (tmp_path / name / "predictions.csv").read_text() for name in ("run", "one")
+    )
     assert found == expected
     # Another file is another table; one that does not fit is refused before anything is read or written.
-    assert "finished" in call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
+    assert "finished" in call(
+        "run", rows, *words, "--test", rows, "--out", tmp_path / "run"
+    )
     monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: 1000)
     said = call("run", rows, *words, "--out", tmp_path / "large", code=2)
     assert "in memory, and " in said
@@ -194,7 +260,9 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
 
 def test_levels_of_files_that_list_others_are_put_together(tmp_path: Path) -> None:
     for number, names in enumerate((["a", "b"], ["c", "b"])):
-        pd.DataFrame({"level": pd.Categorical(names * 3)}).to_parquet(tmp_path / f"{number}.parquet")
+        pd.DataFrame({"level": pd.Categorical(names * 3)}).to_parquet(
+            tmp_path / f"{number}.parquet"
+        )
     found = pg.read_table(tmp_path)["level"]
     assert isinstance(found.dtype, pd.CategoricalDtype)
     assert found.tolist() == ["a", "b"] * 3 + ["c", "b"] * 3

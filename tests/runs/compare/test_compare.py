@@ -19,7 +19,13 @@ from permgrad.cli import app
 from permgrad.evaluation.baselines.fitting import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import from_arrays, make_folds, make_plan, parse_models, usual_absent
+from permgrad.runs.compare.plan import (
+    from_arrays,
+    make_folds,
+    make_plan,
+    parse_models,
+    usual_absent,
+)
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import CompareRequest
 
@@ -33,9 +39,18 @@ class Mean:
     shares: np.ndarray
 
     def predict_proba(self, rows):
-        tilt = 0.3 / (1 + np.exp(-3 * np.nan_to_num(np.asarray(rows, dtype=float)[:, 0])))
+        tilt = 0.3 / (
+            1 + np.exp(-3 * np.nan_to_num(np.asarray(rows, dtype=float)[:, 0]))
+        )
         first = np.clip(self.shares[0] + tilt - 0.15, 0.01, 0.99)
-        return np.c_[first, np.repeat(((1 - first) / (len(self.shares) - 1))[:, None], len(self.shares) - 1, axis=1)]
+        return np.c_[
+            first,
+            np.repeat(
+                ((1 - first) / (len(self.shares) - 1))[:, None],
+                len(self.shares) - 1,
+                axis=1,
+            ),
+        ]
 
 
 class Toy:
@@ -48,15 +63,21 @@ class Toy:
         self.jobs.append(job)
         if len(self.jobs) == self.fails_at:
             raise self.error
-        return Mean(np.bincount(job.train.y, minlength=job.n_classes) / len(job.train.y))
+        return Mean(
+            np.bincount(job.train.y, minlength=job.n_classes) / len(job.train.y)
+        )
 
 
 @pytest.fixture
 def toys(monkeypatch):
     found = {name: Toy() for name in ("toy", "other")}
     for name, toy in found.items():
-        monkeypatch.setitem(baselines, name, Baseline(name, f"the {name}", "sklearn", toy))
-    missing = Baseline("absent", "absent", "no_such_package", Toy(), extra="tabular-peers")
+        monkeypatch.setitem(
+            baselines, name, Baseline(name, f"the {name}", "sklearn", toy)
+        )
+    missing = Baseline(
+        "absent", "absent", "no_such_package", Toy(), extra="tabular-peers"
+    )
     monkeypatch.setitem(baselines, "absent", missing)
     return found
 
@@ -65,8 +86,12 @@ def toys(monkeypatch):
 def frame():
     rng = np.random.default_rng(0)
     first, town = rng.normal(size=240), rng.choice(["Bonn", "Ulm", HOSTILE], 240)
-    label = np.where(first + 0.5 * (town == "Bonn") + rng.normal(0, 0.4, 240) > 0, "yes", HOSTILE)
-    return pd.DataFrame({"first": first, HOSTILE: rng.normal(size=240), "town": town, "label": label})
+    label = np.where(
+        first + 0.5 * (town == "Bonn") + rng.normal(0, 0.4, 240) > 0, "yes", HOSTILE
+    )
+    return pd.DataFrame(
+        {"first": first, HOSTILE: rng.normal(size=240), "town": town, "label": label}
+    )
 
 
 @pytest.fixture
@@ -81,19 +106,40 @@ def quiet(text):
 
 
 def request(table, tmp_path, **options):
-    options = {"models": ("toy", "other"), "cv": "3", "target": ("label",), "threads": 1, **options}
+    options = {
+        "models": ("toy", "other"),
+        "cv": "3",
+        "target": ("label",),
+        "threads": 1,
+        **options,
+    }
     return CompareRequest(table=str(table), out=tmp_path / "out", **options)
 
 
 def test_the_whole_command_with_a_network(table, tmp_path, toys):
-    words = ["compare", str(table), "--target", "label", "--models", "fast,linear,toy", "--cv", "2"]
-    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--threads", "1", "--json"])
+    words = [
+        "compare",
+        str(table),
+        "--target",
+        "label",
+        "--models",
+        "fast,linear,toy",
+        "--cv",
+        "2",
+    ]
+    result = CliRunner().invoke(
+        app, [*words, "--out", str(tmp_path / "out"), "--threads", "1", "--json"]
+    )
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
     assert {model["model"] for model in facts["models"]} == {"fast", "linear", "toy"}
     scores = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
-    assert scores[["model", "fold"]].to_numpy().tolist() == [[m, f] for f in "12" for m in ("fast", "linear", "toy")]
-    assert {"roc_auc", "log_loss", "fit_seconds", "explain_seconds", "problem"} <= set(scores.columns)
+    assert scores[["model", "fold"]].to_numpy().tolist() == [
+        [m, f] for f in "12" for m in ("fast", "linear", "toy")
+    ]
+    assert {"roc_auc", "log_loss", "fit_seconds", "explain_seconds", "problem"} <= set(
+        scores.columns
+    )
     assert scores["roc_auc"].between(0, 1).all()
     importances = pd.read_csv(tmp_path / "out" / "importances.csv")
     assert set(importances["feature"]) == {"first", HOSTILE, "town"}
@@ -108,10 +154,15 @@ def test_the_whole_command_with_a_network(table, tmp_path, toys):
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert not re.search(r"(src|href)=[\"']?https?:", page)
-    record = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (tmp_path / "out" / "comparison.json").read_text(encoding="utf-8")
+    )
     assert record["finished"]
     assert record["command"].startswith("permgrad compare")
-    assert "Page:" in CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")]).stdout
+    assert (
+        "Page:"
+        in CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")]).stdout
+    )
 
 
 def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
@@ -123,10 +174,14 @@ def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
     same = both[both["method"] == "permutation"].reset_index(drop=True)
     assert plain["importance"].abs().max() > 0.01
     assert set(plain["method"]) == {"permutation"}
-    np.testing.assert_allclose(same["importance"], plain["importance"], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        same["importance"], plain["importance"], rtol=1e-6, atol=1e-9
+    )
 
 
-def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(table, tmp_path, toys):
+def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(
+    table, tmp_path, toys
+):
     compare_table(request(table, tmp_path), say=quiet)
     for one, two in zip(toys["toy"].jobs, toys["other"].jobs, strict=True):
         np.testing.assert_array_equal(one.train.encoded, two.train.encoded)
@@ -135,12 +190,17 @@ def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(table,
     assert sizes == [(136, 24)] * 3
     # The encoder scales by the fitted rows alone: their median is 0 on every fold, that of more rows is not.
     own = [job.train.encoded[:, 0] for job in toys["toy"].jobs]
-    more = [np.concatenate([job.train.encoded[:, 0], job.validation.encoded[:, 0]]) for job in toys["toy"].jobs]
+    more = [
+        np.concatenate([job.train.encoded[:, 0], job.validation.encoded[:, 0]])
+        for job in toys["toy"].jobs
+    ]
     np.testing.assert_allclose([np.median(rows) for rows in own], 0, atol=1e-6)
     assert np.abs([np.median(rows) for rows in more]).max() > 1e-3
 
 
-def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(table, tmp_path, toys):
+def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(
+    table, tmp_path, toys
+):
     toys["toy"].fails_at, toys["toy"].error = 2, KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         compare_table(request(table, tmp_path), say=quiet)
@@ -149,23 +209,44 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(table, tmp_p
     toys["toy"].fails_at = None
     said = []
     outcome = compare_table(request(table, tmp_path), say=said.append)
-    assert [line.endswith("finished before") for line in said[-6:]] == [True, True, False, False, False, False]
+    assert [line.endswith("finished before") for line in said[-6:]] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert not outcome.facts["already_finished"]
-    compare_table(CompareRequest(**{**request(table, tmp_path).__dict__, "out": tmp_path / "whole"}), say=quiet)
+    compare_table(
+        CompareRequest(
+            **{**request(table, tmp_path).__dict__, "out": tmp_path / "whole"}
+        ),
+        say=quiet,
+    )
     drop = ["fit_seconds", "processor_seconds", "explain_seconds"]
-    first, second = (pd.read_csv(tmp_path / name / "scores.csv").drop(columns=drop) for name in ("out", "whole"))
+    first, second = (
+        pd.read_csv(tmp_path / name / "scores.csv").drop(columns=drop)
+        for name in ("out", "whole")
+    )
     pd.testing.assert_frame_equal(first, second)
-    assert (tmp_path / "out" / "importances.csv").read_bytes() == (tmp_path / "whole" / "importances.csv").read_bytes()
+    assert (tmp_path / "out" / "importances.csv").read_bytes() == (
+        tmp_path / "whole" / "importances.csv"
+    ).read_bytes()
 
 
 def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     fits = len(toys["toy"].jobs)
-    outcome = compare_table(request(table, tmp_path, models=("other", "toy")), say=quiet)
+    outcome = compare_table(
+        request(table, tmp_path, models=("other", "toy")), say=quiet
+    )
     assert outcome.facts["already_finished"]
     assert outcome.text.startswith("This comparison is already finished (")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")
+    } == before
     # Another metric needs no new cell.
     again = compare_table(request(table, tmp_path, metric="log_loss"), say=quiet)
     assert again.facts["metric"] == "log_loss"
@@ -174,9 +255,14 @@ def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
 
 def test_other_options_are_refused_with_what_differs(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
-    with pytest.raises(InputError, match=r"differs in cv \(3 there, 2 now\)\. Replace it with --overwrite"):
+    with pytest.raises(
+        InputError,
+        match=r"differs in cv \(3 there, 2 now\)\. Replace it with --overwrite",
+    ):
         compare_table(request(table, tmp_path, cv="2"), say=quiet)
-    with pytest.raises(InputError, match=r"differs in models \(other, toy there, linear, toy now\)"):
+    with pytest.raises(
+        InputError, match=r"differs in models \(other, toy there, linear, toy now\)"
+    ):
         compare_table(request(table, tmp_path, models=("toy", "linear")), say=quiet)
     done = compare_table(request(table, tmp_path, cv="2", overwrite=True), say=quiet)
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 4
@@ -195,12 +281,21 @@ def test_foreign_files_are_refused_and_stay(table, tmp_path, toys):
 def test_a_model_that_fails_on_one_fold_does_not_lose_the_rest(table, tmp_path, toys):
     toys["toy"].fails_at = 2
     outcome = compare_table(request(table, tmp_path), say=quiet)
-    assert outcome.facts["failures"] == [{"model": "toy", "fold": "2", "reason": "toy is broken"}]
+    assert outcome.facts["failures"] == [
+        {"model": "toy", "fold": "2", "reason": "toy is broken"}
+    ]
     models = {model["model"]: model for model in outcome.facts["models"]}
-    assert (models["toy"]["folds"], models["toy"]["failed"], models["other"]["folds"]) == (2, 1, 3)
+    assert (
+        models["toy"]["folds"],
+        models["toy"]["failed"],
+        models["other"]["folds"],
+    ) == (2, 1, 3)
     assert outcome.facts["best"] == "other"
     assert "the toy failed on 1 of 3 folds: toy is broken" in outcome.text
-    assert "the toy failed on 1 of 3 folds: toy is broken" in (tmp_path / "out" / "comparison.html").read_text()
+    assert (
+        "the toy failed on 1 of 3 folds: toy is broken"
+        in (tmp_path / "out" / "comparison.html").read_text()
+    )
 
 
 class Once(Mean):
@@ -214,7 +309,12 @@ class Once(Mean):
 
 
 def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, toys):
-    once = Baseline("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
+    once = Baseline(
+        "once",
+        "once",
+        "sklearn",
+        lambda job: Once(np.bincount(job.train.y) / len(job.train.y)),
+    )
     monkeypatch.setitem(baselines, "once", once)
     X, y = frame.drop(columns="label"), frame["label"]
     found = pg.compare(["toy", "other", "once"], X, y, cv=2, progress=False)
@@ -232,15 +332,30 @@ def test_if_every_model_fails_that_is_said(frame, monkeypatch):
 
     for name in ("toy", "other"):
         monkeypatch.setitem(baselines, name, Baseline(name, name, "sklearn", broken))
-    with pytest.raises(InputError, match=r"All 2 models failed on every fold, the first \('toy'\) with: no luck"):
-        pg.compare(["toy", "other"], frame.drop(columns="label"), frame["label"], cv=2, progress=False)
+    with pytest.raises(
+        InputError,
+        match=r"All 2 models failed on every fold, the first \('toy'\) with: no luck",
+    ):
+        pg.compare(
+            ["toy", "other"],
+            frame.drop(columns="label"),
+            frame["label"],
+            cv=2,
+            progress=False,
+        )
 
 
 def test_python_and_the_command_agree(frame, table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     stored = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
     read = pd.read_csv(table)
-    found = pg.compare(["toy", "other"], read.drop(columns="label"), read["label"], cv=3, progress=False)
+    found = pg.compare(
+        ["toy", "other"],
+        read.drop(columns="label"),
+        read["label"],
+        cv=3,
+        progress=False,
+    )
     np.testing.assert_allclose(found.scores["log_loss"], stored["log_loss"])
     np.testing.assert_allclose(
         found.importances["importance"].abs().sum(),
@@ -252,8 +367,14 @@ def test_python_and_the_command_agree(frame, table, tmp_path, toys):
 def test_python_declares_kinds():
     """Codes that mean nothing as numbers: a linear model tells them apart as a category only."""
     code = np.random.default_rng(0).integers(0, 12, 240)
-    X, y = pd.DataFrame({"code": code, "other": np.arange(240) % 7}), np.where(np.isin(code, [1, 4, 6, 11]), "a", "b")
-    models, options = ["linear", "bagging"], {"cv": 2, "explain": False, "progress": False}
+    X, y = (
+        pd.DataFrame({"code": code, "other": np.arange(240) % 7}),
+        np.where(np.isin(code, [1, 4, 6, 11]), "a", "b"),
+    )
+    models, options = (
+        ["linear", "bagging"],
+        {"cv": 2, "explain": False, "progress": False},
+    )
     plain = pg.compare(models, X, y, **options)
     found = pg.compare(models, X, y, kinds={"code": "categorical"}, **options)
     score = {name: own.standing.set_index("model").loc["linear", "mean"] for name, own in
@@ -270,9 +391,13 @@ def test_python_declares_kinds():
 def test_folds_are_stratified_and_cover_every_row():
     y = np.repeat([0, 1, 2], [100, 40, 10])
     folds = make_folds(y, "classification", folds=5, repeats=2, seed=3)
-    assert [fold.name for fold in folds] == [f"{r}.{k}" for r in (1, 2) for k in range(1, 6)]
+    assert [fold.name for fold in folds] == [
+        f"{r}.{k}" for r in (1, 2) for k in range(1, 6)
+    ]
     for repeat in (folds[:5], folds[5:]):
-        np.testing.assert_array_equal(np.sort(np.concatenate([fold.test for fold in repeat])), np.arange(150))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([fold.test for fold in repeat])), np.arange(150)
+        )
     for fold in folds:
         assert np.bincount(y[fold.test]).tolist() == [20, 8, 2]
         assert set(y[fold.train]) == {0, 1, 2}
@@ -286,7 +411,10 @@ def test_groups_stay_together():
     y = np.tile([0, 1, 0, 1, 1], 30)
     for task in ("classification", "regression"):
         for fold in make_folds(y, task, folds=3, row_groups=groups):
-            parts = [set(groups[rows].tolist()) for rows in (fold.train, fold.validation, fold.test)]
+            parts = [
+                set(groups[rows].tolist())
+                for rows in (fold.train, fold.validation, fold.test)
+            ]
             assert all(parts)
             assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
 
@@ -295,15 +423,23 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     path = tmp_path / "grouped.csv"
     frame.assign(patient=np.repeat(np.arange(48), 5)).to_csv(path, index=False)
     compare_table(request(path, tmp_path, row_group="patient"), say=quiet)
-    assert "patient" not in set(pd.read_csv(tmp_path / "out" / "importances.csv")["feature"])
+    assert "patient" not in set(
+        pd.read_csv(tmp_path / "out" / "importances.csv")["feature"]
+    )
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"models": ("toy", "ligthgbm")}, r"No model 'ligthgbm'. Did you mean 'lightgbm'\?"),
-        ({"models": ("toy", "default:imge")}, r"branch of preset 'default' cannot be 'imge'. Did you mean 'image'\?"),
+        (
+            {"models": ("toy", "ligthgbm")},
+            r"No model 'ligthgbm'. Did you mean 'lightgbm'\?",
+        ),
+        (
+            {"models": ("toy", "default:imge")},
+            r"branch of preset 'default' cannot be 'imge'. Did you mean 'image'\?",
+        ),
         ({"models": ("toy", "toy")}, "Model 'toy' is named twice"),
         ({"models": ("toy",)}, "A comparison needs at least 2 models, got 'toy'"),
         ({"models": ("toy", "none.json")}, "Cannot read the preset file .*"),
@@ -316,7 +452,9 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_bad_options_are_refused_before_anything_is_written(table, tmp_path, toys, options, message):
+def test_bad_options_are_refused_before_anything_is_written(
+    table, tmp_path, toys, options, message
+):
     with pytest.raises(InputError, match=message):
         compare_table(request(table, tmp_path, **options), say=quiet)
     assert not (tmp_path / "out").exists()
@@ -334,10 +472,20 @@ def test_a_class_rarer_than_the_folds(tmp_path, frame, toys):
 
 def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
     with pytest.raises(
-        EnvironmentProblem, match=r"no_such_package is not installed \(needed for 'absent'\).*permgrad\[tabular-peers\]"
+        EnvironmentProblem,
+        match=r"no_such_package is not installed \(needed for 'absent'\).*permgrad\[tabular-peers\]",
     ):
         parse_models(["toy", "absent"])
-    words = ["compare", str(table), "--target", "label", "--models", "toy,absent", "--out", str(tmp_path / "out")]
+    words = [
+        "compare",
+        str(table),
+        "--target",
+        "label",
+        "--models",
+        "toy,absent",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 3
     assert result.stderr.startswith("error: no_such_package is not installed")
@@ -348,7 +496,17 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
 
 @pytest.mark.parametrize("kept", [(), ("--id", "town")])
 def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept):
-    words = ["compare", str(table), "--target", "label", "--models", "toy,other", "--out", str(tmp_path / "out"), *kept]
+    words = [
+        "compare",
+        str(table),
+        "--target",
+        "label",
+        "--models",
+        "toy,other",
+        "--out",
+        str(tmp_path / "out"),
+        *kept,
+    ]
     result = CliRunner().invoke(app, [*words, "--row-group", "twn"])
     assert result.exit_code == 2
     said = "error: --row-group twn: no such column. Did you mean 'town'?"
@@ -358,11 +516,16 @@ def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept
         in CliRunner().invoke(app, [*words, "--row-group", "label"]).stderr
     )
     assert (
-        "--id nope: no such column" in CliRunner().invoke(app, [*words, "--row-group", "town", "--id", "nope"]).stderr
+        "--id nope: no such column"
+        in CliRunner()
+        .invoke(app, [*words, "--row-group", "town", "--id", "nope"])
+        .stderr
     )
 
 
-def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(frame, tmp_path, toys, monkeypatch):
+def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(
+    frame, tmp_path, toys, monkeypatch
+):
     (tmp_path / "rows").mkdir()
     half = len(frame) // 2
     frame[:half].to_parquet(tmp_path / "rows" / "one.parquet", index=False)
@@ -371,20 +534,32 @@ def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(frame, tm
     with pytest.raises(InputError, match=r"'.*rows' takes about"):
         compare_table(request(tmp_path / "rows", tmp_path), say=quiet)
     monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: None)
-    assert compare_table(request(tmp_path / "rows", tmp_path), say=quiet).facts["best"] in ("toy", "other")
+    assert compare_table(request(tmp_path / "rows", tmp_path), say=quiet).facts[
+        "best"
+    ] in ("toy", "other")
 
 
 def test_permutation_importance_is_that_of_every_model(frame, toys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pg.compare(["toy", "other"], frame.drop(columns="label"), frame["label"], cv=2, progress=False)
+        found = pg.compare(
+            ["toy", "other"],
+            frame.drop(columns="label"),
+            frame["label"],
+            cv=2,
+            progress=False,
+        )
     assert found.facts["explained"]["methods"] == ["permutation"]
     assert found.facts["notes"] == []
 
 
 def test_names_of_models():
     models = parse_models(["default", "fast:image", "extra_trees"])
-    assert [model.label for model in models] == ["network", "network (fast, image only)", "extra trees"]
+    assert [model.label for model in models] == [
+        "network",
+        "network (fast, image only)",
+        "extra trees",
+    ]
     assert [model.branches for model in models] == [None, ("image",), None]
     assert make_plan(()).models[0].name == "default"
     assert all("pip install" in sentence for sentence in usual_absent().values())
@@ -399,37 +574,64 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
     first = configuration(asked)
     path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
     assert configuration(asked) != first
-    assert parse_models([f"{path}:tabular", "linear"])[0].label == "network (mine, table only)"
+    assert (
+        parse_models([f"{path}:tabular", "linear"])[0].label
+        == "network (mine, table only)"
+    )
 
 
 def test_regression_without_explanations():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2))
-    found = pg.compare(["linear", "extra_trees"], X, X[:, 0] * 2, cv=2, explain=False, progress=False)
+    found = pg.compare(
+        ["linear", "extra_trees"], X, X[:, 0] * 2, cv=2, explain=False, progress=False
+    )
     assert found.metric == "rmse"
     assert found.best == "linear"
     assert found.reliance == {}
     assert "Do they rely" not in found.to_html()
-    with pytest.raises(InputError, match="X and y must have equally many rows, got 80 and 3"):
+    with pytest.raises(
+        InputError, match="X and y must have equally many rows, got 80 and 3"
+    ):
         pg.compare(["linear", "extra_trees"], X, [1, 2, 3])
-    with pytest.raises(InputError, match=r"1 of 80 values of y is missing\. Leave that row out"):
+    with pytest.raises(
+        InputError, match=r"1 of 80 values of y is missing\. Leave that row out"
+    ):
         pg.compare(["linear", "extra_trees"], X, np.r_[np.nan, X[1:, 0]])
 
 
 def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")})
+    X = pd.DataFrame(
+        {"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")}
+    )
     y = np.where(X["age"] > 0, "ill", "well")
-    found = pg.compare(["linear", "extra_trees"], X, y, kinds={"rare": "boolean"}, cv=3, explain=False, progress=False)
+    found = pg.compare(
+        ["linear", "extra_trees"],
+        X,
+        y,
+        kinds={"rare": "boolean"},
+        cv=3,
+        explain=False,
+        progress=False,
+    )
     assert found.failures == []
     assert len(found.scores) == 6, "one model in each fold"
 
 
 def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
-    X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
-    with pytest.raises(InputError, match="kinds must be None or a mapping of column to kind"):
+    X, y = (
+        pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}),
+        np.arange(20) % 2,
+    )
+    with pytest.raises(
+        InputError, match="kinds must be None or a mapping of column to kind"
+    ):
         from_arrays(X, y, kinds=["a"])
 
 
 def test_a_network_may_have_several_branches():
-    assert parse_models(["fast:tabular+image", "linear"])[0].label == "network (fast, table and image only)"
+    assert (
+        parse_models(["fast:tabular+image", "linear"])[0].label
+        == "network (fast, table and image only)"
+    )

@@ -28,12 +28,16 @@ def frame():
     a = rng.choice([-9, 1, 9], 200)
     b = rng.choice([-9, 9, 4, 5], 200)
     label = np.where((a == -9) ^ (rng.random(200) < 0.1), "yes", "no")
-    return pd.DataFrame({"a": a, "b": b, "c": rng.choice(["a", "b"], 200), "label": label})
+    return pd.DataFrame(
+        {"a": a, "b": b, "c": rng.choice(["a", "b"], 200), "label": label}
+    )
 
 
 def compared(frame, **options):
     options = {**QUICK, **options}
-    return pg.compare(options.pop("models"), frame.drop(columns="label"), frame["label"], **options)
+    return pg.compare(
+        options.pop("models"), frame.drop(columns="label"), frame["label"], **options
+    )
 
 
 # ---- refused before anything is computed ----------------------------------------------------------------------------
@@ -59,22 +63,35 @@ def test_wrong_arguments_are_refused(frame, options, message):
         compared(frame, **options)
 
 
-@pytest.mark.parametrize("name", ["groups", "folds", "repeats", "splits", "na_codes", "out", "device"])
+@pytest.mark.parametrize(
+    "name", ["groups", "folds", "repeats", "splits", "na_codes", "out", "device"]
+)
 def test_what_is_said_elsewhere_is_no_argument(frame, name):
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         compared(frame, **{name: 2})
 
 
 def test_folds_are_a_number_or_a_number_with_repeats(frame):
-    assert compared(frame, cv=np.int64(2)).scores["fold"].tolist() == ["1", "1", "2", "2"]
-    assert compared(frame, cv="2x2").scores["fold"].tolist() == [f"{r}.{k}" for r in "12" for k in "12" for _ in "ab"]
+    assert compared(frame, cv=np.int64(2)).scores["fold"].tolist() == [
+        "1",
+        "1",
+        "2",
+        "2",
+    ]
+    assert compared(frame, cv="2x2").scores["fold"].tolist() == [
+        f"{r}.{k}" for r in "12" for k in "12" for _ in "ab"
+    ]
 
 
 def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
     frame.to_csv(tmp_path / "table.csv", index=False)
     read = pg.read_table(tmp_path / "table.csv", na=[-9])
-    blank = frame.assign(**{name: frame[name].astype(float).mask(frame[name] == -9) for name in "ab"})
-    found, expected, plain = (compared(one).scores["log_loss"].to_numpy() for one in (read, blank, frame))
+    blank = frame.assign(
+        **{name: frame[name].astype(float).mask(frame[name] == -9) for name in "ab"}
+    )
+    found, expected, plain = (
+        compared(one).scores["log_loss"].to_numpy() for one in (read, blank, frame)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert not np.allclose(found, plain, rtol=1e-3), "the code matters"
 
@@ -82,13 +99,26 @@ def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
 # ---- devices ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("command", ["compare", "tune", "run"])
 @pytest.mark.parametrize("device", ["foo", "mps", "cuda:99"])
-def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command, device):
+def test_a_device_that_is_not_there_is_the_users_fault(
+    frame, tmp_path, command, device
+):
     if command == "tune":
         pytest.importorskip("optuna")
     table = tmp_path / "table.csv"
     frame.to_csv(table, index=False)
-    words = [command, str(table), "--target", "label", "--out", str(tmp_path / "out"), "--device", device]
-    result = CliRunner().invoke(app, [*words, *(["--models", "fast,linear"] if command == "compare" else [])])
+    words = [
+        command,
+        str(table),
+        "--target",
+        "label",
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        device,
+    ]
+    result = CliRunner().invoke(
+        app, [*words, *(["--models", "fast,linear"] if command == "compare" else [])]
+    )
     assert result.exit_code == 2, result.output
     said = " ".join(result.output.split())
     assert "device must be one of 'auto', 'cpu'" in said
@@ -98,15 +128,30 @@ def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command,
 
 # ---- presets of the other task ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("loss", "target", "task"), [("squared_error", "label", "classification"), ("cross_entropy", "b", "regression")]
+    ("loss", "target", "task"),
+    [
+        ("squared_error", "label", "classification"),
+        ("cross_entropy", "b", "regression"),
+    ],
 )
-def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, loss, target, task):
+def test_a_preset_for_the_other_task_is_refused_before_work(
+    frame, tmp_path, loss, target, task
+):
     preset = tmp_path / "mine.json"
     preset.write_text(json.dumps({"base": "fast", "loss": loss}))
     models = ["linear", f"{preset}:tabular"]
     table = tmp_path / "table.csv"
     frame.to_csv(table, index=False)
-    words = ["compare", str(table), "--target", target, "--task", task, "--models", ",".join(models)]
+    words = [
+        "compare",
+        str(table),
+        "--target",
+        target,
+        "--task",
+        task,
+        "--models",
+        ",".join(models),
+    ]
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2, result.output
     assert f"The loss of a {task} must be" in " ".join(result.output.split())
@@ -114,7 +159,9 @@ def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, los
 
 
 def test_the_help_names_the_devices():
-    said = re.sub(r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["compare", "--help"]).output)
+    said = re.sub(
+        r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["compare", "--help"]).output
+    )
     assert all(name in said for name in ("auto", "cpu", "cuda", "mps"))
 
 
@@ -131,14 +178,22 @@ def flagged(frame, tmp_path):
 
 
 def request(table, **options):
-    given = {"models": ("linear", "bagging"), "cv": "2", "target": ("label",), "threads": 1, **options}
+    given = {
+        "models": ("linear", "bagging"),
+        "cv": "2",
+        "target": ("label",),
+        "threads": 1,
+        **options,
+    }
     return CompareRequest(table=str(table), out=table.parent / "out", **given)
 
 
 def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
     asked, said = request(flagged), []
     constant = "Constant in the training rows, hence without effect: flag."
-    assert constant in load_inputs(asked.run_request()).notes, "a run's own training rows"
+    assert constant in load_inputs(asked.run_request()).notes, (
+        "a run's own training rows"
+    )
     compare_table(asked, say=said.append)
     assert not any("onstant" in line for line in said)
     assert said[-1].startswith("[4/4]")
@@ -155,12 +210,16 @@ def test_a_table_is_not_refused_for_a_split_that_is_not_made(flagged):
     with pytest.raises(InputError, match="No feature varies: "):
         load_inputs(asked.run_request())
     compare_table(asked, say=lambda text: None)
-    assert set(pd.read_csv(flagged.parent / "out" / "importances.csv")["feature"]) == {"flag"}
+    assert set(pd.read_csv(flagged.parent / "out" / "importances.csv")["feature"]) == {
+        "flag"
+    }
 
 
 def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     read = pd.read_csv(flagged)
-    read.assign(label=read["label"].mask(read.index % 9 == 0)).to_csv(flagged, index=False)
+    read.assign(label=read["label"].mask(read.index % 9 == 0)).to_csv(
+        flagged, index=False
+    )
     kept = read[read.index % 9 != 0].reset_index(drop=True)
     given = from_request(request(flagged, row_group="c"))
     assert given.y.tolist() == kept["label"].tolist()

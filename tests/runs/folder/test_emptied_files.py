@@ -21,8 +21,16 @@ from permgrad.runs.run import stages
 
 def table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(size=80), "dose": rng.normal(size=80), "town": rng.choice(["x", "y"], 80)})
-    return frame.assign(outcome=np.where(frame["age"] + frame["dose"] > 0, "ill", "well"))
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(size=80),
+            "dose": rng.normal(size=80),
+            "town": rng.choice(["x", "y"], 80),
+        }
+    )
+    return frame.assign(
+        outcome=np.where(frame["age"] + frame["dose"] > 0, "ill", "well")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(place: Path, out: Path) -> Result:
     """Run the command that made the run."""
-    words = ["run", place / "table.csv", "--target", "outcome", "--preset", place / "preset.json", "--out", out]
+    words = [
+        "run",
+        place / "table.csv",
+        "--target",
+        "outcome",
+        "--preset",
+        place / "preset.json",
+        "--out",
+        out,
+    ]
     return in_words(CliRunner().invoke(app, list(map(str, words))))
 
 
@@ -57,7 +74,11 @@ def recorded(run: Path) -> dict[str, list[str]]:
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    return {name: (run / name).read_bytes() for name in files_of(run, NAMES) if name != "run.json"}
+    return {
+        name: (run / name).read_bytes()
+        for name in files_of(run, NAMES)
+        if name != "run.json"
+    }
 
 
 @pytest.mark.slow
@@ -76,22 +97,34 @@ def test_every_emptied_file_is_seen_and_written_again(
 
         return work
 
-    monkeypatch.setattr(stages, "STAGE_WORK", {stage: copying(stage) for stage in STAGES})
+    monkeypatch.setattr(
+        stages, "STAGE_WORK", {stage: copying(stage) for stage in STAGES}
+    )
     run, before = tmp_path / "run", contents(whole)
     shutil.copytree(whole, run)
-    assert "Nothing was changed" in command(whole.parent, run).stdout, "the precondition: it is finished"
+    assert "Nothing was changed" in command(whole.parent, run).stdout, (
+        "the precondition: it is finished"
+    )
     assert all(before.values()), "the precondition: no file is empty"
     files = recorded(whole)
     assert sorted(name for names in files.values() for name in names) == sorted(before)
-    for stage, name in [(stage, name) for stage, names in files.items() for name in names]:
+    for stage, name in [
+        (stage, name) for stage, names in files.items() for name in names
+    ]:
         (run / name).write_bytes(b"")
         report = in_words(CliRunner().invoke(app, ["report", str(run)]))
         if stage == "report":
             assert report.exit_code == 0
         else:
-            assert f"{name} of stage {stage!r} is damaged or changed. Write it again" in report.stderr
+            assert (
+                f"{name} of stage {stage!r} is damaged or changed. Write it again"
+                in report.stderr
+            )
             again = command(whole.parent, run)
-            assert f"{name} of stage {stage!r} is damaged or changed. The stage that" in again.stderr
+            assert (
+                f"{name} of stage {stage!r} is damaged or changed. The stage that"
+                in again.stderr
+            )
             assert contents(run) == before
         assert (run / name).stat().st_size, name
     assert "Nothing was changed" in command(whole.parent, run).stdout
@@ -109,7 +142,9 @@ def test_every_emptied_file_is_seen_and_written_again(
         ("metrics.json", None),
     ],
 )
-def test_a_changed_file_is_seen_whatever_it_holds(whole: Path, tmp_path: Path, name: str, change: bytes | None) -> None:
+def test_a_changed_file_is_seen_whatever_it_holds(
+    whole: Path, tmp_path: Path, name: str, change: bytes | None
+) -> None:
     """None: the second half of the file is lost."""
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -121,7 +156,10 @@ def test_a_changed_file_is_seen_whatever_it_holds(whole: Path, tmp_path: Path, n
     assert lost[:2] == (stage, f"{name} of stage {stage!r} is damaged or changed")
     if stage == "report":  # the other stages take long to repeat
         again = command(whole.parent, run)
-        assert f"{name} of stage 'report' is damaged or changed. The stage that" in again.stderr
+        assert (
+            f"{name} of stage 'report' is damaged or changed. The stage that"
+            in again.stderr
+        )
         assert len((run / name).read_bytes()) > 0.9 * len(content)
         assert "Nothing was changed" in command(whole.parent, run).stdout
 
@@ -130,13 +168,21 @@ def test_a_page_that_is_written_again_is_no_damage(whole: Path, tmp_path: Path) 
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     before = (run / "report.html").read_bytes()
-    assert CliRunner().invoke(app, ["report", str(run), "--title", "Another one"]).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(app, ["report", str(run), "--title", "Another one"])
+        .exit_code
+        == 0
+    )
     assert (run / "report.html").read_bytes() != before, "the precondition"
     assert "Nothing was changed" in command(whole.parent, run).stdout
     (run / "segments.json").write_bytes((run / "segments.json").read_bytes() + b" ")
     said = CliRunner().invoke(app, ["report", str(run)])
     assert said.exit_code == 2
-    assert "segments.json of stage 'model' is damaged or changed. Write it again with `permgrad run" in said.stderr
+    assert (
+        "segments.json of stage 'model' is damaged or changed. Write it again with `permgrad run"
+        in said.stderr
+    )
 
 
 def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
@@ -154,19 +200,29 @@ def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
         for file in content["stages"][content["finished_stages"][-1]]["sums"]:
             named.append(file)
             # What is written later would have another time.
-            assert synced.get((folder / file).stat().st_ino) == (folder / file).stat().st_mtime_ns, file
+            assert (
+                synced.get((folder / file).stat().st_ino)
+                == (folder / file).stat().st_mtime_ns
+            ), file
             assert (folder / file).parent.stat().st_ino in synced
         note(folder, content)
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(folders, "note_files", record)
     assert command(whole.parent, tmp_path / "run").exit_code == 0
-    assert {"report.html", "predictions.csv", "model/weights.safetensors", "explanations/cards.npz"} <= set(named)
+    assert {
+        "report.html",
+        "predictions.csv",
+        "model/weights.safetensors",
+        "explanations/cards.npz",
+    } <= set(named)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["layout", "report"])
-def test_an_emptied_file_of_a_stage_is_written_as_before(whole: Path, tmp_path: Path, stage: str) -> None:
+def test_an_emptied_file_of_a_stage_is_written_as_before(
+    whole: Path, tmp_path: Path, stage: str
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     name = recorded(whole)[stage][-1]
@@ -175,7 +231,9 @@ def test_an_emptied_file_of_a_stage_is_written_as_before(whole: Path, tmp_path: 
     assert result.exit_code == 0
     assert result.stderr.count("finished before") == list(STAGES).index(stage)
     assert (run / name).stat().st_size
-    assert (run / "importance.csv").read_bytes() == (whole / "importance.csv").read_bytes()
+    assert (run / "importance.csv").read_bytes() == (
+        whole / "importance.csv"
+    ).read_bytes()
     assert in_words(CliRunner().invoke(app, ["report", str(run)])).exit_code == 0
 
 
@@ -183,7 +241,10 @@ def test_an_emptied_record_is_refused(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     (run / "run.json").write_bytes(b"")
-    for result in (command(whole.parent, run), in_words(CliRunner().invoke(app, ["report", str(run)]))):
+    for result in (
+        command(whole.parent, run),
+        in_words(CliRunner().invoke(app, ["report", str(run)])),
+    ):
         assert result.exit_code == 2
         assert "run.json is damaged" in result.stderr
 

@@ -29,7 +29,12 @@ ASKED = RunRequest(table="t.csv", target=("y",))
 
 def table() -> pd.DataFrame:
     draw = np.random.default_rng(3)
-    frame = pd.DataFrame({"kg": draw.normal(70, 9, ROWS).round(1), "pay": draw.integers(900, 90_000, ROWS)})
+    frame = pd.DataFrame(
+        {
+            "kg": draw.normal(70, 9, ROWS).round(1),
+            "pay": draw.integers(900, 90_000, ROWS),
+        }
+    )
     frame["pay"] = [f"£{pay:,}" for pay in frame["pay"]]
     frame["garage"] = np.resize(["None", "None", "None", "brick", "wood"], ROWS)
     return frame.assign(y=np.resize(["a", "b", "b"], ROWS))
@@ -53,12 +58,20 @@ def test_what_is_unusual_of_columns_is_noted(here):
         ),
         "Read as numbers with a sign: pay (£). For categories, pass --kind pay=categorical.",
     ]
-    assert {line["name"]: line["reason"] for line in inputs.described[1]}["pay"] == "numbers in £"
+    assert {line["name"]: line["reason"] for line in inputs.described[1]}[
+        "pay"
+    ] == "numbers in £"
     assert inputs.schema["garage"].n_levels == 2
-    named = load_inputs(replace(ASKED, identifier=("column 1",), drop=("garage",), kind=("pay=categorical",)))
+    named = load_inputs(
+        replace(
+            ASKED, identifier=("column 1",), drop=("garage",), kind=("pay=categorical",)
+        )
+    )
     assert named.parts["train"].identifiers.columns.tolist() == ["column 1"]
     assert named.notes[:1] != inputs.notes[:1], "what an option names is not told"
-    assert not any("taken as missing" in note or "with a sign" in note for note in named.notes)
+    assert not any(
+        "taken as missing" in note or "with a sign" in note for note in named.notes
+    )
 
 
 def test_texts_that_are_kept_are_a_level(here):
@@ -83,7 +96,9 @@ def test_texts_that_are_kept_are_a_level(here):
 
 @pytest.mark.parametrize("command", ["run", "compare", "tune"])
 def test_each_command_takes_them(here, command):
-    said = CliRunner().invoke(app, [command, "t.csv", "--target", "y", "--not-na", "nothing"])
+    said = CliRunner().invoke(
+        app, [command, "t.csv", "--target", "y", "--not-na", "nothing"]
+    )
     assert said.exit_code == 2
     assert "Text 'nothing' is not read as missing" in said.stderr
 
@@ -94,7 +109,12 @@ def encoder_of(inputs) -> TableEncoder:
 
 def test_later_tables_are_read_in_the_same_way(here):
     inputs = load_inputs(replace(ASKED, not_na=("None",)))
-    data = {"texts": inputs.texts, "decimal": inputs.decimal, "units": inputs.units, "not_na": ["None"]}
+    data = {
+        "texts": inputs.texts,
+        "decimal": inputs.decimal,
+        "units": inputs.units,
+        "not_na": ["None"],
+    }
     encoder = encoder_of(inputs)
     frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
     frame.to_csv("later.csv")
@@ -106,7 +126,9 @@ def test_later_tables_are_read_in_the_same_way(here):
     later = read_like(Path("later.csv"), data, encoder.feature_names_in_).frame
     assert later["pay"].tolist() == [7, 8]
     assert later["garage"].tolist() == ["None", "None"]
-    assert read_like(Path("later.csv"), data | {"not_na": []}).frame["garage"].isna().all()
+    assert (
+        read_like(Path("later.csv"), data | {"not_na": []}).frame["garage"].isna().all()
+    )
     assert list(later.columns) == ["kg", "pay", "garage", "y"]
 
 
@@ -118,7 +140,9 @@ def test_a_column_without_a_name_that_was_learned_from_is_kept(here):
     assert "column 1" in inputs.parts["train"].frame
     # In two rows the numbers are all different, and might count them.
     frame.iloc[2:4].to_csv("later.csv", index=False)
-    assert read_like(Path("later.csv"), {}, ["column 1"]).frame["column 1"].tolist() == [9, 1]
+    assert read_like(Path("later.csv"), {}, ["column 1"]).frame[
+        "column 1"
+    ].tolist() == [9, 1]
     assert "column 1" not in read_like(Path("later.csv"), {}).frame
 
 
@@ -128,21 +152,38 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
     frame.loc[1, "garage"] = "two\nlines"
     frame.loc[30, "kg"] = np.inf
     frame.to_csv("bad.csv", index=False)
-    asked = replace(ASKED, table="bad.csv") if part == "table" else replace(ASKED, test=Path("bad.csv"))
+    asked = (
+        replace(ASKED, table="bad.csv")
+        if part == "table"
+        else replace(ASKED, test=Path("bad.csv"))
+    )
     with pytest.raises(
-        InputError, match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl"
+        InputError,
+        match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl",
     ):
         load_inputs(asked)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("how", [{"drop": ("kg",)}, {"identifier": ("kg",)}, {"na": ("inf,-inf",)}, {"time": "day"}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"drop": ("kg",)},
+        {"identifier": ("kg",)},
+        {"na": ("inf,-inf",)},
+        {"time": "day"},
+    ],
+)
 def test_infinite_cells_go_with_their_column_or_are_missing(here, how, sign):
-    frame = table().assign(day=pd.date_range("2020-01-01", periods=ROWS), pay=np.arange(ROWS) % 7)
+    frame = table().assign(
+        day=pd.date_range("2020-01-01", periods=ROWS), pay=np.arange(ROWS) % 7
+    )
     frame.loc[::6, "kg"] = sign * np.inf
     frame.to_csv("t.csv", index=False)
     if "time" in how:
-        with pytest.raises(InputError, match=f"missing: --na={'-' * (sign < 0)}inf, or na="):
+        with pytest.raises(
+            InputError, match=f"missing: --na={'-' * (sign < 0)}inf, or na="
+        ):
             load_inputs(replace(ASKED, **how))
         how = how | {"na": ("inf" if sign > 0 else "-inf",)}  # as the hint says
     inputs = load_inputs(replace(ASKED, **how))
@@ -163,7 +204,9 @@ def test_classes_that_differ_in_capitals_and_blanks_are_one(here):
     assert set(np.unique(inputs.parts["train"].y)) == {"Yes", "No", "n o"}
     said = [note for note in inputs.notes if "capitals or blanks" in note]
     named = "'yes ' is 'Yes', 'YES' is 'Yes', 'no' is 'No'; if they differ, pass --kind y=categorical."
-    assert said == [f"classes of 'y' that differ only in capitals or blanks are one: {named}"]
+    assert said == [
+        f"classes of 'y' that differ only in capitals or blanks are one: {named}"
+    ]
     apart = load_inputs(replace(ASKED, kind=("y=categorical",)))
     assert len(np.unique(apart.parts["train"].y)) == 6
     table().assign(y=np.resize(["Aa", "aa", "AA"], ROWS)).to_csv("t.csv", index=False)
@@ -189,10 +232,16 @@ def test_the_terminal_lists_the_classes(here):
 def test_codes_for_missing_are_proposed(here):
     draw = np.random.default_rng(5)
     frame = table().assign(
-        pay=draw.integers(0, 90_000, ROWS), score=draw.integers(0, 11, ROWS), colder=draw.integers(-120, -50, ROWS)
+        pay=draw.integers(0, 90_000, ROWS),
+        score=draw.integers(0, 11, ROWS),
+        colder=draw.integers(-120, -50, ROWS),
     )
     frame["age"] = draw.integers(60, 101, ROWS)  # up to 100, with 97, 98 and 99
-    frame.loc[::9, "pay"], frame.loc[::7, "score"], frame.loc[::5, "kg"] = 9_999_999, -8, -99
+    frame.loc[::9, "pay"], frame.loc[::7, "score"], frame.loc[::5, "kg"] = (
+        9_999_999,
+        -8,
+        -99,
+    )
     frame.loc[::11, "score"], frame.loc[3, "colder"] = -9, -99
     assert {97, 98, 99} <= set(frame["age"])
     assert -99 in set(frame["colder"])
@@ -207,8 +256,15 @@ def test_codes_for_missing_are_proposed(here):
 
 def test_categories_with_thousands_of_values_are_named(here):
     draw = np.random.default_rng(1)
-    frame = pd.DataFrame({"weight": draw.normal(size=2400), "tail": [f"N{k}" for k in draw.integers(0, 2500, 2400)]})
-    frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv("codes.csv", index=False)
+    frame = pd.DataFrame(
+        {
+            "weight": draw.normal(size=2400),
+            "tail": [f"N{k}" for k in draw.integers(0, 2500, 2400)],
+        }
+    )
+    frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv(
+        "codes.csv", index=False
+    )
     asked = replace(ASKED, table="codes.csv")
     inputs = load_inputs(asked)
     levels = frame["tail"].iloc[inputs.parts["train"].numbers].nunique()
@@ -224,13 +280,23 @@ def test_categories_with_thousands_of_values_are_named(here):
 def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = table().assign(tags=[[("a", 1.0)]] * ROWS, words=[["x", "y"]] * ROWS)
-    kinds = {"tags": pa.map_(pa.string(), pa.float64()), "words": pa.large_list(pa.string())}
-    schema = pa.Schema.from_pandas(frame.drop(columns=list(kinds)), preserve_index=False)
+    kinds = {
+        "tags": pa.map_(pa.string(), pa.float64()),
+        "words": pa.large_list(pa.string()),
+    }
+    schema = pa.Schema.from_pandas(
+        frame.drop(columns=list(kinds)), preserve_index=False
+    )
     for name, kind in kinds.items():
         schema = schema.append(pa.field(name, kind))
-    pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), "t.parquet")
+    pq.write_table(
+        pa.Table.from_pandas(frame, schema, preserve_index=False), "t.parquet"
+    )
     asked = replace(ASKED, table="t.parquet", drop=("tags",))
-    with pytest.raises(InputError, match=r"column 'words' holds a ndarray\. Turn it into .* or drop the column"):
+    with pytest.raises(
+        InputError,
+        match=r"column 'words' holds a ndarray\. Turn it into .* or drop the column",
+    ):
         load_inputs(asked)
     inputs = load_inputs(replace(asked, kind=("words=identifier",)))
     assert list(inputs.parts["train"].frame.columns) == ["kg", "garage"]

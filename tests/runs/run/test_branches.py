@@ -20,9 +20,9 @@ from permgrad.runs.requests import RunRequest
 def table(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(160, 4)).round(3), columns=list("abcd"))
-    frame.assign(y=np.where(frame["a"] + frame["b"] * frame["c"] > 0, "yes", "no")).to_csv(
-        tmp_path / "t.csv", index=False
-    )
+    frame.assign(
+        y=np.where(frame["a"] + frame["b"] * frame["c"] > 0, "yes", "no")
+    ).to_csv(tmp_path / "t.csv", index=False)
     return tmp_path / "t.csv"
 
 
@@ -50,7 +50,10 @@ def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
 
 def test_branches_are_part_of_what_a_run_is(table):
     presets = ("default", "default:image")
-    one, other = (configuration(RunRequest(table=str(table), target=("y",), preset=preset)) for preset in presets)
+    one, other = (
+        configuration(RunRequest(table=str(table), target=("y",), preset=preset))
+        for preset in presets
+    )
     assert one != other
 
 
@@ -59,10 +62,15 @@ def test_branches_are_part_of_what_a_run_is(table):
     [
         (["--preset", "fast:immage"], "Did you mean 'image'"),
         (["--preset", "fats:image"], "Did you mean 'fast"),
-        (["--preset", "fast:image", "--model", "linear"], "--preset fast:image is for permgrad's network"),
+        (
+            ["--preset", "fast:image", "--model", "linear"],
+            "--preset fast:image is for permgrad's network",
+        ),
     ],
 )
-def test_what_is_no_branch_is_refused_before_anything_is_written(table, tmp_path, given, message):
+def test_what_is_no_branch_is_refused_before_anything_is_written(
+    table, tmp_path, given, message
+):
     words = ["run", table, "--target", "y", *given, "--out", tmp_path / "run"]
     result = CliRunner().invoke(app, [str(one) for one in words])
     assert result.exit_code != 0
@@ -71,13 +79,25 @@ def test_what_is_no_branch_is_refused_before_anything_is_written(table, tmp_path
 
 
 def test_several_models_are_checked_alike():
-    with pytest.raises(InputError, match="--preset default:image is for permgrad's network"):
-        RunRequest(table="t.csv", target=("y",), model="linear", preset="default:image").check()
+    with pytest.raises(
+        InputError, match="--preset default:image is for permgrad's network"
+    ):
+        RunRequest(
+            table="t.csv", target=("y",), model="linear", preset="default:image"
+        ).check()
 
 
 def test_a_preset_is_divided_from_its_branches():
     assert split_preset("paper:image") == ("paper", ("image",))
-    assert split_preset("tuned/preset.json:tabular+photo") == ("tuned/preset.json", ("tabular", "photo"))
-    assert split_preset("C:\\settings\\preset.json") == ("C:\\settings\\preset.json", ())
-    with pytest.raises(InputError, match="branch of preset 'paper' cannot be 'tabluar'"):
+    assert split_preset("tuned/preset.json:tabular+photo") == (
+        "tuned/preset.json",
+        ("tabular", "photo"),
+    )
+    assert split_preset("C:\\settings\\preset.json") == (
+        "C:\\settings\\preset.json",
+        (),
+    )
+    with pytest.raises(
+        InputError, match="branch of preset 'paper' cannot be 'tabluar'"
+    ):
         split_preset("paper:tabluar")

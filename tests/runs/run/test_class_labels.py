@@ -23,21 +23,39 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
               for label, value in zip(("all", "all", "some"), own, strict=True)]  # fmt: skip
     (tmp_path / "importance.csv").write_text("\n".join(lines) + "\n")
     scores = {"accuracy": 0.5}
-    metrics = {"task": "classification", "rows": {"train": 6, "validation": 2, "test": 2}, "baselines": {}}
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "test": scores, "verdict": []}))
+    metrics = {
+        "task": "classification",
+        "rows": {"train": 6, "validation": 2, "test": 2},
+        "baselines": {},
+    }
+    (tmp_path / "metrics.json").write_text(
+        json.dumps(metrics | {"validation": scores, "test": scores, "verdict": []})
+    )
     (tmp_path / "branches.json").write_text("{}")
     (tmp_path / "explanations").mkdir()
     (tmp_path / "explanations" / "related.json").write_text("[]")
     (tmp_path / "explanations" / "groups.json").write_text("{}")
     facts = read_summary(tmp_path).facts
-    assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
+    assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [
+        ("b", 2.0),
+        ("a", 1.0),
+    ]
     assert facts["importance_unit"] == "increase of the log loss"
     assert facts["loss"] is None
     assert "without" not in facts["top_features"][0]
-    losses = {"test": scores | {"log_loss": 0.25}, "constant": {"log_loss": 0.75, "learnt": True}}
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "verdict": []} | losses))
+    losses = {
+        "test": scores | {"log_loss": 0.25},
+        "constant": {"log_loss": 0.75, "learnt": True},
+    }
+    (tmp_path / "metrics.json").write_text(
+        json.dumps(metrics | {"validation": scores, "verdict": []} | losses)
+    )
     outcome = read_summary(tmp_path)
-    assert outcome.facts["loss"] == {"metric": "log_loss", "model": 0.25, "constant": 0.75}
+    assert outcome.facts["loss"] == {
+        "metric": "log_loss",
+        "model": 0.25,
+        "constant": 0.75,
+    }
     assert [row["without"] for row in outcome.facts["top_features"]] == [2.25, 1.25]
     assert "of a constant 0.7500" in outcome.text
 
@@ -48,7 +66,9 @@ ALL_LABELS = np.array(["all", "none", "some"])[np.arange(60) % 3]
 
 
 def command(folder):
-    pd.DataFrame(ALL_ROWS, columns=list("abc")).assign(kind=ALL_LABELS).to_csv(folder / "table.csv", index=False)
+    pd.DataFrame(ALL_ROWS, columns=list("abc")).assign(kind=ALL_LABELS).to_csv(
+        folder / "table.csv", index=False
+    )
     load_inputs(RunRequest(table=str(folder / "table.csv"), target=("kind",)))
 
 

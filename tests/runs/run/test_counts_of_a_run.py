@@ -26,9 +26,13 @@ ASKED = RunRequest(table="t.csv", target=("visits",), preset="fast", out=Path("r
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"age": rng.normal(size=400).round(3), "badge": rng.integers(0, 2, 400)})
+    table = pd.DataFrame(
+        {"age": rng.normal(size=400).round(3), "badge": rng.integers(0, 2, 400)}
+    )
     years = rng.uniform(0.3, 3, 400)
-    visits = rng.poisson(years * np.exp(0.6 * table["age"] + 0.6 * table["badge"] - 0.7))
+    visits = rng.poisson(
+        years * np.exp(0.6 * table["age"] + 0.6 * table["badge"] - 0.7)
+    )
     table.assign(log_years=np.log(years), visits=visits).to_csv("t.csv", index=False)
     return tmp_path
 
@@ -39,15 +43,22 @@ def quiet(request):
 
 def test_a_run_of_counts_trains_and_judges_rates(here):
     quiet(replace(ASKED, task="counts", offset="log_years", baselines=("lightgbm",)))
-    metrics, model = json.loads(Path("run/metrics.json").read_text()), pg.load("run/model")
+    metrics, model = (
+        json.loads(Path("run/metrics.json").read_text()),
+        pg.load("run/model"),
+    )
     rows, table = pd.read_csv("run/predictions.csv"), pd.read_csv("t.csv")
     taken = table.iloc[rows["row"]].reset_index(drop=True)
     years = np.exp(taken["log_years"])
     assert model.training_options_["loss"] == "poisson"
     assert list(model.feature_names_in_) == ["age", "badge"]
     np.testing.assert_allclose(rows["truth"], taken["visits"] / years, rtol=1e-9)
-    np.testing.assert_allclose(rows["prediction"], model.predict(taken[["age", "badge"]]), rtol=1e-9)
-    deviance = mean_poisson_deviance(rows["truth"], rows["prediction"], sample_weight=years)
+    np.testing.assert_allclose(
+        rows["prediction"], model.predict(taken[["age", "badge"]]), rtol=1e-9
+    )
+    deviance = mean_poisson_deviance(
+        rows["truth"], rows["prediction"], sample_weight=years
+    )
     assert metrics["test"]["poisson_deviance"] == pytest.approx(deviance, rel=1e-6)
     assert metrics["constant"]["ahead"].keys() == {"poisson_deviance"}
     assert metrics["baselines"]["lightgbm"]["ahead"]["metric"] == "poisson_deviance"
@@ -55,14 +66,19 @@ def test_a_run_of_counts_trains_and_judges_rates(here):
     assert "predicts visits with Poisson deviance " in page
     assert "by exp(log\\_years)" in page
     notes = json.loads(Path("run/data.json").read_text())["notes"]
-    assert any(note.startswith("'log_years' is the logarithm of each row's exposure") for note in notes)
+    assert any(
+        note.startswith("'log_years' is the logarithm of each row's exposure")
+        for note in notes
+    )
     explain = CliRunner().invoke(app, ["explain", "run", "t.csv", "--out", "e", "-q"])
     assert explain.exit_code == 0, explain.output
     found = pg.Explanation.load("e")
     assert (found.meta["loss"], found.meta["offset"]) == ("poisson", 0.0)
     all_years = np.exp(table["log_years"])
     whole = mean_poisson_deviance(
-        table["visits"] / all_years, model.predict(table[["age", "badge"]]), sample_weight=all_years
+        table["visits"] / all_years,
+        model.predict(table[["age", "badge"]]),
+        sample_weight=all_years,
     )
     assert found.meta["model_loss"] == pytest.approx(whole, rel=1e-4)
     told = CliRunner().invoke(app, ["predict", "run", "t.csv", "--out", "p.csv"])
@@ -73,28 +89,50 @@ def test_counts_with_many_zeros_are_named(here):
     said = "the target 'visits' looks like a count: whole numbers"
     notes = load_inputs(replace(ASKED, drop=("log_years",))).notes
     assert sum(note.startswith(said) and "--task counts" in note for note in notes) == 1
-    for changed in ({"task": "counts"}, {"task": "regression"}, {"target": ("badge",)}, {"target": ("age",)}):
-        assert not any("looks like a count" in note for note in load_inputs(replace(ASKED, **changed)).notes)
+    for changed in (
+        {"task": "counts"},
+        {"task": "regression"},
+        {"target": ("badge",)},
+        {"target": ("age",)},
+    ):
+        assert not any(
+            "looks like a count" in note
+            for note in load_inputs(replace(ASKED, **changed)).notes
+        )
     table = pd.read_csv("t.csv")
     table.assign(visits=table["visits"].clip(upper=4)).to_csv("few.csv", index=False)
     notes = load_inputs(replace(ASKED, table="few.csv")).notes
     assert any("It is predicted as classes" in note for note in notes)
-    table.assign(visits=np.resize([0, 1, 2, 3, 4], 400)).to_csv("codes.csv", index=False)
-    assert not any("looks like a count" in note for note in load_inputs(replace(ASKED, table="codes.csv")).notes)
+    table.assign(visits=np.resize([0, 1, 2, 3, 4], 400)).to_csv(
+        "codes.csv", index=False
+    )
+    assert not any(
+        "looks like a count" in note
+        for note in load_inputs(replace(ASKED, table="codes.csv")).notes
+    )
 
 
 def test_what_does_not_go_with_counts_is_refused(here):
     table = pd.read_csv("t.csv")
     table.assign(visits=table["visits"] - 1).to_csv("low.csv", index=False)
-    table.assign(log_years=table["log_years"].where(table.index != 7)).to_csv("gap.csv", index=False)
+    table.assign(log_years=table["log_years"].where(table.index != 7)).to_csv(
+        "gap.csv", index=False
+    )
     counts = replace(ASKED, task="counts")
-    with pytest.raises(InputError, match="Counts must be numbers of at least 0, but column 'visits' holds -1"):
+    with pytest.raises(
+        InputError,
+        match="Counts must be numbers of at least 0, but column 'visits' holds -1",
+    ):
         load_inputs(replace(counts, table="low.csv"))
-    with pytest.raises(InputError, match=r"column 'log_years' holds 'nan' in line 9 of 'gap\.csv'"):
+    with pytest.raises(
+        InputError, match=r"column 'log_years' holds 'nan' in line 9 of 'gap\.csv'"
+    ):
         load_inputs(replace(counts, table="gap.csv", offset="log_years"))
     with pytest.raises(InputError, match=r"--offset years: no such column"):
         load_inputs(replace(counts, offset="years"))
     with pytest.raises(InputError, match="--offset is for --task counts"):
         replace(ASKED, offset="log_years").check()
-    with pytest.raises(InputError, match="--offset and the model auto cannot be combined"):
+    with pytest.raises(
+        InputError, match="--offset and the model auto cannot be combined"
+    ):
         replace(counts, offset="log_years", model="auto").check()

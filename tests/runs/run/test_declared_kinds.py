@@ -22,7 +22,12 @@ from permgrad.runs.run.splitting import PARTS
 
 def table(rows: int = 80) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"id_code": [f"n{i}" for i in range(rows)], "ward_id": rng.permutation(rows) + 1})
+    frame = pd.DataFrame(
+        {
+            "id_code": [f"n{i}" for i in range(rows)],
+            "ward_id": rng.permutation(rows) + 1,
+        }
+    )
     frame["ward"], frame["age"] = rng.integers(1, 4, rows), rng.normal(size=rows)
     return frame.assign(y=np.where(frame["age"] > 0, "yes", "no"))
 
@@ -42,10 +47,24 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     usual = load_inputs(request())
     assert "id_code" not in usual.parts["train"].frame.columns
     said = "\n".join(usual.notes)
-    assert "left out: id_code, ward_id. To use one, pass --kind id_code=categorical. To keep" in said
+    assert (
+        "left out: id_code, ward_id. To use one, pass --kind id_code=categorical. To keep"
+        in said
+    )
     assert usual.encoder_options == {"na": None, "groups": {}, "kinds": None}
-    inputs = load_inputs(request("id_code=categorical", "ward=categorical", "ward_id=identifier", "age = numeric"))
-    assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
+    inputs = load_inputs(
+        request(
+            "id_code=categorical",
+            "ward=categorical",
+            "ward_id=identifier",
+            "age = numeric",
+        )
+    )
+    assert inputs.kinds == {
+        "id_code": "categorical",
+        "ward": "categorical",
+        "age": "numeric",
+    }
     assert inputs.notes == []
     for part in PARTS:
         assert list(inputs.parts[part].frame.columns) == ["id_code", "ward", "age"]
@@ -60,13 +79,20 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
 
 def test_what_cannot_be_is_refused_before_any_file_is_read():
     for given, message in {
-        ("ward",): "--kind must have the form COL=KIND, got 'ward'. For example: --kind postcode=",
+        (
+            "ward",
+        ): "--kind must have the form COL=KIND, got 'ward'. For example: --kind postcode=",
         ("=numeric",): "--kind must have the form COL=KIND, got '=numeric'",
-        ("ward=categoric",): "kind of column 'ward' cannot be 'categoric'. Did you mean 'categorical'.",
+        (
+            "ward=categoric",
+        ): "kind of column 'ward' cannot be 'categoric'. Did you mean 'categorical'.",
         (
             "ward=constant",
         ): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'calendar', 'text', 'image', 'identifier', got",
-        ("a=date", "a=numeric"): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
+        (
+            "a=date",
+            "a=numeric",
+        ): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
     }.items():
         with pytest.raises(InputError, match=message):
             request(*given).check()
@@ -76,7 +102,11 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
 def test_kinds_of_what_is_no_feature_are_refused(here):
     for given, options, message in [
         ("wart=numeric", {}, r"--kind wart: no such column. Did you mean 'ward'\?"),
-        ("y=date", {}, "^The target 'y' cannot be of kind date. Pass --kind y=categorical to predict classes"),
+        (
+            "y=date",
+            {},
+            "^The target 'y' cannot be of kind date. Pass --kind y=categorical to predict classes",
+        ),
         (
             "y=categorical",
             {"task": "regression"},
@@ -92,7 +122,11 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
             {"row_group": "ward"},
             "--kind ward=numeric does not apply to 'ward', which is left out: --row-group",
         ),
-        ("id_code=numeric", {}, "Column 'id_code' is declared numeric but is identifier"),
+        (
+            "id_code=numeric",
+            {},
+            "Column 'id_code' is declared numeric but is identifier",
+        ),
     ]:
         with pytest.raises(InputError, match=message):
             load_inputs(request(given, **options))
@@ -102,27 +136,47 @@ def test_the_kind_of_the_target_says_the_task(here):
     frame = table(120).assign(grade=np.tile(np.arange(1, 13), 10))
     frame.to_csv("grades.csv", index=False)
     for command in (RunRequest, CompareRequest, TuneRequest):
-        asked = command(table="grades.csv", target=("grade",), kind=("ward=categorical",))
+        asked = command(
+            table="grades.csv", target=("grade",), kind=("ward=categorical",)
+        )
         for own in (asked, replace(asked, kind=(*asked.kind, "grade=categorical"))):
-            run = own if command is RunRequest else own.run_request(*(["fast"] if command is TuneRequest else []))
+            run = (
+                own
+                if command is RunRequest
+                else own.run_request(*(["fast"] if command is TuneRequest else []))
+            )
             inputs = load_inputs(run)
             said = [note for note in inputs.notes if "--task classification" in note]
             assert inputs.kinds == {"ward": "categorical"}
             if own is asked:
                 assert (inputs.task, len(said)) == ("regression", 1)
             else:
-                assert (inputs.task, inputs.task_reason, said) == ("classification", "as requested", [])
+                assert (inputs.task, inputs.task_reason, said) == (
+                    "classification",
+                    "as requested",
+                    [],
+                )
                 assert inputs.parts["train"].y.dtype == np.int64
-    assert load_inputs(RunRequest(table="grades.csv", target=("ward",), kind=("ward=numeric",))).task == "regression"
+    assert (
+        load_inputs(
+            RunRequest(table="grades.csv", target=("ward",), kind=("ward=numeric",))
+        ).task
+        == "regression"
+    )
 
 
 def test_runs_of_other_kinds_are_other_runs(here):
     usual, one, two = request(), request("ward=categorical"), request("ward=numeric")
     found = [configuration(each) for each in (usual, one, two)]
     assert "kind" not in found[0]
-    assert (found[1]["kind"], found[2]["kind"]) == (["ward=categorical"], ["ward=numeric"])
+    assert (found[1]["kind"], found[2]["kind"]) == (
+        ["ward=categorical"],
+        ["ward=numeric"],
+    )
     order = ("ward=categorical", "age=numeric")
-    assert configuration(request(*order)) == configuration(request(*order[::-1], order[0]))
+    assert configuration(request(*order)) == configuration(
+        request(*order[::-1], order[0])
+    )
     assert one.command.endswith("--kind ward=categorical")
     tuned = TuneRequest(table="table.csv", target=("y",), kind=one.kind)
     assert tuned.run_request("fast").kind == one.kind
@@ -136,20 +190,55 @@ def test_runs_of_other_kinds_are_other_runs(here):
 
 @pytest.mark.slow
 def test_the_commands_train_on_a_declared_column(here):
-    words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
+    words = [
+        "table.csv",
+        "--target",
+        "y",
+        "--kind",
+        "id_code=categorical",
+        "--kind",
+        "ward=categorical",
+    ]
     Path("preset.json").write_text(json.dumps({"base": "fast", "max_epochs": 2}))
-    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--baselines", "linear"]
+    run = [
+        "run",
+        *words,
+        "--preset",
+        "preset.json",
+        "--out",
+        "run",
+        "--baselines",
+        "linear",
+    ]
     call(*run)
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
-    schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]
+    schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"][
+        "schema"
+    ]["columns"]
     kinds = {column["name"]: column["kind"] for column in schema}
-    assert kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}  # ward_id names rows
+    assert kinds == {
+        "id_code": "categorical",
+        "ward": "categorical",
+        "age": "numeric",
+    }  # ward_id names rows
     assert "Nothing was changed" in call(*run)
     other = [word if word != "ward=categorical" else "ward=numeric" for word in run]
-    assert re.search(r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2))
+    assert re.search(
+        r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2)
+    )
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
-    call("compare", *words, "--models", "fast,linear", "--cv", "2", "--out", "compared", "--no-explain")
+    call(
+        "compare",
+        *words,
+        "--models",
+        "fast,linear",
+        "--cv",
+        "2",
+        "--out",
+        "compared",
+        "--no-explain",
+    )
     space = {"base": "fast", "parameters": {"max_epochs": {"choices": [1, 2]}}}
     Path("space.json").write_text(json.dumps(space))
     pytest.importorskip("optuna")
@@ -169,8 +258,13 @@ def test_a_declared_boolean_may_lack_its_rare_value_in_the_training_rows(here):
         frame.to_csv("rare.csv", index=False)
         inputs = load_inputs(replace(request("flag=boolean"), table="rare.csv"))
         flags = {part: inputs.parts[part].frame["flag"].nunique() for part in PARTS}
-        assert flags == {"train": 1, "validation": 1, "test": 2}, "the rare value is among the test rows alone"
-        assert pd.DataFrame(inputs.described[1]).set_index("name").loc["flag", "kind"] == "constant"
+        assert flags == {"train": 1, "validation": 1, "test": 2}, (
+            "the rare value is among the test rows alone"
+        )
+        assert (
+            pd.DataFrame(inputs.described[1]).set_index("name").loc["flag", "kind"]
+            == "constant"
+        )
 
 
 def test_a_kind_may_have_the_name_that_others_give_it():

@@ -31,7 +31,11 @@ def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
     table.to_csv(folder / "table.csv", index=False)
     said: list[str] = []
     request = RunRequest(
-        table=str(folder / "table.csv"), target=("yield",), preset="fast", out=folder / "out", **options
+        table=str(folder / "table.csv"),
+        target=("yield",),
+        preset="fast",
+        out=folder / "out",
+        **options,
     )
     run_table(request, say=said.append)
     return "\n".join(said), (folder / "out" / "report.md").read_text(encoding="utf-8")
@@ -39,18 +43,24 @@ def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
 
 def test_a_run_by_groups_counts_groups(tmp_path):
     _, page = run(farms(0), tmp_path, row_group="farm")
-    assert "count 6 groups by farm, not 120 rows" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "count 6 groups by farm, not 120 rows" in (
+        tmp_path / "out" / "report.html"
+    ).read_text(encoding="utf-8")
     assert "clearly different" not in page
     assert "clearly worse than the other rows" not in page
     # A page that is written again knows the groups, too.
     rebuild_report(ReportRequest(folder=tmp_path / "out"))
-    assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("option", ["row_group", "time"])
 def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table = farms(0)
-    table["day"] = pd.date_range("1999-01-28", periods=len(table)).strftime("%-m/%-d/%y" if option == "time" else "%F")
+    table["day"] = pd.date_range("1999-01-28", periods=len(table)).strftime(
+        "%-m/%-d/%y" if option == "time" else "%F"
+    )
     run(
         table.drop(columns="day" if option == "row_group" else "farm"),
         tmp_path,
@@ -66,9 +76,17 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     # Rows of another file count its own groups, of which rows without a label are one.
     table.loc[table["farm"].isin(["farm 1", "farm 2"]), "farm"] = None
     table.to_csv(tmp_path / "other.csv", index=False)
-    explain_table(ExplainRequest(model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"))
+    explain_table(
+        ExplainRequest(
+            model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"
+        )
+    )
     found = pg.Explanation.load(tmp_path / "other").meta["independent"]
-    assert found == {"by": "row_groups", "count": 29} if option == "row_group" else found["by"] == "row_time"
+    assert (
+        found == {"by": "row_groups", "count": 29}
+        if option == "row_group"
+        else found["by"] == "row_time"
+    )
 
 
 def test_a_repeated_identifier_is_noted(tmp_path):
@@ -88,10 +106,16 @@ def test_a_report_counts_groups():
         train = table.loc[known, columns], y[known]
         rows = table.loc[~known, columns], y[~known]
         pages[groups] = pg.report(
-            model, *rows, train=train, **asked, **({} if groups is None else {"row_groups": groups})
+            model,
+            *rows,
+            train=train,
+            **asked,
+            **({} if groups is None else {"row_groups": groups}),
         )
     drifting = "clearly different values in the training and the test rows, most of all"
-    assert drifting in pages[None].html  # what is of 15 farms each looks different in 300 rows
+    assert (
+        drifting in pages[None].html
+    )  # what is of 15 farms each looks different in 300 rows
     assert drifting not in pages["farm"].html
     assert "count 15 groups by farm, not 300 rows" in pages["farm"].html
 
@@ -101,7 +125,9 @@ def test_refits_count_groups():
     X, y = table[["soil", "slope"]], table["yield"]
     asked = {"refits": 5, "n_repeats": 2, "random_state": 0, "progress": False}
     plainly = pg.explain_refits(Ridge(), X, y, **asked)
-    grouped = pg.explain_refits(Ridge(), table[["soil", "slope", "farm"]], y, row_groups="farm", **asked)
+    grouped = pg.explain_refits(
+        Ridge(), table[["soil", "slope", "farm"]], y, row_groups="farm", **asked
+    )
     assert grouped.names == plainly.names  # the column is no feature
     assert grouped.part_std["within"][0, 0] > 1.3 * plainly.part_std["within"][0, 0]
     timed = refit_with(Ridge(), X, y, row_time=np.arange(len(y)), **asked)
@@ -113,11 +139,19 @@ def test_a_comparison_explains_by_groups():
     X, y = table[["soil", "slope"]], table["yield"] + 2 * table["soil"]
     models = [("ridge", Ridge()), ("plain", LinearRegression())]
     asked = {"cv": 3, "progress": False}
-    found = pg.compare(models, X, y, row_groups=table["farm"], **asked).importances.set_index("feature")
+    found = pg.compare(
+        models, X, y, row_groups=table["farm"], **asked
+    ).importances.set_index("feature")
     # Of 10 farms with 8 rows each, the soil of which is one number.
-    assert (found.loc["soil", "std_error"] > 0.16 * found.loc["soil", "importance"]).all()
-    alone = pg.compare(models, X, y, row_groups=np.arange(len(X)), **asked).importances.set_index("feature")
-    assert (alone.loc["soil", "std_error"] < 0.16 * alone.loc["soil", "importance"]).all()
+    assert (
+        found.loc["soil", "std_error"] > 0.16 * found.loc["soil", "importance"]
+    ).all()
+    alone = pg.compare(
+        models, X, y, row_groups=np.arange(len(X)), **asked
+    ).importances.set_index("feature")
+    assert (
+        alone.loc["soil", "std_error"] < 0.16 * alone.loc["soil", "importance"]
+    ).all()
 
 
 def test_labels_of_the_training_rows_are_asked_for():
@@ -128,7 +162,9 @@ def test_labels_of_the_training_rows_are_asked_for():
     with pytest.raises(pg.InputError, match="of the training rows too"):
         pg.report(model, X[300:], y[300:], train=(X[:300], y[:300]), **asked)
     labels = table["farm"][:300]
-    with pytest.raises(pg.InputError, match="20 groups, got 15"):  # the hint is followed; there are few farms
+    with pytest.raises(
+        pg.InputError, match="20 groups, got 15"
+    ):  # the hint is followed; there are few farms
         pg.report(model, X[300:], y[300:], train=(X[:300], y[:300], labels), **asked)
 
 
@@ -138,19 +174,38 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
     fits, combine = [], explain_refits.combine
-    monkeypatch.setattr(explain_refits, "combine", lambda some, *rest: fits.extend(some) or combine(some, *rest))
-    for name, options in (("groups", {"row_group": "farm"}), ("times", {"time": "day"})):
+    monkeypatch.setattr(
+        explain_refits,
+        "combine",
+        lambda some, *rest: fits.extend(some) or combine(some, *rest),
+    )
+    for name, options in (
+        ("groups", {"row_group": "farm"}),
+        ("times", {"time": "day"}),
+    ):
         (tmp_path / name).mkdir()
         fits.clear()
-        run(table.drop(columns="day" if name == "groups" else "farm"), tmp_path / name, refits=5, **options)
-        result = pg.Explanation.load(tmp_path / name / "out" / "explanations" / "refits")
+        run(
+            table.drop(columns="day" if name == "groups" else "farm"),
+            tmp_path / name,
+            refits=5,
+            **options,
+        )
+        result = pg.Explanation.load(
+            tmp_path / name / "out" / "explanations" / "refits"
+        )
         # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of them.
-        assert result.meta["independent"] == {"by": "row_groups", "count": {"groups": 26, "times": 20}[name]}
+        assert result.meta["independent"] == {
+            "by": "row_groups",
+            "count": {"groups": 26, "times": 20}[name],
+        }
         # Each refit explains whole farms, or whole stretches of some 10 rows.
         assert len(fits) == 5
         for fit in fits:
             rows = fit.maps["rows"]
-            lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1))
+            lengths = np.diff(
+                np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1)
+            )
             assert (lengths % 8 == 0).all() if name == "groups" else lengths.min() >= 10
     with pytest.raises(pg.InputError, match="40 groups, got 26"):
         run(table.drop(columns="day"), tmp_path / "groups", refits=10, row_group="farm")
@@ -161,5 +216,7 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
 def test_the_intervals_of_a_run_know_the_groups_of_its_held_out_rows(tmp_path):
     run(farms(7, 60, 10), tmp_path, row_group="farm")
     model = pg.load(tmp_path / "out" / "model")
-    assert model.held_out_.dependence.count in range(10, 15)  # a fifth of the farms, with all of their rows
+    assert model.held_out_.dependence.count in range(
+        10, 15
+    )  # a fifth of the farms, with all of their rows
     assert len(model.held_out_.scores) == 10 * model.held_out_.dependence.count

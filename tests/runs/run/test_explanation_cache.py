@@ -22,8 +22,12 @@ from permgrad.runs.run.predicting import cache_of
 
 def table(rows: int = 240) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "town": rng.choice(["Bonn", "Ulm"], rows)})
-    frame["outcome"] = np.where(frame["age"] + 5 * (frame["town"] == "Ulm") > 52, "ill", "well")
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "town": rng.choice(["Bonn", "Ulm"], rows)}
+    )
+    frame["outcome"] = np.where(
+        frame["age"] + 5 * (frame["town"] == "Ulm") > 52, "ill", "well"
+    )
     return frame
 
 
@@ -59,7 +63,9 @@ def run(origin, tmp_path):
     return tmp_path / "run"
 
 
-def ask(run: Path, compute: Counter, *, frame: pd.DataFrame | None = None, **options: object) -> pg.Explanation:
+def ask(
+    run: Path, compute: Counter, *, frame: pd.DataFrame | None = None, **options: object
+) -> pg.Explanation:
     X = table().drop(columns="outcome").head(50) if frame is None else frame
     options = {"method": "integrated_gradients", "random_state": 0, **options}
     return cache_of(run).explain(compute, pg.load(run / "model"), X, **options)
@@ -71,8 +77,12 @@ def test_computing_twice_reads_the_file(run):
     assert compute.calls == 1
     assert (first.meta["cached"], second.meta["cached"]) == (False, True)
     np.testing.assert_array_equal(first.values, second.values)
-    assert np.abs(first.values).max() > 0.01, "the precondition: there is something to keep"
-    assert cache_of(run / "model") == cache_of(run), "the model folder in the run's folder leads to the same place"
+    assert np.abs(first.values).max() > 0.01, (
+        "the precondition: there is something to keep"
+    )
+    assert cache_of(run / "model") == cache_of(run), (
+        "the model folder in the run's folder leads to the same place"
+    )
 
 
 def test_other_rows_options_and_models_compute_anew(run):
@@ -95,16 +105,24 @@ def test_other_rows_options_and_models_compute_anew(run):
 def test_a_damaged_entry_is_rebuilt_with_a_warning(run, name, how):
     compute = Counter()
     first = ask(run, compute)
-    entries = sorted((run / ".explanations").glob(f"integrated_gradients-*/{name}"), key=lambda p: p.stat().st_mtime)
+    entries = sorted(
+        (run / ".explanations").glob(f"integrated_gradients-*/{name}"),
+        key=lambda p: p.stat().st_mtime,
+    )
     entry = entries[-1]  # the youngest is the one just written
     content = entry.read_bytes()
     if how == "gone":
         entry.unlink()
     else:
         middle = len(content) // 2
-        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        flipped = (
+            content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        )
         entry.write_bytes(content[:middle] if how == "cut" else flipped)
-    with pytest.warns(PermgradWarning, match=r"The saved explanation .* is damaged\. It is computed again"):
+    with pytest.warns(
+        PermgradWarning,
+        match=r"The saved explanation .* is damaged\. It is computed again",
+    ):
         again = ask(run, compute)
     assert compute.calls == 2
     np.testing.assert_array_equal(first.values, again.values)
@@ -119,7 +137,13 @@ def test_a_model_that_stands_alone_keeps_nothing(run, tmp_path):
     ask_alone = cache_of(tmp_path / "alone")
     X = table().drop(columns="outcome").head(5)
     for _ in range(2):
-        ask_alone.explain(compute, pg.load(tmp_path / "alone"), X, method="integrated_gradients", random_state=0)
+        ask_alone.explain(
+            compute,
+            pg.load(tmp_path / "alone"),
+            X,
+            method="integrated_gradients",
+            random_state=0,
+        )
     assert compute.calls == 2
     assert not list(tmp_path.glob("**/alone/.explanations"))
 
@@ -128,29 +152,63 @@ def test_the_command_reads_what_it_computed_before(origin, run, tmp_path):
     words = ("explain", run, origin / "table.csv", "--method", "integrated_gradients")
     call(*words, "--out", tmp_path / "one")
     call(*words, "--out", tmp_path / "two")
-    one, two = (json.loads((tmp_path / name / "explanation.json").read_text()) for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / name / "explanation.json").read_text())
+        for name in ("one", "two")
+    )
     assert (one["meta"]["cached"], two["meta"]["cached"]) == (False, True)
-    assert (tmp_path / "one" / "importance.csv").read_text() == (tmp_path / "two" / "importance.csv").read_text()
+    assert (tmp_path / "one" / "importance.csv").read_text() == (
+        tmp_path / "two" / "importance.csv"
+    ).read_text()
 
 
 def test_from_explain_starts_there_and_reads_what_is_kept(origin, run):
     weights = (run / "model" / "weights.safetensors").stat().st_mtime_ns
     before = (run / "importance.csv").read_text()
     said = call(
-        "run", origin / "table.csv", "--target", "outcome", "--preset", "fast", "--out", run, "--from", "explain"
+        "run",
+        origin / "table.csv",
+        "--target",
+        "outcome",
+        "--preset",
+        "fast",
+        "--out",
+        run,
+        "--from",
+        "explain",
     )
     assert "model: finished before" in said
     assert (run / "model" / "weights.safetensors").stat().st_mtime_ns == weights
     assert (run / "importance.csv").read_text() == before
     assert pg.Explanation.load(run / "explanations" / "permgrad").meta["cached"] is True
-    call("run", origin / "table.csv", "--target", "outcome", "--preset", "fast", "--out", run, "--from", "model")
-    assert pg.Explanation.load(run / "explanations" / "permgrad").meta["cached"] is False, "they go with their model"
+    call(
+        "run",
+        origin / "table.csv",
+        "--target",
+        "outcome",
+        "--preset",
+        "fast",
+        "--out",
+        run,
+        "--from",
+        "model",
+    )
+    assert (
+        pg.Explanation.load(run / "explanations" / "permgrad").meta["cached"] is False
+    ), "they go with their model"
 
 
 def test_rows_are_told_apart():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
     same = frame.set_axis([5, 6])
-    others = [frame[["b", "a"]], frame.iloc[::-1], frame.assign(a=[1.0, 3.0]), frame.rename(columns={"a": "c"})]
+    others = [
+        frame[["b", "a"]],
+        frame.iloc[::-1],
+        frame.assign(a=[1.0, 3.0]),
+        frame.rename(columns={"a": "c"}),
+    ]
     assert rows_hash(frame) == rows_hash(same)
-    hashes = {rows_hash(each) for each in [frame, *others]} | {rows_hash(frame, np.array([0, 1]))}
+    hashes = {rows_hash(each) for each in [frame, *others]} | {
+        rows_hash(frame, np.array([0, 1]))
+    }
     assert len(hashes) == 6

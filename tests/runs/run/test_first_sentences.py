@@ -35,27 +35,43 @@ def useless(tmp_path_factory):
     test = frame.iloc[160:].copy()
     test.iloc[0, 3] = "top"
     test.to_csv(folder / "test.csv", index=False)
-    said = call("run", folder / "table.csv", "--test", folder / "test.csv", *WORDS, "--out", folder / "run")
+    said = call(
+        "run",
+        folder / "table.csv",
+        "--test",
+        folder / "test.csv",
+        *WORDS,
+        "--out",
+        folder / "run",
+    )
     return folder / "run", said
 
 
 def test_a_model_that_learnt_nothing_says_so_first(useless):
     folder, said = useless
     lines = said.splitlines()
-    assert lines[0].startswith("The network predicts grade not clearly better than a constant")
+    assert lines[0].startswith(
+        "The network predicts grade not clearly better than a constant"
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     accuracy = metrics["test"]["accuracy"]
-    assert accuracy <= metrics["constant"]["accuracy"] + 0.05, "there is nothing to learn"
+    assert accuracy <= metrics["constant"]["accuracy"] + 0.05, (
+        "there is nothing to learn"
+    )
     assert metrics["constant"]["learnt"] is False
     first = metrics["verdict"][0]
     assert list(first["facts"]["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
     assert lines[0] == first["sentence"]
     assert any(
-        line.startswith("Most important of 3 features, of a model that is not clearly better than a constant")
+        line.startswith(
+            "Most important of 3 features, of a model that is not clearly better than a constant"
+        )
         for line in lines
     )
     page = (folder / "report.html").read_text()
-    heading = page[page.index('<p class="headline">') : page.index('<dl class="verdict">')]
+    heading = page[
+        page.index('<p class="headline">') : page.index('<dl class="verdict">')
+    ]
     assert first["sentence"] in heading
     assert "It relies most on" not in page
 
@@ -77,13 +93,23 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     ours = pd.read_csv(folder / "predictions.csv")
     assert kept["row"].tolist() == ours["row"].tolist()
     classes = kept["classes"].tolist()
-    again = evaluate("classification", ours["truth"], probabilities=kept["linear"], classes=classes)
+    again = evaluate(
+        "classification", ours["truth"], probabilities=kept["linear"], classes=classes
+    )
     assert {name: metrics["baselines"]["linear"][name] for name in again} == again
     ahead = metrics["baselines"]["linear"]["ahead"]
-    assert ahead["difference"] == pytest.approx(metrics["test"]["accuracy"] - again["accuracy"])
+    assert ahead["difference"] == pytest.approx(
+        metrics["test"]["accuracy"] - again["accuracy"]
+    )
     assert ahead["ci_low"] < 0 < ahead["ci_high"], "noise: nobody is ahead"
-    assert any("There is no significant difference from the best baseline" in v["sentence"] for v in metrics["verdict"])
-    assert "baseline_predictions.npz" in json.loads((folder / "run.json").read_text())["stages"]["model"]["sums"]
+    assert any(
+        "There is no significant difference from the best baseline" in v["sentence"]
+        for v in metrics["verdict"]
+    )
+    assert (
+        "baseline_predictions.npz"
+        in json.loads((folder / "run.json").read_text())["stages"]["model"]["sums"]
+    )
     # A copy does not differ; a file that is gone or damaged is noticed.
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
@@ -106,7 +132,9 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     said = call("run", tmp_path / "table.csv", *words)
     rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
     rare = int((rows["truth"] == "cracked").sum())
-    assert 0 < rare < 0.2 * len(rows), "a precondition: the class that comes first in the alphabet is the rarer one"
+    assert 0 < rare < 0.2 * len(rows), (
+        "a precondition: the class that comes first in the alphabet is the rarer one"
+    )
     assert set(rows["prediction"]) == {"sound"}, "a precondition: it is never predicted"
     # Of noise, average precision is about the share of the class that it is of.
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
@@ -117,7 +145,9 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_terminal(tmp_path):
+def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_terminal(
+    tmp_path,
+):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=list("abc"))
     frame["cost"] = (50 + 10 * frame["a"] + 5 * rng.normal(size=160)).round(2)
@@ -129,8 +159,17 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     assert said.splitlines()[0].startswith(f"ALARM: {alarm}")
     page = (tmp_path / "run" / "report.html").read_text()
     text = page.replace("&#39;", "'")
-    assert text.index("</h1>") < text.index(f"Alarm:</strong> {alarm}") < text.index('<section id="scores"')
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"][0]["facts"]["kind"] == "leak"
+    assert (
+        text.index("</h1>")
+        < text.index(f"Alarm:</strong> {alarm}")
+        < text.index('<section id="scores"')
+    )
+    assert (
+        json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"][0][
+            "facts"
+        ]["kind"]
+        == "leak"
+    )
     advised = json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"][-1]
     command = advised["facts"]["command"]
     assert (
@@ -139,4 +178,6 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     )
     said = call(*shlex.split(command)[1:])
     assert "ALARM" not in said
-    assert "Alarm:</strong>" not in (tmp_path / "run-without" / "report.html").read_text()
+    assert (
+        "Alarm:</strong>" not in (tmp_path / "run-without" / "report.html").read_text()
+    )

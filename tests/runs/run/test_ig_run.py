@@ -22,10 +22,16 @@ PRESET = {"base": "ig_example", "max_epochs": 6, "batch_size": 32}
 
 def table(rows: int = 600) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "calls": rng.poisson(3, rows)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "calls": rng.poisson(3, rows)}
+    )
     frame["month"] = rng.choice(["may", "june", "march"], rows, p=[0.6, 0.3, 0.1])
     frame["loan"] = rng.choice(["yes", "no"], rows)
-    push = (frame["age"] - 50) / 8 + 2 * (frame["month"] == "march") - (frame["month"] == "may")
+    push = (
+        (frame["age"] - 50) / 8
+        + 2 * (frame["month"] == "march")
+        - (frame["month"] == "may")
+    )
     frame["y"] = np.where(push + 0.5 * rng.normal(size=rows) > 1, "yes", "no")
     return frame
 
@@ -59,16 +65,22 @@ def split(place):
 
 def logits_of(model, split, part):
     return model.predict_encoded(
-        model.encode_rows(table().iloc[split[part]][["age", "calls", "month", "loan"]]).encoded
+        model.encode_rows(
+            table().iloc[split[part]][["age", "calls", "month", "loan"]]
+        ).encoded
     )[:, 0]
 
 
 # --- split and cuts ---------------------------------------------------------------------------------------------------
 def test_the_test_rows_are_the_published_ones(split):
     y = table()["y"].to_numpy()
-    rest, test = train_test_split(np.arange(600), test_size=0.2, stratify=y, random_state=42)
+    rest, test = train_test_split(
+        np.arange(600), test_size=0.2, stratify=y, random_state=42
+    )
     assert np.array_equal(np.sort(split["test"]), np.sort(test))
-    assert np.array_equal(np.sort(np.concatenate([split["train"], split["validation"]])), np.sort(rest))
+    assert np.array_equal(
+        np.sort(np.concatenate([split["train"], split["validation"]])), np.sort(rest)
+    )
     assert len(split["validation"]) == 48, "a tenth of the training rows is held out"
 
 
@@ -80,7 +92,9 @@ def test_few_rows_of_a_class_are_divided_all_the_same():
 
 def test_every_cut_equals_what_scikit_learn_says(place, model, split):
     metrics = json.loads((place / "run" / "metrics.json").read_text())
-    assert {"task", "rows", "validation", "test", "baselines"} < set(metrics), "all other keys stay"
+    assert {"task", "rows", "validation", "test", "baselines"} < set(metrics), (
+        "all other keys stay"
+    )
     stored = metrics["cuts"]
     truth = table()["y"].to_numpy()[split["test"]] == "yes"
     logits = logits_of(model, split, "test")
@@ -94,9 +108,15 @@ def test_every_cut_equals_what_scikit_learn_says(place, model, split):
         said = logits > row["logit"]
         assert row["accuracy"] == pytest.approx((said == truth).mean())
         assert row["f1"] == pytest.approx(f1_score(truth, said))
-        assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, said))
-    assert stored["test"][-1]["accuracy"] == pytest.approx(1 - truth.mean()), "the majority class"
-    assert len({round(row["accuracy"], 6) for row in stored["test"]}) > 2, "the precondition: cuts differ"
+        assert row["balanced_accuracy"] == pytest.approx(
+            balanced_accuracy_score(truth, said)
+        )
+    assert stored["test"][-1]["accuracy"] == pytest.approx(1 - truth.mean()), (
+        "the majority class"
+    )
+    assert len({round(row["accuracy"], 6) for row in stored["test"]}) > 2, (
+        "the precondition: cuts differ"
+    )
 
 
 def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(place, model, split):
@@ -110,14 +130,31 @@ def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(place, model, 
     }
     stored = json.loads((place / "run" / "metrics.json").read_text())["cuts"]["test"]
     for aim, score in scorers.items():
-        (cut,) = [row["logit"] for row in stored if row["cut"].startswith(f"best {aim}")]
-        assert score(logits > cut) == pytest.approx(max(score(logits > other) for other in every)), aim
+        (cut,) = [
+            row["logit"] for row in stored if row["cut"].startswith(f"best {aim}")
+        ]
+        assert score(logits > cut) == pytest.approx(
+            max(score(logits > other) for other in every)
+        ), aim
 
 
 def test_costs_that_are_no_costs(place):
-    words = ("--target", "y", "--preset", "fast", "--cost", "0", "0", "--out", place / "never")
+    words = (
+        "--target",
+        "y",
+        "--preset",
+        "fast",
+        "--cost",
+        "0",
+        "0",
+        "--out",
+        place / "never",
+    )
     _, errors = call("run", place / "table.csv", *words, code=2)
-    assert "--cost must be two finite numbers of at least 0, not both 0, got 0 0. For" in errors
+    assert (
+        "--cost must be two finite numbers of at least 0, not both 0, got 0 0. For"
+        in errors
+    )
 
 
 # --- integrated gradients ---------------------------------------------------------------------------------------------
@@ -126,22 +163,39 @@ def test_summaries_over_all_test_rows(place, model, split):
     assert list(both["baseline"].unique()) == ["median", "zeros"]
     frame = both[both["baseline"] == "median"]
     other = both[both["baseline"] == "zeros"]
-    assert not np.allclose(frame["mean"], other["mean"], atol=0.05), "another baseline, another answer"
+    assert not np.allclose(frame["mean"], other["mean"], atol=0.05), (
+        "another baseline, another answer"
+    )
     X = table().iloc[split["test"]][["age", "calls", "month", "loan"]]
-    direct = pg.explain(model, X, method="integrated_gradients", target="yes", random_state=0, progress=False)
+    direct = pg.explain(
+        model,
+        X,
+        method="integrated_gradients",
+        target="yes",
+        random_state=0,
+        progress=False,
+    )
     features = frame[frame["level"] == "feature"].set_index("name")
     assert set(features.index) == {"age", "calls", "month", "loan"}
     for position, name in enumerate(direct.names):
         own = direct.values[:, position, 0]
         assert features.loc[name, "mean"] == pytest.approx(own.mean(), abs=1e-5)
-        assert features.loc[name, "mean_absolute"] == pytest.approx(np.abs(own).mean(), abs=1e-5)
+        assert features.loc[name, "mean_absolute"] == pytest.approx(
+            np.abs(own).mean(), abs=1e-5
+        )
     assert features["published"].abs().sum() == pytest.approx(1)
     inputs = frame[frame["level"] == "input"]
     assert list(inputs["name"]) == list(model.preprocessor_.encoded_names_)
     assert {"loan=yes", "loan=no"} <= set(inputs["name"]), "two inputs for two levels"
     assert inputs["published"].abs().sum() == pytest.approx(1)
-    np.testing.assert_allclose(inputs.groupby("feature")["mean"].sum()[features.index], features["mean"], atol=1e-9)
-    assert features["mean_absolute"].max() > 0.1, "the precondition: something is attributed"
+    np.testing.assert_allclose(
+        inputs.groupby("feature")["mean"].sum()[features.index],
+        features["mean"],
+        atol=1e-9,
+    )
+    assert features["mean_absolute"].max() > 0.1, (
+        "the precondition: something is attributed"
+    )
 
 
 def test_the_report_says_it_all(place):
@@ -156,9 +210,13 @@ def test_the_report_says_it_all(place):
     assert "best cost (1 for a false yes, 5 for a missed one) on held-out rows" in text
     section = Store(place / "run").get("explanations/gradients")
     median, zeros = (own["baseline"] for own in section.facts["baselines"])
-    assert text.count(f"Baseline: {median}") == 3, "beside every figure made with it: 2 sums, rows at once"
+    assert text.count(f"Baseline: {median}") == 3, (
+        "beside every figure made with it: 2 sums, rows at once"
+    )
     assert text.count(f"Baseline: {zeros}") == 2
-    assert "How a row becomes an image" not in text, "there is no image in a network on the table alone"
+    assert "How a row becomes an image" not in text, (
+        "there is no image in a network on the table alone"
+    )
     out, _ = call("run", place / "table.csv", "--target", "y", "--preset", place / "preset.json", "--cost", "1", "5",
                   "--out", place / "run")  # fmt: skip
     assert "Threshold for 'yes'" in out
@@ -166,29 +224,62 @@ def test_the_report_says_it_all(place):
 
 # --- one client -------------------------------------------------------------------------------------------------------
 def test_a_client_by_number(place, model, tmp_path):
-    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--row", "3")
+    words = (
+        "explain",
+        place / "run",
+        place / "table.csv",
+        "--method",
+        "integrated_gradients",
+        "--row",
+        "3",
+    )
     out, _ = call(*words, "--out", tmp_path / "one")
     rows = pd.read_csv(tmp_path / "one" / "rows.csv")
     client = table().iloc[[3]]
     assert rows["truth"].tolist() == client["y"].tolist()
-    assert rows["probability_yes"][0] == pytest.approx(model.predict_proba(client.drop(columns="y"))[0, 1], abs=1e-6)
-    assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} == {"waterfall.png"}
+    assert rows["probability_yes"][0] == pytest.approx(
+        model.predict_proba(client.drop(columns="y"))[0, 1], abs=1e-6
+    )
+    assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} == {
+        "waterfall.png"
+    }
     explanation = pg.Explanation.load(tmp_path / "one")
     assert f"Baseline: {explanation.meta['baseline']}." in out
-    listed = [float(points) / 100 for points in re.findall(r" the probability of yes by ([\d.]+) points?", out)]
+    listed = [
+        float(points) / 100
+        for points in re.findall(r" the probability of yes by ([\d.]+) points?", out)
+    ]
     sizes = np.abs(explanation.values[0, :, -1])
-    np.testing.assert_allclose(sorted(listed), np.sort(sizes[sizes > 0]), rtol=0.01, atol=5e-3)
+    np.testing.assert_allclose(
+        sorted(listed), np.sort(sizes[sizes > 0]), rtol=0.01, atol=5e-3
+    )
 
 
 def test_a_client_against_another_baseline(place, tmp_path):
-    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--row", "7")
+    words = (
+        "explain",
+        place / "run",
+        place / "table.csv",
+        "--method",
+        "integrated_gradients",
+        "--row",
+        "7",
+    )
     call(*words, "--option", "baseline=class:no", "--out", tmp_path / "one")
     assert pd.read_csv(tmp_path / "one" / "rows.csv")["row"].tolist() == [7]
     assert "of class 'no'" in pg.Explanation.load(tmp_path / "one").meta["baseline"]
 
 
 def test_rows_are_drawn(place, tmp_path):
-    words = ("explain", place / "run", place / "table.csv", "--method", "integrated_gradients", "--max-rows", 12)
+    words = (
+        "explain",
+        place / "run",
+        place / "table.csv",
+        "--method",
+        "integrated_gradients",
+        "--max-rows",
+        12,
+    )
     for name in ("some", "again"):
         call(*words, "--out", tmp_path / name)
     some, again = (pg.Explanation.load(tmp_path / name) for name in ("some", "again"))
@@ -202,7 +293,10 @@ def test_rows_are_drawn(place, tmp_path):
     ("words", "message"),
     [
         (("--max-rows", "5", "--row", "1"), "--row and --max-rows cannot be combined"),
-        (("--method", "permutation", "--option", "baseline=mean"), "--option must be one of"),
+        (
+            ("--method", "permutation", "--option", "baseline=mean"),
+            "--option must be one of",
+        ),
         (("--option", "scope=lokal"), "scope cannot be 'lokal'. Did you mean 'local'?"),
         (("--where", "month=may"), "No such option: --where"),
     ],
@@ -210,7 +304,14 @@ def test_rows_are_drawn(place, tmp_path):
 def test_what_cannot_be_chosen_is_refused(place, tmp_path, words, message):
     method = () if "--method" in words else ("--method", "integrated_gradients")
     _, errors = call(
-        "explain", place / "run", place / "table.csv", *method, *words, "--out", tmp_path / "never", code=2
+        "explain",
+        place / "run",
+        place / "table.csv",
+        *method,
+        *words,
+        "--out",
+        tmp_path / "never",
+        code=2,
     )
     assert message in errors
     assert not (tmp_path / "never").exists()
@@ -219,12 +320,27 @@ def test_what_cannot_be_chosen_is_refused(place, tmp_path, words, message):
 # --- held-out tables --------------------------------------------------------------------------------------------------
 def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     rows = table(40).drop(columns="y")
-    call("predict", place / "run", save(rows, tmp_path / "plain.csv"), "--out", tmp_path / "plain-out.csv")
+    call(
+        "predict",
+        place / "run",
+        save(rows, tmp_path / "plain.csv"),
+        "--out",
+        tmp_path / "plain-out.csv",
+    )
     plain = pd.read_csv(tmp_path / "plain-out.csv")["probability_yes"]
-    swapped = save(rows[["loan", "month", "calls", "age"]].assign(shoe=1), tmp_path / "swapped.csv")
-    _, errors = call("predict", place / "run", swapped, "--out", tmp_path / "swapped-out.csv")
-    assert errors.strip() == "warning: 1 column is not used, because training did not have it: 'shoe'"
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "swapped-out.csv")["probability_yes"], plain)
+    swapped = save(
+        rows[["loan", "month", "calls", "age"]].assign(shoe=1), tmp_path / "swapped.csv"
+    )
+    _, errors = call(
+        "predict", place / "run", swapped, "--out", tmp_path / "swapped-out.csv"
+    )
+    assert (
+        errors.strip()
+        == "warning: 1 column is not used, because training did not have it: 'shoe'"
+    )
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "swapped-out.csv")["probability_yes"], plain
+    )
     odd = save(rows.assign(month="smarch", age=np.nan), tmp_path / "odd.csv")
     call("predict", place / "run", odd, "--out", tmp_path / "odd-out.csv")
     assert np.isfinite(pd.read_csv(tmp_path / "odd-out.csv")["probability_yes"]).all()
@@ -232,7 +348,9 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     call("explain", place / "run", odd, *words)
     assert np.isfinite(pg.Explanation.load(tmp_path / "odd-why").values).all()
     less = save(rows.drop(columns=["age"]), tmp_path / "less.csv")
-    _, errors = call("predict", place / "run", less, "--out", tmp_path / "never.csv", code=2)
+    _, errors = call(
+        "predict", place / "run", less, "--out", tmp_path / "never.csv", code=2
+    )
     assert "1 column of training is missing: 'age'" in errors
     assert not (tmp_path / "never.csv").exists()
 

@@ -23,7 +23,10 @@ from permgrad.runs.run.inputs import load_inputs
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [
     pytest.mark.data,
-    pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
+    pytest.mark.skipif(
+        not SOURCE.is_file(),
+        reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names",
+    ),
 ]
 WORDS = ("--target", "label", "--kind", "scan=image", "--preset", "fast:tabular+image")
 
@@ -43,7 +46,14 @@ def _finished(table):
 
 def test_a_run_writes_the_files_of_the_contract(finished):
     names = {path.name for path in finished.iterdir()}
-    assert {"run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model"} <= names
+    assert {
+        "run.json",
+        "report.html",
+        "metrics.json",
+        "importance.csv",
+        "branches.json",
+        "model",
+    } <= names
     record = json.loads((finished / "run.json").read_text())
     assert record["finished_stages"] == list(STAGES)
     assert "--kind scan=image" in record["command"]
@@ -51,7 +61,9 @@ def test_a_run_writes_the_files_of_the_contract(finished):
     assert len(record["configuration"]["image content"]) == 64
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["rows"] == {"train": 240, "validation": 80, "test": 80}
-    assert metrics["test"]["accuracy"] > 0.8, "half are ill: guessing is right half of the time"
+    assert metrics["test"]["accuracy"] > 0.8, (
+        "half are ill: guessing is right half of the time"
+    )
     assert {path.name for path in (finished / "model").iterdir()} == {
         "model.json",
         "arrays.npz",
@@ -61,7 +73,9 @@ def test_a_run_writes_the_files_of_the_contract(finished):
 
 
 @pytest.mark.slow
-def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table, tmp_path):
+def test_a_time_limit_cuts_training_and_explanation_and_says_so(
+    finished, table, tmp_path
+):
     time = json.loads((finished / "run.json").read_text())["facts"]["time"]
     assert time == {"limit": None, "thorough": False, "cut": []}
     call("run", table, *WORDS, "--time-limit", "1s", "--out", tmp_path / "run")
@@ -73,16 +87,36 @@ def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table,
 
 def test_importance_names_raw_columns_and_their_kinds_have_shares(finished):
     frame = pd.read_csv(finished / "importance.csv")
-    first = ["feature", "modality", "class", "importance", "std_error", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    first = [
+        "feature",
+        "modality",
+        "class",
+        "importance",
+        "std_error",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "p_adjusted",
+    ]
     assert list(frame.columns)[:9] == first
     kinds = frame.groupby("modality")["feature"].unique()
-    assert set(kinds["table"]) == {*INFORMATIVE, *NOISE}, "raw columns, however they are encoded"
+    assert set(kinds["table"]) == {*INFORMATIVE, *NOISE}, (
+        "raw columns, however they are encoded"
+    )
     assert set(kinds["photo"]) == {"scan"}
     overall = frame[frame["class"] == "all"].set_index("feature")["importance"]
     assert overall[[INFORMATIVE[0], "scan"]].min() > overall[list(NOISE)].max()
     branches = json.loads((finished / "branches.json").read_text())
     for name in ("photo", "table"):
-        assert {"importance", "std_error", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[name])
+        assert {
+            "importance",
+            "std_error",
+            "ci_low",
+            "ci_high",
+            "share",
+            "alone",
+            "last",
+        } <= set(branches[name])
         assert branches[name]["ci_low"] > 0, "both kinds carry the label"
     assert branches["photo"]["share"] + branches["table"]["share"] == pytest.approx(1)
 
@@ -94,28 +128,48 @@ def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
     assert "How a row becomes an image" in text
     before = text.split("What was run")[0]
     call("report", finished)
-    assert (finished / "report.html").read_text(encoding="utf-8").split("What was run")[0] == before
+    assert (finished / "report.html").read_text(encoding="utf-8").split("What was run")[
+        0
+    ] == before
 
 
 @pytest.mark.slow
-def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(finished, table, tmp_path):
-    words = ["run", table, "--target", "label", "--preset", "fast:tabular+image", "--out", tmp_path / "run"]
+def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(
+    finished, table, tmp_path
+):
+    words = [
+        "run",
+        table,
+        "--target",
+        "label",
+        "--preset",
+        "fast:tabular+image",
+        "--out",
+        tmp_path / "run",
+    ]
     call(*words)
     for name in ("importance.csv", "predictions.csv", "branches.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (
+            finished / name
+        ).read_bytes(), name
     found, declared = (
-        json.loads((at / "run.json").read_text())["configuration"] for at in (tmp_path / "run", finished)
+        json.loads((at / "run.json").read_text())["configuration"]
+        for at in (tmp_path / "run", finished)
     )
     assert {**found, "kind": ["scan=image"]} == declared
     assert "already finished" in call(*words)
 
 
-def test_the_same_command_goes_on_and_another_image_is_another_run(finished, table, tmp_path):
+def test_the_same_command_goes_on_and_another_image_is_another_run(
+    finished, table, tmp_path
+):
     assert "already finished" in call("run", table, *WORDS, "--out", finished)
     moved = tmp_path / "moved"
     shutil.copytree(table.parent / "scans", moved / "scans")
     shutil.copy(table, moved / "records.csv")
-    assert "already finished" in call("run", moved / "records.csv", *WORDS, "--out", finished), "content, not place"
+    assert "already finished" in call(
+        "run", moved / "records.csv", *WORDS, "--out", finished
+    ), "content, not place"
     first, second = (moved / "scans" / f"{number:05d}.png" for number in (0, 1))
     shutil.copy(first, second)
     said = call("run", moved / "records.csv", *WORDS, "--out", finished, code=2)
@@ -131,35 +185,68 @@ def test_predict_reads_images_beside_another_table(finished, table, tmp_path, ab
         shutil.copytree(table.parent / "scans", tmp_path / "scans")
     frame = frame[["ward", "scan", "cough", "age", "crp"]]
     frame.to_csv(tmp_path / "new.csv", index=False)
-    call("predict", finished, tmp_path / "new.csv", "--out", tmp_path / "predictions.csv")
+    call(
+        "predict", finished, tmp_path / "new.csv", "--out", tmp_path / "predictions.csv"
+    )
     found = pd.read_csv(tmp_path / "predictions.csv")
-    assert list(found.columns) == ["row", "prediction", "probability_healthy", "probability_pneumonia"]
+    assert list(found.columns) == [
+        "row",
+        "prediction",
+        "probability_healthy",
+        "probability_pneumonia",
+    ]
     stored = pd.read_csv(finished / "predictions.csv").set_index("row")
     both = found[found["row"].isin(stored.index)]
     assert len(both) > 0
     for row in both.itertuples():
-        assert row.probability_pneumonia == pytest.approx(stored.loc[row.row, "probability_pneumonia"], abs=1e-6)
+        assert row.probability_pneumonia == pytest.approx(
+            stored.loc[row.row, "probability_pneumonia"], abs=1e-6
+        )
 
 
-@pytest.mark.parametrize("words", [("--method", "integrated_gradients", "--row", "3"), ("--method", "permutation")])
+@pytest.mark.parametrize(
+    "words",
+    [("--method", "integrated_gradients", "--row", "3"), ("--method", "permutation")],
+)
 def test_explain_names_the_columns(finished, table, tmp_path, words):
     few = pd.read_csv(table).head(40)
     few["scan"] = [str(table.parent / path) for path in few["scan"]]
     few.to_csv(tmp_path / "few.csv", index=False)
-    call("explain", finished, tmp_path / "few.csv", *words, "--repeats", "1", "--out", tmp_path / "why")
+    call(
+        "explain",
+        finished,
+        tmp_path / "few.csv",
+        *words,
+        "--repeats",
+        "1",
+        "--out",
+        tmp_path / "why",
+    )
     found = pg.Explanation.load(tmp_path / "why")
     assert set(found.names) == {*INFORMATIVE, *NOISE, "scan"}
     if "--row" in words:
-        assert "waterfall.png" in {path.name for path in (tmp_path / "why" / "plots").iterdir()}
+        assert "waterfall.png" in {
+            path.name for path in (tmp_path / "why" / "plots").iterdir()
+        }
         reached = found.values.sum(axis=1) + found.base_values
         np.testing.assert_allclose(reached, found.predictions, rtol=1e-4, atol=1e-4)
 
 
-def test_an_explanation_of_a_changed_picture_is_computed_again(finished, table, tmp_path):
+def test_an_explanation_of_a_changed_picture_is_computed_again(
+    finished, table, tmp_path
+):
     few = pd.read_csv(table).head(30)
     shutil.copytree(table.parent / "scans", tmp_path / "scans")
     few.to_csv(tmp_path / "few.csv", index=False)
-    words = (finished, tmp_path / "few.csv", "--method", "integrated_gradients", "--row", "3", "--out")
+    words = (
+        finished,
+        tmp_path / "few.csv",
+        "--method",
+        "integrated_gradients",
+        "--row",
+        "3",
+        "--out",
+    )
     call("explain", *words, tmp_path / "first")
     few_of = [pg.Explanation.load(tmp_path / "first").values]
     other = few.loc[few["label"] != few.loc[3, "label"], "scan"].iloc[0]
@@ -190,14 +277,24 @@ IMAGE = ("--target", "label", "--kind")
         ((*IMAGE, "ward=image"), "3 of 3 image files in column 'ward' cannot be found"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, words, message):
+def test_what_cannot_be_is_said_before_anything_is_written(
+    table, tmp_path, words, message
+):
     said = call("run", table, *words, "--out", tmp_path / "run", code=2)
     assert message in said
     assert not (tmp_path / "run").exists()
 
 
 def test_a_named_data_set_has_no_images(tmp_path):
-    said = call("run", "breast_cancer", "--kind", "scan=image", "--out", tmp_path / "run", code=2)
+    said = call(
+        "run",
+        "breast_cancer",
+        "--kind",
+        "scan=image",
+        "--out",
+        tmp_path / "run",
+        code=2,
+    )
     assert "--kind scan: no such column" in said
 
 
@@ -206,9 +303,21 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     frame["scan"] = [str(table.parent / path) for path in frame["scan"]]
     frame.loc[40:, "scan"] = frame.loc[:39, "scan"].to_numpy()
     frame.to_csv(tmp_path / "doubled.csv", index=False)
-    inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",)))
-    assert any("show the same image of column 'scan' as a training row" in note for note in inputs.notes)
-    grouped = RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",), row_group="scan")
+    inputs = load_inputs(
+        RunRequest(
+            table=str(tmp_path / "doubled.csv"), target=("label",), kind=("scan=image",)
+        )
+    )
+    assert any(
+        "show the same image of column 'scan' as a training row" in note
+        for note in inputs.notes
+    )
+    grouped = RunRequest(
+        table=str(tmp_path / "doubled.csv"),
+        target=("label",),
+        kind=("scan=image",),
+        row_group="scan",
+    )
     assert not any("show the same image" in note for note in load_inputs(grouped).notes)
 
 
@@ -220,14 +329,20 @@ def test_infinite_cells_are_named_before_anything_is_written(table, tmp_path, pl
     other = table.with_name("infinite.csv")
     frame.to_csv(other, index=False)
     said = call("run", other, *WORDS, "--out", tmp_path / "run", code=2)
-    assert f"Column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of" in said
+    assert (
+        f"Column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of"
+        in said
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
     few = pd.read_csv(table).head(60)
     few["scan"] = [str(table.parent / path) for path in few["scan"]]
-    for row, content in ((5, b"no image"), (40, Path(few.loc[40, "scan"]).read_bytes()[:200])):
+    for row, content in (
+        (5, b"no image"),
+        (40, Path(few.loc[40, "scan"]).read_bytes()[:200]),
+    ):
         (tmp_path / f"bad{row}.png").write_bytes(content)
         few.loc[row, "scan"] = str(tmp_path / f"bad{row}.png")
     few.to_csv(tmp_path / "few.csv", index=False)
@@ -247,12 +362,21 @@ def with_image(table, folder, content, rows=60):
     return folder / "few.csv"
 
 
-def test_levels_without_a_scale_are_named_before_anything_is_written(finished, table, tmp_path):
-    few = with_image(table, tmp_path, [np.linspace(-1000, 1000, 144, dtype=np.float32).reshape(12, 12)])
+def test_levels_without_a_scale_are_named_before_anything_is_written(
+    finished, table, tmp_path
+):
+    few = with_image(
+        table,
+        tmp_path,
+        [np.linspace(-1000, 1000, 144, dtype=np.float32).reshape(12, 12)],
+    )
     for words, out in (
         (("run", few, *WORDS), tmp_path / "out"),
         (("predict", finished, few), tmp_path / "out.csv"),
-        (("explain", finished, few, "--method", "gradient", "--row", "3"), tmp_path / "out"),
+        (
+            ("explain", finished, few, "--method", "gradient", "--row", "3"),
+            tmp_path / "out",
+        ),
     ):
         said = call(*words, "--out", out, code=2)
         assert "in column 'scan' hold real numbers outside" in said
@@ -261,9 +385,15 @@ def test_levels_without_a_scale_are_named_before_anything_is_written(finished, t
 
 
 def test_files_of_several_pages_are_told_of(finished, table, tmp_path):
-    few = with_image(table, tmp_path, [np.full((12, 12), level, np.uint8) for level in (50, 200)])
+    few = with_image(
+        table, tmp_path, [np.full((12, 12), level, np.uint8) for level in (50, 200)]
+    )
     said = "1 of 60 image files of column 'scan' have several frames or pages"
     request = RunRequest(table=str(few), target=("label",), kind=("scan=image",))
     assert sum(said in note for note in load_inputs(request).notes) == 1
     with pytest.warns(pg.PermgradWarning, match=said):
-        predict_table(PredictRequest(model_folder=finished, table=few, out=tmp_path / "predictions.csv"))
+        predict_table(
+            PredictRequest(
+                model_folder=finished, table=few, out=tmp_path / "predictions.csv"
+            )
+        )

@@ -32,7 +32,9 @@ DATA = os.environ.get("PERMGRAD_DATA", "")
 
 def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"age": rng.normal(size=rows), "weight": rng.normal(size=rows)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=rows), "weight": rng.normal(size=rows)}
+    )
     frame["patient"] = rng.integers(0, 40, rows)
     frame["year"] = rng.integers(2000, 2020, rows)
     frame["code"] = [f"case {i}" for i in range(rows)]
@@ -61,12 +63,18 @@ def test_every_row_is_in_one_part_and_the_published_split_is_used(here):
     rows = np.concatenate([inputs.parts[part].numbers for part in PARTS])
     assert sorted(rows) == list(range(200))
     y = table()["y"]
-    train, rest = train_test_split(np.arange(200), test_size=0.4, random_state=42, stratify=y)
-    validation, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=y[rest])
+    train, rest = train_test_split(
+        np.arange(200), test_size=0.4, random_state=42, stratify=y
+    )
+    validation, test = train_test_split(
+        rest, test_size=0.5, random_state=42, stratify=y[rest]
+    )
     for part, expected in zip(PARTS, (train, validation, test), strict=True):
         assert set(inputs.parts[part].numbers) == set(expected)
         assert (inputs.parts[part].y == y[inputs.parts[part].numbers]).all()
-        np.testing.assert_array_equal(inputs.parts[part].frame["age"], table()["age"][inputs.parts[part].numbers])
+        np.testing.assert_array_equal(
+            inputs.parts[part].frame["age"], table()["age"][inputs.parts[part].numbers]
+        )
 
 
 def test_a_sheet_is_read_of_every_excel_file(here):
@@ -83,7 +91,9 @@ def test_a_sheet_is_read_of_every_excel_file(here):
 def test_identifiers_are_left_out_and_said(here):
     inputs = load()
     assert "code" not in inputs.parts["train"].frame.columns
-    assert any("look like identifiers are left out: code" in note for note in inputs.notes)
+    assert any(
+        "look like identifiers are left out: code" in note for note in inputs.notes
+    )
     roles = {column["name"]: column["role"] for column in inputs.described[1]}
     assert roles["code"] == "left out: like an identifier"
     assert roles["age"] == "feature"
@@ -92,12 +102,19 @@ def test_identifiers_are_left_out_and_said(here):
 def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     rows = np.arange(200)
     drawn = np.random.default_rng(3).permutation(200)
-    numbered = table().assign(patient_id=rows + 1, kundennr=200 - rows, lfd=rows + 11, rand_id=drawn)
+    numbered = table().assign(
+        patient_id=rows + 1, kundennr=200 - rows, lfd=rows + 11, rand_id=drawn
+    )
     numbered.to_csv("table.csv", index=False)
     inputs = load()
-    assert not pd.Series(inputs.parts["train"].numbers).is_monotonic_increasing, "rows are drawn"
+    assert not pd.Series(inputs.parts["train"].numbers).is_monotonic_increasing, (
+        "rows are drawn"
+    )
     note = next(note for note in inputs.notes if "look like identifiers" in note)
-    assert "code, patient_id, kundennr, lfd, rand_id. To use one, pass --kind code=categorical. To keep" in note
+    assert (
+        "code, patient_id, kundennr, lfd, rand_id. To use one, pass --kind code=categorical. To keep"
+        in note
+    )
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
@@ -115,22 +132,39 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
 )
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
-    coded = table().assign(town=np.resize(cells, 200), before=np.resize(["0123", "x"], 200))
+    coded = table().assign(
+        town=np.resize(cells, 200), before=np.resize(["0123", "x"], 200)
+    )
     coded.to_csv("table.csv", index=False, sep=delimiter)
     kind = "numeric" if said else None
-    assert ("town" in load().schema.of_kind("numeric")) or kind is None, "read as numbers"
+    assert ("town" in load().schema.of_kind("numeric")) or kind is None, (
+        "read as numbers"
+    )
     notes = [note for note in load().notes if "leading zeros" in note]
-    assert [note.partition(". ")[0] for note in notes] == said * ["Read as numbers despite leading zeros: town"]
+    assert [note.partition(". ")[0] for note in notes] == said * [
+        "Read as numbers despite leading zeros: town"
+    ]
     for declared in ("categorical", "numeric") if said else ():
-        assert not any("zeros stand" in note for note in load(kind=(f"town={declared}",)).notes)
+        assert not any(
+            "zeros stand" in note for note in load(kind=(f"town={declared}",)).notes
+        )
 
 
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["001", "1", "2"], "such as '001' and '1', are read as one number. If they differ, "),
-        (["7", "07", "2"], "such as '7' and '07', are read as one number. If they differ, "),
-        (["001", "002", "010"], "has leading zeros like a code, but is read as numbers. If it holds"),
+        (
+            ["001", "1", "2"],
+            "such as '001' and '1', are read as one number. If they differ, ",
+        ),
+        (
+            ["7", "07", "2"],
+            "such as '7' and '07', are read as one number. If they differ, ",
+        ),
+        (
+            ["001", "002", "010"],
+            "has leading zeros like a code, but is read as numbers. If it holds",
+        ),
         (["01", "02"], None),  # nothing falls together, and months are written so
         (["10", "1", "2"], None),
         (["00", "0", "1", "2"], None),  # 0 is declared to be missing
@@ -139,11 +173,19 @@ def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
 )
 @pytest.mark.parametrize("delimiter", [",", "\t"])
 def test_zeros_in_front_of_the_target_are_said(here, cells, said, delimiter):
-    table().assign(y=np.resize(cells, 200)).to_csv("table.csv", index=False, sep=delimiter)
-    notes = [note for note in load(na=("0",)).notes if "'y'" in note and "have no target" not in note]
+    table().assign(y=np.resize(cells, 200)).to_csv(
+        "table.csv", index=False, sep=delimiter
+    )
+    notes = [
+        note
+        for note in load(na=("0",)).notes
+        if "'y'" in note and "have no target" not in note
+    ]
     assert len(notes) == (said is not None)
     assert said is None or said in notes[0]
-    assert said is None or notes[0].endswith("write them as text, for example with a letter in front.")
+    assert said is None or notes[0].endswith(
+        "write them as text, for example with a letter in front."
+    )
 
 
 def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here):
@@ -152,7 +194,9 @@ def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here
         table().assign(y=towns).to_csv("table.csv", index=False)
         inputs = load()
         assert inputs.task == "regression"
-        said = [note for note in inputs.notes if "the target 'y' has leading zeros" in note]
+        said = [
+            note for note in inputs.notes if "the target 'y' has leading zeros" in note
+        ]
         assert len(said) == count
     table().assign(y=["007", "07", "3", "4.5"] * 50).to_csv("table.csv", index=False)
     assert not any("one class" in note for note in load(task="regression").notes)
@@ -161,32 +205,51 @@ def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here
 def test_numbers_written_in_several_ways_are_named(here):
     cells = [f"{i},5" if i % 10 else f"{i}.25" for i in range(200)]
     table().assign(price=cells).to_csv("table.csv", index=False)
-    said = [note for note in load().notes if "'price' looks like numbers written in several ways" in note]
+    said = [
+        note
+        for note in load().notes
+        if "'price' looks like numbers written in several ways" in note
+    ]
     assert len(said) == 1
     assert "first odd cell '" in said[0]
     assert ".25', and is read as categories. Write all its cells alike" in said[0]
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
-def test_dates_written_in_several_ways_are_named_and_refused_where_they_are_declared(here):
+def test_dates_written_in_several_ways_are_named_and_refused_where_they_are_declared(
+    here,
+):
     cells = [
-        f"{1 + i % 28:02d}.0{1 + i % 9}.2023" if i % 10 else f"0{1 + i % 9}/{1 + i % 28:02d}/2023" for i in range(200)
+        f"{1 + i % 28:02d}.0{1 + i % 9}.2023"
+        if i % 10
+        else f"0{1 + i % 9}/{1 + i % 28:02d}/2023"
+        for i in range(200)
     ]
     table().assign(seen=cells).to_csv("table.csv", index=False)
-    said = [note for note in load().notes if "'seen' looks like dates written in several ways" in note]
-    assert "Write all its cells alike (1234.5, 2024-01-31), or pass a cell that means missing" in said[0]
+    said = [
+        note
+        for note in load().notes
+        if "'seen' looks like dates written in several ways" in note
+    ]
+    assert (
+        "Write all its cells alike (1234.5, 2024-01-31), or pass a cell that means missing"
+        in said[0]
+    )
     with pytest.raises(
-        InputError, match=r"Column 'seen' is declared date but has '.*' beside '.*'\. Write all dates in"
+        InputError,
+        match=r"Column 'seen' is declared date but has '.*' beside '.*'\. Write all dates in",
     ):
         load(kind=("seen=date",))
-    table().assign(seen=[f"{1 + i % 28:02d}.05.{'20' * (i % 2)}23" for i in range(200)]).to_csv(
-        "table.csv", index=False
-    )
+    table().assign(
+        seen=[f"{1 + i % 28:02d}.05.{'20' * (i % 2)}23" for i in range(200)]
+    ).to_csv("table.csv", index=False)
     assert load().schema["seen"].kind == "date", "a year of two digits is no other way"
 
 
 def test_per_cent_signs_are_told_in_the_columns_report(here):
-    table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
+    table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv(
+        "table.csv", index=False
+    )
     inputs = load()
     assert inputs.parts["train"].frame["share"].dtype == np.float64
     reasons = {line["name"]: line["reason"] for line in inputs.described[1]}
@@ -197,29 +260,43 @@ def test_codes_that_never_occur_are_named(here):
     frame = table()
     frame.loc[3, "weight"] = -9
     frame.to_csv("table.csv", index=False)
-    said = [note for note in load(na=("-9", "foo", "-8")).notes if "never occur" in note]
+    said = [
+        note for note in load(na=("-9", "foo", "-8")).notes if "never occur" in note
+    ]
     assert said == ["--na codes that never occur: 'foo', '-8'. Check --na."]
     assert not any("never occur" in note for note in load(na=("-9",)).notes)
     frame.assign(weight=-8).to_csv("test.csv", index=False)
-    said = [note for note in load(na=("-9", "foo", "-8"), test=Path("test.csv")).notes if "never occur" in note]
+    said = [
+        note
+        for note in load(na=("-9", "foo", "-8"), test=Path("test.csv")).notes
+        if "never occur" in note
+    ]
     assert said == ["--na codes that never occur: 'foo'. Check --na."]
 
 
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
     inputs = load(identifier=("code",), drop=("weight",))
     assert list(inputs.parts["test"].identifiers.columns) == ["code"]
-    assert (inputs.parts["test"].identifiers["code"] == [f"case {row}" for row in inputs.parts["test"].numbers]).all()
+    assert (
+        inputs.parts["test"].identifiers["code"]
+        == [f"case {row}" for row in inputs.parts["test"].numbers]
+    ).all()
     assert not {"code", "weight"} & set(inputs.parts["test"].frame.columns)
 
 
 def test_dummies_are_one_feature_and_declared_groups_are_variables(here):
     found = load()
     assert found.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
-    assert any("are one feature: colour (colour_red" in note and "--groups none" in note for note in found.notes)
+    assert any(
+        "are one feature: colour (colour_red" in note and "--groups none" in note
+        for note in found.notes
+    )
     none = load(groups=Path("none"))
     assert none.groups == none.encoder_options["groups"] == {}
     assert not any("one feature" in note for note in none.notes)
-    Path("groups.json").write_text(json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]}))
+    Path("groups.json").write_text(
+        json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]})
+    )
     inputs = load(groups=Path("groups.json"))
     assert inputs.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
     assert not any("are one feature" in note for note in inputs.notes)
@@ -227,7 +304,9 @@ def test_dummies_are_one_feature_and_declared_groups_are_variables(here):
 
 def test_columns_that_say_the_same_are_named(here):
     assert not any("age_copy" in note for note in load().notes)
-    blocks = table().assign(sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)])
+    blocks = table().assign(
+        sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)]
+    )
     blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
     found = load()
     assert {name: found.groups[name] for name in ("sex", "age")} == {
@@ -243,7 +322,9 @@ def test_columns_that_say_the_same_are_named(here):
         '{"age": ["age", "age_copy"]} and pass it with --groups.'
     )
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
-    assert not any("age_copy" in note for note in load(groups=Path("groups.json")).notes)
+    assert not any(
+        "age_copy" in note for note in load(groups=Path("groups.json")).notes
+    )
     assert not any("age_copy" in note for note in load(drop=("age_copy",)).notes)
 
 
@@ -272,17 +353,34 @@ def test_the_terminal_says_why_a_column_is_left_out(here):
 def test_the_latest_rows_are_the_test_rows(here):
     inputs = load(time="year")
     years = table()["year"].to_numpy()
-    assert years[inputs.parts["train"].numbers].max() < years[inputs.parts["validation"].numbers].min()
-    assert years[inputs.parts["validation"].numbers].max() < years[inputs.parts["test"].numbers].min()
+    assert (
+        years[inputs.parts["train"].numbers].max()
+        < years[inputs.parts["validation"].numbers].min()
+    )
+    assert (
+        years[inputs.parts["validation"].numbers].max()
+        < years[inputs.parts["test"].numbers].min()
+    )
     assert "year" not in inputs.parts["train"].frame.columns
 
 
 def test_own_files(here):
     table(50, seed=1)[
-        ["y", "weight", "age", "patient", "year", *(f"colour_{n}" for n in ("red", "green", "blue"))]
+        [
+            "y",
+            "weight",
+            "age",
+            "patient",
+            "year",
+            *(f"colour_{n}" for n in ("red", "green", "blue")),
+        ]
     ].assign(code="x").to_csv("test.csv", index=False)
     one = load(test=Path("test.csv"))
-    assert {part: len(one.parts[part].frame) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
+    assert {part: len(one.parts[part].frame) for part in PARTS} == {
+        "train": 160,
+        "validation": 40,
+        "test": 50,
+    }
     test, train = (list(one.parts[part].frame.columns) for part in ("test", "train"))
     assert test == train, "columns are matched by name"
 
@@ -305,7 +403,9 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
     assert left_out in inputs.left_out, "the precondition"
     assert left_out not in inputs.parts["test"].frame.columns
     features = list(inputs.parts["train"].frame.columns)
-    pd.testing.assert_frame_equal(inputs.parts["test"].frame, own[features], check_column_type=False)
+    pd.testing.assert_frame_equal(
+        inputs.parts["test"].frame, own[features], check_column_type=False
+    )
     # What the file has of them makes no difference, and is not warned of.
     own.to_csv("test.csv", index=False)
     with warnings.catch_warnings():
@@ -316,10 +416,16 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
     with pytest.raises(InputError, match="1 column of training is missing: 'age'"):
         load(test=Path("test.csv"), **options)
     own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
-    with pytest.raises(InputError, match=r"1 column of training is missing: 'age'. Rename 'agee' to 'age'\."):
+    with pytest.raises(
+        InputError,
+        match=r"1 column of training is missing: 'age'. Rename 'agee' to 'age'\.",
+    ):
         load(test=Path("test.csv"), **options)
     own.assign(more=1).to_csv("test.csv", index=False)
-    with pytest.warns(PermgradWarning, match="1 column is not used, because training did not have it: 'more'"):
+    with pytest.warns(
+        PermgradWarning,
+        match="1 column is not used, because training did not have it: 'more'",
+    ):
         load(test=Path("test.csv"), **options)
 
 
@@ -335,15 +441,23 @@ def test_groups_in_training_and_own_files_are_counted(here):
         f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file are also in the training rows"
     ]
     # A gap makes the numbers of a column broken ones.
-    own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
+    own.assign(patient=own["patient"].where(own.index > 0)).to_csv(
+        "test.csv", index=False
+    )
     assert any(
         "groups of 'patient' in the test file" in note
         for note in load(test=Path("test.csv"), row_group="patient").notes
     )
     own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
-    assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
+    assert not any(
+        "groups of" in note
+        for note in load(test=Path("test.csv"), row_group="patient").notes
+    )
     own.drop(columns="patient").to_csv("test.csv", index=False)
-    assert not any("groups of" in note for note in load(test=Path("test.csv"), row_group="patient").notes)
+    assert not any(
+        "groups of" in note
+        for note in load(test=Path("test.csv"), row_group="patient").notes
+    )
 
 
 def test_rows_in_training_and_test_are_counted(here):
@@ -355,21 +469,29 @@ def test_rows_in_training_and_test_are_counted(here):
     assert load(test=Path("test.csv"), drop=("code",)).shared_rows == 0
 
 
-@pytest.mark.parametrize("words", [{"identifier": ("visit",)}, {"drop": ("visit",)}, {}])
+@pytest.mark.parametrize(
+    "words", [{"identifier": ("visit",)}, {"drop": ("visit",)}, {}]
+)
 def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"sex": rng.choice(["f", "m"], 300), "dose": rng.integers(0, 4, 300)})
+    frame = pd.DataFrame(
+        {"sex": rng.choice(["f", "m"], 300), "dose": rng.integers(0, 4, 300)}
+    )
     frame["y"] = rng.choice(["ill", "well"], 300)
     frame.insert(0, "visit", [f"v{i:04}" for i in range(300)])
     assert not frame.duplicated().any(), "no row of the file is there twice"
-    assert frame[["sex", "dose", "y"]].drop_duplicates().shape[0] <= 16, "few rows differ in features and target"
+    assert frame[["sex", "dose", "y"]].drop_duplicates().shape[0] <= 16, (
+        "few rows differ in features and target"
+    )
     frame.to_csv("table.csv", index=False)
     inputs = load(**words)
     assert "visit" in inputs.left_out
     assert inputs.shared_rows == 0
     assert inputs.alike_rows == 60
     assert not any("also in the training rows" in note for note in inputs.notes)
-    assert not any("equal to a training row" in note for note in inputs.notes), "of two coarse columns that is expected"
+    assert not any("equal to a training row" in note for note in inputs.notes), (
+        "of two coarse columns that is expected"
+    )
     # The same rows again, a few of them whole.
     pd.concat([frame, frame.iloc[:20]]).to_csv("table.csv", index=False)
     inputs = load(**words)
@@ -384,12 +506,15 @@ def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words
 def test_equal_rows_are_noted_where_the_columns_do_not_explain_them(here):
     frame = table()
     frame = frame.assign(dose=np.random.default_rng(1).normal(size=200).round(3))
-    pd.concat([frame, frame], ignore_index=True).assign(visit=[f"v{i:04}" for i in range(400)]).to_csv(
-        "table.csv", index=False
-    )
+    pd.concat([frame, frame], ignore_index=True).assign(
+        visit=[f"v{i:04}" for i in range(400)]
+    ).to_csv("table.csv", index=False)
     inputs = load(drop=("visit",))
     (said,) = [note for note in inputs.notes if "equal to a training row" in note]
-    assert said == f"{inputs.alike_rows} test rows are equal to a training row, apart from visit"
+    assert (
+        said
+        == f"{inputs.alike_rows} test rows are equal to a training row, apart from visit"
+    )
 
 
 def test_rows_without_a_target_are_left_out_and_counted(here):
@@ -420,7 +545,9 @@ def test_the_configuration_follows_content_and_options(here):
 
     base = of()
     assert of() == base
-    assert of(out=Path("elsewhere"), threads=1, device="cpu") == base, "what does not change the result is left out"
+    assert of(out=Path("elsewhere"), threads=1, device="cpu") == base, (
+        "what does not change the result is left out"
+    )
     assert of(seed=1) != base
     assert of(na=("-9",)) != base
     table(seed=5).to_csv("table.csv", index=False)
@@ -433,13 +560,21 @@ def test_another_version_is_another_run(here, monkeypatch):
     with open_run(request.folder, configuration(request)) as run:
         assert run.record["finished_stages"] == []
     monkeypatch.setattr("permgrad.runs.configuration.__version__", "99.0")
-    with pytest.raises(InputError, match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite"):
+    with pytest.raises(
+        InputError,
+        match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite",
+    ):
         RUN.find(request.folder, configuration(request))
 
 
 def test_the_command_can_be_typed_again():
     request = RunRequest(
-        table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=("usual",), drop=("a", "b")
+        table="my table.csv",
+        target=("y z",),
+        na=("-9,-8",),
+        seed=3,
+        baselines=("usual",),
+        drop=("a", "b"),
     )
     assert request.command == (
         "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 --seed 3 --baselines"
@@ -448,10 +583,18 @@ def test_the_command_can_be_typed_again():
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not DATA, reason="PERMGRAD_DATA does not name the folder of the real data sets")
+@pytest.mark.skipif(
+    not DATA, reason="PERMGRAD_DATA does not name the folder of the real data sets"
+)
 @pytest.mark.parametrize(
     ("name", "features", "rows"),
-    [("heloc", 23, 10_459), ("covertype", 54, 15_000), ("gas", 128, 6_697), ("puma", 8, 8_192), ("dengue", 26, 11_448)],
+    [
+        ("heloc", 23, 10_459),
+        ("covertype", 54, 15_000),
+        ("gas", 128, 6_697),
+        ("puma", 8, 8_192),
+        ("dengue", 26, 11_448),
+    ],
 )
 def test_named_sets(name, features, rows):
     inputs = load_inputs(RunRequest(table=name))
@@ -476,11 +619,18 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     inputs = load(na=("k.A.,#NV",))
     assert inputs.notes == []
     assert (inputs.schema["size"].kind, inputs.decimal) == ("numeric", ",")
-    assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
+    assert {
+        part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()
+    } == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(())))
+    model = SimpleNamespace(
+        preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(()))
+    )
     data = {"decimal": inputs.decimal, "na": ["k.A."], "target": "y"}
-    assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
+    assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == [
+        "3.5",
+        "k.A.",
+    ]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
     own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
     assert (own.frame["size"].tolist(), own.y.tolist()) == (["3.5", "k.A."], [2.5, 3.5])
@@ -489,8 +639,12 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
 def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):
     rng = np.random.default_rng(0)
     price = rng.integers(1100, 9000, 60)
-    frame = pd.DataFrame({"area": [f"{price[i] / 1e4:.4f}".replace(".", ",") for i in range(60)]})
-    frame["price"] = [f"{number // 1000}.{number % 1000:03}" for number in price.tolist()]
+    frame = pd.DataFrame(
+        {"area": [f"{price[i] / 1e4:.4f}".replace(".", ",") for i in range(60)]}
+    )
+    frame["price"] = [
+        f"{number // 1000}.{number % 1000:03}" for number in price.tolist()
+    ]
     frame["rent"] = frame["price"]
     frame.to_csv("table.csv", index=False, sep=";")
     inputs = load_inputs(RunRequest(table="table.csv", target=("price",)))
@@ -499,16 +653,29 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
         assert (part.y == price[part.numbers]).all()
     assert inputs.decimal == ","
     Path("new.csv").write_text("area;rent\n1;1.235\n")
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"], schema_=Schema(())))
-    assert read_rows(model, {"decimal": inputs.decimal}, Path("new.csv"))[0]["rent"].tolist() == [1235]
+    model = SimpleNamespace(
+        preprocessor_=SimpleNamespace(
+            feature_names_in_=["area", "rent"], schema_=Schema(())
+        )
+    )
+    assert read_rows(model, {"decimal": inputs.decimal}, Path("new.csv"))[0][
+        "rent"
+    ].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
-    own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
+    own = load_inputs(
+        RunRequest(table="table.csv", target=("price",), test=Path("test.csv"))
+    )
     assert own.parts["test"].y.tolist() == [3456, 4321]
 
 
 def coded_table(rows: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(size=rows), "code": rng.choice(["01", "02", "03", "A1"], rows)})
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(size=rows),
+            "code": rng.choice(["01", "02", "03", "A1"], rows),
+        }
+    )
     frame["smoker"] = rng.choice(["TRUE", "FALSE", "unknown"], rows)
     frame["size"] = rng.choice(["1.50", "2.00", "x"], rows)
     frame["ward"] = rng.choice(["07", "08", "?"], rows)
@@ -523,29 +690,52 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     frame = coded_table()
     name = f"coded.{form}"
     frame.to_csv(name, index=False) if form == "csv" else frame.to_parquet(name)
-    options = {"table": name, "target": ("code",), "kind": ("ward=categorical",), "na": ("?",)}
+    options = {
+        "table": name,
+        "target": ("code",),
+        "kind": ("ward=categorical",),
+        "na": ("?",),
+    }
     inputs = load_inputs(RunRequest(**options))
     assert inputs.texts == CODED
-    few = frame[(frame["code"] != "A1") & (frame["smoker"] != "unknown") & (frame["size"] != "x")]
+    few = frame[
+        (frame["code"] != "A1")
+        & (frame["smoker"] != "unknown")
+        & (frame["size"] != "x")
+    ]
     few = few[few["ward"] != "?"]
     few.to_csv("few.csv", index=False)
     assert len(few) > 5
-    assert not any(pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED), "cells do not tell"
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]], schema_=Schema(())))
+    assert not any(
+        pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED
+    ), "cells do not tell"
+    model = SimpleNamespace(
+        preprocessor_=SimpleNamespace(
+            feature_names_in_=["age", *CODED[1:]], schema_=Schema(())
+        )
+    )
     data = {"texts": inputs.texts, "na": ["?"], "target": "code"}
     rows, whole = read_rows(model, data, Path("few.csv"))
     encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
-    np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))
-    assert whole.frame["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
+    np.testing.assert_array_equal(
+        encoder.transform(rows), encoder.transform(few[rows.columns])
+    )
+    assert whole.frame["code"].tolist() == few["code"].tolist(), (
+        "the target is to be compared with classes"
+    )
     # Runs of former versions say nothing of text.
     with pytest.warns(PermgradWarning, match="(?s)'smoker'.*'size'.*'ward'"):
         encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
     own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
     assert own.y.tolist() == few["code"].tolist()
-    np.testing.assert_array_equal(encoder.transform(own.frame[rows.columns]), encoder.transform(few[rows.columns]))
+    np.testing.assert_array_equal(
+        encoder.transform(own.frame[rows.columns]), encoder.transform(few[rows.columns])
+    )
 
 
-def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_there_is_work(here, monkeypatch):
+def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_there_is_work(
+    here, monkeypatch
+):
     rows = table()
     rows["photo"] = [f"photos/{i}.png" for i in range(200)]
     (here / "photos").mkdir()
@@ -561,15 +751,20 @@ def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_th
     (here / "photos" / "7.png").write_bytes(b"no image")
     (here / "photos" / "9.png").unlink()
     with pytest.raises(
-        InputError, match=r"1 of 199 image files in column .photo. cannot be found .*9\.png\). Paths start from"
+        InputError,
+        match=r"1 of 199 image files in column .photo. cannot be found .*9\.png\). Paths start from",
     ):
         load_inputs(request)
     shutil.copy(here / "photos" / "8.png", here / "photos" / "9.png")
     with pytest.raises(
-        InputError, match=r"1 of 199 image files in column .photo. cannot be read .*7\.png: not an image"
+        InputError,
+        match=r"1 of 199 image files in column .photo. cannot be read .*7\.png: not an image",
     ):
         load_inputs(request)
-    assert "photo" not in load_inputs(replace(request, drop=("photo",))).feature_types.names
+    assert (
+        "photo"
+        not in load_inputs(replace(request, drop=("photo",))).feature_types.names
+    )
 
 
 def test_tables_of_images_are_read_with_the_columns_of_text(here):
@@ -582,28 +777,41 @@ def test_tables_of_images_are_read_with_the_columns_of_text(here):
     rows, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
     assert rows["code"].tolist() == whole.frame["code"].tolist() == ["01", "02"]
     assert source_of(rows["scan"][0]) == table.parent / "one.png"
-    assert read_rows(model, {}, table)[1].frame["code"].tolist() == [1, 2], "as in runs of former versions"
+    assert read_rows(model, {}, table)[1].frame["code"].tolist() == [1, 2], (
+        "as in runs of former versions"
+    )
 
 
-def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_folder(here, monkeypatch):
+def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_folder(
+    here, monkeypatch
+):
     rows = table()
     rows["photo"] = [f"photo-{i}" for i in range(200)]
     for i, name in enumerate(rows["photo"]):
         Image.fromarray(np.full((5, 5), i, np.uint8)).save(here / name, "PNG")
     rows.to_csv("table.csv", index=False)
     monkeypatch.chdir("/")
-    request = RunRequest(table=str(here / "table.csv"), target=("y",), kind=("photo=image",))
+    request = RunRequest(
+        table=str(here / "table.csv"), target=("y",), kind=("photo=image",)
+    )
     inputs = load_inputs(request)
     assert inputs.feature_types["photo"].kind == "image"
     assert inputs.images["images"] == ["photo"]
     shutil.copy(here / "photo-3", here / "photo-4")
-    assert load_inputs(request).images != inputs.images, "another picture is another configuration"
+    assert load_inputs(request).images != inputs.images, (
+        "another picture is another configuration"
+    )
     assert load_inputs(replace(request, kind=())).images == {}
-    with pytest.raises(InputError, match="Column 'photo' has two kinds: --kind photo=text and --kind photo=image"):
+    with pytest.raises(
+        InputError,
+        match="Column 'photo' has two kinds: --kind photo=text and --kind photo=image",
+    ):
         load_inputs(replace(request, kind=("photo=text", "photo=image")))
 
 
-def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_is_trained(here):
+def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_is_trained(
+    here,
+):
     frame = table().assign(site=lambda one: one["patient"] % 4)
     frame.to_csv("table.csv", index=False)
     assert load(row_group="site").parts["test"].dependence.count == 2
@@ -618,8 +826,13 @@ def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_i
 
 def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     frame = table().drop(columns="patient")
-    person, shop = np.random.default_rng(0).permutation(np.arange(200) // 3), np.arange(200) % 5 + 1
-    frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv("table.csv", index=False)
+    person, shop = (
+        np.random.default_rng(0).permutation(np.arange(200) // 3),
+        np.arange(200) % 5 + 1,
+    )
+    frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv(
+        "table.csv", index=False
+    )
     inputs = load()
     assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
     (said,) = [note for note in inputs.notes if "--row-group" in note]
@@ -629,5 +842,7 @@ def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     assert said.endswith("If so, pass --row-group 'staff no'.")
     assert not any("--row-group" in note for note in load(row_group="staff no").notes)
     # What has decimals measures.
-    frame.assign(**{"mass index": 20 + person / 10, "shop no": shop}).to_csv("table.csv", index=False)
+    frame.assign(**{"mass index": 20 + person / 10, "shop no": shop}).to_csv(
+        "table.csv", index=False
+    )
     assert not any("--row-group" in note for note in load().notes)

@@ -31,7 +31,12 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.commands.report import rebuild_report
-from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
+from permgrad.runs.requests import (
+    ExplainRequest,
+    PredictRequest,
+    ReportRequest,
+    RunRequest,
+)
 from permgrad.runs.run import others
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.run import run_table
@@ -45,7 +50,9 @@ USUAL = "lightgbm"
 def skip_without(name):
     baseline = baselines.get(name)
     lacking = [
-        one for one in (baseline.package, "skops" * (baseline.file == "skops")) if one and find_spec(one) is None
+        one
+        for one in (baseline.package, "skops" * (baseline.file == "skops"))
+        if one and find_spec(one) is None
     ]
     if lacking:
         pytest.skip(f"{lacking[0]} is not installed")
@@ -55,12 +62,25 @@ def table(kind: str, rows: int = 240) -> pd.DataFrame:
     """Return rows with a number that is sometimes missing, a category, a date, a text, and a target."""
     rng = np.random.default_rng(0)
     words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap"])
-    frame = pd.DataFrame({"size": rng.normal(size=rows).round(2), "town": rng.choice(["Bonn", "Ulm", "Kiel"], rows)})
-    frame["listed"] = rng.permutation(pd.date_range("2021-01-01", periods=rows).strftime("%Y-%m-%d"))
-    frame["text"] = [" ".join(rng.permutation(words)[:4]) + f" item {row}" for row in range(rows)]
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=rows).round(2),
+            "town": rng.choice(["Bonn", "Ulm", "Kiel"], rows),
+        }
+    )
+    frame["listed"] = rng.permutation(
+        pd.date_range("2021-01-01", periods=rows).strftime("%Y-%m-%d")
+    )
+    frame["text"] = [
+        " ".join(rng.permutation(words)[:4]) + f" item {row}" for row in range(rows)
+    ]
     frame.loc[::9, "size"] = None
     frame.loc[::11, "town"] = None
-    truth = frame["size"].fillna(0) * 2 + 2.0 * (frame["town"] == "Bonn") + 2.0 * frame["text"].str.contains("red")
+    truth = (
+        frame["size"].fillna(0) * 2
+        + 2.0 * (frame["town"] == "Bonn")
+        + 2.0 * frame["text"].str.contains("red")
+    )
     truth += rng.normal(0, 0.1, rows)
     if kind == "numbers":
         return frame.assign(y=truth.round(3))
@@ -80,11 +100,21 @@ def test_columns_that_are_one_feature_are_that_for_every_model(tables, tmp_path)
     skip_without(USUAL)
     (tmp_path / "groups.json").write_text('{"what": ["size", "town"]}')
     for model, preset in ((USUAL, "default"), ("network", "fast")):
-        folder, asked = tmp_path / model, {"model": model, "preset": preset, "groups": tmp_path / "groups.json"}
-        run_table(RunRequest(table=str(tables["numbers"]), target=("y",), out=folder, **asked), say=lambda _: None)
+        folder, asked = (
+            tmp_path / model,
+            {"model": model, "preset": preset, "groups": tmp_path / "groups.json"},
+        )
+        run_table(
+            RunRequest(
+                table=str(tables["numbers"]), target=("y",), out=folder, **asked
+            ),
+            say=lambda _: None,
+        )
         explanation = pg.Explanation.load(folder / "explanations" / "permgrad")
         assert (explanation.level, explanation.names[0]) == ("feature", "what"), model
-        assert (folder / "explanations" / "reading.json").is_file(), "what shows features one by one"
+        assert (folder / "explanations" / "reading.json").is_file(), (
+            "what shows features one by one"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +126,9 @@ def runs(tables, tmp_path_factory):
         skip_without(USUAL)
         if kind not in done:
             out, said = tmp_path_factory.mktemp("runs") / kind, []
-            request = RunRequest(table=str(tables[kind]), target=("y",), model=USUAL, out=out)
+            request = RunRequest(
+                table=str(tables[kind]), target=("y",), model=USUAL, out=out
+            )
             run_table(request, say=said.append)
             done[kind] = request, said
         return done[kind]
@@ -126,7 +158,9 @@ def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
     frame = table(kind)
     X, y = frame.drop(columns="y"), frame["y"].to_numpy()
     task = "regression" if kind == "numbers" else "classification"
-    fitted = table_model(task, name).fit(X[:150], y[:150], eval_set=(X[150:190], y[150:190]))
+    fitted = table_model(task, name).fit(
+        X[:150], y[:150], eval_set=(X[150:190], y[150:190])
+    )
     fitted.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
     ours, theirs = (model.predict_parts(X[190:], 0.8) for model in (fitted, loaded))
@@ -142,9 +176,23 @@ def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
         assert (inside[:, 0] < ours["prediction"]).all()
         assert 0.6 < ((inside[:, 0] <= y[190:]) & (y[190:] <= inside[:, 1])).mean() <= 1
     else:
-        assert 0.6 < inside[np.arange(50), np.searchsorted(fitted.classes_, y[190:])].mean() <= 1
-    explanation = pg.explain(loaded, X[190:], y[190:], background=X[:150], n_repeats=2, progress=False, random_state=0)
-    said = {f"listed: {part}" for part in ("trend", "season", "day of the month", "weekday")}
+        assert (
+            0.6
+            < inside[np.arange(50), np.searchsorted(fitted.classes_, y[190:])].mean()
+            <= 1
+        )
+    explanation = pg.explain(
+        loaded,
+        X[190:],
+        y[190:],
+        background=X[:150],
+        n_repeats=2,
+        progress=False,
+        random_state=0,
+    )
+    said = {
+        f"listed: {part}" for part in ("trend", "season", "day of the month", "weekday")
+    }
     assert set(explanation.names) == set(X.columns) - {"listed"} | said
     assert explanation.modality[explanation.names.index("text")] == "text"
     assert explanation.ranking()[-1] in said  # the target does not depend on it
@@ -157,11 +205,20 @@ def test_images_too_few_to_train_on_are_read_after_loading(tmp_path):
     for place, value in enumerate(values):
         shades = rng.integers(100 * value, 100 + 100 * value, (12, 12)).astype(np.uint8)
         Image.fromarray(shades).save(tmp_path / f"{place}.png")
-    X = pd.DataFrame({"scan": [str(tmp_path / f"{place}.png") for place in range(60)], "size": rng.normal(size=60)})
-    fitted = table_model("regression", USUAL).fit(X, values + 0.1 * X["size"].to_numpy())
+    X = pd.DataFrame(
+        {
+            "scan": [str(tmp_path / f"{place}.png") for place in range(60)],
+            "size": rng.normal(size=60),
+        }
+    )
+    fitted = table_model("regression", USUAL).fit(
+        X, values + 0.1 * X["size"].to_numpy()
+    )
     assert np.ptp(fitted.predict(X)) > 0.5, "it reads the images"
     fitted.save(tmp_path / "model")
-    np.testing.assert_allclose(pg.load(tmp_path / "model").predict(X), fitted.predict(X), rtol=1e-12)
+    np.testing.assert_allclose(
+        pg.load(tmp_path / "model").predict(X), fitted.predict(X), rtol=1e-12
+    )
 
 
 def test_damaged_trees_are_refused(tmp_path):
@@ -169,12 +226,16 @@ def test_damaged_trees_are_refused(tmp_path):
     frame = table("numbers")
     X, y = frame[["size", "town"]], frame["y"].to_numpy()
     table_model("regression", USUAL).fit(X, y).save(tmp_path / "model")
-    assert not list((tmp_path / "model").glob("fitted*")), "trees need no file of their library"
+    assert not list((tmp_path / "model").glob("fitted*")), (
+        "trees need no file of their library"
+    )
     file = tmp_path / "model" / "arrays.npz"
     arrays = dict(np.load(file))
     arrays["trees.left"][0] = 10**6
     np.savez(file, **arrays)
-    with pytest.raises(InputError, match=r"arrays\.npz is damaged: its checksum differs"):
+    with pytest.raises(
+        InputError, match=r"arrays\.npz is damaged: its checksum differs"
+    ):
         pg.load(tmp_path / "model")
     description = json.loads((tmp_path / "model" / "model.json").read_bytes())
     description["checksums"]["arrays.npz"] = file_hash(file)
@@ -191,11 +252,15 @@ def test_trees_are_read_without_their_library(name, tmp_path, monkeypatch):
     fitted = table_model("classification", name).fit(X, y)
     fitted.save(tmp_path / "model")
     monkeypatch.setitem(sys.modules, name, None)
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict_proba(X), fitted.predict_proba(X))
+    np.testing.assert_array_equal(
+        pg.load(tmp_path / "model").predict_proba(X), fitted.predict_proba(X)
+    )
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["binary", "classes", pytest.param("numbers", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["binary", "classes", pytest.param("numbers", marks=pytest.mark.slow)]
+)
 def test_a_run_names_its_model_and_resumes(runs, kind):
     request, said = runs(kind)
     page = (request.folder / "report.html").read_text(encoding="utf-8")
@@ -224,21 +289,34 @@ def test_a_run_names_its_model_and_resumes(runs, kind):
 def test_its_folder_predicts_explains_and_reports(runs, tables, tmp_path):
     request, _ = runs("classes")
     outcome = predict_table(
-        PredictRequest(model_folder=request.folder, table=tables["classes"], out=tmp_path / "p.csv", coverage=0.9)
+        PredictRequest(
+            model_folder=request.folder,
+            table=tables["classes"],
+            out=tmp_path / "p.csv",
+            coverage=0.9,
+        )
     )
     assert outcome.facts["classes"] == ["low", "mid", "top"]
     predicted = pd.read_csv(tmp_path / "p.csv").set_index("row")
     stored = pd.read_csv(request.folder / "predictions.csv").set_index("row")
-    pd.testing.assert_series_equal(predicted["probability_top"].loc[stored.index], stored["probability_top"])
+    pd.testing.assert_series_equal(
+        predicted["probability_top"].loc[stored.index], stored["probability_top"]
+    )
     explained = ExplainRequest(
-        model_folder=request.folder, row=3, method="shapley", table=tables["classes"], out=tmp_path / "e"
+        model_folder=request.folder,
+        row=3,
+        method="shapley",
+        table=tables["classes"],
+        out=tmp_path / "e",
     )
     explain_table(explained)
     local = pg.Explanation.load(tmp_path / "e")
     assert local.values.shape == (1, 7, 3)
     before = (request.folder / "report.html").read_text(encoding="utf-8")
     rebuild_report(ReportRequest(folder=request.folder, title="A new title"))
-    assert (request.folder / "report.html").read_text(encoding="utf-8").replace("A new title", "classes") == before
+    assert (request.folder / "report.html").read_text(encoding="utf-8").replace(
+        "A new title", "classes"
+    ) == before
 
 
 def test_one_row_has_no_donors(runs, tables, tmp_path):
@@ -246,17 +324,30 @@ def test_one_row_has_no_donors(runs, tables, tmp_path):
     pd.read_csv(tables["classes"])[:1].to_csv(tmp_path / "one.csv", index=False)
     with pytest.raises(InputError, match="The table has one row"):
         explain_table(
-            ExplainRequest(model_folder=request.folder, row=0, table=tmp_path / "one.csv", out=tmp_path / "e")
+            ExplainRequest(
+                model_folder=request.folder,
+                row=0,
+                table=tmp_path / "one.csv",
+                out=tmp_path / "e",
+            )
         )
 
 
 @pytest.mark.parametrize("columns", [6, 13])
-def test_single_rows_take_few_predictions_and_are_near_the_exact_values(columns, monkeypatch):
+def test_single_rows_take_few_predictions_and_are_near_the_exact_values(
+    columns, monkeypatch
+):
     skip_without(USUAL)
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(400, columns)), columns=[f"x{place}" for place in range(columns)])
+    X = pd.DataFrame(
+        rng.normal(size=(400, columns)),
+        columns=[f"x{place}" for place in range(columns)],
+    )
     y = (X["x0"] * X["x1"] + X["x2"]).to_numpy()
-    model, few = table_model("regression", USUAL).fit(X, y), X[:10].reset_index(drop=True)
+    model, few = (
+        table_model("regression", USUAL).fit(X, y),
+        X[:10].reset_index(drop=True),
+    )
     work = TrainedOther.of(model, X, Clock(), seed=0)
     predicted, guess = [], FittedBaseline.guess
 
@@ -265,21 +356,35 @@ def test_single_rows_take_few_predictions_and_are_near_the_exact_values(columns,
         return guess(one, rows)
 
     monkeypatch.setattr(FittedBaseline, "guess", counted)
-    ours = work.attribute(Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)).values
+    ours = work.attribute(
+        Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)
+    ).values
     # Orders and their reverses: a prediction for each further feature.
     assert sum(predicted) < 1.5 * 10 * 100 * (columns + 1)
     if columns == 6:
-        options = {"background": work.background, "references": 50, "random_state": 0, "progress": False}
-        exact = explain_with(model, few, method="shapley", scope="local", **options).values
+        options = {
+            "background": work.background,
+            "references": 50,
+            "random_state": 0,
+            "progress": False,
+        }
+        exact = explain_with(
+            model, few, method="shapley", scope="local", **options
+        ).values
         assert np.abs(ours - exact).max() < 0.03 * np.ptp(y)
 
 
 def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
     skip_without(USUAL)
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(300, 12)), columns=[f"x{place}" for place in range(12)])
+    X = pd.DataFrame(
+        rng.normal(size=(300, 12)), columns=[f"x{place}" for place in range(12)]
+    )
     y = (X["x0"] + X["x2"]).to_numpy()
-    model, few = table_model("regression", USUAL).fit(X, y), X[:10].reset_index(drop=True)
+    model, few = (
+        table_model("regression", USUAL).fit(X, y),
+        X[:10].reset_index(drop=True),
+    )
     rows = Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)
     orders = []
     for wide in (12, 3):
@@ -292,11 +397,16 @@ def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
 
 # ---- an estimator of the user's --------------------------------------------------------------------------------------
 def pipeline(model):
-    numbers, levels = (SimpleImputer(), ["size"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
+    numbers, levels = (
+        (SimpleImputer(), ["size"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["town"]),
+    )
     return make_pipeline(make_column_transformer(numbers, levels), model)
 
 
-def test_an_estimator_of_the_user_gets_the_columns_as_they_are(tables, tmp_path, monkeypatch):
+def test_an_estimator_of_the_user_gets_the_columns_as_they_are(
+    tables, tmp_path, monkeypatch
+):
     pytest.importorskip("skops")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_models.py").write_text(
@@ -304,20 +414,31 @@ def test_an_estimator_of_the_user_gets_the_columns_as_they_are(tables, tmp_path,
         "from tests.runs.run.test_model import pipeline\n"
         "def make(): return pipeline(LogisticRegression())\n"
     )
-    request = RunRequest(table=str(tables["binary"]), target=("y",), model="own_models:make", out=tmp_path / "run")
+    request = RunRequest(
+        table=str(tables["binary"]),
+        target=("y",),
+        model="own_models:make",
+        out=tmp_path / "run",
+    )
     outcome = run_table(request, say=lambda _: None)
     assert outcome.text.startswith("The model LogisticRegression predicts y with")
     frame = pd.read_csv(tables["binary"])
     split = np.load(tmp_path / "run" / "split.npz")
-    own = pipeline(LogisticRegression()).fit(frame.iloc[split["train"]], frame["y"][split["train"]])
+    own = pipeline(LogisticRegression()).fit(
+        frame.iloc[split["train"]], frame["y"][split["train"]]
+    )
     expected = own.predict_proba(frame.iloc[split["test"]])[:, 1]
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv")
     np.testing.assert_allclose(stored["probability_mid"], expected)
     loaded = pg.load(tmp_path / "run" / "model")
-    np.testing.assert_allclose(loaded.predict_proba(frame.drop(columns="y"))[split["test"], 1], expected)
+    np.testing.assert_allclose(
+        loaded.predict_proba(frame.drop(columns="y"))[split["test"], 1], expected
+    )
 
 
-def test_types_of_the_users_own_are_loaded_in_python_alone(tables, tmp_path, monkeypatch):
+def test_types_of_the_users_own_are_loaded_in_python_alone(
+    tables, tmp_path, monkeypatch
+):
     skops = pytest.importorskip("skops")
     pytest.importorskip("skops.io")
     monkeypatch.chdir(tmp_path)
@@ -327,23 +448,45 @@ def test_types_of_the_users_own_are_loaded_in_python_alone(tables, tmp_path, mon
         "class Mine(LogisticRegression): pass\n"
         "def make(): return pipeline(Mine())\n"
     )
-    request = RunRequest(table=str(tables["binary"]), target=("y",), model="own_types:make", out=tmp_path / "run")
+    request = RunRequest(
+        table=str(tables["binary"]),
+        target=("y",),
+        model="own_types:make",
+        out=tmp_path / "run",
+    )
     run_table(request, say=lambda _: None)
     told = r"by itself: own_types\.Mine.*skops\.io\.load\('run/model/fitted\.skops', trusted=\['own_types\.Mine'\]\)"
-    for ask, asked in ((predict_table, PredictRequest), (explain_table, ExplainRequest)):
+    for ask, asked in (
+        (predict_table, PredictRequest),
+        (explain_table, ExplainRequest),
+    ):
         with pytest.raises(InputError, match=told):
-            ask(asked(model_folder=Path("run"), table=tables["binary"], out=tmp_path / "out"))
+            ask(
+                asked(
+                    model_folder=Path("run"),
+                    table=tables["binary"],
+                    out=tmp_path / "out",
+                )
+            )
     X = pd.read_csv(tables["binary"]).drop(columns="y")
     loaded = skops.io.load("run/model/fitted.skops", trusted=["own_types.Mine"])
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv")
-    np.testing.assert_allclose(loaded.predict_proba(X)[stored["row"], 1], stored["probability_mid"])
+    np.testing.assert_allclose(
+        loaded.predict_proba(X)[stored["row"], 1], stored["probability_mid"]
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def make(): return None", "returns a NoneType, which has no fit and no predict"),
-        ("def make(): return SimpleImputer()", "returns a SimpleImputer, which has no predict"),
+        (
+            "def make(): return None",
+            "returns a NoneType, which has no fit and no predict",
+        ),
+        (
+            "def make(): return SimpleImputer()",
+            "returns a SimpleImputer, which has no predict",
+        ),
         ("make = lambda: LogisticRegression", "returns a class"),
         ("def make(): raise KeyError('x')", "KeyError"),
         ("def other(): return Ridge()", "has no attribute 'make'"),
@@ -355,7 +498,12 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
     name = f"own_{abs(hash(text))}"
     imports = "from sklearn.impute import SimpleImputer\nfrom sklearn.linear_model import LogisticRegression\n"
     (tmp_path / f"{name}.py").write_text(imports + text)
-    request = RunRequest(table=str(tables["binary"]), target=("y",), model=f"{name}:make", out=tmp_path / "run")
+    request = RunRequest(
+        table=str(tables["binary"]),
+        target=("y",),
+        model=f"{name}:make",
+        out=tmp_path / "run",
+    )
     with pytest.raises(InputError, match=words):
         run_table(request, say=lambda _: None)
     assert not (tmp_path / "run").exists()
@@ -371,7 +519,10 @@ def test_a_function_may_return_its_estimator_in_a_model(tmp_path, monkeypatch):
         "def fitted(): return pg.Model(lambda rows: rows)\n"
     )
     assert estimator_of("own_read:make").alpha == 3
-    with pytest.raises(InputError, match=r"returns a pg\.Model with positive=\. Of a run its options say this"):
+    with pytest.raises(
+        InputError,
+        match=r"returns a pg\.Model with positive=\. Of a run its options say this",
+    ):
         estimator_of("own_read:said")
     with pytest.raises(InputError, match="which has no fit and no predict"):
         estimator_of("own_read:fitted")
@@ -381,18 +532,35 @@ def test_a_function_may_return_its_estimator_in_a_model(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"preset": "fast"}, "--preset fast is for permgrad's network, and --model is lightgbm"),
-        ({"preset": "default:image"}, "--preset default:image is for permgrad's network"),
+        (
+            {"preset": "fast"},
+            "--preset fast is for permgrad's network, and --model is lightgbm",
+        ),
+        (
+            {"preset": "default:image"},
+            "--preset default:image is for permgrad's network",
+        ),
     ],
 )
 def test_options_of_the_network_are_refused(options, words, tables, tmp_path):
     with pytest.raises(InputError, match=words):
-        run_table(RunRequest(table=str(tables["binary"]), model="lightgbm", out=tmp_path / "r", **options))
+        run_table(
+            RunRequest(
+                table=str(tables["binary"]),
+                model="lightgbm",
+                out=tmp_path / "r",
+                **options,
+            )
+        )
 
 
 def test_a_missing_package_is_named_before_the_table_is_read(monkeypatch, tmp_path):
-    monkeypatch.setattr("permgrad.evaluation.baselines.fitting.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(EnvironmentProblem, match=r"lightgbm is not installed.*permgrad\[boost\]"):
+    monkeypatch.setattr(
+        "permgrad.evaluation.baselines.fitting.importlib.util.find_spec", lambda _: None
+    )
+    with pytest.raises(
+        EnvironmentProblem, match=r"lightgbm is not installed.*permgrad\[boost\]"
+    ):
         run_table(RunRequest(table="no.csv", model="lightgbm", out=tmp_path / "run"))
 
 
@@ -402,7 +570,9 @@ def test_auto_takes_the_model_with_the_least_loss(tables, tmp_path, monkeypatch)
     skip_without(USUAL)
     monkeypatch.setattr(others, "CANDIDATES", ("extra_trees", "linear"))
     said: list[str] = []
-    request = RunRequest(table=str(tables["numbers"]), target=("y",), model="auto", out=tmp_path / "run")
+    request = RunRequest(
+        table=str(tables["numbers"]), target=("y",), model="auto", out=tmp_path / "run"
+    )
     outcome = run_table(request, say=said.append)
     chosen = json.loads((tmp_path / "run" / "run.json").read_bytes())["facts"]["auto"]
     assert chosen["model"] == "linear"  # the target is a sum
@@ -418,7 +588,12 @@ def test_parts_keep_classes_groups_and_times(timed):
     from permgrad.base.dependence import Dependence
 
     y, groups = np.tile(["a", "a", "b"], 30), np.repeat(np.arange(30), 3)
-    part = others._parts(y, "classification", 0, None if timed is None else Dependence(groups, timed=timed))
+    part = others._parts(
+        y,
+        "classification",
+        0,
+        None if timed is None else Dependence(groups, timed=timed),
+    )
     assert sorted(np.unique(part, return_counts=True)[1].tolist()) == [30, 30, 30]
     if timed is None:
         assert all(abs((y[part == one] == "b").sum() - 10) <= 1 for one in range(3))

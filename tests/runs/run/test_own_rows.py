@@ -15,8 +15,14 @@ import permgrad as pg
 
 def table(rows: int = 120, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"dose": rng.normal(size=rows), "site": rng.choice(["a", "b"], rows)})
-    return frame.assign(outcome=(frame["dose"] * 2 + (frame["site"] == "a") + rng.normal(0, 0.3, rows)).round(2))
+    frame = pd.DataFrame(
+        {"dose": rng.normal(size=rows), "site": rng.choice(["a", "b"], rows)}
+    )
+    return frame.assign(
+        outcome=(
+            frame["dose"] * 2 + (frame["site"] == "a") + rng.normal(0, 0.3, rows)
+        ).round(2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +47,19 @@ def here(place, monkeypatch, tmp_path):
 @pytest.mark.parametrize("run", ["run", "run/model", "tested", "named"])
 def test_the_test_rows_are_explained_as_the_run_explained_them(place, run):
     if run == "tested":
-        words = ("--target", "outcome", "--preset", place / "preset.json", "--test", place / "later.csv")
+        words = (
+            "--target",
+            "outcome",
+            "--preset",
+            place / "preset.json",
+            "--test",
+            place / "later.csv",
+        )
         call("run", place / "table.csv", *words, "--out", place / "tested")
     call("explain", place / run, "--out", "why")
     own, found = (
-        pg.Explanation.load(path) for path in (place / run.partition("/")[0] / "explanations/permgrad", "why")
+        pg.Explanation.load(path)
+        for path in (place / run.partition("/")[0] / "explanations/permgrad", "why")
     )
     np.testing.assert_array_equal(own.values, found.values)
     rows = pd.read_csv(place / run.partition("/")[0] / "predictions.csv")
@@ -63,8 +77,19 @@ def test_a_row_is_named_by_its_number_in_the_table(place):
     assert every.meta["rows"] == rows
     np.testing.assert_allclose(one.values[0], every.values[3], rtol=1e-5)
     other = next(row for row in range(120) if row not in rows)
-    assert f"Row {other} is not a test row of this run" in call("explain", place / "run", "--row", other, code=2)
-    call("explain", place / "run", "--method", "gradient", "--max-rows", 5, "--out", "five")
+    assert f"Row {other} is not a test row of this run" in call(
+        "explain", place / "run", "--row", other, code=2
+    )
+    call(
+        "explain",
+        place / "run",
+        "--method",
+        "gradient",
+        "--max-rows",
+        5,
+        "--out",
+        "five",
+    )
     five = pg.Explanation.load("five")
     assert len(five.values) == 5
     assert set(five.meta["rows"]) < set(rows)
@@ -77,29 +102,56 @@ def test_a_table_that_is_gone_or_changed_is_told(place):
     content = table_file.read_text()
     table_file.write_text(content.replace("a", "b"))
     said = call("explain", place / "run", "--out", "none", code=2)
-    assert "table.csv, has changed since the run. Put the file back. To explain other rows, name a TABLE" in said
+    assert (
+        "table.csv, has changed since the run. Put the file back. To explain other rows, name a TABLE"
+        in said
+    )
     table_file.unlink()
     said = call("explain", place / "run", "--out", "none", code=2)
-    assert "table.csv, no longer exists. Put the file back. To explain other rows, name a TABLE" in said
+    assert (
+        "table.csv, no longer exists. Put the file back. To explain other rows, name a TABLE"
+        in said
+    )
     table_file.write_text(content)
 
 
 def test_a_model_without_a_run_has_no_test_rows():
     X, y = load_iris(return_X_y=True)
-    pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y).save("alone")
-    assert "alone is not a run, so it has no test rows." in call("explain", "alone", code=2)
+    pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y).save(
+        "alone"
+    )
+    assert "alone is not a run, so it has no test rows." in call(
+        "explain", "alone", code=2
+    )
 
 
 def test_a_named_data_set_is_a_table(place):
     call("predict", place / "named", "breast_cancer", "--out", "all.csv")
-    predicted, known = pd.read_csv("all.csv"), pd.read_csv(place / "named" / "predictions.csv")
+    predicted, known = (
+        pd.read_csv("all.csv"),
+        pd.read_csv(place / "named" / "predictions.csv"),
+    )
     assert len(predicted) == 569
     np.testing.assert_allclose(
-        predicted["probability_benign"].to_numpy()[known["row"]], known["probability_benign"], atol=1e-6
+        predicted["probability_benign"].to_numpy()[known["row"]],
+        known["probability_benign"],
+        atol=1e-6,
     )
-    call("explain", place / "named", "breast_cancer", "--method", "gradient", "--out", "why")
+    call(
+        "explain",
+        place / "named",
+        "breast_cancer",
+        "--method",
+        "gradient",
+        "--out",
+        "why",
+    )
     assert pg.Explanation.load("why").meta["rows_explained"] == 569
-    assert "columns of training are missing: 'dose', 'site'" in call("predict", place / "run", "breast_cancer", code=2)
-    pd.DataFrame(pg.load_dataset("breast_cancer").X).head(5).to_csv("breast_cancer", index=False)
+    assert "columns of training are missing: 'dose', 'site'" in call(
+        "predict", place / "run", "breast_cancer", code=2
+    )
+    pd.DataFrame(pg.load_dataset("breast_cancer").X).head(5).to_csv(
+        "breast_cancer", index=False
+    )
     call("predict", place / "named", "./breast_cancer", "--out", "five.csv")
     assert len(pd.read_csv("five.csv")) == 5, "with ./ it is a file"

@@ -23,7 +23,9 @@ WORDS = ("--target", "risk", "--preset", "preset.json")
 def table(rows: int = 300, seed: int = 0, push: float = 2.0) -> pd.DataFrame:
     """Credits of which about a quarter are bad, a class that comes first in the alphabet."""
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"amount": rng.normal(size=rows), "months": rng.integers(6, 60, rows)})
+    frame = pd.DataFrame(
+        {"amount": rng.normal(size=rows), "months": rng.integers(6, 60, rows)}
+    )
     chance = 1 / (1 + np.exp(1.6 - push * frame["amount"]))
     return frame.assign(risk=np.where(rng.random(rows) < chance, "bad", "good"))
 
@@ -34,7 +36,17 @@ def place(tmp_path_factory):
     with working_in(folder):
         table().to_csv("table.csv", index=False)
         call("run", "table.csv", *WORDS, "--out", "usual", "--baselines", "linear")
-        call("run", "table.csv", *WORDS, "--out", "other", "--baselines", "linear", "--positive", "good")
+        call(
+            "run",
+            "table.csv",
+            *WORDS,
+            "--out",
+            "other",
+            "--baselines",
+            "linear",
+            "--positive",
+            "good",
+        )
     return folder
 
 
@@ -50,29 +62,61 @@ def metrics_of(run: str) -> dict:
 @pytest.mark.parametrize(("run", "positive"), [("usual", "bad"), ("other", "good")])
 def test_metrics_are_of_the_positive_class(run, positive):
     metrics = metrics_of(run)
-    assert metrics["positive"] == json.loads(Path(run, "data.json").read_text())["positive"] == positive
+    assert (
+        metrics["positive"]
+        == json.loads(Path(run, "data.json").read_text())["positive"]
+        == positive
+    )
     rows = pd.read_csv(Path(run, "predictions.csv"))
-    assert 0.1 < (rows["truth"] == "bad").mean() < 0.4, "a precondition: 'bad' is the rarer one"
-    expected = average_precision_score(rows["truth"] == positive, rows[f"probability_{positive}"])
+    assert 0.1 < (rows["truth"] == "bad").mean() < 0.4, (
+        "a precondition: 'bad' is the rarer one"
+    )
+    expected = average_precision_score(
+        rows["truth"] == positive, rows[f"probability_{positive}"]
+    )
     assert metrics["test"]["average_precision"] == pytest.approx(expected)
-    assert metrics["test"]["labels"] == ["bad", "good"], "the order of the classes is that of the model"
+    assert metrics["test"]["labels"] == ["bad", "good"], (
+        "the order of the classes is that of the model"
+    )
 
 
 def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
     usual, other = metrics_of("usual"), metrics_of("other")
-    assert usual["baselines"]["linear"]["average_precision"] < other["baselines"]["linear"]["average_precision"]
+    assert (
+        usual["baselines"]["linear"]["average_precision"]
+        < other["baselines"]["linear"]["average_precision"]
+    )
     assert usual["test"]["accuracy"] == other["test"]["accuracy"]
-    one, two = (pg.Explanation.load(f"{run}/explanations/permgrad") for run in ("usual", "other"))
+    one, two = (
+        pg.Explanation.load(f"{run}/explanations/permgrad")
+        for run in ("usual", "other")
+    )
     np.testing.assert_array_equal(one.values, two.values)
     assert (one.meta["positive"], two.meta["positive"]) == ("bad", "good")
-    assert Path("usual/importance.csv").read_text() == Path("other/importance.csv").read_text()
+    assert (
+        Path("usual/importance.csv").read_text()
+        == Path("other/importance.csv").read_text()
+    )
     for run, positive in (("usual", "bad"), ("other", "good")):
         page = Path(run, "report.html").read_text()
-        assert f"Average precision, lift and curves are for the positive class {positive}." in page
+        assert (
+            f"Average precision, lift and curves are for the positive class {positive}."
+            in page
+        )
         assert f"Observed share of {positive} by predicted probability" in page
-        words = [*WORDS, "--out", run, "--baselines", "linear", *(["--positive", "good"] if run == "other" else [])]
+        words = [
+            *WORDS,
+            "--out",
+            run,
+            "--baselines",
+            "linear",
+            *(["--positive", "good"] if run == "other" else []),
+        ]
         said = call("run", "table.csv", *words)
-        assert f"Average precision and lift are for the positive class '{positive}' (change it" in said
+        assert (
+            f"Average precision and lift are for the positive class '{positive}' (change it"
+            in said
+        )
 
 
 def test_explain_follows_the_run():
@@ -80,8 +124,14 @@ def test_explain_follows_the_run():
         call("explain", run, "table.csv", "--method", "gradient", "--out", positive)
         assert pg.Explanation.load(positive).meta["positive"] == positive
     one, two = pg.Explanation.load("bad"), pg.Explanation.load("good")
-    assert "bad" in one.plot.beeswarm().axes[0].get_xlabel() + one.plot.beeswarm().description
-    assert "good" in two.plot.beeswarm().axes[0].get_xlabel() + two.plot.beeswarm().description
+    assert (
+        "bad"
+        in one.plot.beeswarm().axes[0].get_xlabel() + one.plot.beeswarm().description
+    )
+    assert (
+        "good"
+        in two.plot.beeswarm().axes[0].get_xlabel() + two.plot.beeswarm().description
+    )
 
 
 def test_every_command_that_trains_takes_it():
@@ -91,23 +141,56 @@ def test_every_command_that_trains_takes_it():
         if request is not CompareRequest:
             run = asked if request is RunRequest else asked.run_request("fast")
             assert load_inputs(run).positive == "good"
-    assert from_request(CompareRequest(table="table.csv", target=("risk",))).positive == "bad"
-    assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).positive == "good"
+    assert (
+        from_request(CompareRequest(table="table.csv", target=("risk",))).positive
+        == "bad"
+    )
+    assert (
+        from_request(
+            CompareRequest(table="table.csv", target=("risk",), positive="good")
+        ).positive
+        == "good"
+    )
 
 
 def test_a_level_that_is_none_is_refused_before_anything_is_written():
     said = "Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad' and 'good'."
     for words in (
         ("run", "table.csv", *WORDS, "--out", "none"),
-        ("compare", "table.csv", "--target", "risk", "--models", "linear,extra_trees", "--out", "none"),
+        (
+            "compare",
+            "table.csv",
+            "--target",
+            "risk",
+            "--models",
+            "linear,extra_trees",
+            "--out",
+            "none",
+        ),
     ):
         assert said in call(*words, "--positive", "bda", code=2)
     assert not Path("none").exists()
-    numbers = ("run", "table.csv", "--target", "amount", "--out", "none", "--positive", "1")
-    assert "A positive class is one of two, but a number is predicted here. Leave --positive" in call(*numbers, code=2)
+    numbers = (
+        "run",
+        "table.csv",
+        "--target",
+        "amount",
+        "--out",
+        "none",
+        "--positive",
+        "1",
+    )
+    assert (
+        "A positive class is one of two, but a number is predicted here. Leave --positive"
+        in call(*numbers, code=2)
+    )
     model = pg.load("usual/model")
     with pytest.raises(pg.InputError, match="Positive class 'bda' not found"):
-        pg.explain(pg.Model(model, positive="bda"), table()[["amount", "months"]], method="gradient")
+        pg.explain(
+            pg.Model(model, positive="bda"),
+            table()[["amount", "months"]],
+            method="gradient",
+        )
 
 
 def test_a_class_that_is_never_predicted_is_a_sentence():
@@ -117,7 +200,15 @@ def test_a_class_that_is_never_predicted_is_a_sentence():
     assert set(rows["prediction"]) == {"good"}, "a precondition"
     sentence = f"It never predicts bad, the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
     assert sentence in said
-    assert sentence in Path("vague/report.html").read_text().replace("&#39;", "'").replace("&#x27;", "'")
+    assert sentence in Path("vague/report.html").read_text().replace(
+        "&#39;", "'"
+    ).replace("&#x27;", "'")
     (facts,) = metrics_of("vague")["never_predicted"]
-    assert facts["found"] == ((rows["truth"] == "bad") & (rows["probability_bad"] >= facts["threshold"])).sum() > 0
+    assert (
+        facts["found"]
+        == (
+            (rows["truth"] == "bad") & (rows["probability_bad"] >= facts["threshold"])
+        ).sum()
+        > 0
+    )
     assert metrics_of("usual")["never_predicted"] == []

@@ -16,25 +16,34 @@ from permgrad.runs.run.summary import _feature_lines
 def test_figures_hold_for_every_pair_that_a_sentence_names():
     rng = np.random.default_rng(0)
     steps = rng.normal(size=(7, 800))
-    chain = pd.DataFrame({f"c{at}": steps[at : at + 3].sum(axis=0) for at in range(1, 5)})  # neighbours are related
+    chain = pd.DataFrame(
+        {f"c{at}": steps[at : at + 3].sum(axis=0) for at in range(1, 5)}
+    )  # neighbours are related
     for frame in (chain, chain.assign(copy=-chain["c2"] + 0.1 * steps[0])):
         truth, names = frame.corr("spearman"), list(frame)
         said = say("related", {"pairs": related(frame, names, names)[0]})
         assert abs(truth.loc["c1", "c4"]) < 0.2
         assert said.count("moves with") > 1
-        for words in said.removesuffix(", so importance may be shared between them.").split(", and "):
+        for words in said.removesuffix(
+            ", so importance may be shared between them."
+        ).split(", and "):
             if match := re.fullmatch(
-                r"(\w+) and (\w+) move with each other and \d more \(correlation up to (\S+)\)", words
+                r"(\w+) and (\w+) move with each other and \d more \(correlation up to (\S+)\)",
+                words,
             ):
                 assert "copy" in frame
                 assert set(match.groups()[:2]) == {"c2", "copy"}
-                assert abs(truth.loc[match[1], match[2]]) == pytest.approx(float(match[3]), abs=0.05)
+                assert abs(truth.loc[match[1], match[2]]) == pytest.approx(
+                    float(match[3]), abs=0.05
+                )
                 continue
             center, _, others = words.partition(" moves with ")
             named = re.findall(r"(\w+) \(correlation (\S+)\)", others)
             assert named
             for other, strength in named:
-                assert truth.loc[center, other] == pytest.approx(float(strength.replace("−", "-")), abs=0.05)
+                assert truth.loc[center, other] == pytest.approx(
+                    float(strength.replace("−", "-")), abs=0.05
+                )
 
 
 def test_the_terminal_says_it_below_the_features():

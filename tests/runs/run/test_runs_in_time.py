@@ -21,27 +21,40 @@ def riders(rows: int = 1100, trend: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     day = pd.date_range("2019-01-01", periods=rows)
     rain = rng.random(rows)
-    count = np.where(day.dayofweek > 4, 4.0, 12.0) - 2 * rain + trend * np.arange(rows) + 0.3 * rng.normal(size=rows)
-    return pd.DataFrame({"day": day.strftime("%d.%m.%Y"), "rain": rain, "riders": count})
+    count = (
+        np.where(day.dayofweek > 4, 4.0, 12.0)
+        - 2 * rain
+        + trend * np.arange(rows)
+        + 0.3 * rng.normal(size=rows)
+    )
+    return pd.DataFrame(
+        {"day": day.strftime("%d.%m.%Y"), "rain": rain, "riders": count}
+    )
 
 
 def load(frame: pd.DataFrame, folder: Path, **options):
     frame.to_csv(folder / "t.csv", index=False)
-    return load_inputs(RunRequest(table=str(folder / "t.csv"), target=("riders",), **options))
+    return load_inputs(
+        RunRequest(table=str(folder / "t.csv"), target=("riders",), **options)
+    )
 
 
 def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
     inputs = load(riders(), tmp_path, time="day")
     assert inputs.kinds == {"day": "calendar"}
     assert list(inputs.parts["train"].frame) == ["day", "rain"]
-    (note,) = [note for note in inputs.notes if note.startswith("'day' orders the rows")]
+    (note,) = [
+        note for note in inputs.notes if note.startswith("'day' orders the rows")
+    ]
     assert note == (
         "'day' orders the rows. What returns of it is a feature: month, day of the year, day of the month, weekday, "
         "weekend. Left out is the year, and in time later rows count as the latest training row, because the test rows "
         "are later than those of training. To leave out all of it, pass --drop day."
     )
     days = pd.to_datetime(riders()["day"], dayfirst=True).to_numpy()
-    ends = [days[inputs.parts[part].numbers] for part in ("train", "validation", "test")]
+    ends = [
+        days[inputs.parts[part].numbers] for part in ("train", "validation", "test")
+    ]
     assert ends[0].max() < ends[1].min() <= ends[1].max() < ends[2].min()
     assert [len(one) for one in ends] == [770, 110, 220]
     assert inputs.split == "70 % training, 10 % validation, 20 % test; by time, 'day'"
@@ -50,13 +63,21 @@ def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
 def test_a_time_that_does_not_return_is_left_out_and_why_is_said(tmp_path):
     for time, why in (
         ([2019 + place // 55 for place in range(1100)], "it is no date"),
-        (pd.date_range("2019-01-01", periods=1100, freq="s").astype(str), "nothing of it returns among them"),
+        (
+            pd.date_range("2019-01-01", periods=1100, freq="s").astype(str),
+            "nothing of it returns among them",
+        ),
     ):
         inputs = load(riders().assign(day=time), tmp_path, time="day")
         assert list(inputs.parts["train"].frame) == ["rain"]
         assert str(inputs.left_out["day"]) == "left out: --time"
-        assert any(note.startswith("'day' orders the rows. It is not a feature") for note in inputs.notes)
-        assert any(note.endswith(f"than those of training and {why}.") for note in inputs.notes)
+        assert any(
+            note.startswith("'day' orders the rows. It is not a feature")
+            for note in inputs.notes
+        )
+        assert any(
+            note.endswith(f"than those of training and {why}.") for note in inputs.notes
+        )
 
 
 @pytest.mark.parametrize("options", [{"drop": ("day",)}, {"identifier": ("day",)}])
@@ -74,10 +95,23 @@ def test_a_test_file_may_lack_the_time(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_over_time(tmp_path):
+def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_over_time(
+    tmp_path,
+):
     riders(trend=0.004).to_csv(tmp_path / "t.csv", index=False)
     out = tmp_path / "out"
-    call("run", tmp_path / "t.csv", "--target", "riders", "--time", "day", "--preset", "fast", "--out", out)
+    call(
+        "run",
+        tmp_path / "t.csv",
+        "--target",
+        "riders",
+        "--time",
+        "day",
+        "--preset",
+        "fast",
+        "--out",
+        out,
+    )
     rows = pd.read_csv(out / "predictions.csv")
     error = rows["truth"] - rows["prediction"]
     # Without the weekday, it would be 3.6. The level of the training rows is 0.004 · 550 below that of the test rows.
@@ -85,25 +119,43 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     assert abs(error.mean()) < 0.5 * 0.004 * 550
     raised = json.loads((out / "metrics.json").read_text())["raised"]
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "In the earlier half of the test rows by day, the root mean squared error is" in page
+    assert (
+        "In the earlier half of the test rows by day, the root mean squared error is"
+        in page
+    )
     assert "Test rows by day. Above: riders, true and predicted." in page
     assert "in time later rows count as the latest training row" in page
     assert raised != 0
     words = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))} after training"
-    assert f"Predictions were {words}, which is their mean error on the validation" in page
+    assert (
+        f"Predictions were {words}, which is their mean error on the validation" in page
+    )
     first, second = np.array_split((error**2).to_numpy(), 2)
-    assert f"is {number(np.sqrt(first.mean()))}, in the later half {number(np.sqrt(second.mean()))}." in page
-    assert pg.load(out / "model").preprocessor_.parts_of("day")[-2:] == ["weekday", "weekend"]
+    assert (
+        f"is {number(np.sqrt(first.mean()))}, in the later half {number(np.sqrt(second.mean()))}."
+        in page
+    )
+    assert pg.load(out / "model").preprocessor_.parts_of("day")[-2:] == [
+        "weekday",
+        "weekend",
+    ]
 
 
 @pytest.mark.slow
 def test_rows_in_time_without_drift_are_not_moved():
     frame = riders()
-    options = {"preset": "fast", "random_state": 0, "progress": False, "kinds": {"day": "calendar"}}
+    options = {
+        "preset": "fast",
+        "random_state": 0,
+        "progress": False,
+        "kinds": {"day": "calendar"},
+    }
     X, y = frame[["day", "rain"]], frame["riders"].to_numpy()
     moved = pg.HyNNRegressor(**options).fit(X, y, row_time=np.arange(len(y)))
     assert abs(moved.raised_) < 0.1
-    drift = pg.HyNNRegressor(**options).fit(X, y + 3.0 * (np.arange(len(y)) >= 990), row_time=np.arange(len(y)))
+    drift = pg.HyNNRegressor(**options).fit(
+        X, y + 3.0 * (np.arange(len(y)) >= 990), row_time=np.arange(len(y))
+    )
     assert drift.raised_ == pytest.approx(3.0, abs=0.3)
     held = drift.predict(X[990:])
     assert abs(np.mean(held - y[990:] - 3)) < 0.1

@@ -22,16 +22,30 @@ from permgrad.runs.run.run import run_table
 def loans(rows: int = 800, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     sex = rng.choice(["f", "m"], rows)
-    job = np.where(rng.random(rows) < 0.9, np.where(sex == "f", "nurse", "driver"), "clerk")
+    job = np.where(
+        rng.random(rows) < 0.9, np.where(sex == "f", "nurse", "driver"), "clerk"
+    )
     income = rng.normal(30, 6, rows) + 8 * (sex == "m")
-    paid = np.where(rng.random(rows) < 1 / (1 + np.exp(-(income - 34) / 3)), "yes", "no")
+    paid = np.where(
+        rng.random(rows) < 1 / (1 + np.exp(-(income - 34) / 3)), "yes", "no"
+    )
     age = rng.integers(20, 70, rows)
-    return pd.DataFrame({"income": income.round(1), "job": job, "age": age, "sex": sex, "paid": paid})
+    return pd.DataFrame(
+        {"income": income.round(1), "job": job, "age": age, "sex": sex, "paid": paid}
+    )
 
 
 def request(folder: Path, **changed) -> RunRequest:
-    usual = {"target": ("paid",), "positive": "yes", "preset": "fast", "drop": ("sex",), "sensitive": ("sex", "age")}
-    return RunRequest(table=str(folder / "loans.csv"), out=folder / "run", **{**usual, **changed})
+    usual = {
+        "target": ("paid",),
+        "positive": "yes",
+        "preset": "fast",
+        "drop": ("sex",),
+        "sensitive": ("sex", "age"),
+    }
+    return RunRequest(
+        table=str(folder / "loans.csv"), out=folder / "run", **{**usual, **changed}
+    )
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -60,7 +74,10 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     assert {one["measure"] for one in sex["reliance"]} >= {"income"}
     assert all(set(one["levels"]) == {"f", "m"} for one in sex["reliance"])
     words = f"The model predicts yes for {100 * called[is_f].mean():.0f} % of the rows with sex = f"
-    page, summary = ((folder / "run" / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    page, summary = (
+        (folder / "run" / name).read_text(encoding="utf-8")
+        for name in ("report.html", "report.md")
+    )
     verdict = parse_json((folder / "run" / "metrics.json").read_bytes())["verdict"]
     spoken = [one["sentence"] for one in verdict if one["facts"]["kind"] == "levels"]
     assert len(spoken) == 2
@@ -72,7 +89,10 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
 
 @pytest.mark.slow
 def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
-    before, page = stored(folder), (folder / "run" / "report.html").read_text(encoding="utf-8")
+    before, page = (
+        stored(folder),
+        (folder / "run" / "report.html").read_text(encoding="utf-8"),
+    )
     rebuild_report(ReportRequest(folder=folder / "run"))
     assert (folder / "run" / "report.html").read_text(encoding="utf-8") == page
     run_table(request(folder, from_stage="explanation"))
@@ -88,14 +108,21 @@ def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
         ({"sensitive": ("paid",)}, "is the target and also named by --sensitive"),
     ],
 )
-def test_other_columns_are_refused_before_anything_is_written(folder, tmp_path, changed, problem):
+def test_other_columns_are_refused_before_anything_is_written(
+    folder, tmp_path, changed, problem
+):
     with pytest.raises(InputError, match=problem):
         run_table(_elsewhere(folder, tmp_path, changed))
     assert not (tmp_path / "run").exists()
 
 
 def _elsewhere(folder: Path, place: Path, changed: dict) -> RunRequest:
-    usual = {"table": str(folder / "loans.csv"), "target": ("paid",), "preset": "fast", "out": place / "run"}
+    usual = {
+        "table": str(folder / "loans.csv"),
+        "target": ("paid",),
+        "preset": "fast",
+        "out": place / "run",
+    }
     return RunRequest(**{**usual, **changed})
 
 
@@ -105,10 +132,16 @@ def test_the_test_file_must_have_the_column(folder, tmp_path):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     changed = {"sensitive": ("sex",), "drop": ("sex",)}
     run_table(_elsewhere(folder, tmp_path, {**changed, "test": tmp_path / "test.csv"}))
-    facts = parse_json((tmp_path / "run" / "explanations" / "sensitive.json").read_bytes())
+    facts = parse_json(
+        (tmp_path / "run" / "explanations" / "sensitive.json").read_bytes()
+    )
     assert sum(facts["columns"][0]["rows"].values()) == 300
     with pytest.raises(InputError, match="sex"):
-        run_table(_elsewhere(folder, tmp_path / "b", {**changed, "test": tmp_path / "lacking.csv"}))
+        run_table(
+            _elsewhere(
+                folder, tmp_path / "b", {**changed, "test": tmp_path / "lacking.csv"}
+            )
+        )
 
 
 @needs_browser
@@ -132,8 +165,15 @@ def test_the_section_is_shown_in_a_browser(folder, tmp_path, width):
 @pytest.fixture(name="fitted", scope="module")
 def _fitted():
     frame = loans(600, 3)
-    model = LogisticRegression().fit(frame[["income", "age"]][:200], frame["paid"][:200])
-    return model, frame[["income", "age"]][200:], frame["paid"][200:], frame["sex"][200:]
+    model = LogisticRegression().fit(
+        frame[["income", "age"]][:200], frame["paid"][:200]
+    )
+    return (
+        model,
+        frame[["income", "age"]][200:],
+        frame["paid"][200:],
+        frame["sex"][200:],
+    )
 
 
 def test_a_report_takes_labels_and_names(fitted):
@@ -165,7 +205,10 @@ def test_a_report_of_numbers_and_dependent_rows(fitted):
         ("sex", "column in sensitive must be one of 'income', 'age'"),
         (["age", "sex"], "column in sensitive must be one of"),
         (np.zeros(5), "sensitive must have one value for each of the 400 rows"),
-        (pd.DataFrame({"a": [1, 2]}), "sensitive must have one value for each of the 400 rows"),
+        (
+            pd.DataFrame({"a": [1, 2]}),
+            "sensitive must have one value for each of the 400 rows",
+        ),
     ],
 )
 def test_a_report_refuses_other_columns(fitted, sensitive, problem):

@@ -22,7 +22,19 @@ ASKED = RunRequest(table="t.csv", target=("y",))
 
 
 @pytest.mark.parametrize(
-    "name", ["Engine HP", "it's", "-x", "a;b", "$HOME", "plain", "=", "größe", "a\nb", "x\x1b]0;t\x07'\\"]
+    "name",
+    [
+        "Engine HP",
+        "it's",
+        "-x",
+        "a;b",
+        "$HOME",
+        "plain",
+        "=",
+        "größe",
+        "a\nb",
+        "x\x1b]0;t\x07'\\",
+    ],
 )
 def test_an_option_is_what_a_shell_reads(name):
     words = (
@@ -56,7 +68,11 @@ def test_what_notes_propose_is_taken(tmp_path, monkeypatch):
     frame.to_csv("t.csv", index=False)
     notes = load_inputs(ASKED).notes
     proposed = [
-        found for note in notes for found in re.findall(r"--(kind|not-na) ((?:'[^']*'|\"[^\"]*\"|[^\s;])+)", note)
+        found
+        for note in notes
+        for found in re.findall(
+            r"--(kind|not-na) ((?:'[^']*'|\"[^\"]*\"|[^\s;])+)", note
+        )
     ]
     proposed = [(flag, word.rstrip(".,")) for flag, word in proposed]
     assert len({flag for flag, _ in proposed}) >= 2
@@ -68,21 +84,33 @@ def test_what_notes_propose_is_taken(tmp_path, monkeypatch):
         load_inputs(replace(ASKED, **{fields[flag]: (value,)}))
 
 
-LONG = [f"mean_of_the_spectrometer_reading_in_band_{band:02}_at_thirty_degrees_on_the_left_side" for band in range(12)]
+LONG = [
+    f"mean_of_the_spectrometer_reading_in_band_{band:02}_at_thirty_degrees_on_the_left_side"
+    for band in range(12)
+]
 
 
 def test_long_names_stay_different():
     for width in (20, 26, 40):
-        for names in (LONG, [name[::-1] for name in LONG], [f"{name}_end" * 2 for name in LONG], [*LONG, LONG[0]]):
+        for names in (
+            LONG,
+            [name[::-1] for name in LONG],
+            [f"{name}_end" * 2 for name in LONG],
+            [*LONG, LONG[0]],
+        ):
             labels = labels_of(names, width)
             assert len(set(labels)) == len(names)
             assert max(map(len, labels)) <= width
-    assert all(f"{band:02}" in label for band, label in enumerate(labels_of(LONG, 30))), "where they differ"
+    assert all(
+        f"{band:02}" in label for band, label in enumerate(labels_of(LONG, 30))
+    ), "where they differ"
     assert labels_of(["short", LONG[0]])[0] == "short"
 
 
 def importances(values, names):
-    frame = pd.DataFrame({"feature": names, "importance": values, "ci_low": np.multiply(values, 0.9)})
+    frame = pd.DataFrame(
+        {"feature": names, "importance": values, "ci_low": np.multiply(values, 0.9)}
+    )
     return frame.assign(ci_high=frame["importance"] * 1.1, p_adjusted=0.001)
 
 
@@ -108,8 +136,18 @@ def test_values_of_a_row_have_no_exponent():
     from permgrad import Explanation
 
     values, inputs = np.array([[[250_000.0], [-31_000.0]]]), ("table",) * 2
-    explanation = Explanation(values, LONG[:2], inputs, ("all",), "shapley", "local", meta={"task": "regression"})
-    lines = [line for line, about in told(explanation, None, 8) if about["kind"] == "feature"]
+    explanation = Explanation(
+        values,
+        LONG[:2],
+        inputs,
+        ("all",),
+        "shapley",
+        "local",
+        meta={"task": "regression"},
+    )
+    lines = [
+        line for line, about in told(explanation, None, 8) if about["kind"] == "feature"
+    ]
     assert ["250,000" in lines[0], "−31,000" in lines[1]] == [True, True], lines
     assert lines[0][:38] != lines[1][:38]
 
@@ -130,7 +168,12 @@ def test_a_time_limit_is_any_time(text, seconds):
     assert replace(ASKED, time_limit=text).seconds_at_most == seconds
 
 
-@pytest.mark.parametrize("text", ["soon", "", "-5m", "0:10", "0", "nan", "1e9999", "5 parsec"])
+@pytest.mark.parametrize(
+    "text", ["soon", "", "-5m", "0:10", "0", "nan", "1e9999", "5 parsec"]
+)
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(InputError, match=r"--time-limit must be a time of at least a second, got .* For example"):
+    with pytest.raises(
+        InputError,
+        match=r"--time-limit must be a time of at least a second, got .* For example",
+    ):
         _ = replace(ASKED, time_limit=text).seconds_at_most

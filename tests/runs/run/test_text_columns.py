@@ -21,8 +21,22 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
 
-COLOURS, NOUNS = ["red", "blue", "green", "brown", "white"], ["dragon", "wizard", "beast", "knight", "golem", "elf"]
-NOISE = ["often", "seldom", "always", "never", "quickly", "slowly", "nearly", "almost", "perhaps", "surely"]
+COLOURS, NOUNS = (
+    ["red", "blue", "green", "brown", "white"],
+    ["dragon", "wizard", "beast", "knight", "golem", "elf"],
+)
+NOISE = [
+    "often",
+    "seldom",
+    "always",
+    "never",
+    "quickly",
+    "slowly",
+    "nearly",
+    "almost",
+    "perhaps",
+    "surely",
+]
 
 
 def cards(rows: int = 300) -> pd.DataFrame:
@@ -33,7 +47,9 @@ def cards(rows: int = 300) -> pd.DataFrame:
         f"{COLOURS[c]} {NOUNS[n]} of {''.join(rng.choice(list('bcdfgk'), 5))}"
         for c, n in zip(colour, noun, strict=True)
     ]
-    frame = pd.DataFrame({"name": np.repeat(names, 2), "cost": rng.integers(0, 9, rows)})
+    frame = pd.DataFrame(
+        {"name": np.repeat(names, 2), "cost": rng.integers(0, 9, rows)}
+    )
     frame["remark"] = [" ".join(rng.choice(NOISE, 7)) for _ in range(rows)]
     is_spell = (np.repeat(colour, 2) < 2) ^ (rng.random(rows) < 0.08)
     return frame.assign(kind=np.where(is_spell, "spell", "minion"))
@@ -65,8 +81,12 @@ def test_the_words_of_a_group_are_a_feature(here):
     # Its cells as such say nothing of rows of other groups: only its words get scores.
     train = inputs.parts["train"]
     model = HyNNClassifier(random_state=0)
-    model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
-    assert [kind for kind, *_ in model.preprocessor_.scores_.columns["name"]] == ["words"]
+    model.fit_encoder(
+        train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence
+    )
+    assert [kind for kind, *_ in model.preprocessor_.scores_.columns["name"]] == [
+        "words"
+    ]
     later = inputs.parts["test"]
     scores = model.preprocessor_.scores_.of("name", later.frame["name"].tolist())[:, 0]
     assert abs(np.corrcoef(scores, later.y == "spell")[0, 1]) > 0.6
@@ -78,14 +98,23 @@ def test_a_group_is_left_out_where_it_is_no_text_or_is_named_otherwise(here):
         group = options.get("row_group", "name")
         assert group not in inputs.parts["train"].frame.columns
         assert str(inputs.left_out[group]) == "left out: --row-group"
-    assert "name" in load_inputs(request(row_group="name", kind=("name=text",))).parts["train"].frame
+    assert (
+        "name"
+        in load_inputs(request(row_group="name", kind=("name=text",)))
+        .parts["train"]
+        .frame
+    )
     frame = cards()
-    frame.assign(name=[f"c{name.__hash__() % 999}" for name in frame["name"]]).to_csv("cards.csv", index=False)
+    frame.assign(name=[f"c{name.__hash__() % 999}" for name in frame["name"]]).to_csv(
+        "cards.csv", index=False
+    )
     assert "name" in load_inputs(request(row_group="name")).left_out
 
 
 def test_a_comparison_uses_the_words_of_a_group(here):
-    compared = CompareRequest(table="cards.csv", target=("kind",), row_group="name").run_request()
+    compared = CompareRequest(
+        table="cards.csv", target=("kind",), row_group="name"
+    ).run_request()
     rows = load_inputs(compared, undivided=True).parts["train"]
     assert "name" in rows.frame.columns
     assert rows.dependence.name == "name"
@@ -98,9 +127,14 @@ def test_free_text_is_said_with_what_to_type_instead(here):
         "to leave one out, or --kind name=categorical to read its cells as categories."
     ) in inputs.notes
     assert not [
-        note for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes if "free text" in note
+        note
+        for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes
+        if "free text" in note
     ]
-    with pytest.warns(UserWarning, match=r"Columns of free text, .*: name, remark\. .*kinds=\{'name': 'identifier'\}"):
+    with pytest.warns(
+        UserWarning,
+        match=r"Columns of free text, .*: name, remark\. .*kinds=\{'name': 'identifier'\}",
+    ):
         HyNNClassifier().fit_encoder(cards().drop(columns="kind"))
 
 
@@ -111,20 +145,33 @@ def test_text_that_does_not_help_is_said_to_be_unused():
         model = HyNNClassifier(random_state=0)
         model.fit_encoder(frame.drop(columns="kind"), y=frame["kind"])
     said = [str(one.message) for one in caught if "not used" in str(one.message)]
-    assert said == ["Free text that is not used, because it adds nothing on rows left out: remark."]
+    assert said == [
+        "Free text that is not used, because it adds nothing on rows left out: remark."
+    ]
     assert set(model.preprocessor_.scores_.columns) == {"name"}
     # Rare levels that share one are counted.
     rng = np.random.default_rng(0)
-    levels = pd.DataFrame({"x": rng.normal(size=900), "shop": [f"s{i}" for i in rng.integers(0, 90, 900)]})
-    with pytest.warns(UserWarning, match=r"Rare levels that are one category, .*: shop \(40 of 90\)"):
+    levels = pd.DataFrame(
+        {"x": rng.normal(size=900), "shop": [f"s{i}" for i in rng.integers(0, 90, 900)]}
+    )
+    with pytest.warns(
+        UserWarning, match=r"Rare levels that are one category, .*: shop \(40 of 90\)"
+    ):
         HyNNRegressor(random_state=0).fit_encoder(levels, y=levels["x"])
 
 
 @pytest.mark.slow
 def test_a_run_says_on_its_page_what_is_not_used(here):
     said: list[str] = []
-    run_table(request(preset="fast", time_limit="5s", row_group="name", out=here / "run", seed=0), say=said.append)
-    note = "Free text that is not used, because it adds nothing on rows left out: remark."
+    run_table(
+        request(
+            preset="fast", time_limit="5s", row_group="name", out=here / "run", seed=0
+        ),
+        say=said.append,
+    )
+    note = (
+        "Free text that is not used, because it adds nothing on rows left out: remark."
+    )
     assert note in json.loads((here / "run" / "data.json").read_text())["notes"]
     assert f"note: {note}" in said
 
@@ -132,45 +179,79 @@ def test_a_run_says_on_its_page_what_is_not_used(here):
 def test_numbers_that_name_things_are_said(here):
     frame = cards().assign(shop_id=np.repeat(np.arange(1, 31), 10))
     frame.to_csv("cards.csv", index=False)
-    (said,) = [one for one in load_inputs(request(kind=("name=text", "remark=text"))).notes if "shop_id" in one]
-    assert said.startswith("Rows share 'shop_id': 30 values in 300 rows"), "one note with one advice"
+    (said,) = [
+        one
+        for one in load_inputs(request(kind=("name=text", "remark=text"))).notes
+        if "shop_id" in one
+    ]
+    assert said.startswith("Rows share 'shop_id': 30 values in 300 rows"), (
+        "one note with one advice"
+    )
     inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
     assert (
         "Whole numbers are read as names of things, not as amounts: shop_id. If they are amounts, pass "
         "--kind shop_id=numeric."
     ) in inputs.notes
-    assert load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind == "numeric"
-    with pytest.warns(UserWarning, match=r"read as names of things, .*: shop_id\. .*kinds=\{'shop_id': 'numeric'\}"):
+    assert (
+        load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind
+        == "numeric"
+    )
+    with pytest.warns(
+        UserWarning,
+        match=r"read as names of things, .*: shop_id\. .*kinds=\{'shop_id': 'numeric'\}",
+    ):
         HyNNClassifier().fit_encoder(frame.drop(columns="kind"))
     encoder = TableEncoder().fit(frame[["shop_id"]])
     assert encoder.encoded_names_[:1] == ["shop_id=1"]
     # The same shop is the same level, whatever the type of its column later on.
     for later in ([7], [7.0, np.nan], ["7"]):
-        assert encoder.transform(pd.DataFrame({"shop_id": later}))[0, encoder.encoded_names_.index("shop_id=7")] == 1
+        assert (
+            encoder.transform(pd.DataFrame({"shop_id": later}))[
+                0, encoder.encoded_names_.index("shop_id=7")
+            ]
+            == 1
+        )
 
 
-def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(tmp_path, monkeypatch):
+def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(streaming_scan, "_SAMPLED_ROWS", 120)
     rng = np.random.default_rng(0)
-    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
-    frame = pd.DataFrame({"text": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(400)]})
+    words = np.array(
+        ["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"]
+    )
+    frame = pd.DataFrame(
+        {
+            "text": [
+                " ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(400)
+            ]
+        }
+    )
     frame["y"] = 2.0 * frame["text"].str.contains("red") + rng.normal(size=400)
     frame.to_parquet(tmp_path / "rows.parquet")
     made = []
     monkeypatch.setattr(TableEncoder, "learn", kept(TableEncoder.learn, made))
     preset = {"base": "fast", "background_size": 50}
     model = HyNNRegressor(preset=preset, random_state=0, max_epochs=2, progress=False)
-    prepared = streaming.prepare_stream(model, tmp_path / "rows.parquet", "y", None, None, None, None)
+    prepared = streaming.prepare_stream(
+        model, tmp_path / "rows.parquet", "y", None, None, None, None
+    )
     (sample,) = made
     assert model.preprocessor_.encoded_names_ == ["text=<score>"]
     assert len(sample) == 120 < len(prepared.job.train_rows)
-    read = np.concatenate([rows.x.numpy() for rows in prepared.job.train_rows.batches(64, 0, 0)])[:, 0]
+    read = np.concatenate(
+        [rows.x.numpy() for rows in prepared.job.train_rows.batches(64, 0, 0)]
+    )[:, 0]
     whole = model.preprocessor_.transform(frame[["text"]])[:, 0]
     # Rows of the sample have their crossed scores, all others those of the whole fit.
     assert np.isin(sample[:, 0], read).all()
     assert np.isin(read, [*whole, *sample[:, 0]]).all()
     assert np.isin(sample[:, 0], whole).mean() < 0.5
-    with pytest.warns(UserWarning, match="Columns of free text, whose words the model reads where they help: text"):
+    with pytest.warns(
+        UserWarning,
+        match="Columns of free text, whose words the model reads where they help: text",
+    ):
         model.fit_stream(tmp_path / "rows.parquet", target="y")
     known, unknown = model.predict(pd.DataFrame({"text": ["red item", "blue item"]}))
     assert known > unknown + 0.3
@@ -196,7 +277,12 @@ def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
     table = cards().drop(columns="remark")
     table["name"] += [f" {k}" for k in range(len(table))]
     table.to_csv("cards.csv", index=False)
-    options = {"table": "cards.csv", "target": ("kind",), "preset": "fast", "encoder": ("all-minilm-l6-v2",)}
+    options = {
+        "table": "cards.csv",
+        "target": ("kind",),
+        "preset": "fast",
+        "encoder": ("all-minilm-l6-v2",),
+    }
     options |= {"out": Path("run"), "time_limit": "20s"}
     run_table(RunRequest(**options), say=lambda _: None)
     assert set(table["name"]) < set(read)  # and texts without some of their words
@@ -206,9 +292,14 @@ def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
     assert "all-minilm-l6-v2" in json.dumps(record["configuration"])
     # Other settings, and nothing is remembered by the new model: none of the texts is encoded again.
     read.clear()
-    run_table(RunRequest(**{**options, "seed": 1, "overwrite": True}), say=lambda _: None)
+    run_table(
+        RunRequest(**{**options, "seed": 1, "overwrite": True}), say=lambda _: None
+    )
     assert not set(table["name"]) & set(read)
     shutil.rmtree("run/features")
     assert len(load("run/model").predict(table.drop(columns="kind")[:5])) == 5
-    run_table(RunRequest(**{**options, "out": Path("other"), "keep_rows": False}), say=lambda _: None)
+    run_table(
+        RunRequest(**{**options, "out": Path("other"), "keep_rows": False}),
+        say=lambda _: None,
+    )
     assert not Path("other/features").exists()

@@ -78,12 +78,16 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
     monkeypatch.setattr(work.RunWork, "measure", stop)
     second = said_by(ASKED)
     assert "  training resumes from epoch 4: 3 epochs were done before" in second
-    assert any("for 17 epochs" in line for line in second), "the time is that of the rest"
+    assert any("for 17 epochs" in line for line in second), (
+        "the time is that of the rest"
+    )
     assert written[3] == 4
 
 
 def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monkeypatch):
-    monkeypatch.setattr(Baseline, "available", lambda self: self.name in ("linear", "extra_trees"))
+    monkeypatch.setattr(
+        Baseline, "available", lambda self: self.name in ("linear", "extra_trees")
+    )
     monkeypatch.setattr(work.RunWork, "measure", stop)
     said = said_by(replace(ASKED, baselines=("usual",)))
     assert [line for line in said if "xgboost" in line] == [
@@ -91,7 +95,9 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
     ]
     (estimate,) = [line for line in said if line.startswith("  baselines: about ")]
     assert estimate.endswith(" s for extra_trees, linear")
-    assert not any("baselines" in line for line in said_by(replace(ASKED, overwrite=True)))
+    assert not any(
+        "baselines" in line for line in said_by(replace(ASKED, overwrite=True))
+    )
 
 
 def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
@@ -119,14 +125,24 @@ def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direc
 def test_a_run_that_is_repeated_has_the_same_files_but_for_its_times(here):
     files = []
     for number in range(2):
-        run_table(replace(ASKED, baselines=("linear", "extra_trees")), say=lambda _: None)
+        run_table(
+            replace(ASKED, baselines=("linear", "extra_trees")), say=lambda _: None
+        )
         folder = Path("out").rename(f"run {number}")
-        files.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        files.append(
+            {
+                str(path.relative_to(folder)): path.read_bytes()
+                for path in folder.rglob("*")
+                if path.is_file()
+            }
+        )
     first, second = files
     assert set(first) == set(second)
     differing = {name for name in first if first[name] != second[name]}
     assert {Path(name).name for name in differing} == {"times.json", "run.json"}
-    assert {"times.json", "model/times.json"} <= differing, "the precondition: the clock differs"
+    assert {"times.json", "model/times.json"} <= differing, (
+        "the precondition: the clock differs"
+    )
     times = json.loads(second["times.json"])["baselines"]["extra_trees"]
     assert times["fit_seconds"] > 0
     assert times["fit_processor_seconds"] > 0

@@ -18,7 +18,12 @@ from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.commands.report import FinishedRun, rebuild_report
 from permgrad.runs.folder.folder import finished_record
-from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
+from permgrad.runs.requests import (
+    ExplainRequest,
+    PredictRequest,
+    ReportRequest,
+    RunRequest,
+)
 from permgrad.runs.run.run import run_table
 
 
@@ -26,7 +31,12 @@ def survey(rows: int = 400) -> pd.DataFrame:
     """Return answers of men and women. Women are asked less often, and answer the other way round."""
     rng = np.random.default_rng(0)
     woman = rng.random(rows) < 0.25
-    table = pd.DataFrame({"age": rng.normal(50, 15, rows).round(), "noise": rng.normal(size=rows).round(3)})
+    table = pd.DataFrame(
+        {
+            "age": rng.normal(50, 15, rows).round(),
+            "noise": rng.normal(size=rows).round(3),
+        }
+    )
     lean = (table["age"] - 50) / 10 * np.where(woman, -1, 1) + rng.normal(size=rows)
     table["vote"] = np.where(lean > 0, "yes", "no")
     table["factor"] = np.where(woman, 8.0, 0.5)
@@ -61,17 +71,26 @@ def test_scores_are_weighted_and_the_page_says_so_once(weighed):
     weights = survey()["factor"].to_numpy()[lines["row"]]
     assert (weights > 0).all()
     assert len(np.unique(weights)) == 2
-    assert {one["name"]: one["role"] for one in data["columns"]}["factor"] == "left out: --weight"
+    assert {one["name"]: one["role"] for one in data["columns"]}[
+        "factor"
+    ] == "left out: --weight"
     assert "10 rows of weight 0 are left out" in data["notes"]
-    member, chance = lines["truth"] == scores["positive"], lines[f"probability_{scores['positive']}"]
+    member, chance = (
+        lines["truth"] == scores["positive"],
+        lines[f"probability_{scores['positive']}"],
+    )
     expected = {
         "roc_auc": reference.roc_auc_score(member, chance, sample_weight=weights),
         "log_loss": reference.log_loss(member, chance, sample_weight=weights),
-        "accuracy": reference.accuracy_score(lines["truth"], lines["prediction"], sample_weight=weights),
+        "accuracy": reference.accuracy_score(
+            lines["truth"], lines["prediction"], sample_weight=weights
+        ),
     }
     for name, value in expected.items():
         assert scores["test"][name] == pytest.approx(value, abs=1e-6)
-    assert abs(expected["roc_auc"] - reference.roc_auc_score(member, chance)) > 0.05, "weights matter here"
+    assert abs(expected["roc_auc"] - reference.roc_auc_score(member, chance)) > 0.05, (
+        "weights matter here"
+    )
     share = np.average(member, weights=weights)
     assert scores["constant"]["average_precision"] == pytest.approx(share)
     assert "cuts" not in scores
@@ -88,12 +107,17 @@ def test_scores_are_weighted_and_the_page_says_so_once(weighed):
 def test_training_follows_the_weights(weighed, tmp_path):
     plain = run(tmp_path, drop=("factor",))
     old = pd.DataFrame({"age": [20.0, 80.0], "noise": [0.0, 0.0]})
-    chances = [pg.load(folder / "model").predict_proba(old)[:, 1] for folder in (weighed, plain)]
+    chances = [
+        pg.load(folder / "model").predict_proba(old)[:, 1]
+        for folder in (weighed, plain)
+    ]
     assert chances[1][1] - chances[1][0] > 0.2, "most rows are of men"
     assert chances[0][1] - chances[0][0] < 0, "most of the weight is of women"
 
 
-def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path, monkeypatch):
+def test_explaining_the_run_and_its_report_keep_to_the_weights(
+    weighed, tmp_path, monkeypatch
+):
     own = pg.Explanation.load(weighed / "explanations" / "permgrad")
     assert own.meta["equal_rows"] < 0.8 * own.meta["rows_explained"]
     explain_table(ExplainRequest(model_folder=weighed, out=tmp_path / "again"))
@@ -109,21 +133,36 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path
     table.to_parquet(tmp_path / "rows.parquet")
     parts = {}
     for stream in (True, False):
-        monkeypatch.setattr("permgrad.runs.commands.predict.LARGE_BYTES", 1 if stream else 2**30)
-        request = ExplainRequest(model_folder=weighed, table=tmp_path / "rows.parquet", out=tmp_path / str(stream))
+        monkeypatch.setattr(
+            "permgrad.runs.commands.predict.LARGE_BYTES", 1 if stream else 2**30
+        )
+        request = ExplainRequest(
+            model_folder=weighed,
+            table=tmp_path / "rows.parquet",
+            out=tmp_path / str(stream),
+        )
         explain_table(request)
         parts[stream] = pg.Explanation.load(tmp_path / str(stream))
     kept = table["factor"].to_numpy() > 0
     assert kept.sum() < len(table)
     weights = table["factor"].to_numpy()
     for explanation in parts.values():
-        assert explanation.meta["equal_rows"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    np.testing.assert_allclose(parts[True].values, parts[False].values, rtol=0.5, atol=0.1)
+        assert explanation.meta["equal_rows"] == pytest.approx(
+            weights.sum() ** 2 / (weights**2).sum()
+        )
+    np.testing.assert_allclose(
+        parts[True].values, parts[False].values, rtol=0.5, atol=0.1
+    )
     table.drop(columns="factor").to_csv(tmp_path / "now.csv", index=False)
     with pytest.warns(
-        PermgradWarning, match=r"The run weighs rows by 'factor', which .*now.csv lacks. Each of its rows"
+        PermgradWarning,
+        match=r"The run weighs rows by 'factor', which .*now.csv lacks. Each of its rows",
     ):
-        explain_table(ExplainRequest(model_folder=weighed, table=tmp_path / "now.csv", out=tmp_path / "now"))
+        explain_table(
+            ExplainRequest(
+                model_folder=weighed, table=tmp_path / "now.csv", out=tmp_path / "now"
+            )
+        )
     explain_table(ExplainRequest(model_folder=weighed, row=int(pd.read_csv(weighed / "predictions.csv")["row"][0]),
                                  method="integrated_gradients", out=tmp_path / "row"))  # fmt: skip
 
@@ -131,39 +170,60 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(weighed, tmp_path
 def test_what_counts_rows_once_is_refused(weighed, tmp_path):
     copy = shutil.copytree(weighed, tmp_path / "copy")
     with pytest.raises(
-        InputError, match=r"--coverage counts each held-out row once, and the run weighs rows by 'factor'"
+        InputError,
+        match=r"--coverage counts each held-out row once, and the run weighs rows by 'factor'",
     ):
         predict_table(
             PredictRequest(
-                model_folder=weighed, table=weighed.parent / "table.csv", coverage=0.9, out=tmp_path / "p.csv"
+                model_folder=weighed,
+                table=weighed.parent / "table.csv",
+                coverage=0.9,
+                out=tmp_path / "p.csv",
             )
         )
     with pytest.raises(
-        InputError, match=r"is a run with --weight factor, and a comparison of runs counts each row once"
+        InputError,
+        match=r"is a run with --weight factor, and a comparison of runs counts each row once",
     ):
         FinishedRun.read(copy, finished_record(copy))
     table = str(weighed.parent / "table.csv")
     for options, words in (
-        ({"cost": (1.0, 5.0)}, "--weight and --cost cannot be combined. Leave one of them out"),
+        (
+            {"cost": (1.0, 5.0)},
+            "--weight and --cost cannot be combined. Leave one of them out",
+        ),
         ({"refits": 5}, "--weight and --refits cannot be combined"),
         ({"sensitive": ("age",)}, "--weight and --sensitive cannot be combined"),
-        ({"model": "auto"}, "--weight and the model auto cannot be combined: it is not trained with weights"),
+        (
+            {"model": "auto"},
+            "--weight and the model auto cannot be combined: it is not trained with weights",
+        ),
         ({"baselines": ("mlp",)}, "--weight and the model mlp cannot be combined"),
     ):
         with pytest.raises(InputError, match=words):
-            RunRequest(table=table, target=("vote",), weight="factor", **options).check()
-    names = RunRequest(table=table, target=("vote",), weight="factor", baselines=("usual",)).wanted_baselines
+            RunRequest(
+                table=table, target=("vote",), weight="factor", **options
+            ).check()
+    names = RunRequest(
+        table=table, target=("vote",), weight="factor", baselines=("usual",)
+    ).wanted_baselines
     assert "linear" in names
     assert "mlp" not in names
     for column, words in (
         ("vote", "Column 'vote' is the target and also named by --weight"),
         ("factors", r"--weight factors: no such column. Did you mean 'factor'"),
-        ("noise", r"sample_weight must be finite and at least 0, but column 'noise' holds '-.*in line"),
+        (
+            "noise",
+            r"sample_weight must be finite and at least 0, but column 'noise' holds '-.*in line",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             run(weighed.parent, "refused", weight=column)
     survey().assign(factor=0).to_csv(tmp_path / "table.csv", index=False)
-    with pytest.raises(InputError, match=r"Column 'factor' \(weight\) is above 0 in none of the train rows"):
+    with pytest.raises(
+        InputError,
+        match=r"Column 'factor' \(weight\) is above 0 in none of the train rows",
+    ):
         run(tmp_path, weight="factor")
     survey().drop(columns="factor").to_csv(tmp_path / "held.csv", index=False)
     with pytest.raises(InputError, match="factor"):
@@ -182,13 +242,18 @@ def test_an_estimator_is_trained_with_weights_or_refused():
     y = X["a"].to_numpy() ** 2
     pipeline = make_pipeline(StandardScaler(), LinearRegression())
     slopes = [
-        np.ptp(table_model("regression", pipeline).fit(X, y, weights=one).predict(pd.DataFrame({"a": [0.0, 1.0]})))
+        np.ptp(
+            table_model("regression", pipeline)
+            .fit(X, y, weights=one)
+            .predict(pd.DataFrame({"a": [0.0, 1.0]}))
+        )
         for one in (weights, None)
     ]
     expected = LinearRegression().fit(X, y, weights).coef_[0]
     assert slopes[0] == pytest.approx(abs(expected))
     assert slopes[0] != pytest.approx(slopes[1], rel=0.1)
     with pytest.raises(
-        InputError, match=r"KNeighborsRegressor cannot be fitted: .*'sample_weight'. Leave the weights out, or choose"
+        InputError,
+        match=r"KNeighborsRegressor cannot be fitted: .*'sample_weight'. Leave the weights out, or choose",
     ):
         table_model("regression", KNeighborsRegressor()).fit(X, y, weights=weights)

@@ -22,8 +22,12 @@ from permgrad.runs.run.splitting import PARTS
 
 def table(rows: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(size=rows), "patient": rng.integers(0, 40, rows)})
-    return frame.assign(year=rng.integers(2000, 2020, rows), y=np.where(frame["age"] > 0, "yes", "no"))
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=rows), "patient": rng.integers(0, 40, rows)}
+    )
+    return frame.assign(
+        year=rng.integers(2000, 2020, rows), y=np.where(frame["age"] > 0, "yes", "no")
+    )
 
 
 @pytest.fixture
@@ -64,10 +68,14 @@ def test_declared_codes_stay_as_they_are_written(here, cells, levels):
         assert set(inputs.parts[part].frame["town"].dropna()) == levels
     assert inputs.schema["town"].n_levels == len(levels - {"-9"})
     assert "town" in inputs.texts
-    later = read_like(Path("table.csv"), {"texts": inputs.texts, "decimal": inputs.decimal}).frame
+    later = read_like(
+        Path("table.csv"), {"texts": inputs.texts, "decimal": inputs.decimal}
+    ).frame
     assert set(later["town"].dropna()) == levels
     undeclared = load(na=("-9",)).parts["train"].frame
-    assert "town" not in undeclared or pd.api.types.is_numeric_dtype(undeclared["town"]), "nobody said so"
+    assert "town" not in undeclared or pd.api.types.is_numeric_dtype(
+        undeclared["town"]
+    ), "nobody said so"
 
 
 @pytest.mark.parametrize(
@@ -89,14 +97,18 @@ def test_identifiers_stay_as_they_are_written(here, cells):
     inputs = load(identifier=("town",), test=Path("table.csv"))
     for part in PARTS:
         own = inputs.parts[part]
-        assert shown(own.numbers, own.identifiers) == [np.resize(cells, 200)[row] for row in own.numbers]
+        assert shown(own.numbers, own.identifiers) == [
+            np.resize(cells, 200)[row] for row in own.numbers
+        ]
     later = read_like(Path("table.csv"), {"identifiers": ["town"]}).frame[["town"]]
     assert shown(np.arange(200), later) == np.resize(cells, 200).tolist()
 
 
 def shown(rows, identifiers: pd.DataFrame) -> list[str]:
     """Return the identifiers among predictions as they are written."""
-    text, _ = csv_text(prediction_table(rows, identifiers, {"prediction": np.zeros(len(rows))}, None))
+    text, _ = csv_text(
+        prediction_table(rows, identifiers, {"prediction": np.zeros(len(rows))}, None)
+    )
     return [row["town"] for row in csv.DictReader(io.StringIO(text))]
 
 
@@ -104,24 +116,49 @@ def test_a_file_is_read_once(here, monkeypatch):
     coded(["007", "7", "07", "8"])
     read = []
     parsed = pyarrow.csv.read_csv
-    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *parts, **options: read.append(1) or parsed(*parts, **options))
+    monkeypatch.setattr(
+        pyarrow.csv,
+        "read_csv",
+        lambda *parts, **options: read.append(1) or parsed(*parts, **options),
+    )
     load(identifier=("patient",), kind=("year=categorical", "town=categorical"))
     assert len(read) == 1
 
 
 def test_run_predict_and_explain_tell_codes_apart(here):
     cells = np.resize(["007", "7", "07", "8"], 200)
-    rows = table().assign(code=cells, nr=[f"{i:05}" for i in range(200)], y=np.isin(cells, ["007", "8"]))
+    rows = table().assign(
+        code=cells, nr=[f"{i:05}" for i in range(200)], y=np.isin(cells, ["007", "8"])
+    )
     rows.drop(columns=["patient", "year"]).to_csv("codes.csv", index=False)
-    words = ["--target", "y", "--preset", "fast", "--kind", "code=categorical", "--id", "nr"]
+    words = [
+        "--target",
+        "y",
+        "--preset",
+        "fast",
+        "--kind",
+        "code=categorical",
+        "--id",
+        "nr",
+    ]
     call("run", "codes.csv", *words, "--out", "run")
     predictions = pd.read_csv("run/predictions.csv", dtype=str)
-    assert predictions["nr"].tolist() == [f"{int(row):05}" for row in predictions["row"]]
+    assert predictions["nr"].tolist() == [
+        f"{int(row):05}" for row in predictions["row"]
+    ]
     call("predict", "run", "codes.csv", "--out", "all.csv")
     found = pd.read_csv("all.csv", dtype=str)
     assert found["nr"].tolist() == rows["nr"].tolist()
     assert (found["prediction"] == found["prediction"].iloc[:4].tolist() * 50).all()
     assert found["prediction"].iloc[:4].tolist() == ["True", "False", "False", "True"]
     assert "\n50 rows explained." in call(
-        "explain", "run", "codes.csv", "--method", "gradient", "--max-rows", 50, "--out", "explained"
+        "explain",
+        "run",
+        "codes.csv",
+        "--method",
+        "gradient",
+        "--max-rows",
+        50,
+        "--out",
+        "explained",
     )

@@ -39,26 +39,44 @@ SPACE = {
     },
 }
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-KILLS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+KILLS = pytest.mark.skipif(
+    not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL"
+)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune")
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.normal(50, 10, 200), "dose": rng.uniform(0, 1, 200)})
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, 200), "dose": rng.uniform(0, 1, 200)}
+    )
     frame["town"] = rng.choice(["Bonn", "Ulm"], 200)
-    frame["score"] = frame["age"] / 10 + np.sin(6 * frame["dose"]) + 0.3 * rng.normal(size=200)
+    frame["score"] = (
+        frame["age"] / 10 + np.sin(6 * frame["dose"]) + 0.3 * rng.normal(size=200)
+    )
     frame["ill"] = np.where(frame["score"] > 5.4, "yes", "no")
     frame.to_csv(folder / "table.csv", index=False)
     (folder / "base.json").write_text(json.dumps(BASE))
-    (folder / "space.json").write_text(json.dumps(SPACE | {"base": str(folder / "base.json")}))
+    (folder / "space.json").write_text(
+        json.dumps(SPACE | {"base": str(folder / "base.json")})
+    )
     return folder
 
 
 def words(place: Path, out: Path, trials: int = 4) -> list[object]:
     own = ["--target", "ill", "--drop", "score", "--space", place / "space.json"]
-    return ["tune", place / "table.csv", *own, "--trials", trials, "--out", out, "--threads", 1]
+    return [
+        "tune",
+        place / "table.csv",
+        *own,
+        "--trials",
+        trials,
+        "--out",
+        out,
+        "--threads",
+        1,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +99,38 @@ def test_a_changed_byte_of_a_finished_study_is_noticed(place, tuned):
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 def test_the_folder_holds_the_study_and_a_run(tuned):
     names = {path.name for path in tuned.iterdir()}
-    assert {"trials.csv", "preset.json", "tuning.html", "tune.json", "study.db", "trials"} <= names
-    assert {"run.json", "report.html", "metrics.json", "model", "explanations", "predictions.csv"} <= names
+    assert {
+        "trials.csv",
+        "preset.json",
+        "tuning.html",
+        "tune.json",
+        "study.db",
+        "trials",
+    } <= names
+    assert {
+        "run.json",
+        "report.html",
+        "metrics.json",
+        "model",
+        "explanations",
+        "predictions.csv",
+    } <= names
     table = pd.read_csv(tuned / "trials.csv")
     assert list(table["trial"]) == [0, 1, 2, 3]
     assert set(SPACE["parameters"]) <= set(table.columns)
     for trial in range(4):
-        losses = pd.read_csv(tuned / "trials" / str(trial) / "history.csv")["validation_loss"]
-        assert losses[table["best_epoch"][trial] - 1] == table["validation_loss"][trial] == losses.min()
-        assert {path.name for path in (tuned / "trials" / str(trial)).iterdir()} == {"preset.json", "history.csv"}
+        losses = pd.read_csv(tuned / "trials" / str(trial) / "history.csv")[
+            "validation_loss"
+        ]
+        assert (
+            losses[table["best_epoch"][trial] - 1]
+            == table["validation_loss"][trial]
+            == losses.min()
+        )
+        assert {path.name for path in (tuned / "trials" / str(trial)).iterdir()} == {
+            "preset.json",
+            "history.csv",
+        }
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert finished["best"] == table["validation_loss"].idxmin()
     best = tuned / "trials" / str(finished["best"])
@@ -99,9 +140,20 @@ def test_the_folder_holds_the_study_and_a_run(tuned):
 
 
 def test_trial_0_is_the_base_preset_itself(place, tuned):
-    own = ["--target", "ill", "--drop", "score", "--preset", place / "base.json", "--out", place / "base"]
+    own = [
+        "--target",
+        "ill",
+        "--drop",
+        "score",
+        "--preset",
+        place / "base.json",
+        "--out",
+        place / "base",
+    ]
     call("run", place / "table.csv", *own)
-    assert (tuned / "trials/0/history.csv").read_bytes() == (place / "base/history.csv").read_bytes()
+    assert (tuned / "trials/0/history.csv").read_bytes() == (
+        place / "base/history.csv"
+    ).read_bytes()
 
 
 def test_a_run_of_the_preset_is_the_winner_again(place, tuned, tmp_path):
@@ -111,7 +163,9 @@ def test_a_run_of_the_preset_is_the_winner_again(place, tuned, tmp_path):
     assert told[:2] == ["permgrad", "run"]
     call(*told[1:], "--out", tmp_path / "again")
     for name in ("model/weights.safetensors", "predictions.csv", "importance.csv"):
-        assert (tuned / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+        assert (tuned / name).read_bytes() == (
+            tmp_path / "again" / name
+        ).read_bytes(), name
 
 
 def test_other_commands_take_the_folder(place, tuned, tmp_path):
@@ -123,13 +177,19 @@ def test_other_commands_take_the_folder(place, tuned, tmp_path):
 
 
 def test_a_finished_study_is_left_alone(place, tuned):
-    before = {path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()
+    }
     facts = json.loads(call(*words(place, tuned), "--json"))
     assert facts["already_finished"] is True
     assert facts["trials"] == 4
     assert facts["run"]["test"]["accuracy"] > 0.5
-    assert call(*words(place, tuned, trials=2)).startswith("This study is already finished")
-    assert before == {path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()}
+    assert call(*words(place, tuned, trials=2)).startswith(
+        "This study is already finished"
+    )
+    assert before == {
+        path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()
+    }
 
 
 def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_path):
@@ -140,7 +200,10 @@ def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_pat
     result = CliRunner().invoke(app, [str(word) for word in words(place, study)])
     assert result.exit_code == 0, result.output
     assert "Nothing was changed" not in result.stdout
-    assert "model/weights.safetensors of stage 'model' is damaged or changed" in result.stderr
+    assert (
+        "model/weights.safetensors of stage 'model' is damaged or changed"
+        in result.stderr
+    )
     for thread in threading.enumerate():
         if thread.name == "permgrad-progress":
             thread.join(10)
@@ -155,8 +218,14 @@ def test_more_trials_add_to_what_is_there(place, tuned, tmp_path):
     call(*words(place, grown, trials=2))
     first = (grown / "trials.csv").read_text()
     call(*words(place, grown, trials=4))
-    assert (grown / "trials.csv").read_text() == (tuned / "trials.csv").read_text() != first
-    assert (grown / "predictions.csv").read_text() == (tuned / "predictions.csv").read_text()
+    assert (
+        (grown / "trials.csv").read_text()
+        == (tuned / "trials.csv").read_text()
+        != first
+    )
+    assert (grown / "predictions.csv").read_text() == (
+        tuned / "predictions.csv"
+    ).read_text()
 
 
 def test_the_page(tuned):
@@ -164,7 +233,13 @@ def test_the_page(tuned):
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert f"Trial {finished['best']} is the best of 4" in page
     assert 'href="report.html"' in page
-    for part in ("History", "Setting by setting", "Learning curves", "All trials", "learning_rate"):
+    for part in (
+        "History",
+        "Setting by setting",
+        "Learning curves",
+        "All trials",
+        "learning_rate",
+    ):
         assert part in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
@@ -172,11 +247,20 @@ def test_the_page(tuned):
 
 def test_a_winner_of_another_folder_is_trained_again(place, tuned, tmp_path):
     url = f"sqlite:///{tuned / 'study.db'}"
-    facts = json.loads(call(*words(place, tmp_path / "elsewhere"), "--storage", url, "--json"))
+    facts = json.loads(
+        call(*words(place, tmp_path / "elsewhere"), "--storage", url, "--json")
+    )
     assert facts["trials"] == 4
     assert not (tmp_path / "elsewhere/trials").exists(), "no trial was left to do"
-    for name in ("trials.csv", "preset.json", "model/weights.safetensors", "predictions.csv"):
-        assert (tmp_path / "elsewhere" / name).read_bytes() == (tuned / name).read_bytes(), name
+    for name in (
+        "trials.csv",
+        "preset.json",
+        "model/weights.safetensors",
+        "predictions.csv",
+    ):
+        assert (tmp_path / "elsewhere" / name).read_bytes() == (
+            tuned / name
+        ).read_bytes(), name
 
 
 # ---- trials that fail or are pruned ----------------------------------------------------------------------------------
@@ -187,18 +271,33 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
         "parameters": {"learning_rate": {"choices": [2e-3, 1e-9, 1e30]}},
     }
     (tmp_path / "wild.json").write_text(json.dumps(wild))
-    own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
-    facts = json.loads(call("tune", *own, "--trials", 14, "--out", tmp_path / "study", "--json"))
+    own = [
+        place / "table.csv",
+        "--target",
+        "ill",
+        "--drop",
+        "score",
+        "--space",
+        tmp_path / "wild.json",
+    ]
+    facts = json.loads(
+        call("tune", *own, "--trials", 14, "--out", tmp_path / "study", "--json")
+    )
     table = pd.read_csv(tmp_path / "study/trials.csv")
     assert list(table["trial"]) == list(range(14))
-    failed, pruned = table[table["state"] == "failed"], table[table["state"] == "pruned"]
+    failed, pruned = (
+        table[table["state"] == "failed"],
+        table[table["state"] == "pruned"],
+    )
     assert len(failed), "the precondition: some diverge"
     assert len(pruned), "the precondition: some do badly"
     assert failed["reason"].str.contains("Training diverged").all()
     assert failed["validation_loss"].isna().all()
     assert (pruned["epochs"] < 20).all()
     assert 1e-9 in set(pruned["learning_rate"]), "the slowest is among them"
-    assert facts["states"] == dict(table["state"].value_counts().reindex(["complete", "pruned", "failed"]))
+    assert facts["states"] == dict(
+        table["state"].value_counts().reindex(["complete", "pruned", "failed"])
+    )
     assert (tmp_path / f"study/trials/{pruned['trial'].iloc[0]}/history.csv").is_file()
     page = (tmp_path / "study/tuning.html").read_text()
     assert "Training diverged" in page
@@ -208,11 +307,21 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
 def test_a_study_in_which_all_fail(place, tmp_path):
     wild = {"base": "fast", "parameters": {"learning_rate": {"choices": [1e30]}}}
     (tmp_path / "wild.json").write_text(json.dumps(wild))
-    own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
+    own = [
+        place / "table.csv",
+        "--target",
+        "ill",
+        "--drop",
+        "score",
+        "--space",
+        tmp_path / "wild.json",
+    ]
     # Trial 0 would be the base preset, so a base that diverges itself is needed.
     base = {"base": "fast", "learning_rate": 1e30}
     (tmp_path / "base.json").write_text(json.dumps(base))
-    (tmp_path / "wild.json").write_text(json.dumps(wild | {"base": str(tmp_path / "base.json")}))
+    (tmp_path / "wild.json").write_text(
+        json.dumps(wild | {"base": str(tmp_path / "base.json")})
+    )
     said = call("tune", *own, "--trials", 2, "--out", tmp_path / "study", code=2)
     assert "All 2 trials failed, the first with: " in said
 
@@ -225,16 +334,44 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     folder.mkdir()
     pd.read_csv(table).to_parquet(folder / "rows.parquet")
     cases = [
-        ((table, "--target", "ill", "--trials", 0), 2, "--trials must be at least 1, got 0"),
+        (
+            (table, "--target", "ill", "--trials", 0),
+            2,
+            "--trials must be at least 1, got 0",
+        ),
         ((table, "--target", "ill", "--space", "papr"), 2, "Did you mean 'paper'?"),
-        ((table, "--target", "il"), 2, "--target il: no such column. Did you mean 'ill'?"),
+        (
+            (table, "--target", "il"),
+            2,
+            "--target il: no such column. Did you mean 'ill'?",
+        ),
         ((table,), 2, "Missing --target. Which column"),
-        ((folder, "--target", "il"), 2, "--target il: no such column. Did you mean 'ill'?"),
+        (
+            (folder, "--target", "il"),
+            2,
+            "--target il: no such column. Did you mean 'ill'?",
+        ),
         ((place / "tabl.csv", "--target", "ill"), 2, "does not exist"),
-        ((table, "--target", "ill", "--storage", "study.db"), 2, "--storage must be a URL, got study.db"),
-        ((table, "--target", "ill", "--storage", "sqlite://"), 2, "is in memory, so the study would be lost"),
-        ((table, "--target", "ill", "--storage", "nosuch://host/db"), 2, "Optuna cannot use --storage nosuch"),
-        ((table, "--target", "ill", "--storage", "sqlite:///no/folder/x.db"), 3, "does not exist"),
+        (
+            (table, "--target", "ill", "--storage", "study.db"),
+            2,
+            "--storage must be a URL, got study.db",
+        ),
+        (
+            (table, "--target", "ill", "--storage", "sqlite://"),
+            2,
+            "is in memory, so the study would be lost",
+        ),
+        (
+            (table, "--target", "ill", "--storage", "nosuch://host/db"),
+            2,
+            "Optuna cannot use --storage nosuch",
+        ),
+        (
+            (table, "--target", "ill", "--storage", "sqlite:///no/folder/x.db"),
+            3,
+            "does not exist",
+        ),
         ((table, "--target", "ill", "--device", "tpu"), 2, "device"),
         ((table, "--target", "ill", "--study", "mine"), 2, "No such option: --study"),
     ]
@@ -246,18 +383,43 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
 
 
 def test_a_storage_that_is_no_database(place, tmp_path):
-    (tmp_path / "notes.db").write_text("no database, but a text that is long enough to look at" * 40)
+    (tmp_path / "notes.db").write_text(
+        "no database, but a text that is long enough to look at" * 40
+    )
     url = f"sqlite:///{tmp_path / 'notes.db'}"
-    said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=3)
+    said = call(
+        "tune",
+        place / "table.csv",
+        "--target",
+        "ill",
+        "--storage",
+        url,
+        "--out",
+        tmp_path / "s",
+        code=3,
+    )
     assert "Cannot open --storage " in said
-    assert "Delete that file to start again, or choose another --out (or --storage, if you passed it)." in said
+    assert (
+        "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
+        in said
+    )
     assert "Traceback" not in said
     assert not (tmp_path / "s").exists()
 
 
 def test_passwords_are_not_shown(place, tmp_path):
     url = "nosuch://anna:secret@host/db"
-    said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=2)
+    said = call(
+        "tune",
+        place / "table.csv",
+        "--target",
+        "ill",
+        "--storage",
+        url,
+        "--out",
+        tmp_path / "s",
+        code=2,
+    )
     assert "secret" not in said
     assert "nosuch://anna:…@host/db" in said
 
@@ -273,7 +435,9 @@ def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     assert "holds other files (thesis.txt)" in call(*words(place, foreign), code=2)
     assert {path.name for path in foreign.iterdir()} == {"thesis.txt"}
     url = f"sqlite:///{tuned / 'study.db'}"
-    said = call(*words(place, tmp_path / "other"), "--storage", url, "--drop", "town", code=2)
+    said = call(
+        *words(place, tmp_path / "other"), "--storage", url, "--drop", "town", code=2
+    )
     assert "was started with other settings: drop" in said
     assert not (tmp_path / "other").exists()
 
@@ -299,7 +463,9 @@ def test_overwrite_begins_anew(place, tmp_path):
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-def test_overwrite_removes_nothing_where_the_storage_does_not_open(place, tuned, tmp_path):
+def test_overwrite_removes_nothing_where_the_storage_does_not_open(
+    place, tuned, tmp_path
+):
     folder = tmp_path / "study"
     shutil.copytree(tuned, folder)
     (folder / "study.db").write_bytes(b"no database, but a text\n" * 300)
@@ -322,14 +488,21 @@ def test_nobody_overwrites_a_study_at_work(place, tmp_path):
 
 def test_without_optuna(place, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    said = call("tune", place / "table.csv", "--target", "ill", "--out", tmp_path / "s", code=3)
+    said = call(
+        "tune", place / "table.csv", "--target", "ill", "--out", tmp_path / "s", code=3
+    )
     assert "pip install 'permgrad[tune]'" in said
     assert not (tmp_path / "s").exists()
 
 
 def test_differences_and_command():
-    assert differences({"a": 1, "b": "x" * 64}, {"a": 2, "b": "y" * 64}) == "a (1 there, 2 now), b"
-    request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", seed=3)
+    assert (
+        differences({"a": 1, "b": "x" * 64}, {"a": 2, "b": "y" * 64})
+        == "a (1 there, 2 now), b"
+    )
+    request = TuneRequest(
+        table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", seed=3
+    )
     told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper"
     assert request.command == told
 
@@ -352,8 +525,15 @@ def session(place: Path, out: Path, deaths: int | None, trials: int) -> int:
         if deaths is not None:
             _die_after(deaths)
         tune.export_winner = lambda session_: None  # type: ignore[assignment]
-        target = {"table": str(place / "table.csv"), "target": ("ill",), "drop": ("score",), "threads": 1}
-        request = TuneRequest(**target, space=str(place / "space.json"), out=out, trials=trials)
+        target = {
+            "table": str(place / "table.csv"),
+            "target": ("ill",),
+            "drop": ("score",),
+            "threads": 1,
+        }
+        request = TuneRequest(
+            **target, space=str(place / "space.json"), out=out, trials=trials
+        )
         tune.tune_table(request, say=lambda line: None)
         code = 0
     finally:
@@ -377,7 +557,11 @@ def _die_after(writes: int) -> None:
 
         return inside
 
-    for name in [name for name in vars(storage) if name.startswith(("set_trial_", "create_new_", "set_study_"))]:
+    for name in [
+        name
+        for name in vars(storage)
+        if name.startswith(("set_trial_", "create_new_", "set_study_"))
+    ]:
         setattr(storage, name, doomed(getattr(storage, name)))
     Path.replace = doomed(Path.replace)  # type: ignore[method-assign]
 
@@ -395,10 +579,15 @@ def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
         assert code == 9, "it ended by the death that was arranged"
         deaths += 1
     assert deaths >= 5, "the precondition: it died several times"
-    assert (tmp_path / "study/trials.csv").read_bytes() == (tuned / "trials.csv").read_bytes()
+    assert (tmp_path / "study/trials.csv").read_bytes() == (
+        tuned / "trials.csv"
+    ).read_bytes()
     for trial in range(4):
         for name in ("history.csv", "preset.json"):
-            ours, theirs = (folder / "trials" / str(trial) / name for folder in (tmp_path / "study", tuned))
+            ours, theirs = (
+                folder / "trials" / str(trial) / name
+                for folder in (tmp_path / "study", tuned)
+            )
             assert ours.read_bytes() == theirs.read_bytes(), (trial, name)
 
 
@@ -417,9 +606,16 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
             _die_after(deaths)
         for name in ("explanation", "report"):
             stages.STAGE_WORK[name] = lambda _: None
-        target = {"table": str(place / "table.csv"), "target": ("ill",), "drop": ("score",), "threads": 1}
+        target = {
+            "table": str(place / "table.csv"),
+            "target": ("ill",),
+            "drop": ("score",),
+            "threads": 1,
+        }
         setattr(work.RunWork, "summary", lambda _: None)  # noqa: B010 — it would miss the explanation
-        run_table(RunRequest(**target, preset="default", out=out), say=lambda line: None)
+        run_table(
+            RunRequest(**target, preset="default", out=out), say=lambda line: None
+        )
         code = 0
     finally:
         os._exit(code)
@@ -438,7 +634,9 @@ def test_a_run_that_dies_at_any_write_is_the_same(place, tmp_path):
         deaths += 1
     assert deaths >= 2, "the precondition: it died more than once"
     for name in ("model/weights.safetensors", "predictions.csv", "metrics.json"):
-        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+        assert (tmp_path / "alone" / name).read_bytes() == (
+            tmp_path / "run" / name
+        ).read_bytes(), name
 
 
 @KILLS
@@ -447,9 +645,15 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
     out = tmp_path / "study"
     command = [sys.executable, "-m", "permgrad", *map(str, words(place, out, trials=6))]
     with (tmp_path / "log").open("wb") as log:
-        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) for _ in range(2)]
+        both = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+            for _ in range(2)
+        ]
         deadline = time.monotonic() + 200
-        while not any((out / "trials").glob("*/preset.json")) and time.monotonic() < deadline:
+        while (
+            not any((out / "trials").glob("*/preset.json"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         both[0].kill()
         both[0].wait()
@@ -458,7 +662,9 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
     assert list(table["trial"]) == list(range(6))
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'study.db'}")
     assert list(finished(study, 6)) == list(range(6))
-    assert all((out / "trials" / str(trial) / "history.csv").is_file() for trial in range(6))
+    assert all(
+        (out / "trials" / str(trial) / "history.csv").is_file() for trial in range(6)
+    )
     assert (out / "report.html").exists()
 
 
@@ -466,10 +672,21 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
 @pytest.mark.usefixtures("ctrl_c_counts")
 def test_ctrl_c_says_how_to_go_on(place, tmp_path):
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "permgrad", *map(str, words(place, out, trials=40))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "permgrad",
+        *map(str, words(place, out, trials=40)),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
-    while not (out / "trials.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (out / "trials.csv").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)

@@ -41,7 +41,11 @@ FEWEST = 30
 
 def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
-    main, rows, attributions = work.content.explanation, work.explained, _attributions(work)
+    main, rows, attributions = (
+        work.content.explanation,
+        work.explained,
+        _attributions(work),
+    )
     assert main is not None
     if main.level != "feature" or attributions is None:
         return
@@ -49,21 +53,36 @@ def beside_data(work: Work) -> None:
     label = source.outputs[place]
     about = f" to {label}" * (label != "all")
     columns = {str(name): values[:, at] for at, name in enumerate(names)}
-    words, outcome = f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
+    words, outcome = (
+        f"mean {work.content.target}",
+        np.asarray(work.seen.codes, dtype=np.float64),
+    )
     if work.model.classes:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
-    blanked = as_features(work.model.with_parts(blank_codes(rows.frame, work.model.na)), work.members)
+    blanked = as_features(
+        work.model.with_parts(blank_codes(rows.frame, work.model.na)), work.members
+    )
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
     of_classes = main.outputs[1:]
-    output = 1 + of_classes.index(label) if len(of_classes) > 2 and label in of_classes else 0
+    output = (
+        1 + of_classes.index(label)
+        if len(of_classes) > 2 and label in of_classes
+        else 0
+    )
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     cut = _levels(work, blanked, looked_at)
     between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
-    count = None if between is None else between.rows(every, between.correlation(outcome))
-    association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}
+    count = (
+        None if between is None else between.rows(every, between.correlation(outcome))
+    )
+    association = {
+        name: explained_share(one[0], outcome, count)
+        for name, one in cut.items()
+        if one is not None
+    }
     by_data = sorted(association, key=lambda name: -association[name][0])
     deserving = told_features(main, output)
     features = []
@@ -78,7 +97,12 @@ def beside_data(work: Work) -> None:
             notes = sign_notes(name, table, float(outcome.mean()), words)
             if rank < rank_by_data or p_value < CHANCE:
                 notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
-        facts = {"feature": name, "rank": rank, "association": share, "rank_by_association": rank_by_data}
+        facts = {
+            "feature": name,
+            "rank": rank,
+            "association": share,
+            "rank_by_association": rank_by_data,
+        }
         features.append(facts | {"levels": table, "notes": notes})
     work.put(
         reading={
@@ -94,18 +118,32 @@ def beside_data(work: Work) -> None:
     )
 
 
-def _levels(work: Work, blanked: pd.DataFrame, names: Sequence[str]) -> dict[str, Levels | None]:
+def _levels(
+    work: Work, blanked: pd.DataFrame, names: Sequence[str]
+) -> dict[str, Levels | None]:
     """Return the levels by which the rows explained are counted, of each feature named. None: it has none."""
     undated, frame = work.undated, work.explained.frame
     assert undated is not None
     countable = undated.columns.drop(work.texts, errors="ignore")
-    cut = {name: levels_of(blanked[name]) if name in countable else None for name in names}
-    said = [name for name in work.model.date_parts(frame) if isinstance(blanked[name].dtype, pd.CategoricalDtype)]
+    cut = {
+        name: levels_of(blanked[name]) if name in countable else None for name in names
+    }
+    said = [
+        name
+        for name in work.model.date_parts(frame)
+        if isinstance(blanked[name].dtype, pd.CategoricalDtype)
+    ]
     moments = work.model.dates(frame) if said else {}
-    return cut | {name: dated_levels(blanked[name], moments[name]) for name in said if name in names}
+    return cut | {
+        name: dated_levels(blanked[name], moments[name])
+        for name in said
+        if name in names
+    }
 
 
-def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
+def _attributions(
+    work: Work,
+) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
     """Return attributions of features to the positive one of two classes, else to the most frequent one.
 
     Returns names, values ``(rows, features)``, places of the rows among those explained, the explanation and its
@@ -120,7 +158,9 @@ def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanat
     if model.classes and len(local.outputs) > 1:
         counts = np.bincount(work.seen.codes, minlength=len(model.classes))
         label = model.positive if len(model.classes) == 2 else None
-        output = local.outputs.index(model.classes[int(counts.argmax())] if label is None else label)
+        output = local.outputs.index(
+            model.classes[int(counts.argmax())] if label is None else label
+        )
     odds = in_log_odds(local)
     return odds.names, odds.values[:, :, output], work.explained_places, odds, output
 
@@ -131,11 +171,18 @@ def told_features(main: Explanation, output: int) -> set[str]:
     with np.errstate(invalid="ignore"):
         shares = values / values.sum()
     low, high = (ends[:, output] for ends in main.ci())
-    facts = {name: (float(low[at]), float(high[at]), float(shares[at])) for at, name in enumerate(main.names)}
-    return {name for name in clearly_matter(main, output) if deserves_words(*facts[name])}
+    facts = {
+        name: (float(low[at]), float(high[at]), float(shares[at]))
+        for at, name in enumerate(main.names)
+    }
+    return {
+        name for name in clearly_matter(main, output) if deserves_words(*facts[name])
+    }
 
 
-def explained_share(codes: Integers, outcome: Floats, independent: float | None = None) -> tuple[float, float]:
+def explained_share(
+    codes: Integers, outcome: Floats, independent: float | None = None
+) -> tuple[float, float]:
     """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
 
     The second number is the p-value of an F test of whether the outcome's mean differs between levels, with as many
@@ -158,25 +205,42 @@ def explained_share(codes: Integers, outcome: Floats, independent: float | None 
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
-def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outcome_words: str = "outcome") -> list[str]:
+def sign_notes(
+    name: str,
+    table: Sequence[dict[str, Any]],
+    overall: float,
+    outcome_words: str = "outcome",
+) -> list[str]:
     """Return a sentence on the levels at which attribution and raw association disagree in sign.
 
     Both are compared with their mean over rows, since an attribution's 0 is the baseline and not the average row. A
     level counts if both differ from their mean by more than two standard errors, and each by at least 5 % of the sum
     over levels (rows times absolute difference).
     """
-    explained = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
+    explained = [
+        row
+        for row in table
+        if row["attribution"] is not None and row["explained"] >= FEWEST
+    ]
     if len(explained) < 2:
         return []
     facts = pd.DataFrame(explained)
     raw = facts["outcome"] - overall
-    attributed = facts["attribution"] - np.average(facts["attribution"], weights=facts["explained"])
+    attributed = facts["attribution"] - np.average(
+        facts["attribution"], weights=facts["explained"]
+    )
     clear = raw * attributed < 0
-    for differences, error, counts in ((raw, "deviation", "rows"), (attributed, "attribution_error", "explained")):
+    for differences, error, counts in (
+        (raw, "deviation", "rows"),
+        (attributed, "attribution_error", "explained"),
+    ):
         sizes = differences.abs() * facts[counts]
         beyond = differences.abs() - 2 * facts[error]
         shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
-        deserving = [deserves_words(low, math.inf, share) for low, share in zip(beyond, shares, strict=True)]
+        deserving = [
+            deserves_words(low, math.inf, share)
+            for low, share in zip(beyond, shares, strict=True)
+        ]
         clear &= np.array(deserving)
     sentences = []
     for place in np.flatnonzero(clear):
@@ -190,7 +254,9 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outco
     return [" ".join([*sentences, why])] if sentences else []
 
 
-def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) -> list[str]:
+def rank_notes(
+    name: str, rank: int, by_data: tuple[int, float], features: int
+) -> list[str]:
     """Return a sentence if a feature's ranks by model and by data are far apart."""
     rank_by_data, explained = by_data
     if abs(rank - rank_by_data) < max(3, round(features / 3)):
@@ -207,7 +273,9 @@ def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) 
     return [words]
 
 
-def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
+def leakage_hint(
+    main: Explanation, card_notes: Mapping[str, Sequence[str]]
+) -> dict[str, Any] | None:
     """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
 
     Not of a photo, which many a model is made to read alone. Importances below 0 count as 0. ``card_notes``: what the

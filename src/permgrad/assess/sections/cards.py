@@ -48,7 +48,9 @@ def cards(work: Work) -> None:
     main = work.content.explanation
     assert main is not None
     sample, predict, classes = card_sample(work)
-    features, curves = feature_cards(sample, columns_by_rank(main, sample.table), np.arange(len(sample.raw)), predict)
+    features, curves = feature_cards(
+        sample, columns_by_rank(main, sample.table), np.arange(len(sample.raw)), predict
+    )
     add_local_effects(sample, features, curves, predict)
     for card in features:
         card.update(effects_of(work, card["feature"], classes))
@@ -68,16 +70,26 @@ def cards(work: Work) -> None:
 def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
     main = work.content.explanation
-    members = work.members if main is not None and main.level == "feature" else {}  # of groups the columns are shown
+    members = (
+        work.members if main is not None and main.level == "feature" else {}
+    )  # of groups the columns are shown
     chosen = work.drawn[:MOST_ROWS]
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, classes = rows.frame.reset_index(drop=True), len(seen.classes)
     # Of two classes the positive one is shown, else all. The outcome of a class is whether a row has it.
-    outputs = [work.content.positive_place(seen.classes)] if classes == 2 else list(range(max(classes, 1)))
-    outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
+    outputs = (
+        [work.content.positive_place(seen.classes)]
+        if classes == 2
+        else list(range(max(classes, 1)))
+    )
+    outcome = (
+        seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
+    )
     sample = Sample(
         raw=raw,
-        table=as_features(work.model.with_parts(blank_codes(raw, work.model.na)), members),
+        table=as_features(
+            work.model.with_parts(blank_codes(raw, work.model.na)), members
+        ),
         outcome=outcome[:, outputs].astype(np.float64),
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
@@ -88,7 +100,11 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         members=members,
     )
     predict = partial(work.model.predict_changed, rows)
-    return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
+    return (
+        sample,
+        predict,
+        [seen.classes[place] for place in outputs] if seen.classes else None,
+    )
 
 
 def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
@@ -114,7 +130,9 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
         return {}
     rows = work.explained.take(work.drawn[:MOST_ROWS])
     text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
-    related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
+    related: dict[str, Any] = (
+        {} if rows.dependence is None else dict([rows.dependence.argument])
+    )
     try:
         if name in photo_columns(work):
             further = places_of(work, rows, name, related)
@@ -122,18 +140,30 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
                 return further
             text, table["clear"] = False, table["p_adjusted"] < LEVEL
         elif text:
-            table = word_effects(work.model.model, rows.inputs, name, **related, random_state=seed)
+            table = word_effects(
+                work.model.model, rows.inputs, name, **related, random_state=seed
+            )
             table["clear"] = table["p_adjusted"] < LEVEL
         else:
-            table = level_effects(work.model.model, rows.inputs, work.model.targets(rows), name, random_state=seed)
+            table = level_effects(
+                work.model.model,
+                rows.inputs,
+                work.model.targets(rows),
+                name,
+                random_state=seed,
+            )
             table["clear"] = (table["ci_low"] > 0) | (table["ci_high"] < 0)
     except InputError:  # pieces of words alone, or no level twice
         return {}
     entries: dict[str, dict[str, Any]] = {}
-    table = table.rename(columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"})
+    table = table.rename(
+        columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"}
+    )
     for line in table.to_dict("records"):
         if classes is None or line["output"] in classes:
-            entry = entries.setdefault(line["level"], {"level": line["level"], "rows": line["rows"]})
+            entry = entries.setdefault(
+                line["level"], {"level": line["level"], "rows": line["rows"]}
+            )
             for key in ("effect", "low", "high", "clear"):
                 entry.setdefault(key, []).append(line[key])
     return {

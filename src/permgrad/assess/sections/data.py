@@ -61,16 +61,32 @@ def describe_data(work: Work) -> DataSection:
     counts = {}
     if model.classes:
         parts = {"train": train, "test": work.test}
-        codes = {part: model.codes(rows) for part, rows in parts.items() if rows is not None}
-        counts = {part: np.bincount(at[at >= 0], minlength=len(model.classes)) for part, at in codes.items()}
+        codes = {
+            part: model.codes(rows) for part, rows in parts.items() if rows is not None
+        }
+        counts = {
+            part: np.bincount(at[at >= 0], minlength=len(model.classes))
+            for part, at in codes.items()
+        }
     columns, compared = None, dict[str, Any]()
     if table is not None:
         learned_from = table if train is None or train.table is None else train.table
         with keeping_warnings():
-            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS], na=list(model.na))
-        lines = [(one.name, one.kind, one.n_missing, one.n_levels, one.reason) for one in schema]
-        columns = pd.DataFrame(lines, columns=["name", "kind", "missing", "levels", "reason"])
-        if train is not None and train.table is not None and table.shape[1] <= _MOST_COLUMNS:
+            schema = infer_schema(
+                learned_from.iloc[:, :_MOST_COLUMNS], na=list(model.na)
+            )
+        lines = [
+            (one.name, one.kind, one.n_missing, one.n_levels, one.reason)
+            for one in schema
+        ]
+        columns = pd.DataFrame(
+            lines, columns=["name", "kind", "missing", "levels", "reason"]
+        )
+        if (
+            train is not None
+            and train.table is not None
+            and table.shape[1] <= _MOST_COLUMNS
+        ):
             compared = _compared(work, train.table, table)
     return DataSection(
         rows={"train": None if train is None else len(train), "test": len(work.test)},
@@ -78,7 +94,9 @@ def describe_data(work: Work) -> DataSection:
         split="as passed to permgrad",
         constant_from="test" if work.learned is work.test else "train",
         unchecked="" if compared else "train" if train is None else "table",
-        class_counts=pd.DataFrame(counts, index=list(model.classes)) if counts else None,
+        class_counts=pd.DataFrame(counts, index=list(model.classes))
+        if counts
+        else None,
         notes=[f"Task: {model.task}, model: {model.name}."],
         **compared,
     )
@@ -94,9 +112,15 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
         parts = (learned, codes[0]), (table, codes[1])
         leaks = columns_that_tell(*parts, model.task, model.na, model.classes)
         both = Dependence.of_both(work.train.dependence, work.test.dependence)
-        options: dict[str, Any] = {"targets": (target, before, held), "na": model.na, "dependence": both}
+        options: dict[str, Any] = {
+            "targets": (target, before, held),
+            "na": model.na,
+            "dependence": both,
+        }
         described = compare_parts(learned, table, **options)
-    first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
+    first, second = (
+        part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held))
+    )
     shared = count_shared_rows(first, second)
     empty = blank_codes(table, model.na).isna().all(axis=1).to_numpy()
     return {

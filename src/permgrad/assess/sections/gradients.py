@@ -19,7 +19,14 @@ from permgrad.base.arrays import Floats
 BASELINES = ("median", "zeros")
 #: How the report describes each.
 _REPORTED = (
-    *("baseline_name", "baseline", "unit", "rule", "completeness_gap", "quadrature_error"),
+    *(
+        "baseline_name",
+        "baseline",
+        "unit",
+        "rule",
+        "completeness_gap",
+        "quadrature_error",
+    ),
     *("output_range", "steps", "mean_steps"),
 )
 
@@ -41,9 +48,13 @@ class GradientSection:
 def gradients(work: Work) -> None:
     """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
     model, encoder = work.model, work.model.encoder
-    methods = {name: IntegratedGradients(baseline=name, players="encoded") for name in BASELINES}
+    methods = {
+        name: IntegratedGradients(baseline=name, players="encoded")
+        for name in BASELINES
+    }
     explanations = {
-        name: model.explain(work.explained, method=method, target=model.positive) for name, method in methods.items()
+        name: model.explain(work.explained, method=method, target=model.positive)
+        for name, method in methods.items()
     }
     tables = [summary(name, encoded, encoder) for name, encoded in explanations.items()]
     first = explanations[BASELINES[0]]
@@ -51,29 +62,63 @@ def gradients(work: Work) -> None:
         "output": first.outputs[0],
         "rows": len(first.values),
         **({"part": first.meta["part"]} if "part" in first.meta else {}),
-        "baselines": [{name: one.meta.get(name) for name in _REPORTED} for one in explanations.values()],
+        "baselines": [
+            {name: one.meta.get(name) for name in _REPORTED}
+            for one in explanations.values()
+        ],
     }
-    work.put(gradients=GradientSection(table=pd.concat(tables, ignore_index=True), facts=facts))
+    work.put(
+        gradients=GradientSection(
+            table=pd.concat(tables, ignore_index=True), facts=facts
+        )
+    )
     work.all_rows = first
 
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
     names = [str(name) for name in encoder.features()]
-    columns = [np.asarray(places, dtype=np.intp) for places in encoder.features().values()]
-    return names, np.stack([encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1)
+    columns = [
+        np.asarray(places, dtype=np.intp) for places in encoder.features().values()
+    ]
+    return names, np.stack(
+        [encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1
+    )
 
 
 def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
     names, sums = by_feature(encoded, encoder)
-    owner = {int(column): name for name, places in encoder.features().items() for column in places}
+    owner = {
+        int(column): name
+        for name, places in encoder.features().items()
+        for column in places
+    }
     owners = [owner[column] for column in range(encoded.values.shape[1])]
-    sides = ("input", owners, encoded.names, encoded.values[:, :, 0]), ("feature", names, names, sums)
+    sides = (
+        ("input", owners, encoded.names, encoded.values[:, :, 0]),
+        ("feature", names, names, sums),
+    )
     tables = []
     for level, features, shown, values in sides:
         total, norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
-        facts = {"baseline": baseline, "level": level, "feature": features, "name": list(shown)}
-        means = {"mean": values.mean(axis=0), "mean_absolute": np.abs(values).mean(axis=0)}
-        tables.append(pd.DataFrame({**facts, **means, "published": total / norm if norm > 0 else 0.0 * total}))
+        facts = {
+            "baseline": baseline,
+            "level": level,
+            "feature": features,
+            "name": list(shown),
+        }
+        means = {
+            "mean": values.mean(axis=0),
+            "mean_absolute": np.abs(values).mean(axis=0),
+        }
+        tables.append(
+            pd.DataFrame(
+                {
+                    **facts,
+                    **means,
+                    "published": total / norm if norm > 0 else 0.0 * total,
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True)

@@ -49,14 +49,19 @@ class LayoutSection:
     shape: Sequence[int] = ()
 
 
-def network_sections(model: Any, *, preset: str = "", drawing: str | None = None) -> dict[str, Any]:
+def network_sections(
+    model: Any, *, preset: str = "", drawing: str | None = None
+) -> dict[str, Any]:
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
     if not hasattr(model, "network_options_"):
         return {}
     module, order = model.module_, model.order_
     sentence = "" if order is None else order.sentence(model.task)
     columns = ["part", "layer", "shape per row", "parameters"]
-    layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
+    layers = [
+        (row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters)
+        for row in layer_rows(module)
+    ]
     network = NetworkSection(
         preset=preset or (model.preset if isinstance(model.preset, str) else ""),
         branches=tuple(module.paths),
@@ -66,21 +71,34 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         order=f"{sentence[0].upper()}{sentence[1:]}." if sentence else "",
     )
     loss = str(model.training_options_.get("loss", "loss"))
-    units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
+    units = {
+        "cross_entropy": "cross-entropy, nats",
+        "squared_error": "squared error of the standardised target",
+    }
     units["poisson"] = "Poisson deviance of the rate over its mean"
     training = TrainingSection(
         history=model.history_,
         best_epoch=int(model.best_epoch_),
-        seconds=float(model.history_["seconds"].sum()),  # over all sessions of an interrupted training
+        seconds=float(
+            model.history_["seconds"].sum()
+        ),  # over all sessions of an interrupted training
         loss=units.get(loss, loss),
     )
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
     if layout is not None and "image" in getattr(module, "paths", ()):
-        from permgrad.imaging.picture import layout_svg  # loads matplotlib, which few networks need
+        from permgrad.imaging.picture import (
+            layout_svg,
+        )  # loads matplotlib, which few networks need
 
-        names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
-        positions = pd.DataFrame(content["positions"], columns=["row", "column", "channel"][: len(layout.shape)])
+        names, content = (
+            list(model.preprocessor_.encoded_names_),
+            layout_to_dict(layout),
+        )
+        positions = pd.DataFrame(
+            content["positions"],
+            columns=["row", "column", "channel"][: len(layout.shape)],
+        )
         positions.insert(0, "encoded column", names)
         positions = positions[positions["row"] >= 0]
         sections["layout"] = LayoutSection(

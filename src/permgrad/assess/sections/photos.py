@@ -55,28 +55,54 @@ _MEAN_OF, _EXAMPLES = 200, 3
 def photo_columns(work: Work) -> list[str]:
     """Return the columns of images that the model reads."""
     encoder = work.model.encoder
-    return [] if encoder is None else [x for x in encoder.schema_.of_kind("image") if x in encoder.scores_.columns]
+    return (
+        []
+        if encoder is None
+        else [
+            x for x in encoder.schema_.of_kind("image") if x in encoder.scores_.columns
+        ]
+    )
 
 
 def photos(work: Work) -> None:
     """Fill ``photos``: the images of listed rows, those of explained rows first."""
-    columns, listed = [PhotoColumn(name=name) for name in photo_columns(work)], work.content.listed
+    columns, listed = (
+        [PhotoColumn(name=name) for name in photo_columns(work)],
+        work.content.listed,
+    )
     if not columns or listed is None:
         return
     place = {number: at for at, number in enumerate(work.explained.numbers.tolist())}
     shown = [place[number] for number in listed.numbers.tolist()]
-    places = np.array(list(dict.fromkeys([*work.explained_places.tolist(), *work.drawn.tolist(), *shown])))
+    places = np.array(
+        list(
+            dict.fromkeys(
+                [*work.explained_places.tolist(), *work.drawn.tolist(), *shown]
+            )
+        )
+    )
     rows = work.explained.take(places[np.isin(places, shown)])
     cells = [_cells(work, rows, column.name) for column in columns]
     for at, number in enumerate(map(str, rows.numbers.tolist())):
-        here = [(column, one[at]) for column, one in zip(columns, cells, strict=True) if one[at]]
+        here = [
+            (column, one[at])
+            for column, one in zip(columns, cells, strict=True)
+            if one[at]
+        ]
         if at < SHOWN_ROWS and here and work.model.is_own_network and _in_time(work):
             _add_parts(work, rows.take(np.array([at])), number, columns)
         for column, cell in here:
             if at * len(columns) < _COVERED and _in_time(work):
-                column.covered[number] = covered_scores(work.model.encoder, column.name, cell)
-            if cell not in column.small and sum(map(len, column.small.values())) < _SIGNS:
-                column.small[str(cell)] = picture(_small(work.model.encoder, column.name, cell))
+                column.covered[number] = covered_scores(
+                    work.model.encoder, column.name, cell
+                )
+            if (
+                cell not in column.small
+                and sum(map(len, column.small.values())) < _SIGNS
+            ):
+                column.small[str(cell)] = picture(
+                    _small(work.model.encoder, column.name, cell)
+                )
     work.put(photos=columns)
 
 
@@ -91,15 +117,27 @@ def _cells(work: Work, rows: Rows, name: str) -> list[str]:
     return [texts[at] if at >= 0 else "" for at in index.tolist()]
 
 
-def _add_parts(work: Work, row: Rows, number: str, columns: Sequence[PhotoColumn]) -> None:
+def _add_parts(
+    work: Work, row: Rows, number: str, columns: Sequence[PhotoColumn]
+) -> None:
     """Divide a row's prediction among the patches of its images and all else."""
     with keeping_warnings():
         arguments = Arguments(
-            work.model.model, row.inputs, scale="probability", progress=False, random_state=work.budget.seed
+            work.model.model,
+            row.inputs,
+            scale="probability",
+            progress=False,
+            random_state=work.budget.seed,
         )
-        explanation = divide(arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0))
+        explanation = divide(
+            arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0)
+        )
     for column in columns:
-        at = [place for place, whose in enumerate(explanation.modality) if whose == column.name]
+        at = [
+            place
+            for place, whose in enumerate(explanation.modality)
+            if whose == column.name
+        ]
         if len(at) == PATCHES**2 and explanation.std_error is not None:
             error = explanation.std_error[0, at].max(axis=0, keepdims=True)
             column.parts[number] = np.concatenate([explanation.values[0, at], error])
@@ -109,13 +147,19 @@ def _small(encoder: Any, name: str, cell: str) -> Array:
     """Return an image in the frame in which the model sees it ``(height, width, channels)``, not too large."""
     column = encoder.images_.columns[name]
     factor = min(1.0, _PIXELS / max(column.height, column.width))
-    height, width = (max(1, round(side * factor)) for side in (column.height, column.width))
-    return np.moveaxis(read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1)
+    height, width = (
+        max(1, round(side * factor)) for side in (column.height, column.width)
+    )
+    return np.moveaxis(
+        read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1
+    )
 
 
 def covered_scores(encoder: Any, name: str, cell: str) -> Floats32:
     """Return the scores of an image ``(patches, scores)`` with one patch covered."""
-    scores: Floats32 = encoder.scores_.of(name, encoder.images_.covered(name, cell, ~np.eye(PATCHES**2, dtype=bool)))
+    scores: Floats32 = encoder.scores_.of(
+        name, encoder.images_.covered(name, cell, ~np.eye(PATCHES**2, dtype=bool))
+    )
     return scores
 
 
@@ -128,7 +172,9 @@ def picture(pixels: Array) -> str:
 
 
 # ---- all images of a column ------------------------------------------------------------------------------------------
-def places_of(work: Work, rows: Rows, name: str, related: Mapping[str, Any]) -> dict[str, Any]:
+def places_of(
+    work: Work, rows: Rows, name: str, related: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what a card shows of a column of images.
 
     Where all have one size, the ``table`` of ``place_effects`` and the mean image, ``picture``. Else ``examples``: of
@@ -142,16 +188,34 @@ def places_of(work: Work, rows: Rows, name: str, related: Mapping[str, Any]) -> 
         with opened_image(source_of(cells[at])) as image:
             sizes.add(image.size)
     if len(sizes) == 1 and _in_time(work):
-        mean = np.mean([_small(encoder, name, cells[at]) for at in chosen], axis=0, dtype=np.float64)
-        table = place_effects(work.model.model, rows.inputs, name, **related, random_state=work.budget.seed)
-        return {"table": table, "picture": picture(np.asarray(mean.round(), dtype=np.uint8))}
+        mean = np.mean(
+            [_small(encoder, name, cells[at]) for at in chosen],
+            axis=0,
+            dtype=np.float64,
+        )
+        table = place_effects(
+            work.model.model,
+            rows.inputs,
+            name,
+            **related,
+            random_state=work.budget.seed,
+        )
+        return {
+            "table": table,
+            "picture": picture(np.asarray(mean.round(), dtype=np.uint8)),
+        }
     places = [at for at in encoder.columns_of(name) if encoder.kinds_[at] == "score"]
-    names = (classes[1:] if len(classes) == 2 else classes) or (f"a high {work.content.target}",)
+    names = (classes[1:] if len(classes) == 2 else classes) or (
+        f"a high {work.content.target}",
+    )
     examples = []
     # More than 32 classes share scores.
     for k, whose in enumerate(names if len(names) == len(places) else ()):
         order = sorted(chosen, key=lambda at: rows.inputs.encoded[at, places[k]])
         ends = {"low": order[:_EXAMPLES], "high": order[::-1][:_EXAMPLES]}
-        drawn = {end: [picture(_small(encoder, name, cells[at])) for at in some] for end, some in ends.items()}
+        drawn = {
+            end: [picture(_small(encoder, name, cells[at])) for at in some]
+            for end, some in ends.items()
+        }
         examples.append({"name": whose, **drawn})
     return {"examples": examples}

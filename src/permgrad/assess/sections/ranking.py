@@ -37,10 +37,23 @@ def ranking(work: Work) -> None:
     if len(set(main.modality)) > 1 and main.level == "feature":
         rows = explained if places is None else explained.take(places)
         alone = {"groups": "modality", "n_repeats": options.get("n_repeats", "auto")}
-        branches = {**(model.explain(rows, rows.y, method="permgrad", scope="global", **alone).branches or branches)}
-    if set(model.paths) == {"tabular", "image"} and work.test.weights is None:  # it is not defined for weights
+        branches = {
+            **(
+                model.explain(
+                    rows, rows.y, method="permgrad", scope="global", **alone
+                ).branches
+                or branches
+            )
+        }
+    if (
+        set(model.paths) == {"tabular", "image"} and work.test.weights is None
+    ):  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
-        some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
+        some = (
+            np.arange(len(explained))
+            if work.budget.clock.thorough
+            else draw_rows(work, PAPER_ROWS)
+        )
         rows = explained.take(some)
         paper = model.explain(rows, rows.y, method="permgrad_paper")
         work.put(paper=paper)
@@ -52,20 +65,32 @@ def ranking(work: Work) -> None:
 def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
     """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
     if places is not None:
-        work.budget.say(f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows")
+        work.budget.say(
+            f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows"
+        )
     rows = work.explained if places is None else work.explained.take(places)
-    main = work.model.explain(rows, rows.y, **{"method": "permgrad", **options}, scope="global")
+    main = work.model.explain(
+        rows, rows.y, **{"method": "permgrad", **options}, scope="global"
+    )
     work.put(explanation=main)
     cells = work.undated
     if cells is None:
         return main
     ranked = [name for name in main.ranking() if name in cells.columns]
-    clear = [name for name in clearly_matter(main) if name in cells.columns][:RELATED_FEATURES]
+    clear = [name for name in clearly_matter(main) if name in cells.columns][
+        :RELATED_FEATURES
+    ]
     pairs, matrix = related(cells, clear, ranked[:MATRIX_FEATURES])
     work.put(related=pairs, matrix=matrix)
-    if not work.model.classes and work.test.table is not None and main.level == "feature":
+    if (
+        not work.model.classes
+        and work.test.table is not None
+        and main.level == "feature"
+    ):
         table = work.model.with_parts(work.test.table)
-        names = [name for name in main.ranking() if name in table.columns][:MOST_STRONGEST]
+        names = [name for name in main.ranking() if name in table.columns][
+            :MOST_STRONGEST
+        ]
         strongest = blank_codes(table[names], work.model.na)
         work.put(residual_features=strongest.reset_index(drop=True))
     return main
@@ -81,21 +106,29 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
     if most == "auto" and model.encoder is not None:
         if not budget.clock.thorough:
             first = rows if rows <= AT_ONCE else FIRST_ROWS
-            first = budget.in_time(first, FEWEST_ROWS, model.width, len(model.classes), len(work.test))
+            first = budget.in_time(
+                first, FEWEST_ROWS, model.width, len(model.classes), len(work.test)
+            )
             places = None if first == rows else draw_rows(work, first)
     else:
         most = FIRST_ROWS if most == "auto" else most
         if most is not None and rows > most:
-            places = np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
+            places = np.sort(
+                generator(budget.seed, "explained rows").permutation(rows)[:most]
+            )
     if model.encoder is None:
         return places, {}
     options = budget.ranking_options(model.width)
-    return places, {name: value for name, value in options.items() if name not in model.options}
+    return places, {
+        name: value for name, value in options.items() if name not in model.options
+    }
 
 
 def draw_rows(work: Work, count: int) -> Places:
     """Return random rows in their order. Of a class that a small draw would miss, one row is among them."""
-    order = generator(work.budget.seed, "rows explained first").permutation(len(work.explained))
+    order = generator(work.budget.seed, "rows explained first").permutation(
+        len(work.explained)
+    )
     drawn = order[:count]
     if work.model.classes:
         drawn = np.union1d(drawn, np.unique(work.seen.codes, return_index=True)[1])

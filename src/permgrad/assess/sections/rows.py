@@ -105,7 +105,9 @@ class ListedSection:
     identifiers: pd.DataFrame | None = None
     similar: SimilarRows | None = None
     inside: npt.NDArray[Any] | None = None
-    groups: Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]] = field(
+        default_factory=dict
+    )
     local: Sequence[LocalRows] = ()
     maps: LocalRows | None = None
     called: npt.NDArray[np.integer] | None = None
@@ -118,8 +120,16 @@ def single_rows(work: Work) -> None:
     chosen = choose_rows(seen)
     shown = np.array(list(chosen), dtype=np.int64)
     main = work.content.explanation
-    each = 0 if main is None or work.model.has_slopes else predictions_of_row(len(main.names))
-    most = work.budget.swarm_rows(len(seen.classes), each) if work.test.table is not None else FEW_ROWS
+    each = (
+        0
+        if main is None or work.model.has_slopes
+        else predictions_of_row(len(main.names))
+    )
+    most = (
+        work.budget.swarm_rows(len(seen.classes), each)
+        if work.test.table is not None
+        else FEW_ROWS
+    )
     further = np.setdiff1d(drawn[:most], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []
@@ -127,16 +137,27 @@ def single_rows(work: Work) -> None:
         facts: dict[str, Any] = {"row": int(numbers[place]), "why": why}
         if seen.classes:
             best = int(seen.scored.decided[place])
-            facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
+            facts |= {
+                "truth": seen.truth[place],
+                "prediction": seen.classes[best],
+                "output": best,
+            }
             facts["probability"] = float(seen.guess[place, best])
             words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
         else:
-            facts |= {"truth": float(seen.codes[place]), "prediction": float(seen.guess[place]), "output": 0}
+            facts |= {
+                "truth": float(seen.codes[place]),
+                "prediction": float(seen.guess[place]),
+                "output": 0,
+            }
             words = f"{number(facts['truth'], 4)}, predicted {number(facts['prediction'], 4)}"
         described.append(facts | {"title": f"Row {facts['row']}: {words}"})
     rows = work.explained.take(work.explained_places)
     explanation = work.model.attribute(rows)
-    work.put(chosen=described, explained=LocalRows(explanation=explanation, numbers=rows.numbers.tolist()))
+    work.put(
+        chosen=described,
+        explained=LocalRows(explanation=explanation, numbers=rows.numbers.tolist()),
+    )
 
 
 def maps(work: Work) -> None:
@@ -153,20 +174,33 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
     truth, guess = seen.codes, seen.guess
     if not seen.classes:
         order = np.argsort(guess, kind="stable")
-        for share, why in ((0.1, "a low prediction"), (0.5, "a middling prediction"), (0.9, "a high prediction")):
+        for share, why in (
+            (0.1, "a low prediction"),
+            (0.5, "a middling prediction"),
+            (0.9, "a high prediction"),
+        ):
             chosen.setdefault(int(order[int(share * len(order))]), why)
-        chosen.setdefault(int(np.abs(guess - truth).argmax()), "the row with the largest error")
+        chosen.setdefault(
+            int(np.abs(guess - truth).argmax()), "the row with the largest error"
+        )
         return chosen
     best, of_truth = seen.scored.decided, guess[np.arange(len(truth)), truth]
-    frequent = np.argsort(-np.bincount(truth, minlength=len(seen.classes)), kind="stable")
+    frequent = np.argsort(
+        -np.bincount(truth, minlength=len(seen.classes)), kind="stable"
+    )
     for label in frequent[: SHOWN_ROWS - 1]:
         right = np.flatnonzero((best == label) & (truth == label))
         if len(right):
             order = right[np.argsort(of_truth[right], kind="stable")]
-            chosen[int(order[len(order) // 2])] = "a usual row of its class, predicted right"
+            chosen[int(order[len(order) // 2])] = (
+                "a usual row of its class, predicted right"
+            )
     wrong = np.flatnonzero(best != truth)
     if len(wrong):
-        chosen.setdefault(int(wrong[of_truth[wrong].argmin()]), "the row with the clearest wrong prediction")
+        chosen.setdefault(
+            int(wrong[of_truth[wrong].argmin()]),
+            "the row with the clearest wrong prediction",
+        )
     return chosen
 
 
@@ -178,22 +212,32 @@ def listed(work: Work) -> None:
     explained = work.explained_places.tolist()
     unsure = notable_rows(seen.guess, seen.codes, seen.called)
     places, random = choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
-    further = np.array([place for place in unsure if place not in set(explained)], dtype=np.int64)
+    further = np.array(
+        [place for place in unsure if place not in set(explained)], dtype=np.int64
+    )
     if len(further):
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
-        work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
+        work.put(
+            notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist())
+        )
     taken, told = rows.take(places), seen.take(places)
     shown = work.model.with_parts(taken.frame)
-    names = [name for name in columns_by_rank(main, shown) if name in shown.columns][:MOST_COLUMNS]
+    names = [name for name in columns_by_rank(main, shown) if name in shown.columns][
+        :MOST_COLUMNS
+    ]
     columns = [name for name in names if name in taken.frame.columns]
     with keeping_warnings():
-        groups = groups_of_rows(work.test.frame, work.places[places], columns, work.model.na)
+        groups = groups_of_rows(
+            work.test.frame, work.places[places], columns, work.model.na
+        )
     named = taken.identifiers
     work.put(
         listed=ListedSection(
             table=shown[names].reset_index(drop=True),
-            identifiers=None if named is None or not len(named.columns) else named.reset_index(drop=True),
+            identifiers=None
+            if named is None or not len(named.columns)
+            else named.reset_index(drop=True),
             numbers=taken.numbers,
             random=random,
             truth=told.codes,
@@ -222,10 +266,15 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
         if not columns:
             return None
         count = min(len(train), _MOST_SEARCHED, max(100, _MOST_NUMBERS // columns))
-        pool = train.take(np.sort(generator(seed, "similar rows").permutation(len(train))[:count]))
+        pool = train.take(
+            np.sort(generator(seed, "similar rows").permutation(len(train))[:count])
+        )
         test, known = (
             np.asarray(
-                encoder.transform(part.table) if work.model.encoder is None else part.inputs.encoded, dtype=np.float32
+                encoder.transform(part.table)
+                if work.model.encoder is None
+                else part.inputs.encoded,
+                dtype=np.float32,
             )
             for part in (rows, pool)
         )
@@ -257,7 +306,9 @@ MOST_PARTS = 20
 _AT_ONCE = 2**22
 
 
-def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> tuple[Integers, Booleans]:
+def choose_listed(
+    drawn: Integers, notable: Sequence[int] = ()
+) -> tuple[Integers, Booleans]:
     """Choose rows of a permutation ``drawn``: all if they are few, else the notable ones and a sample.
 
     Returns their positions, rising, and which of them were drawn at random: those that the sample has.
@@ -270,7 +321,9 @@ def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> tuple[Integer
     return places, np.isin(places, random)
 
 
-def notable_rows(predicted: Floats, truth: Array, called: Array | None = None) -> list[int]:
+def notable_rows(
+    predicted: Floats, truth: Array, called: Array | None = None
+) -> list[int]:
     """Return the rows that deserve an explanation: the clearest errors, and those of which the model is least sure.
 
     ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes, or numbers ``(rows,)`` with
@@ -280,17 +333,28 @@ def notable_rows(predicted: Floats, truth: Array, called: Array | None = None) -
     if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
         return wrong[:MOST_WRONG].tolist()
-    best, rows = predicted.argmax(axis=1) if called is None else called, np.arange(len(truth))
+    best, rows = (
+        predicted.argmax(axis=1) if called is None else called,
+        np.arange(len(truth)),
+    )
     wrong = np.flatnonzero(best != truth)
-    wrong = wrong[np.argsort((predicted[rows, truth] - predicted[rows, best])[wrong], kind="stable")]
+    wrong = wrong[
+        np.argsort(
+            (predicted[rows, truth] - predicted[rows, best])[wrong], kind="stable"
+        )
+    ]
     ordered = np.sort(predicted, axis=1)
     lead = ordered[:, -1] - ordered[:, -2] if predicted.shape[1] > 1 else ordered[:, -1]
     unsure = np.argsort(lead, kind="stable")
-    return list(dict.fromkeys([*wrong[:MOST_WRONG].tolist(), *unsure[:MOST_UNSURE].tolist()]))
+    return list(
+        dict.fromkeys([*wrong[:MOST_WRONG].tolist(), *unsure[:MOST_UNSURE].tolist()])
+    )
 
 
 # ---- parts of a prediction -------------------------------------------------------------------------------------------
-def strongest_parts(values: Floats, most: int = MOST_PARTS) -> tuple[Integers, Floats, Floats]:
+def strongest_parts(
+    values: Floats, most: int = MOST_PARTS
+) -> tuple[Integers, Floats, Floats]:
     """Return the largest attributions of each row ``(rows, features)``, the largest first.
 
     Returns their features ``(rows, parts)``, their values, and the sum of all others ``(rows,)``.
@@ -326,10 +390,17 @@ def nearest_rows(
         gaps = squares[None] - 2 * (queries[part] - middle).astype(np.float32) @ short.T
         if same is not None:
             gaps[np.arange(gaps.shape[0]), same[part]] = np.inf
-        near = np.sort(np.argpartition(gaps, candidates - 1, axis=1)[:, :candidates], axis=1)
-        exact = np.sqrt(((queries[part, None].astype(np.float64) - pool[near]) ** 2).sum(axis=2))
+        near = np.sort(
+            np.argpartition(gaps, candidates - 1, axis=1)[:, :candidates], axis=1
+        )
+        exact = np.sqrt(
+            ((queries[part, None].astype(np.float64) - pool[near]) ** 2).sum(axis=2)
+        )
         if same is not None:
             exact[near == same[part, None]] = np.inf
         order = np.argsort(exact, axis=1, kind="stable")[:, :count]
-        places[part], distances[part] = np.take_along_axis(near, order, 1), np.take_along_axis(exact, order, 1)
+        places[part], distances[part] = (
+            np.take_along_axis(near, order, 1),
+            np.take_along_axis(exact, order, 1),
+        )
     return places, distances

@@ -49,7 +49,12 @@ class TogetherSection:
 
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
-    main, drawn, clock, wanted = work.content.explanation, work.drawn, work.budget.clock, work.budget.interactions
+    main, drawn, clock, wanted = (
+        work.content.explanation,
+        work.drawn,
+        work.budget.clock,
+        work.budget.interactions,
+    )
     assert main is not None
     if work.test.table is None:
         rows = work.explained.take(np.sort(drawn))
@@ -59,7 +64,11 @@ def together(work: Work) -> None:
     single = main.level in ("feature", "group")
     names = main.ranking()[: FEATURES if wanted is None else wanted] if single else []
     count = len(names) + (len(names) < len(main.names))  # all others are one
-    sets, most, predictions = count * (count + 1) // 2, len(drawn), main.meta.get("model_rows")
+    sets, most, predictions = (
+        count * (count + 1) // 2,
+        len(drawn),
+        main.meta.get("model_rows"),
+    )
     if wanted is None and work.model.encoder is not None:
         most = min(ROWS, most)
     elif wanted is None and isinstance(predictions, int):
@@ -67,13 +76,20 @@ def together(work: Work) -> None:
     if len(names) < 2 or most < (FEWEST_ROWS if wanted is None else 2):
         return
     # Pairs may take a tenth of the time that is left.
-    if wanted is None and clock.per_row * PREDICTION * most * REPEATS * sets > 0.1 * clock.left():
+    if (
+        wanted is None
+        and clock.per_row * PREDICTION * most * REPEATS * sets > 0.1 * clock.left()
+    ):
         clock.cut.append("pairs of features: they were not measured")
         return
     rows = work.explained.take(np.sort(drawn[:most]))
     pairs = work.model.explain(rows, rows.y, scope="global", **options_of(names, main))
     found = pairs_of(pairs)
-    clear = [pair for pair, is_clear in zip(found.names, found.clear, strict=True) if is_clear and OTHERS not in pair]
+    clear = [
+        pair
+        for pair, is_clear in zip(found.names, found.clear, strict=True)
+        if is_clear and OTHERS not in pair
+    ]
     sample, predict, classes = card_sample(work)
     effects = pair_effects(sample, clear, np.arange(len(sample.raw)), predict)
     work.put(together=TogetherSection(pairs=pairs, effects=effects, classes=classes))
@@ -83,7 +99,12 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
     """Explain whole inputs and pairs of them, or return None where fewer than two can be replaced."""
     try:
         found = work.model.explain(
-            rows, rows.y, method=PermGrad(order=2), groups="modality", scope="global", n_repeats=MODALITY_REPEATS
+            rows,
+            rows.y,
+            method=PermGrad(order=2),
+            groups="modality",
+            scope="global",
+            n_repeats=MODALITY_REPEATS,
         )
     except InputError:  # all inputs but one are held
         return None
@@ -99,5 +120,7 @@ def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
     alone = [*names, *others] if len(others) == 1 else names
     chosen = {name: members for name, members in groups.items() if name in alone}
     if len(others) > 1:
-        chosen[OTHERS] = [column for name in others for column in groups.get(name, [name])]
+        chosen[OTHERS] = [
+            column for name in others for column in groups.get(name, [name])
+        ]
     return options | ({"groups": chosen} if chosen else {})

@@ -95,36 +95,65 @@ def rows_of(
     rows = rows.take(np.arange(most))
     names, features = encoder.feature_names_in_, encoder.features("feature")
     place = {name: at for at, name in enumerate(names)}
-    ordered = [place[column] for name in ranking if name in features for column in encoder.raw_columns_of(name)]
+    ordered = [
+        place[column]
+        for name in ranking
+        if name in features
+        for column in encoder.raw_columns_of(name)
+    ]
     seen = set(encoder.feature_of_.tolist())
-    columns = [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][:MOST_INPUTS]
-    values, kinds = np.zeros((most, len(columns))), np.zeros((most, len(columns)), dtype=np.uint8)
+    columns = [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][
+        :MOST_INPUTS
+    ]
+    values, kinds = (
+        np.zeros((most, len(columns))),
+        np.zeros((most, len(columns)), dtype=np.uint8),
+    )
     by_name = cells_of(encoder, rows.table)
     forms = {form["name"]: form for form in encoder_form(encoder)["columns"]}
     for at, column in enumerate(columns):
-        levels = {level: code for code, (level, _) in enumerate(forms[names[column]].get("levels", ()))}
+        levels = {
+            level: code
+            for code, (level, _) in enumerate(forms[names[column]].get("levels", ()))
+        }
         for row, cell in enumerate(by_name[names[column]]):
             if isinstance(cell, list):
                 kinds[row, at] = cell[0]
             else:
-                values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
+                values[row, at] = (
+                    levels.get(cell, len(levels)) if isinstance(cell, str) else cell
+                )
     shown, texts = np.asarray(numbers)[:most], None
-    if free := [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]:
+    if free := [
+        name
+        for name in encoder.schema_.of_kind("text")
+        if name in encoder.scores_.columns
+    ]:
         texts = rows.table[free].reset_index(drop=True)
-    background, spread = background_of(model, getattr(model, "background_", rows.encoded[:0]) if kept is None else kept)
+    background, spread = background_of(
+        model, getattr(model, "background_", rows.encoded[:0]) if kept is None else kept
+    )
     places = np.array(columns, dtype=np.int64)
-    return ChangeableRows(shown, rows.encoded, places, values, kinds, background, np.array(spread), texts)
+    return ChangeableRows(
+        shown, rows.encoded, places, values, kinds, background, np.array(spread), texts
+    )
 
 
 def changeable(work: Work) -> None:
     """Fill ``changeable``: the rows explained, so that a row is divided in one way, and drawn ones."""
     main, notable = work.content.explanation, work.content.notable
     assert main is not None
-    noted = np.flatnonzero(np.isin(work.explained.numbers, [] if notable is None else notable.numbers))
+    noted = np.flatnonzero(
+        np.isin(work.explained.numbers, [] if notable is None else notable.numbers)
+    )
     places = pd.unique(np.concatenate([work.explained_places, noted, work.drawn]))
     rows = work.explained.take(places[:MOST_ROWS])
     kept = work.model.kept_rows()
-    work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking(), kept))
+    work.put(
+        changeable=rows_of(
+            work.model.model, rows.inputs, rows.numbers, main.ranking(), kept
+        )
+    )
 
 
 # ---- words of texts --------------------------------------------------------------------------------------------------
@@ -134,7 +163,11 @@ def words(work: Work) -> None:
     rows = work.content.changeable
     with suppress(NotImplementedError):  # of a model that no page can run
         model_form(work.model.model, weights)
-        if rows is not None and len(rows.background) and bytes_of(weights) <= MOST_BYTES:
+        if (
+            rows is not None
+            and len(rows.background)
+            and bytes_of(weights) <= MOST_BYTES
+        ):
             work.put(words=word_parts(work.content, work.model.model))
 
 
@@ -146,7 +179,11 @@ def bytes_of(weights: Weights) -> int:
 def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
     encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
-    texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
+    texts = [
+        name
+        for name in encoder.schema_.of_kind("text")
+        if name in encoder.scores_.columns
+    ]
     if rows is None or listed is None or not texts:
         return None
     place = {number: at for at, number in enumerate(rows.numbers.tolist())}
@@ -154,23 +191,57 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     table = table.assign(
         **dict.fromkeys(encoder.schema_.of_kind("image"))
     )  # their files may be gone, and the rows are encoded
-    printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
-    shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
+    printed = (
+        []
+        if content.explained is None
+        else content.explained.numbers[: len(content.chosen or ())]
+    )
+    shown = [
+        number
+        for number in dict.fromkeys([*printed, *sorted(table.index)])
+        if number in place
+    ]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
-    parts = [_divided(model, table.loc[[one]], rows.encoded[[place[one]]], rows.background) for one in shown]
-    return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
+    parts = [
+        _divided(model, table.loc[[one]], rows.encoded[[place[one]]], rows.background)
+        for one in shown
+    ]
+    return (
+        LocalRows(explanation=_one_below_the_other(parts), numbers=shown)
+        if shown
+        else None
+    )
 
 
 def _divided(
-    model: Any, table: pd.DataFrame, encoded: npt.NDArray[np.float32], background: npt.NDArray[np.float32]
+    model: Any,
+    table: pd.DataFrame,
+    encoded: npt.NDArray[np.float32],
+    background: npt.NDArray[np.float32],
 ) -> Explanation:
     """Return a row's prediction divided among its features as *What if* divides it, and its texts among their words."""
     encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
     # What is listed of a date is what it says, and the date itself as its trend.
-    trends = {part.column: name for name, part in encoder.date_parts_.items() if part.part == "trend"}
-    table = table.assign(**{date: table[name] for date, name in trends.items() if name in table and date not in table})
-    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(names))), columns=names), encoder, background)
-    method = tuned(Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=False)
+    trends = {
+        part.column: name
+        for name, part in encoder.date_parts_.items()
+        if part.part == "trend"
+    }
+    table = table.assign(
+        **{
+            date: table[name]
+            for date, name in trends.items()
+            if name in table and date not in table
+        }
+    )
+    donors = EncodedRows(
+        pd.DataFrame(np.zeros((len(background), len(names))), columns=names),
+        encoder,
+        background,
+    )
+    method = tuned(
+        Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=False
+    )
     arguments = Arguments(
         model, EncodedRows(table.reindex(columns=names), encoder, encoded), method=method, scale="probability",
         background=donors, random_state=SEED, progress=False,
@@ -181,23 +252,46 @@ def _divided(
 
 def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
     """Return explanations of one row each as one of all rows. Players that a row does not have are 0 and missing."""
-    players = dict(pair for one in parts for pair in zip(one.names, one.modality, strict=True))
+    players = dict(
+        pair for one in parts for pair in zip(one.names, one.modality, strict=True)
+    )
     places = {name: place for place, name in enumerate(players)}
     values, std = np.zeros((2, len(parts), len(players), len(parts[0].outputs)))
     for row, one in enumerate(parts):
         own = [places[name] for name in one.names]
-        values[row, own], std[row, own] = one.values[0], one.std_error[0] if one.std_error is not None else 0.0
-    table = pd.concat([one.feature_values for one in parts], ignore_index=True)[list(players)]
-    meta = {**parts[0].meta, "by_input": {name: about for one in parts for name, about in one.meta["by_input"].items()}}
+        values[row, own], std[row, own] = (
+            one.values[0],
+            one.std_error[0] if one.std_error is not None else 0.0,
+        )
+    table = pd.concat([one.feature_values for one in parts], ignore_index=True)[
+        list(players)
+    ]
+    meta = {
+        **parts[0].meta,
+        "by_input": {
+            name: about for one in parts for name, about in one.meta["by_input"].items()
+        },
+    }
     names, modality = tuple(players), tuple(players.values())
-    left: dict[str, Any] = dict.fromkeys(("low", "high", "p_values", "base_values", "predictions"))
+    left: dict[str, Any] = dict.fromkeys(
+        ("low", "high", "p_values", "base_values", "predictions")
+    )
     return replace(
-        parts[0], values=values, std_error=std, names=names, modality=modality, feature_values=table, meta=meta, **left
+        parts[0],
+        values=values,
+        std_error=std,
+        names=names,
+        modality=modality,
+        feature_values=table,
+        meta=meta,
+        **left,
     )
 
 
 # ---- the rows that parts are compared with ---------------------------------------------------------------------------
-def background_of(model: Any, kept: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], list[float]]:
+def background_of(
+    model: Any, kept: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Return as many ``background_rows`` as one edit is divided in time with, and the outputs' range.
 
     An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
@@ -207,17 +301,38 @@ def background_of(model: Any, kept: npt.NDArray[np.float32]) -> tuple[npt.NDArra
         form = model_form(model, [])
     except NotImplementedError:
         return kept[:0], []
-    players = min(MOST_PLAYERS, sum(len(held) > 0 for held in model.preprocessor_.features("feature").values()))
+    players = min(
+        MOST_PLAYERS,
+        sum(len(held) > 0 for held in model.preprocessor_.features("feature").values()),
+    )
     places: list[Any] = []
     if form["head"] is not None:
-        layers = [*(form["table"] or {"layers": []})["layers"][1:], *form["head"]["layers"]]
-        places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
-        places += [place for path in ("tabular", "image") if (place := form["head"]["first"][path])]
-    products = sum(int(np.prod(place["shape"][-2:])) * form["members"] for place in places)
-    products += _STEPS * sum(len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees")
+        layers = [
+            *(form["table"] or {"layers": []})["layers"][1:],
+            *form["head"]["layers"],
+        ]
+        places = [
+            layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")
+        ]
+        places += [
+            place
+            for path in ("tabular", "image")
+            if (place := form["head"]["first"][path])
+        ]
+    products = sum(
+        int(np.prod(place["shape"][-2:])) * form["members"] for place in places
+    )
+    products += _STEPS * sum(
+        len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees"
+    )
     products *= players
     return background_rows(
-        model, kept, next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
+        model,
+        kept,
+        next(
+            (rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS),
+            _BACKGROUND[-1],
+        ),
     )
 
 
@@ -231,8 +346,12 @@ def background_rows(
     if hasattr(model, "classes_"):
         explained = softmax(class_logits(outputs), axis=1)
     else:
-        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(model, "target_mean_", 0.0)
+        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(
+            model, "target_mean_", 0.0
+        )
     rng, most = generator(SEED, "what if"), min(count, len(kept))
-    sets = np.stack([rng.choice(len(kept), most, replace=False) for _ in range(_CANDIDATES)])
+    sets = np.stack(
+        [rng.choice(len(kept), most, replace=False) for _ in range(_CANDIDATES)]
+    )
     off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
     return kept[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()

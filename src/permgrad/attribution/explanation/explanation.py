@@ -10,12 +10,26 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, write_explanation
+from permgrad.attribution.explanation.files import (
+    OF_ROWS,
+    read_explanation,
+    write_explanation,
+)
 from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
 from permgrad.attribution.explanation.numbers import Numbers, of_order
-from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
+from permgrad.attribution.explanation.orders import (
+    not_installed,
+    sizes_of,
+    to_shapiq,
+    without_common_unit,
+)
 from permgrad.attribution.explanation.ranks import certain_ranks
-from permgrad.attribution.explanation.statistics import MOST_TOGETHER, error_correlation, interval, mean_over_rows
+from permgrad.attribution.explanation.statistics import (
+    MOST_TOGETHER,
+    error_correlation,
+    interval,
+    mean_over_rows,
+)
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import Fault, InputError, counted, refusing
@@ -25,7 +39,9 @@ from permgrad.base.shown import show
 from permgrad.base.significance import clearly
 
 if TYPE_CHECKING:
-    from permgrad.pages.plots.drawn import PlotAccessor  # a type for users' editors alone
+    from permgrad.pages.plots.drawn import (
+        PlotAccessor,
+    )  # a type for users' editors alone
 
 #: The method's name where each modality was explained by a different method.
 MIXED = "mixed"
@@ -92,11 +108,21 @@ class Explanation(Numbers):
     """
 
     def __repr__(self) -> str:
-        rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
+        rows = (
+            f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
+        )
         single = int((self.order == 1).sum())
-        players = "modalities" if self.level == "modality" and single != 1 else f"{self.level}{'s' * (single != 1)}"
+        players = (
+            "modalities"
+            if self.level == "modality" and single != 1
+            else f"{self.level}{'s' * (single != 1)}"
+        )
         interactions = counted(len(self.names) - single, "interaction")
-        names = f"{single} {players}" if single == len(self.names) else f"{single} {players} and {interactions}"
+        names = (
+            f"{single} {players}"
+            if single == len(self.names)
+            else f"{single} {players} and {interactions}"
+        )
         names = names if single or not self.members else interactions
         # The rows of all classes together are no further output.
         outputs = self.outputs[len(self.outputs) > 1 and self.outputs[0] == "all" :]
@@ -111,7 +137,9 @@ class Explanation(Numbers):
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def to_html(self, row: int | None = None, *, target: str | int | None = None) -> str:
+    def to_html(
+        self, row: int | None = None, *, target: str | int | None = None
+    ) -> str:
         """Return the explanation as HTML for a notebook, without scripts, for light and dark themes.
 
         A global explanation is shown as ranked bars with intervals, and names that clearly matter are bold. A local one
@@ -267,13 +295,21 @@ class Explanation(Numbers):
         return as_library(effects_frame(self), library)
 
     @overload
-    def ranking(self, target: str | int | None = None, *, certain: None = None, order: int = 1) -> list[str]: ...
+    def ranking(
+        self, target: str | int | None = None, *, certain: None = None, order: int = 1
+    ) -> list[str]: ...
 
     @overload
-    def ranking(self, target: str | int | None = None, *, certain: float, order: int = 1) -> pd.DataFrame: ...
+    def ranking(
+        self, target: str | int | None = None, *, certain: float, order: int = 1
+    ) -> pd.DataFrame: ...
 
     def ranking(
-        self, target: str | int | None = None, *, certain: float | None = None, order: int = 1
+        self,
+        target: str | int | None = None,
+        *,
+        certain: float | None = None,
+        order: int = 1,
     ) -> list[str] | pd.DataFrame:
         """Return the names by falling importance. A local explanation is ranked as by ``to_global()``.
 
@@ -302,7 +338,9 @@ class Explanation(Numbers):
             raise without_common_unit("ranking")
         column, part = self.output_index(target), of_order(self, order)
         if self.scope == "local":
-            scores = mean_over_rows(np.abs(part.values[..., column]), self.meta.get("sample_weight"))[0]
+            scores = mean_over_rows(
+                np.abs(part.values[..., column]), self.meta.get("sample_weight")
+            )[0]
         else:
             scores = sizes_of(part, column)
         places = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
@@ -312,7 +350,9 @@ class Explanation(Numbers):
         summary = part.to_global() if self.scope == "local" else part
         return certain_ranks(summary, places, column, certain).to_frame()
 
-    def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
+    def to_global(
+        self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs"
+    ) -> Explanation:
         """Summarise a local explanation over its rows.
 
         Args:
@@ -323,11 +363,16 @@ class Explanation(Numbers):
         (NaN for ``sum_l1``).
         """
         if self.scope == "global":
-            problem = "to_global needs a local explanation, and this one is already global"
+            problem = (
+                "to_global needs a local explanation, and this one is already global"
+            )
             raise InputError(problem, hint="Use it directly.", code="PG004")
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         # Features come first. Of pairs alone there are no features.
-        rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
+        rows, players = (
+            self.values.shape[0],
+            int((self.order == min(self.order, default=1)).sum()),
+        )
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
         weights, units = self.meta.get("sample_weight"), Dependence.of_rows(self.meta)
         values, std, size = mean_over_rows(per_row, weights, units)
@@ -335,7 +380,9 @@ class Explanation(Numbers):
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
             std = np.full(values.shape, np.nan)
-        low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
+        low, high, p_values = interval(
+            values, std, size, float(self.meta.get("confidence", 0.95))
+        )
         # A mean of absolute values is never below 0.
         low = np.maximum(low, np.minimum(values, 0.0)) if how == "mean_abs" else low
         keep_parts, off = how == "mean", per_row - values
@@ -343,11 +390,26 @@ class Explanation(Numbers):
             off *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
         if players <= MOST_TOGETHER:
-            correlation = np.stack([error_correlation(each.T[:players], units) for each in np.moveaxis(off, -1, 0)])
+            correlation = np.stack(
+                [
+                    error_correlation(each.T[:players], units)
+                    for each in np.moveaxis(off, -1, 0)
+                ]
+            )
         # Plots of a summary need the player of each pixel and the mean image.
-        maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
-        images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
-        maps |= {name: array.mean(axis=0, keepdims=True) for name, array in images.items()}
+        maps = {
+            name: array
+            for name, array in self.maps.items()
+            if name.startswith("segments:")
+        }
+        images = {
+            name: array
+            for name, array in self.maps.items()
+            if name.startswith("images:") and len(array)
+        }
+        maps |= {
+            name: array.mean(axis=0, keepdims=True) for name, array in images.items()
+        }
         return replace(
             self,
             values=values,
@@ -357,7 +419,12 @@ class Explanation(Numbers):
             high=high,
             p_values=p_values,
             correlation=correlation,
-            parts={name: mean_over_rows(part, weights)[0] for name, part in self.parts.items()} if keep_parts else {},
+            parts={
+                name: mean_over_rows(part, weights)[0]
+                for name, part in self.parts.items()
+            }
+            if keep_parts
+            else {},
             part_std={},
             additive=self.additive and keep_parts,
             feature_values=None,
@@ -365,7 +432,11 @@ class Explanation(Numbers):
             predictions=None,
             maps=maps,
             meta={
-                **{name: fact for name, fact in self.meta.items() if name not in OF_ROWS},
+                **{
+                    name: fact
+                    for name, fact in self.meta.items()
+                    if name not in OF_ROWS
+                },
                 "summary": how,
                 "rows_summarised": rows,
             },
@@ -380,10 +451,20 @@ class Explanation(Numbers):
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
             call = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
-            yield problem, call if len(set(self.modality)) > 1 else "Its features are of one modality.", "PG004"
+            yield (
+                problem,
+                call
+                if len(set(self.modality)) > 1
+                else "Its features are of one modality.",
+                "PG004",
+            )
         if self.members and (self.order > 1).all():
             problem = "by_modality sums features, and these are interactions of several"
-            yield problem, "Call it on the explanation that these were chosen from.", "PG004"
+            yield (
+                problem,
+                "Call it on the explanation that these were chosen from.",
+                "PG004",
+            )
 
     def by_modality(self) -> Explanation:
         """Sum an additive explanation over each modality's players. For others the error names the call to make."""
@@ -391,17 +472,37 @@ class Explanation(Numbers):
         if self.members:
             return of_order(self, 1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
-        member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)
+        member = np.array(
+            [[one == other for one in self.modality] for other in modalities],
+            dtype=np.float64,
+        )
         return replace(
             self,
             values=np.einsum("mf,...fo->...mo", member, self.values),
             names=modalities,
             modality=modalities,
-            parts={name: np.einsum("mf,...fo->...mo", member, part) for name, part in self.parts.items()},
+            parts={
+                name: np.einsum("mf,...fo->...mo", member, part)
+                for name, part in self.parts.items()
+            },
             part_std={},
             level="modality",
-            maps={name: array for name, array in self.maps.items() if not name.startswith("segments:")},
-            **dict.fromkeys(("std_error", "low", "high", "p_values", "correlation", "direction", "feature_values")),  # type: ignore[arg-type]
+            maps={
+                name: array
+                for name, array in self.maps.items()
+                if not name.startswith("segments:")
+            },
+            **dict.fromkeys(
+                (
+                    "std_error",
+                    "low",
+                    "high",
+                    "p_values",
+                    "correlation",
+                    "direction",
+                    "feature_values",
+                )
+            ),  # type: ignore[arg-type]
         )
 
     def to_shap(self) -> Any:
@@ -422,19 +523,27 @@ class Explanation(Numbers):
         if self.members and (self.order == 1).any():
             return of_order(self, 1).to_shap()
         values = self.values if self.scope == "local" else self.values[None]
-        base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
+        base = (
+            self.base_values
+            if self.base_values is not None
+            else np.zeros(len(self.outputs))
+        )
         base = np.broadcast_to(base, (len(values), len(self.outputs)))
         single, data = len(self.outputs) == 1, self.feature_values
         return shap.Explanation(
             values=values[..., 0] if single else values,
             base_values=base[:, 0] if single else base,
             # Players such as segments of an image have no raw value, nor have pairs.
-            data=None if data is None or self.members else data.reindex(columns=list(self.names)).to_numpy(),
+            data=None
+            if data is None or self.members
+            else data.reindex(columns=list(self.names)).to_numpy(),
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )
 
-    def to_shapiq(self, order: int = 1, *, row: int = 0, target: str | int | None = None) -> Any:
+    def to_shapiq(
+        self, order: int = 1, *, row: int = 0, target: str | int | None = None
+    ) -> Any:
         """Return one ``shapiq.InteractionValues`` with the same numbers. Needs the package shapiq.
 
         Args:
@@ -482,7 +591,9 @@ def positive_output(explanation: Explanation) -> int:
     return explanation.outputs.index(named) if named in explanation.outputs else 1
 
 
-def clearly_matter(explanation: Explanation, target: str | int | None = None) -> list[str]:
+def clearly_matter(
+    explanation: Explanation, target: str | int | None = None
+) -> list[str]:
     """Return the names that clearly matter to an output of a global explanation, by falling importance.
 
     Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
@@ -500,8 +611,17 @@ def clearly_matter(explanation: Explanation, target: str | int | None = None) ->
         return []
     # What a model has learned is a constant's loss less its own.
     learned = 0.0
-    if "loss" in str(explanation.meta.get("quantity")) or explanation.meta.get("unit") == "%":
-        learned = float(explanation.meta.get("loss_scale", np.nan)) - float(explanation.meta.get("model_loss", np.nan))
-    clear = clearly(sizes_of(explanation, column), p_adjusted[:, column], learned if learned > 0 else None)
+    if (
+        "loss" in str(explanation.meta.get("quantity"))
+        or explanation.meta.get("unit") == "%"
+    ):
+        learned = float(explanation.meta.get("loss_scale", np.nan)) - float(
+            explanation.meta.get("model_loss", np.nan)
+        )
+    clear = clearly(
+        sizes_of(explanation, column),
+        p_adjusted[:, column],
+        learned if learned > 0 else None,
+    )
     passed = dict(zip(explanation.names, clear, strict=True))
     return [name for name in explanation.ranking(target) if passed[name]]

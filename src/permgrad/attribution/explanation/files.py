@@ -33,32 +33,54 @@ SCHEMA_VERSION = 3
 #: Facts of a local explanation with one value per row: its number, weight, the output explained, its group, its time.
 OF_ROWS = ("rows", "sample_weight", "row_target", "row_groups", "row_time")
 #: Fields stored unchanged.
-_PLAIN = ("method", "scope", "level", "additive", "groups", "branches", "direction", "meta")
+_PLAIN = (
+    "method",
+    "scope",
+    "level",
+    "additive",
+    "groups",
+    "branches",
+    "direction",
+    "meta",
+)
 _NAMES = ("names", "modality", "outputs")
 #: Types that the fields of a stored explanation may have.
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("method", "scope", "level"), (str,)),
     "additive": (bool,),
     **dict.fromkeys(_NAMES, (list,)),
-    **dict.fromkeys(("groups", "branches", "direction", "feature_values"), (dict, type(None))),
+    **dict.fromkeys(
+        ("groups", "branches", "direction", "feature_values"), (dict, type(None))
+    ),
     "meta": (dict,),
 }
 
 
 def write_explanation(explanation: Numbers, folder: Path) -> None:
     """Write an explanation into a folder, in one step. A folder that exists is replaced."""
-    arrays: dict[str, Array] = {"values": explanation.values, **arrays_like_values(explanation)}
+    arrays: dict[str, Array] = {
+        "values": explanation.values,
+        **arrays_like_values(explanation),
+    }
     arrays |= {f"maps/{name}": array for name, array in explanation.maps.items()}
     for name in ("base_values", "predictions", "correlation"):
         if getattr(explanation, name) is not None:
             arrays[name] = getattr(explanation, name)
-    header = {name: getattr(explanation, name) for name in (*_PLAIN, *_NAMES, "members")}
+    header = {
+        name: getattr(explanation, name) for name in (*_PLAIN, *_NAMES, "members")
+    }
     header |= {"schema_version": SCHEMA_VERSION, "feature_values": None}
     if (frame := explanation.feature_values) is not None:
         cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
-        header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
+        header["feature_values"] = {
+            "columns": [str(name) for name in frame.columns],
+            "data": cells,
+        }
     header["meta"] = without_times(explanation.meta)
-    with writing(folder, "choose another folder"), atomic_path(folder, folder=True) as temporary:
+    with (
+        writing(folder, "choose another folder"),
+        atomic_path(folder, folder=True) as temporary,
+    ):
         write_npz(temporary / "values.npz", arrays, packed=True)
         text = json_text(sealed(plain(header)), indent=1)
         (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
@@ -70,13 +92,21 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
     with turned(partial(_damaged, source), ValueError, OSError):
         header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
-        version: Any = header.get("schema_version") if isinstance(header, dict) else None
+        version: Any = (
+            header.get("schema_version") if isinstance(header, dict) else None
+        )
         must(isinstance(version, int), "explanation.json has no schema_version")
     if version != SCHEMA_VERSION:
         problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
-        fix = "Install a newer permgrad." if version > SCHEMA_VERSION else "Create it again."
+        fix = (
+            "Install a newer permgrad."
+            if version > SCHEMA_VERSION
+            else "Create it again."
+        )
         raise InputError(problem, hint=fix, code="PG053")
-    with turned(lambda error: _damaged(source, f"{error} is missing or wrong"), *DAMAGE):
+    with turned(
+        lambda error: _damaged(source, f"{error} is missing or wrong"), *DAMAGE
+    ):
         explanation = create(**_fields_from_file(header, arrays))
     if not is_intact(header):
         raise _damaged(source, "explanation.json does not match its checksum")
@@ -88,21 +118,34 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
 def _damaged(source: Path, why: str | Exception) -> InputError:
     if isinstance(why, FileNotFoundError):
         problem = f"{why.filename} not found"
-        return InputError(problem, hint="Pass a folder that Explanation.save() wrote.", code="PG010")
-    return InputError(f"The explanation in {source} is damaged ({why})", hint="Create it again.", code="PG052")
+        return InputError(
+            problem, hint="Pass a folder that Explanation.save() wrote.", code="PG010"
+        )
+    return InputError(
+        f"The explanation in {source} is damaged ({why})",
+        hint="Create it again.",
+        code="PG052",
+    )
 
 
 def _are_weights(weights: Any) -> bool:
     """Return whether stored weights are None or valid weights of rows."""
     if weights is None:
         return True
-    return any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())
+    return (
+        any(weights)
+        and all(map(is_number, weights))
+        and bool(are_weights(np.array(weights)).all())
+    )
 
 
 def _are_members(members: Any) -> bool:
     """Return whether members are lists of positions of players."""
     return isinstance(members, list) and all(
-        isinstance(each, list) and each and all(is_whole(place) and place >= 0 for place in each) for each in members
+        isinstance(each, list)
+        and each
+        and all(is_whole(place) and place >= 0 for place in each)
+        for each in members
     )
 
 
@@ -116,13 +159,22 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         elif name in _NAMES and not all(isinstance(item, str) for item in header[name]):
             wrong.append(f"{name} (not all text)")
     must(not wrong, "".join(wrong[:1]))
-    players, meta, frame = len(header["names"]), header["meta"], header.get("feature_values")
+    players, meta, frame = (
+        len(header["names"]),
+        header["meta"],
+        header.get("feature_values"),
+    )
     weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
     faults = {
         "members (not lists of positions)": not _are_members(header.get("members", [])),
         f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),
-        f"modality (of {len(header['modality'])} for {players} names)": len(header["modality"]) != players,
-        f"meta (a confidence of {confidence!r})": not (is_number(confidence) and 0 < confidence < 1),
+        f"modality (of {len(header['modality'])} for {players} names)": len(
+            header["modality"]
+        )
+        != players,
+        f"meta (a confidence of {confidence!r})": not (
+            is_number(confidence) and 0 < confidence < 1
+        ),
         "feature_values (rows of other lengths)": frame is not None
         and any(len(row) != len(frame["columns"]) for row in frame["data"]),
         "meta (an invalid sample_weight)": not _are_weights(weights),
@@ -132,23 +184,50 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         faults[f"meta ({name}: {len(rows)} for {count} rows of values)"] = (
             meta.get(name) is not None and len(rows) != count
         )
-        faults[f"meta ({name} that are not numbers)"] = any(isinstance(row, (list, dict)) for row in rows)
+        faults[f"meta ({name} that are not numbers)"] = any(
+            isinstance(row, (list, dict)) for row in rows
+        )
     for what, holds in faults.items():
         must(not holds, what)
 
 
-def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+def _fields_from_file(
+    header: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> dict[str, Any]:
     for name, array in arrays.items():
-        must(name.startswith("maps/") or array.dtype.kind in "fiu", f"{name} (of {array.dtype})")
+        must(
+            name.startswith("maps/") or array.dtype.kind in "fiu",
+            f"{name} (of {array.dtype})",
+        )
     _check_stored(header, len(arrays["values"]))
     frame = header.get("feature_values")
     if frame is not None:
-        frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
-    fields = {name: header[name] for name in _PLAIN} | {name: tuple(header[name]) for name in _NAMES}
-    for name in ("std_error", "low", "high", "p_values", "correlation", "base_values", "predictions"):
+        frame = pd.DataFrame(
+            frame["data"], columns=frame["columns"], dtype=object
+        ).infer_objects()
+    fields = {name: header[name] for name in _PLAIN} | {
+        name: tuple(header[name]) for name in _NAMES
+    }
+    for name in (
+        "std_error",
+        "low",
+        "high",
+        "p_values",
+        "correlation",
+        "base_values",
+        "predictions",
+    ):
         fields[name] = arrays.get(name)
     for group in ("parts/", "part_std/", "maps/"):
-        stored = {name: array for name, array in arrays.items() if name.startswith(group)}
-        fields[group[:-1]] = {name.removeprefix(group): array for name, array in stored.items()}
+        stored = {
+            name: array for name, array in arrays.items() if name.startswith(group)
+        }
+        fields[group[:-1]] = {
+            name.removeprefix(group): array for name, array in stored.items()
+        }
     members = tuple(tuple(each) for each in header.get("members", ()))
-    return fields | {"values": arrays["values"], "feature_values": frame, "members": members}
+    return fields | {
+        "values": arrays["values"],
+        "feature_values": frame,
+        "members": members,
+    }

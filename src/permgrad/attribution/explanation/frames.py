@@ -12,26 +12,47 @@ from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 
 #: Parts of a direction, and the columns that they become.
-_NUMBERS = {"mean": "effect", "std_error": "std_error", "low": "ci_low", "high": "ci_high"}
+_NUMBERS = {
+    "mean": "effect",
+    "std_error": "std_error",
+    "low": "ci_low",
+    "high": "ci_high",
+}
 
 
 def effects_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the frame of ``Numbers.effects``."""
     if not explanation.direction:
         hint = "Explain with method='ale' or 'permgrad'."
-        raise InputError(f"method={explanation.method!r} has no curves", hint=hint, code="PG004")
+        raise InputError(
+            f"method={explanation.method!r} has no curves", hint=hint, code="PG004"
+        )
     parts = []
     for name, entry in explanation.direction.items():
         axes = entry.get("axes", [entry])
-        cells = [axis["at"] if axis["kind"] == "numeric" else axis["label"] for axis in axes]
+        cells = [
+            axis["at"] if axis["kind"] == "numeric" else axis["label"] for axis in axes
+        ]
         first, *second = (
-            each.ravel() for each in np.meshgrid(*(np.array(some, object) for some in cells), indexing="ij")
+            each.ravel()
+            for each in np.meshgrid(
+                *(np.array(some, object) for some in cells), indexing="ij"
+            )
         )
-        numbers = {title: np.array(entry[key], float) for key, title in _NUMBERS.items() if key in entry}
-        for output, label in enumerate(explanation.outputs[-numbers["effect"].shape[1] :]):
+        numbers = {
+            title: np.array(entry[key], float)
+            for key, title in _NUMBERS.items()
+            if key in entry
+        }
+        for output, label in enumerate(
+            explanation.outputs[-numbers["effect"].shape[1] :]
+        ):
             columns: dict[str, Any] = {"feature": name, "class": label, "value": first}
             columns |= {"value_2": second[0] if second else None}
-            columns |= {title: numbers[title][:, output] if title in numbers else np.nan for title in _NUMBERS.values()}
+            columns |= {
+                title: numbers[title][:, output] if title in numbers else np.nan
+                for title in _NUMBERS.values()
+            }
             parts.append(pd.DataFrame(columns | {"rows": entry.get("rows", np.nan)}))
     frame = pd.concat(parts, ignore_index=True)
     return frame.drop(columns="value_2") if frame["value_2"].isna().all() else frame
@@ -40,7 +61,10 @@ def effects_frame(explanation: Numbers) -> pd.DataFrame:
 def tidy_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the frame of ``Explanation.to_frame``."""
     rows = explanation.values.shape[0] if explanation.scope == "local" else 1
-    row, name, output = (axis.ravel() for axis in np.indices((rows, len(explanation.names), len(explanation.outputs))))
+    row, name, output = (
+        axis.ravel()
+        for axis in np.indices((rows, len(explanation.names), len(explanation.outputs)))
+    )
     columns: dict[str, Any] = {}
     if explanation.scope == "local":
         columns["row"] = np.asarray(explanation.meta.get("rows", range(rows)))[row]
@@ -64,12 +88,28 @@ def tidy_frame(explanation: Numbers) -> pd.DataFrame:
 def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
     """Return the tidy frame's columns of numbers."""
     low, high = explanation.ci()
-    numbers = {"importance": explanation.values, "std_error": explanation.std_error, "ci_low": low, "ci_high": high}
-    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
+    numbers = {
+        "importance": explanation.values,
+        "std_error": explanation.std_error,
+        "ci_low": low,
+        "ci_high": high,
+    }
+    numbers |= {
+        "p_value": explanation.p_values,
+        "p_adjusted": explanation.p_adjusted,
+        **explanation.parts,
+    }
     # Of refits: both parts of the standard error.
-    numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}
+    numbers |= {
+        name: std
+        for name, std in explanation.part_std.items()
+        if name not in explanation.parts
+    }
     missing = np.full(explanation.values.shape, np.nan)
-    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
+    return {
+        title: (missing if array is None else array).ravel()
+        for title, array in numbers.items()
+    }
 
 
 def file_frame(explanation: Numbers) -> pd.DataFrame:
@@ -79,9 +119,16 @@ def file_frame(explanation: Numbers) -> pd.DataFrame:
     """
     frame = tidy_frame(explanation)
     if explanation.feature_values is not None:
-        cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
+        cells = (
+            explanation.feature_values.reindex(columns=list(explanation.names))
+            .astype(object)
+            .to_numpy()
+        )
         frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
-    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # undefined values come last
+    keys = [
+        -frame["importance"].to_numpy(),
+        pd.factorize(frame["class"])[0],
+    ]  # undefined values come last
     if "row" in frame:
         keys.append(pd.factorize(frame["row"])[0])
     return frame.iloc[np.lexsort(keys)].reset_index(drop=True)

@@ -25,19 +25,33 @@ def in_log_odds(explanation: Explanation) -> Explanation:
         >>> odds.values[0, 0].tolist(), odds.base_values.tolist(), odds.meta["unit"]
         ([-1.25, 1.25], [-0.5, 0.5], 'log-odds')
     """
-    about, values, count = explanation.meta, explanation.values, len(explanation.outputs)
-    if explanation.scope != "local" or about.get("unit") != "logit" or about.get("task") == "multilabel":
+    about, values, count = (
+        explanation.meta,
+        explanation.values,
+        len(explanation.outputs),
+    )
+    if (
+        explanation.scope != "local"
+        or about.get("unit") != "logit"
+        or about.get("task") == "multilabel"
+    ):
         return explanation
     # Without a note on it, one output makes scores that differ only in sign.
-    mirrored = count == 2 and np.array_equal(values[..., 0], -values[..., 1], equal_nan=True)
+    mirrored = count == 2 and np.array_equal(
+        values[..., 0], -values[..., 1], equal_nan=True
+    )
     columns = about.get("output_columns", 1 if mirrored else count)
     changed: dict[str, Any] = {"meta": {**about, "unit": "log-odds"}}
     if columns == 2 == count and explanation.additive:
         for name in ("values", "base_values", "predictions"):
             scores = getattr(explanation, name)
             changed[name] = None if scores is None else scores - scores[..., ::-1]
-        changed["parts"] = {name: part - part[..., ::-1] for name, part in explanation.parts.items()}
-        changed |= dict.fromkeys(("std_error", "low", "high", "p_values")) | {"part_std": {}}
+        changed["parts"] = {
+            name: part - part[..., ::-1] for name, part in explanation.parts.items()
+        }
+        changed |= dict.fromkeys(("std_error", "low", "high", "p_values")) | {
+            "part_std": {}
+        }
     elif columns != 1 or about.get("task") != "classification":
         return explanation
     return replace(explanation, **changed)

@@ -17,15 +17,24 @@ from permgrad.base.significance import adjusted, adjusted_within
 def no_order(orders: list[int], order: Any) -> InputError:
     """Return the error for an order that an explanation does not have."""
     problem = f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}"
-    return InputError(problem, hint="Explain with method=pg.methods.PermGrad(order=2) for pairs.", code="PG002")
+    return InputError(
+        problem,
+        hint="Explain with method=pg.methods.PermGrad(order=2) for pairs.",
+        code="PG002",
+    )
 
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
     """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
-    arrays = {name: getattr(explanation, name) for name in ("std_error", "low", "high", "p_values")}
+    arrays = {
+        name: getattr(explanation, name)
+        for name in ("std_error", "low", "high", "p_values")
+    }
     stored = {name: array for name, array in arrays.items() if array is not None}
     stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
-    stored |= {f"part_std/{name}": array for name, array in explanation.part_std.items()}
+    stored |= {
+        f"part_std/{name}": array for name, array in explanation.part_std.items()
+    }
     return stored
 
 
@@ -61,7 +70,9 @@ class Numbers:
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not fit together."""
         wanted = (len(self.names), len(self.outputs))
-        if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
+        if self.values.shape[-2:] != wanted or self.values.ndim != (
+            2 if self.scope == "global" else 3
+        ):
             problem = (
                 f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
                 f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs"
@@ -70,11 +81,19 @@ class Numbers:
         for name, array in arrays_like_values(self).items():
             if array.shape != self.values.shape:
                 problem = f"{name} must have the shape of values, {self.values.shape}, got {array.shape}"
-                raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
-        singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
-        if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
+                raise InputError(
+                    problem, hint="Pass an array of that shape.", code="PG007"
+                )
+        singles = tuple(
+            (place,) for place in range(sum(len(each) == 1 for each in self.members))
+        )
+        if self.members and (
+            len(self.members) != wanted[0] or self.members[: len(singles)] != singles
+        ):
             problem = f"members must have the players of each of the {wanted[0]} names, single players first"
-            raise InputError(problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007")
+            raise InputError(
+                problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007"
+            )
 
     @property
     def order(self) -> Integers:
@@ -86,12 +105,18 @@ class Numbers:
             >>> Explanation(values, names, ("t",) * 2, ("all",), "permutation", "global").order.tolist()
             [1, 1]
         """
-        return np.array([len(each) for each in self.members] or [1] * len(self.names), dtype=np.int64)
+        return np.array(
+            [len(each) for each in self.members] or [1] * len(self.names),
+            dtype=np.int64,
+        )
 
     def ci(self) -> tuple[Floats, Floats]:
         """Return both ends of the confidence interval, NaN where the method gives none."""
         missing = np.full(self.values.shape, np.nan)
-        return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
+        return (
+            missing if self.low is None else self.low,
+            missing.copy() if self.high is None else self.high,
+        )
 
     @property
     def p_adjusted(self) -> Floats | None:
@@ -103,12 +128,22 @@ class Numbers:
         """
         if self.p_values is None:
             return None
-        left_out, tests = int(self.meta.get("interactions", {}).get("left_out", 0)), tests_of(self)
+        left_out, tests = (
+            int(self.meta.get("interactions", {}).get("left_out", 0)),
+            tests_of(self),
+        )
         result = np.empty_like(tests)
         for order in np.unique(self.order):
             places = self.order == order
-            some, modalities = tests[..., places, :], np.asarray(self.modality)[places].tolist()
-            result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
+            some, modalities = (
+                tests[..., places, :],
+                np.asarray(self.modality)[places].tolist(),
+            )
+            result[..., places, :] = (
+                adjusted_within(some, modalities)
+                if order == 1
+                else adjusted(some, left_out)
+            )
         return np.where(np.isnan(tests), self.p_values, result)
 
     def output_index(self, target: str | int | None) -> int:
@@ -125,8 +160,14 @@ class Numbers:
 def tests_of(numbers: Numbers) -> Floats:
     """Return the p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
     if numbers.p_values is None or numbers.std_error is None:
-        return np.full(numbers.values.shape, np.nan) if numbers.p_values is None else numbers.p_values
-    is_unmoved = (numbers.values == 0) & (numbers.std_error == 0) & (numbers.order == 1)[:, None]
+        return (
+            np.full(numbers.values.shape, np.nan)
+            if numbers.p_values is None
+            else numbers.p_values
+        )
+    is_unmoved = (
+        (numbers.values == 0) & (numbers.std_error == 0) & (numbers.order == 1)[:, None]
+    )
     return np.where(is_unmoved, np.nan, numbers.p_values)
 
 
@@ -150,7 +191,9 @@ def of_order(explanation: N, order: int) -> N:
     if single and not explanation.members:
         return explanation
     orders = explanation.order
-    places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
+    places = np.flatnonzero(
+        orders == (min(orders) if single else order if is_whole(order) else 0)
+    )
     if not len(places):
         raise no_order(np.unique(orders).tolist(), order)
     players = orders[places][0] == 1
@@ -161,13 +204,20 @@ def of_order(explanation: N, order: int) -> N:
         array = getattr(explanation, name)
         some[name] = None if array is None else array[..., places, :]
     for group in ("parts", "part_std"):
-        some[group] = {name: array[..., places, :] for name, array in getattr(explanation, group).items()}
+        some[group] = {
+            name: array[..., places, :]
+            for name, array in getattr(explanation, group).items()
+        }
     return replace(
         explanation,
         names=tuple(explanation.names[place] for place in places),
         modality=tuple(explanation.modality[place] for place in places),
-        members=() if players else tuple(explanation.members[place] for place in places),
+        members=()
+        if players
+        else tuple(explanation.members[place] for place in places),
         correlation=explanation.correlation if players else None,
-        meta=explanation.meta if players else {**explanation.meta, "players": int((orders == 1).sum())},
+        meta=explanation.meta
+        if players
+        else {**explanation.meta, "players": int((orders == 1).sum())},
         **some,
     )

@@ -40,19 +40,34 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
     if explanation.scope == "local":
         values = values[_checked_row(row, len(values))]
         base = base[row] if base is not None and base.ndim == 2 else base
-    baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
-    names = explanation.members or tuple((place,) for place in range(len(explanation.names)))
-    lookup = {members: place for place, members in enumerate(names) if len(members) <= order}
+    baseline = (
+        0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
+    )
+    names = explanation.members or tuple(
+        (place,) for place in range(len(explanation.names))
+    )
+    lookup = {
+        members: place for place, members in enumerate(names) if len(members) <= order
+    }
     # Interactions alone have no value of the empty set.
     first = [baseline] if single else []
-    players = int((explanation.order == 1).sum()) if single else max(max(members) for members in names) + 1
+    players = (
+        int((explanation.order == 1).sum())
+        if single
+        else max(max(members) for members in names) + 1
+    )
     return InteractionValues(
-        np.concatenate([first, np.asarray(values[list(lookup.values()), column], dtype=np.float64)]),
+        np.concatenate(
+            [first, np.asarray(values[list(lookup.values()), column], dtype=np.float64)]
+        ),
         index=index,
         max_order=order,
         min_order=0 if single else int(explanation.order.min()),
         n_players=players if single else int(explanation.meta.get("players", players)),
-        interaction_lookup={members: place for place, members in enumerate([()] * len(first) + list(lookup))},
+        interaction_lookup={
+            members: place
+            for place, members in enumerate([()] * len(first) + list(lookup))
+        },
         estimated=explanation.std_error is not None,
         baseline_value=baseline,
     )
@@ -68,10 +83,16 @@ def _checked_row(row: int, count: int) -> int:
 def not_installed(package: str) -> EnvironmentProblem:
     """Return the error of a conversion that needs a missing package."""
     problem = f"to_{package} needs the package {package}, which is not installed"
-    return EnvironmentProblem(problem, hint="Run pip install 'permgrad[peers]'.", code="PG060")
+    return EnvironmentProblem(
+        problem, hint="Run pip install 'permgrad[peers]'.", code="PG060"
+    )
 
 
 def without_common_unit(what: str) -> InputError:
     """Return the error of a comparison of values in different units."""
     problem = f"{what} cannot compare these values: each modality was explained by a different method"
-    return InputError(problem, hint='Call explanation.plot.features(), or compare parts["share"].', code="PG004")
+    return InputError(
+        problem,
+        hint='Call explanation.plot.features(), or compare parts["share"].',
+        code="PG004",
+    )

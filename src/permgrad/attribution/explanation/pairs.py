@@ -31,10 +31,19 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
     signed = explanation.scope == "global"
     explanation = explanation if signed else explanation.to_global("mean_abs")
     pairs, column = of_order(explanation, 2), explanation.output_index(target)
-    order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
+    order = np.argsort(
+        -np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable"
+    )
     undefined = np.full(pairs.values.shape, np.nan)
     adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
-    values, low, high, p_adjusted = (each[order, column] for each in (pairs.values, *pairs.ci(), adjusted))
+    values, low, high, p_adjusted = (
+        each[order, column] for each in (pairs.values, *pairs.ci(), adjusted)
+    )
     members = (pairs.members[place] for place in order)
-    names = tuple((explanation.names[first], explanation.names[second]) for first, second in members)
-    return RankedPairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)
+    names = tuple(
+        (explanation.names[first], explanation.names[second])
+        for first, second in members
+    )
+    return RankedPairs(
+        names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed
+    )

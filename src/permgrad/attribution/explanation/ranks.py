@@ -37,16 +37,30 @@ class Ranks(NamedTuple):
         """Return ``feature, rank, rank_low, rank_high, set``."""
         ranks = np.arange(1, len(self.names) + 1)
         return pd.DataFrame(
-            {"feature": self.names, "rank": ranks, "rank_low": self.low, "rank_high": self.high, "set": self.sets}
+            {
+                "feature": self.names,
+                "rank": ranks,
+                "rank_low": self.low,
+                "rank_high": self.high,
+                "set": self.sets,
+            }
         )
 
 
-def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, certain: float) -> Ranks:
+def certain_ranks(
+    explanation: Numbers, places: Sequence[int], output: int, certain: float
+) -> Ranks:
     """Return the ranks of a global explanation, for names in the order of these places."""
     places = list(places)
     values = sizes_of(explanation, output)[places]
-    std = None if explanation.std_error is None else explanation.std_error[places, output]
-    correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
+    std = (
+        None if explanation.std_error is None else explanation.std_error[places, output]
+    )
+    correlation = (
+        None
+        if explanation.order[places].max(initial=1) > 1
+        else explanation.correlation
+    )
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
     freedom = np.inf
@@ -87,7 +101,13 @@ class Compared(NamedTuple):
     critical: float  # how many errors a difference had to exceed in the last step
 
 
-def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: float, certain: float) -> Compared:
+def compared(
+    values: Floats,
+    std: Floats,
+    correlation: Floats | None,
+    freedom: float,
+    certain: float,
+) -> Compared:
     """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last.
 
     ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
@@ -97,7 +117,14 @@ def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: f
     shared = np.zeros(len(first)) if correlation is None else correlation[first, second]
     error = std[first] + std[second]
     if correlation is not None:
-        error = np.sqrt(np.maximum(std[first] ** 2 + std[second] ** 2 - 2 * shared * std[first] * std[second], 0.0))
+        error = np.sqrt(
+            np.maximum(
+                std[first] ** 2
+                + std[second] ** 2
+                - 2 * shared * std[first] * std[second],
+                0.0,
+            )
+        )
     difference = values[first] - values[second]
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.where(difference == 0, 0.0, difference / error)
@@ -106,11 +133,17 @@ def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: f
     tested, critical = (size > 0) & ~passed, np.inf
     if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
         freedom, allowed = max(freedom, 1.0), 1 - certain
-        passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed)
-        critical = -float(t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom))
+        passed |= tested & (
+            holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed
+        )
+        critical = -float(
+            t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom)
+        )
     elif tested.any():
         errors = _chances(std, correlation, freedom, certain)
-        scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(np.float32)
+        scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(
+            np.float32
+        )
         waiting, draws = np.flatnonzero(tested), len(errors)
         while len(waiting):
             # The largest error that chance makes in the rest of the pairs.
@@ -118,7 +151,9 @@ def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: f
             step = max(1, _NUMBERS // len(waiting))
             for start in range(0, draws, step):
                 part = errors[start : start + step]
-                largest[start : start + step] = np.abs((part[:, one] - part[:, other]) * scale[waiting]).max(axis=1)
+                largest[start : start + step] = np.abs(
+                    (part[:, one] - part[:, other]) * scale[waiting]
+                ).max(axis=1)
             critical = float(np.quantile(largest, certain))
             passes = size[waiting] > critical
             if not passes.any():
@@ -130,13 +165,19 @@ def compared(values: Floats, std: Floats, correlation: Floats | None, freedom: f
     return Compared(above, critical)
 
 
-def _chances(std: Floats, correlation: Floats, freedom: float, certain: float) -> Floats32:
+def _chances(
+    std: Floats, correlation: Floats, freedom: float, certain: float
+) -> Floats32:
     """Return errors of the players by chance, ``(draws, players)``."""
     draw = np.random.default_rng(0)  # the same numbers give the same ranks
     count = max(_DRAWS, int(np.ceil(_BEYOND / (1 - certain))))
     values, vectors = np.linalg.eigh(correlation)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
-    spread = np.sqrt(draw.chisquare(freedom, (count, 1)) / freedom) if np.isfinite(freedom) else 1.0
+    spread = (
+        np.sqrt(draw.chisquare(freedom, (count, 1)) / freedom)
+        if np.isfinite(freedom)
+        else 1.0
+    )
     errors = draw.standard_normal((count, len(std))) @ root / spread
     return np.asarray(errors, dtype=np.float32)
 

@@ -52,7 +52,9 @@ def _related_times(series: Floats) -> int:
     return 1 + 2 * int(np.argmin(np.append(pairs > 0, False)))
 
 
-def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.ArrayLike) -> Floats:
+def freedom_of_ends(
+    squares: Floats, cubes: Floats, fourths: Floats, size: npt.ArrayLike
+) -> Floats:
     """Return the degrees of freedom of the low and the high end of intervals, ``(2, quantities)``.
 
     The arguments are sums of powers of ``size`` scores of mean 0. Where few scores carry the sums, their spread and the
@@ -62,13 +64,24 @@ def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.A
     """
     size = np.asarray(size, dtype=np.float64)
     usual = np.broadcast_to(np.maximum(size - 1, 1.0), squares.shape)
-    kurtosis = np.divide(size * fourths, squares**2, out=np.full_like(squares, 3.0), where=squares > 0)
-    longer = np.minimum(np.maximum(size / (1 + 3 * np.maximum(kurtosis - 3, 0.0)), _LEAST_FREEDOM), usual)
-    return np.stack([np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)])
+    kurtosis = np.divide(
+        size * fourths, squares**2, out=np.full_like(squares, 3.0), where=squares > 0
+    )
+    longer = np.minimum(
+        np.maximum(size / (1 + 3 * np.maximum(kurtosis - 3, 0.0)), _LEAST_FREEDOM),
+        usual,
+    )
+    return np.stack(
+        [np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)]
+    )
 
 
 def spread(
-    scores: Floats, weight: Floats, units: Dependence | None = None, *, lends: bool = False
+    scores: Floats,
+    weight: Floats,
+    units: Dependence | None = None,
+    *,
+    lends: bool = False,
 ) -> tuple[Floats, float, Floats]:
     """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
 
@@ -81,9 +94,21 @@ def spread(
     if units is not None and units.timed:
         series = units.sums(scores)
         most = min(most_waves(units), units.count - 1)
-        counts = [min(max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS), most) for row in series]
-        parts = [wave[:count] for wave, count in zip(_waves(series), counts, strict=True)]
-        return np.array([(part**2).mean() for part in parts]), 1.0, np.array([counts, counts], dtype=np.float64)
+        counts = [
+            min(
+                max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS),
+                most,
+            )
+            for row in series
+        ]
+        parts = [
+            wave[:count] for wave, count in zip(_waves(series), counts, strict=True)
+        ]
+        return (
+            np.array([(part**2).mean() for part in parts]),
+            1.0,
+            np.array([counts, counts], dtype=np.float64),
+        )
     correction = 1.0
     if units is None:
         size = weight.sum() ** 2 / (weight**2).sum()
@@ -92,20 +117,34 @@ def spread(
         scores, weight = units.sums(scores), units.sums(weight[None])[0]
         share = weight / weight.sum()
         size = 1 / (share**2).sum()
-        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1))
+        scores = scores / np.sqrt(
+            np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1)
+        )
     squares = (scores**2).sum(axis=1)
-    return squares, correction, freedom_of_ends(squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size)
+    return (
+        squares,
+        correction,
+        freedom_of_ends(
+            squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size
+        ),
+    )
 
 
 def mean_over_rows(
-    values: Floats, weights: npt.ArrayLike | None = None, units: Dependence | None = None
+    values: Floats,
+    weights: npt.ArrayLike | None = None,
+    units: Dependence | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows ``(2, *)``.
 
     That is 1 more than the degrees of freedom of both ends of intervals. With fewer than four rows or ``units``, there
     is no error.
     """
-    weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    weight = (
+        np.ones(len(values))
+        if weights is None
+        else np.asarray(weights, dtype=np.float64)
+    )
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
@@ -123,10 +162,14 @@ def too_few(weight: Floats, units: Dependence | None = None) -> bool:
     """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
     used = np.flatnonzero(weight > 0)
     count = len(used) if units is None else len(np.unique(units.codes[used]))
-    return bool(count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum())
+    return bool(
+        count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum()
+    )
 
 
-def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
+def interval(
+    mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float
+) -> tuple[Floats, Floats, Floats]:
     """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
 
     Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows, or that of the low
@@ -146,20 +189,29 @@ def two_parts(
 ) -> tuple[Floats, Floats]:
     """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
     variance = of_receivers + of_donors
-    share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
-    first, other = (np.maximum(np.asarray(each, dtype=np.float64) - 1, 1.0) for each in (size, donors))
+    share = np.divide(
+        of_donors, variance, out=np.zeros_like(variance), where=variance > 0
+    )
+    first, other = (
+        np.maximum(np.asarray(each, dtype=np.float64) - 1, 1.0)
+        for each in (size, donors)
+    )
     freedom = 1 / ((1 - share) ** 2 / first + share**2 / other)
     return variance, freedom + 1
 
 
-def with_donors(of_receivers: Floats, size: npt.ArrayLike, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
+def with_donors(
+    of_receivers: Floats, size: npt.ArrayLike, by_donor: Floats, noise: Floats
+) -> tuple[Floats, Floats]:
     """Add the variance of donors that are a separate sample to that of the receivers, as ``two_parts``.
 
     ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold the ``noise`` of single pairs.
     """
     donors, squares = by_donor.shape[1], (by_donor**2).sum(axis=1)
     of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
-    lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors)
+    lent = freedom_of_ends(
+        squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors
+    )
     return two_parts(of_receivers, size, of_donors, lent + 1)
 
 
@@ -177,7 +229,9 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
     return correlation
 
 
-def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
+def shared_errors(
+    players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]
+) -> Floats | None:
     """Return how errors correlate, ``(outputs, players, players)``, or None for many players.
 
     ``scores`` returns ``row_scores`` of all players for all rows (None) or a class. None: they are not stored.
@@ -185,7 +239,9 @@ def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | 
     if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
         return None
     correlations = []
-    for output in outputs:  # one after the other, because the scores of all take much memory
+    for (
+        output
+    ) in outputs:  # one after the other, because the scores of all take much memory
         if (table := scores(output - 1 if output else None)) is None:
             return None
         correlations.append(error_correlation(table))

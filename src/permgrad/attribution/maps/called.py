@@ -26,7 +26,13 @@ from permgrad.attribution.maps.placed import (
 )
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.attribution.slopes.gradients import (
+    Tensors,
+    batch_size,
+    copied_rows,
+    differentiating,
+    output_gradients,
+)
 from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
@@ -39,12 +45,30 @@ from permgrad.models.network.options import ACTIVATIONS
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS: tuple[Any, ...] = (
     *ACTIVATIONS.values(),
-    *(nn.CELU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6),
+    *(
+        nn.CELU,
+        nn.ELU,
+        nn.Hardsigmoid,
+        nn.Hardswish,
+        nn.Hardtanh,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.RReLU,
+        nn.ReLU6,
+    ),
     *(nn.Sigmoid, nn.Softplus, nn.Softsign),
 )
 #: The functions behind them and behind normalisations, as ``name_of`` gives them.
-_RECTIFYING = frozenset(("leaky_relu", "threshold", *(activation.__name__.lower() for activation in _ACTIVATIONS)))
-_NORMALISING = frozenset(("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"))
+_RECTIFYING = frozenset(
+    (
+        "leaky_relu",
+        "threshold",
+        *(activation.__name__.lower() for activation in _ACTIVATIONS),
+    )
+)
+_NORMALISING = frozenset(
+    ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm")
+)
 #: What helps where a network makes an image inside, such as a spectrogram.
 MADE_INSIDE = "To see a map of an image that the network makes inside, pass that image to a module of what follows it"
 #: Rows on which it is found out which calls see which input.
@@ -61,8 +85,12 @@ class Place:
     shape: tuple[int, ...]
     copies: int = 1  # entries for each row, such as frames (0: other rows'), and whether they come before the rows
     before: bool = False
-    views: tuple[tuple[Call, Layout], ...] = ()  # of the same function for each view of the image, if several
-    along: int | None = None  # the image's dimension along which these lie (None: on the same cells)
+    views: tuple[
+        tuple[Call, Layout], ...
+    ] = ()  # of the same function for each view of the image, if several
+    along: int | None = (
+        None  # the image's dimension along which these lie (None: on the same cells)
+    )
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -75,13 +103,20 @@ class Place:
         if self.layout is None:
             return maps[0]
         layouts = [layout for _, layout in self.views] or [self.layout]
-        taken = [layout.take(one, one.ndim - at - 1) for layout, one in zip(layouts, maps, strict=True)]
+        taken = [
+            layout.take(one, one.ndim - at - 1)
+            for layout, one in zip(layouts, maps, strict=True)
+        ]
         return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
 
     def __str__(self) -> str:
         """Return the name of the call, or of the function whose calls are read."""
         alone = replace(self.call, number=0, again=0)
-        return str(self.call) if len(self.calls) == 1 else f"{alone} ({len(self.calls)} calls)"
+        return (
+            str(self.call)
+            if len(self.calls) == 1
+            else f"{alone} ({len(self.calls)} calls)"
+        )
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
         """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
@@ -100,7 +135,11 @@ class _Probe:
         self.modules = dict(request.subject.module.named_modules())
         numbers = self.rows[place].double()
         low, high = numbers.amin(), numbers.amax()
-        other = (numbers == 0).double() if bool(low == high) else torch.where(numbers > (low + high) / 2, low, high)
+        other = (
+            (numbers == 0).double()
+            if bool(low == high)
+            else torch.where(numbers > (low + high) / 2, low, high)
+        )
         self.other = other.to(self.rows[place].dtype)
         #: how the value of each call that sees the image is read, and those whose entries are of other rows
         self.layouts: dict[Call, Place] = {}
@@ -117,20 +156,31 @@ class _Probe:
         found = self._rows_of(before)
         self.astray |= {call for call, read in found.items() if not read.copies}
         own = {call: read for call, read in found.items() if read.copies}
-        along = [self._by_strips(dim, own, before) for dim in range(len(self.shape.size))]
+        along = [
+            self._by_strips(dim, own, before) for dim in range(len(self.shape.size))
+        ]
         middles = [middle for middle, _ in along]
         for call, read in own.items():
             by_dim = [sums[call] for _, sums in along]
-            found[call] = replace(read, layout=layout_of(middles, by_dim) if all(by_dim) else None)
+            found[call] = replace(
+                read, layout=layout_of(middles, by_dim) if all(by_dim) else None
+            )
         self.layouts |= found
 
     def lie(self, read: Place) -> Lie | None:
         """Return where the map of one call lies."""
-        count, before = len(self.rows[0]), self._values({read.call}, self.rows[self.place])
+        count, before = (
+            len(self.rows[0]),
+            self._values({read.call}, self.rows[self.place]),
+        )
 
         def changes(block: Tensor) -> Tensor | None:
             found = self._changes(block, before)
-            return read.taken([found[read.call]], count).sum(dim=1).cpu() if found else None
+            return (
+                read.taken([found[read.call]], count).sum(dim=1).cpu()
+                if found
+                else None
+            )
 
         return measured(self.shape, read.layout, changes)
 
@@ -139,20 +189,34 @@ class _Probe:
         subject: Any = self.request.subject
         listener = Listener(calls)
         # What depends on chance is the same each time.
-        with seeded(), torch.no_grad(), listening(self.modules, listener.leave, listener.enter), listener:
-            subject.forward([*self.rows[: self.place], image, *self.rows[self.place + 1 :]])
+        with (
+            seeded(),
+            torch.no_grad(),
+            listening(self.modules, listener.leave, listener.enter),
+            listener,
+        ):
+            subject.forward(
+                [*self.rows[: self.place], image, *self.rows[self.place + 1 :]]
+            )
         return listener.values
 
-    def _changes(self, block: Tensor, before: Mapping[Call, Tensor]) -> dict[Call, Tensor]:
+    def _changes(
+        self, block: Tensor, before: Mapping[Call, Tensor]
+    ) -> dict[Call, Tensor]:
         """Return how much values change where a block of the image is disturbed."""
         block = block.to(self.other.device)
         if block.ndim < self.other.ndim and self.shape.channels is not None:
             block = block.unsqueeze(self.shape.channels)
-        after, found = self._values(before, torch.where(block, self.other, self.rows[self.place])), {}
+        after, found = (
+            self._values(before, torch.where(block, self.other, self.rows[self.place])),
+            {},
+        )
         for call, value in before.items():
             if call in after and after[call].shape == value.shape:
                 change = (value - after[call]).abs().nan_to_num(0, 0, 0)
-                found[call] = change * (change > ROUNDING * value.abs().nan_to_num(0, 0, 0).amax())
+                found[call] = change * (
+                    change > ROUNDING * value.abs().nan_to_num(0, 0, 0).amax()
+                )
         return found
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
@@ -164,9 +228,15 @@ class _Probe:
             several, rest = divmod(len(change), count)
             mine = set(torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist())
             ways = {False: range(several), True: range(0, len(change), count)}
-            fitting = [before for before, own in ways.items() if not rest and mine <= set(own)]
+            fitting = [
+                before for before, own in ways.items() if not rest and mine <= set(own)
+            ]
             if mine:
-                found[call] = Place(call, None, (), several, fitting[0]) if fitting else Place(call, None, (), 0)
+                found[call] = (
+                    Place(call, None, (), several, fitting[0])
+                    if fitting
+                    else Place(call, None, (), 0)
+                )
         return found
 
     def _by_strips(
@@ -180,19 +250,27 @@ class _Probe:
 
         def changes(start: int, end: int) -> dict[Call, list[Floats]]:
             found = self._changes(strip(self.shape, dim, start, end), own)
-            return {call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0)) for call, one in found.items()}
+            return {
+                call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0))
+                for call, one in found.items()
+            }
 
         def changed(start: int, end: int) -> bool:
             return any(sums[0].any() for sums in changes(start, end).values())
 
         ends = strips(0, pixels - 1)
         found = [changes(*pair) for pair in ends]
-        if sum(any(sums[0].any() for sums in one.values()) for one in found) <= len(ends) // 2:
+        if (
+            sum(any(sums[0].any() for sums in one.values()) for one in found)
+            <= len(ends) // 2
+        ):
             ends = strips(*seen_along(pixels, changed))  # a crop
             found = [changes(*pair) for pair in ends]
         always = {call: [one[call] for one in found if call in one] for call in places}
         stacked = {
-            call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)] if len(sums) == len(ends) else []
+            call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
+            if len(sums) == len(ends)
+            else []
             for call, sums in always.items()
         }
         return [(start + end - 1) / 2 for start, end in ends], stacked
@@ -201,7 +279,10 @@ class _Probe:
 def _sums(change: Tensor) -> list[Floats]:
     """Return the sums of a tensor over all of its dimensions but one, for each of them."""
     wide = change.double().cpu()
-    return [wide.movedim(dim, 0).reshape(size, -1).sum(dim=1).numpy() for dim, size in enumerate(wide.shape)]
+    return [
+        wide.movedim(dim, 0).reshape(size, -1).sum(dim=1).numpy()
+        for dim, size in enumerate(wide.shape)
+    ]
 
 
 def _few_rows(request: Request) -> Tensors:
@@ -211,7 +292,11 @@ def _few_rows(request: Request) -> Tensors:
 
 
 def image_calls(
-    request: Request, layer: str | None, shapes: Mapping[int, ImageShape], *, before_activation: bool
+    request: Request,
+    layer: str | None,
+    shapes: Mapping[int, ImageShape],
+    *,
+    before_activation: bool,
 ) -> tuple[dict[int, tuple[Place, Lie | None]], int]:
     """Return where the map of each image is read and lies, and numbers held for each row.
 
@@ -230,31 +315,55 @@ def image_calls(
                 rows[place].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(rows)
-        candidates = [] if layer else _candidates(listener, len(outputs), before_activation=before_activation)
-        named = _named_values(listener, modules, layer, before_activation=before_activation)
+        candidates = (
+            []
+            if layer
+            else _candidates(
+                listener, len(outputs), before_activation=before_activation
+            )
+        )
+        named = _named_values(
+            listener, modules, layer, before_activation=before_activation
+        )
         wanted = [(heard.call, heard.value) for heard in candidates] + named
-        probes = {place: _Probe(request, place, shape) for place, shape in shapes.items()}
+        probes = {
+            place: _Probe(request, place, shape) for place, shape in shapes.items()
+        }
         read = _last_maps(probes, outputs, candidates)
         for place, probe in probes.items():
             if place not in read:
                 probe.look([call for call, _ in named])
-                last = next((made for made in reversed(named) if made[0] in probe.layouts), None)
+                last = next(
+                    (made for made in reversed(named) if made[0] in probe.layouts), None
+                )
                 read |= {} if last is None else {place: last}
         places = {}
         for place, (call, value) in read.items():
-            _refuse_other_axes(listener, probes[place], call, value, subject.input_names[place])
-            places[place] = _read_at(listener, probes[place], call, value, wanted, subject.input_names[place])
+            _refuse_other_axes(
+                listener, probes[place], call, value, subject.input_names[place]
+            )
+            places[place] = _read_at(
+                listener, probes[place], call, value, wanted, subject.input_names[place]
+            )
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
-    numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
+    numbers = sum(heard.value.numel() for heard in listener.heard) + sum(
+        row.numel() for row in rows
+    )
     return places, -(-numbers // len(rows[0]))
 
 
 def _named_values(
-    listener: Listener, modules: Mapping[str, nn.Module], layer: str | None, *, before_activation: bool
+    listener: Listener,
+    modules: Mapping[str, nn.Module],
+    layer: str | None,
+    *,
+    before_activation: bool,
 ) -> list[tuple[Call, Tensor]]:
     """Return what a layer returned, without one what each convolution did."""
-    convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
+    convolutions = {
+        name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)
+    }
     named = _returned(listener, {layer} if layer else convolutions)
     if before_activation or layer not in convolutions:
         return named
@@ -262,7 +371,12 @@ def _named_values(
 
 
 def _read_at(
-    listener: Listener, probe: _Probe, call: Call, value: Tensor, wanted: Sequence[tuple[Call, Tensor]], name: str
+    listener: Listener,
+    probe: _Probe,
+    call: Call,
+    value: Tensor,
+    wanted: Sequence[tuple[Call, Tensor]],
+    name: str,
 ) -> tuple[Place, Lie | None]:
     """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
     read, count = probe.layouts[call], len(probe.rows[0])
@@ -271,15 +385,23 @@ def _read_at(
     if read.layout is None and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
         raise _lies_elsewhere(name, read)
     lie: Lie | None = None
-    if read.layout is not None or (value.ndim in (3, 4, 5) and value.ndim <= 2 + len(probe.shape.size)):
+    if read.layout is not None or (
+        value.ndim in (3, 4, 5) and value.ndim <= 2 + len(probe.shape.size)
+    ):
         read, lie = _with_views(listener, probe, read, value, wanted, name)
-    return replace(read, shape=tuple(read.taken([value] * len(read.calls), count).shape[1:])), lie
+    return replace(
+        read, shape=tuple(read.taken([value] * len(read.calls), count).shape[1:])
+    ), lie
 
 
-def _refuse_other_axes(listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str) -> None:
+def _refuse_other_axes(
+    listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str
+) -> None:
     """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
     names = [name for name in listener.functions if "fft" in name or "stft" in name]
-    turned = bool(names) and not any("ifft" in name or "irfft" in name or "istft" in name for name in names)
+    turned = bool(names) and not any(
+        "ifft" in name or "irfft" in name or "istft" in name for name in names
+    )
     read, size = probe.layouts[call], probe.shape.size
     cells = tuple(read.taken([value], len(probe.rows[0])).shape[1:])
     sides = zip(cells[1:], size, strict=True) if len(cells) == 1 + len(size) else ()
@@ -292,7 +414,12 @@ def _refuse_other_axes(listener: Listener, probe: _Probe, call: Call, value: Ten
 
 
 def _with_views(
-    listener: Listener, probe: _Probe, read: Place, value: Tensor, wanted: Sequence[tuple[Call, Tensor]], name: str
+    listener: Listener,
+    probe: _Probe,
+    read: Place,
+    value: Tensor,
+    wanted: Sequence[tuple[Call, Tensor]],
+    name: str,
 ) -> tuple[Place, Lie]:
     """Return a place and where it lies, with all calls that read views of an input, if there is one for each.
 
@@ -305,9 +432,15 @@ def _with_views(
             raise _lies_elsewhere(name, view)
         views[call] = view, lie
     ends = {call: lie.seen for call, (_, lie) in views.items()}
-    along = [dim for dim, seen in enumerate(zip(*ends.values(), strict=True)) if len(set(seen)) > 1]
+    along = [
+        dim
+        for dim, seen in enumerate(zip(*ends.values(), strict=True))
+        if len(set(seen)) > 1
+    ]
     ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else (0, 0))
-    pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
+    pairs = (
+        itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
+    )
     if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs):
         raise InputError(
             f"The network runs layer {read.call.layer!r} for parts of {name!r} one after the other, and a map would "
@@ -324,12 +457,20 @@ def _with_views(
         lines[along[0]] = torch.cat([one.lines[along[0]] for one in lies])
         seen[along[0]] = (lies[0].seen[along[0]][0], lies[-1].seen[along[0]][1])
         lie = Lie(tuple(lines), tuple(seen))
-    layouts = [(call, layout) for call in ordered if (layout := views[call][0].layout) is not None]
+    layouts = [
+        (call, layout)
+        for call in ordered
+        if (layout := views[call][0].layout) is not None
+    ]
     return replace(read, views=tuple(layouts), along=along[0] if along else None), lie
 
 
 def _views(
-    listener: Listener, probe: _Probe, read: Call, value: Tensor, wanted: Sequence[tuple[Call, Tensor]]
+    listener: Listener,
+    probe: _Probe,
+    read: Call,
+    value: Tensor,
+    wanted: Sequence[tuple[Call, Tensor]],
 ) -> list[Call]:
     """Return a call that reads an input, and those like it that it is not made of."""
     own, before = set[int](), [listener.maker(value)]
@@ -341,11 +482,25 @@ def _views(
     like = [read]
     for call, one in dict(wanted).items():
         maker = listener.maker(one)
-        alike = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
-        if call != read and alike and one.requires_grad and maker is not None and id(maker) not in own:
+        alike = (call.layer, call.function, one.shape) == (
+            read.layer,
+            read.function,
+            value.shape,
+        )
+        if (
+            call != read
+            and alike
+            and one.requires_grad
+            and maker is not None
+            and id(maker) not in own
+        ):
             like.append(call)
     probe.look(like)
-    views = [call for call in like if call in probe.layouts and probe.layouts[call].layout is not None]
+    views = [
+        call
+        for call in like
+        if call in probe.layouts and probe.layouts[call].layout is not None
+    ]
     return views or [read]
 
 
@@ -355,7 +510,9 @@ def _last_maps(
     """Return for each image the last value with spatial extent whose cells the output uses."""
     total: Any = None
     if outputs.requires_grad and candidates:
-        weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
+        weights = 1 + torch.arange(
+            outputs.numel(), dtype=outputs.dtype, device=outputs.device
+        ).reshape(outputs.shape)
         total = (outputs * weights.sqrt()).sum()
     last: dict[int, tuple[Call, Tensor]] = {}
     pending, behind, size = list(probes), len(candidates), 4
@@ -367,7 +524,9 @@ def _last_maps(
         if total is not None:
             with differentiating():
                 values = [heard.value for heard in some]
-                slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
+                slopes = torch.autograd.grad(
+                    total, values, retain_graph=True, allow_unused=True
+                )
         used = [
             (heard, slope)
             for heard, slope in zip(some, slopes, strict=True)
@@ -379,7 +538,9 @@ def _last_maps(
                 read = probes[place].layouts.get(heard.call)
                 if read is None or read.layout is None:
                     continue
-                cells = slope is not None and bool((read.taken([slope], len(outputs)) != 0).any())
+                cells = slope is not None and bool(
+                    (read.taken([slope], len(outputs)) != 0).any()
+                )
                 # If no map has cells that the output uses, the first one.
                 if cells or place not in last:
                     last[place] = (heard.call, heard.value)
@@ -389,7 +550,9 @@ def _last_maps(
     return last
 
 
-def _candidates(listener: Listener, rows: int, *, before_activation: bool) -> list[Heard]:
+def _candidates(
+    listener: Listener, rows: int, *, before_activation: bool
+) -> list[Heard]:
     """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
     skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
     return [
@@ -403,17 +566,34 @@ def _candidates(listener: Listener, rows: int, *, before_activation: bool) -> li
 
 def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]:
     """Return the calls of some layers, with their values."""
-    return [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
+    return [
+        (call, value)
+        for call, value in listener.returned
+        if call.layer in layers and value.is_floating_point()
+    ]
 
 
 def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Tensor]:
     """Return the call of the activation of a convolution's value, or the convolution's own if there is none."""
     current = next((candidate for candidate in heard if candidate.call == call), None)
-    while current is not None and (current.call == call or current.function in _NORMALISING):
+    while current is not None and (
+        current.call == call or current.function in _NORMALISING
+    ):
         source = current
-        current = next((behind for behind in heard if any(made is source for made in behind.sources)), None)
+        current = next(
+            (
+                behind
+                for behind in heard
+                if any(made is source for made in behind.sources)
+            ),
+            None,
+        )
     rectified = current is not None and current.function in _RECTIFYING
-    return (current.call, current.value) if rectified and current is not None else (call, value)
+    return (
+        (current.call, current.value)
+        if rectified and current is not None
+        else (call, value)
+    )
 
 
 def _lies_elsewhere(name: str, read: Place) -> InputError:
@@ -424,15 +604,24 @@ def _lies_elsewhere(name: str, read: Place) -> InputError:
     )
 
 
-def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
+def _nothing_to_read(
+    request: Request, images: list[int], layer: str | None
+) -> InputError:
     subject: Any = request.subject
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
-    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=False))
+    shapes = ", ".join(
+        f"{name} {tuple(tensor.shape)}"
+        for name, tensor in zip(names, request.inputs, strict=False)
+    )
     if not images:
-        convolves = any(isinstance(one, _CONVOLUTIONS) for one in subject.module.modules())
+        convolves = any(
+            isinstance(one, _CONVOLUTIONS) for one in subject.module.modules()
+        )
         return InputError(
             f"gradcam needs an image that enters a convolution or is cut into patches, got {shapes}",
-            hint=MADE_INSIDE if convolves else "Choose method='integrated_gradients' or 'permutation'",
+            hint=MADE_INSIDE
+            if convolves
+            else "Choose method='integrated_gradients' or 'permutation'",
             code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)
@@ -455,36 +644,66 @@ class CalledMaps:
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
-        self._shapes = {place: one for place, one in enumerate(request.shapes) if one is not None and not one.vectors}
+        self._shapes = {
+            place: one
+            for place, one in enumerate(request.shapes)
+            if one is not None and not one.vectors
+        }
         found, numbers = image_calls(
-            request, options["layer"], self._shapes, before_activation=options["before_activation"]
+            request,
+            options["layer"],
+            self._shapes,
+            before_activation=options["before_activation"],
         )
         self._places = {place: own for place, (own, _) in found.items()}
         self._lies = {place: lie for place, (_, lie) in found.items()}
         self.pictures = []
         for place, read in self._places.items():
-            name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
+            name, empty = (
+                inputs[place],
+                np.zeros((request.count, len(request.targets)), dtype=bool),
+            )
             words = f"of {name!r} at layer {str(read)!r} are all zero, and so are their players' values"
-            self.pictures.append(Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"]))
+            self.pictures.append(
+                Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"])
+            )
         space = request.space
         segments = tuple(space.segments[place] for place in self._places)
-        self._space = replace(space, inputs=tuple(space.inputs[place] for place in self._places), segments=segments)
+        self._space = replace(
+            space,
+            inputs=tuple(space.inputs[place] for place in self._places),
+            segments=segments,
+        )
         # The players that own positions of inputs with maps.
         self._owners = np.flatnonzero(self._space.sizes()).tolist()
-        self._sizes = torch.as_tensor(self._space.sizes()[self._owners], device=subject.device)
+        self._sizes = torch.as_tensor(
+            self._space.sizes()[self._owners], device=subject.device
+        )
         self.names = tuple(space.names[owner] for owner in self._owners)
         self.modality = tuple(space.modality[owner] for owner in self._owners)
         self.batch = batch_size(request, numbers)
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
-        request, options, places = self.request, self.options, list(self._places.values())
+        request, options, places = (
+            self.request,
+            self.options,
+            list(self._places.values()),
+        )
         subject: Any = request.subject
-        rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
+        rows, asked = (
+            subject.in_company(copied_rows(subject, request.inputs, part)),
+            part.stop - part.start,
+        )
         calls = [(place, call) for place in places for call in place.calls]
         listener = Listener({call for _, call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
-            with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
+            with (
+                listening(
+                    dict(subject.module.named_modules()), listener.leave, listener.enter
+                ),
+                listener,
+            ):
                 outputs = subject.outputs.readout(subject.forward(rows), request.scale)
             for place, call in calls:
                 if call not in listener.values:
@@ -492,7 +711,9 @@ class CalledMaps:
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
                 value, count = listener.values[call], len(outputs)
-                if len(value) != place.copies * count or (place.layout is None and value.ndim not in (3, 4, 5)):
+                if len(value) != place.copies * count or (
+                    place.layout is None and value.ndim not in (3, 4, 5)
+                ):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width), got "
                         f"{tuple(value.shape)} from layer {place.call.layer!r} for {counted(count, 'row')}",
@@ -504,37 +725,63 @@ class CalledMaps:
             constant_sum = subject.outputs.sum_is_constant(request.scale)
             by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
-                outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row
+                outputs,
+                request.targets,
+                activations,
+                constant_sum=constant_sum,
+                by_row=by_row,
             )
         maps, large, spread = [], [], []
         pairs = iter(zip(activations, gradients, strict=True))
         for number, place in self._places.items():
-            shape, own = self._shapes[number], zip(*itertools.islice(pairs, len(place.calls)), strict=True)
+            shape, own = (
+                self._shapes[number],
+                zip(*itertools.islice(pairs, len(place.calls)), strict=True),
+            )
             with torch.no_grad():
-                value, gradient = (place.taken(each, len(outputs), at) for at, each in enumerate(own))
-                cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
+                value, gradient = (
+                    place.taken(each, len(outputs), at) for at, each in enumerate(own)
+                )
+                cells = weighted_maps(
+                    value, gradient, options["variant"], relu=options["relu"]
+                )
             maps.append(cells.float())
             lie = self._lies[number] or Lie(even_lines(cells.shape[2:], shape.size), ())
             wide = lie.enlarged(maps[-1], shape.size, options["upsample"])
             large.append(wide)
             if shape.channels is not None:
-                wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])
+                wide = wide.unsqueeze(2 + shape.channels).expand(
+                    *wide.shape[:2], *request.inputs[number].shape[1:]
+                )
             spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
         values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
         images = [rows[number] for number in self._places]
-        maps, large, images = ([one[:asked] for one in each] for each in (maps, large, images))
+        maps, large, images = (
+            [one[:asked] for one in each] for each in (maps, large, images)
+        )
         return Read(maps, large, images, values[:asked], outputs[:asked].detach())
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""
-        inputs, empty = self.request.subject.input_names, [int(picture.empty.sum()) for picture in self.pictures]
+        inputs, empty = (
+            self.request.subject.input_names,
+            [int(picture.empty.sum()) for picture in self.pictures],
+        )
         segments = self.request.space.segments
-        without = [place for place, owners in enumerate(segments) if place not in self._places and (owners >= 0).any()]
+        without = [
+            place
+            for place, owners in enumerate(segments)
+            if place not in self._places and (owners >= 0).any()
+        ]
         return {
             "layer": {inputs[place]: str(read) for place, read in self._places.items()},
-            "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
+            "layer_shape": {
+                inputs[place]: list(read.shape) for place, read in self._places.items()
+            },
             "without_map": [inputs[place] for place in without],
-            "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),
+            "empty_maps": dict(
+                zip(map(inputs.__getitem__, self._places), empty, strict=True)
+            ),
             "model_rows": self.request.count,
         }

@@ -28,14 +28,18 @@ UPSAMPLING = ("bilinear", "nearest", "none")
 KEPT_NUMBERS = 20_000_000
 
 
-def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool) -> Tensor:
+def weighted_maps(
+    values: Tensor, gradients: Tensor, variant: str, *, relu: bool
+) -> Tensor:
     """Return one map ``(rows, targets, *cells)`` per row and output.
 
     With A the layer's maps ``(rows, channels, *cells)`` and g = ∂output/∂A ``(targets, rows, channels, *cells)``:
     Grad-CAM Σ_k mean(g_k) A_k, HiResCAM Σ_k g_k A_k, LayerCAM Σ_k max(g_k, 0) A_k.
     """
     if variant == "gradcam":
-        maps = torch.einsum("tnc,nc...->nt...", gradients.flatten(3).mean(dim=3), values)
+        maps = torch.einsum(
+            "tnc,nc...->nt...", gradients.flatten(3).mean(dim=3), values
+        )
     else:
         weights = gradients if variant == "hirescam" else gradients.clamp_min(0)
         maps = torch.einsum("tnc...,nc...->nt...", weights, values)
@@ -44,7 +48,9 @@ def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool
 
 def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
     """Return maps ``(rows, targets, *cells)`` at an image's size. Maps of one dimension run along its width."""
-    cells = maps.reshape(*maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:])
+    cells = maps.reshape(
+        *maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:]
+    )
     if how == "bilinear":
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
         return functional.interpolate(cells, size=size, mode=mode, align_corners=False)
@@ -68,8 +74,12 @@ class Picture:
         count = len(self.empty)
         numbers = count * (maps[0].numel() + images[0].numel())
         for key, array in ((self.maps_key, maps), (self.images_key, images)):
-            if self.stored is True or (self.stored == "auto" and numbers <= KEPT_NUMBERS):
-                self.kept.setdefault(key, np.zeros((count, *array.shape[1:]), dtype=np.float32))
+            if self.stored is True or (
+                self.stored == "auto" and numbers <= KEPT_NUMBERS
+            ):
+                self.kept.setdefault(
+                    key, np.zeros((count, *array.shape[1:]), dtype=np.float32)
+                )
                 self.kept[key][part] = array.float().cpu().numpy()
 
 
@@ -96,7 +106,9 @@ class CamLayer:
     after: tuple[nn.Module, ...]
 
 
-def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
+def cam_layer(
+    module: HybridNetwork, name: str | None = None, *, before_activation: bool = False
+) -> CamLayer:
     """Cut the image branch behind a convolution, the last if ``name`` is None, and the activation that takes it up."""
     layers = module.image_layers()
     if module.image_branch is None or not layers:
@@ -107,13 +119,24 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
     check_choice("layer", name, layers)
     chain = list(module.image_branch)
     end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
-    if not before_activation and end < len(chain) and type(chain[end]) in ACTIVATIONS.values():
+    if (
+        not before_activation
+        and end < len(chain)
+        and type(chain[end]) in ACTIVATIONS.values()
+    ):
         end += 1
     return CamLayer(name, tuple(chain[:end]), tuple(chain[end:]))
 
 
 def class_maps(
-    subject: Subject, encoded: Tensor, layer: CamLayer, output: str, targets: Sequence[int], variant: str, *, relu: bool
+    subject: Subject,
+    encoded: Tensor,
+    layer: CamLayer,
+    output: str,
+    targets: Sequence[int],
+    variant: str,
+    *,
+    relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows, channels, height, width)``."""
     module = subject.module
@@ -123,18 +146,30 @@ def class_maps(
             values = images
             for step in layer.before:
                 values = step(values)
-            other = {path: module.embed(path, encoded) for path in module.paths if path != "image"}
+            other = {
+                path: module.embed(path, encoded)
+                for path in module.paths
+                if path != "image"
+            }
         with torch.enable_grad():
             activation = values.detach().requires_grad_()
             values = activation
             for step in layer.after:
                 values = step(values)
             values = module.with_kernels(values, images)
-            outputs = subject.outputs.readout(module.fuse({**other, "image": values}), output)
+            outputs = subject.outputs.readout(
+                module.fuse({**other, "image": values}), output
+            )
             constant_sum = subject.outputs.sum_is_constant(output)
-            (gradients,) = output_gradients(outputs, targets, [activation], constant_sum=constant_sum)
+            (gradients,) = output_gradients(
+                outputs, targets, [activation], constant_sum=constant_sum
+            )
         with torch.no_grad():
-            return weighted_maps(activation.detach(), gradients, variant, relu=relu), outputs.detach(), images
+            return (
+                weighted_maps(activation.detach(), gradients, variant, relu=relu),
+                outputs.detach(),
+                images,
+            )
 
 
 def maps_at_once(request: Request) -> int:
@@ -148,8 +183,13 @@ def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
     """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, ``(players, height × width)``."""
     flat = influence.flatten(1).double()
     total = flat.sum(dim=0)
-    shares = torch.where(total > 0, flat / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-    rows = [shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0) for columns in players]
+    shares = torch.where(
+        total > 0, flat / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0
+    )
+    rows = [
+        shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0)
+        for columns in players
+    ]
     return torch.stack(rows)
 
 
@@ -160,7 +200,11 @@ class DrawnMaps:
 
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
-        self.layer = cam_layer(request.subject.module, options["layer"], before_activation=options["before_activation"])
+        self.layer = cam_layer(
+            request.subject.module,
+            options["layer"],
+            before_activation=options["before_activation"],
+        )
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
         empty = np.zeros((request.count, len(request.targets)), dtype=bool)
         self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
@@ -169,7 +213,9 @@ class DrawnMaps:
         renderer: Any = request.subject.module.renderer
         self._shares = None
         if getattr(renderer, "differentiable", True):
-            shares = pixel_shares(renderer.influence(), list(request.space.columns.values()))
+            shares = pixel_shares(
+                renderer.influence(), list(request.space.columns.values())
+            )
             self._shares = shares.to(request.subject.device)
         else:
             warn_user(
@@ -184,28 +230,48 @@ class DrawnMaps:
         (rows,) = copied_rows(request.subject, request.inputs, part)
         subject, output = request.subject, request.scale
         maps, outputs, images = class_maps(
-            subject, rows, self.layer, output, request.targets, options["variant"], relu=options["relu"]
+            subject,
+            rows,
+            self.layer,
+            output,
+            request.targets,
+            options["variant"],
+            relu=options["relu"],
         )
         large = enlarged(maps, tuple(images.shape[2:]), options["upsample"])
-        flat, values = large.flatten(2), np.full((len(rows), len(self.names), len(request.targets)), np.nan)
+        flat, values = (
+            large.flatten(2),
+            np.full((len(rows), len(self.names), len(request.targets)), np.nan),
+        )
         if self._shares is not None:
             size, shares = flat.abs(), self._shares.to(flat)
             self._mass[part] = size.sum(dim=2).double().cpu().numpy()
-            self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+            self._reached[part] = (
+                (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+            )
             values = (flat @ shares.T).transpose(1, 2).double().cpu().numpy()
         return Read([maps], [large], [images.mean(dim=1)], values, outputs)
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
         subject = self.request.subject
-        outputs = [subject.outputs.output_names[target] for target in self.request.targets]
+        outputs = [
+            subject.outputs.output_names[target] for target in self.request.targets
+        ]
         background = None
         if self._shares is not None:
-            sums = zip(outputs, self._mass.sum(axis=0), self._reached.sum(axis=0), strict=True)
-            background = {name: float((mass - reached) / mass) if mass > 0 else None for name, mass, reached in sums}
+            sums = zip(
+                outputs, self._mass.sum(axis=0), self._reached.sum(axis=0), strict=True
+            )
+            background = {
+                name: float((mass - reached) / mass) if mass > 0 else None
+                for name, mass, reached in sums
+            }
         empty = self.pictures[0].empty.sum(axis=0)
         return {
             "layer": self.layer.name,
             "background_share": background,
-            "empty_maps": {name: int(count) for name, count in zip(outputs, empty, strict=True)},
+            "empty_maps": {
+                name: int(count) for name, count in zip(outputs, empty, strict=True)
+            },
         }

@@ -44,8 +44,14 @@ class Call:
 
     def __str__(self) -> str:
         """Return the name, with the number of the call where it is not the first, and the function."""
-        name = self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
-        function = self.function if not self.again else f"{self.function} (call {self.again + 1})"
+        name = (
+            self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
+        )
+        function = (
+            self.function
+            if not self.again
+            else f"{self.function} (call {self.again + 1})"
+        )
         return ", ".join(part for part in (name, function) if part) or "the network"
 
 
@@ -108,7 +114,11 @@ class Listener(TorchFunctionMode):
         return None
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
         name = name_of(func)
@@ -120,7 +130,11 @@ class Listener(TorchFunctionMode):
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
-        sources = [maker for maker in map(self.maker, tensors_in(args, options)) if maker is not None]
+        sources = [
+            maker
+            for maker in map(self.maker, tensors_in(args, options))
+            if maker is not None
+        ]
         return self._hear(call, func, args, options, sources, func(*args, **options))
 
     def maker(self, value: Tensor) -> Heard | None:
@@ -128,7 +142,11 @@ class Listener(TorchFunctionMode):
         return self._made.get((id(value), version(value)))
 
     def _handed_on(self, call: Call, value: Any) -> Any:
-        if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
+        if (
+            call not in (self.wanted or ())
+            or not isinstance(value, Tensor)
+            or not value.is_floating_point()
+        ):
             return value
         if torch.is_grad_enabled() and not value.requires_grad:
             value.requires_grad_()
@@ -136,10 +154,18 @@ class Listener(TorchFunctionMode):
         return value.clone()
 
     def _hear(
-        self, call: Call, func: Any, args: Sequence[Any], options: Mapping[str, Any], sources: list[Heard], value: Any
+        self,
+        call: Call,
+        func: Any,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        sources: list[Heard],
+        value: Any,
     ) -> Any:
         """Follow and store the results of a function. Return those that the network continues with."""
-        followed = [tensor for tensor in tensors_in(args, options) if self.follows(tensor)]
+        followed = [
+            tensor for tensor in tensors_in(args, options) if self.follows(tensor)
+        ]
         if not followed:
             return value
         name = name_of(func)

@@ -58,20 +58,33 @@ class Layout:
         along: Sequence[int | None] = self.along
         if self.grid:
             place = before + self.token
-            values = values.narrow(place, self.first, math.prod(self.grid)).unflatten(place, self.grid)
+            values = values.narrow(place, self.first, math.prod(self.grid)).unflatten(
+                place, self.grid
+            )
             along = range(self.token, self.token + len(self.grid))
         spatial = [before + dim for dim in along if dim is not None]
         moved = values.movedim(spatial, list(range(-len(spatial), 0)))
         features = moved.shape[before : moved.ndim - len(spatial)]
-        moved = moved.reshape(*moved.shape[:before], math.prod(features), *moved.shape[moved.ndim - len(spatial) :])
+        moved = moved.reshape(
+            *moved.shape[:before],
+            math.prod(features),
+            *moved.shape[moved.ndim - len(spatial) :],
+        )
         for axis, dim in enumerate(along):
             moved = moved.unsqueeze(before + 1 + axis) if dim is None else moved
-        return moved.flip([before + 1 + axis for axis, turned in enumerate(self.turned) if turned])
+        return moved.flip(
+            [before + 1 + axis for axis, turned in enumerate(self.turned) if turned]
+        )
 
 
 def strips(first: int, last: int) -> list[tuple[int, int]]:
     """Return where strips of an image begin and end along a dimension, between two of its pixels."""
-    edges = np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1).round().astype(int).tolist()
+    edges = (
+        np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1)
+        .round()
+        .astype(int)
+        .tolist()
+    )
     return list(itertools.pairwise(edges))
 
 
@@ -88,25 +101,37 @@ class _Sight:
 def _sight(middles: Sequence[float], change: Floats) -> _Sight:
     """Return what places see along a dimension, whose strips change them by ``(strips, places)``."""
     total = change.sum(axis=1)
-    middle, share = np.array(middles)[total > 0], change[total > 0] / total[total > 0, None]
+    middle, share = (
+        np.array(middles)[total > 0],
+        change[total > 0] / total[total > 0, None],
+    )
     if not len(share):
         none = np.full(change.shape[1], np.nan)
         return _Sight(none, none, 0.0, 0.0)
     # Every cell changes a little where all look at all: what counts is where it changes more than others do.
-    more = np.divide(share, share.mean(axis=0), out=np.ones_like(share), where=share > 0)
+    more = np.divide(
+        share, share.mean(axis=0), out=np.ones_like(share), where=share > 0
+    )
     told = float((share * np.log(more)).sum() / len(share))
     return _Sight(
-        _middles(middle, (more - 1).clip(0) * (share > 0)), _middles(middle, share), float(np.ptp(middles)), told
+        _middles(middle, (more - 1).clip(0) * (share > 0)),
+        _middles(middle, share),
+        float(np.ptp(middles)),
+        told,
     )
 
 
 def _middles(middle: Floats, weights: Floats) -> Floats:
     """Return the middle of strips for each place, weighted ``(strips, places)``, NaN without any weight."""
     total = weights.sum(axis=0)
-    return np.divide(middle @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+    return np.divide(
+        middle @ weights, total, out=np.full(len(total), np.nan), where=total > 0
+    )
 
 
-def layout_of(middles: Sequence[Sequence[float]], changes: Sequence[Sequence[Floats]]) -> Layout | None:
+def layout_of(
+    middles: Sequence[Sequence[float]], changes: Sequence[Sequence[Floats]]
+) -> Layout | None:
     """Return how a value is read as a map, or None if its cells lie on no grid.
 
     ``changes``: for each dimension of the image, and each of a row's value, how much its places change with each strip,
@@ -114,7 +139,10 @@ def layout_of(middles: Sequence[Sequence[float]], changes: Sequence[Sequence[Flo
     """
     if not changes or len(changes[0]) < 2:
         return None
-    sights = [[_sight(middle, change) for change in by_dim] for middle, by_dim in zip(middles, changes, strict=True)]
+    sights = [
+        [_sight(middle, change) for change in by_dim]
+        for middle, by_dim in zip(middles, changes, strict=True)
+    ]
     return _tokens(sights) or _apart(sights)
 
 
@@ -128,7 +156,9 @@ def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float
     beside = middles - slope * places - offset
     told = 1 - float(beside.var() / middles.var())
     far = abs(slope) * np.ptp(places) >= _REACH * reach
-    return float(slope), told if far and told >= _STRAIGHT and np.abs(beside).max() <= _BESIDE * reach else 0.0
+    return float(slope), told if far and told >= _STRAIGHT and np.abs(
+        beside
+    ).max() <= _BESIDE * reach else 0.0
 
 
 def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
@@ -141,7 +171,9 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
         dim = int(np.argmax([one.told for one in by_dim]))
         sight, places = by_dim[dim], np.arange(len(by_dim[dim].middle), dtype=float)
         # A map that is turned by an angle moves along both dimensions.
-        across = max((other[dim].told for other in sights if other is not by_dim), default=0.0)
+        across = max(
+            (other[dim].told for other in sights if other is not by_dim), default=0.0
+        )
         straight = _fitted(places, sight.middle, sight.reach)[1] > 0
         carried = straight and sight.told >= _TOLD and across < _ACROSS * sight.told
         along.append(dim if carried else None)
@@ -153,7 +185,9 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
     # A value may hold one frame of a film, or a line of cells across all channels of a series.
     if len(known) < min(len(sights), 2) and min(told) < _PLAIN:
         return None
-    return Layout(tuple(along), tuple(step < 0 for step in steps), tuple(map(abs, steps)))
+    return Layout(
+        tuple(along), tuple(step < 0 for step in steps), tuple(map(abs, steps))
+    )
 
 
 def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
@@ -162,7 +196,8 @@ def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
     for token, size in enumerate(len(sight.middle) for sight in sights[0]):
         own = [by_dim[token] for by_dim in sights]
         tell = all(
-            one.told >= max(_TOLD, *(other.told for other in by_dim)) for one, by_dim in zip(own, sights, strict=True)
+            one.told >= max(_TOLD, *(other.told for other in by_dim))
+            for one, by_dim in zip(own, sights, strict=True)
         )
         if len(sights) < 2 or not tell:
             continue
@@ -172,7 +207,8 @@ def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
                 for first in {0, extra}:
                     part = slice(first, first + size - extra)
                     fits = [
-                        _fitted(line, sight.middle[part], sight.reach) for line, sight in zip(index, own, strict=True)
+                        _fitted(line, sight.middle[part], sight.reach)
+                        for line, sight in zip(index, own, strict=True)
                     ]
                     steps, told = zip(*fits, strict=True)
                     if min(told) > 0 < min(steps) and sum(told) > best[0]:
@@ -193,7 +229,9 @@ def _grids(places: int, dims: int) -> Iterator[tuple[int, ...]]:
         return
     for lines in range(2, places // 2 + 1):
         if places % lines == 0:
-            yield from ((lines, *behind) for behind in _grids(places // lines, dims - 1))
+            yield from (
+                (lines, *behind) for behind in _grids(places // lines, dims - 1)
+            )
 
 
 # ---- where its cells lie ---------------------------------------------------------------------------------------------
@@ -207,19 +245,32 @@ class Lie:
     def enlarged(self, maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
         """Return maps ``(rows, targets, *cells)`` at an image's size, with 0 where the layer does not look."""
         even = even_lines(maps.shape[2:], size)
-        whole = all(first <= 0 and last >= pixels - 1 for (first, last), pixels in zip(self.seen, size, strict=True))
-        if whole and all(bool((a - b).abs().max() < _SAME) for a, b in zip(self.lines, even, strict=True)):
+        whole = all(
+            first <= 0 and last >= pixels - 1
+            for (first, last), pixels in zip(self.seen, size, strict=True)
+        )
+        if whole and all(
+            bool((a - b).abs().max() < _SAME)
+            for a, b in zip(self.lines, even, strict=True)
+        ):
             return enlarged(maps, size, how)
         large = maps.reshape(*maps.shape[:2], *map(len, self.lines))
-        for dim, (line, seen, pixels) in enumerate(zip(self.lines, self.seen, size, strict=True), start=2):
-            large = (large.movedim(dim, -1) @ _weights(line, seen, pixels, how).to(large)).movedim(-1, dim)
+        for dim, (line, seen, pixels) in enumerate(
+            zip(self.lines, self.seen, size, strict=True), start=2
+        ):
+            large = (
+                large.movedim(dim, -1) @ _weights(line, seen, pixels, how).to(large)
+            ).movedim(-1, dim)
         return large
 
 
 def even_lines(cells: Sequence[int], size: Sequence[int]) -> Lines:
     """Return where lines of cells lie that cover an image evenly. Maps of one dimension run along its width."""
     cells = (*[1] * (len(size) - len(cells)), *cells)
-    return tuple((torch.arange(n) + 0.5) * pixels / n - 0.5 for n, pixels in zip(cells, size, strict=True))
+    return tuple(
+        (torch.arange(n) + 0.5) * pixels / n - 0.5
+        for n, pixels in zip(cells, size, strict=True)
+    )
 
 
 def _weights(line: Tensor, seen: tuple[int, int], pixels: int, how: str) -> Tensor:
@@ -238,13 +289,17 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
     """Return where the cells lie that ``changes`` tells of, or None if what they see lies further apart."""
     pairs = [_line(shape, dim, changes) for dim in range(len(shape.size))]
     steps = layout.steps if layout is not None else (0.0,) * len(pairs)
-    apart = [float(line[1] - line[0]) if len(line) > 1 else math.inf for line, _ in pairs]
+    apart = [
+        float(line[1] - line[0]) if len(line) > 1 else math.inf for line, _ in pairs
+    ]
     if any(one > _FURTHER * other for one, other in zip(steps, apart, strict=True)):
         return None
     return Lie(tuple(line for line, _ in pairs), tuple(seen for _, seen in pairs))
 
 
-def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[int, int]]:
+def _line(
+    shape: ImageShape, dim: int, changes: Changes
+) -> tuple[Tensor, tuple[int, int]]:
     """Return where the lines of cells lie along a dimension, and the pixels that they see.
 
     They cover what they see evenly, or by whole pixels, and around its middle, unless the cells that a line of pixels
@@ -254,18 +309,29 @@ def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[
     @cache
     def cells(start: int, end: int) -> Tensor:
         change = changes(strip(shape, dim, start, end))
-        return torch.zeros(1) if change is None else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
+        return (
+            torch.zeros(1)
+            if change is None
+            else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
+        )
 
     pixels, count = shape.size[dim], len(cells(0, 1))
     first, last = seen_along(pixels, lambda start, end: bool(cells(start, end).any()))
     # Steps leave out pixels at the edge, which lie on the last cell all the same.
     cell = (last - first + 1) / count - _SAME
-    first, last = 0 if first < cell else first, pixels - 1 if pixels - 1 - last < cell else last
+    first, last = (
+        0 if first < cell else first,
+        pixels - 1 if pixels - 1 - last < cell else last,
+    )
     step, middle = (last - first + 1) / count, (first + last) / 2
-    ends: list[tuple[int, int, int]] = []  # a line of pixels, the first and the last cell that it changes
+    ends: list[
+        tuple[int, int, int]
+    ] = []  # a line of pixels, the first and the last cell that it changes
     # Where the outer pixels change all cells, those between them do.
     if count > 1 and not all(bool(cells(at, at + 1).all()) for at in (first, last)):
-        for at in np.unique(np.linspace(first, last, min(_PIXELS, last - first + 1)).round().astype(int)).tolist():
+        for at in np.unique(
+            np.linspace(first, last, min(_PIXELS, last - first + 1)).round().astype(int)
+        ).tolist():
             changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
             ends += [(at, changed[0], changed[-1])] if changed else []
     low = [(at, cell) for at, cell, _ in ends if cell > 0]
@@ -276,7 +342,13 @@ def _line(shape: ImageShape, dim: int, changes: Changes) -> tuple[Tensor, tuple[
         step = steps[int(np.argmin(drift))]
     line = middle + (torch.arange(count) - (count - 1) / 2) * step
     if low and high:
-        behind = sum(float(np.mean([at / step - cell for at, cell in side])) for side in (low, high)) / 2
+        behind = (
+            sum(
+                float(np.mean([at / step - cell for at, cell in side]))
+                for side in (low, high)
+            )
+            / 2
+        )
         off = step * (behind + (count - 1) / 2) - middle
         if abs(off) > step / 2 + _SAME:
             line = line + round(2 * off) / 2
@@ -291,14 +363,18 @@ def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, i
             return first, last
         first = bisect_left(range(last), True, key=lambda at: changed(0, at + 1))
     if not changed(pixels - 1, pixels):
-        last -= bisect_left(range(last - first), True, key=lambda at: changed(pixels - 1 - at, pixels))
+        last -= bisect_left(
+            range(last - first), True, key=lambda at: changed(pixels - 1 - at, pixels)
+        )
     return first, last
 
 
 def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
     """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are next to what was measured."""
     slopes = [
-        (side[-1][0] - side[0][0]) / (side[-1][1] - side[0][1]) for side in sides if side and side[-1][1] > side[0][1]
+        (side[-1][0] - side[0][0]) / (side[-1][1] - side[0][1])
+        for side in sides
+        if side and side[-1][1] > side[0][1]
     ]
     if not slopes:
         return []
@@ -315,4 +391,6 @@ def _drift(side: list[tuple[int, int]], step: float) -> float:
 def strip(shape: ImageShape, dim: int, start: int, end: int) -> Tensor:
     """Return a strip across an image, true between two pixels of a dimension."""
     at = torch.arange(shape.size[dim])
-    return ((at >= start) & (at < end)).reshape([-1 if each == dim else 1 for each in range(len(shape.size))])
+    return ((at >= start) & (at < end)).reshape(
+        [-1 if each == dim else 1 for each in range(len(shape.size))]
+    )

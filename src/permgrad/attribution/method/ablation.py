@@ -58,10 +58,21 @@ class Ablation(PlayedMethod):
                 need_background(request.count, shared=request.shared)
             fixed = request.subject.typical(_by_weight(request))
         paths = request.subject.paths
-        plays = path_plays(request.space, paths) if paths else single_plays(request.space)
-        words = "median of numbers, most frequent whole number" if value == "typical" else "zeros"
+        plays = (
+            path_plays(request.space, paths) if paths else single_plays(request.space)
+        )
+        words = (
+            "median of numbers, most frequent whole number"
+            if value == "typical"
+            else "zeros"
+        )
         facts = {"baseline": words} if request.subject.preprocessor is None else {}
-        request = replace(request, n_repeats=1, automatic=False, options={**request.options, "tolerance": None})
+        request = replace(
+            request,
+            n_repeats=1,
+            automatic=False,
+            options={**request.options, "tolerance": None},
+        )
         return request, replace(plays, fixed=fixed, facts=facts)
 
 
@@ -72,5 +83,7 @@ def _by_weight(request: Request) -> tuple[torch.Tensor, ...]:
         return request.donors
     total, most = weights.sum(), _REPEATED * len(weights)
     count = int(total) if total <= most and not np.mod(weights, 1).any() else most
-    places = np.searchsorted(np.cumsum(weights) / total, (np.arange(count) + 0.5) / count)
+    places = np.searchsorted(
+        np.cumsum(weights) / total, (np.arange(count) + 0.5) / count
+    )
     return tuple(tensor[torch.from_numpy(places)] for tensor in request.donors)

@@ -84,20 +84,39 @@ class Aggregate(Configured):
             "model_rows": evaluated,
         }
         values = np.mean(list(shares.values()), axis=0)
-        return build(request, "aggregate", values, facts, outputs=outputs, parts=shares, additive=True, maps={})
+        return build(
+            request,
+            "aggregate",
+            values,
+            facts,
+            outputs=outputs,
+            parts=shares,
+            additive=True,
+            maps={},
+        )
 
 
 def _members(asked_for: Any) -> dict[str, Configured]:
     """Return the members by name. Refuse unknown methods and fewer than two."""
-    if not isinstance(asked_for, Iterable) or isinstance(asked_for, (str, bytes, Mapping)):
+    if not isinstance(asked_for, Iterable) or isinstance(
+        asked_for, (str, bytes, Mapping)
+    ):
         problem = f"members must be methods, by name or as of pg.methods, got {shown(asked_for)}"
-        raise InputError(problem, hint="Pass for example members=('permutation', 'lime').", code="PG001")
+        raise InputError(
+            problem,
+            hint="Pass for example members=('permutation', 'lime').",
+            code="PG001",
+        )
     members: dict[str, Configured] = {}
     for one in asked_for:
         method: Any = one if isinstance(one, Configured) else methods.get(one)()
         members[name_of(method)] = method
         if isinstance(method, Aggregate):
-            raise InputError("members must not contain 'aggregate'", hint="Leave it out.", code="PG006")
+            raise InputError(
+                "members must not contain 'aggregate'",
+                hint="Leave it out.",
+                code="PG006",
+            )
     if len(members) < 2:
         problem = f"aggregate needs at least two members, got {list(members)}"
         raise InputError(problem, hint="Add another method.", code="PG005")
@@ -107,11 +126,22 @@ def _members(asked_for: Any) -> dict[str, Configured]:
 def _explain(request: Request, name: str, method: Any) -> Explanation:
     """Return a member's global importance."""
     scope, options = resolve_method(method, "auto")
-    explanation = method(replace(request, scope=scope, options=options, sampling=options.get("sampling", "marginal")))
+    explanation = method(
+        replace(
+            request,
+            scope=scope,
+            options=options,
+            sampling=options.get("sampling", "marginal"),
+        )
+    )
     if explanation.names != request.space.names:
         problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
         raise InputError(problem, hint="Leave it out.", code="PG034")
-    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+    return (
+        explanation.to_global("mean_abs")
+        if explanation.scope == "local"
+        else explanation
+    )
 
 
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
@@ -124,7 +154,9 @@ def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
             columns.append(values.sum(axis=1))
         else:
             # A single output: evidence for one class is evidence against the other.
-            columns.append(values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan))
+            columns.append(
+                values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan)
+            )
     stacked = np.stack(columns, axis=1)
     total = stacked.sum(axis=0, keepdims=True)
     # NaN stays NaN: a class without rows has no importance.

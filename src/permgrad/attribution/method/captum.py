@@ -50,9 +50,17 @@ class CaptumMethod(Method):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
 
-    def __init__(self, attribution: Any, options: Mapping[str, Any] | None = None) -> None:
-        if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
-            shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
+    def __init__(
+        self, attribution: Any, options: Mapping[str, Any] | None = None
+    ) -> None:
+        if isinstance(attribution, type) or not callable(
+            getattr(attribution, "attribute", None)
+        ):
+            shown = (
+                attribution.__name__
+                if isinstance(attribution, type)
+                else type(attribution).__name__
+            )
             raise InputError(
                 f"method must be a name, one of pg.methods, a Captum attribution object or a dict of them by input, "
                 f"got {shown}",
@@ -82,15 +90,26 @@ class CaptumMethod(Method):
                 bar.advance(part.stop - part.start)
 
         # During a call, Captum stores state in the object and hooks on the network, which other threads would see.
-        bar = Progress(request.count * len(request.targets), self.name, request.progress)
-        with bar, captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
+        bar = Progress(
+            request.count * len(request.targets), self.name, request.progress
+        )
+        with (
+            bar,
+            captum_turn,
+            request.subject.open(),
+            torch.inference_mode(mode=False),
+            torch.enable_grad(),
+        ):
             # It permutes within the batch, so all rows are passed at once.
             if self.kind == "FeaturePermutation" and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:
                 in_batches(request.count, size, work)
             outputs = Blend(request).base()
-        facts = {"quantity": f"attribution by {self.name}", "unit": "as the network returns it"}
+        facts = {
+            "quantity": f"attribution by {self.name}",
+            "unit": "as the network returns it",
+        }
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
         explanation = build(request, self.name, values, facts, predictions=predictions)
         del explanation.meta["scale"]  # Captum explains what the network returns
@@ -101,49 +120,82 @@ class CaptumMethod(Method):
         """Refuse an object made for another network or layer."""
         layer = getattr(self.attribution, "layer", None)
         layers = layer if isinstance(layer, list) else [layer]
-        if isinstance(subject, InnerSubject) and [*map(id, layers)] != [*map(id, subject.layers.values())]:
+        if isinstance(subject, InnerSubject) and [*map(id, layers)] != [
+            *map(id, subject.layers.values())
+        ]:
             asked = ", ".join(map(repr, subject.layers))
             problem = f"layer={asked} is not the layer that {self.name} was created for"
-            yield problem, "Leave layer= out, or create a Captum object for that layer.", "PG037"
+            yield (
+                problem,
+                "Leave layer= out, or create a Captum object for that layer.",
+                "PG037",
+            )
         function = getattr(self.attribution, "forward_func", None)
         owner = getattr(function, "__self__", function)
         if isinstance(owner, nn.Module):
             inside = unwrap(owner)
             if not any(part is subject.module for part in inside.modules()):
-                problem = (
-                    f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
-                )
+                problem = f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
                 yield problem, f"Pass {self.kind}(model).", "PG031"
 
-    def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
+    def _attribute(
+        self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice
+    ) -> Any:
         """Return the players' values for the rows at ``part`` and one output, ``(rows, players)``."""
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
-        sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
+        sources = (
+            rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
+        )
         order, space = _call_order(subject), request.space
         options = self._options(request, subject, order, part, inside=inner is not None)
         with torch.no_grad():
-            outputs = subject.form.call(subject.module, [tensor[:2].to(subject.device).clone() for tensor in sources])
+            outputs = subject.form.call(
+                subject.module,
+                [tensor[:2].to(subject.device).clone() for tensor in sources],
+            )
         if isinstance(outputs, Tensor) and outputs.ndim > 1:  # columns to choose from
             options.setdefault("target", target)
-        returned = self._call(tuple(sources[place].to(subject.device).clone() for place in order), options)
+        returned = self._call(
+            tuple(sources[place].to(subject.device).clone() for place in order), options
+        )
         if inner is None:
             attributions = self._on_inputs(returned, [rows[place] for place in order])
             if request.options.get("feature_mask") is not None:
                 attributions = _shared(attributions, options["feature_mask"])
-            attributions = [attributions[order.index(place)] for place in range(len(rows))]
+            attributions = [
+                attributions[order.index(place)] for place in range(len(rows))
+            ]
         else:
             # Inputs that are used after the layer belong to no player.
-            unowned = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
-            attributions = [*self._on_inputs(returned, list(rows[: inner.calls])), *unowned]
+            unowned = [
+                torch.zeros_like(tensor, dtype=torch.float32)
+                for tensor in rows[inner.calls :]
+            ]
+            attributions = [
+                *self._on_inputs(returned, list(rows[: inner.calls])),
+                *unowned,
+            ]
         by_player = space.sums([values.detach() for values in attributions])
-        if inner is None and "feature_mask" in options and "feature_mask" not in request.options:
+        if (
+            inner is None
+            and "feature_mask" in options
+            and "feature_mask" not in request.options
+        ):
             # Every position of a segment holds the segment's value.
-            by_player = by_player / torch.as_tensor(space.sizes().clip(min=1), device=by_player.device)
+            by_player = by_player / torch.as_tensor(
+                space.sizes().clip(min=1), device=by_player.device
+            )
         return by_player.cpu().numpy()
 
     def _options(
-        self, request: Request, subject: Any, order: list[int], part: slice, *, inside: bool
+        self,
+        request: Request,
+        subject: Any,
+        order: list[int],
+        part: slice,
+        *,
+        inside: bool,
     ) -> dict[str, Any]:
         """Return the call's options for the rows at ``part``, with baselines and players in Captum's form."""
         options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
@@ -152,35 +204,61 @@ class CaptumMethod(Method):
             plain = isinstance(options["baselines"], (Tensor, int, float))
             baselines = None if plain else subject.read(options["baselines"])
         if baselines is not None:
-            options["baselines"] = tuple(baselines[place].to(subject.device) for place in order)
-        takes_mask = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
+            options["baselines"] = tuple(
+                baselines[place].to(subject.device) for place in order
+            )
+        takes_mask = (
+            "feature_mask" in inspect.signature(self.attribution.attribute).parameters
+        )
         if not inside and takes_mask and "feature_mask" not in options:
             # Each player is one feature. Positions without a player are one more, whose value is dropped.
-            segments = [request.space.segments[place].to(subject.device) for place in order]
-            options["feature_mask"] = tuple(torch.where(each < 0, len(request.space), each)[None] for each in segments)
+            segments = [
+                request.space.segments[place].to(subject.device) for place in order
+            ]
+            options["feature_mask"] = tuple(
+                torch.where(each < 0, len(request.space), each)[None]
+                for each in segments
+            )
         common = {"feature_mask", *(["baselines"] if samples else [])}  # to all rows
-        return {name: one if name in common else _of_rows(one, part, request.count) for name, one in options.items()}
+        return {
+            name: one if name in common else _of_rows(one, part, request.count)
+            for name, one in options.items()
+        }
 
-    def _call(self, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> list[Tensor]:
+    def _call(
+        self, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> list[Tensor]:
         """Return the result of ``attribute``. Turn its errors into an ``InputError``."""
         which, hint = (
             f"{self.name} failed on these inputs",
             "Pass what it needs beside it: method=(object, {'baselines': …}).",
         )
-        with turned(lambda error: InputError(f"{which} with {error_in_words(error)}", hint, "PG032"), memory=True):
+        with turned(
+            lambda error: InputError(
+                f"{which} with {error_in_words(error)}", hint, "PG032"
+            ),
+            memory=True,
+        ):
             returned = self.attribution.attribute(inputs, **options)
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
         """Return attributions shaped like the inputs. A layer's map is spread over the image, if there is only one."""
         pairs = list(zip(parts, rows, strict=False))
-        if len(parts) == len(rows) and all(part.shape[: row.ndim] == row.shape for part, row in pairs):
+        if len(parts) == len(rows) and all(
+            part.shape[: row.ndim] == row.shape for part, row in pairs
+        ):
             return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]
-        layouts = [(place, image_shape(tuple(tensor.shape[1:]))) for place, tensor in enumerate(rows)]
+        layouts = [
+            (place, image_shape(tuple(tensor.shape[1:])))
+            for place, tensor in enumerate(rows)
+        ]
         images = [(place, layout) for place, layout in layouts if layout is not None]
         if len(parts) == len(images) == 1 and parts[0].ndim == 4:
             ((place, layout),) = images
-            attributions = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
+            attributions = [
+                torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows
+            ]
             attributions[place] = _spread(parts[0], layout, rows[place])
             return attributions
         problem = (
@@ -188,14 +266,18 @@ class CaptumMethod(Method):
             f"{[tuple(part.shape) for part in parts]}"
         )
         raise InputError(
-            problem, hint="To explain the units of a layer, also pass layer= with its name to pg.Model.", code="PG007"
+            problem,
+            hint="To explain the units of a layer, also pass layer= with its name to pg.Model.",
+            code="PG007",
         )
 
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
     """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, equal for all channels."""
     size = layout.size[-2:]
-    heat = functional.interpolate(maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False)
+    heat = functional.interpolate(
+        maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False
+    )
     if layout.channels is None:
         return heat[:, 0].expand(rows.shape)
     heat = heat if layout.channels == 0 else heat.permute(0, 2, 3, 1)
@@ -205,22 +287,33 @@ def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
 def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
     """Divide the value of each group of a user's own mask among its positions, which all hold it."""
     masks = masks if isinstance(masks, (tuple, list)) else (masks,)
-    wide = [mask.to(one.device).expand(one.shape) for mask, one in zip(masks, values, strict=True)]
+    wide = [
+        mask.to(one.device).expand(one.shape)
+        for mask, one in zip(masks, values, strict=True)
+    ]
     counts = []
     for row in torch.cat([mask.flatten(1) for mask in wide], dim=1):
         _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
         counts.append(sizes[groups])
     parts = torch.stack(counts).split([mask[0].numel() for mask in wide], dim=1)
-    return [one / part.reshape(one.shape) for one, part in zip(values, parts, strict=True)]
+    return [
+        one / part.reshape(one.shape) for one, part in zip(values, parts, strict=True)
+    ]
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
     form = subject.form
-    named = list(inspect.signature(subject.module.forward).parameters) if form.passing == "keywords" else form.arguments
+    named = (
+        list(inspect.signature(subject.module.forward).parameters)
+        if form.passing == "keywords"
+        else form.arguments
+    )
     places = [] if form.whole else [named.index(leaf.place[0]) for leaf in form.leaves]
     order = sorted(range(len(places)), key=places.__getitem__)
-    if not places or [places[position] for position in order] != list(range(len(order))):
+    if not places or [places[position] for position in order] != list(
+        range(len(order))
+    ):
         raise InputError(
             "Captum passes every input by position, but this network takes a list or dict, or None before an input",
             hint="Wrap it in a module whose forward has one parameter for each input.",
@@ -233,4 +326,8 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
     """Return the rows at ``part`` of an option with one entry per row, also inside a tuple."""
     if isinstance(value, tuple):
         return tuple(_of_rows(item, part, count) for item in value)
-    return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value
+    return (
+        value[part]
+        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
+        else value
+    )

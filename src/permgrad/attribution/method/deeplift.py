@@ -68,40 +68,71 @@ class DeepLift(Configured):
         options = request.options
         most = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
-        result = Additive(slopes, reference_rows(slopes.places, options["baseline"], most))
+        result = Additive(
+            slopes, reference_rows(slopes.places, options["baseline"], most)
+        )
         count, matched = len(result.reference.rows[0]), True
 
         def work(part: slice) -> None:
             nonlocal matched
             rows = slopes.rows(part)
             values: Any = 0.0
-            outputs = base = torch.zeros(len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device)
+            outputs = base = torch.zeros(
+                len(rows[0]),
+                len(slopes.targets),
+                dtype=torch.float64,
+                device=rows[0].device,
+            )
             for place in range(count):
-                start = slopes.at_reference(rows, [tensor[place : place + 1] for tensor in references])
+                start = slopes.at_reference(
+                    rows, [tensor[place : place + 1] for tensor in references]
+                )
                 before, outputs, added, met = slopes.step(start, rows)
-                values, base, matched = values + added, base + before[:, slopes.targets], matched and met
+                values, base, matched = (
+                    values + added,
+                    base + before[:, slopes.targets],
+                    matched and met,
+                )
             few = tuple(tensor[:8] for tensor in rows)
             if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
                 problem = (
                     "deeplift cannot explain a network whose forward computes gradients: slopes between two points "
                     "replace gradients, and its outputs change"
                 )
-                raise InputError(problem, hint="Choose method='integrated_gradients' or 'shapley'.", code="PG034")
+                raise InputError(
+                    problem,
+                    hint="Choose method='integrated_gradients' or 'shapley'.",
+                    code="PG034",
+                )
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
             result.keep(part, values / count, outputs[:, slopes.targets], base / count)
             progress.advance(len(outputs))
 
-        with Progress(request.count, "deeplift", request.progress) as progress, subject.open(), differentiable(subject):
+        with (
+            Progress(request.count, "deeplift", request.progress) as progress,
+            subject.open(),
+            differentiable(subject),
+        ):
             untrue = warn_of_untrue_slopes(slopes, "deeplift")
             references = slopes.references(result.reference.rows)
             in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
-            scale = slopes.output_range(torch.as_tensor(base, device=subject.device)).cpu().numpy()
-        explanation = result.explanation("deeplift", scale, rule="Rescale", references=most)
+            scale = (
+                slopes.output_range(torch.as_tensor(base, device=subject.device))
+                .cpu()
+                .numpy()
+            )
+        explanation = result.explanation(
+            "deeplift", scale, rule="Rescale", references=most
+        )
         gap = explanation.meta["completeness_gap"]
-        half = request.subject.coarse  # whose numbers cannot add up better than they are told apart
-        if not untrue and (gap > (_GAP if half is None else 4 * torch.finfo(half).eps) or not matched):
+        half = (
+            request.subject.coarse
+        )  # whose numbers cannot add up better than they are told apart
+        if not untrue and (
+            gap > (_GAP if half is None else 4 * torch.finfo(half).eps) or not matched
+        ):
             why = (
                 "the network calls functions without a rule, which keep their gradient"
                 if matched

@@ -69,7 +69,11 @@ class GradCam(Configured):
     relu: bool | Literal["auto"] = "auto"
     #: ``before_activation``: a convolution is read before the activation that follows it. ``upsample``: how maps are
     #: enlarged. ``maps``: whether the result keeps them.
-    inner: ClassVar[Mapping[str, Any]] = {"before_activation": False, "upsample": "bilinear", "maps": "auto"}
+    inner: ClassVar[Mapping[str, Any]] = {
+        "before_activation": False,
+        "upsample": "bilinear",
+        "maps": "auto",
+    }
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -89,7 +93,9 @@ class GradCam(Configured):
             with suppress(InputError):
                 if not subject.encoded_names and all(subject.real):
                     warn_of_untrue_slopes(Slopes(request, "gradcam"), "gradcam")
-            reader: DrawnMaps | CalledMaps = (DrawnMaps if subject.paths else CalledMaps)(request, options)
+            reader: DrawnMaps | CalledMaps = (
+                DrawnMaps if subject.paths else CalledMaps
+            )(request, options)
             values = np.zeros((request.count, len(reader.names), len(targets)))
 
             def work(part: slice) -> None:
@@ -97,7 +103,9 @@ class GradCam(Configured):
                 values[part] = read.values
                 predictions[part] = read.outputs[:, targets].double().cpu().numpy()
                 shown = read.maps if options["upsample"] == "none" else read.large
-                for picture, cells, image in zip(reader.pictures, shown, read.images, strict=True):
+                for picture, cells, image in zip(
+                    reader.pictures, shown, read.images, strict=True
+                ):
                     picture.keep(part, cells, image)
                 progress.advance(part.stop - part.start)
 
@@ -127,5 +135,9 @@ class GradCam(Configured):
             modality=reader.modality,
             feature_values=None if request.raw is None else shown_values(request),
             predictions=predictions,
-            maps={key: array for picture in reader.pictures for key, array in picture.kept.items()},
+            maps={
+                key: array
+                for picture in reader.pictures
+                for key, array in picture.kept.items()
+            },
         )

@@ -63,17 +63,25 @@ class Gradient(Configured):
 
         def work(part: slice) -> None:
             outputs, gradients = at_rows(part)
-            sums = slopes.sums(gradients if signed else [gradient.abs() for gradient in gradients])
+            sums = slopes.sums(
+                gradients if signed else [gradient.abs() for gradient in gradients]
+            )
             values[part] = sums[:, 0].cpu().numpy()
             predictions[part] = outputs.double().cpu().numpy()
             progress.advance(part.stop - part.start)
 
-        with Progress(request.count, self.name, request.progress) as progress, subject.open(), differentiable(subject):
+        with (
+            Progress(request.count, self.name, request.progress) as progress,
+            subject.open(),
+            differentiable(subject),
+        ):
             size, at_rows, about = self.reader(slopes)
             warn_of_untrue_slopes(slopes, self.name)
             in_batches(request.count, size, work)
         facts = {
-            "quantity": "slope of the output" if signed else "absolute slope of the output",
+            "quantity": "slope of the output"
+            if signed
+            else "absolute slope of the output",
             "unit": f"{output_unit(request)} per unit of the input",
             "signed": signed,
             "model_rows": slopes.model_rows,
@@ -81,9 +89,18 @@ class Gradient(Configured):
             **slopes.places.facts,
             **about,
         }
-        return build(slopes.request, self.name, values, facts, additive=True, predictions=predictions)
+        return build(
+            slopes.request,
+            self.name,
+            values,
+            facts,
+            additive=True,
+            predictions=predictions,
+        )
 
-    def reader(self, slopes: Slopes) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
+    def reader(
+        self, slopes: Slopes
+    ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
         """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
 
         def at_rows(part: slice) -> Slope:

@@ -81,11 +81,18 @@ class IntegratedGradients(Configured):
         if options["tolerance"] is not None:
             check_number("tolerance", options["tolerance"], "pass for example 0.002")
         if options["steps"] is not None:
-            check_whole("steps", options["steps"], "leave it out, or pass for example 50")
+            check_whole(
+                "steps", options["steps"], "leave it out, or pass for example 50"
+            )
         players, names = options["players"], request.subject.encoded_names
         check_choice("players", players, ("features", "encoded"))
         if players == "encoded":
-            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
+            space = PlayerSpace(
+                names,
+                ("table",) * len(names),
+                request.space.inputs,
+                (torch.arange(len(names)),),
+            )
             raw = pd.DataFrame(request.encoded, columns=list(names))
             request = replace(request, space=space, raw=raw, level="input")
         return integrate(request, options)

@@ -46,15 +46,25 @@ _TOGETHER = 64
 _CERTAIN = 0.95
 
 
-def with_interactions(request: Request, plays: Plays, explanation: Explanation) -> Explanation:
+def with_interactions(
+    request: Request, plays: Plays, explanation: Explanation
+) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after them."""
     order, players = int(request.options["order"]), len(request.space)
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
-    candidates = [each for size in range(2, order + 1) for each in combinations(range(players), size)]
+    candidates = [
+        each
+        for size in range(2, order + 1)
+        for each in combinations(range(players), size)
+    ]
     chosen, about = candidates, {"bound": 0.0}
     # How many sets are measured on all rows.
     wanted, each = request.options["pairs"], request.count * request.n_repeats
-    if wanted == "all" or order > 2 or (wanted == "auto" and len(candidates) * each <= _ALL):
+    if (
+        wanted == "all"
+        or order > 2
+        or (wanted == "auto" and len(candidates) * each <= _ALL)
+    ):
         wanted = len(candidates)
     elif wanted == "auto":
         wanted = max(_LEAST_PAIRS, _CHOSEN // each)
@@ -73,16 +83,26 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         "left_out": len(candidates) - len(chosen),
         **about,
     }
-    measured = zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True)
-    fields: dict[str, Any] = {name: np.concatenate([getattr(explanation, name), one]) for name, one in measured}
+    measured = zip(
+        ("values", "std_error", "low", "high", "p_values"), numbers, strict=True
+    )
+    fields: dict[str, Any] = {
+        name: np.concatenate([getattr(explanation, name), one])
+        for name, one in measured
+    }
     nothing = np.full(numbers[0].shape, np.nan)
     for group in ("parts", "part_std"):
-        fields[group] = {name: np.concatenate([one, nothing]) for name, one in getattr(explanation, group).items()}
+        fields[group] = {
+            name: np.concatenate([one, nothing])
+            for name, one in getattr(explanation, group).items()
+        }
     rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
     meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
     meta["seconds"] = time.perf_counter() - request.started
     singles: list[Members] = [(place,) for place in range(players)]
-    return replace(explanation, **fields, **named(request, [*singles, *chosen]), meta=meta)
+    return replace(
+        explanation, **fields, **named(request, [*singles, *chosen]), meta=meta
+    )
 
 
 @refusing
@@ -98,7 +118,9 @@ def check_interactions(request: Request) -> Iterator[Fault]:
         yield problem, "Pass 2, or join players with groups=.", "PG002"
 
 
-def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:
+def _measured(
+    request: Request, channels: Booleans, chosen: Sequence[Members]
+) -> tuple[Floats, int]:
     """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made.
 
     Sets are played over all rows and repeats, in the same order of pairs of a row and its donor.
@@ -108,7 +130,12 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
     game.classes, game.class_count = receiver_classes(request, outputs)
     unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
     eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
-    smaller = {some for each in chosen for size in range(1, len(each)) for some in combinations(each, size)}
+    smaller = {
+        some
+        for each in chosen
+        for size in range(1, len(each))
+        for some in combinations(each, size)
+    }
     sets = sorted(smaller | set(chosen), key=lambda each: (len(each), each))
     groups = [None, *range(len(request.subject.outputs.class_names))]
     known: dict[Members, Floats] = {}
@@ -118,16 +145,28 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
     def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         parts[name].append((rows, donors, effects[:, 0, 0].copy()))
 
-    with Progress(len(sets) * request.n_repeats * request.count, "interactions", request.progress) as progress:
+    with Progress(
+        len(sets) * request.n_repeats * request.count, "interactions", request.progress
+    ) as progress:
         for start in range(0, len(sets), _TOGETHER):
             some = {str(each): each for each in sets[start : start + _TOGETHER]}
             plays = []
             for name, each in some.items():
                 mask = np.broadcast_to(channels, (1, len(each), len(channels)))
-                plays.append(Play("interactions", (name,), np.array(each), mask, np.ones((1, 1, 1))))
+                plays.append(
+                    Play(
+                        "interactions",
+                        (name,),
+                        np.array(each),
+                        mask,
+                        np.ones((1, 1, 1)),
+                    )
+                )
             game.play(plays, range(request.n_repeats), collect, progress)
             for name, each in some.items():
-                rows, donors, effects = (np.concatenate(part) for part in zip(*parts.pop(name), strict=True))
+                rows, donors, effects = (
+                    np.concatenate(part) for part in zip(*parts.pop(name), strict=True)
+                )
                 if len(each) < largest:
                     known[each] = effects
                 if len(each) == 1:
@@ -142,9 +181,14 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
                 value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
                 game.add(name, rows, donors, value[:, None, None])
                 moments = game.moments.pop(name)
-                by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
+                by_group = [
+                    estimated(moments, request.confidence, group)[:, 0]
+                    for group in groups
+                ]
                 numbers[each] = np.stack(by_group, axis=1)
-    return np.stack([numbers[each] for each in chosen], axis=1), game.back_end.evaluations
+    return np.stack(
+        [numbers[each] for each in chosen], axis=1
+    ), game.back_end.evaluations
 
 
 def _screened(
@@ -162,7 +206,9 @@ def _screened(
         inputs=tuple(tensor[rows.to(tensor.device)] for tensor in request.inputs),
         y=TargetRows(y, count) if isinstance(request.y, TargetRows) else y,
         classes=None if request.classes is None else request.classes[places],
-        sample_weight=None if request.sample_weight is None else request.sample_weight[places],
+        sample_weight=None
+        if request.sample_weight is None
+        else request.sample_weight[places],
         units=None if request.units is None else request.units.take(places),
         row_offset=RowNumbers(places + request.row_offset),
         n_repeats=1,
@@ -172,5 +218,9 @@ def _screened(
     falling = np.argsort(-(mean + 2 * std), kind="stable")
     chosen, rest = np.sort(falling[:wanted]), falling[wanted:]
     width = t_quantile(1 - (1 - _CERTAIN) / (2 * len(rest)), max(count - 1, 1))
-    about = {"bound": float((mean + width * std)[rest].max()), "pilot_rows": count, "model_rows": evaluations}
+    about = {
+        "bound": float((mean + width * std)[rest].max()),
+        "pilot_rows": count,
+        "model_rows": evaluations,
+    }
     return [candidates[place] for place in chosen], about

@@ -46,22 +46,35 @@ _TRIALS = 32
 _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 
 
-def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
+def draw_neighbours(
+    request: Request, neighbourhood: str, samples: int
+) -> tuple[Floats, Integers]:
     """Return neighbours ``(neighbours, players)``, the row itself first, and their background rows.
 
     NOTE[DIFF]: drawn in pairs, so that every player is kept in exactly half of the coalitions. The original draws each
     neighbour separately.
     """
-    rng, shape = generator(request.seed, "lime"), (-(-(samples - 1) // 2), len(request.space.names))
+    rng, shape = (
+        generator(request.seed, "lime"),
+        (-(-(samples - 1) // 2), len(request.space.names)),
+    )
     if neighbourhood == "gaussian":
         half = rng.standard_normal(shape)
-        first, other, donors = np.zeros((1, shape[1])), -half, np.zeros(samples, dtype=np.int64)
+        first, other, donors = (
+            np.zeros((1, shape[1])),
+            -half,
+            np.zeros(samples, dtype=np.int64),
+        )
     else:
         half = (rng.random(shape) < 0.5).astype(np.float64)
         # Background rows in turn, in random order.
         background = len(request.donors[0])
         turns = [rng.permutation(background) for _ in range(-(-samples // background))]
-        first, other, donors = np.ones((1, shape[1])), 1 - half, np.concatenate(turns)[:samples]
+        first, other, donors = (
+            np.ones((1, shape[1])),
+            1 - half,
+            np.concatenate(turns)[:samples],
+        )
     pairs = np.stack([half, other], axis=1).reshape(-1, shape[1])[: samples - 1]
     return np.concatenate([first, pairs]), donors
 
@@ -69,7 +82,10 @@ def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple
 def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return a function that prepares masks and the background rows that replace players, once for all rows."""
     device = request.subject.device
-    owners, background = request.space.owners(device), [tensor.to(device) for tensor in request.donors]
+    owners, background = (
+        request.space.owners(device),
+        [tensor.to(device) for tensor in request.donors],
+    )
 
     def edit(coordinates: Floats, donors: Integers) -> Place:
         chosen = torch.from_numpy(donors).to(device)
@@ -81,7 +97,8 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
             for each, tensor in zip(owners, background, strict=True)
         ]
         return lambda rows: [
-            select(mask, row[:, None], other) for row, other, mask in zip(rows, values, masks, strict=True)
+            select(mask, row[:, None], other)
+            for row, other, mask in zip(rows, values, masks, strict=True)
         ]
 
     return edit
@@ -94,16 +111,26 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     for donors, each in zip(request.donors, owners, strict=True):
         # torch warns of the deviation of no columns.
         flat = donors.double().reshape(len(donors), len(each))
-        deviation = flat.std(dim=0, correction=0) if flat.numel() else torch.zeros(len(each), dtype=torch.float64)
+        deviation = (
+            flat.std(dim=0, correction=0)
+            if flat.numel()
+            else torch.zeros(len(each), dtype=torch.float64)
+        )
         spreads.append(deviation.to(device) * (each < len(request.space)))
 
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
-            (padded[:, each] * spread).to(donors.dtype).reshape(1, len(padded), *donors.shape[1:])
-            for each, spread, donors in zip(owners, spreads, request.donors, strict=True)
+            (padded[:, each] * spread)
+            .to(donors.dtype)
+            .reshape(1, len(padded), *donors.shape[1:])
+            for each, spread, donors in zip(
+                owners, spreads, request.donors, strict=True
+            )
         ]
-        return lambda rows: [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
+        return lambda rows: [
+            row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)
+        ]
 
     return edit
 
@@ -132,7 +159,9 @@ class Surrogate:
         unexplained = self.weights @ residuals**2
         residuals /= np.maximum(1.0 - self.leverage, 1e-6)[:, None]
         std = np.sqrt(self.solver**2 @ residuals**2)
-        explained = 1.0 - np.divide(unexplained, spread, out=np.zeros_like(spread), where=spread > 0)
+        explained = 1.0 - np.divide(
+            unexplained, spread, out=np.zeros_like(spread), where=spread > 0
+        )
         return coefficients, std, explained
 
 
@@ -173,12 +202,29 @@ class Lime(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        rows, players, targets = request.count, len(request.space.names), len(request.targets)
-        coordinates, donors = draw_neighbours(request, options["neighbourhood"], options["samples"])
-        surrogate = Surrogate(coordinates, _kernel(coordinates, options["kernel_width"]), options["ridge"])
-        values, explained = np.empty((rows, players, targets)), np.empty((rows, targets))
-        std, size = np.empty_like(values), max(1, _BLOCK_NUMBERS // (len(donors) * targets))
-        with request.subject.open(), Progress(rows, "lime", request.progress) as progress:
+        rows, players, targets = (
+            request.count,
+            len(request.space.names),
+            len(request.targets),
+        )
+        coordinates, donors = draw_neighbours(
+            request, options["neighbourhood"], options["samples"]
+        )
+        surrogate = Surrogate(
+            coordinates, _kernel(coordinates, options["kernel_width"]), options["ridge"]
+        )
+        values, explained = (
+            np.empty((rows, players, targets)),
+            np.empty((rows, targets)),
+        )
+        std, size = (
+            np.empty_like(values),
+            max(1, _BLOCK_NUMBERS // (len(donors) * targets)),
+        )
+        with (
+            request.subject.open(),
+            Progress(rows, "lime", request.progress) as progress,
+        ):
             neighbours = _Neighbours(request, options["neighbourhood"])
             for part in slices(rows, size):
                 some = np.arange(part.start, part.stop)
@@ -186,20 +232,38 @@ class Lime(Configured):
                 idle = neighbours.idle(some, coordinates, donors, outputs)
                 solved = surrogate.solve(outputs.reshape(len(donors), -1))
                 for array, of in zip((values, std), solved, strict=False):
-                    array[part] = np.where(idle, 0.0, of.reshape(players, -1, targets)).swapaxes(0, 1)
+                    array[part] = np.where(
+                        idle, 0.0, of.reshape(players, -1, targets)
+                    ).swapaxes(0, 1)
                 explained[part] = solved[2].reshape(-1, targets)
                 progress.advance(len(some))
-        low, high, p_values = interval(values, std, surrogate.freedom + 1, request.confidence)
+        low, high, p_values = interval(
+            values, std, surrogate.freedom + 1, request.confidence
+        )
         facts = {
             "quantity": _QUANTITIES[options["neighbourhood"]],
-            "baseline": _REFERENCES[options["neighbourhood"]].format(len(request.donors[0])),
+            "baseline": _REFERENCES[options["neighbourhood"]].format(
+                len(request.donors[0])
+            ),
             **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),
             "model_rows": neighbours.game.evaluations,
         }
-        errors: dict[str, Any] = {"std_error": std, "low": low, "high": high, "p_values": p_values}
-        return build(request, "lime", values, facts, **errors, predictions=neighbours.game.full(np.arange(rows)))
+        errors: dict[str, Any] = {
+            "std_error": std,
+            "low": low,
+            "high": high,
+            "p_values": p_values,
+        }
+        return build(
+            request,
+            "lime",
+            values,
+            facts,
+            **errors,
+            predictions=neighbours.game.full(np.arange(rows)),
+        )
 
 
 class _Neighbours:
@@ -208,7 +272,9 @@ class _Neighbours:
     def __init__(self, request: Request, neighbourhood: str) -> None:
         self.request, self.game = request, ShapleyGame(request, "output")
         self.coalitions = neighbourhood == "coalition"
-        self.places = (_coalition_places if self.coalitions else _gaussian_places)(request)
+        self.places = (_coalition_places if self.coalitions else _gaussian_places)(
+            request
+        )
 
     def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
         """Return the requested outputs at all neighbours of some rows, ``(neighbours, rows, targets)``."""
@@ -217,34 +283,58 @@ class _Neighbours:
         outputs = np.empty((len(donors), len(rows), len(self.request.targets)))
 
         def some_neighbours(part: slice) -> None:
-            place, count = self.places(coordinates[part], donors[part]), part.stop - part.start
+            place, count = (
+                self.places(coordinates[part], donors[part]),
+                part.stop - part.start,
+            )
 
             def some_rows(some: slice) -> None:
                 placed = place([tensor[some].to(subject.device) for tensor in tensors])
                 with torch.no_grad():
-                    raw = finite(subject.forward([tensor.flatten(0, 1) for tensor in placed]), "between")
+                    raw = finite(
+                        subject.forward([tensor.flatten(0, 1) for tensor in placed]),
+                        "between",
+                    )
                 read = self.game.measure(raw[:, None], np.repeat(rows[some], count))
-                outputs[part, some] = read.reshape(-1, count, read.shape[1]).swapaxes(0, 1)
+                outputs[part, some] = read.reshape(-1, count, read.shape[1]).swapaxes(
+                    0, 1
+                )
                 self.game.evaluations += len(raw)
 
             in_batches(len(rows), max(1, batch // count), some_rows)
 
-        batch, positions = forward_batch_size(self.request), sum(tensor[0].numel() for tensor in tensors)
-        in_batches(len(donors), max(1, min(batch, _CHUNK_NUMBERS // max(1, positions))), some_neighbours)
+        batch, positions = (
+            forward_batch_size(self.request),
+            sum(tensor[0].numel() for tensor in tensors),
+        )
+        in_batches(
+            len(donors),
+            max(1, min(batch, _CHUNK_NUMBERS // max(1, positions))),
+            some_neighbours,
+        )
         return outputs
 
-    def idle(self, rows: Integers, coordinates: Floats, donors: Integers, outputs: Floats) -> Booleans:
+    def idle(
+        self, rows: Integers, coordinates: Floats, donors: Integers, outputs: Floats
+    ) -> Booleans:
         """Return which players never change an output by more than rounding, ``(players, rows, targets)``."""
         rounding, players = self.game.rounding(rows, 1), coordinates.shape[1]
         idle = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(donors))):
-            left, open_rows = np.flatnonzero(idle.any(axis=(1, 2))), np.flatnonzero(idle.any(axis=(0, 2)))
+            left, open_rows = (
+                np.flatnonzero(idle.any(axis=(1, 2))),
+                np.flatnonzero(idle.any(axis=(0, 2))),
+            )
             if not len(left):
                 break
             # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
             moved = np.repeat(coordinates[[neighbour]], len(left), axis=0)
-            moved[np.arange(len(left)), left] = 1.0 - moved[np.arange(len(left)), left] if self.coalitions else 0.0
-            found = self.outputs(rows[open_rows], moved, np.full(len(left), donors[neighbour]))
+            moved[np.arange(len(left)), left] = (
+                1.0 - moved[np.arange(len(left)), left] if self.coalitions else 0.0
+            )
+            found = self.outputs(
+                rows[open_rows], moved, np.full(len(left), donors[neighbour])
+            )
             still = np.abs(found - outputs[neighbour, open_rows]) <= rounding[open_rows]
             idle[np.ix_(left, open_rows)] &= still
         return idle
@@ -253,27 +343,57 @@ class _Neighbours:
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with defaults that depend on the players. Refuse invalid values."""
     need_background(request.count, shared=request.shared)
-    neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
-    neighbourhood = neighbourhood or ("gaussian" if _on_a_scale(request) else "coalition")
-    samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
-    width = 0.75 * players**0.5 if options["kernel_width"] is None else options["kernel_width"]
+    neighbourhood, players, samples = (
+        options["neighbourhood"],
+        len(request.space),
+        options["samples"],
+    )
+    neighbourhood = neighbourhood or (
+        "gaussian" if _on_a_scale(request) else "coalition"
+    )
+    samples = (
+        max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players)
+        if samples is None
+        else samples
+    )
+    width = (
+        0.75 * players**0.5
+        if options["kernel_width"] is None
+        else options["kernel_width"]
+    )
     return {
         "neighbourhood": neighbourhood,
         # With as few coalitions as players, the fit would always be perfect.
-        "samples": check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3),
-        "kernel_width": check_number("kernel_width", width, "pass for example 1.0", above_zero=True),
+        "samples": check_whole(
+            "samples",
+            samples,
+            "pass players + 3 or more, or leave it out",
+            least=players + 3,
+        ),
+        "kernel_width": check_number(
+            "kernel_width", width, "pass for example 1.0", above_zero=True
+        ),
         "ridge": options["ridge"],
     }
 
 
 def _on_a_scale(request: Request) -> bool:
     """Return whether every player is one real number: not a segment, a level or an integer, which may be a code."""
-    if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
+    if (
+        request.subject.preprocessor is not None
+        or not all(request.subject.real)
+        or (request.space.sizes() > 1).any()
+    ):
         return False
     varies = False
-    for rows, donors, owners in zip(request.inputs, request.donors, request.space.segments, strict=True):
+    for rows, donors, owners in zip(
+        request.inputs, request.donors, request.space.segments, strict=True
+    ):
         mine = owners.reshape(-1).to(donors.device) >= 0
-        flat, explained = (tensor.reshape(len(tensor), -1)[:, mine] for tensor in (donors, rows.to(donors.device)))
+        flat, explained = (
+            tensor.reshape(len(tensor), -1)[:, mine]
+            for tensor in (donors, rows.to(donors.device))
+        )
         lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
         constant = (lowest == highest) & (explained == lowest).all(dim=0)
         few = ((flat == lowest) | (flat == highest)).all(dim=0)
@@ -296,5 +416,7 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
             f"kernel_width={width:g} is too small: {away.sum():,} neighbours weigh {weights[away].sum():.2g} together, "
             "and the row itself weighs 1"
         )
-        raise InputError(problem, hint="Pass a larger width, or leave it out.", code="PG002")
+        raise InputError(
+            problem, hint="Pass a larger width, or leave it out.", code="PG002"
+        )
     return weights

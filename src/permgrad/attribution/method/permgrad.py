@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method.interactions import check_interactions, with_interactions
+from permgrad.attribution.method.interactions import (
+    check_interactions,
+    with_interactions,
+)
 from permgrad.attribution.replace.branch_weights import branch_weights, weigh_modalities
 from permgrad.attribution.replace.direction import direction
-from permgrad.attribution.replace.game import explain_plays, global_explanation, play_losses
+from permgrad.attribution.replace.game import (
+    explain_plays,
+    global_explanation,
+    play_losses,
+)
 from permgrad.attribution.replace.plays import (
     EXACT_PLAYERS,
     Plays,
@@ -59,7 +66,11 @@ class PermGrad(PairedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    inner: ClassVar[Mapping[str, Any]] = {**PairedMethod.inner, "branches": True, "direction": True}
+    inner: ClassVar[Mapping[str, Any]] = {
+        **PairedMethod.inner,
+        "branches": True,
+        "direction": True,
+    }
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -74,12 +85,22 @@ class PermGrad(PairedMethod):
         else:
             game = play_losses(request, plays, "permgrad")
             several = game.engine is not None or len(set(request.space.modality)) > 1
-            weights = branch_weights(request, game) if several and request.options["branches"] else None
+            weights = (
+                branch_weights(request, game)
+                if several and request.options["branches"]
+                else None
+            )
         trends = None
         if game.engine is not None and request.options["direction"]:
             trends = direction(request, game.engine)
-        explanation = global_explanation("permgrad", request, plays, game, branches=weights, direction=trends)
-        return explanation if request.options["order"] == 1 else with_interactions(request, plays, explanation)
+        explanation = global_explanation(
+            "permgrad", request, plays, game, branches=weights, direction=trends
+        )
+        return (
+            explanation
+            if request.options["order"] == 1
+            else with_interactions(request, plays, explanation)
+        )
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
@@ -88,10 +109,18 @@ class PermGrad(PairedMethod):
         if request.level == "modality" and len(request.space) > 1:
             if len(request.space) > EXACT_PLAYERS:
                 problem = f"permgrad measures all subsets of up to {EXACT_PLAYERS} modalities, got {len(request.space)}"
-                raise InputError(problem, hint="Join some with groups=, or choose method='shapley'.", code="PG002")
+                raise InputError(
+                    problem,
+                    hint="Join some with groups=, or choose method='shapley'.",
+                    code="PG002",
+                )
             return request, shapley_plays(request.space, paths)
         if paths:
             return request, path_plays(request.space, paths)
         several = len(set(request.space.modality)) > 1 and request.scoring is None
-        several &= request.subject.preprocessor is None  # the kinds of columns of a table are weighed as wholes
-        return request, plays_beside_others(request.space) if several else single_plays(request.space)
+        several &= (
+            request.subject.preprocessor is None
+        )  # the kinds of columns of a table are weighed as wholes
+        return request, plays_beside_others(request.space) if several else single_plays(
+            request.space
+        )

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
+from permgrad.attribution.maps.drawn import (
+    CamLayer,
+    cam_layer,
+    class_maps,
+    maps_at_once,
+)
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.base.arrays import Floats, Integers
@@ -26,7 +31,9 @@ from permgrad.models.losses import OtherLoss
 PATHS = ("tabular", "image")
 
 
-def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tuple[Floats, Floats, Floats]:
+def _measure_losses(
+    request: Request, shuffles: int, progress: Progress
+) -> tuple[Floats, Floats, Floats]:
     """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
@@ -39,18 +46,38 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     count = len(subject.outputs.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
     # The order in which each player's column takes the values of all rows, for each repeat.
-    draws = partial(generator, request.seed, "permgrad-paper")  # a stream of random numbers, not the method's name
-    orders = {name: [draws(name, repeat).permutation(len(table)) for repeat in range(shuffles)] for name in players}
-    effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(len(table)), np.zeros((2, len(table)))
+    draws = partial(
+        generator, request.seed, "permgrad-paper"
+    )  # a stream of random numbers, not the method's name
+    orders = {
+        name: [
+            draws(name, repeat).permutation(len(table)) for repeat in range(shuffles)
+        ]
+        for name in players
+    }
+    effects, base, without = (
+        np.zeros((len(players), classes.shape[1])),
+        np.zeros(len(table)),
+        np.zeros((2, len(table))),
+    )
 
     def one_batch(part: slice) -> None:
         held = {path: module.embed(path, table[part]) for path in PATHS}
 
         def losses(**edited: Tensor) -> Floats:
             """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
-            repeats = max((len(each) // len(held["image"]) for each in edited.values()), default=1)
-            fused = module.fuse({path: edited.get(path, held[path].repeat(repeats, 1)) for path in PATHS})
-            return subject.outputs.loss_rows(fused, np.tile(y[part], repeats), loss).reshape(repeats, -1)
+            repeats = max(
+                (len(each) // len(held["image"]) for each in edited.values()), default=1
+            )
+            fused = module.fuse(
+                {
+                    path: edited.get(path, held[path].repeat(repeats, 1))
+                    for path in PATHS
+                }
+            )
+            return subject.outputs.loss_rows(
+                fused, np.tile(y[part], repeats), loss
+            ).reshape(repeats, -1)
 
         here, added = losses(), np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
@@ -58,7 +85,9 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
                 edited = table[part].repeat(shuffles, 1)
                 lenders = np.concatenate([order[part] for order in orders[name]])
                 edited[:, columns] = table[lenders][:, columns]
-                added[place] = (losses(tabular=module.embed("tabular", edited)) - here).sum(axis=0) @ classes[part]
+                added[place] = (
+                    losses(tabular=module.embed("tabular", edited)) - here
+                ).sum(axis=0) @ classes[part]
         np.add(effects, added, out=effects)
         base[part] = here[0]
         for place, path in enumerate(PATHS):
@@ -73,7 +102,11 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
 
 
 def nearest_cells(
-    positions: Integers, pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
+    positions: Integers,
+    pixels: npt.ArrayLike,
+    cells: npt.ArrayLike,
+    *,
+    transposed: bool = False,
 ) -> Integers:
     """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
     places = positions[:, ::-1] if transposed else positions
@@ -81,7 +114,9 @@ def nearest_cells(
     return np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
 
 
-def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
+def _read_maps(
+    request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress
+) -> tuple[Floats, int]:
     """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and how many maps were all zero."""
     subject, count = request.subject, len(request.subject.outputs.output_names)
     positions = np.asarray(subject.module.renderer.positions)
@@ -90,16 +125,24 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
     def one_batch(part: slice) -> None:
         nonlocal empty
         encoded = request.inputs[0][part].to(subject.device, subject.dtype)
-        maps, outputs, images = class_maps(subject, encoded, layer, "probability", range(count), "gradcam", relu=True)
+        maps, outputs, images = class_maps(
+            subject, encoded, layer, "probability", range(count), "gradcam", relu=True
+        )
         if options["argmax_class"]:
             # The published fault: for every class, the map is that of the row's most probable class.
             top = outputs.argmax(dim=1)
-            maps = maps[torch.arange(len(maps), device=maps.device), top][:, None].expand(-1, count, -1, -1)
+            maps = maps[torch.arange(len(maps), device=maps.device), top][
+                :, None
+            ].expand(-1, count, -1, -1)
         largest = maps.amax(dim=(2, 3), keepdim=True)
-        scaled = torch.where(largest > 0, maps / torch.where(largest > 0, largest, 1), 0)
+        scaled = torch.where(
+            largest > 0, maps / torch.where(largest > 0, largest, 1), 0
+        )
         sizes = (np.array(images.shape[2:]), np.array(maps.shape[2:]))
         cells = nearest_cells(positions, *sizes, transposed=bool(options["transposed"]))
-        read = scaled[:, :, cells[:, 0], cells[:, 1]].double().sum(dim=0).T.cpu().numpy()
+        read = (
+            scaled[:, :, cells[:, 0], cells[:, 1]].double().sum(dim=0).T.cpu().numpy()
+        )
         np.add(totals, read, out=totals)
         empty += int((largest == 0).sum())
         progress.advance(part.stop - part.start)
@@ -163,31 +206,62 @@ class PermGradPaper(Configured):
         options = request.options
         _check(request, options)
         layer = cam_layer(request.subject.module, options["layer"])
-        with Progress(2 * len(request.encoded), "permgrad_paper", request.progress) as progress, request.subject.open():
-            permutation, base, without = _measure_losses(request, int(options["shuffles"]), progress)
+        with (
+            Progress(
+                2 * len(request.encoded), "permgrad_paper", request.progress
+            ) as progress,
+            request.subject.open(),
+        ):
+            permutation, base, without = _measure_losses(
+                request, int(options["shuffles"]), progress
+            )
             per_column, empty = _read_maps(request, layer, options, progress)
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
         # gets the mean over their pixels, NaN where it has none.
         nothing = np.full(per_column.shape[1], np.nan)
         owned = request.space.columns.values()
-        cam = np.stack([per_column[columns].mean(axis=0) if len(columns) else nothing for columns in owned])
+        cam = np.stack(
+            [
+                per_column[columns].mean(axis=0) if len(columns) else nothing
+                for columns in owned
+            ]
+        )
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
         weights = np.exp(without - base - (without - base).max())
         weights /= weights.sum()
         # Both terms of the sum, their mean over the classes first. Players without columns get 0.
         nobody, parts = np.isnan(cam).all(axis=1, keepdims=True), dict[str, Floats]()
-        for path, raw, weight in zip(PATHS, (np.where(nobody, np.nan, permutation), cam), weights, strict=True):
+        for path, raw, weight in zip(
+            PATHS, (np.where(nobody, np.nan, permutation), cam), weights, strict=True
+        ):
             # A class without rows has no permutation importance and does not affect the scaling of other classes.
             term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
             term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
-            parts[path] = np.column_stack([np.nanmean(term, axis=1), term]) if term.shape[1] > 1 else term
+            parts[path] = (
+                np.column_stack([np.nanmean(term, axis=1), term])
+                if term.shape[1] > 1
+                else term
+            )
         shown = shown_outputs(request)
-        every, names = ("all", *request.subject.outputs.class_names), request.space.names
+        every, names = (
+            ("all", *request.subject.outputs.class_names),
+            request.space.names,
+        )
         # Both lists before scaling, in the form of the published arrays.
         lists: dict[str, dict[str, Any]] = {"permutation": {}, "gradcam": {}}
         for listed, values in zip(lists.values(), (permutation, cam), strict=True):
-            for name, column in zip(request.subject.outputs.class_names or ("all",), values.T.tolist(), strict=True):
-                listed[name] = dict(zip(names, [None if np.isnan(one) else one for one in column], strict=True))
+            for name, column in zip(
+                request.subject.outputs.class_names or ("all",),
+                values.T.tolist(),
+                strict=True,
+            ):
+                listed[name] = dict(
+                    zip(
+                        names,
+                        [None if np.isnan(one) else one for one in column],
+                        strict=True,
+                    )
+                )
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
@@ -211,7 +285,9 @@ class PermGradPaper(Configured):
             # The published method has no interval.
             branches={
                 path: {"importance": change, "weight": weight, "share": weight}
-                for path, change, weight in zip(PATHS, (without - base).tolist(), weights.tolist(), strict=True)
+                for path, change, weight in zip(
+                    PATHS, (without - base).tolist(), weights.tolist(), strict=True
+                )
             },
         )
 
@@ -226,7 +302,11 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
         yield problem, hint, "PG034"
     if request.y is None:
         problem = "permgrad_paper needs y to measure the loss"
-        yield problem, "Pass y, or choose method='permgrad', which works without.", "PG005"
+        yield (
+            problem,
+            "Pass y, or choose method='permgrad', which works without.",
+            "PG005",
+        )
     if not hasattr(request.subject.module.renderer, "positions"):
         yield (
             "permgrad_paper needs the pixel of each feature, and the code that draws these images does not give it",

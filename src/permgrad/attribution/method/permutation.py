@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method.interactions import check_interactions, with_interactions
+from permgrad.attribution.method.interactions import (
+    check_interactions,
+    with_interactions,
+)
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, single_plays
 from permgrad.attribution.request import PairedMethod, Request, Scope, methods
@@ -42,7 +45,11 @@ class Permutation(PairedMethod):
             check_interactions(request)
         request, plays = self.game(request)
         explanation = explain_plays("permutation", request, plays)
-        return explanation if request.options["order"] == 1 else with_interactions(request, plays, explanation)
+        return (
+            explanation
+            if request.options["order"] == 1
+            else with_interactions(request, plays, explanation)
+        )
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
@@ -50,5 +57,9 @@ class Permutation(PairedMethod):
         chosen, paths = request.options.get("paths"), request.subject.paths
         if chosen is None:
             return request, single_plays(request.space, paths)
-        through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
+        through = (
+            tuple(chosen)
+            if isinstance(chosen, Iterable) and not isinstance(chosen, str)
+            else (chosen,)
+        )
         return request, single_plays(request.space, paths, through)

@@ -64,13 +64,23 @@ class SmoothGrad(Gradient):
         check_whole("samples", options["samples"], "pass for example 50")
         check_number("noise", options["noise"], "pass for example 0.5")
         if options["signed"] and variant != "smoothgrad":
-            raise InputError(f"variant={variant!r} has no signs to keep", hint="Leave signed= out.", code="PG006")
+            raise InputError(
+                f"variant={variant!r} has no signs to keep",
+                hint="Leave signed= out.",
+                code="PG006",
+            )
         return super().__call__(request)
 
-    def reader(self, slopes: Slopes) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
+    def reader(
+        self, slopes: Slopes
+    ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
         """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
         options, seed = slopes.request.options, slopes.request.seed
-        samples, noise, variant = int(options["samples"]), float(options["noise"]), options["variant"]
+        samples, noise, variant = (
+            int(options["samples"]),
+            float(options["noise"]),
+            options["variant"],
+        )
         scales, names = _spread(slopes), slopes.subject.input_names
 
         def at_rows(part: slice) -> Slope:
@@ -79,25 +89,39 @@ class SmoothGrad(Gradient):
             second: list[Tensor] = []
 
             def work(points: slice) -> None:
-                row, numbers = sampled_points(slopes.request, part.start, samples, points)
+                row, numbers = sampled_points(
+                    slopes.request, part.start, samples, points
+                )
                 row = row.to(rows[0].device)
                 at = tuple(tensor[row] for tensor in rows)
                 noisy = list(at)
                 for place, scale in scales.items():
                     drawn = normal(seed, (self.name, names[place]), numbers, at[place])
-                    noisy[place] = at[place] + (noise * scale * drawn).to(at[place].dtype)
+                    noisy[place] = at[place] + (noise * scale * drawn).to(
+                        at[place].dtype
+                    )
                 _, gradients = slopes.gradients(slopes.at_reference(at, noisy))
                 shares = [gradient.double() / samples for gradient in gradients]
-                squares = [] if variant == "smoothgrad" else [s * g for s, g in zip(shares, gradients, strict=True)]
+                squares = (
+                    []
+                    if variant == "smoothgrad"
+                    else [s * g for s, g in zip(shares, gradients, strict=True)]
+                )
                 for sums, added in ((first, shares), (second, squares)):
                     if not sums:
-                        sums += [one.new_zeros(len(one), len(rows[0]), *one.shape[2:]) for one in added]
+                        sums += [
+                            one.new_zeros(len(one), len(rows[0]), *one.shape[2:])
+                            for one in added
+                        ]
                     for total, one in zip(sums, added, strict=True):
                         total.index_add_(1, row, one)
 
             slopes.batch = in_batches(len(rows[0]) * samples, slopes.batch, work)
             if variant == "vargrad":
-                second = [(square - mean**2).clamp_min(0) for square, mean in zip(second, first, strict=True)]
+                second = [
+                    (square - mean**2).clamp_min(0)
+                    for square, mean in zip(second, first, strict=True)
+                ]
             return slopes.outputs(rows), first if variant == "smoothgrad" else second
 
         facts: dict[str, Any] = {"samples": samples, "noise": noise, "variant": variant}
@@ -113,10 +137,14 @@ def _spread(slopes: Slopes) -> dict[int, Tensor]:
     rows = slopes.rows(slice(None), slopes.request.donors)
     scales = {}
     for place in slopes.free:
-        moves = slopes.subject.on_a_scale(place, rows[place].shape[1:]).to(rows[place].device)
+        moves = slopes.subject.on_a_scale(place, rows[place].shape[1:]).to(
+            rows[place].device
+        )
         dimensions = (0,) if rows[place].ndim <= 2 else tuple(range(rows[place].ndim))
         scales[place] = rows[place].double().std(dim=dimensions, correction=0) * moves
     if not any(bool((scale != 0).any()) for scale in scales.values()):
         problem = "smoothgrad needs a background that varies: its noise is scaled to the background's spread"
-        raise InputError(problem, hint="Pass background= with rows that differ.", code="PG038")
+        raise InputError(
+            problem, hint="Pass background= with rows that differ.", code="PG038"
+        )
     return scales

@@ -36,7 +36,9 @@ def part_name(number: int) -> str:
 
 
 @contextmanager
-def written_lines(path: Path | None, facts: Mapping[str, Any]) -> Iterator[Callable[[pa.Table], None]]:
+def written_lines(
+    path: Path | None, facts: Mapping[str, Any]
+) -> Iterator[Callable[[pa.Table], None]]:
     """Yield a function that adds lines to a Parquet file with the facts. No lines, or no path, make no file."""
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
@@ -46,8 +48,14 @@ def written_lines(path: Path | None, facts: Mapping[str, Any]) -> Iterator[Calla
                 return
             if not writers:
                 temporary = stack.enter_context(atomic_path(path))
-                schema = lines.schema.with_metadata({b"permgrad": json.dumps(facts).encode()})
-                writers.append(stack.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd")))
+                schema = lines.schema.with_metadata(
+                    {b"permgrad": json.dumps(facts).encode()}
+                )
+                writers.append(
+                    stack.enter_context(
+                        pq.ParquetWriter(temporary, schema, compression="zstd")
+                    )
+                )
             writers[0].write_table(lines)
 
         yield write
@@ -59,7 +67,9 @@ def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
         # Opened here: of a path, Arrow asks whether it is an address too, and refuses what is no UTF-8 in it.
         with path.open("rb") as stream:
             footer = pq.read_metadata(stream)
-        return footer.num_rows, parse_json((footer.metadata or {}).get(b"permgrad", b"{}"))
+        return footer.num_rows, parse_json(
+            (footer.metadata or {}).get(b"permgrad", b"{}")
+        )
     except (OSError, ValueError, pa.ArrowException, *DAMAGE):
         return None
 
@@ -85,15 +95,23 @@ class StreamKind(FolderKind):
             names -= {place.name for place in places_of(folder, self.names)}
         if names:
             hint = f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)"
-            raise InputError(f"{folder} holds other files ({', '.join(sorted(names)[:3])})", hint=hint, code="PG050")
+            raise InputError(
+                f"{folder} holds other files ({', '.join(sorted(names)[:3])})",
+                hint=hint,
+                code="PG050",
+            )
 
-    def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
+    def _of_other_work(
+        self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> InputError:
         problem = f"{folder} holds another {self.owner}, which differs in {difference(old, new)}"
         hint = "Replace it with --overwrite, remove it, or name another folder with --out (out=)"
         return InputError(problem, hint=hint, code="PG051")
 
     @contextmanager
-    def work(self, folder: Path, facts: Mapping[str, Any], *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
+    def work(
+        self, folder: Path, facts: Mapping[str, Any], *, overwrite: bool
+    ) -> Iterator[dict[str, Any] | None]:
         """Lock a folder for work of these facts. Yield the record of the same work, or None if it begins here.
 
         Work that began here and is refused half-way leaves nothing. In all other cases finished parts stay.
@@ -113,7 +131,11 @@ class StreamKind(FolderKind):
 
     def write(self, folder: Path, facts: Mapping[str, Any], **further: Any) -> None:
         """Write the record of a folder's work."""
-        record = {"schema_version": SCHEMA_VERSION, "kind": self.owner, "key": json_hash(facts)}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": self.owner,
+            "key": json_hash(facts),
+        }
         with writable(folder):
             write_json_atomic(folder / RECORD, {**record, **further, "facts": facts})
 
@@ -126,7 +148,9 @@ EXPLAINED = StreamKind(
     holds={**_IDENTITY, "finished": bool, "files": list},
     begun={"finished": False, "files": []},
 )
-PREDICTED = StreamKind("prediction", (RECORD, "part-*.parquet"), key="facts", holds=_IDENTITY)
+PREDICTED = StreamKind(
+    "prediction", (RECORD, "part-*.parquet"), key="facts", holds=_IDENTITY
+)
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -137,7 +161,11 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         "model": "the model",
         "y": "the target",
     }
-    differing = [words.get(key, key) for key in {**new, **old} if (key in new, old.get(key)) != (True, new.get(key))]
+    differing = [
+        words.get(key, key)
+        for key in {**new, **old}
+        if (key in new, old.get(key)) != (True, new.get(key))
+    ]
     return ", ".join(differing[:4]) or "the version that wrote it"
 
 
@@ -146,7 +174,9 @@ def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
     root = Path(table)
     if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
         problem = f"The output folder {folder} lies inside the table {root}, and would become part of it"
-        raise InputError(problem, hint="Name a folder outside it with --out (out=)", code="PG006")
+        raise InputError(
+            problem, hint="Name a folder outside it with --out (out=)", code="PG006"
+        )
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:

@@ -17,7 +17,14 @@ from permgrad.attribution.explanation.frames import frame_numbers
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
-from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
+from permgrad.attribution.parts.sums import (
+    BRANCHES,
+    EFFECTS,
+    RowSums,
+    SummedMoments,
+    Sums,
+    merge_sums,
+)
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
 from permgrad.attribution.replace.game import global_explanation, play_losses, tabulate
 from permgrad.attribution.replace.moments import further_repeats
@@ -76,7 +83,10 @@ def explain_part(
     kept = {} if kept is None else kept
 
     def work(batch_rows: int) -> PartResult:
-        result, batches = PartResult(part.number, 0), replace(plan, batch_rows=batch_rows)
+        result, batches = (
+            PartResult(part.number, 0),
+            replace(plan, batch_rows=batch_rows),
+        )
         with written_lines(path, {"plan": plan.key, "part": part.number}) as write:
             for batch in batches.chosen(table, part):
                 request, gap = plan.request(model, table, batch, kept), 0.0
@@ -84,7 +94,10 @@ def explain_part(
                     sums, header = _play(plan, game, request)
                 else:
                     explanation = plan.arguments.method(request)
-                    sums, header = {"values": RowSums.of(np.abs(explanation.values))}, _header(explanation)
+                    sums, header = (
+                        {"values": RowSums.of(np.abs(explanation.values))},
+                        _header(explanation),
+                    )
                     gap = float(explanation.meta.get(GAP) or 0.0)
                     write(local_table(explanation, batch.numbers))
                 result = replace(
@@ -100,7 +113,11 @@ def explain_part(
     with sparing(), full_float32(), keeping_warnings() as notes:
         # Rows are read and encoded before a method can take fewer of them at a time.
         result = with_fewer(plan.batch_rows, work)
-    return replace(result, warnings=tuple(dict.fromkeys(notes))[:_WARNINGS], seconds=time.perf_counter() - started)
+    return replace(
+        result,
+        warnings=tuple(dict.fromkeys(notes))[:_WARNINGS],
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
@@ -112,13 +129,19 @@ def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
             "outputs": explanation.outputs,
             "level": explanation.level,
             "groups": explanation.groups,
-            "meta": {name: fact for name, fact in explanation.meta.items() if name not in OF_ROWS},
+            "meta": {
+                name: fact
+                for name, fact in explanation.meta.items()
+                if name not in OF_ROWS
+            },
             **further,
         }
     )
 
 
-def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dict[str, Any]]:
+def _play(
+    plan: StreamPlan, game: LossGame, request: Request
+) -> tuple[Sums, dict[str, Any]]:
     """Play a loss game over some rows. Return its sums and the header."""
     request, plays = game.game(request)
     goals, first = plan.goals, plan.goals is None
@@ -126,15 +149,27 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
         goals = {name: plan.first for play in plays.plays for name in play.names}
     played = play_losses(request, plays, plan.method, goals)
     names = [name for name in request.space.columns if name in played.moments]
-    sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
+    sums: Sums = (
+        {EFFECTS: SummedMoments.of(played.moments[name] for name in names)}
+        if names
+        else {}
+    )
     engine = played.engine
-    weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) > 1
+    weighs = (
+        plan.method == "permgrad"
+        and request.options.get("branches", True)
+        and len(request.subject.paths) > 1
+    )
     if engine is not None and weighs and first:
         sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
     if request.y is not None and first:
-        sums["target"] = RowSums.of_targets(request.y, len(request.subject.outputs.class_names), request.sample_weight)
+        sums["target"] = RowSums.of_targets(
+            request.y, len(request.subject.outputs.class_names), request.sample_weight
+        )
     outputs = ("all", *request.subject.outputs.class_names)
-    missing = np.full((5, len(request.space.columns), len(outputs), len(plays.names)), np.nan)
+    missing = np.full(
+        (5, len(request.space.columns), len(outputs), len(plays.names)), np.nan
+    )
     shown = global_explanation(plan.method, request, plays, played, missing)
     return sums, _header(
         shown,
@@ -164,7 +199,9 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
     """Return names as codes: each name ``each`` times, and all of that ``times`` times."""
     distinct = list(dict.fromkeys(names))
     codes = np.array([distinct.index(name) for name in names], dtype=np.int32)
-    return pa.DictionaryArray.from_arrays(np.tile(np.repeat(codes, each), times), pa.array(distinct, pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        np.tile(np.repeat(codes, each), times), pa.array(distinct, pa.string())
+    )
 
 
 # ---- all parts -------------------------------------------------------------------------------------------------------
@@ -197,14 +234,20 @@ class Merged:
     def players(self) -> dict[str, SummedMoments]:
         """Return the sums of each player that was played."""
         effects: Any = self.total.sums.get(EFFECTS)
-        return {name: effects.player(place) for place, name in enumerate(self.total.header["played"])}  # type: ignore[index]
+        return {
+            name: effects.player(place)
+            for place, name in enumerate(self.total.header["played"])
+        }  # type: ignore[index]
 
     def goals(self, plan: StreamPlan) -> dict[str, int]:
         """Return the donors a row of features for which more than were drawn pay."""
         header = self.total.header
         if header is None or plan.is_local or header["meta"]["n_repeats"] != "auto":
             return {}
-        sums = {name: (int(header["repeats"][name]), each) for name, each in self.players().items()}
+        sums = {
+            name: (int(header["repeats"][name]), each)
+            for name, each in self.players().items()
+        }
         return further_repeats(sums, REPEATS, float(header["meta"]["confidence"]))
 
     def refined(self, further: Merged) -> Merged:
@@ -213,10 +256,19 @@ class Merged:
         assert header is not None, "rows were explained"
         assert other is not None, "they were explained again"
         players = self.players() | further.players()
-        sums = {**self.total.sums, EFFECTS: SummedMoments.stacked([players[name] for name in header["played"]])}
-        repeats = header["repeats"] | {name: other["repeats"][name] for name in other["played"]}
+        sums = {
+            **self.total.sums,
+            EFFECTS: SummedMoments.stacked(
+                [players[name] for name in header["played"]]
+            ),
+        }
+        repeats = header["repeats"] | {
+            name: other["repeats"][name] for name in other["played"]
+        }
         total = replace(self.total, sums=sums, header={**header, "repeats": repeats})
-        return replace(self, total=replace(total, seconds=total.seconds + further.total.seconds))
+        return replace(
+            self, total=replace(total, seconds=total.seconds + further.total.seconds)
+        )
 
 
 def merge(plan: StreamPlan, merged: Merged) -> Explanation:
@@ -224,13 +276,24 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
     total, notes = merged.total, merged.notes
     weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
-        raise InputError("No part of the table has a row", hint="Check the table", code="PG013")
+        raise InputError(
+            "No part of the table has a row", hint="Check the table", code="PG013"
+        )
     if total.header is None:
-        drawn, fix = ("drawn", "Draw more rows") if plan.sample is not None else ("explained", "Name another column")
+        drawn, fix = (
+            ("drawn", "Draw more rows")
+            if plan.sample is not None
+            else ("explained", "Name another column")
+        )
         problem = f"sample_weight {weight!r} is 0 in every row {drawn}"
         raise InputError(problem, hint=f"{fix}, or leave it out", code="PG020")
     warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
-    facts = {"parts": merged.parts, "sample": plan.sample, "table": plan.table, "key": plan.key}
+    facts = {
+        "parts": merged.parts,
+        "sample": plan.sample,
+        "table": plan.table,
+        "key": plan.key,
+    }
     about = {"rows_explained": total.rows, "seconds": total.seconds, "streamed": facts}
     about |= {} if plan.is_local else {"repeats": total.header["repeats"]}
     header = {**total.header, "meta": {**total.header["meta"], **about}}
@@ -249,9 +312,15 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
 
 def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an explanation that hold the numbers of a loss game."""
-    outputs, quantities, confidence = tuple(header["all_outputs"]), header["quantities"], header["meta"]["confidence"]
+    outputs, quantities, confidence = (
+        tuple(header["all_outputs"]),
+        header["quantities"],
+        header["meta"]["confidence"],
+    )
     effects: Any = total.sums.get(EFFECTS)
-    moments = {name: effects.player(place) for place, name in enumerate(header["played"])}
+    moments = {
+        name: effects.player(place) for place, name in enumerate(header["played"])
+    }
     repeats = {name: header["repeats"][name] for name in header["names"]}
     tables = tabulate(repeats, moments, len(outputs), len(quantities), confidence)
     # The first output stands for all rows. A class may have its name.
@@ -260,14 +329,20 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     branches: Any = total.sums.get(BRANCHES)
     if branches is not None:
         quantity = "divergence" if target is None else "loss"
-        branches = weigh_branches(branches.player(0), header["paths"], confidence, quantity)
+        branches = weigh_branches(
+            branches.player(0), header["paths"], confidence, quantity
+        )
     return {
         **by_quantity(quantities, *(table[:, columns] for table in tables)),
         "branches": branches,
         "meta": header["meta"]
         | {
-            "loss_scale": float("nan") if target is None else target.scale(header["loss"]),
-            "model_rows": sum(header["repeats"].values()) * total.rows * header["coalitions"],
+            "loss_scale": float("nan")
+            if target is None
+            else target.scale(header["loss"]),
+            "model_rows": sum(header["repeats"].values())
+            * total.rows
+            * header["coalitions"],
         },
     }
 
@@ -275,7 +350,9 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
 def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
     values: Any = total.sums["values"]
-    low, high, p_values = interval(values.mean, values.std(), total.rows, float(header["meta"]["confidence"]))
+    low, high, p_values = interval(
+        values.mean, values.std(), total.rows, float(header["meta"]["confidence"])
+    )
     meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": total.rows}
     return {
         "values": values.mean,

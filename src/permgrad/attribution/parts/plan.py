@@ -22,7 +22,11 @@ from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request, name_of
-from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_method
+from permgrad.attribution.request.arguments import (
+    Arguments,
+    EncodedBackground,
+    resolve_method,
+)
 from permgrad.attribution.request.reading import build_request, encode_background
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.request import RowNumbers
@@ -31,7 +35,14 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.checks import check_kind
-from permgrad.base.errors import Fault, InputError, counted, did_you_mean, keeping_warnings, refusing
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    counted,
+    did_you_mean,
+    keeping_warnings,
+    refusing,
+)
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
 from permgrad.base.random import resolve_seed, uniform
@@ -94,7 +105,10 @@ class StreamPlan:
         arguments, background = self.arguments, self.arguments.background
         if isinstance(background, EncodedBackground):
             donors = np.ascontiguousarray(background.rows)
-            background = [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
+            background = [
+                list(donors.shape),
+                hashlib.sha256(donors.tobytes()).hexdigest(),
+            ]
         return plain(
             {
                 "permgrad": __version__,
@@ -121,7 +135,9 @@ class StreamPlan:
 
     def batches(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
         """Yield the rows of a part that can be explained: all, or those with a target. A batch may be empty."""
-        names = dict.fromkeys([*self.features, self.arguments.y, self.arguments.sample_weight])
+        names = dict.fromkeys(
+            [*self.features, self.arguments.y, self.arguments.sample_weight]
+        )
         columns = [name for name in names if name is not None]
         return numbered(table, part, self.batch_rows, columns, self.known)
 
@@ -145,22 +161,41 @@ class StreamPlan:
         """Return which of the rows in these places are explained: those with the smallest random numbers."""
         if self.sample is None:
             return np.ones(len(places), dtype=bool)
-        return uniform(self.arguments.random_state, ("receivers",), places) <= self.threshold
+        return (
+            uniform(self.arguments.random_state, ("receivers",), places)
+            <= self.threshold
+        )
 
     def request(
-        self, model: Model, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
+        self,
+        model: Model,
+        table: PartitionedTable,
+        batch: RowBatch,
+        kept: dict[str, Any] | None = None,
     ) -> Request:
         """Return the request for some rows of the table. ``kept``: models that earlier batches left for later ones."""
-        y, weight = None if self.is_local else self.arguments.y, self.arguments.sample_weight
+        y, weight = (
+            None if self.is_local else self.arguments.y,
+            self.arguments.sample_weight,
+        )
         with table.cells_of(batch.numbers):
             arguments = replace(
                 self.arguments,
                 model=model,
-                X=_as_in(self.arguments.background, batch.frame[list(self.features)].reset_index(drop=True)),
-                y=None if y is None else read_targets(batch.frame[y], model.model, self.na),
-                sample_weight=None if weight is None else read_weights(batch.frame[weight]),
+                X=_as_in(
+                    self.arguments.background,
+                    batch.frame[list(self.features)].reset_index(drop=True),
+                ),
+                y=None
+                if y is None
+                else read_targets(batch.frame[y], model.model, self.na),
+                sample_weight=None
+                if weight is None
+                else read_weights(batch.frame[weight]),
             )
-            request = build_request(arguments, self.arguments.method, self.method, by="files")
+            request = build_request(
+                arguments, self.arguments.method, self.method, by="files"
+            )
         return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
 
 
@@ -176,47 +211,93 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
         numbers = values if numbers.isna().any() else numbers
     if numbers.dtype == object and all(isinstance(cell, Decimal) for cell in numbers):
         numbers = numbers.astype(np.float64)
-    if not pd.api.types.is_numeric_dtype(numbers.dtype) and not isinstance(model, (HyNNClassifier, HyNNRegressor)):
+    if not pd.api.types.is_numeric_dtype(numbers.dtype) and not isinstance(
+        model, (HyNNClassifier, HyNNRegressor)
+    ):
         return numbers.to_numpy()
     if not pd.api.types.is_numeric_dtype(numbers.dtype):
         cell = numbers.iloc[0]
-        what = "text" if isinstance(cell, str) else "dates" if isinstance(cell, dt.date) else type(cell).__name__
-        problem = f"y must hold numbers as in training, and column {name!r} holds {what}"
+        what = (
+            "text"
+            if isinstance(cell, str)
+            else "dates"
+            if isinstance(cell, dt.date)
+            else type(cell).__name__
+        )
+        problem = (
+            f"y must hold numbers as in training, and column {name!r} holds {what}"
+        )
         raise InputError(problem, hint="Correct it, or leave y out", code="PG015")
     targets = numbers.to_numpy(dtype=np.float64)
     if not np.isfinite(targets).all():
         row = int(np.argmin(np.isfinite(targets)))
         fact = f"y must be finite, but column {name!r} holds {targets[row]}"
-        raise CellError.at(row, values.index, fact, "Correct it, or leave such rows out.")
+        raise CellError.at(
+            row, values.index, fact, "Correct it, or leave such rows out."
+        )
     return targets
 
 
 def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
     labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
     codes, distinct = pd.factorize(values)
-    places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)[codes]
+    places = np.array(
+        [labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64
+    )[codes]
     if (places < 0).any():
         row = int(np.argmax(places < 0))
         cell = values.iloc[row]
         shown = cell.item() if isinstance(cell, np.generic) else cell
         names = ", ".join(map(str, classes.tolist()[:10]))
         fact = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
-        raise CellError.at(row, values.index, fact, "Leave such rows out, or leave y out.", code="PG015")
+        raise CellError.at(
+            row,
+            values.index,
+            fact,
+            "Leave such rows out, or leave y out.",
+            code="PG015",
+        )
     return np.asarray(classes)[places]
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
-def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na: CodesArgument = ()) -> StreamPlan:
+def make_plan(
+    model: Model,
+    table: PartitionedTable,
+    arguments: Arguments,
+    *,
+    na: CodesArgument = (),
+) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     raw = model.model
     is_ours, y = _check_model(raw), arguments.y
     chosen, _ = method_in_parts(arguments, "files")
     scope, _ = resolve_method(chosen, arguments.scope)
-    arguments = replace(arguments, model=replace(model, model=None), method=chosen, scope=scope, progress=False)
-    if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
+    arguments = replace(
+        arguments,
+        model=replace(model, model=None),
+        method=chosen,
+        scope=scope,
+        progress=False,
+    )
+    if not is_ours and (
+        not isinstance(arguments.background, pd.DataFrame)
+        or not len(arguments.background)
+    ):
         hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
-        raise InputError("A predictor on a table in parts needs a background", hint=hint, code="PG005")
-    features = tuple(map(str, raw.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
+        raise InputError(
+            "A predictor on a table in parts needs a background",
+            hint=hint,
+            code="PG005",
+        )
+    features = tuple(
+        map(
+            str,
+            raw.preprocessor_.feature_names_in_
+            if is_ours
+            else arguments.background.columns,
+        )
+    )
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
     if y is not None and scope == "global":
@@ -237,27 +318,37 @@ def make_plan(model: Model, table: PartitionedTable, arguments: Arguments, *, na
     width = background.rows.shape[1] if is_ours else 1
     seed = resolve_seed(arguments.random_state)
     plan = StreamPlan(
-        arguments=replace(arguments, random_state=seed, background=background, max_rows=None),
+        arguments=replace(
+            arguments, random_state=seed, background=background, max_rows=None
+        ),
         na=na,
         features=features,
         sample=wanted if wanted < available else None,
         threshold=1.0,
         first=first_repeats(min(wanted, available)),
-        batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))),
+        batch_rows=max(
+            _FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))
+        ),
         model=model_digest(raw) if is_ours else _pickle_digest(raw),
         table=table_digest(table),
         known=known,
     )
     with keeping_warnings():
         plan = _checked(plan, model, table)
-    return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, available))
+    return (
+        plan
+        if plan.sample is None
+        else replace(plan, threshold=_threshold(seed, plan.sample, available))
+    )
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
 def _check_model(model: Any) -> bool:
     """Return whether the model is an estimator of permgrad. Refuse networks of torch, and objects without predict."""
     is_ours = isinstance(model, (HyNNClassifier, HyNNRegressor))
-    if isinstance(model, torch.nn.Module) or (is_ours and not hasattr(model, "module_")):
+    if isinstance(model, torch.nn.Module) or (
+        is_ours and not hasattr(model, "module_")
+    ):
         raise InputError(
             "A table in parts needs a fitted estimator or any other predictor of tables, and model is "
             f"{'not fitted' if is_ours else f'a {type(model).__name__}'}",
@@ -277,14 +368,21 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     for name, kind in background.dtypes.items():
         column = rows[name]
-        if isinstance(kind, pd.CategoricalDtype) and not (column.isna() | column.isin(kind.categories)).all():
+        if (
+            isinstance(kind, pd.CategoricalDtype)
+            and not (column.isna() | column.isin(kind.categories)).all()
+        ):
             problem = f"Column {name!r} has levels that are not among its categories in the background"
             raise InputError(problem, hint="Add them to its categories", code="PG038")
         try:
             rows[name] = column.astype(kind)
         except (TypeError, ValueError) as error:
             hint = "Pass a background whose columns have the types of the table's"
-            raise InputError(f"Column {name!r} cannot be read as {kind}: {error}", hint=hint, code="PG038") from error
+            raise InputError(
+                f"Column {name!r} cannot be read as {kind}: {error}",
+                hint=hint,
+                code="PG038",
+            ) from error
     return rows
 
 
@@ -292,12 +390,16 @@ def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
     """Return the method and its name. Refuse what needs all rows at once. ``by``: ``"files"`` or ``"engine"``."""
     several = isinstance(arguments.method, Mapping)
     chosen, name = (None, "") if several else find_method(arguments.method)
-    refuse_apart(chosen, name, said_of(arguments, *resolve_method(chosen, arguments.scope), by))
+    refuse_apart(
+        chosen, name, said_of(arguments, *resolve_method(chosen, arguments.scope), by)
+    )
     return chosen, name
 
 
 @refusing
-def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> Iterator[Fault]:
+def _check_table(
+    table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]
+) -> Iterator[Fault]:
     missing = [name for name in features if name not in table.columns]
     if missing:
         further = sorted(set(table.columns) - set(features))
@@ -307,22 +409,32 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
     for role, name in roles.items():
         if name is None:
             continue
-        check_kind(role, name, str, "the name of a column for a table in a file", "Pass the column's name")
+        check_kind(
+            role,
+            name,
+            str,
+            "the name of a column for a table in a file",
+            "Pass the column's name",
+        )
         table.check_columns([name])
         table.check_cells([name], f"name another column, or leave {role} out")
         count = table.null_counts.get(name, 0)
         if count and role == "sample_weight":
-            problem = (
-                f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
-            )
+            problem = f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
             yield problem, f"Fill in the missing values, or leave {role} out", "PG020"
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
     """Return the encoded rows that donors and references come from, never the rows explained."""
     if isinstance(background, (str, os.PathLike)):
-        problem = f"background must be rows in memory, got the path {os.fspath(background)!r}"
-        raise InputError(problem, hint="Read some of its rows with pandas and pass them", code="PG038")
+        problem = (
+            f"background must be rows in memory, got the path {os.fspath(background)!r}"
+        )
+        raise InputError(
+            problem,
+            hint="Read some of its rows with pandas and pass them",
+            code="PG038",
+        )
     if background is None:
         return EncodedBackground(kept_rows(model), "training rows")
     return EncodedBackground(encode_background(model, background), "given")
@@ -331,19 +443,28 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
 def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamPlan:
     """Build one request from the first rows, so that wrong arguments are refused before the work begins."""
     few = replace(plan, batch_rows=_FEWEST_ROWS)
-    first = next(batch for part in table.parts for batch in few.batches(table, part) if len(batch))
+    first = next(
+        batch
+        for part in table.parts
+        for batch in few.batches(table, part)
+        if len(batch)
+    )
     first = first.take(np.arange(len(first)) < 64)
     if plan.arguments.sample_weight is not None:
         with table.cells_of(first.numbers):
             read_weights(first.frame[plan.arguments.sample_weight])
     # The first rows' weights may all be 0, which is allowed.
-    request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
+    request = replace(
+        plan, arguments=replace(plan.arguments, sample_weight=None)
+    ).request(model, table, first)
     game = None if plan.is_local else loss_game(plan.method)
     if game is not None:
         game.game(request)
         return plan
     numbers = max(1, len(request.targets) * max(1, len(request.space.columns)))
-    return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // numbers)))
+    return replace(
+        plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // numbers))
+    )
 
 
 def _threshold(seed: int, wanted: int, rows: int) -> float:
@@ -383,11 +504,28 @@ def model_digest(model: Any) -> str:
     for name, tensor in sorted(model.module_.state_dict().items()):
         total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-    module, renderer, calibration = model.module_, model.renderer_, getattr(model, "calibration_", None)
-    facts = [model.preprocessor_.to_dict(), plain(getattr(model, "classes_", None)), module.options.to_dict()]
-    facts += [list(module.paths), *(None if part is None else part.to_dict() for part in (renderer, calibration))]
-    facts += [float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")]
-    total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    module, renderer, calibration = (
+        model.module_,
+        model.renderer_,
+        getattr(model, "calibration_", None),
+    )
+    facts = [
+        model.preprocessor_.to_dict(),
+        plain(getattr(model, "classes_", None)),
+        module.options.to_dict(),
+    ]
+    facts += [
+        list(module.paths),
+        *(None if part is None else part.to_dict() for part in (renderer, calibration)),
+    ]
+    facts += [
+        float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")
+    ]
+    total.update(
+        json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
     return total.hexdigest()
 
 
@@ -401,4 +539,12 @@ def _pickle_digest(model: Any) -> str:
 
 def table_digest(table: PartitionedTable) -> str:
     """Return the hash of a table's files and of how it is cut into parts."""
-    return json_hash([table.fingerprint, [[one.file, one.row_group_start, one.row_group_stop] for one in table.parts]])
+    return json_hash(
+        [
+            table.fingerprint,
+            [
+                [one.file, one.row_group_start, one.row_group_stop]
+                for one in table.parts
+            ],
+        ]
+    )

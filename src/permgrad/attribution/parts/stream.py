@@ -19,7 +19,12 @@ from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.model import Model, as_model
-from permgrad.attribution.parts.engines import Engine, LocalEngine, make_engine, settle_model
+from permgrad.attribution.parts.engines import (
+    Engine,
+    LocalEngine,
+    make_engine,
+    settle_model,
+)
 from permgrad.attribution.parts.engines.frames import explain_on
 from permgrad.attribution.parts.folder import (
     EXPLAINED,
@@ -134,16 +139,35 @@ def explain_stream(
         'b'
     """
     given = dict(locals())
-    further = {name: given.pop(name) for name in ("model", "source", "out", "engine", "rows_per_part")}
-    arguments, made = Arguments(model=None, X=None, **given), make_engine("local" if engine is None else engine)
+    further = {
+        name: given.pop(name)
+        for name in ("model", "source", "out", "engine", "rows_per_part")
+    }
+    arguments, made = (
+        Arguments(model=None, X=None, **given),
+        make_engine("local" if engine is None else engine),
+    )
     # What is no number is refused in the call, whatever it is.
-    per_part: Any = None if isinstance(rows_per_part, str) and rows_per_part == "auto" else rows_per_part
+    per_part: Any = (
+        None
+        if isinstance(rows_per_part, str) and rows_per_part == "auto"
+        else rows_per_part
+    )
     if isinstance(source, (str, os.PathLike, PartitionedTable)):
-        return stream(further["model"], source, arguments, out=out, engine=made, rows_per_part=per_part)
+        return stream(
+            further["model"],
+            source,
+            arguments,
+            out=out,
+            engine=made,
+            rows_per_part=per_part,
+        )
     arguments = replace(arguments, model=as_model(model), X=source)
     if out is not None or per_part is not None:
         problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
-        raise InputError(problem, hint="Leave it out, and save the result.", code="PG006")
+        raise InputError(
+            problem, hint="Leave it out, and save the result.", code="PG006"
+        )
     return explain_by(made, arguments)
 
 
@@ -195,9 +219,15 @@ def stream(
         refuse_inside(check_path("out", out), table.path)
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
-        place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
+        place = Path(
+            out
+            if out is not None
+            else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-"))
+        )
         folder = StreamFolder(place.absolute(), plan)
-        record = stack.enter_context(EXPLAINED.work(folder.folder, plan.facts(), overwrite=overwrite))
+        record = stack.enter_context(
+            EXPLAINED.work(folder.folder, plan.facts(), overwrite=overwrite)
+        )
         stack.enter_context(sparing())
         if record is not None and folder.is_finished(record):
             return Explanation.load(folder.folder)
@@ -205,13 +235,19 @@ def stream(
             for name in (PARTS, *([LOCAL] if plan.is_local else [])):
                 (folder.folder / name).mkdir(parents=True, exist_ok=True)
         explanation = _explained(engine, folder, table, read, progress)
-        explanation = replace(explanation, meta={**explanation.meta, "engine": engine.facts})
+        explanation = replace(
+            explanation, meta={**explanation.meta, "engine": engine.facts}
+        )
         folder.finish(explanation)
         return explanation
 
 
 def _explained(
-    engine: Engine, folder: StreamFolder, table: PartitionedTable, model: Model, progress: Any
+    engine: Engine,
+    folder: StreamFolder,
+    table: PartitionedTable,
+    model: Model,
+    progress: Any,
 ) -> Explanation:
     """Explain all parts, and those features again by more donors for which it pays."""
     _explain_parts(engine, folder, table, model, progress)
@@ -219,16 +255,27 @@ def _explained(
         merged = folder.merged(table.parts)
         goals = merged.goals(folder.plan)
     while goals:
-        further = replace(folder, plan=replace(folder.plan, goals=goals), round=folder.round + 1)
+        further = replace(
+            folder, plan=replace(folder.plan, goals=goals), round=folder.round + 1
+        )
         _explain_parts(engine, further, table, model, progress)
         with folder.fitting():
             merged = merged.refined(further.merged(table.parts))
-            folder, goals = replace(folder, round=further.round), merged.goals(folder.plan)
+            folder, goals = (
+                replace(folder, round=further.round),
+                merged.goals(folder.plan),
+            )
     with folder.fitting():
         return merge(folder.plan, merged)
 
 
-def _explain_parts(engine: Engine, folder: StreamFolder, table: PartitionedTable, model: Model, progress: Any) -> None:
+def _explain_parts(
+    engine: Engine,
+    folder: StreamFolder,
+    table: PartitionedTable,
+    model: Model,
+    progress: Any,
+) -> None:
     """Explain the parts whose sums are not in the folder, and store them there."""
     todo = [part for part in table.parts if not folder.has(part)]
     with Progress(sum(part.rows for part in todo), folder.plan.method, progress) as bar:
@@ -242,7 +289,13 @@ def _explain_parts(engine: Engine, folder: StreamFolder, table: PartitionedTable
 class Work:
     """Explains one part after the other. An engine sends it to its workers, without the model if that is saved."""
 
-    def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
+    def __init__(
+        self,
+        plan: StreamPlan,
+        table: PartitionedTable,
+        folder: Path | None,
+        model: Any = None,
+    ) -> None:
         self.plan, self.table, self.folder, self.model = plan, table, folder, model
         self._kept: dict[str, Any] = {}
 
@@ -250,7 +303,9 @@ class Work:
         """Explain one part."""
         if self.model is None:
             self.model = self.plan.described(load(str(self.plan.model_folder)))
-        return explain_part(self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept)
+        return explain_part(
+            self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         model = None if self.plan.model_folder is not None else self.model
@@ -281,7 +336,9 @@ class StreamFolder:
     def is_finished(self, record: dict[str, Any]) -> bool:
         """Return whether an explanation is finished and all its files are still whole."""
         files = [self.folder / LOCAL / str(name) for name in record["files"]]
-        there = record["finished"] and all((self.folder / name).exists() for name in (*EXPLANATION, IMPORTANCE))
+        there = record["finished"] and all(
+            (self.folder / name).exists() for name in (*EXPLANATION, IMPORTANCE)
+        )
         there = there and all(lines_in(file) is not None for file in files)
         finished = there and not changed_files(self.folder, record)
         if finished:
@@ -295,7 +352,11 @@ class StreamFolder:
             result = self._read(part)
         except InputError:
             return False
-        return result.file is None or self.local is None or lines_in(self.local / result.file) is not None
+        return (
+            result.file is None
+            or self.local is None
+            or lines_in(self.local / result.file) is not None
+        )
 
     def accept(self, result: PartResult) -> None:
         """Store the result of one part. A second copy replaces the first."""
@@ -316,7 +377,12 @@ class StreamFolder:
             f"The parts in {self.folder} do not fit together, or are damaged",
             "Start again with --overwrite, or remove the folder",
         )
-        return turned(lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG052"), *DAMAGE)
+        return turned(
+            lambda error: InputError(
+                f"{which} ({error_in_words(error)})", hint, "PG052"
+            ),
+            *DAMAGE,
+        )
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
@@ -329,13 +395,21 @@ class StreamFolder:
                 (made / name).replace(self.folder / name)
             # A worker that died may have left some.
             sweep(self.folder / LOCAL)
-            files = sorted(file.name for file in (self.folder / LOCAL).glob("part-*.parquet"))
+            files = sorted(
+                file.name for file in (self.folder / LOCAL).glob("part-*.parquet")
+            )
             sums = sums_of(self.folder, (LOCAL, *EXPLANATION, IMPORTANCE))
-            EXPLAINED.write(self.folder, self.plan.facts(), finished=True, files=files, sums=sums)
+            EXPLAINED.write(
+                self.folder, self.plan.facts(), finished=True, files=files, sums=sums
+            )
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _sums(self, number: int) -> Path:
-        return self.folder / PARTS / f"{part_name(number)}{f'-{self.round}' if self.round else ''}.npz"
+        return (
+            self.folder
+            / PARTS
+            / f"{part_name(number)}{f'-{self.round}' if self.round else ''}.npz"
+        )
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
@@ -343,12 +417,22 @@ class StreamFolder:
             f"The file of a finished part, {path}, is missing or damaged",
             "Run the same command again to compute that part",
         )
-        with turned(lambda error: InputError(f"{which} ({error})", hint, "PG052"), OSError, *DAMAGE):
+        with turned(
+            lambda error: InputError(f"{which} ({error})", hint, "PG052"),
+            OSError,
+            *DAMAGE,
+        ):
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
             about = facts.pop("plan"), facts.pop("goals"), facts["number"]
             is_ours = about == (self.plan.key, self.plan.goals, part.number)
-            result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
+            result = PartResult(
+                sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])}
+            )
         if not is_ours:
-            raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")
+            raise InputError(
+                f"{path} belongs to another explanation or part",
+                hint="Remove the file",
+                code="PG051",
+            )
         return result

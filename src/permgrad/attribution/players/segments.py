@@ -41,7 +41,9 @@ class ImageShape:
     """
 
     size: tuple[int, ...]
-    channels: int | None  # position of the channels' dimension: first, last, behind frames or None
+    channels: (
+        int | None
+    )  # position of the channels' dimension: first, last, behind frames or None
 
     @property
     def vectors(self) -> bool:
@@ -73,8 +75,14 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
         return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
     if reading[-1:].isdigit():
         channels = int(reading[-1])
-        return ImageShape(tuple(side for place, side in enumerate(shape) if place != channels), channels)
-    if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
+        return ImageShape(
+            tuple(side for place, side in enumerate(shape) if place != channels),
+            channels,
+        )
+    if (
+        len(shape) not in ((3, 4) if reading == "volume" else (2, 3))
+        or reading == _TOKENS
+    ):
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
         return ImageShape(shape, None)
@@ -103,12 +111,17 @@ def grid(
     each = list(map(min, wanted * len(size) if len(wanted) == 1 else wanted, size))
     labels = np.zeros((), dtype=np.int64)
     for count, length in zip(each, size, strict=True):
-        labels = labels[..., None] * count + np.arange(length, dtype=np.int64) * count // length
+        labels = (
+            labels[..., None] * count
+            + np.arange(length, dtype=np.int64) * count // length
+        )
     return labels, _places(each)
 
 
 @cutters.register("windows")
-def windows(rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS) -> tuple[Integers, list[str]]:
+def windows(
+    rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS
+) -> tuple[Integers, list[str]]:
     """Cut a series into windows of nearly equal length along time, named by their first place and the one behind."""
     if len(size) != 1:
         raise InputError(
@@ -132,7 +145,9 @@ def _places(size: Sequence[int]) -> list[str]:
 
 
 @cutters.register("superpixels")
-def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) -> tuple[Integers, list[str]]:
+def superpixels(
+    rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS
+) -> tuple[Integers, list[str]]:
     """Cut the mean image of the rows into connected regions of similar colour.
 
     This is k-means over colour and position, started on a grid, as in SLIC (Achanta et al. 2012, IEEE TPAMI 34(11),
@@ -157,10 +172,15 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     for _ in range(10):
         counts = np.bincount(labels)
         used = np.flatnonzero(counts)
-        sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
+        sums = [
+            np.bincount(labels, weights=points[:, place])
+            for place in range(points.shape[1])
+        ]
         centres = np.array(sums).T[used] / counts[used, None]
         labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
-    regions = _connected(labels.reshape(size), ndimage.label, int(step ** len(size) / 4))
+    regions = _connected(
+        labels.reshape(size), ndimage.label, int(step ** len(size) / 4)
+    )
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
 
 
@@ -183,12 +203,19 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
         border = np.concatenate(beside)
         # A region without a border would be the whole image, which is larger than the least.
         regions[mask] = np.bincount(border).argmax()
-    return np.unique(regions, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+    return (
+        np.unique(regions, return_inverse=True)[1]
+        .reshape(labels.shape)
+        .astype(np.int64)
+    )
 
 
 # ---- the whole space -------------------------------------------------------------------------------------------------
 def shapes_of(
-    names: Sequence[str], tensors: Sequence[Tensor], segments: Any, readings: Mapping[int, str]
+    names: Sequence[str],
+    tensors: Sequence[Tensor],
+    segments: Any,
+    readings: Mapping[int, str],
 ) -> tuple[ImageShape | None, ...]:
     """Return how each input is read: as a series, an image or a volume, or None for a table or anything else.
 
@@ -203,7 +230,9 @@ def shapes_of(
         if tensor.ndim == 2:
             asked = (by_name or len(names) == 1) and kind in ("windows", "mask")
             reading = "series" if asked else reading
-        elif kind == _TOKENS or (kind == "windows" and not reading and tensor.ndim == 3):
+        elif kind == _TOKENS or (
+            kind == "windows" and not reading and tensor.ndim == 3
+        ):
             reading = _TOKENS
         elif reading in _LINES:
             reading = "image" if kind in set(cutters) - {"windows"} else reading
@@ -238,21 +267,38 @@ def build_space(
     modality: list[str] = []
     maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
-    for name, tensor, titles, shape in zip(names, tensors, columns, shapes, strict=True):
+    for name, tensor, titles, shape in zip(
+        names, tensors, columns, shapes, strict=True
+    ):
         # Behind the input's name where several frames have a column of that name.
-        titled = titles and tuple(f"{name}.{one}" if frames.count(one) > 1 else one for one in titles)
-        labels, listed = cuts.get(name) or _cut_input(name, tensor, titled, wanted.get(name), shape)
+        titled = titles and tuple(
+            f"{name}.{one}" if frames.count(one) > 1 else one for one in titles
+        )
+        labels, listed = cuts.get(name) or _cut_input(
+            name, tensor, titled, wanted.get(name), shape
+        )
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)
-    doubled = {name for name in players if players.count(name) > 1} if len(set(players)) < len(players) else set()
+    doubled = (
+        {name for name in players if players.count(name) > 1}
+        if len(set(players)) < len(players)
+        else set()
+    )
     if doubled:
-        raise InputError(f"Two features have the name {min(doubled)!r}", hint="Rename the column", code="PG008")
+        raise InputError(
+            f"Two features have the name {min(doubled)!r}",
+            hint="Rename the column",
+            code="PG008",
+        )
     return PlayerSpace(tuple(players), tuple(modality), tuple(names), tuple(maps))
 
 
 def _by_input(
-    names: Sequence[str], tensors: Sequence[Tensor], segments: Any, shapes: Sequence[ImageShape | None]
+    names: Sequence[str],
+    tensors: Sequence[Tensor],
+    segments: Any,
+    shapes: Sequence[ImageShape | None],
 ) -> dict[str, Any]:
     if segments is None:
         return {}
@@ -269,24 +315,42 @@ def _by_input(
     for name in segments:
         check_choice("input in segments", name, names)
         if name not in images:
-            raise InputError(f"segments= cuts images, and {name!r} is not an image", hint="Leave it out", code="PG039")
+            raise InputError(
+                f"segments= cuts images, and {name!r} is not an image",
+                hint="Leave it out",
+                code="PG039",
+            )
     return dict(segments)
 
 
 def _cut_input(
-    name: str, tensor: Tensor, columns: tuple[str, ...] | None, wanted: Any, image: ImageShape | None
+    name: str,
+    tensor: Tensor,
+    columns: tuple[str, ...] | None,
+    wanted: Any,
+    image: ImageShape | None,
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
     if len(shape) == 1 and columns is not None and image is None:
         return torch.arange(shape[0]), list(columns)
     if not shape or (len(shape) > 2 and image is None and wanted is None):
-        return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
+        return torch.zeros(shape, dtype=torch.int64), [
+            name
+        ]  # a number, or of many dimensions
     if kind == _NUMBERS:
-        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
-    if image is None or kind in (_CHANNELS, _TOKENS) or (image.vectors and shape[1] > 1 and wanted is None):
+        return torch.arange(math.prod(shape)).reshape(shape), [
+            f"{name}{place}" for place in _places(shape)
+        ]
+    if (
+        image is None
+        or kind in (_CHANNELS, _TOKENS)
+        or (image.vectors and shape[1] > 1 and wanted is None)
+    ):
         return _along_dimension(name, shape, image, channels=kind == _CHANNELS)
     usual = "grid" if len(image.size) > 1 else "windows"
-    labels_2d, listed = _cut_image(name, tensor, usual if wanted is None else wanted, image)
+    labels_2d, listed = _cut_image(
+        name, tensor, usual if wanted is None else wanted, image
+    )
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
 
@@ -294,7 +358,9 @@ def _along_dimension(
     name: str, shape: tuple[int, ...], image: ImageShape | None, *, channels: bool
 ) -> tuple[Tensor, list[str]]:
     """Return a player for each place along a dimension: of the channels, which are a sequence's last, or the first."""
-    dimension = 0 if not channels else len(shape) - 1 if image is None else image.channels
+    dimension = (
+        0 if not channels else len(shape) - 1 if image is None else image.channels
+    )
     if dimension is None:
         raise _without_channels(name, shape)
     labels = torch.as_tensor(np.indices(shape)[dimension])
@@ -308,7 +374,9 @@ def _without_channels(name: str, shape: Sequence[int]) -> InputError:
     return InputError(problem, hint=f"Choose segments={ways}", code="PG039")
 
 
-def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:
+def _cut_image(
+    name: str, tensor: Tensor, wanted: Any, image: ImageShape
+) -> tuple[Integers, list[str]]:
     kind, counts, by_channel = _read_cut(wanted)
     if kind == "mask":
         return _mask(name, wanted, image.size, tuple(tensor.shape[1:]))
@@ -324,19 +392,34 @@ def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tup
             "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
             "series ('windows', count), or ('superpixels', count)"
         )
-        raise InputError(f"segments={wanted!r} has too many numbers, or too few", hint=hint, code="PG001") from error
+        raise InputError(
+            f"segments={wanted!r} has too many numbers, or too few",
+            hint=hint,
+            code="PG001",
+        ) from error
     if not by_channel:
         return labels, listed
     shape = tuple(tensor.shape[1:])
     if image.channels is None:
         raise _without_channels(name, shape)
     count = shape[image.channels]
-    each = image.spread(labels, shape).numpy() * count + np.indices(shape, sparse=True)[image.channels]
-    return each, [f"{label[:-1]}, channel {index}]" for label in listed for index in range(count)]
+    each = (
+        image.spread(labels, shape).numpy() * count
+        + np.indices(shape, sparse=True)[image.channels]
+    )
+    return each, [
+        f"{label[:-1]}, channel {index}]" for label in listed for index in range(count)
+    ]
 
 
-def _mask(name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Integers, list[str]]:
-    mask = wanted.detach().cpu().numpy() if isinstance(wanted, Tensor) else np.asarray(wanted)
+def _mask(
+    name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[Integers, list[str]]:
+    mask = (
+        wanted.detach().cpu().numpy()
+        if isinstance(wanted, Tensor)
+        else np.asarray(wanted)
+    )
     if not mask.ndim:
         raise InputError(
             f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(wanted)}",
@@ -345,15 +428,27 @@ def _mask(name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...])
             code="PG039",
         )
     if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":
-        channels = "" if size == shape else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
+        channels = (
+            ""
+            if size == shape
+            else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
+        )
         problem = (
             f"The mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}"
             f", got {mask.dtype} of shape {mask.shape}"
         )
-        raise InputError(problem, hint="Pass such a mask, or 'grid', 'pixels' or 'superpixels'", code="PG039")
+        raise InputError(
+            problem,
+            hint="Pass such a mask, or 'grid', 'pixels' or 'superpixels'",
+            code="PG039",
+        )
     values = np.unique(mask[mask >= 0])
     if not len(values):
-        problem = f"All numbers of the mask of {name!r} are below 0, so it has no segment"
-        raise InputError(problem, hint="Number the pixels of each segment from 0", code="PG039")
+        problem = (
+            f"All numbers of the mask of {name!r} are below 0, so it has no segment"
+        )
+        raise InputError(
+            problem, hint="Number the pixels of each segment from 0", code="PG039"
+        )
     labels = np.where(mask >= 0, np.searchsorted(values, mask), NOBODY).astype(np.int64)
     return labels, [f"[{value}]" for value in values.astype(np.int64).tolist()]

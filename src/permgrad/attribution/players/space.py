@@ -30,7 +30,9 @@ class PlayerSpace:
     #: for each input an int64 tensor with the input's shape without rows. Every position holds the index of the player
     #: that owns it, or −1: such a position always keeps the row's own value
     segments: tuple[Tensor, ...]
-    groups: dict[str, list[str]] = field(default_factory=dict)  # for each group its members, if any were declared
+    groups: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # for each group its members, if any were declared
 
     def __len__(self) -> int:
         """Return the number of players."""
@@ -38,12 +40,17 @@ class PlayerSpace:
 
     def owners(self, device: torch.device) -> list[Tensor]:
         """Return the player of each position of each input, flat. Nobody's number is one above the last player's."""
-        return [segments.to(device).reshape(-1).remainder(len(self.names) + 1) for segments in self.segments]
+        return [
+            segments.to(device).reshape(-1).remainder(len(self.names) + 1)
+            for segments in self.segments
+        ]
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up values over each player's positions."""
         count = len(values[0])
-        total = torch.zeros(count, len(self.names) + 1, dtype=torch.float64, device=values[0].device)
+        total = torch.zeros(
+            count, len(self.names) + 1, dtype=torch.float64, device=values[0].device
+        )
         for value, segments in zip(values, self.segments, strict=True):
             flat = segments.to(value.device).reshape(-1).remainder(len(self.names) + 1)
             if len(flat):
@@ -54,7 +61,10 @@ class PlayerSpace:
         """Return how many positions each player owns, ``(players,)``."""
         counts = np.zeros(len(self.names) + 1, dtype=np.int64)
         for segments in self.segments:
-            counts += np.bincount(segments.cpu().numpy().ravel() % (len(self.names) + 1), minlength=len(counts))
+            counts += np.bincount(
+                segments.cpu().numpy().ravel() % (len(self.names) + 1),
+                minlength=len(counts),
+            )
         return counts[:-1]
 
     @cached_property
@@ -63,7 +73,10 @@ class PlayerSpace:
         owner = self.segments[0].cpu().numpy().ravel()
         order = np.argsort(owner, kind="stable")
         edges = np.searchsorted(owner[order], np.arange(len(self.names) + 1))
-        return {name: order[edges[index] : edges[index + 1]] for index, name in enumerate(self.names)}
+        return {
+            name: order[edges[index] : edges[index + 1]]
+            for index, name in enumerate(self.names)
+        }
 
     def member(self, upper: PlayerSpace) -> Indexes:
         """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
@@ -74,12 +87,19 @@ class PlayerSpace:
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
                     problem = f"{self.names[player]!r} spans several players of the upper level"
-                    raise InputError(problem, hint="Make its group part of one modality", code="PG039")
+                    raise InputError(
+                        problem,
+                        hint="Make its group part of one modality",
+                        code="PG039",
+                    )
                 owner[player] = above[0]
         return owner
 
     def coarse(
-        self, owners: Mapping[str, str], groups: Mapping[str, list[str]] | None = None, first: Sequence[str] = ()
+        self,
+        owners: Mapping[str, str],
+        groups: Mapping[str, list[str]] | None = None,
+        first: Sequence[str] = (),
     ) -> PlayerSpace:
         """Join players: each goes to the player named by ``owners``. Those not named stay separate.
 
@@ -94,76 +114,146 @@ class PlayerSpace:
         for name, each in zip(joined, self.modality, strict=True):
             modality[name][each] = None
         segments = tuple(table[owners_of.cpu()] for owners_of in self.segments)
-        return PlayerSpace(names, tuple(map("+".join, modality.values())), self.inputs, segments, dict(groups or {}))
+        return PlayerSpace(
+            names,
+            tuple(map("+".join, modality.values())),
+            self.inputs,
+            segments,
+            dict(groups or {}),
+        )
 
     def only(self, modality: str) -> PlayerSpace:
         """Return the space of one modality's players. All other positions belong to nobody."""
-        return self.without([name for name, each in zip(self.names, self.modality, strict=True) if each != modality])
+        return self.without(
+            [
+                name
+                for name, each in zip(self.names, self.modality, strict=True)
+                if each != modality
+            ]
+        )
 
     def without(self, held: Iterable[str]) -> PlayerSpace:
         """Return the space without some players, whose positions then belong to nobody."""
         left_out = set(held)
-        chosen = [index for index, name in enumerate(self.names) if name not in left_out]
+        chosen = [
+            index for index, name in enumerate(self.names) if name not in left_out
+        ]
         target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
         target[torch.as_tensor(chosen, dtype=torch.int64)] = torch.arange(len(chosen))
         segments = tuple(target[each.cpu()] for each in self.segments)
         names = tuple(self.names[index] for index in chosen)
-        groups = {name: members for name, members in self.groups.items() if name in names}
-        return PlayerSpace(names, tuple(self.modality[index] for index in chosen), self.inputs, segments, groups)
+        groups = {
+            name: members for name, members in self.groups.items() if name in names
+        }
+        return PlayerSpace(
+            names,
+            tuple(self.modality[index] for index in chosen),
+            self.inputs,
+            segments,
+            groups,
+        )
 
     def modalities(self) -> PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
-    def grouped(self, groups: Mapping[str, Iterable[str]], declared: Mapping[str, str] | None = None) -> PlayerSpace:
+    def grouped(
+        self,
+        groups: Mapping[str, Iterable[str]],
+        declared: Mapping[str, str] | None = None,
+    ) -> PlayerSpace:
         """Return the space in which every group acts as one player, or refuse the groups.
 
         If players are columns of ``declared`` groups, a member may be either. If a group has some columns of a
         declared one, this one stands for the rest, so that no column belongs to two players.
         """
-        group_of = dict(zip(self.names, self.names, strict=True)) if declared is None else declared
+        group_of = (
+            dict(zip(self.names, self.names, strict=True))
+            if declared is None
+            else declared
+        )
         parts = self._parts(group_of)
-        remedy = f"Name features: {listed(self.names, show=repr)}" if declared is None else "Name columns of the table"
+        remedy = (
+            f"Name features: {listed(self.names, show=repr)}"
+            if declared is None
+            else "Name columns of the table"
+        )
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
         members: dict[str, list[str]] = {}
         for name, features in groups.items():
             group = str(name)
             if not isinstance(features, Iterable):
-                problem = f"Group {group!r} must be a list of features, got {shown(features)}"
+                problem = (
+                    f"Group {group!r} must be a list of features, got {shown(features)}"
+                )
                 raise InputError(problem, hint="Pass a list of names", code="PG001")
-            members[group] = [features] if isinstance(features, str) else [str(feature) for feature in features]
+            members[group] = (
+                [features]
+                if isinstance(features, str)
+                else [str(feature) for feature in features]
+            )
             if not members[group]:
-                raise InputError(f"Group {group!r} is empty", hint="Name its features, or leave it out", code="PG039")
+                raise InputError(
+                    f"Group {group!r} is empty",
+                    hint="Name its features, or leave it out",
+                    code="PG039",
+                )
             for member in members[group]:
                 if member not in parts:
                     problem = f"Group {group!r} names {member!r}, which is not a feature of the model"
-                    raise InputError(problem, hint=did_you_mean(member, list(parts), remedy), code="PG039")
-                if taken.setdefault(member, group) != group or members[group].count(member) > 1:
+                    raise InputError(
+                        problem,
+                        hint=did_you_mean(member, list(parts), remedy),
+                        code="PG039",
+                    )
+                if (
+                    taken.setdefault(member, group) != group
+                    or members[group].count(member) > 1
+                ):
                     problem = f"Feature {member!r} is in the groups {taken[member]!r} and {group!r}"
-                    raise InputError(problem, hint="Name each feature in one group only", code="PG039")
+                    raise InputError(
+                        problem,
+                        hint="Name each feature in one group only",
+                        code="PG039",
+                    )
                 for player in parts[member]:
                     if owners.setdefault(player, group) != group:
                         problem = f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}"
-                        raise InputError(problem, hint="Name each feature in one group only", code="PG039")
-        outside = [group for player, group in group_of.items() if player not in owners and group in members]
+                        raise InputError(
+                            problem,
+                            hint="Name each feature in one group only",
+                            code="PG039",
+                        )
+        outside = [
+            group
+            for player, group in group_of.items()
+            if player not in owners and group in members
+        ]
         if outside:
             problem = f"Group {outside[0]!r} has the name of a feature outside it"
             raise InputError(problem, hint="Rename the group", code="PG008")
-        return self.coarse({**group_of, **owners}, members, () if declared is None else tuple(members))
+        return self.coarse(
+            {**group_of, **owners}, members, () if declared is None else tuple(members)
+        )
 
     def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
         """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
         upper = self.grouped(groups)
         names = [upper.names[place] for place in self.member(upper)]
         blocks = {
-            group: [name for name, of in zip(self.names, names, strict=True) if of == group] for group in upper.groups
+            group: [
+                name for name, of in zip(self.names, names, strict=True) if of == group
+            ]
+            for group in upper.groups
         }
         return replace(self, groups=blocks)
 
     def _parts(self, group_of: Mapping[str, str]) -> dict[str, list[str]]:
         """Return the players behind each name that a group's member may be: a player, a declared group or an input."""
-        parts = {name: [name] for name in self.names} | {group: [] for group in group_of.values()}
+        parts = {name: [name] for name in self.names} | {
+            group: [] for group in group_of.values()
+        }
         for player, group in group_of.items():
             parts[group].append(player)
         inputs: dict[str, list[str]] = {}

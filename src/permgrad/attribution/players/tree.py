@@ -62,7 +62,14 @@ class Tree:
 
     def among(self, players: Booleans) -> Tree:
         """Return the tree of some players only."""
-        return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
+        return Tree(
+            np.stack(
+                [
+                    np.unique(level[players], return_inverse=True)[1]
+                    for level in self.labels
+                ]
+            )
+        )
 
     def freedom(self) -> int:
         """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
@@ -92,21 +99,38 @@ class Tree:
             siblings = self._siblings(player)
             # Every coalition that the player can join, and the weight of its contribution there.
             subsets = _subsets(sum(map(len, siblings)))
-            blocks = np.array([block for level in siblings for block in level], dtype=bool).reshape(-1, self.players)
+            blocks = np.array(
+                [block for level in siblings for block in level], dtype=bool
+            ).reshape(-1, self.players)
             masks.append(subsets @ blocks)
             edges = np.cumsum([len(level) for level in siblings])[:-1]
             parts = np.split(subsets, edges, axis=1)
-            weights.append(np.prod([_weights(part.shape[1])[part.sum(axis=1)] for part in parts], axis=0))
+            weights.append(
+                np.prod(
+                    [_weights(part.shape[1])[part.sum(axis=1)] for part in parts],
+                    axis=0,
+                )
+            )
         weight, both = np.concatenate(weights), np.concatenate([*masks, *masks])
         owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
-        both[len(owner) + np.arange(len(owner)), owner] = True  # the second half: with the player
-        bits = np.packbits(both, axis=1)  # bytes are sorted in a twentieth of the time of rows of booleans
-        _, known, place = np.unique(bits.view(f"S{bits.shape[1]}"), return_index=True, return_inverse=True)
+        both[len(owner) + np.arange(len(owner)), owner] = (
+            True  # the second half: with the player
+        )
+        bits = np.packbits(
+            both, axis=1
+        )  # bytes are sorted in a twentieth of the time of rows of booleans
+        _, known, place = np.unique(
+            bits.view(f"S{bits.shape[1]}"), return_index=True, return_inverse=True
+        )
         first, second = place.reshape(2, -1)
         matrix = np.zeros((self.players, len(known)))
         np.add.at(matrix, (owner, first), -weight)
         np.add.at(matrix, (owner, second), weight)
-        return Coalitions(both[known], matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
+        return Coalitions(
+            both[known],
+            matrix,
+            np.stack([owner, first, second], axis=1).astype(np.int64),
+        )
 
     def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
         """Draw an order that the tree allows for each counter: each player's place, ``(n, players)``."""
@@ -114,7 +138,9 @@ class Tree:
         for level, labels in enumerate(self.labels):
             blocks = int(labels.max()) + 1
             with np.errstate(over="ignore"):
-                numbered = counters[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
+                numbered = counters[:, None] * np.uint64(blocks) + np.arange(
+                    blocks, dtype=np.uint64
+                )
             drawn = places(uniform(seed, (what, level), numbered))
             composite = composite * blocks + drawn[:, labels]
         return places(composite)
@@ -124,10 +150,17 @@ def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
     """Return the tree of a player space: flat without blocks, else modality, group and player."""
     if blocks is None:
         return Tree.flat(len(space.names))
-    group_of = {member: group for group, members in space.groups.items() for member in members}
+    group_of = {
+        member: group for group, members in space.groups.items() for member in members
+    }
     levels = [list(space.modality)]
     if any(name in group_of for name in space.names):
-        levels.append([f"group {group_of[name]}" if name in group_of else f"player {name}" for name in space.names])
+        levels.append(
+            [
+                f"group {group_of[name]}" if name in group_of else f"player {name}"
+                for name in space.names
+            ]
+        )
     return Tree.build(*levels)
 
 
@@ -135,13 +168,20 @@ def places(keys: npt.NDArray[np.generic]) -> Integers:
     """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
     order = np.argsort(keys, axis=1, kind="stable")
     ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
+    np.put_along_axis(
+        ranks, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1
+    )
     return ranks
 
 
 def _weights(near: int) -> Floats:
     """Return the share of orders in which so many of ``near`` blocks, and no more, precede one: Shapley's weights."""
-    return np.array([factorial(size) * factorial(near - size) / factorial(near + 1) for size in range(near + 1)])
+    return np.array(
+        [
+            factorial(size) * factorial(near - size) / factorial(near + 1)
+            for size in range(near + 1)
+        ]
+    )
 
 
 @lru_cache(maxsize=8)

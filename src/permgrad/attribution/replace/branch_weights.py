@@ -18,7 +18,14 @@ import torch
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import Game, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, TOTAL, PathGame, Play, shapley_plays, with_total
+from permgrad.attribution.replace.plays import (
+    EXACT_PLAYERS,
+    TOTAL,
+    PathGame,
+    Play,
+    shapley_plays,
+    with_total,
+)
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats
 
@@ -40,7 +47,9 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
             return None
         moments = branch_moments(game)
         quantity = "divergence" if request.y is None else "loss"
-        return weigh_branches(moments, request.subject.paths, request.confidence, quantity)
+        return weigh_branches(
+            moments, request.subject.paths, request.confidence, quantity
+        )
     if len(set(request.space.modality)) > EXACT_PLAYERS:
         return None
     request = replace(request, space=request.space.modalities())
@@ -48,13 +57,24 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
 
-def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+def _weights(
+    numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
     """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
-    entries = {name: dict(zip(_NUMBERS, each.tolist(), strict=True)) for name, each in numbers.items()}
+    entries = {
+        name: dict(zip(_NUMBERS, each.tolist(), strict=True))
+        for name, each in numbers.items()
+    }
     total = entries.pop(TOTAL)
     for name, entry in entries.items():
-        share = entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
-        entry |= {"share": share, "alone": float(ends[name][0]), "last": float(ends[name][1])}
+        share = (
+            entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
+        )
+        entry |= {
+            "share": share,
+            "alone": float(ends[name][0]),
+            "last": float(ends[name][1]),
+        }
     del total["p_value"]
     return {**entries, "total": total}
 
@@ -62,27 +82,51 @@ def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, floa
 def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
-    numbers = {name: estimated(game.moments[name], request.confidence) for name in names}
+    numbers = {
+        name: estimated(game.moments[name], request.confidence) for name in names
+    }
     ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
     result = _weights({name: each[:, 0] for name, each in numbers.items()}, ends)
     for name in request.space.names:
-        result[name]["share"] = result[name].pop("share")  # last, as in saved explanations
+        result[name]["share"] = result[name].pop(
+            "share"
+        )  # last, as in saved explanations
     return {**result, "quantity": "divergence" if request.y is None else "loss"}
 
 
-def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, quantity: str) -> dict[str, Any]:
+def weigh_branches(
+    moments: Estimable, paths: Sequence[str], confidence: float, quantity: str
+) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
     numbers, count = estimated(moments, confidence), len(paths)
-    total, shares, (interaction, alone, last, joint) = numbers[:, 0], numbers[:, 1 : 1 + count], _beside(numbers, count)
+    total, shares, (interaction, alone, last, joint) = (
+        numbers[:, 0],
+        numbers[:, 1 : 1 + count],
+        _beside(numbers, count),
+    )
     ends = {name: (alone[0, k], last[0, k]) for k, name in enumerate(paths)}
-    result = _weights({TOTAL: total, **{name: shares[:, k] for k, name in enumerate(paths)}}, ends)
+    result = _weights(
+        {TOTAL: total, **{name: shares[:, k] for k, name in enumerate(paths)}}, ends
+    )
     for place, name in enumerate(paths):
         known = result[name]["share"] is not None
-        low, high = _share_interval(shares[:, place], total, joint[1, place]) if known else (None, None)
+        low, high = (
+            _share_interval(shares[:, place], total, joint[1, place])
+            if known
+            else (None, None)
+        )
         result[name] |= {"share_low": low, "share_high": high}
-    about = {"interaction_low": float(interaction[2, 0]), "interaction_high": float(interaction[3, 0])}
+    about = {
+        "interaction_low": float(interaction[2, 0]),
+        "interaction_high": float(interaction[3, 0]),
+    }
     whole = result.pop("total") | about
-    return {**result, "interaction": float(interaction[0, 0]), "total": whole, "quantity": quantity}
+    return {
+        **result,
+        "interaction": float(interaction[0, 0]),
+        "total": whole,
+        "quantity": quantity,
+    }
 
 
 def _beside(numbers: Floats, count: int) -> list[Floats]:
@@ -90,7 +134,9 @@ def _beside(numbers: Floats, count: int) -> list[Floats]:
     return np.split(numbers[:, 1 + count :], [1, 1 + count, 1 + 2 * count], axis=1)
 
 
-def _share_interval(part: Floats, total: Floats, error_of_sum: float) -> tuple[float | None, float | None]:
+def _share_interval(
+    part: Floats, total: Floats, error_of_sum: float
+) -> tuple[float | None, float | None]:
     """Return the interval of a branch's share of the total (Fieller 1954), from the errors of both and of their sum.
 
     Its shares s are those for which part − s · total is not told from 0. None where the errors are not known.
@@ -105,7 +151,11 @@ def _share_interval(part: Floats, total: Floats, error_of_sum: float) -> tuple[f
         square = whole**2 - times**2 * error_of_total**2
         middle = whole * value - times**2 * together
         rest = middle**2 - square * (value**2 - times**2 * error**2)
-        found.append(float((middle + sign * max(rest, 0.0) ** 0.5) / square) if square > 0 else None)
+        found.append(
+            float((middle + sign * max(rest, 0.0) ** 0.5) / square)
+            if square > 0
+            else None
+        )
     return found[0], found[1]
 
 
@@ -118,9 +168,21 @@ def _branch_play(paths: Sequence[str]) -> Play:
     game, count = PathGame.of(len(paths)), len(paths)
     total, shares = game.combine[:1], game.combine[1 : 1 + count]
     alone = np.eye(count, len(game.channels))
-    last = total - np.array([(game.channels == (np.arange(count) != path)).all(axis=1) for path in range(count)])
+    last = total - np.array(
+        [
+            (game.channels == (np.arange(count) != path)).all(axis=1)
+            for path in range(count)
+        ]
+    )
     combine = np.concatenate([game.combine, alone, last, shares + total])
-    return Play("branches", tuple(paths), np.arange(1), game.channels[:, None], combine[None], game.within)
+    return Play(
+        "branches",
+        tuple(paths),
+        np.arange(1),
+        game.channels[:, None],
+        combine[None],
+        game.within,
+    )
 
 
 def branch_moments(game: Game) -> PairMoments:
@@ -132,7 +194,9 @@ def branch_moments(game: Game) -> PairMoments:
     coalitions = [frozenset(compress(paths, mask)) for mask in play.mask[:, 0]]
     rows, donors = request.count, len(request.donors[0])
     numbers = np.arange(rows, dtype=np.int64)
-    moments = PairMoments(rows, donors, request.shared, 1, play.quantities, request.units)
+    moments = PairMoments(
+        rows, donors, request.shared, 1, play.quantities, request.units
+    )
     lenders = Lenders.of(request)
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
@@ -144,10 +208,17 @@ def branch_moments(game: Game) -> PairMoments:
             effects = np.empty((rows, play.quantities))
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))
-                index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
-                outputs = engine.engine.exchange(cache, index, donor, donor_cache, coalitions)
+                index, donor = (
+                    torch.as_tensor(each[part], device=device)
+                    for each in (numbers, drawn)
+                )
+                outputs = engine.engine.exchange(
+                    cache, index, donor, donor_cache, coalitions
+                )
                 together = torch.stack([outputs[one] for one in coalitions])
-                found = game.effects(base, 0, play, together, cache.outputs[part], numbers[part])
+                found = game.effects(
+                    base, 0, play, together, cache.outputs[part], numbers[part]
+                )
                 effects[part] = found[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

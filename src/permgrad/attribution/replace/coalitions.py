@@ -68,7 +68,9 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     bits, differing = mask.to(width).neg_(), first ^ second
     # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
     whole = np.broadcast_shapes(bits.shape, differing.shape) == tuple(bits.shape)
-    chosen = bits.bitwise_and_(differing) if whole else torch.bitwise_and(bits, differing)
+    chosen = (
+        bits.bitwise_and_(differing) if whole else torch.bitwise_and(bits, differing)
+    )
     return chosen.bitwise_xor_(second).view(one.dtype)
 
 
@@ -89,18 +91,30 @@ class Blend:
         sampler: ConditionalSampler | None = None,
     ) -> None:
         self.lenders, self.sampler = lenders, sampler
-        self.request, self.subject, self.space, self.fixed = request, request.subject, request.space, fixed
+        self.request, self.subject, self.space, self.fixed = (
+            request,
+            request.subject,
+            request.space,
+            fixed,
+        )
         self.evaluations = 0  # rows of the network so far
         self._batch = forward_batch_size(request)
-        numbers = sum(tensor[0].numel() * tensor.element_size() for tensor in request.inputs)
-        self._laid_out = min(_LAID_OUT_BYTES // max(numbers, 1), _LAID_OUT_BATCHES * self._batch)
+        numbers = sum(
+            tensor[0].numel() * tensor.element_size() for tensor in request.inputs
+        )
+        self._laid_out = min(
+            _LAID_OUT_BYTES // max(numbers, 1), _LAID_OUT_BATCHES * self._batch
+        )
         players = torch.arange(len(request.space), device=self.subject.device)
         self._owners = request.space.owners(self.subject.device)
         #: the players of each input, nobody included: it is never replaced
         self._players = [owners.unique().cpu() for owners in self._owners]
         self._straight = [torch.equal(owners, players) for owners in self._owners]
         #: whether one player owns a whole input: no mask of the input's size is needed then
-        self._whole = [len(owners) > 0 and bool((owners == owners[0]).all()) for owners in self._owners]
+        self._whole = [
+            len(owners) > 0 and bool((owners == owners[0]).all())
+            for owners in self._owners
+        ]
         self._base: Tensor | None = None
         self._chunk = _CHUNK  # pairs that are held at once, fewer of many outputs
         self._donor_outputs: Tensor | None = None
@@ -120,10 +134,14 @@ class Blend:
             self._donor_outputs = self.base()
         elif self._donor_outputs is None:
             try:
-                self._donor_outputs = finite(self._outputs(self.request.donors), "background")
+                self._donor_outputs = finite(
+                    self._outputs(self.request.donors), "background"
+                )
             except ForwardError as error:
                 problem = f"The network failed on the background rows: it raised {error.words}"
-                raise InputError(problem, hint="Check the rows of background=", code="PG038") from error.__cause__
+                raise InputError(
+                    problem, hint="Check the rows of background=", code="PG038"
+                ) from error.__cause__
         return self._donor_outputs
 
     @cached_property
@@ -135,7 +153,10 @@ class Blend:
         largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
         # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
         most = min(1024 * precision, 0.02) * largest
-        return max(precision * largest, min(_SAFETY * (self._moved(outputs) if moved is None else moved), most))
+        return max(
+            precision * largest,
+            min(_SAFETY * (self._moved(outputs) if moved is None else moved), most),
+        )
 
     def _moved(self, outputs: Tensor) -> float:
         """Return by how much outputs of background rows move one by one and in another order.
@@ -146,7 +167,10 @@ class Blend:
         count = min(_PROBE_ROWS, len(outputs))
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
         again = self._outputs(tensors)
-        single = [self._outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
+        single = [
+            self._outputs([tensor[[row]] for tensor in tensors])
+            for row in range(min(count, _ALONE))
+        ]
         apart = (again - outputs[:count].flip(0)).abs().max()
         alone = (torch.cat(single) - again[: len(single)]).abs().max()
         return max(float(apart), float(alone))
@@ -163,7 +187,11 @@ class Blend:
 
         Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None: ``request.donors``), ``(b,)``.
         """
-        request, device, lent = self.request, self.subject.device, source or self.request.donors
+        request, device, lent = (
+            self.request,
+            self.subject.device,
+            source or self.request.donors,
+        )
         rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
@@ -177,7 +205,10 @@ class Blend:
         cut = self._branches(len(rows)) if source is None else None
         if cut is None:
             places = range(len(request.inputs))
-            return self._gather(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
+            return self._gather(
+                len(rows),
+                lambda part: self.subject.predict([blended(at, part) for at in places]),
+            )
         with cut.subject.theirs(request.inputs):
             return self._gather(
                 len(rows),
@@ -195,10 +226,16 @@ class Blend:
         owners, shape = self._owners[position], self.request.inputs[position].shape[1:]
         if self._whole[position]:
             return padded[:, owners[:1]].reshape(-1, *[1] * len(shape))
-        return (padded[:, :-1] if self._straight[position] else padded[:, owners]).reshape(len(padded), *shape)
+        return (
+            padded[:, :-1] if self._straight[position] else padded[:, owners]
+        ).reshape(len(padded), *shape)
 
     def predict_one(
-        self, receivers: Numbers, donors: Numbers, replaced: Booleans, source: Sequence[Tensor] | None = None
+        self,
+        receivers: Numbers,
+        donors: Numbers,
+        replaced: Booleans,
+        source: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Return the outputs of pairs in which the same players, bool ``(players,)``, are replaced (quicker).
 
@@ -217,31 +254,57 @@ class Blend:
 
         Each coalition has the donors of its place, ``(b,)``. Only the columns that it replaces are written.
         """
-        chosen = torch.as_tensor(np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1))
+        chosen = torch.as_tensor(
+            np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1)
+        )
         owned = [owners.cpu() for owners in self._owners]
-        spots = [[one[owners].nonzero().flatten() for owners in owned] for one in chosen]
-        rows, lenders = torch.as_tensor(receivers), [torch.as_tensor(one) for one in donors]
+        spots = [
+            [one[owners].nonzero().flatten() for owners in owned] for one in chosen
+        ]
+        rows, lenders = (
+            torch.as_tensor(receivers),
+            [torch.as_tensor(one) for one in donors],
+        )
         count, given = len(rows), source or self.request.donors
 
         def edited(part: slice) -> Tensor:
             edits = []
-            for position, (tensor, lending) in enumerate(zip(self.request.inputs, given, strict=True)):
+            for position, (tensor, lending) in enumerate(
+                zip(self.request.inputs, given, strict=True)
+            ):
                 edit = tensor.new_empty(part.stop - part.start, *tensor.shape[1:])
                 for time in range(part.start // count, -(-part.stop // count)):
-                    first, last = max(part.start, time * count), min(part.stop, (time + 1) * count)
-                    some, spot = slice(first - time * count, last - time * count), spots[time][position]
-                    place, donor = edit[first - part.start : last - part.start], lenders[time][some].to(lending.device)
+                    first, last = (
+                        max(part.start, time * count),
+                        min(part.stop, (time + 1) * count),
+                    )
+                    some, spot = (
+                        slice(first - time * count, last - time * count),
+                        spots[time][position],
+                    )
+                    place, donor = (
+                        edit[first - part.start : last - part.start],
+                        lenders[time][some].to(lending.device),
+                    )
                     if len(spot) == tensor[0].numel():
                         place.copy_(lending[donor])
                         continue
-                    torch.index_select(tensor, 0, rows[some].to(tensor.device), out=place)
+                    torch.index_select(
+                        tensor, 0, rows[some].to(tensor.device), out=place
+                    )
                     if len(spot):
-                        values = lending.flatten(1)[donor[:, None], spot.to(lending.device)]
-                        place.view(len(place), -1)[:, spot.to(tensor.device)] = values.to(tensor)
+                        values = lending.flatten(1)[
+                            donor[:, None], spot.to(lending.device)
+                        ]
+                        place.view(len(place), -1)[:, spot.to(tensor.device)] = (
+                            values.to(tensor)
+                        )
                 edits.append(edit.to(self.subject.device))
             return self.subject.predict(edits)
 
-        return self._gather(count * len(spots), edited).unflatten(0, (len(spots), count))
+        return self._gather(count * len(spots), edited).unflatten(
+            0, (len(spots), count)
+        )
 
     def _branches(self, pairs: int) -> BranchCut | None:
         """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
@@ -249,18 +312,23 @@ class Blend:
         That is so when more rows have been asked for than the branches of all rows cost.
         """
         request = self.request
-        if not self._uncut and self.evaluations + pairs > 2 * (request.count + len(request.donors[0])):
+        if not self._uncut and self.evaluations + pairs > 2 * (
+            request.count + len(request.donors[0])
+        ):
             self._uncut = True
             if request.options.get("incremental", True):
                 rows = request.inputs
                 if request.count == 1:
                     # One row alone does not tell whether branches can be put together anew.
                     rows = tuple(
-                        torch.cat([row, other[:1].to(row)]) for row, other in zip(rows, request.donors, strict=True)
+                        torch.cat([row, other[:1].to(row)])
+                        for row, other in zip(rows, request.donors, strict=True)
                     )
                 # Inputs without own players: whoever owns one also owns places of an input before it.
                 before, followers = {len(self.space)}, set[int]()
-                for position, players in enumerate(set(owners.tolist()) for owners in self._players):
+                for position, players in enumerate(
+                    set(owners.tolist()) for owners in self._players
+                ):
                     if players <= before:
                         followers.add(position)
                     before |= players
@@ -272,18 +340,30 @@ class Blend:
     def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows as they are, finite or not."""
         predict = self.subject.predict
-        return self._gather(len(tensors[0]), lambda part: predict([one[part] for one in tensors]), checked=False)
+        return self._gather(
+            len(tensors[0]),
+            lambda part: predict([one[part] for one in tensors]),
+            checked=False,
+        )
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
 
-    def _gather(self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True) -> Tensor:
+    def _gather(
+        self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True
+    ) -> Tensor:
         """Return the outputs of all rows, predicted batch by batch. ``checked``: refuse rows between two others."""
         batches: list[Tensor] = []
         with torch.no_grad():
-            self._batch = in_batches(count, self._batch, lambda part: batches.append(predict(part)))
+            self._batch = in_batches(
+                count, self._batch, lambda part: batches.append(predict(part))
+            )
         self.evaluations += count
-        outputs = torch.cat(batches) if batches else torch.empty(0, 0, device=self.subject.device)
+        outputs = (
+            torch.cat(batches)
+            if batches
+            else torch.empty(0, 0, device=self.subject.device)
+        )
         return finite(outputs, "between") if checked else outputs
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
@@ -295,7 +375,10 @@ class Blend:
         """
         # Copies: views of broadcast arrays cannot be shared with torch.
         given = (rows, donors, keeps)
-        rows, donors, keeps = (one if isinstance(one, Tensor) else torch.from_numpy(np.array(one)) for one in given)
+        rows, donors, keeps = (
+            one if isinstance(one, Tensor) else torch.from_numpy(np.array(one))
+            for one in given
+        )
         shape = (len(rows), keeps.shape[1], donors.shape[1])
         total, most = shape[0] * shape[1] * shape[2], max(self._batch, self._laid_out)
         if total <= most:
@@ -310,51 +393,88 @@ class Blend:
         for start in range(0, shape[axis], size):
             cut = [slice(None)] * 3
             cut[axis] = slice(start, start + size)
-            parts.append(self.grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]]))
+            parts.append(
+                self.grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]])
+            )
         return torch.cat(parts, dim=axis)
 
-    def _lay_out(self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    def _lay_out(
+        self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]
+    ) -> Tensor:
         # Positions that nobody owns always keep the row's own value.
-        padded = torch.nn.functional.pad(keeps.to(self.subject.device), (0, 1), value=True)
+        padded = torch.nn.functional.pad(
+            keeps.to(self.subject.device), (0, 1), value=True
+        )
         placed = []
         for position, tensor in enumerate(self.request.inputs):
             each = shape[1] * shape[2] * tensor[0].numel() * tensor.element_size()
             if self.subject.device.type != "cpu" or each * shape[0] <= 4 * _BLOCK_BYTES:
-                placed.append(self._placed(position, rows, donors, padded).flatten(0, 2))
+                placed.append(
+                    self._placed(position, rows, donors, padded).flatten(0, 2)
+                )
                 continue
             whole = torch.empty(*shape, *tensor.shape[1:], dtype=tensor.dtype)
             for start in range(0, shape[0], size := max(1, _BLOCK_BYTES // each)):
                 part = slice(start, start + size)
-                whole[part] = self._placed(position, rows[part], donors[part], padded[part])
+                whole[part] = self._placed(
+                    position, rows[part], donors[part], padded[part]
+                )
             placed.append(whole.flatten(0, 2))
         # Whole batches, so that a network that is read in parts gets few different numbers of rows.
         with torch.no_grad():
-            batches = zip(*(receiving.split(self._batch) for receiving in placed), strict=True)
+            batches = zip(
+                *(receiving.split(self._batch) for receiving in placed), strict=True
+            )
             predicted = [self.subject.predict(part) for part in batches]
         outputs = torch.cat(predicted) if len(predicted) > 1 else predicted[0]
         self.evaluations += len(outputs)
         return finite(outputs, "between").cpu().reshape(*shape, -1)
 
-    def _placed(self, position: int, rows: Tensor, donors: Tensor, padded: Tensor) -> Tensor:
+    def _placed(
+        self, position: int, rows: Tensor, donors: Tensor, padded: Tensor
+    ) -> Tensor:
         """Return an input of rows in coalitions ``(n, coalitions, donors, *)``: where ``padded``, of the row itself."""
-        tensor, background, device = self.request.inputs[position], self.request.donors[position], self.subject.device
-        receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[:, None, None]
+        tensor, background, device = (
+            self.request.inputs[position],
+            self.request.donors[position],
+            self.subject.device,
+        )
+        receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[
+            :, None, None
+        ]
         picked = donors.to(background.device)
-        other = background.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
-        mask = self._mask(position, padded.flatten(0, 1)).unflatten(0, padded.shape[:2])[:, :, None]
+        other = (
+            background.index_select(0, picked.reshape(-1))
+            .unflatten(0, picked.shape)
+            .to(device)[:, None]
+        )
+        mask = self._mask(position, padded.flatten(0, 1)).unflatten(
+            0, padded.shape[:2]
+        )[:, :, None]
         shape = (*padded.shape[:2], donors.shape[1], *tensor.shape[1:])
         return select(mask, receiving, other).expand(shape)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
         differing = torch.zeros(len(rows), len(self.space) + 1, dtype=torch.int32)
-        receivers, lenders = torch.from_numpy(np.array(rows)), torch.from_numpy(np.array(donors))
-        for tensor, donor, owners in zip(self.request.inputs, self.request.donors, self._owners, strict=True):
+        receivers, lenders = (
+            torch.from_numpy(np.array(rows)),
+            torch.from_numpy(np.array(donors)),
+        )
+        for tensor, donor, owners in zip(
+            self.request.inputs, self.request.donors, self._owners, strict=True
+        ):
             receiving = tensor[receivers.to(tensor.device)]
-            other = torch.zeros(receiving.shape, dtype=torch.bool, device=receiving.device)
+            other = torch.zeros(
+                receiving.shape, dtype=torch.bool, device=receiving.device
+            )
             for column in lenders.unbind(dim=1):
-                other |= receiving != donor[column.to(donor.device)].to(receiving.device)
-            differing.index_add_(1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32))
+                other |= receiving != donor[column.to(donor.device)].to(
+                    receiving.device
+                )
+            differing.index_add_(
+                1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32)
+            )
         return (differing[:, :-1] > 0).numpy()
 
     # ---- as back end of a game ----------------------------------------------------------------------------------
@@ -371,7 +491,9 @@ class Blend:
         rows = slice(0, self.request.count) if span is None else span
         yield rows, self.base()[rows]
 
-    def packs(self, plays: Sequence[Play], repeats: int, rows: slice) -> list[list[Play]]:
+    def packs(
+        self, plays: Sequence[Play], repeats: int, rows: slice
+    ) -> list[list[Play]]:
         """Return which plays go through the model together: as many as are held at once, where calls are few."""
         most, packs, held = 0, list[list[Play]](), 0
         if self.subject.plays_together and self.sampler is None:
@@ -394,14 +516,19 @@ class Blend:
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
         masks = sum(len(play.mask) for play in pack)
-        together, size = max(1, self._chunk // (masks * (rows.stop - rows.start))), max(1, self._chunk // masks)
+        together, size = (
+            max(1, self._chunk // (masks * (rows.stop - rows.start))),
+            max(1, self._chunk // masks),
+        )
         for first in range(0, len(repeats), together):
             some = repeats[first : first + together]
             for start in range(rows.start, rows.stop, size):
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
                 unchanged = self.base()[torch.as_tensor(receivers)]
-                for play, (donors, outputs) in zip(pack, self._answer(pack, receivers, some), strict=True):
+                for play, (donors, outputs) in zip(
+                    pack, self._answer(pack, receivers, some), strict=True
+                ):
                     effects = effects_of(play, outputs, unchanged, receivers)
                     for at in range(0, len(receivers), len(numbers)):
                         part = slice(at, at + len(numbers))
@@ -413,41 +540,76 @@ class Blend:
         """Return each play's donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers once in each repeat."""
         count = len(receivers)
         if self.sampler is not None:
-            return [self._with_drawn(self.sampler, play.key, receivers, repeats) for play in plays]
+            return [
+                self._with_drawn(self.sampler, play.key, receivers, repeats)
+                for play in plays
+            ]
         coalitions = [self._replaced(play) for play in plays]
         if self.fixed is not None:
             donors = [np.full(count, NO_DONOR, dtype=np.int64)] * len(plays)
             lenders = [np.zeros(count, dtype=np.int64)] * len(plays)
         else:
             assert self.lenders is not None, "a game has lenders"
-            seed, numbers = self.request.seed, receivers[: count // len(repeats)] + self.request.row_offset
-            drawn = [[self.lenders.draw(seed, play.key, repeat, numbers) for repeat in repeats] for play in plays]
+            seed, numbers = (
+                self.request.seed,
+                receivers[: count // len(repeats)] + self.request.row_offset,
+            )
+            drawn = [
+                [
+                    self.lenders.draw(seed, play.key, repeat, numbers)
+                    for repeat in repeats
+                ]
+                for play in plays
+            ]
             donors = lenders = [np.concatenate(of_play) for of_play in drawn]
         widths = list(map(len, coalitions))
-        lending = [one for one, width in zip(lenders, widths, strict=True) for _ in range(width)]
+        lending = [
+            one
+            for one, width in zip(lenders, widths, strict=True)
+            for _ in range(width)
+        ]
         each = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
-        if self.fixed is not None or (each and self._branches(count * len(lending)) is None):
-            outputs = self.predict_each(receivers, lending, np.concatenate(coalitions), self.fixed)
+        if self.fixed is not None or (
+            each and self._branches(count * len(lending)) is None
+        ):
+            outputs = self.predict_each(
+                receivers, lending, np.concatenate(coalitions), self.fixed
+            )
         else:
-            replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(count, dim=0)
+            replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(
+                count, dim=0
+            )
             pairs = np.tile(receivers, len(lending)), np.concatenate(lending)
             outputs = self.predict(*pairs, replaced).unflatten(0, (len(lending), count))
         return list(zip(donors, outputs.split(widths), strict=True))
 
     def _with_drawn(
-        self, sampler: ConditionalSampler, key: str, receivers: Integers, repeats: Sequence[int]
+        self,
+        sampler: ConditionalSampler,
+        key: str,
+        receivers: Integers,
+        repeats: Sequence[int],
     ) -> tuple[Integers, Tensor]:
         """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
-        columns, rows = self.request.space.columns[key], receivers[: len(receivers) // len(repeats)]
+        columns, rows = (
+            self.request.space.columns[key],
+            receivers[: len(receivers) // len(repeats)],
+        )
         drawn = [sampler.draw(key, columns, rows, repeat) for repeat in repeats]
         values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
 
         def edited(part: slice) -> Tensor:
-            edits = [tensor[receivers[part]] for tensor in self.request.inputs]  # further inputs stay with their row
+            edits = [
+                tensor[receivers[part]] for tensor in self.request.inputs
+            ]  # further inputs stay with their row
             edits[0][:, columns] = values[part].to(edits[0])
-            return self.subject.predict([edit.to(self.subject.device) for edit in edits])
+            return self.subject.predict(
+                [edit.to(self.subject.device) for edit in edits]
+            )
 
-        return np.concatenate([donors for donors, _ in drawn]), self._gather(len(receivers), edited)[None]
+        return np.concatenate([donors for donors, _ in drawn]), self._gather(
+            len(receivers), edited
+        )[None]
 
     def _replaced(self, play: Play) -> Booleans:
         """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""
@@ -455,25 +617,49 @@ class Blend:
         coalitions[:, play.players] = play.mask.any(axis=2)
         return coalitions
 
-    def edited(self, play: Play, place: int, receivers: Integers, donors: Integers) -> tuple[Tensor, ...]:
+    def edited(
+        self, play: Play, place: int, receivers: Integers, donors: Integers
+    ) -> tuple[Tensor, ...]:
         """Return the rows of pairs as the coalition at a place of a play was predicted, ``(pairs, *)`` per input.
 
         Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
         """
-        rows, replaced = torch.as_tensor(receivers), torch.as_tensor(np.append(self._replaced(play)[place], False))
+        rows, replaced = (
+            torch.as_tensor(receivers),
+            torch.as_tensor(np.append(self._replaced(play)[place], False)),
+        )
         if self.sampler is not None:
-            columns, edited = self.request.space.columns[play.key], self.request.inputs[0][rows]
+            columns, edited = (
+                self.request.space.columns[play.key],
+                self.request.inputs[0][rows],
+            )
             # Each row occurs once in each repeat.
             order = np.argsort(receivers, kind="stable")
-            times = np.arange(len(order)) - np.searchsorted(receivers[order], receivers[order])
+            times = np.arange(len(order)) - np.searchsorted(
+                receivers[order], receivers[order]
+            )
             for repeat in range(int(times.max()) + 1):
                 those = order[times == repeat]
-                values = torch.from_numpy(self.sampler.draw(play.key, columns, receivers[those], repeat)[1])
-                edited[torch.from_numpy(those)[:, None], torch.as_tensor(columns)] = values.to(edited)
+                values = torch.from_numpy(
+                    self.sampler.draw(play.key, columns, receivers[those], repeat)[1]
+                )
+                edited[torch.from_numpy(those)[:, None], torch.as_tensor(columns)] = (
+                    values.to(edited)
+                )
             return edited, *(tensor[rows] for tensor in self.request.inputs[1:])
-        lenders = torch.zeros(len(rows), dtype=torch.int64) if self.fixed is not None else torch.as_tensor(donors)
+        lenders = (
+            torch.zeros(len(rows), dtype=torch.int64)
+            if self.fixed is not None
+            else torch.as_tensor(donors)
+        )
         source = self.request.donors if self.fixed is None else self.fixed
         return tuple(
-            select(replaced[owners.cpu()].reshape(tensor.shape[1:]), other[lenders], tensor[rows])
-            for tensor, other, owners in zip(self.request.inputs, source, self._owners, strict=True)
+            select(
+                replaced[owners.cpu()].reshape(tensor.shape[1:]),
+                other[lenders],
+                tensor[rows],
+            )
+            for tensor, other, owners in zip(
+                self.request.inputs, source, self._owners, strict=True
+            )
         )

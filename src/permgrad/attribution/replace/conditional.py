@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.replace.conditional_models import DISTINCT, FOLDS, Fitted, Fitting, codes_of
+from permgrad.attribution.replace.conditional_models import (
+    DISTINCT,
+    FOLDS,
+    Fitted,
+    Fitting,
+    codes_of,
+)
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.request import Request
@@ -52,7 +58,9 @@ class _Conditional:
     def for_others(self, encoded: Encoded) -> _Conditional:
         """Return the same with predictions for other receivers, none of which the models have seen."""
         columns = encoded[:, self.predictors].astype(np.float64)
-        level, numeric = (part and part.for_others(columns) for part in (self.level, self.numeric))
+        level, numeric = (
+            part and part.for_others(columns) for part in (self.level, self.numeric)
+        )
         return replace(self, level=level, numeric=numeric)
 
 
@@ -76,33 +84,63 @@ class ConditionalSampler:
     ) -> None:
         if len(background) < 4 * FOLDS:
             problem = f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}"
-            raise InputError(problem, hint="Pass background= with more rows, or sampling='marginal'", code="PG038")
+            raise InputError(
+                problem,
+                hint="Pass background= with more rows, or sampling='marginal'",
+                code="PG038",
+            )
         if design is not None:
             encoded, background = design.expand(encoded), design.expand(background)
-        self.preprocessor, self.encoded, self.background, self.design = preprocessor, encoded, background, design
-        self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
+        self.preprocessor, self.encoded, self.background, self.design = (
+            preprocessor,
+            encoded,
+            background,
+            design,
+        )
+        self.seed, self.shared, self.donors, self.row_offset = (
+            seed,
+            shared,
+            len(background),
+            row_offset,
+        )
         self.lenders = lenders or Lenders(len(background), shared)
         self.not_identifiable: list[str] = []
         self.residuals_dependent: list[str] = []
         # Dates first: what they say is drawn together where all of it is.
-        dates = dict.fromkeys(part.column for part in getattr(preprocessor, "date_parts_", {}).values())
-        self._features = {name: preprocessor.columns_of(name) for name in dates} | preprocessor.features("feature")
-        self._numeric = {int(column) for column in np.asarray(preprocessor.numeric_columns_)}
+        dates = dict.fromkeys(
+            part.column for part in getattr(preprocessor, "date_parts_", {}).values()
+        )
+        self._features = {
+            name: preprocessor.columns_of(name) for name in dates
+        } | preprocessor.features("feature")
+        self._numeric = {
+            int(column) for column in np.asarray(preprocessor.numeric_columns_)
+        }
         self._models: dict[str, list[_Conditional]] = {}
         self._fitting = Fitting(background, encoded, seed, shared)
 
-    def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
+    def moved_to(
+        self, encoded: Encoded, row_offset: int | RowNumbers
+    ) -> ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
         encoded = encoded if self.design is None else self.design.expand(encoded)
         made = copy.copy(self)
         made.encoded, made.row_offset = encoded, row_offset
-        models = {player: [model.for_others(encoded) for model in fitted] for player, fitted in self._models.items()}
+        models = {
+            player: [model.for_others(encoded) for model in fitted]
+            for player, fitted in self._models.items()
+        }
         made._models = models  # noqa: SLF001 — a copy of this very sampler
         return made
 
-    def draw(self, player: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+    def draw(
+        self, player: str, columns: Indexes, rows: Integers, repeat: int
+    ) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
-        cells, columns = columns, columns if self.design is None else self.design.columns_of(columns)
+        cells, columns = (
+            columns,
+            columns if self.design is None else self.design.columns_of(columns),
+        )
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
         donors = self.lenders.draw(self.seed, player, repeat, rows + self.row_offset)
@@ -111,7 +149,9 @@ class ConditionalSampler:
         for number, model in enumerate(self._models[player]):
             self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
         present = {int(column): self.encoded[rows, column] for column in columns}
-        values = np.stack([drawn.get(column, value) for column, value in present.items()], axis=1)
+        values = np.stack(
+            [drawn.get(column, value) for column, value in present.items()], axis=1
+        )
         values = values if self.design is None else self.design.collapse(cells, values)
         return np.where(used, donors, NO_DONOR), values
 
@@ -128,15 +168,24 @@ class ConditionalSampler:
         conditions: Floats | None = None
         if any(column in drawn for column in model.predictors):
             # Earlier members of its group are new already.
-            columns = [drawn.get(column, self.encoded[rows, column]) for column in model.predictors]
+            columns = [
+                drawn.get(column, self.encoded[rows, column])
+                for column in model.predictors
+            ]
             conditions = np.stack(columns, axis=1).astype(np.float64)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            cumulative = model.level.values[rows] if conditions is None else model.level.at(conditions, rows)
+            cumulative = (
+                model.level.values[rows]
+                if conditions is None
+                else model.level.at(conditions, rows)
+            )
             chosen = (chance[:, None] >= cumulative).sum(axis=1)
             chosen = np.minimum(chosen, len(model.level.draws) - 1)
             for position, column in enumerate(model.level_columns):
-                drawn[int(column)] = model.level.draws[chosen, position].astype(self.encoded.dtype)
+                drawn[int(column)] = model.level.draws[chosen, position].astype(
+                    self.encoded.dtype
+                )
             if model.level_has_number is not None:
                 has_number = model.level_has_number[chosen]
         if model.main is None:
@@ -144,20 +193,34 @@ class ConditionalSampler:
         values = np.full(len(rows), model.constant)
         if model.numeric is not None:
             source = self._residual_rows(model, key, rows, donors)
-            of_rows = model.numeric.values[rows] if conditions is None else model.numeric.at(conditions, rows)
-            values = np.where(has_number, of_rows[:, 0] + of_rows[:, 1] * model.numeric.draws[source], values)
+            of_rows = (
+                model.numeric.values[rows]
+                if conditions is None
+                else model.numeric.at(conditions, rows)
+            )
+            values = np.where(
+                has_number,
+                of_rows[:, 0] + of_rows[:, 1] * model.numeric.draws[source],
+                values,
+            )
             used |= has_number
         drawn[model.main] = values.astype(self.encoded.dtype)
         if len(model.companions):
             numbers = self.background[:, model.main]
             order = np.argsort(numbers, kind="stable")
-            nearest = order[np.clip(np.searchsorted(numbers[order], values), 0, len(order) - 1)]
+            nearest = order[
+                np.clip(np.searchsorted(numbers[order], values), 0, len(order) - 1)
+            ]
             drawn[model.main] = numbers[nearest]
             for column in model.companions:
                 drawn[column] = self.background[nearest, column]
 
     def _residual_rows(
-        self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
+        self,
+        model: _Conditional,
+        key: tuple[str, int, int],
+        rows: Integers,
+        donors: Integers,
     ) -> Integers:
         """Return positions in ``residuals``: the donor's own, or another row's where not every row has a number."""
         lenders = model.numeric_rows
@@ -168,7 +231,9 @@ class ConditionalSampler:
         self_lending = self.shared & (lenders[place] == rows)
         counters = rows + self.row_offset
         source = uniform_integers(self.seed, ("residual", *key), counters, len(lenders))
-        other = uniform_integers(self.seed, ("residual", *key), counters, len(lenders) - 1)
+        other = uniform_integers(
+            self.seed, ("residual", *key), counters, len(lenders) - 1
+        )
         source = np.where(self_lending, other + (other >= place), source)
         # The row that lends the residual is the donor.
         donors[:] = lenders[source]
@@ -176,7 +241,10 @@ class ConditionalSampler:
 
     def facts(self) -> dict[str, Any]:
         """Return facts about features, for ``meta``, and warn if their numbers are unreliable."""
-        determined, dependent = list(self.not_identifiable), list(self.residuals_dependent)
+        determined, dependent = (
+            list(self.not_identifiable),
+            list(self.residuals_dependent),
+        )
         if determined:
             warn_user(
                 "The other features determine these, so that sampling='conditional' cannot identify their own effect: "
@@ -195,12 +263,18 @@ class ConditionalSampler:
         owned = {int(column) for column in columns}
         parts, covered = list[Indexes](), set[int]()
         for block in self._features.values():
-            if len(block) and owned.issuperset(block.tolist()) and covered.isdisjoint(block.tolist()):
+            if (
+                len(block)
+                and owned.issuperset(block.tolist())
+                and covered.isdisjoint(block.tolist())
+            ):
                 parts.append(block)
                 covered.update(block.tolist())
         parts.sort(key=lambda block: int(block[0]))
         uncovered = np.array(sorted(owned - covered), dtype=np.intp)
-        predictors = [column for column in range(self.background.shape[1]) if column not in owned]
+        predictors = [
+            column for column in range(self.background.shape[1]) if column not in owned
+        ]
         models = []
         for block in [*parts, *([uncovered] if len(uncovered) else [])]:
             models.append(self._fit_block(block, predictors))
@@ -213,15 +287,30 @@ class ConditionalSampler:
         return models
 
     def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
-        varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
+        varying = (
+            np.ptp(self.background[:, block], axis=0) > 0
+            if len(block)
+            else np.zeros(0, dtype=bool)
+        )
         kinds, on_a_scale = self.preprocessor.kinds_, ["numeric", "date_part"]
         if any(kinds[column] == "date_part" for column in block):
-            on_a_scale.append("level")  # the weekday of a date comes with its other parts
-        continuous = [c for c in block[varying].tolist() if c in self._numeric or kinds[c] in on_a_scale]
-        if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
+            on_a_scale.append(
+                "level"
+            )  # the weekday of a date comes with its other parts
+        continuous = [
+            c
+            for c in block[varying].tolist()
+            if c in self._numeric or kinds[c] in on_a_scale
+        ]
+        if (
+            len(continuous) == 1
+            and len(np.unique(self.background[:, continuous[0]])) < DISTINCT
+        ):
             # A number of few values is drawn as one of them.
             continuous = []
-        level_columns = np.array([c for c in block if int(c) not in continuous], dtype=np.intp)
+        level_columns = np.array(
+            [c for c in block if int(c) not in continuous], dtype=np.intp
+        )
         level = self._fitting.levels(level_columns, predictors)
         model = _Conditional(predictors, level_columns, level)
         if not continuous:
@@ -247,12 +336,18 @@ class ConditionalSampler:
 
 def conditional_sampler(request: Request) -> ConditionalSampler:
     """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
-    earlier = None if request.kept is None or request.shared else request.kept.get("sampler")
+    earlier = (
+        None if request.kept is None or request.shared else request.kept.get("sampler")
+    )
     if earlier is not None:
         return earlier.moved_to(request.encoded, request.row_offset)
     encoder, rows = request.subject.preprocessor, request.encoded
     background = rows if request.shared else request.donors[0].detach().cpu().numpy()
-    keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
+    keys: dict[str, Any] = {
+        "seed": request.seed,
+        "shared": request.shared,
+        "row_offset": request.row_offset,
+    }
     keys["lenders"] = Lenders.of(request)
     design = request.subject.design(background)
     form: Any = design or encoder or PlainColumns(rows.shape[1])

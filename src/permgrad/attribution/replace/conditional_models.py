@@ -76,10 +76,17 @@ class _Curve:
         count = int(np.clip(len(values) // _ROWS_PER_KNOT, 3, most_knots))
         low, first, last, high = np.quantile(values, [0, 0.01, 0.99, 1])
         # By quantiles and by distance, on a grid, so that no two are close together.
-        places = np.concatenate([np.quantile(values, np.linspace(0, 1, count)), np.linspace(first, last, count)])
+        places = np.concatenate(
+            [
+                np.quantile(values, np.linspace(0, 1, count)),
+                np.linspace(first, last, count),
+            ]
+        )
         cells = np.unique(np.rint((places - low) / (high - low) * 10 * count))
         knots = low + cells * (high - low) / (10 * count)
-        self._spline = SplineTransformer(knots=knots[:, None], extrapolation="linear").fit(values[:, None])
+        self._spline = SplineTransformer(
+            knots=knots[:, None], extrapolation="linear"
+        ).fit(values[:, None])
         ends = self._spline.bsplines_[0].t
         centres = (ends[1:-3] + ends[2:-2] + ends[3:-1]) / 3
         slopes = np.diff(np.eye(len(centres)), axis=0) / np.diff(centres)[:, None]
@@ -101,18 +108,31 @@ class Terms:
     def __init__(self, x: Floats, targets: Floats) -> None:
         from sklearn.preprocessing import StandardScaler
 
-        self._scaler, self._targets = StandardScaler().fit(x), targets - targets.mean(axis=0)
+        self._scaler, self._targets = (
+            StandardScaler().fit(x),
+            targets - targets.mean(axis=0),
+        )
         self._z: Floats = self._scaler.transform(x)
         bending = np.array([len(np.unique(column)) >= DISTINCT for column in x.T])
         self._curves, self._few = (
-            {int(at): _Curve(self._z[:, at], knots) for at in np.flatnonzero(bending)} for knots in (_KNOTS, _FEW_KNOTS)
+            {int(at): _Curve(self._z[:, at], knots) for at in np.flatnonzero(bending)}
+            for knots in (_KNOTS, _FEW_KNOTS)
         )
         #: columns of each term, none for the lines of all, and its scale
         self._terms: list[tuple[tuple[int, ...], float]] = []
         self._add([()], self._targets)
         waves, left = _waves(x), self._left()
-        clear = _clearness(left, waves.reshape(len(x), -1)).max(axis=0).reshape(-1, _WAVES).max(axis=1)
-        curves = [(int(at),) for at in np.argsort(-clear, kind="stable") if bending[at] and clear[at] > _CURVE_Z]
+        clear = (
+            _clearness(left, waves.reshape(len(x), -1))
+            .max(axis=0)
+            .reshape(-1, _WAVES)
+            .max(axis=1)
+        )
+        curves = [
+            (int(at),)
+            for at in np.argsort(-clear, kind="stable")
+            if bending[at] and clear[at] > _CURVE_Z
+        ]
         self._add(curves[:_CURVES], left)
         self._add_products(waves, self._left())
         del self._z, self._targets
@@ -121,15 +141,23 @@ class Terms:
         """Add terms, each scaled half way (as a geometric mean) to the penalty that suits it alone."""
         from sklearn.linear_model import RidgeCV
 
-        penalties = [RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_ for term in terms]
-        self._terms += [(term, float(penalty**-0.25)) for term, penalty in zip(terms, penalties, strict=True)]
+        penalties = [
+            RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_
+            for term in terms
+        ]
+        self._terms += [
+            (term, float(penalty**-0.25))
+            for term, penalty in zip(terms, penalties, strict=True)
+        ]
 
     def _left(self) -> Floats:
         """Return what ridge regression on the terms so far leaves of the targets."""
         from sklearn.linear_model import Ridge
 
         design = self._design(self._z)
-        left: Floats = self._targets - Ridge().fit(design, self._targets).predict(design).reshape(self._targets.shape)
+        left: Floats = self._targets - Ridge().fit(design, self._targets).predict(
+            design
+        ).reshape(self._targets.shape)
         return left
 
     def _add_products(self, waves: Floats, left: Floats) -> None:
@@ -137,11 +165,16 @@ class Terms:
         count = waves.shape[1]
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
-        found = _clearest(pairs, np.array([together[pair] for pair in pairs]), _WAVES**2)
+        found = _clearest(
+            pairs, np.array([together[pair] for pair in pairs]), _WAVES**2
+        )
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
             slow = waves[:, :, 0]
-            clear = [_clearness(left, slow[:, triple].prod(axis=1)[:, None]).max() for triple in map(list, triples)]
+            clear = [
+                _clearness(left, slow[:, triple].prod(axis=1)[:, None]).max()
+                for triple in map(list, triples)
+            ]
             found += _clearest(triples, np.array(clear), 1)
         self._add(found, left)
 
@@ -160,29 +193,42 @@ class Terms:
         return values
 
     def _design(self, z: Floats) -> Floats:
-        return np.concatenate([scale * self._functions(z, term) for term, scale in self._terms], axis=1)
+        return np.concatenate(
+            [scale * self._functions(z, term) for term, scale in self._terms], axis=1
+        )
 
     def __call__(self, x: Floats) -> Floats:
         """Return the terms of rows, ``(rows, functions)``. Outside the range of the background they are straight."""
         return self._design(self._scaler.transform(x))
 
 
-def _clearest(products: list[tuple[int, ...]], clear: Floats, tests: int) -> list[tuple[int, ...]]:
+def _clearest(
+    products: list[tuple[int, ...]], clear: Floats, tests: int
+) -> list[tuple[int, ...]]:
     """Return the products that exceed the largest expected by chance in ``tests`` tests of each, at most a few."""
     least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
-    return [products[at] for at in np.argsort(-clear, kind="stable")[:_PRODUCTS] if clear[at] > least]
+    return [
+        products[at]
+        for at in np.argsort(-clear, kind="stable")[:_PRODUCTS]
+        if clear[at] > least
+    ]
 
 
 # ---- cross-fitted models ---------------------------------------------------------------------------------------------
 def _cross_fit(
-    terms: Terms, x: Floats, folds: Integers, fit: Callable[[Floats, Any], Callable[[Floats], Floats]]
+    terms: Terms,
+    x: Floats,
+    folds: Integers,
+    fit: Callable[[Floats, Any], Callable[[Floats], Floats]],
 ) -> Predict:
     """Return predictions by models that have not seen a row's fold, or for fold −1 by one that has seen all rows.
 
     ``fit`` takes terms of rows and which rows they are, and returns a function of terms.
     """
     design = terms(x)
-    models: list[Any] = [fit(design[folds != fold], folds != fold) for fold in range(FOLDS)]
+    models: list[Any] = [
+        fit(design[folds != fold], folds != fold) for fold in range(FOLDS)
+    ]
     models.append(fit(design, slice(None)))
 
     def predict(wanted: Floats, of_folds: Integers) -> Floats:
@@ -212,11 +258,18 @@ def _mean(x: Floats, target: Floats, folds: Integers) -> Predict:
 
 def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predict:
     """Return cross-fitted probabilities ``(rows, levels)`` by logistic regression."""
-    common = np.argsort(-np.bincount(codes), kind="stable")[: 1 if levels == 2 else _COMMONEST]
+    common = np.argsort(-np.bincount(codes), kind="stable")[
+        : 1 if levels == 2 else _COMMONEST
+    ]
     terms = Terms(x, np.asarray(codes[:, None] == common, dtype=np.float64))
 
     def tried(strength: float) -> tuple[float, Predict]:
-        predict = _cross_fit(terms, x, folds, lambda design, rows: of_levels(design, codes[rows], levels, strength))
+        predict = _cross_fit(
+            terms,
+            x,
+            folds,
+            lambda design, rows: of_levels(design, codes[rows], levels, strength),
+        )
         chance = predict(x, folds)[np.arange(len(codes)), codes]
         # A level that the fitted rows lack is not infinitely wrong.
         return float(-np.log(np.maximum(chance, 1e-3)).mean()), predict
@@ -227,13 +280,17 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
     return [predict for error, predict in found if error <= (1 + _CLEARLY) * least][-1]
 
 
-def of_levels(design: Floats, codes: Integers, levels: int, strength: float) -> Callable[[Floats], Floats]:
+def of_levels(
+    design: Floats, codes: Integers, levels: int, strength: float
+) -> Callable[[Floats], Floats]:
     """Fit probabilities ``(rows, levels)`` on some rows. Levels that these lack get 0."""
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
 
     several = len(np.unique(codes)) > 1
-    model: Any = LogisticRegression(C=strength, max_iter=300) if several else DummyClassifier()
+    model: Any = (
+        LogisticRegression(C=strength, max_iter=300) if several else DummyClassifier()
+    )
     model.fit(design, codes)
 
     def predict(wanted: Floats) -> Floats:
@@ -280,11 +337,21 @@ class Fitting:
         target = self.background[rows, column].astype(np.float64)
         if not predictors:
             centre = float(target.mean())
-            return self._fitted(lambda x, _: np.tile([centre, 1.0], (len(x), 1)), [], rows, target - centre)
-        x, folds = self.background[rows][:, predictors].astype(np.float64), self._folds(len(rows), column)
+            return self._fitted(
+                lambda x, _: np.tile([centre, 1.0], (len(x), 1)),
+                [],
+                rows,
+                target - centre,
+            )
+        x, folds = (
+            self.background[rows][:, predictors].astype(np.float64),
+            self._folds(len(rows), column),
+        )
         mean = _mean(x, target, folds)
         left = target - mean(x, folds)
-        determined = bool(1 - (left**2).mean() / max(float(target.var()), 1e-300) > _DETERMINED)
+        determined = bool(
+            1 - (left**2).mean() / max(float(target.var()), 1e-300) > _DETERMINED
+        )
         spread = self._spread(x, left, folds)
         widths = spread(x, folds)
         # Where copies of rows are predicted exactly, the spread is nearly 0, and residuals over it have no bound.
@@ -306,32 +373,53 @@ class Fitting:
         target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean() + 1e-300)
         found = _mean(x, target, folds)
         own = found(x, folds)
-        if not size.mean() > 0 or ((target - own) ** 2).mean() >= (1 - _CLEARLY) * target.var():
+        if (
+            not size.mean() > 0
+            or ((target - own) ** 2).mean() >= (1 - _CLEARLY) * target.var()
+        ):
             return lambda wanted, _: np.ones(len(wanted))
         low, high = float(own.min()), float(own.max())
-        return lambda wanted, of_folds: np.exp(np.clip(found(wanted, of_folds), low, high))
+        return lambda wanted, of_folds: np.exp(
+            np.clip(found(wanted, of_folds), low, high)
+        )
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
         """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
-        levels = np.unique(self.background[:, columns], axis=0) if len(columns) else np.zeros((0, 0), np.float32)
+        levels = (
+            np.unique(self.background[:, columns], axis=0)
+            if len(columns)
+            else np.zeros((0, 0), np.float32)
+        )
         if len(levels) < 2:
             return None
-        codes, every = codes_of(self.background[:, columns], levels), np.arange(len(self.background))
+        codes, every = (
+            codes_of(self.background[:, columns], levels),
+            np.arange(len(self.background)),
+        )
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
         if not predictors:
-            return self._fitted(lambda x, _: np.tile(np.cumsum(shares), (len(x), 1)), [], every, levels)
-        x, folds = self.background[:, predictors].astype(np.float64), self._folds(len(codes), int(columns[0]))
+            return self._fitted(
+                lambda x, _: np.tile(np.cumsum(shares), (len(x), 1)), [], every, levels
+            )
+        x, folds = (
+            self.background[:, predictors].astype(np.float64),
+            self._folds(len(codes), int(columns[0])),
+        )
         chances = _chances(x, codes, len(levels), folds)
         own = chances(x, folds)
         mistakes = float((own.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
-        common = np.argsort(-shares, kind="stable")[: 1 if len(levels) == 2 else _COMMONEST]
+        common = np.argsort(-shares, kind="stable")[
+            : 1 if len(levels) == 2 else _COMMONEST
+        ]
         signals = (codes[:, None] == common) - own[:, common]
 
         def summed(wanted: Floats, of_folds: Integers) -> Floats:
             return np.cumsum(chances(wanted, of_folds), axis=1)
 
-        return self._fitted(summed, predictors, every, levels, folds, determined, signals)
+        return self._fitted(
+            summed, predictors, every, levels, folds, determined, signals
+        )
 
     def _fitted(
         self,
@@ -348,10 +436,16 @@ class Fitting:
         if self.shared and folds is not None:
             of_receivers[rows] = folds
         values = predict(self.receivers[:, predictors].astype(np.float64), of_receivers)
-        dependent = signals is not None and not determined and self._still_depend(signals, predictors, rows)
+        dependent = (
+            signals is not None
+            and not determined
+            and self._still_depend(signals, predictors, rows)
+        )
         return Fitted(draws, predict, of_receivers, values, determined, dependent)
 
-    def _still_depend(self, signals: Floats, predictors: list[int], rows: Integers) -> bool:
+    def _still_depend(
+        self, signals: Floats, predictors: list[int], rows: Integers
+    ) -> bool:
         """Return whether any signal follows a bounded function of the known columns more than chance does.
 
         The functions are cosines of the ranks in each column, and products of those of two columns. Bonferroni's bound
@@ -359,7 +453,10 @@ class Fitting:
         """
         from scipy.stats import norm
 
-        signals, waves = signals - signals.mean(axis=0), _waves(self.background[rows][:, predictors].astype(np.float64))
+        signals, waves = (
+            signals - signals.mean(axis=0),
+            _waves(self.background[rows][:, predictors].astype(np.float64)),
+        )
         pairs = _clear_pairs(signals, waves)[np.triu_indices(len(predictors), 1)]
         alone = _clearness(signals, waves.reshape(len(waves), -1))
         largest = max(float(alone.max()), float(pairs.max(initial=0.0)))
@@ -368,7 +465,10 @@ class Fitting:
 
     def _folds(self, rows: int, column: int) -> Integers:
         """Return each row's fold. Folds are of equal size, so that none is empty."""
-        return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
+        return (
+            generator(self.seed, "conditional", "folds", column).permutation(rows)
+            % FOLDS
+        )
 
 
 def codes_of(values: Encoded, levels: Encoded) -> Integers:

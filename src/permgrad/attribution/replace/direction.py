@@ -27,9 +27,15 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
     """Return, for each player, the points where it was set (``at``, ``label``) and the mean predictions (``mean``)."""
     if request.raw is None:
         return {}
-    weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
+    weights = (
+        np.ones(request.count)
+        if request.sample_weight is None
+        else request.sample_weight
+    )
     usable = np.flatnonzero(weights > 0)
-    chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
+    chosen = usable[
+        np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)
+    ]
     everywhere = np.ones((1, len(request.subject.paths)), dtype=bool)
     trends: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
@@ -42,9 +48,20 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
             values = np.tile(request.encoded[picked][:, columns], (len(chosen), 1))
             receivers = np.repeat(np.arange(len(chosen)), len(picked))
             batches = engine.replaced(block, columns, receivers, values, everywhere)
-            outputs = torch.cat([block.outputs[:0], *(batch[0] for _, batch, _ in batches)])
-            rows = request.subject.outputs.readout(outputs, "probability").double().cpu().numpy()
-            means = np.average(rows.reshape(len(chosen), len(picked), rows.shape[1]), axis=0, weights=weights[chosen])
+            outputs = torch.cat(
+                [block.outputs[:0], *(batch[0] for _, batch, _ in batches)]
+            )
+            rows = (
+                request.subject.outputs.readout(outputs, "probability")
+                .double()
+                .cpu()
+                .numpy()
+            )
+            means = np.average(
+                rows.reshape(len(chosen), len(picked), rows.shape[1]),
+                axis=0,
+                weights=weights[chosen],
+            )
             trends[name] = {**points, "mean": means.tolist()}
     return trends
 
@@ -56,20 +73,44 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     column = request.shown[name]
     numbers, missing, dates = numbers_and_missing(request, name)
     missing |= weights == 0
-    if numbers is not None and dates and (period := circle_of(request.subject.preprocessor, name)) is not None:
+    if (
+        numbers is not None
+        and dates
+        and (period := circle_of(request.subject.preprocessor, name)) is not None
+    ):
         picked, _, closed = around(numbers, missing, _MOMENTS, period)
         labels, count = column.iloc[picked].astype(str).tolist(), len(picked)
-        points = {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
+        points = {
+            "kind": "levels",
+            "rows": picked,
+            "at": list(range(count)),
+            "label": labels,
+            "levels": count,
+        }
         return points | ({"circle": True} if closed else {})
     if numbers is not None and dates:
         picked, _ = _spread(numbers, missing | ~np.isfinite(numbers), weights, _MOMENTS)
         # Without the time of day.
         labels = [re.split(r"[T ]\d?\d:", str(cell))[0] for cell in column.iloc[picked]]
         count = len(picked)
-        return {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
-    if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
+        return {
+            "kind": "levels",
+            "rows": picked,
+            "at": list(range(count)),
+            "label": labels,
+            "levels": count,
+        }
+    if (
+        numbers is not None
+        and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS
+    ):
         picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
-        return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
+        return {
+            "kind": "numeric",
+            "rows": picked,
+            "at": at,
+            "label": [f"{value:.4g}" for value in at],
+        }
     # One by one, because pandas' text type cannot hold half a character.
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
@@ -82,11 +123,21 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         # All of them, from the lowest to the highest.
         shown = np.argsort(numbers[first], kind="stable")
     labels = [str(level) for level in levels[shown]]
-    points = {"kind": "levels", "rows": first[shown], "at": list(range(len(shown))), "label": labels}
-    return points | {"levels": len(levels), "share": (counts[shown] / counts.sum()).tolist()}
+    points = {
+        "kind": "levels",
+        "rows": first[shown],
+        "at": list(range(len(shown))),
+        "label": labels,
+    }
+    return points | {
+        "levels": len(levels),
+        "share": (counts[shown] / counts.sum()).tolist(),
+    }
 
 
-def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Booleans, bool]:
+def numbers_and_missing(
+    request: Request, name: str
+) -> tuple[Floats | None, Booleans, bool]:
     """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are missing, and if they are dates.
 
     Dates are seconds since 1970, what dates say are the places of its words.
@@ -101,7 +152,11 @@ def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Boo
     missing = column.isna().to_numpy()
     if encoder is not None:
         # Declared codes for missing: one of the feature's indicator columns is set.
-        flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
+        flags = [
+            place
+            for place in encoder.columns_of(name)
+            if encoder.kinds_[place] == "missing"
+        ]
         missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
         column_type = {each.name: each for each in encoder.schema_}.get(name)
         if column_type is not None and column_type.kind == "date":
@@ -120,7 +175,9 @@ def circle_of(encoder: Any, name: str) -> int | None:
     return None if part is None else CIRCLES.get(part.part)
 
 
-def around(values: Floats, missing: Booleans, points: int, period: int) -> tuple[Indexes, list[float], bool]:
+def around(
+    values: Floats, missing: Booleans, points: int, period: int
+) -> tuple[Indexes, list[float], bool]:
     """Return rows at values that are spread evenly over a circle, these values, and whether they go all the way round.
 
     Of a circle with few values these are all.
@@ -133,13 +190,17 @@ def around(values: Floats, missing: Booleans, points: int, period: int) -> tuple
     # All the way round if the gap behind the last value is like the others: no closed hours, no season left out.
     closed = len(found) > 2 and gaps[-1] <= max(period / points, gaps[:-1].max())
     if len(found) > max(points, 7):
-        wanted = found[0] + np.arange(points) * (period if closed else np.ptp(found)) / (points - (not closed))
+        wanted = found[0] + np.arange(points) * (
+            period if closed else np.ptp(found)
+        ) / (points - (not closed))
         near = np.unique(np.abs(found[:, None] - wanted).argmin(axis=0))
         found, first = found[near], first[near]
     return usable[first], found.tolist(), bool(closed)
 
 
-def _spread(values: Floats, missing: Booleans, weights: Floats, points: int) -> tuple[Indexes, list[float]]:
+def _spread(
+    values: Floats, missing: Booleans, weights: Floats, points: int
+) -> tuple[Indexes, list[float]]:
     """Return rows at evenly spaced quantiles of the values that are not missing, and these distinct values."""
     usable = np.flatnonzero(~missing)
     picked = order = usable[np.argsort(values[usable], kind="stable")]
@@ -148,7 +209,11 @@ def _spread(values: Floats, missing: Booleans, weights: Floats, points: int) -> 
         if (weights != weights[0]).any():
             # Each row is in the middle of its weight.
             middles = np.cumsum(weights[order]) - weights[order] / 2
-            places = np.interp(np.linspace(middles[0], middles[-1], points), middles, np.arange(len(order)))
+            places = np.interp(
+                np.linspace(middles[0], middles[-1], points),
+                middles,
+                np.arange(len(order)),
+            )
         picked = order[places.round().astype(np.intp)]
     picked = picked[np.unique(values[picked], return_index=True)[1]]
     return picked, values[picked].tolist()

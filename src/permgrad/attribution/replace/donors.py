@@ -35,17 +35,27 @@ class Lenders:
     @classmethod
     def of(cls, request: Request) -> Lenders:
         """Return the lenders. A separate background has no weights and groups: all of its rows lend to all."""
-        donors, shared, weights, units = len(request.donors[0]), request.shared, request.sample_weight, request.units
+        donors, shared, weights, units = (
+            len(request.donors[0]),
+            request.shared,
+            request.sample_weight,
+            request.units,
+        )
         need_background(donors, shared=shared)
         even = weights is None or bool((weights == weights[0]).all())
-        if not shared or (even and (units is None or (units.count == donors and not units.timed))):
+        if not shared or (
+            even and (units is None or (units.count == donors and not units.timed))
+        ):
             return cls(donors, shared)
         codes = np.arange(donors) if units is None else units.codes
         order = np.argsort(codes, kind="stable")
         near = int(_NEAR * units.count) if units is not None and units.timed else 0
         start = np.searchsorted(codes[order], codes - near, side="left")
         stop = np.searchsorted(codes[order], codes + near, side="right")
-        summed = np.append(0.0, np.cumsum(np.ones(donors) if weights is None or even else weights[order]))
+        summed = np.append(
+            0.0,
+            np.cumsum(np.ones(donors) if weights is None or even else weights[order]),
+        )
         if (summed[-1] - (summed[stop] - summed[start]) <= 1e-12 * summed[-1]).any():
             if units is not None:
                 problem = "Values must come from rows of another group or time, and some row has none"
@@ -64,7 +74,9 @@ class Lenders:
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
         """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
-        low, high = self.summed[self.ends[:, rows]].reshape(2, -1, *[1] * (chance.ndim - 1))
+        low, high = self.summed[self.ends[:, rows]].reshape(
+            2, -1, *[1] * (chance.ndim - 1)
+        )
         place = chance * (self.summed[-1] - (high - low))
         place = place + np.where(place >= low, high - low, 0.0)
         group = np.searchsorted(self.summed, place, side="right") - 1
@@ -74,7 +86,13 @@ class Lenders:
 def need_background(rows: int, *, shared: bool) -> None:
     """Refuse a background without rows, or that would replace a row by itself."""
     if not rows:
-        raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
+        raise InputError(
+            "The background has no rows",
+            hint="Pass background= with at least one",
+            code="PG038",
+        )
     if shared and rows < 2:
         problem = "A single row has no other row to take replacement values from"
-        raise InputError(problem, hint="Pass background= with further rows", code="PG038")
+        raise InputError(
+            problem, hint="Pass background= with further rows", code="PG038"
+        )

@@ -37,7 +37,9 @@ _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 class Replacement:
     """Answers plays of single players, each in any set of paths. ``fixed`` as for ``Game``."""
 
-    evaluations = 0  # pairs that were asked for so far, of which equal ones are computed once
+    evaluations = (
+        0  # pairs that were asked for so far, of which equal ones are computed once
+    )
     noise: float | None = None  # rounding is that of outputs around 1
     mode = staticmethod(torch.inference_mode)
 
@@ -50,13 +52,23 @@ class Replacement:
     ) -> None:
         self.lenders, self.sampler = lenders, sampler
         self.request, self.subject = request, request.subject
-        self.encoded, self.columns = request.encoded, list(request.space.columns.values())
-        self.background = self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
+        self.encoded, self.columns = (
+            request.encoded,
+            list(request.space.columns.values()),
+        )
+        self.background = (
+            self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
+        )
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
-        self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
+        self.engine = ReplacementEngine(
+            self.subject.module,
+            incremental=bool(request.options.get("incremental", True)),
+        )
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
         automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-        self._batch = automatic if request.batch_size == "auto" else int(request.batch_size)
+        self._batch = (
+            automatic if request.batch_size == "auto" else int(request.batch_size)
+        )
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None
 
@@ -78,7 +90,9 @@ class Replacement:
             yield rows, self._ready[1].outputs
 
     def _spans(self, span: slice | None) -> list[slice]:
-        first, last = (0, len(self.encoded)) if span is None else (span.start, span.stop)
+        first, last = (
+            (0, len(self.encoded)) if span is None else (span.start, span.stop)
+        )
         size = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
         starts = range(first - first % size, last, size)
         return [slice(max(first, start), min(start + size, last)) for start in starts]
@@ -92,7 +106,12 @@ class Replacement:
             elif self._small and span is None:
                 outputs = self.light(self.encoded).outputs
             else:
-                outputs = torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in spans])
+                outputs = torch.cat(
+                    [
+                        self.computed(self.encoded[rows], light=True).outputs
+                        for rows in spans
+                    ]
+                )
         return finite(outputs)
 
     def light(self, encoded: Encoded) -> Block:
@@ -104,13 +123,17 @@ class Replacement:
             return self.computed(encoded, light=True)
         if self._ready is not None and self._ready[0] == slice(0, len(encoded)):
             return self._ready[1]
-        block = self.computed(encoded, light=True) if self._light is None else self._light
+        block = (
+            self.computed(encoded, light=True) if self._light is None else self._light
+        )
         self._light = block if self._small else None
         return block
 
     def computed(self, encoded: Encoded, *, light: bool = False) -> Block:
         """Return what replacements in rows need. If memory does not suffice, the batch is halved."""
-        tensor = torch.as_tensor(np.ascontiguousarray(encoded), device=self.subject.device).to(self.subject.dtype)
+        tensor = torch.as_tensor(
+            np.ascontiguousarray(encoded), device=self.subject.device
+        ).to(self.subject.dtype)
         while True:
             try:
                 return self.engine.prepare(tensor, batch_size=self._batch, light=light)
@@ -123,22 +146,36 @@ class Replacement:
         return [[play] for play in plays]
 
     def answers(
-        self, pack: Sequence[Play], repeats: Sequence[int], rows: slice, effects_of: EffectsOf, width: int
+        self,
+        pack: Sequence[Play],
+        repeats: Sequence[int],
+        rows: slice,
+        effects_of: EffectsOf,
+        width: int,
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
         (play,) = pack
-        assert self._ready is not None, "the block was prepared with its unchanged outputs"
-        block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
+        assert self._ready is not None, (
+            "the block was prepared with its unchanged outputs"
+        )
+        block, numbers = (
+            self._ready[1],
+            np.arange(rows.start, rows.stop, dtype=np.int64),
+        )
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: Booleans = np.asarray(play.mask.any(axis=1))
         self.evaluations += len(repeats) * len(numbers) * len(play.mask)
-        together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
+        together = max(
+            1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR))
+        )
         for first in range(0, len(repeats), together):
             draws: list[tuple[Integers, Encoded]] = []
             for repeat in repeats[first : first + together]:
                 if self.fixed is not None:
                     nobody = np.full(len(numbers), NO_DONOR, dtype=np.int64)
-                    draws.append((nobody, np.tile(self.fixed[columns], (len(numbers), 1))))
+                    draws.append(
+                        (nobody, np.tile(self.fixed[columns], (len(numbers), 1)))
+                    )
                 elif self.sampler is not None:
                     draws.append(self.sampler.draw(play.key, columns, numbers, repeat))
                 else:
@@ -146,33 +183,60 @@ class Replacement:
                     assert self.lenders is not None, "a game has lenders"
                     donors = self.lenders.draw(seed, play.key, repeat, shifted)
                     draws.append((donors, self.background[donors[:, None], columns]))
-            receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
+            receivers, values, places = distinct_pairs(
+                self.encoded[rows][:, columns], [values for _, values in draws]
+            )
             # The last line stands for all draws that change nothing.
-            effects = np.zeros((len(play.names), len(receivers) + 1, play.quantities, width))
-            for part, outputs, unchanged in self.replaced(block, columns, receivers, values, channels):
-                effects[:, part] = effects_of(play, outputs, unchanged, receivers[part] + rows.start)
+            effects = np.zeros(
+                (len(play.names), len(receivers) + 1, play.quantities, width)
+            )
+            for part, outputs, unchanged in self.replaced(
+                block, columns, receivers, values, channels
+            ):
+                effects[:, part] = effects_of(
+                    play, outputs, unchanged, receivers[part] + rows.start
+                )
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield play, numbers, donors, effects[:, places_of_draw]
 
     def replaced(
-        self, block: Block, columns: Indexes, rows: Integers, values: Encoded, channels: Booleans
+        self,
+        block: Block,
+        columns: Indexes,
+        rows: Integers,
+        values: Encoded,
+        channels: Booleans,
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield which pairs, their outputs ``(coalitions, b, K)`` and unchanged outputs ``(b, K)``, batch by batch.
 
         A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
         """
-        new = torch.as_tensor(values, device=self.subject.device).to(block.encoded.dtype)
-        coalitions = [frozenset(compress(self.subject.paths, mask)) for mask in channels]
+        new = torch.as_tensor(values, device=self.subject.device).to(
+            block.encoded.dtype
+        )
+        coalitions = [
+            frozenset(compress(self.subject.paths, mask)) for mask in channels
+        ]
         done = 0
         while done < len(rows):
             part = slice(done, min(done + self._batch, len(rows)))
             start, stop = int(rows[part][0]), int(rows[part][-1]) + 1
             in_order = bool((np.diff(rows[part]) == 1).all())
             try:
-                places = None if in_order else torch.as_tensor(rows[part] - start, device=self.subject.device)
-                outputs = self.engine.replace(block, start, stop, columns, new[part], coalitions, places)
+                places = (
+                    None
+                    if in_order
+                    else torch.as_tensor(rows[part] - start, device=self.subject.device)
+                )
+                outputs = self.engine.replace(
+                    block, start, stop, columns, new[part], coalitions, places
+                )
                 together = torch.stack([outputs[one] for one in coalitions])
-                unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
+                unchanged = (
+                    block.outputs[start:stop]
+                    if places is None
+                    else block.outputs[start:stop][places]
+                )
             except (RuntimeError, MemoryError) as error:
                 self._batch = halved(part.stop - done, error)
                 continue
@@ -180,7 +244,9 @@ class Replacement:
             done = part.stop
 
 
-def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
+def distinct_pairs(
+    current: Encoded, drawn: Sequence[Encoded]
+) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
     """Find the distinct replacements among draws ``(rows, columns)`` for the same rows, whose values are ``current``.
 
     Equal inputs give equal outputs, so each is computed once. Returned are the row of each, rising ``(pairs,)``, its
@@ -188,17 +254,29 @@ def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape
-    flat = values.reshape(count * repeats, columns)  # a constant column has no encoded ones
+    flat = values.reshape(
+        count * repeats, columns
+    )  # a constant column has no encoded ones
     new = np.flatnonzero((values != current[:, None]).any(axis=2))
     rows = new // repeats
     order = np.arange(len(new))
     if repeats > 1 and len(new):
-        keys = flat[new, 0].view(np.uint32).astype(np.uint64) if columns == 1 else content_keys([flat[new]])
+        keys = (
+            flat[new, 0].view(np.uint32).astype(np.uint64)
+            if columns == 1
+            else content_keys([flat[new]])
+        )
         order = np.lexsort((keys, rows))
     sorted_rows, sorted_values = rows[order], flat[new[order]]
     first = np.ones(len(new), dtype=bool)
     # Neighbours are compared by their values: the keys only bring equal ones together.
-    first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (sorted_values[1:] != sorted_values[:-1]).any(axis=1)
+    first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (
+        sorted_values[1:] != sorted_values[:-1]
+    ).any(axis=1)
     places = np.full(count * repeats, -1, dtype=np.int64)
     places[new[order]] = np.cumsum(first) - 1
-    return sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T)
+    return (
+        sorted_rows[first],
+        sorted_values[first],
+        tuple(places.reshape(count, repeats).T),
+    )

@@ -34,7 +34,12 @@ from permgrad.attribution.replace.moments import (
 from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.related import tell_of_dependence
-from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
+from permgrad.attribution.request.result import (
+    build,
+    by_quantity,
+    loss_unit,
+    shown_outputs,
+)
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -49,8 +54,12 @@ def loss_value(request: Request) -> Value:
     """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
     subject, y = request.subject, request.y
     if y is None:
-        return lambda outputs, _rows, base: subject.outputs.divergence_rows(outputs, base)[:, None]
-    return lambda outputs, rows, _base: subject.outputs.loss_rows(outputs, y[rows], request.loss)[:, None]
+        return lambda outputs, _rows, base: subject.outputs.divergence_rows(
+            outputs, base
+        )[:, None]
+    return lambda outputs, rows, _base: subject.outputs.loss_rows(
+        outputs, y[rows], request.loss
+    )[:, None]
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None, int]:
@@ -84,15 +93,25 @@ def loss_scale(request: Request) -> float:
     columns = columns[:, chosen]
     if loss not in ("squared_error", "absolute_error"):
         pairs = zip(columns.T, chosen, strict=True)
-        errors = np.stack([_of_constant(column, weights, of_output(loss, place)) for column, place in pairs], axis=1)
+        errors = np.stack(
+            [
+                _of_constant(column, weights, of_output(loss, place))
+                for column, place in pairs
+            ],
+            axis=1,
+        )
     elif loss == "squared_error":
         errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
     else:
-        errors = np.abs(columns - [weighted_median(column, weights) for column in columns.T])
+        errors = np.abs(
+            columns - [weighted_median(column, weights) for column in columns.T]
+        )
     return float(np.average(errors, axis=0, weights=weights).mean())
 
 
-def _of_constant(column: Floats, weights: Floats | None, loss: str | OtherLoss) -> Floats:
+def _of_constant(
+    column: Floats, weights: Floats | None, loss: str | OtherLoss
+) -> Floats:
     """Return each row's loss of the best constant for one column of y."""
     tiny = float(np.finfo(np.float64).tiny)
     mean = float(np.average(column, weights=weights))
@@ -111,7 +130,10 @@ def weighted_median(values: Floats, weights: Floats | None) -> float:
     """Return the number of least weighted absolute distance to ``(rows,)`` values, or the middle of several."""
     if weights is None:
         return float(np.median(values))
-    low, high = (sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf") for sign in (1, -1))
+    low, high = (
+        sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf")
+        for sign in (1, -1)
+    )
     return float((low + high) / 2)
 
 
@@ -132,16 +154,29 @@ class Game:
     """
 
     def __init__(
-        self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None, *, joint: bool = False
+        self,
+        request: Request,
+        value: Value,
+        fixed: Sequence[Tensor] | None = None,
+        *,
+        joint: bool = False,
     ) -> None:
         self.request, self.value, donors = request, value, len(request.donors[0])
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
         drawn = None if fixed is not None else Lenders.of(request), self.sampler
         #: how many rows lend, and whether they are the rows explained
-        self.donors, self.shared = (donors, request.shared) if fixed is None else (request.count, True)
-        self.engine = Replacement(request, fixed, *drawn) if request.subject.paths and not joint else None
-        self.back_end: Replacement | Blend = self.engine or Blend(request, fixed, *drawn)
+        self.donors, self.shared = (
+            (donors, request.shared) if fixed is None else (request.count, True)
+        )
+        self.engine = (
+            Replacement(request, fixed, *drawn)
+            if request.subject.paths and not joint
+            else None
+        )
+        self.back_end: Replacement | Blend = self.engine or Blend(
+            request, fixed, *drawn
+        )
         self.moments: dict[str, PairMoments] = {}
         self.repeats = dict.fromkeys(request.space.names, 0)
         #: each row's class, of ``class_count`` (None: no classes)
@@ -165,13 +200,21 @@ class Game:
                 base = self.value(unchanged, rows, unchanged)
                 effects, width = partial(self.effects, base, rows.start), base.shape[1]
                 for pack in back_end.packs(plays, len(repeats), rows):
-                    for play, numbers, donors, found in back_end.answers(pack, repeats, rows, effects, width):
+                    for play, numbers, donors, found in back_end.answers(
+                        pack, repeats, rows, effects, width
+                    ):
                         for name, of_name in zip(play.names, found, strict=True):
                             collect(name, numbers, donors, of_name)
                         progress.advance(len(numbers))
 
     def effects(
-        self, base: Floats, start: int, play: Play, outputs: Tensor, unchanged: Tensor, rows: Integers
+        self,
+        base: Floats,
+        start: int,
+        play: Play,
+        outputs: Tensor,
+        unchanged: Tensor,
+        rows: Integers,
     ) -> Floats:
         """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``.
 
@@ -185,11 +228,16 @@ class Game:
             for other in smaller:
                 settled[place] = settle(settled[place], settled[other], noise)
         count, repeated = len(settled), unchanged.repeat(len(settled), 1)
-        measured = np.asarray(self.value(settled.flatten(0, 1), np.tile(rows, count), repeated), dtype=np.float64)
+        measured = np.asarray(
+            self.value(settled.flatten(0, 1), np.tile(rows, count), repeated),
+            dtype=np.float64,
+        )
         measured = measured.reshape(count, len(rows), -1)
         if play.combine is None:
             return measured.swapaxes(0, 1)[None]
-        effects: Floats = np.tensordot(play.combine, measured - base[rows - start], axes=1).swapaxes(1, 2)
+        effects: Floats = np.tensordot(
+            play.combine, measured - base[rows - start], axes=1
+        ).swapaxes(1, 2)
         # The last ones are the rows as they are.
         before = torch.cat([outputs, unchanged[None]]) if play.steps else outputs
         for of_name, steps in zip(effects, play.steps, strict=False):
@@ -198,18 +246,30 @@ class Game:
             of_name[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
         return effects
 
-    def add(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+    def add(
+        self, player: str, rows: Integers, donors: Integers, effects: Floats
+    ) -> None:
         """Add the pairs of one batch to the sums of a player."""
         request = self.request
         if player not in self.moments:
-            sizes = (request.count, self.donors, self.shared, self.class_count, effects.shape[1])
+            sizes = (
+                request.count,
+                self.donors,
+                self.shared,
+                self.class_count,
+                effects.shape[1],
+            )
             self.moments[player] = PairMoments(*sizes, request.units)
         classes = None if self.classes is None else self.classes[rows]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
-        self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
+        self.moments[player].add(
+            rows, donors, effects[:, :, 0], classes=classes, weights=weights
+        )
 
 
-def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None) -> Game:
+def play_losses(
+    request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None
+) -> Game:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
     ``goals``: donors a row of each player that is played, where they are decided already.
@@ -218,7 +278,9 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
     game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    pairs = len(plays.plays) * (expected_repeats(request.count) if request.automatic else request.n_repeats)
+    pairs = len(plays.plays) * (
+        expected_repeats(request.count) if request.automatic else request.n_repeats
+    )
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
         outputs = game.back_end.explained()
@@ -227,15 +289,24 @@ def play_losses(request: Request, plays: Plays, label: str, goals: Mapping[str, 
         game.loss_scale = loss_scale(request)
         for number, steps in enumerate(rounds(request, plays, game, goals)):
             if request.automatic and number:
-                progress.rest(sum(len(some) * len(numbers) for numbers, some in steps.items()) * request.count)
+                progress.rest(
+                    sum(len(some) * len(numbers) for numbers, some in steps.items())
+                    * request.count
+                )
             for numbers, some in steps.items():
                 game.play(some, numbers, game.add, progress)
     if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
     # The first quantity's effect in each row, whatever its weight, and 0 in rows without one.
-    sums = [(moments.receiver_sum[0], moments.receiver_weight) for moments in game.moments.values()]
-    effects = [np.divide(one, weight, out=np.zeros_like(one), where=weight > 0) for one, weight in sums]
+    sums = [
+        (moments.receiver_sum[0], moments.receiver_weight)
+        for moments in game.moments.values()
+    ]
+    effects = [
+        np.divide(one, weight, out=np.zeros_like(one), where=weight > 0)
+        for one, weight in sums
+    ]
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
     return game
 
@@ -249,7 +320,11 @@ def rounds(
     tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
     that intervals keep their coverage. With goals ``given`` there is one round.
     """
-    repeats, most, tolerance = game.repeats, request.n_repeats, request.options.get("tolerance")
+    repeats, most, tolerance = (
+        game.repeats,
+        request.n_repeats,
+        request.options.get("tolerance"),
+    )
     first, once = most, given is not None
     if request.automatic:
         first = first_repeats(request.count)
@@ -257,22 +332,41 @@ def rounds(
         first = min(FEWEST_REPEATS, most)
     else:
         once = True
-    goals = {name: first for play in plays.plays for name in play.names} if given is None else dict(given)
+    goals = (
+        {name: first for play in plays.plays for name in play.names}
+        if given is None
+        else dict(given)
+    )
     while goals:
         steps: dict[range, list[Play]] = {}
         for play in plays.plays:
-            done, stop = repeats.get(play.names[0], 0), max(goals.get(name, 0) for name in play.names)
+            done, stop = (
+                repeats.get(play.names[0], 0),
+                max(goals.get(name, 0) for name in play.names),
+            )
             if stop > done:
                 steps.setdefault(range(done, stop), []).append(play)
         yield steps
-        repeats |= {name: numbers.stop for numbers, some in steps.items() for play in some for name in play.names}
+        repeats |= {
+            name: numbers.stop
+            for numbers, some in steps.items()
+            for play in some
+            for name in play.names
+        }
         if once:
             return
         if tolerance is None:
-            sums = {name: (repeats[name], moments) for name, moments in game.moments.items()}
+            sums = {
+                name: (repeats[name], moments) for name, moments in game.moments.items()
+            }
             goals = further_repeats(sums, most, request.confidence)
             continue
-        wide = [name for name in goals if repeats[name] < most and _width(game, name) > 2 * tolerance * game.loss_scale]
+        wide = [
+            name
+            for name in goals
+            if repeats[name] < most
+            and _width(game, name) > 2 * tolerance * game.loss_scale
+        ]
         goals = {name: min(2 * repeats[name], most) for name in wide}
 
 
@@ -283,7 +377,11 @@ def _width(game: Game, name: str) -> float:
 
 
 def tabulate(
-    repeats: Mapping[str, int], moments: Mapping[str, Estimable], outputs: int, quantities: int, confidence: float
+    repeats: Mapping[str, int],
+    moments: Mapping[str, Estimable],
+    outputs: int,
+    quantities: int,
+    confidence: float,
 ) -> Floats:
     """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
 
@@ -294,11 +392,15 @@ def tabulate(
     numbers[4] = 1.0
     for position, name in enumerate(repeats):
         for column in range(outputs if repeats[name] else 0):
-            numbers[:, position, column] = estimated(moments[name], confidence, column - 1 if column else None)
+            numbers[:, position, column] = estimated(
+                moments[name], confidence, column - 1 if column else None
+            )
     return numbers
 
 
-def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
+def play_rows(
+    request: Request, plays: Plays, label: str
+) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
     """Play the output game for every row: what the row's own values add to its output, against donors.
 
     Return the mean and the standard error over repeats ``(rows, players, targets, quantities)``, predictions
@@ -311,7 +413,9 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""
-        read = request.subject.outputs.readout(outputs, request.scale)[:, list(request.targets)]
+        read = request.subject.outputs.readout(outputs, request.scale)[
+            :, list(request.targets)
+        ]
         return -read.double().cpu().numpy()
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
@@ -321,7 +425,9 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
 
     game = Game(request, minus, plays.fixed, joint=plays.joint)
     outputs = game.back_end.explained()
-    with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
+    with Progress(
+        len(plays.plays) * repeats * request.count, label, request.progress
+    ) as progress:
         progress.rows = request.count
         game.play(plays.plays, range(repeats), collect, progress)
     mean, std = sums / repeats, np.zeros(shape)
@@ -329,21 +435,42 @@ def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Float
     spread = np.maximum(squares[:, played] / repeats - mean[:, played] ** 2, 0)
     std[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
-    return mean, std, predictions, {"model_rows": game.back_end.evaluations, **plays.facts}
+    return (
+        mean,
+        std,
+        predictions,
+        {"model_rows": game.back_end.evaluations, **plays.facts},
+    )
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     """Play a method's plays and explain the loss over all rows (global) or each row's output (local)."""
     if request.scope == "global":
-        return global_explanation(method, request, plays, play_losses(request, plays, method))
+        return global_explanation(
+            method, request, plays, play_losses(request, plays, method)
+        )
     mean, std, predictions, facts = play_rows(request, plays, method)
-    facts = {"quantity": "output minus the mean output with the feature replaced", **facts}
-    return build(request, method, facts=facts, predictions=predictions, **by_quantity(plays.names, mean, std))
+    facts = {
+        "quantity": "output minus the mean output with the feature replaced",
+        **facts,
+    }
+    return build(
+        request,
+        method,
+        facts=facts,
+        predictions=predictions,
+        **by_quantity(plays.names, mean, std),
+    )
 
 
 def global_explanation(
-    method: str, request: Request, plays: Plays, game: Game, numbers: Floats | None = None, **fields: Any
+    method: str,
+    request: Request,
+    plays: Plays,
+    game: Game,
+    numbers: Floats | None = None,
+    **fields: Any,
 ) -> Explanation:
     """Build the result of a loss game: the first quantity is the importance, the others are parts.
 
@@ -353,7 +480,9 @@ def global_explanation(
     loss = "divergence" if request.y is None else str(request.loss)
     drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
     facts = {
-        "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+        "quantity": "increase of the loss"
+        if request.y is not None
+        else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
         **({"n_repeats": "auto"} if request.automatic else {}),
@@ -368,9 +497,20 @@ def global_explanation(
     if numbers is None:
         names, count = request.space.names, 1 + len(request.subject.outputs.class_names)
         repeats = {name: game.repeats[name] for name in names}
-        numbers = tabulate(repeats, game.moments, count, len(plays.names), request.confidence)
-        fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, game.moments))
-    outputs = tuple(("all", *request.subject.outputs.class_names)[index] for index in shown)
+        numbers = tabulate(
+            repeats, game.moments, count, len(plays.names), request.confidence
+        )
+        fields["correlation"] = shared_errors(
+            len(names), shown, partial(scores_of, names, game.moments)
+        )
+    outputs = tuple(
+        ("all", *request.subject.outputs.class_names)[index] for index in shown
+    )
     return build(
-        request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
+        request,
+        method,
+        facts=facts,
+        outputs=outputs,
+        **by_quantity(plays.names, *numbers[:, :, shown]),
+        **fields,
     )

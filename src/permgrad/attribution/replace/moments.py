@@ -19,7 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
+from permgrad.attribution.explanation.statistics import (
+    independent,
+    interval,
+    spread,
+    too_few,
+    with_donors,
+)
 from permgrad.attribution.request.arguments import REPEATS
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
@@ -65,8 +71,16 @@ class PairMoments:
         weights: Floats | None = None,
     ) -> None:
         """Add pairs."""
-        weight = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
-        group = np.zeros(len(rows), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
+        weight = (
+            np.ones(len(rows))
+            if weights is None
+            else np.asarray(weights, dtype=np.float64)
+        )
+        group = (
+            np.zeros(len(rows), dtype=np.int64)
+            if classes is None
+            else np.asarray(classes, dtype=np.int64)
+        )
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
         lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
         group_lent = group[lent]
@@ -83,8 +97,12 @@ class PairMoments:
             borrowed = weighted[lent]
             self.receiver_sum[quantity] += np.bincount(rows, weighted, self.receivers)
             self.donor_sum[quantity] += np.bincount(flat, borrowed, size)
-            self.square_sum[:, quantity] += np.bincount(group_lent, borrowed**2, self.classes)
-            self.square_cross[:, quantity] += np.bincount(group_lent, borrowed * weight[lent], self.classes)
+            self.square_sum[:, quantity] += np.bincount(
+                group_lent, borrowed**2, self.classes
+            )
+            self.square_cross[:, quantity] += np.bincount(
+                group_lent, borrowed * weight[lent], self.classes
+            )
             self.squares[:, quantity] += np.bincount(group, weighted**2, self.classes)
 
     def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
@@ -92,8 +110,12 @@ class PairMoments:
         before, self.donor_cells = self.donor_cells, np.union1d(self.donor_cells, cells)
         if len(before) < len(self.donor_cells):
             for name in ("donor_sum", "donor_weight"):
-                sums = np.zeros((*getattr(self, name).shape[:-1], len(self.donor_cells)))
-                sums[..., np.searchsorted(self.donor_cells, before)] = getattr(self, name)
+                sums = np.zeros(
+                    (*getattr(self, name).shape[:-1], len(self.donor_cells))
+                )
+                sums[..., np.searchsorted(self.donor_cells, before)] = getattr(
+                    self, name
+                )
                 setattr(self, name, sums)
         return np.searchsorted(self.donor_cells, cells)
 
@@ -102,8 +124,13 @@ class PairMoments:
         ends = (0, self.classes) if group is None else (group, group + 1)
         some = slice(*np.searchsorted(self.donor_cells, np.array(ends) * self.donors))
         who = self.donor_cells[some] % self.donors
-        sums = [np.bincount(who, row[some], self.donors) for row in (*self.donor_sum, self.donor_weight)]
-        return np.array(sums[:-1], dtype=np.float64), np.asarray(sums[-1], dtype=np.float64)
+        sums = [
+            np.bincount(who, row[some], self.donors)
+            for row in (*self.donor_sum, self.donor_weight)
+        ]
+        return np.array(sums[:-1], dtype=np.float64), np.asarray(
+            sums[-1], dtype=np.float64
+        )
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
@@ -118,14 +145,25 @@ class PairMoments:
 
     def to_arrays(self) -> dict[str, Array]:
         """Return everything as named arrays, to be stored or sent."""
-        sizes = np.array([self.receivers, self.donors, int(self.shared), self.classes, self.quantities, self.pairs])
+        sizes = np.array(
+            [
+                self.receivers,
+                self.donors,
+                int(self.shared),
+                self.classes,
+                self.quantities,
+                self.pairs,
+            ]
+        )
         names = ("receiver_class", "donor_cells", *_SUMS)
         return {"sizes": sizes, **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> PairMoments:
         """Build from what ``to_arrays`` gave."""
-        receivers, donors, shared, classes, quantities, pairs = (int(size) for size in arrays["sizes"])
+        receivers, donors, shared, classes, quantities, pairs = (
+            int(size) for size in arrays["sizes"]
+        )
         moments = cls(receivers, donors, bool(shared), classes, quantities)
         moments.pairs = pairs
         for name in ("receiver_class", "donor_cells", *_SUMS):
@@ -141,7 +179,9 @@ class PairMoments:
         row is a fixed reference: the standard error is then over receivers alone. Fewer than four rows or units have
         none.
         """
-        member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
+        member = (self.receiver_weight > 0) & (
+            True if group is None else self.receiver_class == group
+        )
         weight = np.where(member, self.receiver_weight, 0.0)
         total = float(weight.sum())
         if total <= 0:
@@ -157,16 +197,26 @@ class PairMoments:
         by_receiver = received - mean[:, None] * weight
         lent, of_lenders = self.of_donors(group)
         by_donor = lent - mean[:, None] * of_lenders
-        cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
+        cross, squares = (
+            self.square_cross[chosen].sum(axis=0),
+            self.weight_squares[chosen].sum(),
+        )
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
         noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
         if self.shared:
-            score, correction, freedom = spread(by_receiver + by_donor, weight, self.units, lends=True)
+            score, correction, freedom = spread(
+                by_receiver + by_donor, weight, self.units, lends=True
+            )
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
-            variance, effective = np.maximum(score - noise, 0.1 * noise) * correction, freedom + 1
+            variance, effective = (
+                np.maximum(score - noise, 0.1 * noise) * correction,
+                freedom + 1,
+            )
         else:
             of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
-            variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
+            variance, effective = with_donors(
+                of_receivers * correction, freedom + 1, by_donor, noise
+            )
         return mean, np.sqrt(variance) / total, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
@@ -174,11 +224,16 @@ class PairMoments:
 
         It is that of the choice of ``repeats`` donors for each row, whose effects vary about the row's own mean.
         """
-        received, total = (self.receiver_sum**2).sum(axis=1), float(self.receiver_weight.sum())
+        received, total = (
+            (self.receiver_sum**2).sum(axis=1),
+            float(self.receiver_weight.sum()),
+        )
         return within_rows(self.squares.sum(axis=0), received, total, repeats)
 
 
-def within_rows(squares: Floats, received: Floats, total: float, repeats: int) -> Floats:
+def within_rows(
+    squares: Floats, received: Floats, total: float, repeats: int
+) -> Floats:
     """Return the variance of means over rows that the choice of ``repeats`` donors for each row has.
 
     ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ w h, and ``total`` Σ w.
@@ -187,27 +242,46 @@ def within_rows(squares: Floats, received: Floats, total: float, repeats: int) -
     return within * repeats / total**2 if total > 0 else np.zeros_like(within)
 
 
-def row_scores(moments: PairMoments, group: int | None, *, by_unit: bool = False) -> Floats:
+def row_scores(
+    moments: PairMoments, group: int | None, *, by_unit: bool = False
+) -> Floats:
     """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows.
 
     ``by_unit``: as parts that are independent of each other: of rows, groups or waves along time.
     """
-    member = (moments.receiver_weight > 0) & (True if group is None else moments.receiver_class == group)
+    member = (moments.receiver_weight > 0) & (
+        True if group is None else moments.receiver_class == group
+    )
     weight = np.where(member, moments.receiver_weight, 0.0)
     received = np.where(member, moments.receiver_sum, 0.0)
-    mean = received.sum(axis=1, keepdims=True) / max(float(weight.sum()), np.finfo(np.float64).tiny)
+    mean = received.sum(axis=1, keepdims=True) / max(
+        float(weight.sum()), np.finfo(np.float64).tiny
+    )
     sums, weights = moments.of_donors(group)
     lent = sums - mean * weights
     of_receivers = received - mean * weight
-    scores = of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
-    return independent(scores, moments.units) if by_unit and moments.units is not None else scores
+    scores = (
+        of_receivers + lent
+        if moments.shared
+        else np.concatenate([of_receivers, lent], axis=1)
+    )
+    return (
+        independent(scores, moments.units)
+        if by_unit and moments.units is not None
+        else scores
+    )
 
 
-def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:
+def scores_of(
+    names: Sequence[str], moments: Mapping[str, Any], group: int | None
+) -> Floats | None:
     """Return the players' rows of scores. A player that nothing was drawn for is certain."""
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
-    rows = {name: row_scores(entry, group, by_unit=True)[0] for name, entry in moments.items()}
+    rows = {
+        name: row_scores(entry, group, by_unit=True)[0]
+        for name, entry in moments.items()
+    }
     nothing = np.zeros(len(next(iter(rows.values()), ())))
     return np.stack([rows.get(name, nothing) for name in names])
 
@@ -224,7 +298,9 @@ class Estimable(Protocol):
         ...
 
 
-def estimated(moments: Estimable, confidence: float, group: int | None = None) -> Floats:
+def estimated(
+    moments: Estimable, confidence: float, group: int | None = None
+) -> Floats:
     """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
     mean, std, count = moments.estimate(group)
     return np.stack([mean, std, *interval(mean, std, count, confidence)])
@@ -250,18 +326,26 @@ def expected_repeats(rows: int) -> int:
     return FEWEST_REPEATS + 1 if rows > _FEW_ROWS else REPEATS
 
 
-def further_repeats(played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float) -> dict[str, int]:
+def further_repeats(
+    played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float
+) -> dict[str, int]:
     """Return to how many donors a row it pays to go on, by the players for which it pays.
 
     ``played`` has the donors so far and the sums of each. Only noise and widths decide, never a p-value, so that
     intervals keep their coverage. NaN as a width, of too few rows, is wide.
     """
-    estimates = {name: estimated(sums, confidence)[:, 0] for name, (_, sums) in played.items()}
+    estimates = {
+        name: estimated(sums, confidence)[:, 0] for name, (_, sums) in played.items()
+    }
     largest = max((abs(float(mean)) for mean, *_ in estimates.values()), default=0.0)
     found = {}
     for name, (repeats, sums) in played.items():
         _, std, low, high, _ = estimates[name]
-        variance, noise, width = float(std) ** 2, float(sums.noise_of_draws(repeats)[0]), float(high - low)
+        variance, noise, width = (
+            float(std) ** 2,
+            float(sums.noise_of_draws(repeats)[0]),
+            float(high - low),
+        )
         if repeats >= most or noise <= _NOISE * variance or width <= _WIDTH * largest:
             continue
         lasting = max(variance - noise, 0.0)

@@ -41,7 +41,9 @@ class Play:
     #: ``(names, quantities, coalitions)``: how effects of coalitions become quantities. None: of one name, what is
     #: measured of each coalition itself
     combine: Floats | None
-    within: tuple[tuple[int, ...], ...] = ()  # of each coalition the smaller ones in it, if they are looked at
+    within: tuple[
+        tuple[int, ...], ...
+    ] = ()  # of each coalition the smaller ones in it, if they are looked at
     #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
     #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
@@ -62,8 +64,12 @@ class Plays:
 
     names: tuple[str, ...]  # of the quantities, the importance first
     plays: tuple[Play, ...]  # one for each player that owns a position, or one for all
-    fixed: tuple[Tensor, ...] | None = None  # a row that replaces instead of donors, ``(1, *)`` per input
-    facts: dict[str, Any] = field(default_factory=dict)  # for the explanation's ``meta``
+    fixed: tuple[Tensor, ...] | None = (
+        None  # a row that replaces instead of donors, ``(1, *)`` per input
+    )
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # for the explanation's ``meta``
     joint: bool = False  # whether some players are replaced beside others that are not
 
     @property
@@ -73,18 +79,28 @@ class Plays:
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
-def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None) -> Plays:
+def single_plays(
+    space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None
+) -> Plays:
     """Return the plays in which each player is replaced by itself, through some paths (None: all): its total effect."""
-    channels = np.array([[path in (paths if through is None else through) for path in paths] or [True]])
+    channels = np.array(
+        [[path in (paths if through is None else through) for path in paths] or [True]]
+    )
     return Plays(("total",), _for_each(space, channels, np.ones((1, 1, 1))))
 
 
 def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """Return the path game of each player: its total effect, the Shapley shares of the paths, and their interaction."""
     if len(paths) == 1:
-        return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))
+        return Plays(
+            ("total", paths[0]),
+            _for_each(space, np.array([[True]]), np.ones((1, 2, 1))),
+        )
     game = PathGame.of(len(paths))
-    return Plays(("total", *paths, "interaction"), _for_each(space, game.channels, game.combine[None], game.within))
+    return Plays(
+        ("total", *paths, "interaction"),
+        _for_each(space, game.channels, game.combine[None], game.within),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,9 +118,15 @@ class PathGame:
     @classmethod
     def of(cls, count: int) -> PathGame:
         """Return the game of so many paths."""
-        subsets = [some for size in range(1, count + 1) for some in combinations(range(count), size)]
+        subsets = [
+            some
+            for size in range(1, count + 1)
+            for some in combinations(range(count), size)
+        ]
         place = {some: index for index, some in enumerate(subsets)}
-        channels = np.array([[path in some for path in range(count)] for some in subsets])
+        channels = np.array(
+            [[path in some for path in range(count)] for some in subsets]
+        )
         combine = np.zeros((2 + count, len(subsets)))
         combine[0, -1] = combine[-1, -1] = 1.0
         for some, index in place.items():
@@ -114,11 +136,18 @@ class PathGame:
                 combine[1 + path, index] = weight if path in some else -weight
         combine[-1, :count] -= 1.0
         smaller = [tuple(combinations(some, len(some) - 1)) for some in subsets]
-        return cls(channels, combine, tuple(tuple(place[one] for one in each if one) for each in smaller))
+        return cls(
+            channels,
+            combine,
+            tuple(tuple(place[one] for one in each if one) for each in smaller),
+        )
 
 
 def _for_each(
-    space: PlayerSpace, channels: Booleans, combine: Floats, within: tuple[tuple[int, ...], ...] = ()
+    space: PlayerSpace,
+    channels: Booleans,
+    combine: Floats,
+    within: tuple[tuple[int, ...], ...] = (),
 ) -> tuple[Play, ...]:
     """Return the same play for each player that owns a position, in the channels of each coalition."""
     sizes = space.sizes()
@@ -137,7 +166,9 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     for index, name in enumerate(space.names):
         elsewhere, alone = modality != modality[index], everyone == index
         mask = np.stack([alone, elsewhere, elsewhere | alone])[..., None]
-        plays.append(Play(name, (name,), everyone, mask, combine, within=((), (), (1,))))
+        plays.append(
+            Play(name, (name,), everyone, mask, combine, within=((), (), (1,)))
+        )
     return Plays(("total", "others_replaced"), tuple(plays), joint=len(space) > 1)
 
 
@@ -158,11 +189,18 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
         combine[player, 2, sizes == count] = 1.0
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
     # Every pair of coalitions that differ in one player alone, −1 for none.
-    position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {bytes(count): -1}
+    position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {
+        bytes(count): -1
+    }
     steps = tuple(
         np.array(
             [
-                (index, position[(coalitions[index] & (np.arange(count) != player)).tobytes()])
+                (
+                    index,
+                    position[
+                        (coalitions[index] & (np.arange(count) != player)).tobytes()
+                    ],
+                )
                 for index in np.flatnonzero(coalitions[:, player])
             ]
         )
@@ -182,7 +220,12 @@ def with_total(plays: Plays) -> Plays:
     total[0, 0, everybody] = 1.0
     combine = np.concatenate([play.combine, total])
     steps = (*play.steps, np.array([[int(everybody.argmax()), -1]]))
-    return replace(plays, plays=(replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),))
+    return replace(
+        plays,
+        plays=(
+            replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),
+        ),
+    )
 
 
 @runtime_checkable

@@ -22,7 +22,12 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
+from permgrad.attribution.explanation.statistics import (
+    FEWEST_UNITS,
+    interval,
+    spread,
+    two_parts,
+)
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Play, loss_game
 from permgrad.attribution.request import Request
@@ -51,13 +56,22 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
 
     ranking = _ranking_scorers()
     if not isinstance(scoring, Mapping):
-        several = isinstance(scoring, Iterable) and not isinstance(scoring, str) and not callable(scoring)
+        several = (
+            isinstance(scoring, Iterable)
+            and not isinstance(scoring, str)
+            and not callable(scoring)
+        )
         scores = list(scoring if several else [scoring])
         names = [one if isinstance(one, str) else _name_of(one) for one in scores]
-        named = [f"{name}_{k}" if name == "score" or names.count(name) > 1 else name for k, name in enumerate(names)]
+        named = [
+            f"{name}_{k}" if name == "score" or names.count(name) > 1 else name
+            for k, name in enumerate(names)
+        ]
         scoring = dict(zip(named, scores, strict=True))
     if not scoring:
-        raise InputError("scoring= names no scorer", hint="Pass for example 'roc_auc'", code="PG005")
+        raise InputError(
+            "scoring= names no scorer", hint="Pass for example 'roc_auc'", code="PG005"
+        )
     for scorer in scoring.values():
         if isinstance(scorer, str):
             check_choice("scoring", scorer, [*get_scorer_names(), *ranking])
@@ -65,14 +79,17 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
             problem = f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}"
             raise InputError(problem, hint="Pass for example 'roc_auc'", code="PG001")
     return {
-        str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()
+        str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one
+        for name, one in scoring.items()
     }
 
 
 def _name_of(scorer: Any) -> str:
     """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
     name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
-    further = [f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()]
+    further = [
+        f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()
+    ]
     return " ".join(["neg_" * (getattr(scorer, "_sign", 1) < 0) + name, *further])
 
 
@@ -80,11 +97,19 @@ def _ranking_scorers() -> dict[str, Callable[..., float]]:
     """Return scorers of how well the outputs of a row rank its labels, which scikit-learn has no names for."""
     from sklearn import metrics
 
-    def scorer(function: Callable[..., float], *, rises: bool = True) -> Callable[..., float]:
-        return metrics.make_scorer(function, greater_is_better=rises, response_method=("predict_proba", "predict"))
+    def scorer(
+        function: Callable[..., float], *, rises: bool = True
+    ) -> Callable[..., float]:
+        return metrics.make_scorer(
+            function,
+            greater_is_better=rises,
+            response_method=("predict_proba", "predict"),
+        )
 
     return {
-        "label_ranking_average_precision": scorer(metrics.label_ranking_average_precision_score),
+        "label_ranking_average_precision": scorer(
+            metrics.label_ranking_average_precision_score
+        ),
         "neg_label_ranking_loss": scorer(metrics.label_ranking_loss, rises=False),
         "neg_coverage_error": scorer(metrics.coverage_error, rises=False),
         "ndcg": scorer(metrics.ndcg_score),
@@ -106,12 +131,19 @@ def explain_scores(request: Request, method: str) -> Explanation:
     ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
     """
     if request.y is None:
-        raise InputError("scoring compares predictions with y, and y is missing", hint="Pass y", code="PG005")
+        raise InputError(
+            "scoring compares predictions with y, and y is missing",
+            hint="Pass y",
+            code="PG005",
+        )
     scorers = resolve_scorers(request.scoring)
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    if all(getattr(scorer, "_response_method", None) == "predict" for scorer in scorers.values()):  # labels alone
+    if all(
+        getattr(scorer, "_response_method", None) == "predict"
+        for scorer in scorers.values()
+    ):  # labels alone
         request = replace(request, subject=request.subject.deciding())
     game = Game(
         request,
@@ -136,7 +168,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
                 lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
                 Progress(0, "", mode=False),
             )
-            receivers, donors, predictions = (np.concatenate(each) for each in zip(*parts, strict=True))
+            receivers, donors, predictions = (
+                np.concatenate(each) for each in zip(*parts, strict=True)
+            )
             if game.engine is not None:  # it collects changes
                 predictions += judge.base[receivers][:, None]
             assert play.combine is not None
@@ -150,7 +184,10 @@ def explain_scores(request: Request, method: str) -> Explanation:
     facts = {
         "quantity": "fall of the score",
         "unit": "score",
-        "scores": {name: float(score) for name, score in zip(scorers, judge.base_scores, strict=True)},
+        "scores": {
+            name: float(score)
+            for name, score in zip(scorers, judge.base_scores, strict=True)
+        },
     }
     return build(
         request,
@@ -165,12 +202,20 @@ def explain_scores(request: Request, method: str) -> Explanation:
 class Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
-    def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], game: Game, base: Floats) -> None:
+    def __init__(
+        self,
+        request: Request,
+        scorers: dict[str, Callable[..., float]],
+        game: Game,
+        base: Floats,
+    ) -> None:
         self.request, self.scorers, self.game, self.base = request, scorers, game, base
         subject, truth = request.subject, request.y
         assert truth is not None
         columns = (
-            list(subject.outputs.loss_columns) if truth.ndim > 1 and truth.shape[1] == subject.outputs.count else []
+            list(subject.outputs.loss_columns)
+            if truth.ndim > 1 and truth.shape[1] == subject.outputs.count
+            else []
         )
         self.truth, strata = truth[:, columns] if columns else truth, None
         if subject.task == "classification":
@@ -178,16 +223,22 @@ class Judge:
             self.truth, strata = request.labels[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        self.groups = deal_groups(len(base), request.seed, "rows", strata, request.units)
+        self.groups = deal_groups(
+            len(base), request.seed, "rows", strata, request.units
+        )
         self.donor_groups = self.groups
         if not request.shared:
-            self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
+            self.donor_groups = deal_groups(
+                len(request.donors[0]), request.seed, "background"
+            )
         every = np.arange(len(base))
         self.unchanged = Answers(request, base, every, lambda: request.inputs)
         self.base_scores = self._scores(self.unchanged, every)
         self._undefined: dict[str, str] = {}
 
-    def _scores(self, answers: Answers, places: Integers, *, left: bool = False) -> Floats:
+    def _scores(
+        self, answers: Answers, places: Integers, *, left: bool = False
+    ) -> Floats:
         """Return the scores of answers for the rows at ``places`` among those answered, ``(scorers,)``.
 
         A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
@@ -199,14 +250,24 @@ class Judge:
             reason = "" if len(places) else "ValueError: no row is left"
             if not reason:
                 try:
-                    rows = answers.rows(places) if needs_rows(scorer) else np.arange(len(places))
+                    rows = (
+                        answers.rows(places)
+                        if needs_rows(scorer)
+                        else np.arange(len(places))
+                    )
                     shown = ShownModel(answers, places, rows)
-                    scores[at] = float(scorer(shown, rows, self.truth[receivers], **extra))
+                    scores[at] = float(
+                        scorer(shown, rows, self.truth[receivers], **extra)
+                    )
                 except Exception as error:  # scorers are the user's code, too
-                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                    reason = (
+                        f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                    )
                     if not left:
                         problem = f"Scorer {name!r} raised {reason}"
-                        raise InputError(problem, hint=_hint(reason, self.request), code="PG032") from error
+                        raise InputError(
+                            problem, hint=_hint(reason, self.request), code="PG032"
+                        ) from error
             if left and not np.isfinite(scores[at]):
                 self._undefined.setdefault(name, reason or f"it is {scores[at]}")
                 scores[at] = np.nan
@@ -223,7 +284,9 @@ class Judge:
                 "are classes, or choose another scorer."
             )
 
-    def player(self, play: Play, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
+    def player(
+        self, play: Play, pairs: Pairs, combine: Floats
+    ) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
 
         Where predictions changed and no score fell, 95 % intervals end at what three rows can do.
@@ -233,8 +296,14 @@ class Judge:
 
         def falls(places: Integers, *, left: bool) -> Floats:
             rows = pairs[0][places]
-            before = self._scores(self.unchanged, rows, left=True) if left else self.base_scores
-            return (before[:, None] - self._after(answered, places, left=left)) @ combine.T
+            before = (
+                self._scores(self.unchanged, rows, left=True)
+                if left
+                else self.base_scores
+            )
+            return (
+                before[:, None] - self._after(answered, places, left=left)
+            ) @ combine.T
 
         # Where all is as before, nothing is scored: equal scores of other numbers of rows may differ by rounding.
         mean, std = np.zeros((2, len(self.scorers), len(combine)))
@@ -268,7 +337,10 @@ class Judge:
             else:
                 right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
             every = np.arange(count)
-            told = (Answers(request, each, every, lambda: request.inputs, imagined=True) for each in (right, wrong))
+            told = (
+                Answers(request, each, every, lambda: request.inputs, imagined=True)
+                for each in (right, wrong)
+            )
             scores = (self._scores(each, every, left=True) for each in told)
             falls.append(np.abs(np.subtract(*scores)))
         return np.asarray(np.max(falls, axis=0) / NORMAL_95)
@@ -282,22 +354,39 @@ class Judge:
         receivers, donors, predictions = pairs
         edited = getattr(self.game.back_end, "edited", lambda *_: self.request.inputs)
         return [
-            Answers(self.request, predictions[:, at], receivers, partial(edited, play, at, receivers, donors))
+            Answers(
+                self.request,
+                predictions[:, at],
+                receivers,
+                partial(edited, play, at, receivers, donors),
+            )
             for at in range(predictions.shape[1])
         ]
 
     def _are_edited(self, answered: list[Answers], pairs: Pairs) -> bool:
         """Return whether scorers see rows that a coalition changes."""
-        if not self.unchanged.asks_model and not any(map(needs_rows, self.scorers.values())):
+        if not self.unchanged.asks_model and not any(
+            map(needs_rows, self.scorers.values())
+        ):
             return False
         rows = [tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs]
-        return not all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
+        return not all(
+            torch.equal(*pair)
+            for one in answered
+            for pair in zip(one.tensors, rows, strict=True)
+        )
 
-    def _after(self, answered: list[Answers], places: Integers, *, left: bool) -> Floats:
+    def _after(
+        self, answered: list[Answers], places: Integers, *, left: bool
+    ) -> Floats:
         """Return the scores of changed predictions, ``(scorers, coalitions)``."""
-        return np.stack([self._scores(one, places, left=left) for one in answered], axis=1)
+        return np.stack(
+            [self._scores(one, places, left=left) for one in answered], axis=1
+        )
 
-    def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> tuple[Floats, Floats, Floats]:
+    def _estimate(
+        self, pairs: Pairs, statistic: Callable[..., Floats]
+    ) -> tuple[Floats, Floats, Floats]:
         """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows.
 
         That number is 1 more than the degrees of freedom of the jackknife.
@@ -310,13 +399,23 @@ class Judge:
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
         units = self.request.units
-        in_time = Dependence(np.arange(groups), timed=True) if units is not None and units.timed else None
+        in_time = (
+            Dependence(np.arange(groups), timed=True)
+            if units is not None and units.timed
+            else None
+        )
 
-        def variance(*memberships: Integers, units: Dependence | None = None) -> tuple[Floats, Floats]:
+        def variance(
+            *memberships: Integers, units: Dependence | None = None
+        ) -> tuple[Floats, Floats]:
             """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
             left_out = []
-            for group in range(max(int(membership.max()) for membership in memberships) + 1):
-                stays = np.logical_and.reduce([membership != group for membership in memberships])
+            for group in range(
+                max(int(membership.max()) for membership in memberships) + 1
+            ):
+                stays = np.logical_and.reduce(
+                    [membership != group for membership in memberships]
+                )
                 left_out.append(statistic(np.flatnonzero(stays), left=True))
             return jackknife_variance(np.stack(left_out), units)
 
@@ -324,7 +423,9 @@ class Judge:
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.request.shared:
-                both, freedom = variance(self.groups[receivers], of_donor, units=in_time)
+                both, freedom = variance(
+                    self.groups[receivers], of_donor, units=in_time
+                )
                 return mean, np.sqrt(both), freedom + 1
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
             of_donors, lent = np.zeros(shape), np.zeros((2, *shape))
@@ -332,7 +433,9 @@ class Judge:
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
                 at_random = np.full(len(donors), -1, dtype=np.int64)
-                at_random[has_donor] = deal_groups(int(has_donor.sum()), self.request.seed, "pairs")
+                at_random[has_donor] = deal_groups(
+                    int(has_donor.sum()), self.request.seed, "pairs"
+                )
                 of_donors, lent = variance(of_donor)
                 of_donors = np.maximum(of_donors - variance(at_random)[0], 0.0)
         total, effective = two_parts(of_receivers, freedom + 1, of_donors, lent + 1)
@@ -371,12 +474,16 @@ def deal_groups(
     return groups
 
 
-def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: Integers) -> None:
+def _spread_classes(
+    groups: Integers, classes: npt.NDArray[np.integer], order: Integers
+) -> None:
     """Exchange a row of each class that lies in one group alone with one of another group, in place."""
 
     def alone(label: int) -> bool:
         groups_of_class = groups[classes == label]
-        return len(groups_of_class) > 1 and bool((groups_of_class == groups_of_class[0]).all())
+        return len(groups_of_class) > 1 and bool(
+            (groups_of_class == groups_of_class[0]).all()
+        )
 
     for label in np.unique(classes).tolist():
         if not alone(label):
@@ -389,7 +496,9 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
             groups[[row, other]] = groups[[other, row]]
 
 
-def jackknife_variance(left_out: Floats, units: Dependence | None = None) -> tuple[Floats, Floats]:
+def jackknife_variance(
+    left_out: Floats, units: Dependence | None = None
+) -> tuple[Floats, Floats]:
     """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
 
     Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.
@@ -397,7 +506,9 @@ def jackknife_variance(left_out: Floats, units: Dependence | None = None) -> tup
     count, shape = len(left_out), left_out.shape[1:]
     if count < FEWEST_UNITS:
         return np.full(shape, np.nan), np.ones((2, *shape))
-    scores = (left_out.mean(axis=0) - left_out).reshape(count, -1).T * (count - 1) / count
+    scores = (
+        (left_out.mean(axis=0) - left_out).reshape(count, -1).T * (count - 1) / count
+    )
     variance, correction, freedom = spread(scores, np.ones(count), units)
     return (variance * correction).reshape(shape), freedom.reshape(2, *shape)
 
@@ -433,11 +544,17 @@ class Answers:
         labelled = getattr(call, "labels", None) is not None
         one_hot = labelled and call.one_hot
         #: whether labels are those of the model's own ``predict``, which the game has not asked for
-        self.asks_model = self.task != "regression" and labelled and not one_hot and not imagined
+        self.asks_model = (
+            self.task != "regression" and labelled and not one_hot and not imagined
+        )
         if imagined and self.task == "classification":
-            self._stored["decision_function"] = predicted[:, 1] if predicted.shape[1] == 2 else predicted
+            self._stored["decision_function"] = (
+                predicted[:, 1] if predicted.shape[1] == 2 else predicted
+            )
         if self.task == "regression":
-            self._stored["predict"] = predicted[:, 0] if predicted.shape[1] == 1 else predicted
+            self._stored["predict"] = (
+                predicted[:, 0] if predicted.shape[1] == 1 else predicted
+            )
         elif not one_hot:
             self._stored["predict_proba"] = predicted
         if self.task != "regression" and not self.asks_model:
@@ -445,7 +562,9 @@ class Answers:
 
     def offers(self, method: str) -> bool:
         """Return whether the model has a method."""
-        return method in self._stored or method == "predict" or hasattr(self.model, method)
+        return (
+            method in self._stored or method == "predict" or hasattr(self.model, method)
+        )
 
     def of(self, method: str) -> Array:
         """Return the answers of a method, one for each row."""
@@ -536,4 +655,6 @@ class ShownModel(BaseEstimator):
 def needs_rows(scorer: Any) -> bool:
     """Return whether a scorer may read its rows. scikit-learn's own hand them to one method of the model."""
     asked = getattr(scorer, "_response_method", None)
-    return not set((asked,) if isinstance(asked, str) else asked or ("",)) <= set(STORED)
+    return not set((asked,) if isinstance(asked, str) else asked or ("",)) <= set(
+        STORED
+    )

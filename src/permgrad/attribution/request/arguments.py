@@ -28,7 +28,15 @@ from permgrad.base.checks import (
     check_whole,
     is_whole,
 )
-from permgrad.base.errors import InputError, counted, did_you_mean, listed, shown, synonym, unknown
+from permgrad.base.errors import (
+    InputError,
+    counted,
+    did_you_mean,
+    listed,
+    shown,
+    synonym,
+    unknown,
+)
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
@@ -79,7 +87,9 @@ class Arguments:
     def __post_init__(self) -> None:
         """Refuse arguments that fit no model, before anything is read."""
         object.__setattr__(self, "model", as_model(self.model))
-        if self.background is not None and isinstance(self.background, (int, float, str, os.PathLike)):
+        if self.background is not None and isinstance(
+            self.background, (int, float, str, os.PathLike)
+        ):
             problem = f"background must be rows like X, got {shown(self.background)}"
             raise InputError(problem, hint="Pass a table.", code="PG038")
         check_choice("scope", self.scope, ("auto", "global", "local"))
@@ -89,19 +99,37 @@ class Arguments:
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
-        if self.groups is not None and not (isinstance(self.groups, str) and self.groups == "modality"):
+        if self.groups is not None and not (
+            isinstance(self.groups, str) and self.groups == "modality"
+        ):
             self._check_groups()
-        level = "modality" if isinstance(self.groups, str) else "group" if self.groups else "column"
+        level = (
+            "modality"
+            if isinstance(self.groups, str)
+            else "group"
+            if self.groups
+            else "column"
+        )
         object.__setattr__(self, "level", "feature" if self.groups is None else level)
 
     def _check_groups(self) -> None:
         groups = self.groups
         fix = "Pass groups={'name': ['feature', …]} or 'modality'."
-        check_kind("groups", groups, Mapping, "a mapping of names to lists of features", fix)
+        check_kind(
+            "groups", groups, Mapping, "a mapping of names to lists of features", fix
+        )
         for name, members in groups.items():
-            if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
-                problem = f"Group {name!r} must be a list of features, got {shown(members)}"
-                raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
+            if not isinstance(members, Iterable) or isinstance(
+                members, (bytes, Mapping)
+            ):
+                problem = (
+                    f"Group {name!r} must be a list of features, got {shown(members)}"
+                )
+                raise InputError(
+                    problem,
+                    hint=f"Pass groups={{{name!r}: ['feature', …]}}.",
+                    code="PG001",
+                )
 
 
 @dataclass(frozen=True)
@@ -113,7 +141,9 @@ class EncodedBackground:
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------
-def resolve_method(chosen: Method | None, scope: Literal["auto", "global", "local"]) -> tuple[Scope, dict[str, Any]]:
+def resolve_method(
+    chosen: Method | None, scope: Literal["auto", "global", "local"]
+) -> tuple[Scope, dict[str, Any]]:
     """Return the scope, and the options and settings of the method, of which those that several share are checked here.
 
     ``"auto"`` is the method's first scope, and global without a method.
@@ -136,17 +166,25 @@ def resolve_method(chosen: Method | None, scope: Literal["auto", "global", "loca
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
         options["tolerance"] = None
     if "incremental" in options and options["tolerance"] is not None:
-        check_number("tolerance", options["tolerance"], "pass for example 0.01, or None")
+        check_number(
+            "tolerance", options["tolerance"], "pass for example 0.01, or None"
+        )
     return scope, options
 
 
 def _check_pairs(pairs: Any, order: int) -> None:
     """Refuse a number of pairs that is none, or beside no pairs or larger sets."""
     if not (isinstance(pairs, str) and pairs == "all"):
-        check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
+        check_whole(
+            "pairs",
+            pairs,
+            "Pass 'auto', 'all' or the number of pairs that are measured on all rows.",
+        )
     if order != 2 and not (order > 2 and pairs == "all"):
         problem = f"pairs={pairs!r} needs order=2, got order={order}"
-        raise InputError(problem, hint="Pass order=2, or leave pairs out.", code="PG006")
+        raise InputError(
+            problem, hint="Pass order=2, or leave pairs out.", code="PG006"
+        )
 
 
 def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> None:
@@ -156,16 +194,28 @@ def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> Non
             "sampling='conditional' needs a network with one input of floats (rows, columns), got "
             f"{shapes_in_words(names, inputs)}"
         )
-        raise InputError(problem, hint="Leave sampling out, or pass groups= of dependent features", code="PG006")
+        raise InputError(
+            problem,
+            hint="Leave sampling out, or pass groups= of dependent features",
+            code="PG006",
+        )
 
 
 def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
     """Return which output of each row is asked for, or None where ``target`` names outputs of all rows."""
     if isinstance(target, str):
-        return target if target in ("predicted", "true") and target not in names else None
+        return (
+            target if target in ("predicted", "true") and target not in names else None
+        )
     shape = tuple(target.shape) if hasattr(target, "shape") else ()
     # More values than there are outputs are meant for rows, and are refused where they are not as many.
-    return target if len(shape) == 1 and count > 1 and (shape[0] == count or shape[0] > max(len(names), 2)) else None
+    return (
+        target
+        if len(shape) == 1
+        and count > 1
+        and (shape[0] == count or shape[0] > max(len(names), 2))
+        else None
+    )
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
@@ -175,10 +225,20 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     count = len(names)
     if target is None:
         return tuple(range(count))
-    target = target.tolist() if hasattr(target, "tolist") else target  # an array or a tensor, also of one number
-    wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
+    target = (
+        target.tolist() if hasattr(target, "tolist") else target
+    )  # an array or a tensor, also of one number
+    wanted = (
+        list(target)
+        if isinstance(target, Iterable) and not isinstance(target, str)
+        else [target]
+    )
     positions: list[int] = []
-    takes = (str, int, np.integer) if names == tuple(map(str, range(count))) else (str, Real)
+    takes = (
+        (str, int, np.integer)
+        if names == tuple(map(str, range(count)))
+        else (str, Real)
+    )
     for one in wanted:
         if is_whole(one) and 0 <= int(one) < count:
             positions.append(int(one))
@@ -186,10 +246,20 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
             # A number outside the positions may still be the name of a class or of a quantile.
             positions.append(names.index(str(one)))
         else:
-            hint = f"The outputs are {listed(names, 7)}." if count > 1 else "There is one output: leave target out."
-            raise InputError(f"No output {shown(one)}", did_you_mean(one, names, hint), "PG035")
+            hint = (
+                f"The outputs are {listed(names, 7)}."
+                if count > 1
+                else "There is one output: leave target out."
+            )
+            raise InputError(
+                f"No output {shown(one)}", did_you_mean(one, names, hint), "PG035"
+            )
     if not positions:
-        raise InputError("target names no output", hint="Pass None to explain all outputs.", code="PG005")
+        raise InputError(
+            "target names no output",
+            hint="Pass None to explain all outputs.",
+            code="PG005",
+        )
     return tuple(dict.fromkeys(positions))
 
 
@@ -207,14 +277,19 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
     return names[1 if codes is None else usual_positive(names, codes)]
 
 
-def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None) -> str | OtherLoss:
+def resolve_loss(
+    outputs: OutputForm, loss: Any, place: OutputForm | None = None
+) -> str | OtherLoss:
     """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused.
 
     ``place``: the meaning of maps at one place, where they are compared with masks.
     """
     if place is not None and not callable(loss):
         return read_loss(loss_of_places(place, resolve_loss(place, loss)))
-    read, usual = read_loss(loss), read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
+    read, usual = (
+        read_loss(loss),
+        read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss),
+    )
     name = "quantile"
     if not isinstance(read, OtherLoss):
         if read not in ("auto", *losses):
@@ -224,14 +299,24 @@ def resolve_loss(outputs: OutputForm, loss: Any, place: OutputForm | None = None
         name = read
     elif read.returned:
         return read
-    if isinstance(read, OtherLoss) and read.levels and len(read.levels) != outputs.count:
-        problem = (
-            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
+    if (
+        isinstance(read, OtherLoss)
+        and read.levels
+        and len(read.levels) != outputs.count
+    ):
+        problem = f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
+        raise InputError(
+            problem,
+            hint="Pass one level for each output, in their order.",
+            code="PG036",
         )
-        raise InputError(problem, hint="Pass one level for each output, in their order.", code="PG036")
     if name not in FITS[outputs.task]:
         problem = f"loss={loss!r} cannot be used for {outputs.task}"
-        raise InputError(problem, hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.", code="PG036")
+        raise InputError(
+            problem,
+            hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.",
+            code="PG036",
+        )
     return read
 
 
@@ -252,7 +337,13 @@ def said_of_outputs(model: Model, loss: Any = "auto") -> dict[str, Any]:
     task: str | None = model.task
     if task is None:
         read = read_loss(loss)
-        task = TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+        task = (
+            TELLING.get(read)
+            if isinstance(read, str)
+            else None
+            if read.returned
+            else "regression"
+        )
     return {"returns": model.returns, "task": task, "class_names": model.class_names}
 
 
@@ -273,9 +364,18 @@ def read_y(
     if y is None:
         return None, None
     count, form = len(inputs[0]), subject.outputs
-    if form.task == "regression" and form.count > 1 and _is_of_one(loss, picked) and as_target(y).ndim == 1:
+    if (
+        form.task == "regression"
+        and form.count > 1
+        and _is_of_one(loss, picked)
+        and as_target(y).ndim == 1
+    ):
         y = np.stack([as_target(y)] * form.count, axis=1)
-    elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
+    elif (
+        scored
+        and loss in FITS["regression"]
+        and (values := _of_scorers(subject, y, count)) is not None
+    ):
         return values, None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = form.encode_target(y, count)
@@ -306,6 +406,10 @@ def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
     """Return y if it is numbers in other columns than the output's, which only scorers can read."""
     values = as_target(y)
     fits = values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
-    if subject.task != "regression" or not fits or values.shape[1] == subject.outputs.count:
+    if (
+        subject.task != "regression"
+        or not fits
+        or values.shape[1] == subject.outputs.count
+    ):
         return None
     return values.astype(np.float64)

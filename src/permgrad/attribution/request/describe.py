@@ -40,12 +40,18 @@ def description(model: Model, X: Any, y: Any = None) -> str:
             lines.append(f"held, and no features: {', '.join(held)}")
         lines.append(f"features: {_names(request.space.names)}")
         if len(dict.fromkeys(request.space.modality)) > 1:
-            lines.append(f"modalities: {', '.join(dict.fromkeys(request.space.modality))}")
+            lines.append(
+                f"modalities: {', '.join(dict.fromkeys(request.space.modality))}"
+            )
         lines.append(f"outputs: {_outputs(request)}")
         if request.positive is not None:
             lines[-1] += f" (positive: {request.positive})"
-        signs = signs_of_dependence(request, outputs_of(subject, request.inputs) if y is not None else None)
-        lines.append(f"rows that depend on each other: {signs or 'no sign in the columns'}")
+        signs = signs_of_dependence(
+            request, outputs_of(subject, request.inputs) if y is not None else None
+        )
+        lines.append(
+            f"rows that depend on each other: {signs or 'no sign in the columns'}"
+        )
     return "\n".join(lines)
 
 
@@ -54,7 +60,12 @@ def explained_outputs(model: Model, X: Any) -> Floats:
     with sparing(), full_float32(), keeping_warnings():
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
-        read: Floats = request.subject.outputs.readout(outputs, request.scale).double().cpu().numpy()
+        read: Floats = (
+            request.subject.outputs.readout(outputs, request.scale)
+            .double()
+            .cpu()
+            .numpy()
+        )
     return read
 
 
@@ -71,7 +82,9 @@ def _inputs(request: Request) -> str:
     words = list[str]()
     shapes = [*request.shapes, *[None] * len(request.inputs)]
     tokens = (request.subject.facts.get("tokens") or {}).get("input")
-    for name, tensor, shape in zip(request.space.inputs, request.inputs, shapes, strict=False):
+    for name, tensor, shape in zip(
+        request.space.inputs, request.inputs, shapes, strict=False
+    ):
         size = " × ".join(map(str, tensor.shape[1:]))
         if name.endswith(".own"):  # which places hold a row's own tokens
             continue
@@ -80,7 +93,9 @@ def _inputs(request: Request) -> str:
         elif shape is not None:
             what = f"{('', 'series', 'image', 'volume')[len(shape.size)]} {' × '.join(map(str, shape.size))}"
         elif tensor.ndim == 2:
-            columns = request.raw.shape[1] if request.raw is not None else tensor.shape[1]
+            columns = (
+                request.raw.shape[1] if request.raw is not None else tensor.shape[1]
+            )
             what = counted(columns, "column")
         else:
             what = size or "one number"
@@ -91,7 +106,11 @@ def _inputs(request: Request) -> str:
 
 def _names(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN:,} more ({len(names):,})"
+    return (
+        shown
+        if len(names) <= _SHOWN
+        else f"{shown} and {len(names) - _SHOWN:,} more ({len(names):,})"
+    )
 
 
 def _outputs(request: Request) -> str:
@@ -101,7 +120,13 @@ def _outputs(request: Request) -> str:
     of_head = "" if head is None else f" of head {head!r}"
     if subject.task == "classification":
         classes = _names(tuple(map(str, subject.outputs.class_names)))
-        one = " in one column" if subject.outputs.count == 1 and getattr(subject, "column", None) is None else ""
+        one = (
+            " in one column"
+            if subject.outputs.count == 1 and getattr(subject, "column", None) is None
+            else ""
+        )
         return f"{kind}{of_head} of the classes {classes}{one}"
     names = tuple(map(str, subject.outputs.output_names))
-    return f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"
+    return (
+        f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"
+    )

@@ -37,7 +37,13 @@ from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself, outputs_of
 from permgrad.attribution.subject.subject import Subject
-from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, pad_of, with_tokens
+from permgrad.attribution.subject.tokens import (
+    Roles,
+    find_roles,
+    follow_masks,
+    pad_of,
+    with_tokens,
+)
 from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
@@ -55,7 +61,12 @@ _OWN_BACKGROUND = 200
 
 
 def build_request(
-    arguments: Arguments, chosen: Method | None, name: str, *, by: str = "", decided: bool = True
+    arguments: Arguments,
+    chosen: Method | None,
+    name: str,
+    *,
+    by: str = "",
+    decided: bool = True,
 ) -> Request:
     """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for.
 
@@ -68,7 +79,11 @@ def build_request(
     said = said_of(arguments, scope, options, by)
     refuse_apart(chosen, name, said)
     rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, options)
-    subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
+    subject, count, weight = (
+        rows["subject"],
+        len(rows["inputs"][0]),
+        arguments.sample_weight,
+    )
     if subject.outputs.of_labels:  # whose logits are infinite
         arguments = replace(arguments, scale="probability")
     if subject.place is not None:
@@ -78,12 +93,18 @@ def build_request(
         rows["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
     if arguments.target is not None:
-        row_target = row_target_of(arguments.target, subject.outputs.output_names, count)
+        row_target = row_target_of(
+            arguments.target, subject.outputs.output_names, count
+        )
         if row_target is not None and _is_by_row(arguments, chosen, scope, by):
-            return build_request(replace(arguments, scope="local"), chosen, name, decided=decided)
+            return build_request(
+                replace(arguments, scope="local"), chosen, name, decided=decided
+            )
     targets = resolve_targets(subject, arguments.target if row_target is None else None)
     scored = arguments.scoring is not None
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=scored)
+    y, classes = read_y(
+        subject, arguments.y, loss, rows["inputs"], targets, scored=scored
+    )
     if scope == "global" and isinstance(loss, str) and not scored:
         _check_classes(subject, rows["inputs"], classes)
     if subject.outputs.count > 1:
@@ -91,7 +112,10 @@ def build_request(
     positive = resolve_positive(subject, arguments.model.positive, classes)
     if row_target is not None:
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
-        rows |= {"targets": (0,), **each_row_by_itself(rows, row_target, classes, arguments.scale)}
+        rows |= {
+            "targets": (0,),
+            **each_row_by_itself(rows, row_target, classes, arguments.scale),
+        }
     # ``missing_modalities`` has scorers besides.
     of_y = _of_y(subject, arguments, y, classes, by_scorers=scored or chosen is None)
     return Request(
@@ -106,7 +130,9 @@ def build_request(
     )
 
 
-def _is_by_row(arguments: Arguments, chosen: Method | None, scope: Scope, by: str) -> bool:
+def _is_by_row(
+    arguments: Arguments, chosen: Method | None, scope: Scope, by: str
+) -> bool:
     """Return whether an output of each row is explained row by row, where nobody says how."""
     can = chosen is not None and "local" in chosen.scopes
     return scope == "global" and arguments.scope == "auto" and not by and can
@@ -114,10 +140,14 @@ def _is_by_row(arguments: Arguments, chosen: Method | None, scope: Scope, by: st
 
 def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
     """Return a subject whose outputs are the classes that the model decides for, where errors are counted."""
-    return subject.deciding() if scope == "global" and arguments.y is not None else subject
+    return (
+        subject.deciding() if scope == "global" and arguments.y is not None else subject
+    )
 
 
-def _loss_of(subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]) -> str | OtherLoss:
+def _loss_of(
+    subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]
+) -> str | OtherLoss:
     """Return the loss of some of several outputs. Of numbers it is the mean over these."""
     if subject.task != "classification":
         subject.outputs = replace(subject.outputs, loss_columns=targets)
@@ -125,12 +155,30 @@ def _loss_of(subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]) 
 
 
 def _of_y(
-    subject: Subject, arguments: Arguments, y: Array | None, classes: Integers | None, *, by_scorers: bool
+    subject: Subject,
+    arguments: Arguments,
+    y: Array | None,
+    classes: Integers | None,
+    *,
+    by_scorers: bool,
 ) -> dict[str, Any]:
     """Return the fields of a request that say what the classes of y are. ``by_scorers``: who reads their labels."""
-    labels = subject.outputs.labels_in(arguments.y, classes) if by_scorers and classes is not None else None
-    by_y = arguments.model.positive is None and classes is not None and subject.background_classes is None
-    return {"y": y, "classes": None if classes is y else classes, "labels": labels, "positive_by_y": by_y}
+    labels = (
+        subject.outputs.labels_in(arguments.y, classes)
+        if by_scorers and classes is not None
+        else None
+    )
+    by_y = (
+        arguments.model.positive is None
+        and classes is not None
+        and subject.background_classes is None
+    )
+    return {
+        "y": y,
+        "classes": None if classes is y else classes,
+        "labels": labels,
+        "positive_by_y": by_y,
+    }
 
 
 def _draws(arguments: Arguments) -> dict[str, Any]:
@@ -143,24 +191,33 @@ def _draws(arguments: Arguments) -> dict[str, Any]:
         "automatic": automatic,
         "seed": resolve_seed(arguments.random_state),
         "batch_size": arguments.model.batch_size,
-        **{name: getattr(arguments, name) for name in ("scale", "level", "scoring", "progress")},
+        **{
+            name: getattr(arguments, name)
+            for name in ("scale", "level", "scoring", "progress")
+        },
     }
 
 
-def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool) -> Tensors:
+def _own_background(
+    inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool
+) -> Tensors:
     """Return ``inputs`` itself where the background equals it, else the background.
 
     One part of a longer table keeps its background: it draws the same donors as in a call with all rows.
     """
     same = len(inputs[0]) > 1 and all(
-        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device)))
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and bool(torch.equal(a, b.to(a.device)))
         for a, b in zip(donors, inputs, strict=True)
     )
     return inputs if same and scope == "global" and not part else donors
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
-def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
+def _read_network(
+    arguments: Arguments, scope: Scope, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     model, tokenizer = arguments.model, arguments.model.tokenizer
     pad = pad_of(model.model, tokenizer) or 0
@@ -176,31 +233,45 @@ def _read_network(arguments: Arguments, scope: Scope, options: Mapping[str, Any]
     inputs = donors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(
-            inputs, subject.read(arguments.background), scope, part=arguments.row_offset is not None
+            inputs,
+            subject.read(arguments.background),
+            scope,
+            part=arguments.row_offset is not None,
         )
     if not known:
         subject.settle(None if donors is inputs else donors)
     if layer is not None:
-        subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
+        subject, inputs, donors, space = at_layer(
+            subject, inputs, donors, layer, segments
+        )
         readings = subject.readings()
     elif roles is not None:
         columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
-        space = build_space(subject.input_names, inputs, columns, segments, readings, cuts)
+        space = build_space(
+            subject.input_names, inputs, columns, segments, readings, cuts
+        )
         space = follow_masks(space, roles, subject)
     shapes = shapes_of(subject.input_names, inputs, segments, readings)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.
-        shapes = tuple(shape if place < len(roles.names) else None for place, shape in enumerate(shapes))
+        shapes = tuple(
+            shape if place < len(roles.names) else None
+            for place, shape in enumerate(shapes)
+        )
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
         problem = f"X has no feature to explain ({words})"
-        raise InputError(problem, hint="Pass X with at least one column or pixel.", code="PG007")
+        raise InputError(
+            problem, hint="Pass X with at least one column or pixel.", code="PG007"
+        )
     return {
         "subject": subject,
         "inputs": inputs,
         "donors": donors,
         "space": _at_level(space, arguments, options),
-        "background_kind": "rows explained" if arguments.background is None else "given",
+        "background_kind": "rows explained"
+        if arguments.background is None
+        else "given",
         "shapes": shapes,
     }
 
@@ -210,16 +281,25 @@ def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, 
     model, y = arguments.model, arguments.y
     outputs = {"head": model.head, **said_of_outputs(model, arguments.loss)}
     weight = next(iter(model.model.parameters()), None)
-    key = ("network", y is None, outputs["task"], *(() if weight is None else (weight.dtype, weight.device)))
+    key = (
+        "network",
+        y is None,
+        outputs["task"],
+        *(() if weight is None else (weight.dtype, weight.device)),
+    )
     if key in model.found and (again := model.found[key].with_rows(given)) is not None:
         return again, True
-    subject = NetworkSubject(model.model, given, y, **outputs, batch_size=model.batch_size)
+    subject = NetworkSubject(
+        model.model, given, y, **outputs, batch_size=model.batch_size
+    )
     if subject.place is None:  # what masks mean is said by their rows
         model.found[key] = subject.without_rows()
     return subject, False
 
 
-def _at_level(space: PlayerSpace, arguments: Arguments, options: Mapping[str, Any]) -> PlayerSpace:
+def _at_level(
+    space: PlayerSpace, arguments: Arguments, options: Mapping[str, Any]
+) -> PlayerSpace:
     """Return the players of the requested level, in the blocks that a method asks for."""
     if isinstance(blocks := options.get("blocks"), Mapping):
         return space.in_blocks(blocks)
@@ -229,7 +309,9 @@ def _at_level(space: PlayerSpace, arguments: Arguments, options: Mapping[str, An
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
-def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
+def _read_predictor(
+    arguments: Arguments, scope: Scope, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``.
 
     The players of a model of another library with an encoder of permgrad are raw columns.
@@ -243,15 +325,28 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
     subject: Any = None if known is None else known.with_rows(arguments.X)
     if subject is None:
         kind = EncodedPredictor if encoded else PredictorSubject
-        subject = kind(model.model, arguments.X, arguments.y, **told, batch_size=model.batch_size)
+        subject = kind(
+            model.model, arguments.X, arguments.y, **told, batch_size=model.batch_size
+        )
         model.found[key] = subject.to_send()
-    if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
+    if (
+        subject.call.ranks
+        and arguments.y is not None
+        and (arguments.loss, arguments.scoring) == ("auto", None)
+    ):
         problem = "The scores of a ranker are not on the scale of y, so there is no default loss"
-        raise InputError(problem, hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).", code="PG036")
+        raise InputError(
+            problem,
+            hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).",
+            code="PG036",
+        )
     donors: Tensors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(
-            subject.inputs, subject.read(arguments.background), scope, part=arguments.row_offset is not None
+            subject.inputs,
+            subject.read(arguments.background),
+            scope,
+            part=arguments.row_offset is not None,
         )
     as_one: dict[str, list[str]] = {}
     if encoded:
@@ -259,11 +354,15 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
         as_one = subject.preprocessor.groups_ if arguments.level == "feature" else {}
     else:
         names = subject.form.names
-        space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
+        space = PlayerSpace(
+            names, ("table",) * len(names), ("table",), (torch.arange(len(names)),)
+        )
         if arguments.level == "feature" and subject.form.named:
             # The background of a table in parts is the same for all of them.
             as_one = columns_as_one(subject.form.frame(donors[0]))
-        space = _at_level(space.grouped(as_one) if as_one else space, arguments, options)
+        space = _at_level(
+            space.grouped(as_one) if as_one else space, arguments, options
+        )
     for finding in as_one_found(as_one) if as_one and not encoded else ():
         warn_user(finding.text())
     return {
@@ -272,18 +371,26 @@ def _read_predictor(arguments: Arguments, scope: Scope, options: Mapping[str, An
         "donors": donors,
         "space": space,
         "as_one": as_one,
-        "background_kind": "rows explained" if arguments.background is None else "given",
-        "raw": subject.table(arguments.X) if encoded else subject.form.frame(subject.inputs[0]),
+        "background_kind": "rows explained"
+        if arguments.background is None
+        else "given",
+        "raw": subject.table(arguments.X)
+        if encoded
+        else subject.form.frame(subject.inputs[0]),
     }
 
 
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
-def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) -> dict[str, Any]:
+def _read_table(
+    arguments: Arguments, scope: Scope, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
     subject = HybridSubject(arguments.model.model)
     inputs = subject.read(arguments.X)
     if len(inputs[0]) == 0:
-        raise InputError("X has no rows", hint="Pass the rows to explain.", code="PG013")
+        raise InputError(
+            "X has no rows", hint="Pass the rows to explain.", code="PG013"
+        )
     encoder, background = subject.preprocessor, arguments.background
     encoded, kind = None, "rows explained"
     if isinstance(background, EncodedBackground):
@@ -292,9 +399,15 @@ def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) 
         encoded, kind = encode_background(subject.model, background), "given"
     elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
         encoded, kind = kept_rows(subject.model), "training rows"
-    donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
+    donors = (
+        inputs
+        if encoded is None
+        else (torch.from_numpy(np.ascontiguousarray(encoded)),)
+    )
     if background is not None and not isinstance(background, EncodedBackground):
-        donors = _own_background(inputs, donors, scope, part=arguments.row_offset is not None)
+        donors = _own_background(
+            inputs, donors, scope, part=arguments.row_offset is not None
+        )
     return {
         "subject": subject,
         "inputs": inputs,
@@ -306,16 +419,27 @@ def _read_table(arguments: Arguments, scope: Scope, options: Mapping[str, Any]) 
     }
 
 
-def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any]) -> PlayerSpace:
+def _table_space(
+    encoder: Any, arguments: Arguments, options: Mapping[str, Any]
+) -> PlayerSpace:
     """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
     count, level = len(encoder.encoded_names_), arguments.level
     groups = arguments.groups if level == "group" else None
     players, modality = _table_players(encoder, "column" if level == "group" else level)
     if groups is not None:
         # What a date says is a feature outside groups, too.
-        parts = {name: encoder.parts_by_name(name) or {name: places} for name, places in players.items()}
-        modality = tuple(kind for kind, split in zip(modality, parts.values(), strict=True) for _ in split)
-        players = {part: places for split in parts.values() for part, places in split.items()}
+        parts = {
+            name: encoder.parts_by_name(name) or {name: places}
+            for name, places in players.items()
+        }
+        modality = tuple(
+            kind
+            for kind, split in zip(modality, parts.values(), strict=True)
+            for _ in split
+        )
+        players = {
+            part: places for split in parts.values() for part, places in split.items()
+        }
         groups = _with_parts(encoder, groups)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
@@ -324,8 +448,14 @@ def _table_space(encoder: Any, arguments: Arguments, options: Mapping[str, Any])
     if isinstance(blocks := options.get("blocks"), Mapping):
         return space.in_blocks(blocks)
     if groups is not None:
-        declared = {column: name for name, columns in encoder.groups_.items() for column in columns}
-        space = space.grouped(groups, {column: declared.get(column, column) for column in space.names})
+        declared = {
+            column: name
+            for name, columns in encoder.groups_.items()
+            for column in columns
+        }
+        space = space.grouped(
+            groups, {column: declared.get(column, column) for column in space.names}
+        )
     return space
 
 
@@ -333,9 +463,15 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
     """Return groups in which a date stands for all that it says. What is no mapping of lists is refused later."""
     if not encoder.date_parts_ or not isinstance(groups, Mapping):
         return groups
-    listed_of = {name: [each] if isinstance(each, str) else each for name, each in groups.items()}
+    listed_of = {
+        name: [each] if isinstance(each, str) else each for name, each in groups.items()
+    }
     return {
-        name: [part for member in members for part in encoder.parts_by_name(str(member)) or (member,)]
+        name: [
+            part
+            for member in members
+            for part in encoder.parts_by_name(str(member)) or (member,)
+        ]
         if isinstance(members, (list, tuple))
         else members
         for name, members in listed_of.items()
@@ -347,25 +483,35 @@ def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str,
     kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
     if level == "modality":
         of = np.array(kinds)[encoder.feature_of_]
-        places_of = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
-        places_of = {kind: places for kind, places in places_of.items() if len(places)} or {"table": np.arange(0)}
+        places_of = {
+            kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())
+        }
+        places_of = {
+            kind: places for kind, places in places_of.items() if len(places)
+        } or {"table": np.arange(0)}
         return places_of, tuple(places_of)
     players = dict(encoder.features(level))
     kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
-    each = ([kind_of[column] for column in encoder.raw_columns_of(name)] for name in players)
+    each = (
+        [kind_of[column] for column in encoder.raw_columns_of(name)] for name in players
+    )
     return players, tuple("+".join(dict.fromkeys(some)) for some in each)
 
 
 def encode_background(model: Any, background: Any) -> Floats32:
     """Return rows for ``background=`` as a fitted estimator's network sees them."""
     trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    names = [str(name) for name in background.columns] if is_frame(background) else trained
+    names = (
+        [str(name) for name in background.columns] if is_frame(background) else trained
+    )
     if trained and names != trained and len(set(names)) == len(names):
         # Without names in training, only the number of columns is checked.
         missing = [name for name in trained if name not in names]
         further = [name for name in names if name not in trained]
         pairs = (("lacks", missing), ("also has", further))
-        faults = [f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns]
+        faults = [
+            f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns
+        ]
         raise InputError(
             "background must have the columns of the training data in the same order, but it "
             f"{' and '.join(faults) or 'has them in another order'}",
@@ -373,12 +519,17 @@ def encode_background(model: Any, background: Any) -> Floats32:
             code="PG038",
         )
     if hasattr(background, "__len__") and len(background) == 0:
-        raise InputError("background has no rows", hint="Pass rows like X.", code="PG038")
+        raise InputError(
+            "background has no rows", hint="Pass rows like X.", code="PG038"
+        )
     try:
         encoded: Floats32 = model.encode_rows(background).encoded
     except InputError as error:
         # The estimator calls these rows X.
-        problem, hint = (re.sub(r"(?<!['\w])X(?!['\w])", "background", text) for text in (error.problem, error.hint))
+        problem, hint = (
+            re.sub(r"(?<!['\w])X(?!['\w])", "background", text)
+            for text in (error.problem, error.hint)
+        )
         problem = " ".join(problem.splitlines())
         problem = problem if "background" in problem else f"background: {problem}"
         raise InputError(problem, hint=hint, code=error.code) from error
@@ -406,7 +557,12 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
         return
     if form.class_names != numbered:
         return
-    outputs = outputs_of(subject, [tensor[:_LOOKED_AT] for tensor in inputs]).double().cpu().numpy()
+    outputs = (
+        outputs_of(subject, [tensor[:_LOOKED_AT] for tensor in inputs])
+        .double()
+        .cpu()
+        .numpy()
+    )
     y = classes[:_LOOKED_AT]
     finite = np.isfinite(outputs).all(axis=1)
     outputs, y = outputs[finite], y[finite]
@@ -419,7 +575,9 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
     if excess.mean() <= 0:
         return
     steps = np.diff(outputs, axis=1)
-    ways = [way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()]
+    ways = [
+        way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()
+    ]
     if form.count > 2 and ways:
         problem = (
             f"The {form.count} outputs {ways[0]} from column to column in every row, and as scores of classes they "
@@ -430,7 +588,9 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
             "others"
         )
         raise InputError(problem, hint=hint, code="PG015")
-    told = min(_told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_OF_CLASS))
+    told = min(
+        _told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_OF_CLASS)
+    )
     if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
         warn_user(
             f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but predict y worse "
@@ -441,8 +601,14 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
 def _told(score: Floats, own: np.ndarray) -> float:
     """Return the chance that a row of the class has a higher score than another (a tie counts half)."""
     others = np.sort(score[~own])
-    below, up_to = (np.searchsorted(others, score[own], side) for side in ("left", "right"))
+    below, up_to = (
+        np.searchsorted(others, score[own], side) for side in ("left", "right")
+    )
     return float((below + up_to).mean() / 2 / len(others))
 
 
-_READERS = {"network": _read_network, "estimator": _read_table, "predictor": _read_predictor}
+_READERS = {
+    "network": _read_network,
+    "estimator": _read_table,
+    "predictor": _read_predictor,
+}

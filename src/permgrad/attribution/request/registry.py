@@ -62,7 +62,9 @@ class Configured:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        kind: Any = with_near_names(dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls))
+        kind: Any = with_near_names(
+            dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
+        )
         cls.options = {option.name: option.default for option in fields(kind)}
         # An option left on the class could hide a function of the method, such as ``game``.
         for name in set(cls.options) & set(vars(cls)):
@@ -70,7 +72,11 @@ class Configured:
 
     def settings(self) -> dict[str, Any]:
         """Return the options and the inner settings, as ``Request.options`` has them."""
-        return {**self.inner, **{name: getattr(self, name) for name in self.options}, **vars(self).get("_tuned", {})}
+        return {
+            **self.inner,
+            **{name: getattr(self, name) for name in self.options},
+            **vars(self).get("_tuned", {}),
+        }
 
     @abstractmethod
     def __call__(self, request: Request) -> Explanation:
@@ -104,7 +110,9 @@ def tuned(method: Any, **settings: Any) -> Any:
     made = copy(method)
     known = {name: value for name, value in settings.items() if name in made.inner}
     if unknown := set(settings) - set(known):
-        raise TypeError(f"{type(made).__name__} has no inner setting {', '.join(sorted(unknown))}")
+        raise TypeError(
+            f"{type(made).__name__} has no inner setting {', '.join(sorted(unknown))}"
+        )
     object.__setattr__(made, "_tuned", {**vars(made).get("_tuned", {}), **known})
     return made
 
@@ -124,7 +132,9 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
     """Return a registered method with options, and inner settings, by their names."""
     kind: Any = methods.get(name)
     own = {key: value for key, value in settings.items() if key in kind.options}
-    return tuned(kind(**own), **{key: value for key, value in settings.items() if key not in own})
+    return tuned(
+        kind(**own), **{key: value for key, value in settings.items() if key not in own}
+    )
 
 
 def changed(method: Configured, **settings: Any) -> Any:

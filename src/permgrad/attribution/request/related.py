@@ -17,8 +17,22 @@ from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_rows
-from permgrad.base.dependence import Dependence, alike_within, in_blocks, is_clock, neighbours_alike, repeated_rows
-from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
+from permgrad.base.dependence import (
+    Dependence,
+    alike_within,
+    in_blocks,
+    is_clock,
+    neighbours_alike,
+    repeated_rows,
+)
+from permgrad.base.errors import (
+    InputError,
+    by_count,
+    counted,
+    shown,
+    unknown,
+    warn_user,
+)
 from permgrad.base.late import is_frame, pd
 from permgrad.base.random import seeded
 
@@ -47,7 +61,9 @@ def with_columns(arguments: Arguments) -> Arguments:
             raise InputError(fact, hint="Pass its values.", code="PG001")
         values = np.asarray(table[name])
         if not _is_needed(arguments.model.model, table, name):
-            X, background = (_left_out(each, name) for each in (arguments.X, arguments.background))
+            X, background = (
+                _left_out(each, name) for each in (arguments.X, arguments.background)
+            )
             arguments = replace(arguments, X=X, background=background)
         read: dict[str, Any] = {argument: values}
         arguments = replace(arguments, **read)
@@ -58,28 +74,47 @@ def read_units(arguments: Arguments, count: int) -> Dependence:
     """Return which of the rows depend on each other, by one of both arguments."""
     name = "row_time" if arguments.row_groups is None else "row_groups"
     values = np.asarray(getattr(arguments, name))
-    check_rows(name, values, count, "Pass the values of the same rows, or the name of a column.")
+    check_rows(
+        name,
+        values,
+        count,
+        "Pass the values of the same rows, or the name of a column.",
+    )
     cells = pd.Series(values)
     if cells.isna().any():
         row = int(np.argmax(cells.isna()))
         problem = f"{name} has no value for row {row} (and {int(cells.isna().sum()) - 1} more)"
-        hint = "Leave such rows out." if name == "row_time" else "Give such rows labels of their own."
+        hint = (
+            "Leave such rows out."
+            if name == "row_time"
+            else "Give such rows labels of their own."
+        )
         raise InputError(problem, hint=hint, code="PG020")
     if name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
-    from permgrad.data.splitting import in_time  # loads what reads tables, which no network needs
+    from permgrad.data.splitting import (
+        in_time,
+    )  # loads what reads tables, which no network needs
 
     try:
         return in_time(cells)
     except InputError as error:
         problem = f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}"
-        raise InputError(problem, hint="Pass for example the number of each row in time.", code="PG001") from error
+        raise InputError(
+            problem,
+            hint="Pass for example the number of each row in time.",
+            code="PG001",
+        ) from error
 
 
 def _names(table: Any) -> list[str]:
     """Return the names of the columns of a pandas, polars or pyarrow table, and none of anything else."""
     names = getattr(table, "column_names", getattr(table, "columns", ()))
-    return [str(name) for name in names] if is_frame(table) or hasattr(table, "to_pandas") else []
+    return (
+        [str(name) for name in names]
+        if is_frame(table) or hasattr(table, "to_pandas")
+        else []
+    )
 
 
 def _left_out(tables: Any, name: str) -> Any:
@@ -117,7 +152,9 @@ _FIX = (
 )
 
 
-def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None = None) -> None:
+def tell_of_dependence(
+    request: Request, outputs: Tensor, scores: Floats | None = None
+) -> None:
     """Warn once where rows seem to depend on each other and nobody said so. ``scores``: effects ``(players, rows)``."""
     if request.units is not None or request.y is None or request.scope != "global":
         return
@@ -125,25 +162,40 @@ def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None 
         warn_user(f"{words}, so they may depend on each other. {_FIX}")
 
 
-def signs_of_dependence(request: Request, outputs: Tensor | None, scores: Floats | None = None) -> str:
+def signs_of_dependence(
+    request: Request, outputs: Tensor | None, scores: Floats | None = None
+) -> str:
     """Say what shows that rows depend on each other, or nothing. Without ``outputs`` only copies of rows do."""
     tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
     columns = None  # of anything but tables
     if tables and len(tables) == len(request.inputs):
-        table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
-        some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
+        table = np.column_stack(
+            [tensor.detach().cpu().double().numpy() for tensor in tables]
+        )
+        some = np.linspace(
+            0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)
+        ).astype(np.int64)
         columns = table[:, some]
     truth = guess = np.zeros((request.count, 0))
     if outputs is not None and request.y is not None:
         truth = np.asarray(request.y)
         guess = np.asarray(request.subject.outputs.predicted(outputs), dtype=np.float64)
     # Rows without weight have no part in any interval.
-    kept = slice(None) if request.sample_weight is None else np.flatnonzero(request.sample_weight)
-    columns, scores = columns if columns is None else columns[kept], scores if scores is None else scores[:, kept]
+    kept = (
+        slice(None)
+        if request.sample_weight is None
+        else np.flatnonzero(request.sample_weight)
+    )
+    columns, scores = (
+        columns if columns is None else columns[kept],
+        scores if scores is None else scores[:, kept],
+    )
     return signs(columns, truth[kept], guess[kept], scores)
 
 
-def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
+def tell_of_signs(
+    columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None
+) -> None:
     """Warn of signs in the columns of numbers, targets, predictions and effects of rows in the order of their table."""
     if words := signs(columns, truth, guess, scores):
         warn_user(f"{words}, so they may depend on each other. {_FIX}")
@@ -152,26 +204,46 @@ def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Fl
 def _errors(truth: Array, guess: Floats) -> Floats | None:
     """Return the errors of predictions, of each class those of its probability. None: they do not fit the truth."""
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
-        return np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
-    return np.asarray(truth - guess.reshape(truth.shape)) if truth.size == guess.size else None
+        return np.asarray(
+            (truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64
+        )
+    return (
+        np.asarray(truth - guess.reshape(truth.shape))
+        if truth.size == guess.size
+        else None
+    )
 
 
-def signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> str:
+def signs(
+    columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None
+) -> str:
     """Say what shows that rows depend on each other, or nothing.
 
     From columns, targets, predictions and effects ``(players, rows)`` of rows in the order of their table.
     """
     table = truth.reshape(len(truth), -1)
-    targets, table = table, table if columns is None else np.column_stack([columns, table])
+    targets, table = (
+        table,
+        table if columns is None else np.column_stack([columns, table]),
+    )
     if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
         return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
     sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
     if any(map(in_blocks, targets.T)) or not all(map(is_clock, sorted_by)):
         return ""
-    effects = np.zeros((0, len(table))) if scores is None or sorted_by else scores[:, : len(table)]
+    effects = (
+        np.zeros((0, len(table)))
+        if scores is None or sorted_by
+        else scores[:, : len(table)]
+    )
     tests, errors = len(effects) + 1, _errors(truth, guess)
-    tried = [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
-    for what, values, least in (*tried, *(("Effects", effect, 0.1) for effect in effects)):
+    tried = (
+        [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
+    )
+    for what, values, least in (
+        *tried,
+        *(("Effects", effect, 0.1) for effect in effects),
+    ):
         if (found := neighbours_alike(values, least, tests)) is not None:
             return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
     if columns is None or errors is None:

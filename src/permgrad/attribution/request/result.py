@@ -35,12 +35,18 @@ def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, A
     return facts
 
 
-def _least_freedom(request: Request, values: Floats, fields: Mapping[str, Any]) -> float:
+def _least_freedom(
+    request: Request, values: Floats, fields: Mapping[str, Any]
+) -> float:
     """Return the fewest degrees of freedom of all intervals, infinity without any."""
     if request.scope == "local":
         return np.inf
     widths = fields.get("high", np.full(values.shape, np.nan)) - values
-    return float(freedoms_of(widths, fields.get("std_error", widths), request.confidence).min(initial=np.inf))
+    return float(
+        freedoms_of(widths, fields.get("std_error", widths), request.confidence).min(
+            initial=np.inf
+        )
+    )
 
 
 def build(
@@ -64,18 +70,31 @@ def build(
         "task": subject.task,
     }
     if request.units is not None:
-        about["independent"] = independent_facts(request.units, _least_freedom(request, values, fields))
+        about["independent"] = independent_facts(
+            request.units, _least_freedom(request, values, fields)
+        )
     # As many rows of equal weight say as much (Kish 1965).
-    about |= {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
+    about |= (
+        {}
+        if weights is None
+        else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
+    )
     if request.positive is not None:
         about["positive"] = request.positive
         if request.scope == "local" and request.positive_by_y:
             about["positive_by"] = "y"
     about |= {"paths": list(subject.paths), **subject.facts}
     about |= {"as_one": dict(request.as_one)} if request.as_one else {}
-    read = {name: shape for name, shape in zip(request.space.inputs, request.shapes, strict=False) if shape is not None}
+    read = {
+        name: shape
+        for name, shape in zip(request.space.inputs, request.shapes, strict=False)
+        if shape is not None
+    }
     if read:
-        about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}
+        about["read_as"] = {
+            name: {"size": list(each.size), "channels": each.channels}
+            for name, each in read.items()
+        }
         maps = input_maps(request)
     if request.scope == "local":
         if weights is not None:
@@ -84,16 +103,31 @@ def build(
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()
-        named = {"unit": output_unit(request), "scale": request.scale, "output_columns": subject.outputs.count}
+        named = {
+            "unit": output_unit(request),
+            "scale": request.scale,
+            "output_columns": subject.outputs.count,
+        }
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
-    versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    versions = {
+        "permgrad": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
     about["versions"] = {**versions, "python": platform.python_version()}
     about["seconds"] = time.perf_counter() - request.started
-    fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
+    fields = {
+        "maps": maps,
+        "names": request.space.names,
+        "modality": request.space.modality,
+        **fields,
+    }
     explanation = Explanation(
         values=values,
-        outputs=tuple(subject.outputs.output_names[target] for target in request.targets)
+        outputs=tuple(
+            subject.outputs.output_names[target] for target in request.targets
+        )
         if outputs is None
         else outputs,
         method=method,
@@ -106,11 +140,20 @@ def build(
     if subject.tells_unused:
         _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
-            _tell_of_unused(request, of_order(explanation, 1) if explanation.members else explanation)
-    return explanation if request.row_target is None else request.row_target.taken(explanation)
+            _tell_of_unused(
+                request,
+                of_order(explanation, 1) if explanation.members else explanation,
+            )
+    return (
+        explanation
+        if request.row_target is None
+        else request.row_target.taken(explanation)
+    )
 
 
-def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) -> dict[str, Any]:
+def by_quantity(
+    names: Sequence[str], mean: Floats, std: Floats, *ends: Floats
+) -> dict[str, Any]:
     """Return the fields of an explanation: its first quantity is the importance, the others are parts.
 
     ``ends`` are low, high and p-values, if there are any.
@@ -118,9 +161,14 @@ def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) 
     return {
         "values": mean[..., 0],
         "std_error": std[..., 0],
-        **{name: end[..., 0] for name, end in zip(("low", "high", "p_values"), ends, strict=False)},
+        **{
+            name: end[..., 0]
+            for name, end in zip(("low", "high", "p_values"), ends, strict=False)
+        },
         "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
-        "part_std": {name: std[..., index] for index, name in enumerate(names) if index},
+        "part_std": {
+            name: std[..., index] for index, name in enumerate(names) if index
+        },
     }
 
 
@@ -129,15 +177,24 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
     space = request.space
     return {
         "members": tuple(members),
-        "names": tuple(" × ".join(space.names[place] for place in each) for each in members),
-        "modality": tuple("+".join(dict.fromkeys(space.modality[place] for place in each)) for each in members),
+        "names": tuple(
+            " × ".join(space.names[place] for place in each) for each in members
+        ),
+        "modality": tuple(
+            "+".join(dict.fromkeys(space.modality[place] for place in each))
+            for each in members
+        ),
     }
 
 
 def shown_outputs(request: Request) -> list[int]:
     """Return the requested positions in ``("all", *classes)``. A network's single column stands for both classes."""
     classes = len(request.subject.outputs.class_names)
-    chosen = request.targets if len(request.subject.outputs.output_names) == classes else range(classes)
+    chosen = (
+        request.targets
+        if len(request.subject.outputs.output_names) == classes
+        else range(classes)
+    )
     return [0, *(1 + target for target in chosen)]
 
 
@@ -146,9 +203,15 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        divergence = "share of changed labels" if request.subject.outputs.of_labels else "nats"
+        divergence = (
+            "share of changed labels" if request.subject.outputs.of_labels else "nats"
+        )
         return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
-    if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
+    if (
+        isinstance(request.loss, OtherLoss)
+        and request.loss.returned
+        and loss != "divergence"
+    ):
         return loss
     if loss.startswith("poisson"):
         return "deviance"
@@ -167,7 +230,10 @@ def shown_values(request: Request) -> pd.DataFrame | None:
     """
     if request.shown is not None:
         raw = request.shown.reindex(columns=list(request.space.columns))
-        return pd.DataFrame({name: column.to_numpy() for name, column in raw.items()}, columns=raw.columns)
+        return pd.DataFrame(
+            {name: column.to_numpy() for name, column in raw.items()},
+            columns=raw.columns,
+        )
     sizes, shown = request.space.sizes(), {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         if tensor.ndim > 2:
@@ -180,7 +246,11 @@ def shown_values(request: Request) -> pd.DataFrame | None:
                 shown[request.space.names[owner]] = rows[:, column].numpy()
     words = request.subject.words
     if words is not None:
-        shown |= {name: words[name].to_numpy() for name in words if name in request.space.names}
+        shown |= {
+            name: words[name].to_numpy()
+            for name in words
+            if name in request.space.names
+        }
     return pd.DataFrame(shown) if shown else None
 
 
@@ -191,13 +261,21 @@ _DRAWN = 32
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Array]:
     """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series, images and volumes."""
     maps: dict[str, Array] = {}
-    inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
+    inputs = zip(
+        request.space.inputs, request.inputs, request.space.segments, strict=True
+    )
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
-        if shape is None or not bool((segments >= 0).any()) or (shape.vectors and tensor.shape[2] > _DRAWN):
+        if (
+            shape is None
+            or not bool((segments >= 0).any())
+            or (shape.vectors and tensor.shape[2] > _DRAWN)
+        ):
             continue
         maps[f"segments:{name}"] = segments.cpu().numpy()
         if request.scope == "global":  # plots show the mean of the rows
-            maps[f"images:{name}"] = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
+            maps[f"images:{name}"] = (
+                tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
+            )
         elif tensor.numel() <= numbers:
             maps[f"images:{name}"] = tensor.float().cpu().numpy()
     return maps
@@ -213,7 +291,9 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     values = explanation.values  # a class without rows has none
     moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
     if explanation.scope == "global" and explanation.std_error is not None:
-        moved |= (explanation.std_error > 0).any(axis=-1)  # predictions that changed no score
+        moved |= (explanation.std_error > 0).any(
+            axis=-1
+        )  # predictions that changed no score
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:
@@ -222,8 +302,16 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
         if not names:
             # Units of a layer have the modality of the inputs behind it, or none.
             kind = "units" if "layers" in vars(request.subject) else "features"
-            names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
-        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}")
+            names = [
+                name
+                for name, of in zip(
+                    explanation.names, explanation.modality, strict=True
+                )
+                if of in unused
+            ]
+        warn_user(
+            f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}"
+        )
 
 
 def _why_zero(explanation: Explanation, request: Request) -> str:
@@ -239,7 +327,9 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
     if half := request.subject.coarse:
         name = str(half).removeprefix("torch.")
         return f"Smaller changes of the output are rounded off in {name}. Explain the network in float32 to see them."
-    return "They do not change the output. Check that the model is meant to ignore them."
+    return (
+        "They do not change the output. Check that the model is meant to ignore them."
+    )
 
 
 def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
@@ -248,8 +338,16 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     def broken(fine: Booleans) -> Indexes:
         return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
 
-    predictions, base, values = explanation.predictions, explanation.base_values, explanation.values
-    rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
+    predictions, base, values = (
+        explanation.predictions,
+        explanation.base_values,
+        explanation.values,
+    )
+    rows = (
+        broken(np.abs(predictions) <= LARGEST)
+        if predictions is not None
+        else np.arange(0)
+    )
     if len(rows):
         problem = (
             f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows):,} of {len(values):,} rows "
@@ -258,17 +356,34 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
         raise InputError(problem, hint="Check those rows.", code="PG040")
     if base is not None and not np.isfinite(base).all():
         problem = "The model predicts NaN or infinity for the background"
-        raise InputError(problem, hint="Check the rows of background= or baseline=.", code="PG040")
-    rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
+        raise InputError(
+            problem, hint="Check the rows of background= or baseline=.", code="PG040"
+        )
+    rows = (
+        broken(np.isfinite(values))
+        if explanation.method in _BY_GRADIENT
+        else np.arange(0)
+    )
     if len(rows):
-        missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
-        causes = ("a root or a power has no slope at 0", "Add a small number under the root")
-        cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
+        missing = not all(
+            bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs
+        )
+        causes = (
+            "a root or a power has no slope at 0",
+            "Add a small number under the root",
+        )
+        cause, advice = (
+            ("inputs are missing", "Fill in missing inputs") if missing else causes
+        )
         problem = (
             f"{explanation.method} needs finite gradients, but {len(rows):,} of {len(values):,} rows have NaN or "
             f"infinite ones, for example because {cause}"
         )
-        raise InputError(problem, hint=f"{advice}, or choose method='shapley' or 'permutation'.", code="PG040")
+        raise InputError(
+            problem,
+            hint=f"{advice}, or choose method='shapley' or 'permutation'.",
+            code="PG040",
+        )
 
 
 #: Rows that a digest reads, evenly over all of them, and rows that are read at once.
@@ -285,7 +400,9 @@ def digests_of(request: Request) -> dict[str, str]:
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             step = max(1, -(-len(tensor) // _DIGESTED))
             for part in tensor.detach()[::step].split(_AT_ONCE):
-                flat = part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+                flat = (
+                    part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+                )
                 digest.update(flat.view(torch.uint8).numpy().tobytes())
         digests[name] = digest.hexdigest()
     return digests

@@ -24,7 +24,10 @@ APART = (
     ("row_groups", "row_time"),
     *(("predictor", one) for one in _OF_NETWORKS),
     *(("estimator", one) for one in (*_OF_NETWORKS, "task", "class_names", "returns")),
-    *((one, "order") for one in ("mixed", "refits", "parts", "scoring", "conditional", "blocks")),
+    *(
+        (one, "order")
+        for one in ("mixed", "refits", "parts", "scoring", "conditional", "blocks")
+    ),
     *((one, "groups") for one in ("named blocks", "encoded players")),
     ("network", "encoded players"),
     *(("conditional", one) for one in ("layer", "modality")),
@@ -59,31 +62,52 @@ _HINTS = {
 def is_estimator(model: Any) -> bool:
     """Return whether a model is an estimator of permgrad. Their module is not loaded for other models."""
     module = sys.modules.get("permgrad.models.estimators.hynn")
-    return module is not None and isinstance(model, (module.HyNNClassifier, module.HyNNRegressor))
+    return module is not None and isinstance(
+        model, (module.HyNNClassifier, module.HyNNRegressor)
+    )
 
 
 def kind_of_model(model: Any) -> str:
     """Return which of ``MODELS`` a model is."""
-    return "network" if isinstance(model, nn.Module) else "estimator" if is_estimator(model) else "predictor"
+    return (
+        "network"
+        if isinstance(model, nn.Module)
+        else "estimator"
+        if is_estimator(model)
+        else "predictor"
+    )
 
 
-def said_of(arguments: Arguments, scope: str, options: Mapping[str, Any], by: str = "") -> dict[str, str]:
+def said_of(
+    arguments: Arguments, scope: str, options: Mapping[str, Any], by: str = ""
+) -> dict[str, str]:
     """Return what a call says, by its key, in words for messages. ``by`` is one of ``CALLERS``."""
     said = {scope: f"scope={scope!r}"}
     if (model := arguments.model.model) is not None:
         named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
         kind = kind_of_model(model)
         said[kind] = named.get(kind, f"a {type(model).__name__}, which is no network")
-        told = {name: getattr(arguments.model, name) for name in (*_OF_NETWORKS, "task", "class_names", "returns")}
+        told = {
+            name: getattr(arguments.model, name)
+            for name in (*_OF_NETWORKS, "task", "class_names", "returns")
+        }
         said |= {
             name: f"{name}="
             for name, value in told.items()
             if value is not None and not (isinstance(value, tuple) and not value)
         }
-        if kind == "predictor" and arguments.level == "modality" and not hasattr(model, "of_encoded"):
-            said["lone modality"] = "groups='modality' for a table, which is one modality"
+        if (
+            kind == "predictor"
+            and arguments.level == "modality"
+            and not hasattr(model, "of_encoded")
+        ):
+            said["lone modality"] = (
+                "groups='modality' for a table, which is one modality"
+            )
     further = ("scoring", "sample_weight", "row_groups", "row_time")
-    said |= {name: f"{name}=" for name in further if getattr(arguments, name) is not None}
+    said |= {
+        name: f"{name}=" for name in further if getattr(arguments, name) is not None
+    }
     if callable(arguments.loss):
         said["own loss"] = "a callable loss="
     elif isinstance(arguments.loss, (tuple, list)):
@@ -114,7 +138,11 @@ def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
         said["conditional"] = "sampling='conditional'"
     if options.get("blocks") is not None:
         said["blocks"] = "blocks="
-        said |= {"named blocks": "blocks="} if isinstance(options["blocks"], Mapping) else {}
+        said |= (
+            {"named blocks": "blocks="}
+            if isinstance(options["blocks"], Mapping)
+            else {}
+        )
     if isinstance(options.get("players"), str) and options["players"] == "encoded":
         said["encoded players"] = "players='encoded'"
     if options.get("tolerance") is not None:
@@ -135,7 +163,12 @@ def refuse_apart(chosen: Method | None, name: str, said: Mapping[str, str]) -> N
     for one, other in APART:
         if one in said and other in said:
             usual = "Leave it out." if one in _GIVEN else "Leave one of them out."
-            raise refused(said[one], said[other], _HINTS.get(other, usual), "PG004" if one in MODELS else "PG006")
+            raise refused(
+                said[one],
+                said[other],
+                _HINTS.get(other, usual),
+                "PG004" if one in MODELS else "PG006",
+            )
 
 
 def takes(method: Any, key: str) -> bool:
@@ -145,7 +178,9 @@ def takes(method: Any, key: str) -> bool:
     return key not in OF_METHODS or key in method.takes
 
 
-def refused(who: str, what: str, hint: str = "Leave it out.", code: str = "PG006") -> InputError:
+def refused(
+    who: str, what: str, hint: str = "Leave it out.", code: str = "PG006"
+) -> InputError:
     """Return the error of two things that do not go together, in the one form of its sentence."""
     who = who[0].upper() + who[1:] if who.startswith(("a ", "an ")) else who
     return InputError(f"{who} does not take {what}", hint=hint, code=code)
@@ -154,8 +189,16 @@ def refused(who: str, what: str, hint: str = "Leave it out.", code: str = "PG006
 def _others(key: str) -> str:
     """Return the hint for a method that does not take something: which ones do."""
     names = [repr(name) for name, method in methods.items() if takes(method, key)]
-    choose = f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}." if names else ""
+    choose = (
+        f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}."
+        if names
+        else ""
+    )
     if key in (*MODELS, "refits"):
         return choose[0].upper() + choose[1:]
     leave = _HINTS.get(key, "Leave it out.")
-    return f"{leave[:-1]}, or {choose}" if choose and key not in ("global", "local") else leave
+    return (
+        f"{leave[:-1]}, or {choose}"
+        if choose and key not in ("global", "local")
+        else leave
+    )

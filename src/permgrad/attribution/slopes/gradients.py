@@ -24,13 +24,20 @@ _GOLDEN = 0.6180339887498949
 
 
 def batch_size(
-    request: Request, numbers: int, cpu: tuple[int, int] | None = None, accelerator: tuple[int, int] | None = None
+    request: Request,
+    numbers: int,
+    cpu: tuple[int, int] | None = None,
+    accelerator: tuple[int, int] | None = None,
 ) -> int:
     """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows."""
     if request.batch_size != "auto":
         return int(request.batch_size)
     on_cpu = request.subject.device.type == "cpu"
-    usual = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    usual = (
+        (_NUMBERS_CPU, _MOST_CPU)
+        if on_cpu
+        else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    )
     budget, most = (cpu if on_cpu else accelerator) or usual
     return max(1, min(most, budget // max(numbers, 1)))
 
@@ -54,7 +61,11 @@ def output_gradients(
     if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
         with differentiating():
             column = (outputs[:, wanted[0]] * weights).sum()
-            weighted = list(torch.autograd.grad(column, leaves, retain_graph=True, allow_unused=True))
+            weighted = list(
+                torch.autograd.grad(
+                    column, leaves, retain_graph=True, allow_unused=True
+                )
+            )
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted
     by_target: dict[int, list[Tensor]] = {}
@@ -63,7 +74,12 @@ def output_gradients(
         gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if column.requires_grad:
             with differentiating():
-                gradients = torch.autograd.grad(column, leaves, retain_graph=target != computed[-1], allow_unused=True)
+                gradients = torch.autograd.grad(
+                    column,
+                    leaves,
+                    retain_graph=target != computed[-1],
+                    allow_unused=True,
+                )
         by_target[target] = [
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
@@ -75,14 +91,21 @@ def output_gradients(
                 raise out_of_order()
     if complement:
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
-        by_target[wanted[-1]] = [0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)]
-    return [torch.stack([by_target[target][place] for target in targets]) for place in range(len(leaves))]
+        by_target[wanted[-1]] = [
+            0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)
+        ]
+    return [
+        torch.stack([by_target[target][place] for target in targets])
+        for place in range(len(leaves))
+    ]
 
 
 def _weights(outputs: Tensor) -> Tensor:
     """Return a power of two for each row, which multiplies gradients without rounding. Neighbours have others."""
     number = torch.arange(len(outputs), dtype=torch.float64, device=outputs.device)
-    return 2 ** (number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)).floor().to(outputs.dtype)
+    return 2 ** (
+        number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)
+    ).floor().to(outputs.dtype)
 
 
 def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
@@ -109,7 +132,9 @@ def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tens
     dtype = subject.dtype if subject.encoded_names else None
     with torch.inference_mode(mode=False), torch.no_grad():
         # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
-        return tuple(tensor[part].detach().to(subject.device, dtype).clone() for tensor in source)
+        return tuple(
+            tensor[part].detach().to(subject.device, dtype).clone() for tensor in source
+        )
 
 
 @contextmanager
@@ -117,7 +142,9 @@ def differentiable(subject: Subject) -> Iterator[None]:
     """Make every part of a network differentiable and its calls of torch visible, also recurrent parts."""
     parts = list(subject.module.modules())
     with ExitStack() as stack:
-        if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
+        if subject.device.type == "cuda" and any(
+            isinstance(part, nn.RNNBase) for part in parts
+        ):
             cudnn = torch.backends.cudnn
             stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))
             cudnn.enabled = False

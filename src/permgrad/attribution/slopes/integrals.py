@@ -34,7 +34,12 @@ _CLOSING = 10
 
 
 def _settle(
-    lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
+    lines: Lines,
+    rows: Tensors,
+    wanted: Tensor,
+    scale: Tensor,
+    tolerance: float,
+    most: int,
 ) -> tuple[Tensor, Floats]:
     """Return integrals settled within ``tolerance`` of ``scale``, and their gap, change and intervals, ``(3, b)``.
 
@@ -48,13 +53,24 @@ def _settle(
     active = torch.arange(len(gap), device=gap.device)
     while len(active) and intervals * lines.factor <= most:
         intervals *= lines.factor
-        refined = lines.estimate(tuple(tensor[active] for tensor in rows), intervals, values)
+        refined = lines.estimate(
+            tuple(tensor[active] for tensor in rows), intervals, values
+        )
         new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
         limit = refined + lines.ahead * (refined - values)
         new_gap = ((limit.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
-        result[active], gap[active], change[active], taken[active] = limit, new_gap, new_change, float(intervals)
+        result[active], gap[active], change[active], taken[active] = (
+            limit,
+            new_gap,
+            new_change,
+            float(intervals),
+        )
         # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
-        unsettled = (new_gap > tolerance) | (new_change > tolerance) | (intervals < lines.settled_from)
+        unsettled = (
+            (new_gap > tolerance)
+            | (new_change > tolerance)
+            | (intervals < lines.settled_from)
+        )
         active, values = active[unsettled], refined[unsettled]
     return result, torch.stack([gap, change, taken]).cpu().numpy()
 
@@ -64,7 +80,12 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     method, request = "integrated_gradients", of_slopes(request)
     slopes, steps = Slopes(request, method, by_path=True), options["steps"]
     averaged = int(options["references"])
-    result = Additive(slopes, reference_rows(slopes.places, options["baseline"], averaged, options["reference_class"]))
+    result = Additive(
+        slopes,
+        reference_rows(
+            slopes.places, options["baseline"], averaged, options["reference_class"]
+        ),
+    )
     subject, most = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
@@ -75,12 +96,20 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         untrue = warn_of_untrue_slopes(slopes, method)
         references = slopes.references(result.reference.rows)
         # The fastest way that serves the network.
-        lines: Lines | None = GradientIntegral(slopes, references, steps) if steps is not None else None
+        lines: Lines | None = (
+            GradientIntegral(slopes, references, steps) if steps is not None else None
+        )
         if lines is None:
             lines = SecantLines.fitting(slopes, references, most)
         base = slopes.outputs(references) if slopes.whole else None
         # For the range of the outputs, those at the references of a few background rows.
-        few = _bases(slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), references) if base is None else base
+        few = (
+            _bases(
+                slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), references
+            )
+            if base is None
+            else base
+        )
         scale = slopes.output_range(few)
         if lines is None:
             lines = _general_lines(slopes, references, scale, most)
@@ -88,12 +117,18 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
-        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(math.prod(lines.shape), 1)))
+        size = max(
+            1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(math.prod(lines.shape), 1))
+        )
         for start in range(0, request.count, size):
             part = slice(start, min(start + size, request.count))
             rows = slopes.rows(part)
             outputs = slopes.outputs(rows)
-            starts = _bases(slopes, rows, references) if base is None else base.mean(dim=0).expand_as(outputs)
+            starts = (
+                _bases(slopes, rows, references)
+                if base is None
+                else base.mean(dim=0).expand_as(outputs)
+            )
             lines.first_row = start
             values, quality = _settle(lines, rows, outputs - starts, scale, *until)
             qualities.append(quality)
@@ -106,16 +141,31 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     if steps is None and unsettled and not untrue:
         # A gap of many times what the last refinement changed is not closed by another.
         wide = gap > tolerance
-        settled = bool(wide.any()) and bool((change[wide] <= gap[wide] / _CLOSING).all())
+        settled = bool(wide.any()) and bool(
+            (change[wide] <= gap[wide] / _CLOSING).all()
+        )
         why = "the network's outputs jump on the way. Choose method='shapley'"
         warn_user(
             f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
             f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
-            + (f", and more steps do not close it: {why}." if settled else ". Raise tolerance.")
+            + (
+                f", and more steps do not close it: {why}."
+                if settled
+                else ". Raise tolerance."
+            )
         )
-    facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
-    mean, error = (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
-    refined = {"tolerance": tolerance, "steps": int(taken.max()), "mean_steps": mean, "quadrature_error": error}
+    facts: dict[str, Any] = (
+        {"players": options["players"]} if subject.encoded_names else {}
+    )
+    mean, error = (
+        (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
+    )
+    refined = {
+        "tolerance": tolerance,
+        "steps": int(taken.max()),
+        "mean_steps": mean,
+        "quadrature_error": error,
+    }
     facts |= {"rule": lines.rule, **refined}
     return result.explanation(method, scale.cpu().numpy(), **facts)
 
@@ -123,13 +173,19 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
 def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
     """Return the tolerance of rows: smaller for ids, of which there are many with a small part each."""
     if chosen is None:
-        chosen = _FINE if slopes.places.lookups and isinstance(lines, SecantIntegral) else _USUAL
+        chosen = (
+            _FINE
+            if slopes.places.lookups and isinstance(lines, SecantIntegral)
+            else _USUAL
+        )
     # A network in half precision cannot settle further than it can tell numbers apart.
     precision = torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
     return max(float(chosen), 4 * precision) if precision > 1e-4 else float(chosen)
 
 
-def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int) -> Lines:
+def _general_lines(
+    slopes: Slopes, references: Tensors, scale: Tensor, most: int
+) -> Lines:
     """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, references, most)
 
@@ -137,7 +193,10 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
 
     def suits(count: int) -> bool:
         size = count if asked == "auto" else max(1, min(count, int(asked) // 2))
-        return all(fits(slice(start, min(start + size, count))) for start in range(0, count, size))
+        return all(
+            fits(slice(start, min(start + size, count)))
+            for start in range(0, count, size)
+        )
 
     def fits(part: slice) -> bool:
         # The rows explained are asked where the background is the reference itself.
@@ -151,16 +210,29 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
         if asked == 1:
             return secants.complete(start, rows, scale)
         # There and back: a network that sorts its rows takes the slopes of some for those of others.
-        there, back = (tuple(map(torch.cat, zip(*ends, strict=True))) for ends in ((start, rows), (rows, start)))
+        there, back = (
+            tuple(map(torch.cat, zip(*ends, strict=True)))
+            for ends in ((start, rows), (rows, start))
+        )
         return secants.complete(there, back, scale)
 
-    return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
+    return (
+        secants
+        if with_fewer(_PROBE_ROWS, suits)
+        else GradientIntegral(slopes, references)
+    )
 
 
 def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:
     """Return the mean output at the references of rows that keep some positions, float64 ``(b, targets)``."""
     count = len(references[0])
-    total = torch.zeros(len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device)
+    total = torch.zeros(
+        len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device
+    )
     for place in range(count):
-        total += slopes.outputs(slopes.at_reference(rows, [tensor[place : place + 1] for tensor in references]))
+        total += slopes.outputs(
+            slopes.at_reference(
+                rows, [tensor[place : place + 1] for tensor in references]
+            )
+        )
     return total / count

@@ -30,9 +30,18 @@ class Lines:
     def __init__(self, slopes: Slopes, references: Tensors) -> None:
         self.slopes, self.references = slopes, references
         self.count = len(references[0])
-        self.shape = (len(slopes.parts), len(slopes.space), len(slopes.targets))  # of the estimates of a row
+        self.shape = (
+            len(slopes.parts),
+            len(slopes.space),
+            len(slopes.targets),
+        )  # of the estimates of a row
 
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
+    def estimate(
+        self,
+        rows: Tensors,
+        intervals: int,
+        coarser: Tensor | None = None,  # noqa: ARG002 — see GradientIntegral
+    ) -> Tensor:
         """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
         total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
         lines, done = len(total) * self.count, 0
@@ -43,7 +52,9 @@ class Lines:
                 added = self.line_values(rows, line, intervals)
             except (RuntimeError, MemoryError) as error:
                 # Fewer lines where memory does not suffice.
-                self.slopes.batch = halved(min(self.slopes.batch, len(line) * points), error)
+                self.slopes.batch = halved(
+                    min(self.slopes.batch, len(line) * points), error
+                )
                 continue
             total.index_add_(0, line // self.count, added)
             done += len(line)
@@ -57,7 +68,9 @@ class Lines:
     def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
         """Return reference and row of each line. Lines are numbered row by row."""
         stop = tuple(tensor[line // self.count] for tensor in rows)
-        return self.slopes.at_reference(stop, [tensor[line % self.count] for tensor in self.references]), stop
+        return self.slopes.at_reference(
+            stop, [tensor[line % self.count] for tensor in self.references]
+        ), stop
 
     def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
         """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
@@ -65,7 +78,11 @@ class Lines:
         for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
             wide = end.expand(len(times), *end.shape)
             if place in self.slopes.free:
-                wide = torch.lerp(begin, end, times.to(end.dtype).reshape(*times.shape, *[1] * (end.ndim - 1)))
+                wide = torch.lerp(
+                    begin,
+                    end,
+                    times.to(end.dtype).reshape(*times.shape, *[1] * (end.ndim - 1)),
+                )
             points.append(wide.flatten(0, 1))
         return tuple(points)
 
@@ -92,7 +109,9 @@ class SecantIntegral(Lines):
         # To the network's own outputs, not to those computed on the walk.
         change = slopes.outputs(stop) - slopes.outputs(start)
         gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
-        return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
+        return matched and bool(
+            gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps)
+        )
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, parts, players, targets)``."""
@@ -105,7 +124,9 @@ class SecantIntegral(Lines):
         sums: list[Tensor] = []
         walk = slopes.walk(stop)
         for first in range(0, intervals, together):
-            numbers = torch.arange(first, min(first + together, intervals) + 1, dtype=torch.float64)
+            numbers = torch.arange(
+                first, min(first + together, intervals) + 1, dtype=torch.float64
+            )
             times = (numbers / intervals).to(line.device)[:, None]
             after = self.between(start, stop, times[1:])
             if first == 0 or together > 1:
@@ -114,11 +135,23 @@ class SecantIntegral(Lines):
                 walk.stand(slopes.leaves(before))
                 slopes.model_rows += len(before[0])
             last = together > 1 or first + 1 == intervals
-            _, means = walk.step(slopes.leaves(after), slopes.targets, constant_sum=slopes.constant_sum, last=last)
+            _, means = walk.step(
+                slopes.leaves(after),
+                slopes.targets,
+                constant_sum=slopes.constant_sum,
+                last=last,
+            )
             slopes.model_rows += len(after[0])
             if together > 1:
-                means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
-            sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
+                means = [
+                    mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1)
+                    for mean in means
+                ]
+            sums = (
+                [total.add_(mean) for total, mean in zip(sums, means, strict=True)]
+                if sums
+                else means
+            )
         return slopes.attributions([total / intervals for total in sums], start, stop)
 
 
@@ -129,13 +162,17 @@ class GradientIntegral(Lines):
     factor = 3
     ahead = 0.0
 
-    def __init__(self, slopes: Slopes, references: Tensors, steps: int | None = None) -> None:
+    def __init__(
+        self, slopes: Slopes, references: Tensors, steps: int | None = None
+    ) -> None:
         super().__init__(slopes, references)
         self.first = steps or 1
         # Errors of many lines cancel.
         self.settled_from = 9 if self.count == 1 else 3
 
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
+    def estimate(
+        self, rows: Tensors, intervals: int, coarser: Tensor | None = None
+    ) -> Tensor:
         """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
         if coarser is None:
             return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
@@ -145,7 +182,10 @@ class GradientIntegral(Lines):
 
     def _mean(self, rows: Tensors, times: Floats) -> Tensor:
         """Return the mean over lines and times of gradients times changes."""
-        total, slopes = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64), self.slopes
+        total, slopes = (
+            rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64),
+            self.slopes,
+        )
         points = self.count * len(times)
 
         def work(part: slice) -> None:
@@ -168,19 +208,31 @@ class GradientIntegral(Lines):
 MOST_SAMPLES = 2**20
 
 
-def sampled_points(request: Request, first: int, samples: int, points: slice) -> tuple[Tensor, Integers]:
+def sampled_points(
+    request: Request, first: int, samples: int, points: slice
+) -> tuple[Tensor, Integers]:
     """Return for points, numbered row by row from the row ``first`` on, the row less ``first`` and the point's number.
 
     No point of any row of the table has the same number.
     """
-    row, sample = np.divmod(np.arange(points.start, points.stop, dtype=np.int64), samples)
-    return torch.from_numpy(row), (first + row + request.row_offset) * MOST_SAMPLES + sample
+    row, sample = np.divmod(
+        np.arange(points.start, points.stop, dtype=np.int64), samples
+    )
+    return torch.from_numpy(row), (
+        first + row + request.row_offset
+    ) * MOST_SAMPLES + sample
 
 
-def normal(seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor) -> Tensor:
+def normal(
+    seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor
+) -> Tensor:
     """Return standard normal numbers for points, float64 in the shape and on the device of ``like`` ``(points, *)``."""
     places = like[0].numel()
-    counters = numbers[:, None].astype(np.uint64) * np.uint64(places) + np.arange(places, dtype=np.uint64)
+    counters = numbers[:, None].astype(np.uint64) * np.uint64(places) + np.arange(
+        places, dtype=np.uint64
+    )
     # Neither 0 nor 1, which stand for infinity.
-    drawn = torch.from_numpy(uniform(seed, purpose, counters)).clamp_(2.0**-54, 1 - 2.0**-53)
+    drawn = torch.from_numpy(uniform(seed, purpose, counters)).clamp_(
+        2.0**-54, 1 - 2.0**-53
+    )
     return torch.special.ndtri(drawn).reshape(like.shape).to(like.device)

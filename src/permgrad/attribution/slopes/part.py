@@ -26,7 +26,9 @@ def of_slopes(request: Request) -> Request:
     whole_subject: Any = request.subject
     subject = whole_subject.without_trees()
     step = max(1, -(-request.count // _MOST))
-    whole, part = (_outputs(each, request.inputs[0][::step]) for each in (whole_subject, subject))
+    whole, part = (
+        _outputs(each, request.inputs[0][::step]) for each in (whole_subject, subject)
+    )
     whole, part = whole - whole.mean(dim=0), part - part.mean(dim=0)
     share = float((part * whole).sum() / whole.square().sum())
     subject.part = {"paths": list(subject.paths), "without": "trees", "share": share}
@@ -39,4 +41,8 @@ def _outputs(subject: Subject, rows: Tensor) -> Tensor:
         outputs = torch.cat([subject.predict((some,)) for some in rows.split(_AT_ONCE)])
         logits = subject.outputs.readout(outputs, "logit").double()
     # What all classes have in common is of no account.
-    return logits - logits.mean(dim=1, keepdim=True) if subject.outputs.class_names and logits.shape[1] > 1 else logits
+    return (
+        logits - logits.mean(dim=1, keepdim=True)
+        if subject.outputs.class_names and logits.shape[1] > 1
+        else logits
+    )

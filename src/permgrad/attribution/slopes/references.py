@@ -37,18 +37,24 @@ class Reference:
     words: str
 
 
-def reference_rows(places: Places, choice: Any, most: int, reference_class: Any = None) -> Reference:
+def reference_rows(
+    places: Places, choice: Any, most: int, reference_class: Any = None
+) -> Reference:
     """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
     request = places.request
     of_user = not isinstance(choice, str)
     if not of_user and choice == "auto":
-        choice = "median" if request.subject.encoded_names or not request.shared else "zeros"
+        choice = (
+            "median" if request.subject.encoded_names or not request.shared else "zeros"
+        )
     named_class = not of_user and choice.startswith(_CLASS)
     if not of_user and not named_class and choice not in REFERENCES:
         raise _unknown(request, choice)
     if reference_class is not None and (of_user or named_class or choice == "zeros"):
         other = "a table as baseline=" if of_user else f"baseline={choice!r}"
-        problem = f"reference_class={shown(reference_class)} and {other} cannot be combined"
+        problem = (
+            f"reference_class={shown(reference_class)} and {other} cannot be combined"
+        )
         raise InputError(problem, hint="Pass one of them", code="PG006")
     if of_user:
         return _users_rows(request, choice)
@@ -68,7 +74,9 @@ def _zeros(places: Places) -> Reference:
     words = f"every {'encoded ' if subject.encoded_names else ''}input at 0"
     read = {lookup.place for lookup in places.lookups}
     # What follows the user's inputs says which places are padded, none in a reference.
-    for place in range(len(subject.form.leaves) if places.lookups or places.held else 0):
+    for place in range(
+        len(subject.form.leaves) if places.lookups or places.held else 0
+    ):
         if not (subject.real[place] or place in read):
             rows[place] = request.inputs[place][:1].clone()
     at = dict[str, list[str]]()
@@ -77,35 +85,61 @@ def _zeros(places: Places) -> Reference:
             rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
             which = f"{'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
             at.setdefault(which, []).append(request.space.inputs[lookup.place])
-    words += "".join(f", {listed(list(dict.fromkeys(names)))} at {which}" for which, names in at.items())
+    words += "".join(
+        f", {listed(list(dict.fromkeys(names)))} at {which}"
+        for which, names in at.items()
+    )
     return Reference(tuple(rows), "zeros", words)
 
 
-def _of_background(request: Request, choice: str, *, label: Any, most: int) -> Reference:
+def _of_background(
+    request: Request, choice: str, *, label: Any, most: int
+) -> Reference:
     """Return the background rows, or their mean or typical row. ``label``: those of one class."""
     rows = request.donors
-    where = "background rows" if request.background_kind == "given" else request.background_kind
+    where = (
+        "background rows"
+        if request.background_kind == "given"
+        else request.background_kind
+    )
     if label is not None:
         position, name = _class_of(request, label)
-        rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
+        rows, where = (
+            tuple(tensor[position] for tensor in rows),
+            f"{where} of class {name}",
+        )
     count, encoded = len(rows[0]), bool(request.subject.encoded_names)
     widest = max(tensor[:1].numel() for tensor in rows)
     average = choice not in ("mean", "median")
     most = most if average else max(50, _SUMMARISED_NUMBERS // widest)
     few = f"{most:,} of " if count > most else ""
     if few:
-        chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
-        rows = tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
+        chosen = np.sort(
+            generator(request.seed, "baseline references").permutation(count)[:most]
+        )
+        rows = tuple(
+            tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows
+        )
     if average:
         words = f"average over {few}{count:,} {where} (expected gradients)"
         return Reference(tuple(tensor.clone() for tensor in rows), choice, words)
-    row = tuple(map(mean_row, rows)) if choice == "mean" else request.subject.typical(rows)
+    row = (
+        tuple(map(mean_row, rows))
+        if choice == "mean"
+        else request.subject.typical(rows)
+    )
     if encoded:
-        what = "mean of the encoded inputs" if choice == "mean" else "median of numbers and most frequent level"
+        what = (
+            "mean of the encoded inputs"
+            if choice == "mean"
+            else "median of numbers and most frequent level"
+        )
     else:
         real = [tensor.is_floating_point() for tensor in rows]
         of_real = f"{choice} of {'each input' if all(real) else 'real numbers'}"
-        what = " and ".join([of_real] * any(real) + ["most frequent of whole numbers"] * (not all(real)))
+        what = " and ".join(
+            [of_real] * any(real) + ["most frequent of whole numbers"] * (not all(real))
+        )
     return Reference(row, choice, f"{what} over {len(rows[0]):,} {where}")
 
 
@@ -119,16 +153,24 @@ def _users_rows(request: Request, rows: Any) -> Reference:
                 raise _unknown(request, rows)
             rows = np.atleast_2d(np.asarray(rows))
         if len(rows) == 0:
-            raise InputError("baseline has no rows", hint="Pass a row like X", code="PG038")
+            raise InputError(
+                "baseline has no rows", hint="Pass a row like X", code="PG038"
+            )
     tensors = request.subject.read(rows)
     count = len(tensors[0])
-    words = "a row given by the user" if count == 1 else f"average over {count:,} rows given by the user"
+    words = (
+        "a row given by the user"
+        if count == 1
+        else f"average over {count:,} rows given by the user"
+    )
     return Reference(tensors, "given", words)
 
 
 def _unknown(request: Request, choice: Any) -> InputError:
     if request.subject.encoded_names:
-        return unknown("baseline", choice, REFERENCES, ["class:<label>", "a table of rows"])
+        return unknown(
+            "baseline", choice, REFERENCES, ["class:<label>", "a table of rows"]
+        )
     return unknown("baseline", choice, ("auto", *REFERENCES), ["rows in the form of X"])
 
 
@@ -137,7 +179,10 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     subject, classes = request.subject, request.subject.background_classes
     needed, hint = "", "Pass baseline= with rows of that class"
     if subject.task != "classification":
-        needed, hint = "a classifier, and the model is a regression", "Pass baseline='median', or rows"
+        needed, hint = (
+            "a classifier, and the model is a regression",
+            "Pass baseline='median', or rows",
+        )
     elif classes is None:
         needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
     elif request.background_kind == "given":
@@ -149,7 +194,9 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     position = names.index(text_of(label))
     chosen = np.flatnonzero(classes == position)
     if not len(chosen):
-        problem = f"Class {names[position]!r} has no rows in the background kept in the model"
+        problem = (
+            f"Class {names[position]!r} has no rows in the background kept in the model"
+        )
         hint = "Fit with a larger background_size in the preset, or pass baseline= with rows of that class"
         raise InputError(problem, hint=hint, code="PG038")
     return torch.as_tensor(chosen), repr(names[position])
@@ -183,24 +230,47 @@ def with_slopes(request: Request, method: str) -> Places:
     # The first lookup at each layer's call that reads what players own.
     owned: dict[Site, Lookup] = {}
     for lookup in subject.lookups():
-        if lookup.site and bool((segments[lookup.place].cpu().reshape(-1)[lookup.positions] >= 0).any()):
+        if lookup.site and bool(
+            (segments[lookup.place].cpu().reshape(-1)[lookup.positions] >= 0).any()
+        ):
             owned.setdefault(lookup.site, lookup)
     read = {lookup.place for lookup in owned.values()}
-    held = tuple(place for place in free if not subject.real[place] and place not in read)
+    held = tuple(
+        place for place in free if not subject.real[place] and place not in read
+    )
     if len(held) == len(free):
         subject.check_slopes(method, free)
     # A mask has the players of its tokens.
-    left = torch.cat([owners.flatten().cpu() for place, owners in enumerate(segments) if place not in held]).unique()
-    lost = [place for place in held if not bool(torch.isin(segments[place].cpu(), left).all())]
+    left = torch.cat(
+        [
+            owners.flatten().cpu()
+            for place, owners in enumerate(segments)
+            if place not in held
+        ]
+    ).unique()
+    lost = [
+        place
+        for place in held
+        if not bool(torch.isin(segments[place].cpu(), left).all())
+    ]
     if lost:
-        names, one = listed([request.space.inputs[place] for place in lost]), len(lost) == 1
-        stays = "it: it stays with its row" if one else "them: they stay with their rows"
+        names, one = (
+            listed([request.space.inputs[place] for place in lost]),
+            len(lost) == 1,
+        )
+        stays = (
+            "it: it stays with its row" if one else "them: they stay with their rows"
+        )
         warn_user(
             f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
             f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers where the network takes them."
         )
     request = replace(request, subject=subject)
-    return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
+    return (
+        _elsewhere(request, owned, held)
+        if owned or held
+        else Places(request, subject, segments)
+    )
 
 
 def _with_layers(subject: Any) -> Any:
@@ -216,31 +286,60 @@ def _with_layers(subject: Any) -> Any:
     return subject
 
 
-def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]) -> Places:
+def _elsewhere(
+    request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]
+) -> Places:
     """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
     subject: Any = request.subject
     space, lookups = request.space, tuple(owned.values())
     names, facts, read = space.inputs, dict[str, Any](), dict[str, list[str]]()
     if held:
         before = subject.facts.get("held", [])
-        facts["held"] = list(dict.fromkeys([*before, *(names[place] for place in held)]))
+        facts["held"] = list(
+            dict.fromkeys([*before, *(names[place] for place in held)])
+        )
     for site, lookup in owned.items():
         read.setdefault(names[lookup.place], []).append(site[0])
     facts |= {"embeddings": read} if read else {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
-    as_is = [owners if real else none for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)]
+    as_is = [
+        owners if real else none
+        for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)
+    ]
     segments, seen = as_is, subject
     if lookups:
-        inner = InnerSubject(subject, list(dict.fromkeys(layer for layer, _ in owned)), request.inputs, owned)
+        inner = InnerSubject(
+            subject,
+            list(dict.fromkeys(layer for layer, _ in owned)),
+            request.inputs,
+            owned,
+        )
         vectors = [
             space.segments[lookup.place].cpu().unsqueeze(-1).expand(tensor.shape[1:])
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
         seen, segments = inner, [*vectors, *(as_is[place] for place in inner.needed)]
     # Players of an input that the network leaves out stay, with slopes of 0.
-    left = sorted({owner for owners in (*segments, *as_is) for owner in owners.unique().tolist() if owner >= 0})
+    left = sorted(
+        {
+            owner
+            for owners in (*segments, *as_is)
+            for owner in owners.unique().tolist()
+            if owner >= 0
+        }
+    )
     place_of = torch.full((len(space) + 1,), NOBODY, dtype=torch.int64)
     place_of[torch.tensor(left)] = torch.arange(len(left))
-    request = replace(request, space=space.without(set(space.names) - {space.names[owner] for owner in left}))
-    return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held, facts)
+    request = replace(
+        request,
+        space=space.without(set(space.names) - {space.names[owner] for owner in left}),
+    )
+    return Places(
+        request,
+        seen,
+        tuple(place_of[owners.cpu()] for owners in segments),
+        lookups,
+        held,
+        facts,
+    )

@@ -45,13 +45,21 @@ _OPERATORS = {
     "__matmul__": "matmul", "__pow__": "pow", "__ipow__": "pow_", "__abs__": "abs", "multiply": "mul",
     "multiply_": "mul_", "divide": "div", "divide_": "div_", "true_divide": "div", "true_divide_": "div_",
 }  # fmt: skip
-_PRODUCTS = frozenset({"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"})
+_PRODUCTS = frozenset(
+    {"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"}
+)
 #: Python functions of torch that ask whether a mode is on: a copy that hears no shows what they call.
-_QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+_QUESTIONS = (
+    "has_torch_function",
+    "has_torch_function_unary",
+    "has_torch_function_variadic",
+)
 
 
 # ---- the slope of one function between two points --------------------------------------------------------------------
-def secant(ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str) -> Tensor:
+def secant(
+    ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str
+) -> Tensor:
     """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
     start, stop = ends
     change = stop - start
@@ -62,7 +70,9 @@ def secant(ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor]
         middle = torch.lerp(start, stop, 0.5)
         # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
         reach = (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-        near |= change.abs() <= (reach * middle.abs() if kind == "scale-free" else reach)
+        near |= change.abs() <= (
+            reach * middle.abs() if kind == "scale-free" else reach
+        )
     return torch.where(near, slope_at(middle), slope) if bool(near.any()) else slope
 
 
@@ -71,7 +81,9 @@ def derivative(function: Callable[..., Any], points: Tensor) -> Tensor:
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = points.detach().clone().requires_grad_()
         slope: Tensor
-        (slope,) = torch.autograd.grad(function(leaf).sum(), leaf, allow_unused=True, materialize_grads=True)
+        (slope,) = torch.autograd.grad(
+            function(leaf).sum(), leaf, allow_unused=True, materialize_grads=True
+        )
     return slope
 
 
@@ -94,16 +106,28 @@ class MeanSlopes(torch.autograd.Function):
         return None, *ctx.back(slopes)
 
 
-def elementwise(function: Callable[..., Any], kind: str, starts: Tensors, values: Tensor) -> Ruled:
+def elementwise(
+    function: Callable[..., Any], kind: str, starts: Tensors, values: Tensor
+) -> Ruled:
     """Return a function of each number alone, with its secant from its start."""
     output: Tensor = function(values)
-    mean = secant((*starts, values), (function(*starts), output), functools.partial(derivative, function), kind)
+    mean = secant(
+        (*starts, values),
+        (function(*starts), output),
+        functools.partial(derivative, function),
+        kind,
+    )
     return output, lambda slopes: (slopes * mean,)
 
 
-def in_the_middle(function: Callable[..., Any], starts: Tensors, *values: Tensor) -> Ruled:
+def in_the_middle(
+    function: Callable[..., Any], starts: Tensors, *values: Tensor
+) -> Ruled:
     """Return a function with its gradient half-way: exact for squares, and what is linear in each of two factors."""
-    middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
+    middles = [
+        torch.lerp(start, value, 0.5)
+        for start, value in zip(starts, values, strict=True)
+    ]
 
     def back(slopes: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
@@ -117,18 +141,28 @@ def in_the_middle(function: Callable[..., Any], starts: Tensors, *values: Tensor
 
 def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled:
     """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
-    stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(starts[0], dim)
+    stop_log, start_log = (
+        torch.log_softmax(values, dim),
+        torch.log_softmax(starts[0], dim),
+    )
     half = (stop_log - start_log) / 2
     # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is exact.
     safe = torch.where(half == 0, torch.ones_like(half), half)
     bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
-    near, far = ((start_log + stop_log) / 2).exp() * bend, (stop_log.exp() - start_log.exp()) / (2 * safe)
+    near, far = (
+        ((start_log + stop_log) / 2).exp() * bend,
+        (stop_log.exp() - start_log.exp()) / (2 * safe),
+    )
     mean = torch.where(half.abs() < 1, near, far)
     mean = torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
     share = mean / mean.sum(dim=dim, keepdim=True)
     if logarithm:
-        return stop_log, lambda slopes: (slopes - share * slopes.sum(dim=dim, keepdim=True),)
-    return stop_log.exp(), lambda slopes: (mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),)
+        return stop_log, lambda slopes: (
+            slopes - share * slopes.sum(dim=dim, keepdim=True),
+        )
+    return stop_log.exp(), lambda slopes: (
+        mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),
+    )
 
 
 def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Ruled:
@@ -142,10 +176,15 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
     share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
     share = torch.where(condition, share, 1 - share)
     share = torch.where(starts[0] == condition, condition.to(share.dtype), share)
-    return torch.where(condition, first, second), lambda slopes: (slopes * share, slopes * (1 - share))
+    return torch.where(condition, first, second), lambda slopes: (
+        slopes * share,
+        slopes * (1 - share),
+    )
 
 
-def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+def leaders(
+    start: Tensor, stop: Tensor, first: Tensor, last: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the slopes of a maximum towards the places that lead at its start and at its stop, ``(…, windows)``.
 
     With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in between. NOTE[DIFF]: the paper has
@@ -154,21 +193,32 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)
     total = lead + led
-    share = torch.where(total > 0, lead / total, torch.ones_like(total)).nan_to_num(1.0)  # of an infinite lead
+    share = torch.where(total > 0, lead / total, torch.ones_like(total)).nan_to_num(
+        1.0
+    )  # of an infinite lead
     return 1 - share, share
 
 
-def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int, starts: Tensors, values: Tensor) -> Ruled:
+def maximum(
+    search: Callable[[Tensor], tuple[Tensor, Tensor]],
+    places: int,
+    starts: Tensors,
+    values: Tensor,
+) -> Ruled:
     """Return the largest values of windows, which ``search`` finds with their places in the last dimensions."""
     (output, last), (_, first) = search(values), search(*starts)
     keep, shape = values.ndim - places, values.shape
     first, last = first.flatten(keep), last.flatten(keep)
-    to_first, to_last = leaders(starts[0].flatten(keep), values.flatten(keep), first, last)
+    to_first, to_last = leaders(
+        starts[0].flatten(keep), values.flatten(keep), first, last
+    )
 
     def back(slopes: Tensor) -> tuple[Tensor]:
         flat = slopes.flatten(keep)
         wide = flat.new_zeros(*flat.shape[:-1], shape[keep:].numel())
-        wide.scatter_add_(-1, first, flat * to_first).scatter_add_(-1, last, flat * to_last)
+        wide.scatter_add_(-1, first, flat * to_first).scatter_add_(
+            -1, last, flat * to_last
+        )
         return (wide.reshape(shape),)
 
     return output, back
@@ -185,7 +235,9 @@ def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
     (output, last), (before, first) = leads(values), leads(starts[0])
     lead = output - torch.where(first > 0, first * values, 0).sum(dim=-1, keepdim=True)
     led = before - torch.where(last > 0, last * starts[0], 0).sum(dim=-1, keepdim=True)
-    share = torch.where(lead + led > 0, lead / (lead + led), 1).nan_to_num(1.0)  # of an infinite lead
+    share = torch.where(lead + led > 0, lead / (lead + led), 1).nan_to_num(
+        1.0
+    )  # of an infinite lead
     return output, lambda slopes: (slopes * (first * (1 - share) + last * share),)
 
 
@@ -201,17 +253,28 @@ class Rescale(TorchFunctionMode):
         self._opened: list[Any] = []
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").partition(".")[0]  # torch.export calls tanh.default
+        name = getattr(func, "__name__", "").partition(".")[
+            0
+        ]  # torch.export calls tanh.default
         name = _OPERATORS.get(name, name)
         in_place = name.endswith("_") and not name.endswith("__")
         answer = _ANSWERS.get(name.removesuffix("_") if in_place else name)
         if answer is not None and "out" not in kwargs:
             args, kwargs = _in_order(func, args, kwargs)
-            result = answer(self, functools.partial(_on_copy, func) if in_place else func, args, kwargs)
+            result = answer(
+                self,
+                functools.partial(_on_copy, func) if in_place else func,
+                args,
+                kwargs,
+            )
             if result is not NotImplemented:
                 return args[0].copy_(result) if in_place else result
         opened = None if func in self._opened else _in_sight(func)
@@ -235,7 +298,9 @@ class Rescale(TorchFunctionMode):
     ) -> Any:
         """Record the inputs of a function. Return its output by a rule if values need slopes, else plain."""
         recorded, place = values if recorded is None else recorded, len(self.calls)
-        self.calls.append(tuple(value.detach().clone() for value in recorded) if self.keep else ())
+        self.calls.append(
+            tuple(value.detach().clone() for value in recorded) if self.keep else ()
+        )
         if self.before is None:
             return plain()
         starts = self.before[place] if place < len(self.before) else ()
@@ -248,35 +313,52 @@ class Rescale(TorchFunctionMode):
         return function.apply(functools.partial(rule, starts), *values)
 
 
-def _on_copy(func: Callable[..., Any], first: Tensor, *further: Any, **named: Any) -> Any:
+def _on_copy(
+    func: Callable[..., Any], first: Tensor, *further: Any, **named: Any
+) -> Any:
     return func(first.clone(), *further, **named)
 
 
-def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _in_order(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments with the tensors that were given by their usual names in front."""
-    names = ("condition", "input", "other") if func is torch.where else ("input", "other")
+    names = (
+        ("condition", "input", "other") if func is torch.where else ("input", "other")
+    )
     if func is Tensor.where:
         names = ("input", "condition", "other")
     for place, name in enumerate(names):
         if len(args) == place and name in kwargs:
-            args, kwargs = (*args, kwargs[name]), {key: value for key, value in kwargs.items() if key != name}
+            args, kwargs = (
+                (*args, kwargs[name]),
+                {key: value for key, value in kwargs.items() if key != name},
+            )
     return args, kwargs
 
 
 @functools.cache
 def _in_sight(func: Any) -> Any:
     """Return a copy of a function written in Python whose calls are visible, or None for other functions."""
-    if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _QUESTIONS):
+    if not isinstance(func, types.FunctionType) or not any(
+        name in func.__globals__ for name in _QUESTIONS
+    ):
         return None
     space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
-    opened = types.FunctionType(func.__code__, space, func.__name__, func.__defaults__, func.__closure__)
+    opened = types.FunctionType(
+        func.__code__, space, func.__name__, func.__defaults__, func.__closure__
+    )
     opened.__kwdefaults__ = func.__kwdefaults__
     return opened
 
 
 def _varies(value: Any) -> bool:
     """Return whether an argument may depend on the rows: weights do not."""
-    return isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and value.is_floating_point()
+    return (
+        isinstance(value, Tensor)
+        and not isinstance(value, nn.Parameter)
+        and value.is_floating_point()
+    )
 
 
 def _fits(value: Tensor, first: Tensor) -> bool:
@@ -288,57 +370,112 @@ def _fits(value: Tensor, first: Tensor) -> bool:
 # ---- answers to calls ------------------------------------------------------------------------------------------------
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
-    companions = [value for value in (*args[1:], *kwargs.values()) if _varies(value) and value.ndim]
-    if not args or not _varies(args[0]) or not all(_fits(value, args[0]) for value in companions):
+    companions = [
+        value
+        for value in (*args[1:], *kwargs.values())
+        if _varies(value) and value.ndim
+    ]
+    if (
+        not args
+        or not _varies(args[0])
+        or not all(_fits(value, args[0]) for value in companions)
+    ):
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
     alone = not any(value.requires_grad for value in companions)
-    rule = functools.partial(elementwise, lambda values: func(values, *args[1:], **kwargs), kind)
-    return mode.answer(lambda: func(*args, **kwargs), rule, args[0], needed=lambda needs: alone and all(needs))
+    rule = functools.partial(
+        elementwise, lambda values: func(values, *args[1:], **kwargs), kind
+    )
+    return mode.answer(
+        lambda: func(*args, **kwargs),
+        rule,
+        args[0],
+        needed=lambda needs: alone and all(needs),
+    )
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that is linear in each of its two first arguments."""
-    if kwargs or len(args) < 2 or not (_varies(args[0]) and _varies(args[1])) or any(map(_varies, args[2:])):
+    if (
+        kwargs
+        or len(args) < 2
+        or not (_varies(args[0]) and _varies(args[1]))
+        or any(map(_varies, args[2:]))
+    ):
         return NotImplemented
-    rule = functools.partial(in_the_middle, lambda first, second: func(first, second, *args[2:]))
+    rule = functools.partial(
+        in_the_middle, lambda first, second: func(first, second, *args[2:])
+    )
     return mode.answer(lambda: func(*args), rule, *args[:2], needed=all)
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    operands = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
+    operands = (
+        args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
+    )
     if not isinstance(args[0], str) or len(operands) != 2:
         return NotImplemented
-    return _product(mode, lambda first, second: func(args[0], first, second), tuple(operands), kwargs)
+    return _product(
+        mode,
+        lambda first, second: func(args[0], first, second),
+        tuple(operands),
+        kwargs,
+    )
 
 
 def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if isinstance(func, types.FunctionType) or not _varies(args[0]) or not isinstance(dim, int):
+    if (
+        isinstance(func, types.FunctionType)
+        or not _varies(args[0])
+        or not isinstance(dim, int)
+    ):
         return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
     values = args[0] if dtype is None else args[0].to(dtype)
-    return mode.answer(lambda: func(*args, **kwargs), functools.partial(softmax, dim, logarithm), values)
+    return mode.answer(
+        lambda: func(*args, **kwargs),
+        functools.partial(softmax, dim, logarithm),
+        values,
+    )
 
 
 def _maximum_of(
-    mode: Rescale, values: Tensor, search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int
+    mode: Rescale,
+    values: Tensor,
+    search: Callable[[Tensor], tuple[Tensor, Tensor]],
+    places: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the largest values and their indexes."""
     best, index = search(values)
-    return mode.answer(lambda: best, functools.partial(maximum, search, places), values), index
+    return mode.answer(
+        lambda: best, functools.partial(maximum, search, places), values
+    ), index
 
 
-def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+def _pooling(
+    name: str,
+    places: bool,
+    mode: Rescale,
+    func: Any,  # noqa: ARG001 — an answer
+    args: Any,
+    kwargs: Any,
+) -> Any:
     """Answer max pooling, in all its forms. ``places``: the function also returns places."""
-    arguments = {key: value for key, value in kwargs.items() if key not in ("input", "return_indices")}
+    arguments = {
+        key: value
+        for key, value in kwargs.items()
+        if key not in ("input", "return_indices")
+    }
     values = args[0] if args else kwargs["input"]
     further = list(args[1:])
     # The last argument says whether places are wanted as well.
     full = 2 if name.startswith("adaptive") else 6
-    both = further.pop() if len(further) == full else kwargs.get("return_indices", False)
+    both = (
+        further.pop() if len(further) == full else kwargs.get("return_indices", False)
+    )
     search = functools.partial(getattr(functional, f"{name}_with_indices"), **arguments)
     if not _varies(values):
         return NotImplemented
@@ -360,9 +497,13 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
     values = sign * call["input"].movedim(dim, -1)
     best, index = values.max(dim=-1, keepdim=True)
     if name.startswith("a"):
-        best = mode.answer(lambda: values.amax(dim=-1, keepdim=True), tied_maximum, values)
+        best = mode.answer(
+            lambda: values.amax(dim=-1, keepdim=True), tied_maximum, values
+        )
     else:
-        best, index = _maximum_of(mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1)
+        best, index = _maximum_of(
+            mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1
+        )
     best, index = sign * best.movedim(-1, dim), index.movedim(-1, dim)
     if not call.get("keepdim", False):
         best, index = best.squeeze(dim), index.squeeze(dim)
@@ -377,7 +518,9 @@ def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if kwargs or len(args) != 2 or not (_varies(args[0]) and _varies(args[1])):
         return NotImplemented
     dtype = torch.result_type(*args)
-    both = torch.stack(torch.broadcast_tensors(*(side.to(dtype) for side in args)), dim=-1)
+    both = torch.stack(
+        torch.broadcast_tensors(*(side.to(dtype) for side in args)), dim=-1
+    )
     return _largest(name, mode, func, (both, -1), {})
 
 
@@ -385,19 +528,33 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if kwargs or len(args) != 3:
         return NotImplemented
     condition, first, second = (
-        args if isinstance(args[0], Tensor) and args[0].dtype is torch.bool else (args[1], *args[::2])
+        args
+        if isinstance(args[0], Tensor) and args[0].dtype is torch.bool
+        else (args[1], *args[::2])
     )
     if not (isinstance(condition, Tensor) and (_varies(first) or _varies(second))):
         return NotImplemented
     dtype, device = torch.result_type(first, second), condition.device
-    sides = [torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)]
+    sides = [
+        torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)
+    ]
     wide = torch.broadcast_tensors(condition, *sides)
-    return mode.answer(lambda: func(*args), functools.partial(choice, wide[0]), *wide[1:], recorded=wide)
+    return mode.answer(
+        lambda: func(*args),
+        functools.partial(choice, wide[0]),
+        *wide[1:],
+        recorded=wide,
+    )
 
 
 # ---- functions written as steps that have answers --------------------------------------------------------------------
 def _formula(
-    names: str, formula: Callable[[dict[str, Any]], Any], mode: Rescale, func: Any, args: Any, kwargs: Any
+    names: str,
+    formula: Callable[[dict[str, Any]], Any],
+    mode: Rescale,
+    func: Any,
+    args: Any,
+    kwargs: Any,
 ) -> Any:
     """Answer a function by its formula, which is given the arguments by name."""
     if isinstance(func, types.FunctionType):
@@ -407,7 +564,11 @@ def _formula(
 
 
 def _quotient(call: dict[str, Any]) -> Any:
-    fits = len(call) == 2 and isinstance(call["input"], Tensor) and _varies(call.get("other"))
+    fits = (
+        len(call) == 2
+        and isinstance(call["input"], Tensor)
+        and _varies(call.get("other"))
+    )
     return call["input"] * torch.reciprocal(call["other"]) if fits else NotImplemented
 
 
@@ -436,12 +597,20 @@ def _variance(root: bool, call: dict[str, Any]) -> Any:
     values, dim = call["input"], call.get("dim")
     if not _varies(values) or isinstance(dim, bool):
         return NotImplemented
-    dims = tuple(range(values.ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = (
+        tuple(range(values.ndim))
+        if dim is None
+        else (dim,)
+        if isinstance(dim, int)
+        else tuple(dim)
+    )
     correction = call.get("correction")
     correction = int(call.get("unbiased", True)) if correction is None else correction
     count = math.prod(values.shape[dimension] for dimension in dims)
     centred = values - values.mean(dim=dims, keepdim=True)
-    variance = torch.square(centred).sum(dim=dims, keepdim=call.get("keepdim", False)) / (count - correction)
+    variance = torch.square(centred).sum(
+        dim=dims, keepdim=call.get("keepdim", False)
+    ) / (count - correction)
     return _root(variance) if root else variance
 
 
@@ -449,30 +618,49 @@ def _logsumexp(call: dict[str, Any]) -> Any:
     """Return log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
     values, dim = call["input"], call.get("dim")
     dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
-    if not isinstance(dim, int) or not _varies(values) or not bool(torch.isfinite(values).all()):
+    if (
+        not isinstance(dim, int)
+        or not _varies(values)
+        or not bool(torch.isfinite(values).all())
+    ):
         return NotImplemented
     total = (values - torch.log_softmax(values, dim)).narrow(dim, 0, 1)
     return total if call.get("keepdim", False) else total.squeeze(dim)
 
 
 def _scaled(
-    call: dict[str, Any], values: Tensor, dims: tuple[int, ...], shape: tuple[int, ...] | None, *, centred: bool = True
+    call: dict[str, Any],
+    values: Tensor,
+    dims: tuple[int, ...],
+    shape: tuple[int, ...] | None,
+    *,
+    centred: bool = True,
 ) -> Tensor:
     """Return values over their spread, times the call's weight plus its bias, where there are such."""
     epsilon = call.get("eps", 1e-5 if centred else None)
     middle = values - values.mean(dim=dims, keepdim=True) if centred else values
     spread = torch.square(middle).mean(dim=dims, keepdim=True)
-    scaled = middle * torch.rsqrt(spread + (torch.finfo(values.dtype).eps if epsilon is None else epsilon))
+    scaled = middle * torch.rsqrt(
+        spread + (torch.finfo(values.dtype).eps if epsilon is None else epsilon)
+    )
     scaled = scaled.reshape(call["input"].shape)
     for name, combine in (("weight", torch.mul), ("bias", torch.add)):
         if call.get(name) is not None:
-            scaled = combine(scaled, call[name] if shape is None else call[name].reshape(shape))
+            scaled = combine(
+                scaled, call[name] if shape is None else call[name].reshape(shape)
+            )
     return scaled
 
 
 def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
     """Return ``layer_norm``, or ``rms_norm``, which does not centre."""
-    return _scaled(call, call["input"], tuple(range(-len(call["normalized_shape"]), 0)), None, centred=centred)
+    return _scaled(
+        call,
+        call["input"],
+        tuple(range(-len(call["normalized_shape"]), 0)),
+        None,
+        centred=centred,
+    )
 
 
 def _group_norm(call: dict[str, Any]) -> Any:
@@ -492,11 +680,19 @@ def _attention(call: dict[str, Any]) -> Any:
     if call.get("dropout_p") or call.get("enable_gqa"):
         return NotImplemented
     query, mask, scale = call["query"], call.get("attn_mask"), call.get("scale")
-    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call["key"].transpose(-2, -1)
+    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call[
+        "key"
+    ].transpose(-2, -1)
     if call.get("is_causal"):
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        mask = torch.ones(
+            scores.shape[-2:], dtype=torch.bool, device=scores.device
+        ).tril()
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
+        scores = (
+            scores.masked_fill(~mask, -torch.inf)
+            if mask.dtype is torch.bool
+            else scores + mask
+        )
     return torch.softmax(scores, -1) @ call["value"]
 
 
@@ -507,11 +703,23 @@ _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "std": ("input dim unbiased keepdim", functools.partial(_variance, True)),
     "var": ("input dim unbiased keepdim", functools.partial(_variance, False)),
     "logsumexp": ("input dim keepdim", _logsumexp),
-    "layer_norm": ("input normalized_shape weight bias eps", functools.partial(_row_norm, True)),
-    "rms_norm": ("input normalized_shape weight eps", functools.partial(_row_norm, False)),
+    "layer_norm": (
+        "input normalized_shape weight bias eps",
+        functools.partial(_row_norm, True),
+    ),
+    "rms_norm": (
+        "input normalized_shape weight eps",
+        functools.partial(_row_norm, False),
+    ),
     "group_norm": ("input num_groups weight bias eps", _group_norm),
-    "instance_norm": ("input weight bias running_mean running_var use_input_stats momentum eps", _group_norm),
-    "scaled_dot_product_attention": ("query key value attn_mask dropout_p is_causal", _attention),
+    "instance_norm": (
+        "input weight bias running_mean running_var use_input_stats momentum eps",
+        _group_norm,
+    ),
+    "scaled_dot_product_attention": (
+        "query key value attn_mask dropout_p is_causal",
+        _attention,
+    ),
 }
 
 Answer = Callable[[Rescale, Any, Any, Any], Any]
@@ -523,17 +731,25 @@ _ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(_PRODUCTS, _product),
     **{
         f"{name}{ending}": functools.partial(_pooling, name, bool(ending))
-        for name in (f"{kind}max_pool{dims}d" for kind in ("", "adaptive_") for dims in (1, 2, 3))
+        for name in (
+            f"{kind}max_pool{dims}d" for kind in ("", "adaptive_") for dims in (1, 2, 3)
+        )
         for ending in ("", "_with_indices")
     },
-    **{name: functools.partial(_largest, name) for name in ("max", "min", "amax", "amin")},
+    **{
+        name: functools.partial(_largest, name)
+        for name in ("max", "min", "amax", "amin")
+    },
     **dict.fromkeys(("maximum", "fmax"), functools.partial(_larger, "amax")),
     **dict.fromkeys(("minimum", "fmin"), functools.partial(_larger, "amin")),
     "einsum": _einsum,
     "where": _where,
     "softmax": functools.partial(_softmax, False),
     "log_softmax": functools.partial(_softmax, True),
-    **{name: functools.partial(_formula, *formula) for name, formula in _FORMULAS.items()},
+    **{
+        name: functools.partial(_formula, *formula)
+        for name, formula in _FORMULAS.items()
+    },
 }
 
 
@@ -554,7 +770,12 @@ class SecantWalk:
         return outputs
 
     def step(
-        self, points: Sequence[Tensor], targets: Sequence[int], *, constant_sum: bool = False, last: bool = False
+        self,
+        points: Sequence[Tensor],
+        targets: Sequence[int],
+        *,
+        constant_sum: bool = False,
+        last: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
         """Continue to points. Return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
         mode = Rescale(self.calls, keep=not last)
@@ -562,7 +783,9 @@ class SecantWalk:
             leaves = [point.detach().clone().requires_grad_() for point in points]
             with mode:
                 outputs = self.forward(leaves)
-            slopes = output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
+            slopes = output_gradients(
+                outputs, targets, leaves, constant_sum=constant_sum
+            )
         self.matched &= mode.matched and len(mode.calls) == len(self.calls)
         self.calls = mode.calls
         return outputs.detach(), slopes

@@ -26,8 +26,17 @@ from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import Dropout
-from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
-from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale, PooledScale
+from permgrad.models.network.branches import (
+    LevelEmbeddingLinear,
+    PeriodicDenseEmbedding,
+    embed_columns,
+)
+from permgrad.models.network.members import (
+    MemberLinear,
+    MemberMean,
+    MemberScale,
+    PooledScale,
+)
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 
@@ -39,7 +48,17 @@ _SAME_OUTPUTS = 1e-4
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
-SMOOTH = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
+SMOOTH = (
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.SELU,
+    nn.ELU,
+    nn.CELU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+)
 NOTHING = (nn.Identity, nn.Dropout, Dropout, nn.Dropout2d)
 #: Layers that treat each place of a map by itself.
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
@@ -63,7 +82,9 @@ class Rule:
         self.size = values.shape[1:]
         return self.layer(values)
 
-    def back(self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
+    def back(
+        self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None
+    ) -> Tensor:
         """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
         if before is None or after is None or self.kind == "affine":
             return self.pull(self.layer, slopes, self.size)
@@ -83,13 +104,30 @@ def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> T
 def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
     flat, weight = slopes.flatten(0, 1), layer.weight.detach()
     padding, dilation = pair(layer.padding), pair(layer.dilation)
-    reach = [step * (width - 1) - pad for step, width, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
+    reach = [
+        step * (width - 1) - pad
+        for step, width, pad in zip(dilation, weight.shape[2:], padding, strict=True)
+    ]
     if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
         # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
-        turned = weight.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
-        back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
+        turned = (
+            weight.transpose(0, 1)
+            .flip(2, 3)
+            .contiguous(memory_format=torch.channels_last)
+        )
+        back = nn.functional.conv2d(
+            flat, turned, padding=(reach[0], reach[1]), dilation=dilation
+        )
     else:
-        back = conv2d_input((len(flat), *size), weight, flat, layer.stride, padding, dilation, layer.groups)
+        back = conv2d_input(
+            (len(flat), *size),
+            weight,
+            flat,
+            layer.stride,
+            padding,
+            dilation,
+            layer.groups,
+        )
     return back.unflatten(0, slopes.shape[:2])
 
 
@@ -117,32 +155,50 @@ _SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 }
 
 
-def _activation(kind: str, layer: nn.Module, slopes: Tensor, start: Tensor, stop: Tensor, *outputs: Tensor) -> Tensor:
+def _activation(
+    kind: str,
+    layer: nn.Module,
+    slopes: Tensor,
+    start: Tensor,
+    stop: Tensor,
+    *outputs: Tensor,
+) -> Tensor:
     """Return slopes times an activation's secants. ``kind`` as for ``secant``."""
     slope_at = _SLOPES.get(type(layer)) or partial(derivative, layer)
     return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
 
 
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
-def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
+def _maximum_pooling(
+    layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
+) -> Tensor:
     """Return slopes of the largest of each window, as a tournament: rows against rows, then columns against columns.
 
     ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
     """
     windows = pair(layer.kernel_size)
     # Pixels behind the last whole window are not seen.
-    size = [length // window * window for length, window in zip(start.shape[2:], windows, strict=True)]
+    size = [
+        length // window * window
+        for length, window in zip(start.shape[2:], windows, strict=True)
+    ]
     best, shares = [values[:, :, : size[0], : size[1]] for values in (start, stop)], []
     for dim, window in zip((2, 3), windows, strict=True):
         # The best at both ends, and for each place of the window the share of the stretch in which it leads.
-        lines = [(slice(None),) * dim + (slice(at, None, window),) for at in range(window)]
+        lines = [
+            (slice(None),) * dim + (slice(at, None, window),) for at in range(window)
+        ]
         (first, *places) = [[values[line] for values in best] for line in lines]
         best, leads = first, [torch.ones_like(first[0])]
         for place in places:
             lead, later = place[0] - best[0], place[1] - best[1]
             change = later - lead
             # If the two stay equally far apart, the same one leads all along, and on a tie the first, as in torch.
-            won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
+            won = torch.where(
+                change == 0,
+                (lead > 0).to(change.dtype),
+                (later.relu() - lead.relu()) / change,
+            )
             best = [best[0] + lead.relu(), best[1] + later.relu()]
             leads = [share * (1 - won) for share in leads] + [won]
         shares.append(leads)
@@ -151,39 +207,55 @@ def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: T
     for row, share in enumerate(shares[0]):
         line = seen[:, :, :, row :: windows[0]]
         for column, part in enumerate(shares[1]):
-            line[..., column :: windows[1]] = slopes * part[:, None] * share[:, None, ..., column :: windows[1]]
+            line[..., column :: windows[1]] = (
+                slopes * part[:, None] * share[:, None, ..., column :: windows[1]]
+            )
     return wide
 
 
-def _by_functions(layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
+def _by_functions(
+    layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
+) -> Tensor:
     """Return slopes through a layer of several steps by the secants of the functions that it calls."""
-    walk = SecantWalk(lambda leaves: (layer(leaves[0])[:, None] * slopes).flatten(2).sum(dim=2))
+    walk = SecantWalk(
+        lambda leaves: (layer(leaves[0])[:, None] * slopes).flatten(2).sum(dim=2)
+    )
     walk.stand([start])
     _outputs, (back,) = walk.step([stop], range(slopes.shape[1]), last=True)
     return back.transpose(0, 1)
 
 
-def table_embedding(layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor) -> Rule:
+def table_embedding(
+    layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor
+) -> Rule:
     """Return the rule of the periodic embedding of the numeric columns beside the other columns as they are.
 
     ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant needs no division.
     """
 
-    def back(_: Any, slopes: Tensor, start: Tensor, stop: Tensor, *__: Tensor) -> Tensor:
+    def back(
+        _: Any, slopes: Tensor, start: Tensor, stop: Tensor, *__: Tensor
+    ) -> Tensor:
         turns = 2 * math.pi * layer.frequency.detach()
         begin, end = start[:, numeric, None], stop[:, numeric, None]
         middle = (begin + end) / 2 * turns + 2 * math.pi * layer.phase.detach()
         # torch.sinc(x) is sin(πx) / (πx).
-        waves_slope = -torch.sin(middle) * torch.sinc((end - begin) * turns / (2 * math.pi))
+        waves_slope = -torch.sin(middle) * torch.sinc(
+            (end - begin) * turns / (2 * math.pi)
+        )
         width = layer.columns * layer.size
         embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
         waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
         back = slopes.new_zeros(len(waves_slope), slopes.shape[1], start.shape[1])
-        back[..., numeric] = embedded[..., 0] + (waves * (waves_slope * turns)[:, None]).sum(dim=3)
+        back[..., numeric] = embedded[..., 0] + (
+            waves * (waves_slope * turns)[:, None]
+        ).sum(dim=3)
         back[..., other] = slopes[..., width:]
         return back
 
-    return Rule(lambda values: embed_columns(layer, values, numeric, other), back, "curved")
+    return Rule(
+        lambda values: embed_columns(layer, values, numeric, other), back, "curved"
+    )
 
 
 # ---- which rule a layer has ------------------------------------------------------------------------------------------
@@ -206,11 +278,23 @@ def _is_plain_pooling(module: Any) -> bool:
     """Return whether a layer takes the largest of windows that lie side by side."""
     window, stride = pair(module.kernel_size), pair(module.stride)
     plain = not any(pair(module.padding)) and pair(module.dilation) == (1, 1)
-    return window == stride and plain and not module.return_indices and not module.ceil_mode
+    return (
+        window == stride
+        and plain
+        and not module.return_indices
+        and not module.ceil_mode
+    )
 
 
 #: Types of layers, the kind of their rule, how slopes go back, and which of them have the rule (None: all).
-_RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Callable[[Any], bool] | None]] = [
+_RULES: list[
+    tuple[
+        tuple[type[nn.Module], ...],
+        str,
+        Callable[..., Tensor],
+        Callable[[Any], bool] | None,
+    ]
+] = [
     (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
     (
@@ -219,12 +303,24 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
         lambda layer, slopes, _: linear(slopes, layer.weight.detach().T),
         None,
     ),
-    ((MemberScale, PooledScale), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
-    ((MemberLinear,), "affine", lambda layer, slopes, _: layer.pull(slopes).detach(), None),
+    (
+        (MemberScale, PooledScale),
+        "affine",
+        lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2),
+        None,
+    ),
+    (
+        (MemberLinear,),
+        "affine",
+        lambda layer, slopes, _: layer.pull(slopes).detach(),
+        None,
+    ),
     (
         (MemberMean,),
         "affine",
-        lambda layer, slopes, _: (slopes / layer.members).unsqueeze(-2).repeat_interleave(layer.members, -2),
+        lambda layer, slopes, _: (
+            (slopes / layer.members).unsqueeze(-2).repeat_interleave(layer.members, -2)
+        ),
         None,
     ),
     ((nn.Flatten,), "affine", lambda _, slopes, size: slopes.unflatten(2, size), None),
@@ -238,12 +334,24 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
         (nn.Conv2d,),
         "affine",
         _through_convolution,
-        lambda module: module.padding_mode == "zeros" and not isinstance(module.padding, str),
+        lambda module: (
+            module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        ),
     ),
     (STRAIGHT_PIECES, "straight", partial(_activation, "straight"), None),
     (SMOOTH, "curved", partial(_activation, "curved"), None),
-    ((nn.LayerNorm,), "functions", _by_functions, lambda module: len(module.normalized_shape) == 1),
-    ((nn.GroupNorm,), "functions", _by_functions, lambda module: module.num_groups == 1),
+    (
+        (nn.LayerNorm,),
+        "functions",
+        _by_functions,
+        lambda module: len(module.normalized_shape) == 1,
+    ),
+    (
+        (nn.GroupNorm,),
+        "functions",
+        _by_functions,
+        lambda module: module.num_groups == 1,
+    ),
     ((nn.MaxPool2d,), "maximum", _maximum_pooling, _is_plain_pooling),
     ((nn.AvgPool2d,), "affine", adjoint, None),
 ]
@@ -257,14 +365,23 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
 
 def pack(windows: Tensor, size: int, values: Tensor) -> Tensor:
     """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels, windows · size, size)``."""
-    places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
-    packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+    places = (
+        values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+    )
+    packed = (
+        places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+    )
     return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
 
 
-def pull_packed(windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size) -> Tensor:
+def pull_packed(
+    windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size
+) -> Tensor:
     """Pull slopes back through ``pack``. By hand: several times faster than the general way, on whole maps."""
-    flat, grid = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)), [n // size for n in shape[1:]]
+    flat, grid = (
+        slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)),
+        [n // size for n in shape[1:]],
+    )
     wide = flat.new_zeros(len(flat), math.prod(grid), *flat.shape[2:])
     wide.index_copy_(1, windows.to(slopes.device), flat)
     places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
@@ -275,7 +392,9 @@ def unpack(windows: Tensor, elsewhere: Tensor, values: Tensor) -> Tensor:
     """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
     out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
     out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
-    return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
+    return out.unflatten(1, elsewhere.shape[1:]).permute(
+        0, 3, 1, 2
+    )  # channels last in memory
 
 
 def pull_unpacked(windows: Tensor, _: Any, slopes: Tensor, __: torch.Size) -> Tensor:
@@ -283,17 +402,34 @@ def pull_unpacked(windows: Tensor, _: Any, slopes: Tensor, __: torch.Size) -> Te
     return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)
 
 
-def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]) -> list[Rule]:
+def only_seen_windows(
+    renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]
+) -> list[Rule]:
     """Return the rules of an image branch, one for each layer, with packing around its first block where that pays."""
-    end = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)), 0)
-    if type(renderer) is not Renderer or not end or not isinstance(layers[0], nn.Conv2d):
+    end = next(
+        (
+            place
+            for place, layer in enumerate(layers)
+            if isinstance(layer, nn.MaxPool2d)
+        ),
+        0,
+    )
+    if (
+        type(renderer) is not Renderer
+        or not end
+        or not isinstance(layers[0], nn.Conv2d)
+    ):
         return list(rules)
     windows = few_seen_windows(renderer, layers[0], layers[end])
     if windows is None or any(type(layer) not in _BY_PLACE for layer in layers[1:end]):
         return list(rules)
     with torch.no_grad():
         weight = layers[0].weight
-        maps = renderer(torch.zeros(1, len(renderer.positions), dtype=weight.dtype, device=weight.device))
+        maps = renderer(
+            torch.zeros(
+                1, len(renderer.positions), dtype=weight.dtype, device=weight.device
+            )
+        )
         for rule in rules[: end + 1]:
             maps = rule.forward(maps)
     size = int(layers[end].kernel_size)  # type: ignore[arg-type]
@@ -317,7 +453,9 @@ class Chain(NamedTuple):
 
     def back(self, slopes: Tensor, seen: list[Tensor]) -> Tensor:
         """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the front."""
-        for rule, before, after in zip(self.rest[::-1], seen[-2::-1], seen[:0:-1], strict=True):
+        for rule, before, after in zip(
+            self.rest[::-1], seen[-2::-1], seen[:0:-1], strict=True
+        ):
             slopes = rule.back(slopes, before, after)
         return slopes
 
@@ -327,11 +465,22 @@ class SecantLines(Lines):
 
     rule = "secants of each layer"
 
-    def __init__(self, slopes: Slopes, references: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
+    def __init__(
+        self,
+        slopes: Slopes,
+        references: Tensors,
+        most: int,
+        chains: dict[str, Chain],
+        head: Chain,
+    ) -> None:
         super().__init__(slopes, references)
         self.subject, self.output = slopes.subject, slopes.request.scale
         paths = len(slopes.subject.module.paths)
-        self.shape = (paths, references[0].shape[1], len(slopes.targets))  # paths, encoded columns, targets
+        self.shape = (
+            paths,
+            references[0].shape[1],
+            len(slopes.targets),
+        )  # paths, encoded columns, targets
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
         rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
@@ -341,15 +490,24 @@ class SecantLines(Lines):
         self._chains, self._head = chains, head
         every = list(dict.fromkeys(slopes.targets))
         # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
-        self._complement = slopes.constant_sum and len(every) == len(self.subject.outputs.output_names) > 1
+        self._complement = (
+            slopes.constant_sum
+            and len(every) == len(self.subject.outputs.output_names) > 1
+        )
         self._targets = every[:-1] if self._complement else every
         self._places = [every.index(target) for target in slopes.targets]
 
     @classmethod
-    def fitting(cls, slopes: Slopes, references: Tensors, most: int) -> SecantLines | None:
+    def fitting(
+        cls, slopes: Slopes, references: Tensors, most: int
+    ) -> SecantLines | None:
         """Return the lines, or None where the network, in eval mode, has layers without a rule."""
         module = slopes.subject.module
-        chains = _read(module) if slopes.whole and slopes.parts == tuple(slopes.subject.paths) else None
+        chains = (
+            _read(module)
+            if slopes.whole and slopes.parts == tuple(slopes.subject.paths)
+            else None
+        )
         if chains is None:
             return None
         lines = cls(slopes, references, most, *chains)
@@ -360,10 +518,17 @@ class SecantLines(Lines):
             seen = lines._walk({path: values[None] for path, values in entered.items()})
         outputs = lines._outputs(seen)[0]
         limit = _SAME_OUTPUTS * (1 + reference.abs().max())
-        if outputs.shape != reference.shape or not bool((outputs - reference).abs().max() <= limit):
+        if outputs.shape != reference.shape or not bool(
+            (outputs - reference).abs().max() <= limit
+        ):
             return None
-        numbers = sum(values.numel() for layers in seen for values in layers) // len(few)
-        cpu, accelerator = (_NUMBERS_CPU, _MOST_POINTS_CPU), (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR)
+        numbers = sum(values.numel() for layers in seen for values in layers) // len(
+            few
+        )
+        cpu, accelerator = (
+            (_NUMBERS_CPU, _MOST_POINTS_CPU),
+            (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR),
+        )
         slopes.batch = batch_size(slopes.request, numbers, cpu, accelerator)
         return lines
 
@@ -390,21 +555,35 @@ class SecantLines(Lines):
             if path:
                 values = entered[path]
             else:
-                values = torch.cat([layers[-1] for layers in self._of_head(seen)], dim=2)
+                values = torch.cat(
+                    [layers[-1] for layers in self._of_head(seen)], dim=2
+                )
             layers = [values]
             for rule in chain.rest:
-                layers.append(rule.forward(layers[-1].flatten(0, 1)).unflatten(0, values.shape[:2]))
+                layers.append(
+                    rule.forward(layers[-1].flatten(0, 1)).unflatten(
+                        0, values.shape[:2]
+                    )
+                )
             seen.append(layers)
         return seen
 
     def _outputs(self, seen: list[list[Tensor]]) -> Tensor:
         """Return the outputs ``(points, lines, outputs)``: the head's, and what others add to them."""
-        added = [layers[-1] for path, layers in zip(self._chains, seen, strict=False) if path in _BESIDE]
+        added = [
+            layers[-1]
+            for path, layers in zip(self._chains, seen, strict=False)
+            if path in _BESIDE
+        ]
         return sum(added, start=seen[-1][-1])
 
     def _of_head(self, seen: list[list[Tensor]]) -> list[list[Tensor]]:
         """Return the values of the paths that the head joins."""
-        return [layers for path, layers in zip(self._chains, seen, strict=False) if path not in _BESIDE]
+        return [
+            layers
+            for path, layers in zip(self._chains, seen, strict=False)
+            if path not in _BESIDE
+        ]
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
@@ -413,16 +592,28 @@ class SecantLines(Lines):
         owner, reference = line // len(references), line % len(references)
         first_owner = int(owner[0])
         used, place = torch.unique(reference, return_inverse=True)
-        begin = {path: value[place] for path, value in self._enter(references[used]).items()}
+        begin = {
+            path: value[place] for path, value in self._enter(references[used]).items()
+        }
         stops = rows[0][first_owner : int(owner[-1]) + 1]
-        end = {path: value[owner - first_owner] for path, value in self._enter(stops).items()}
+        end = {
+            path: value[owner - first_owner]
+            for path, value in self._enter(stops).items()
+        }
         sums: dict[str, Tensor] = {}
         for first in range(0, intervals, chunk):
             stretches = min(chunk, intervals - first)
-            times = torch.arange(first, first + stretches + 1, dtype=stops.dtype, device=stops.device) / intervals
+            times = (
+                torch.arange(
+                    first, first + stretches + 1, dtype=stops.dtype, device=stops.device
+                )
+                / intervals
+            )
             self.slopes.model_rows += len(times) * len(line)
             entered = {
-                path: torch.lerp(begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim))
+                path: torch.lerp(
+                    begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim)
+                )
                 for path in self._chains
             }
             seen = self._walk(entered)
@@ -430,11 +621,19 @@ class SecantLines(Lines):
             widths = [layers[-1].shape[2] for layers in self._of_head(seen)]
             parts = iter(self._head.back(readout, seen[-1]).split(widths, dim=2))
             for path, layers in zip(self._chains, seen[:-1], strict=True):
-                slopes = self._chains[path].back(readout if path in _BESIDE else next(parts), layers)
+                slopes = self._chains[path].back(
+                    readout if path in _BESIDE else next(parts), layers
+                )
                 # Slopes that are the same in all stretches come once.
                 alike = slopes.shape[0] == 1 < stretches * len(line)
-                wide = slopes.expand(stretches * len(line), *slopes.shape[1:]) if alike else slopes
-                sums[path] = sums.get(path, 0) + wide.unflatten(0, (stretches, len(line))).sum(dim=0)
+                wide = (
+                    slopes.expand(stretches * len(line), *slopes.shape[1:])
+                    if alike
+                    else slopes
+                )
+                sums[path] = sums.get(path, 0) + wide.unflatten(
+                    0, (stretches, len(line))
+                ).sum(dim=0)
         means: dict[str, Tensor] = {}
         for path, chain in self._chains.items():
             slopes = sums[path] / intervals
@@ -443,8 +642,12 @@ class SecantLines(Lines):
             means[path] = slopes.double().transpose(1, 2)
         if KERNELS in means:
             kernels = means.pop(KERNELS)
-            means["image"] = means["image"] + kernels  # they are a part of the image's path
-        difference = (rows[0][owner].double() - references[reference].double())[:, :, None]
+            means["image"] = (
+                means["image"] + kernels
+            )  # they are a part of the image's path
+        difference = (rows[0][owner].double() - references[reference].double())[
+            :, :, None
+        ]
         values = torch.stack([mean * difference for mean in means.values()], dim=1)
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
@@ -456,23 +659,43 @@ class SecantLines(Lines):
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.output != "probability" or self.subject.task != "classification":
-            corners = self.subject.outputs.readout(torch.cat([outputs.new_zeros(1, width), spread]), self.output)
+            corners = self.subject.outputs.readout(
+                torch.cat([outputs.new_zeros(1, width), spread]), self.output
+            )
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
         if width == 1:  # one logit is spread over two classes, see OutputForm.readout
             spread = outputs.new_tensor([[-0.5], [0.5]])
-        start, stop = (outputs[:-1].flatten(0, 1) @ spread.T, outputs[1:].flatten(0, 1) @ spread.T)
+        start, stop = (
+            outputs[:-1].flatten(0, 1) @ spread.T,
+            outputs[1:].flatten(0, 1) @ spread.T,
+        )
         places, weights = np.polynomial.legendre.leggauss(5)
-        mean = torch.zeros(len(start), len(self._targets), len(spread), dtype=outputs.dtype, device=outputs.device)
-        ones = torch.eye(len(spread), dtype=outputs.dtype, device=outputs.device)[self._targets]
+        mean = torch.zeros(
+            len(start),
+            len(self._targets),
+            len(spread),
+            dtype=outputs.dtype,
+            device=outputs.device,
+        )
+        ones = torch.eye(len(spread), dtype=outputs.dtype, device=outputs.device)[
+            self._targets
+        ]
         for place, weight in zip(places.tolist(), weights.tolist(), strict=True):
             likely = torch.softmax(torch.lerp(start, stop, (place + 1) / 2), dim=1)
-            mean += weight / 2 * likely[:, self._targets, None] * (ones - likely[:, None, :])
+            mean += (
+                weight
+                / 2
+                * likely[:, self._targets, None]
+                * (ones - likely[:, None, :])
+            )
         return mean @ spread
 
 
 def _before_layers(branch: Any) -> list[Rule]:
     """Return the rules of what a table branch does before its layers."""
-    rules = [Rule(branch.multiplied, _by_functions, "functions")] if branch.products else []
+    rules = (
+        [Rule(branch.multiplied, _by_functions, "functions")] if branch.products else []
+    )
     if branch.embedding is not None:
         rules.append(table_embedding(branch.embedding, branch.numeric, branch.other))
     return rules
@@ -482,13 +705,18 @@ def _layers_of(module: Any, path: str) -> list[nn.Module]:
     """Return the layers of one path, one behind the other."""
     if path in _BESIDE:
         return [module.additive[path], *([] if module.rate is None else [module.rate])]
-    return list(module.table_branch.layers if path == "tabular" else module.image_branch)
+    return list(
+        module.table_branch.layers if path == "tabular" else module.image_branch
+    )
 
 
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
     methods = ("forward", "embed", "fuse")
-    if any(getattr(type(module), name, None) is not getattr(HybridNetwork, name) for name in methods):
+    if any(
+        getattr(type(module), name, None) is not getattr(HybridNetwork, name)
+        for name in methods
+    ):
         return None
     if module.members > 1 and module.options.normalization == "layer":
         return None  # the rule for it sees one vector per row
@@ -502,14 +730,24 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
         if path == "image":
             # Neither values that are cut off, nor a blur, nor the largest of several columns are affine in the row.
             renderer = module.renderer
-            if type(renderer) is not Renderer or renderer.clip or renderer.blur is not None:
+            if (
+                type(renderer) is not Renderer
+                or renderer.clip
+                or renderer.blur is not None
+            ):
                 return None
             if renderer.overlap == "maximum" and renderer.layout.collisions:
                 return None
-            rules = [Rule(renderer, adjoint), *only_seen_windows(renderer, layers, rules)]
+            rules = [
+                Rule(renderer, adjoint),
+                *only_seen_windows(renderer, layers, rules),
+            ]
         elif path == "tabular":
             rules = [*_before_layers(module.table_branch), *rules]
-        split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
+        split = next(
+            (place for place, rule in enumerate(rules) if rule.kind != "affine"),
+            len(rules),
+        )
         chains[path] = Chain(rules[:split], rules[split:])
     if module.kernels is not None:
         kernels = Rule(module.kernels, _by_functions, "functions")

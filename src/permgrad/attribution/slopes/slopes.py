@@ -14,7 +14,12 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build
-from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
+from permgrad.attribution.slopes.gradients import (
+    Tensors,
+    batch_size,
+    copied_rows,
+    output_gradients,
+)
 from permgrad.attribution.slopes.references import Reference, with_slopes
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.inner import InnerSubject
@@ -34,21 +39,38 @@ class Slopes:
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
         self.places = with_slopes(request, method)
-        self.request, self.subject, segments = self.places.request, self.places.subject, self.places.segments
+        self.request, self.subject, segments = (
+            self.places.request,
+            self.places.subject,
+            self.places.segments,
+        )
         self.targets = list(request.targets)
-        self.free = tuple(place for place, owners in enumerate(segments) if bool((owners >= 0).any()))
+        self.free = tuple(
+            place for place, owners in enumerate(segments) if bool((owners >= 0).any())
+        )
         if not self.free:
             problem = f"{method} needs features to attribute to, and none owns a position of the inputs"
-            raise InputError(problem, hint="Pass pg.Model(..., segments=), or X with columns", code="PG039")
+            raise InputError(
+                problem,
+                hint="Pass pg.Model(..., segments=), or X with columns",
+                code="PG039",
+            )
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
         self.parts = tuple(self.subject.paths) if self._by_path else ("",)
         self._masks = tuple(
-            None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device) for owners in segments
+            None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device)
+            for owners in segments
         )
-        self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
+        self.whole = len(self.free) == len(segments) and all(
+            mask is None for mask in self._masks
+        )
         inputs = tuple(self.subject.input_names[place] for place in self.free)
-        self.space = replace(self.request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
+        self.space = replace(
+            self.request.space,
+            inputs=inputs,
+            segments=tuple(segments[place] for place in self.free),
+        )
         self.constant_sum = self.subject.outputs.sum_is_constant(request.scale)
         self.evaluations = 0
         self.model_rows = 0
@@ -65,7 +87,9 @@ class Slopes:
 
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input, ready for gradients."""
-        rows = copied_rows(self.subject, self.request.inputs if source is None else source, part)
+        rows = copied_rows(
+            self.subject, self.request.inputs if source is None else source, part
+        )
         if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
             return rows
         with torch.inference_mode(mode=False), torch.no_grad():
@@ -76,7 +100,9 @@ class Slopes:
         if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
             return self.rows(slice(None), source)
         with torch.inference_mode(mode=False), torch.no_grad():
-            return self.subject.lift_references(copied_rows(self.subject, source, slice(None)))
+            return self.subject.lift_references(
+                copied_rows(self.subject, source, slice(None))
+            )
 
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
         """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
@@ -89,7 +115,11 @@ class Slopes:
 
     def leaves(self, points: Tensors) -> list[Tensor]:
         """Return the leaves of the gradient at points: the free inputs, or the table once for each path."""
-        return [points[0] for _ in self.parts] if self._by_path else [points[place] for place in self.free]
+        return (
+            [points[0] for _ in self.parts]
+            if self._by_path
+            else [points[place] for place in self.free]
+        )
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
@@ -100,7 +130,10 @@ class Slopes:
         subject = self.subject
         if self._by_path:
             module = subject.module
-            embeddings = {path: module.embed(path, leaf) for path, leaf in zip(self.parts, leaves, strict=True)}
+            embeddings = {
+                path: module.embed(path, leaf)
+                for path, leaf in zip(self.parts, leaves, strict=True)
+            }
             return module.fuse(embeddings)
         tensors = list(fixed)
         for place, leaf in zip(self.free, leaves, strict=True):
@@ -111,17 +144,23 @@ class Slopes:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
         return SecantWalk(partial(self.explained, fixed))
 
-    def step(self, start: Tensors, stop: Tensors) -> tuple[Tensor, Tensor, Tensor, bool]:
+    def step(
+        self, start: Tensors, stop: Tensors
+    ) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Return all outputs at both ends, the attributions of a single step, and whether all calls had partners."""
         walk = self.walk(stop)
         before = walk.stand(self.leaves(start))
-        after, means = walk.step(self.leaves(stop), self.targets, constant_sum=self.constant_sum, last=True)
+        after, means = walk.step(
+            self.leaves(stop), self.targets, constant_sum=self.constant_sum, last=True
+        )
         return before, after, self.attributions(means, start, stop), walk.matched
 
     def outputs(self, points: Tensors) -> Tensor:
         """Return the outputs asked for, float64 ``(b, targets)``."""
         count = len(points[0])
-        outputs = torch.empty(count, len(self.targets), dtype=torch.float64, device=self.subject.device)
+        outputs = torch.empty(
+            count, len(self.targets), dtype=torch.float64, device=self.subject.device
+        )
         if self._forward_batch is None:
             # Without gradients less of each row is held.
             least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
@@ -130,7 +169,9 @@ class Slopes:
         def work(part: slice) -> None:
             with torch.no_grad():
                 raw = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.subject.outputs.readout(raw, self.request.scale)[:, self.targets].double()
+                outputs[part] = self.subject.outputs.readout(raw, self.request.scale)[
+                    :, self.targets
+                ].double()
 
         self._forward_batch = in_batches(count, self._forward_batch, work)
         self.model_rows += count
@@ -141,15 +182,22 @@ class Slopes:
         count = len(self.request.donors[0])
         some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
-        alike = all(torch.equal(tensor, tensor[:1].expand_as(tensor)) for tensor in self.request.donors)
+        alike = all(
+            torch.equal(tensor, tensor[:1].expand_as(tensor))
+            for tensor in self.request.donors
+        )
         return output_range(seen, self.subject.dtype, alike=alike)
 
     def gradients(self, points: Tensors) -> tuple[Tensor, list[Tensor]]:
         """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf at points of one batch."""
         with torch.inference_mode(mode=False), torch.enable_grad():
-            leaves = [leaf.detach().clone().requires_grad_() for leaf in self.leaves(points)]
+            leaves = [
+                leaf.detach().clone().requires_grad_() for leaf in self.leaves(points)
+            ]
             outputs = self.explained(points, leaves)
-            slopes = output_gradients(outputs, self.targets, leaves, constant_sum=self.constant_sum)
+            slopes = output_gradients(
+                outputs, self.targets, leaves, constant_sum=self.constant_sum
+            )
         self.evaluations += len(points[0])
         self.model_rows += len(points[0])
         return outputs.detach(), slopes
@@ -157,13 +205,26 @@ class Slopes:
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players, targets)``."""
         parts = [[value] for value in values] if self._by_path else [list(values)]
-        flat = [self.space.sums([tensor.flatten(0, 1) for tensor in tensors]) for tensors in parts]
-        return torch.stack([sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0) for sums in flat], dim=1)
+        flat = [
+            self.space.sums([tensor.flatten(0, 1) for tensor in tensors])
+            for tensors in parts
+        ]
+        return torch.stack(
+            [sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0) for sums in flat],
+            dim=1,
+        )
 
-    def attributions(self, slopes: Sequence[Tensor], start: Tensors, stop: Tensors) -> Tensor:
+    def attributions(
+        self, slopes: Sequence[Tensor], start: Tensors, stop: Tensors
+    ) -> Tensor:
         """Return slopes times changes from ``start`` to ``stop``, added up by player: float64."""
         pairs = zip(slopes, self.leaves(start), self.leaves(stop), strict=True)
-        return self.sums([slope.double() * (after.double() - before.double()) for slope, before, after in pairs])
+        return self.sums(
+            [
+                slope.double() * (after.double() - before.double())
+                for slope, before, after in pairs
+            ]
+        )
 
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
@@ -175,7 +236,10 @@ def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
         return True
     of = torch.finfo(outputs.dtype)
     # The root of 0, as a distance of equal rows, is that of the smallest number in a walk.
-    allowed = min(1024 * of.eps, 0.02) * float(wanted[finite].abs().max()) + 1024 * of.tiny**0.5
+    allowed = (
+        min(1024 * of.eps, 0.02) * float(wanted[finite].abs().max())
+        + 1024 * of.tiny**0.5
+    )
     return float((wanted - met)[finite].abs().max()) <= allowed
 
 
@@ -185,10 +249,14 @@ class Additive:
     def __init__(self, slopes: Slopes, reference: Reference) -> None:
         self.slopes, self.reference = slopes, reference
         request = slopes.request
-        self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
+        self.values = np.zeros(
+            (request.count, len(slopes.parts), len(request.space), len(request.targets))
+        )
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
 
-    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor) -> None:
+    def keep(
+        self, part: slice, values: Tensor, predictions: Tensor, base: Tensor
+    ) -> None:
         """Store the numbers of some rows."""
         self.values[part] = values.cpu().numpy()
         self.predictions[part] = predictions.double().cpu().numpy()
@@ -198,7 +266,10 @@ class Additive:
         """Return the result, with the worst gap of a row's sums as a share of ``scale``."""
         # Predictions that are no numbers are refused once the explanation is made.
         with np.errstate(invalid="ignore"):
-            gaps = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
+            gaps = (
+                np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base))
+                / scale
+            )
         parts = self.slopes.parts if self.slopes.parts != ("",) else ()
         described = {
             "quantity": "output minus the output at the baseline",

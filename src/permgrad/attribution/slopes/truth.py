@@ -40,9 +40,14 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     told, behind, ahead, far, rounding = with_fewer(most, partial(_both, slopes))
     between = (behind + ahead) / 2
     size = torch.stack([behind.abs(), ahead.abs(), told.abs()]).amax(0)
-    smooth = (ahead - behind).abs() <= _SMOOTH * torch.maximum(ahead.abs(), behind.abs()) + rounding
+    smooth = (ahead - behind).abs() <= _SMOOTH * torch.maximum(
+        ahead.abs(), behind.abs()
+    ) + rounding
     asked = smooth & (size > 4 * rounding)
-    untrue = asked & (torch.minimum((told - between).abs(), (told - far).abs()) > _SAME * size + rounding)
+    untrue = asked & (
+        torch.minimum((told - between).abs(), (told - far).abs())
+        > _SAME * size + rounding
+    )
     if 2 * int(untrue.sum()) <= int(asked.sum()):
         return False
     worst = int(torch.where(untrue, size, 0.0).argmax())
@@ -56,12 +61,21 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
 
 def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
     """Refuse a network whose outputs are others than those of the first rows where gradients are ``followed``."""
-    subject, own = slopes.subject, copied_rows(slopes.subject, slopes.request.inputs, slice(0, len(followed)))
-    whole: Any = subject.outer if slopes.places.lookups and isinstance(subject, InnerSubject) else subject
+    subject, own = (
+        slopes.subject,
+        copied_rows(slopes.subject, slopes.request.inputs, slice(0, len(followed))),
+    )
+    whole: Any = (
+        subject.outer
+        if slopes.places.lookups and isinstance(subject, InnerSubject)
+        else subject
+    )
     with torch.inference_mode(mode=False), torch.no_grad():
         plain = whole.forward(own)
         by = changed(plain, followed)
-        if not by or changed(plain, whole.forward(own)):  # what depends on a chance is warned of elsewhere
+        if not by or changed(
+            plain, whole.forward(own)
+        ):  # what depends on a chance is warned of elsewhere
             return
     problem = (
         f"The network returns other outputs where gradients are followed (by {by:.3g}), so its gradients are those of "
@@ -78,14 +92,19 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
 
     The last number is their rounding.
     """
-    rows, targets = slopes.rows(slice(0, count)), list(dict.fromkeys(slopes.targets))[:_OUTPUTS]
+    rows, targets = (
+        slopes.rows(slice(0, count)),
+        list(dict.fromkeys(slopes.targets))[:_OUTPUTS],
+    )
     leaves, ways = slopes.leaves(rows), _ways(slopes, rows, count)
     precision = leaves[0].dtype
     step = _STEP_DOUBLE if precision == torch.float64 else _STEP
     with torch.inference_mode(mode=False), torch.enable_grad():
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
         raw = slopes.raw(rows, points)
-        found = output_gradients(slopes.subject.outputs.readout(raw, slopes.request.scale), targets, points)
+        found = output_gradients(
+            slopes.subject.outputs.readout(raw, slopes.request.scale), targets, points
+        )
     _refuse_other_outputs(slopes, raw.detach())
 
     def moved(share: float) -> list[Tensor]:
@@ -93,7 +112,8 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
 
     with torch.inference_mode(mode=False), torch.no_grad():
         before, at, after, back, forth = (
-            slopes.explained(rows, moved(share)).double()[:, targets] for share in (-step, 0.0, step, -_FAR, _FAR)
+            slopes.explained(rows, moved(share)).double()[:, targets]
+            for share in (-step, 0.0, step, -_FAR, _FAR)
         )
     told = torch.zeros_like(at)
     for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
@@ -101,7 +121,13 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         product = slope.double() * (stop.double() - start.double())
         told += product.reshape(*product.shape[:2], -1).sum(2).T / (2 * step)
     rounding = _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step
-    return told, (at - before) / step, (after - at) / step, (forth - back) / (2 * _FAR), rounding
+    return (
+        told,
+        (at - before) / step,
+        (after - at) / step,
+        (forth - back) / (2 * _FAR),
+        rounding,
+    )
 
 
 def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
@@ -109,8 +135,16 @@ def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
     donors = slopes.request.donors
     other = (torch.arange(count) + 1) % len(donors[0])
     for chosen in ([tensor[other.to(tensor.device)] for tensor in donors], None):
-        start = [torch.zeros_like(tensor) for tensor in rows] if chosen is None else slopes.rows(slice(None), chosen)
-        pairs = zip(slopes.leaves(rows), slopes.leaves(slopes.at_reference(rows, start)), strict=True)
+        start = (
+            [torch.zeros_like(tensor) for tensor in rows]
+            if chosen is None
+            else slopes.rows(slice(None), chosen)
+        )
+        pairs = zip(
+            slopes.leaves(rows),
+            slopes.leaves(slopes.at_reference(rows, start)),
+            strict=True,
+        )
         ways = [row - begin for row, begin in pairs]
         if any(bool(way.any()) for way in ways):
             break

@@ -46,24 +46,36 @@ class Store:
     @property
     def idle(self) -> bool:
         """Whether nothing is stored, as it would not pay."""
-        return self._cheap or (self._asked >= _TRIED and self._made > _NEARLY_ALL * self._asked)
+        return self._cheap or (
+            self._asked >= _TRIED and self._made > _NEARLY_ALL * self._asked
+        )
 
     def taken(self, numbers: Tensor, embed: Callable[[Tensor], Embedding]) -> Embedding:
         """Return the embedding of each number. ``embed(places)`` makes those of new places in ``numbers``."""
-        unique, first, which = np.unique(numbers.numpy(), return_index=True, return_inverse=True)
-        unmet = [place for place, number in enumerate(unique.tolist()) if number not in self._places]
+        unique, first, which = np.unique(
+            numbers.numpy(), return_index=True, return_inverse=True
+        )
+        unmet = [
+            place
+            for place, number in enumerate(unique.tolist())
+            if number not in self._places
+        ]
         self._asked += len(numbers)
         self._made += len(unmet)
         if unmet:
             made = embed(torch.from_numpy(first[unmet]))
             size = sum(one.element_size() * one[0].numel() for one in made)
-            if size * (len(self._places) + len(unmet)) > _STORED_BYTES and len(unmet) < len(unique):
+            if size * (len(self._places) + len(unmet)) > _STORED_BYTES and len(
+                unmet
+            ) < len(unique):
                 # All anew, so that what this call asks for is there together.
                 self._places, self._tables = {}, []
                 unmet = list(range(len(unique)))
                 made = embed(torch.from_numpy(first))
             self._add(unique[unmet].tolist(), made, size)
-        index = torch.tensor([self._places[number] for number in unique.tolist()])[torch.from_numpy(which.reshape(-1))]
+        index = torch.tensor([self._places[number] for number in unique.tolist()])[
+            torch.from_numpy(which.reshape(-1))
+        ]
         return tuple(table[index.to(table.device)] for table in self._tables)
 
     def _add(self, numbers: list[int], made: Embedding, size: int) -> None:
@@ -87,17 +99,29 @@ class BranchCut:
 
     subject: Any  # the whole network, a ``NetworkSubject``
     groups: tuple[tuple[int, ...], ...]  # the inputs of each branch
-    branches: tuple[fx.GraphModule, ...]  # the layers before each frontier: ``*tensors -> embedding``
+    branches: tuple[
+        fx.GraphModule, ...
+    ]  # the layers before each frontier: ``*tensors -> embedding``
     trunk: fx.GraphModule  # what lies behind: takes all embeddings, one after the other
     row_bytes: int = 0  # of all embeddings of one row
-    rows: list[Embedding] = field(default_factory=list)  # the embeddings of the rows explained, of each branch
+    rows: list[Embedding] = field(
+        default_factory=list
+    )  # the embeddings of the rows explained, of each branch
     donor_rows: list[Embedding] = field(default_factory=list)  # and of the background
-    stores: list[Store] = field(default_factory=list)  # and of rows in which some players are replaced
+    stores: list[Store] = field(
+        default_factory=list
+    )  # and of rows in which some players are replaced
 
     def afresh(self, rows: int) -> BranchCut | None:
         """Return the cut without embeddings, for other rows, or None if they would take too much memory."""
         fits = self.row_bytes * rows <= _MOST_BYTES
-        return BranchCut(self.subject, self.groups, self.branches, self.trunk, self.row_bytes) if fits else None
+        return (
+            BranchCut(
+                self.subject, self.groups, self.branches, self.trunk, self.row_bytes
+            )
+            if fits
+            else None
+        )
 
     def embed(self, branch: int, tensors: Sequence[Tensor]) -> Embedding:
         """Return the embedding of rows of the inputs of one branch."""
@@ -105,7 +129,11 @@ class BranchCut:
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
         rows = self.subject.in_company(copies)
         embedding = self.branches[branch].forward(*rows)
-        return tuple(one[:1] for one in embedding) if len(rows[0]) > len(copies[0]) else tuple(embedding)
+        return (
+            tuple(one[:1] for one in embedding)
+            if len(rows[0]) > len(copies[0])
+            else tuple(embedding)
+        )
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return those of the network's inputs that a branch takes."""
@@ -113,30 +141,52 @@ class BranchCut:
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
-        flat = self.subject.in_company([tensor for embedding in embeddings for tensor in embedding])
+        flat = self.subject.in_company(
+            [tensor for embedding in embeddings for tensor in embedding]
+        )
         returned = self.trunk.forward(*flat)
         # What was traced returns the same for every batch.
-        plain = isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0])
-        return (returned if plain else self.subject.taken(returned, len(flat[0])))[: len(embeddings[0][0])]
+        plain = (
+            isinstance(returned, Tensor)
+            and returned.ndim == 2
+            and len(returned) == len(flat[0])
+        )
+        return (returned if plain else self.subject.taken(returned, len(flat[0])))[
+            : len(embeddings[0][0])
+        ]
 
     def remember(
-        self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]
+        self,
+        inputs: Sequence[Tensor],
+        donors: Sequence[Tensor],
+        run: Callable[[int, Callable[[slice], None]], None],
     ) -> None:
         """Store the embeddings of all rows. ``run(count, work)`` works through slices of rows that fit in memory."""
 
         def embedded(source: Sequence[Tensor], branch: int) -> Embedding:
             tensors, count = self.of_inputs(branch, source), len(source[0])
             return tuple(
-                gathered(count, lambda part: self.embed(branch, [one[part] for one in tensors]), partial(run, count))
+                gathered(
+                    count,
+                    lambda part: self.embed(branch, [one[part] for one in tensors]),
+                    partial(run, count),
+                )
             )
 
         every = range(len(self.groups))
         # Rows of a table of numbers are soon run.
         read = [self.of_inputs(branch, inputs) for branch in every]
-        self.stores = [Store(cheap=all(one.ndim == 2 and one.is_floating_point() for one in each)) for each in read]
+        self.stores = [
+            Store(cheap=all(one.ndim == 2 and one.is_floating_point() for one in each))
+            for each in read
+        ]
         with self.subject.theirs(inputs), torch.no_grad():
             self.rows = [embedded(inputs, branch) for branch in every]
-            self.donor_rows = self.rows if donors is inputs else [embedded(donors, branch) for branch in every]
+            self.donor_rows = (
+                self.rows
+                if donors is inputs
+                else [embedded(donors, branch) for branch in every]
+            )
 
     def predict(
         self,
@@ -152,12 +202,22 @@ class BranchCut:
         are the players of each input.
         """
         embeddings = []
-        for branch, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
-            players = {int(player) for position in self.groups[branch] for player in owners[position]}
+        for branch, (rows, lenders) in enumerate(
+            zip(self.rows, self.donor_rows, strict=True)
+        ):
+            players = {
+                int(player)
+                for position in self.groups[branch]
+                for player in owners[position]
+            }
             chosen = replaced[:, sorted(players)]
             taken = chosen.all(dim=1) & chosen.any(dim=1)
             partly = torch.nonzero(chosen.any(dim=1) & ~taken).flatten()
-            some = self._partly(branch, receivers, donors, chosen, partly, blended) if len(partly) else None
+            some = (
+                self._partly(branch, receivers, donors, chosen, partly, blended)
+                if len(partly)
+                else None
+            )
             parts = []
             for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
                 joined = row[receivers.to(row.device)]
@@ -182,7 +242,9 @@ class BranchCut:
         """Return the embeddings of pairs ``partly`` replaced. Each row, donor and set of players runs once."""
 
         def embed(pairs: Tensor) -> Embedding:
-            return self.embed(branch, [blended(position, pairs) for position in self.groups[branch]])
+            return self.embed(
+                branch, [blended(position, pairs) for position in self.groups[branch]]
+            )
 
         players = chosen.shape[1]
         if players > _MOST_PLAYERS or self.stores[branch].idle:
@@ -190,7 +252,9 @@ class BranchCut:
         bits = (chosen[partly].cpu() * (1 << torch.arange(players))).sum(dim=1)
         at = partly.cpu()
         pairs = receivers.cpu()[at] * len(self.donor_rows[branch][0]) + donors.cpu()[at]
-        return self.stores[branch].taken((pairs << players) + bits, lambda few: embed(partly[few.to(partly.device)]))
+        return self.stores[branch].taken(
+            (pairs << players) + bits, lambda few: embed(partly[few.to(partly.device)])
+        )
 
 
 def cut_into_branches(
@@ -201,7 +265,12 @@ def cut_into_branches(
     ``followers`` are inputs without own players: they belong to the branch of the input that they join first.
     """
     form = subject.form
-    if subject.rewrites or len(inputs) < 2 or form.whole or len(inputs) != len(form.leaves):
+    if (
+        subject.rewrites
+        or len(inputs) < 2
+        or form.whole
+        or len(inputs) != len(form.leaves)
+    ):
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None
@@ -213,7 +282,11 @@ def cut_into_branches(
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
     few = [tensor[:2] for tensor in inputs]
-    embedded = [row for branch in range(len(cut.groups)) for row in cut.embed(branch, cut.of_inputs(branch, few))]
+    embedded = [
+        row
+        for branch in range(len(cut.groups))
+        for row in cut.embed(branch, cut.of_inputs(branch, few))
+    ]
     cut.row_bytes = sum(one.element_size() * one[0].numel() for one in embedded)
     return cut
 
@@ -227,7 +300,11 @@ def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
         try:
             return tracer, tracer.trace(subject.module)
         except Exception:
-            if not tracer.failed or tracer.failed in leaves or len(leaves) == _MOST_LEAVES:
+            if (
+                not tracer.failed
+                or tracer.failed in leaves
+                or len(leaves) == _MOST_LEAVES
+            ):
                 raise
             leaves |= {tracer.failed}
 
@@ -240,38 +317,62 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     depends = _dependences(graph, position)
     group_of = _groups(depends.values(), count, followers)
     groups = sorted(set(group_of))
-    depends = {node: frozenset(group_of[input_] for input_ in inputs) for node, inputs in depends.items()}
+    depends = {
+        node: frozenset(group_of[input_] for input_ in inputs)
+        for node, inputs in depends.items()
+    }
     frontier = [_frontier(depends, group) for group in groups]
-    if len(groups) < 2 or not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
+    if (
+        len(groups) < 2
+        or not all(frontier)
+        or all(node.op == "placeholder" for nodes in frontier for node in nodes)
+    ):
         return None
     # Inputs in the order of the forward's arguments, as a part of the graph takes them.
     order = [position[node.target] for node in placeholders if node.target in position]
-    members = tuple(tuple(place for place in order if group_of[place] == group) for group in groups)
+    members = tuple(
+        tuple(place for place in order if group_of[place] == group) for group in groups
+    )
     parts = [[names[place] for place in places] for places in members]
-    branches = tuple(_part(tracer, graph, nodes, part) for nodes, part in zip(frontier, parts, strict=True))
+    branches = tuple(
+        _part(tracer, graph, nodes, part)
+        for nodes, part in zip(frontier, parts, strict=True)
+    )
     trunk = _part(tracer, graph, [node for nodes in frontier for node in nodes])
     return BranchCut(subject, members, branches, trunk)
 
 
-def _dependences(graph: fx.Graph, position: dict[str, int]) -> dict[fx.Node, frozenset[int]]:
+def _dependences(
+    graph: fx.Graph, position: dict[str, int]
+) -> dict[fx.Node, frozenset[int]]:
     """Return the inputs that each node depends on."""
     depends: dict[fx.Node, frozenset[int]] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
-            depends[node] = frozenset({position[node.target]}) if node.target in position else frozenset()
+            depends[node] = (
+                frozenset({position[node.target]})
+                if node.target in position
+                else frozenset()
+            )
         else:
-            depends[node] = frozenset().union(*(depends[source] for source in node.all_input_nodes))
+            depends[node] = frozenset().union(
+                *(depends[source] for source in node.all_input_nodes)
+            )
     return depends
 
 
-def _groups(depends: Iterable[frozenset[int]], count: int, followers: frozenset[int]) -> list[int]:
+def _groups(
+    depends: Iterable[frozenset[int]], count: int, followers: frozenset[int]
+) -> list[int]:
     """Return the group of each input: its own number, or for a follower that of the only input that it joins first."""
     group_of = list(range(count))
     for inputs in depends:
         leaders = inputs - followers
         if len(leaders) == 1:
             for place in inputs & followers:
-                group_of[place] = min(leaders) if group_of[place] == place else group_of[place]
+                group_of[place] = (
+                    min(leaders) if group_of[place] == place else group_of[place]
+                )
     return group_of
 
 
@@ -296,7 +397,10 @@ def placeholder_names(subject: Any, parameters: list[str]) -> list[str]:
 
 
 def _part(
-    tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], names: Sequence[str] = ()
+    tracer: OwnThreadTracer,
+    graph: fx.Graph,
+    frontier: Sequence[fx.Node],
+    names: Sequence[str] = (),
 ) -> fx.GraphModule:
     """Return the graph before the frontier, given the inputs ``names``, or without names the graph behind it."""
     part = fx.Graph()
@@ -314,7 +418,10 @@ def _part(
     # What is not used goes, inputs too, except those that are passed.
     erase_unused(
         part,
-        lambda node: node.op == "placeholder" and (node.target in names or str(node.target).startswith("embedding_")),
+        lambda node: (
+            node.op == "placeholder"
+            and (node.target in names or str(node.target).startswith("embedding_"))
+        ),
     )
     part.lint()
     return tracer.as_module(part)
@@ -325,15 +432,30 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     if count < 2:
         return False
     with torch.no_grad():
-        shifts = {place: shift for shift, places in enumerate(cut.groups, start=1) for place in places}
-        mixed = [tensor[:count].roll(shifts[place], dims=0) for place, tensor in enumerate(inputs)]
+        shifts = {
+            place: shift
+            for shift, places in enumerate(cut.groups, start=1)
+            for place in places
+        }
+        mixed = [
+            tensor[:count].roll(shifts[place], dims=0)
+            for place, tensor in enumerate(inputs)
+        ]
         embeddings = []
         for branch in range(len(cut.groups)):
-            embedding = cut.embed(branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)])
-            if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
+            embedding = cut.embed(
+                branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)]
+            )
+            if any(
+                not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count
+                for one in embedding
+            ):
                 return False
             embeddings.append(tuple(one.roll(branch + 1, dims=0) for one in embedding))
         expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2
-    return expected.shape == joined.shape and float((expected - joined).abs().max()) <= tolerance * scale
+    return (
+        expected.shape == joined.shape
+        and float((expected - joined).abs().max()) <= tolerance * scale
+    )

@@ -28,19 +28,29 @@ class PredictCall:
     task: str | None = None
     kind: str | None = None
     classes: tuple[Any, ...] | None = None
-    one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
+    one_hot: bool = (
+        False  # whether it returns labels: each class is then predicted with 0 or 1
+    )
     loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
-    labels: Callable[[Any], Any] | None = None  # what returns the classes that the model itself decides for
+    labels: Callable[[Any], Any] | None = (
+        None  # what returns the classes that the model itself decides for
+    )
     guessed: bool = False  # whether the objective may be the user's own, of which the library says nothing
     ranks: bool = False  # whether it returns scores that are on no scale of y
-    one_of: bool = False  # whether a row has one class although the probabilities add up to no 1
+    one_of: bool = (
+        False  # whether a row has one class although the probabilities add up to no 1
+    )
 
 
 def find_call(model: Any) -> PredictCall:
     """Return how a predictor is called, or refuse an object that is not a predictor."""
     if hasattr(model, "problem_type") and hasattr(model, "predict_proba"):
         return _autogluon(model)
-    if hasattr(model, "datamodule") and hasattr(model, "config") and hasattr(model, "predict"):
+    if (
+        hasattr(model, "datamodule")
+        and hasattr(model, "config")
+        and hasattr(model, "predict")
+    ):
         return _pytorch_tabular(model)
     if hasattr(model, "save_config") or hasattr(model, "model_to_string"):
         return _booster(model)
@@ -57,7 +67,13 @@ def find_call(model: Any) -> PredictCall:
 
 
 #: Where libraries keep the names of the columns that a model was fitted on.
-_NAMES = ("feature_names_in_", "feature_name_", "feature_names_", "feature_name", "feature_names")
+_NAMES = (
+    "feature_names_in_",
+    "feature_name_",
+    "feature_names_",
+    "feature_name",
+    "feature_names",
+)
 
 
 def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
@@ -74,12 +90,22 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
             if isinstance(names, (list, tuple, np.ndarray)) and len(names):
                 return tuple(map(str, names))
     if hasattr(model, "steps"):  # what comes first takes the table
-        parts = [step for _, step in model.steps if step not in (None, "passthrough")][:1]
+        parts = [step for _, step in model.steps if step not in (None, "passthrough")][
+            :1
+        ]
     else:
         held = getattr(model, "__dict__", {}).values()
-        held = [one for part in held for one in (part[:1] if isinstance(part, (list, tuple)) else [part])]
+        held = [
+            one
+            for part in held
+            for one in (part[:1] if isinstance(part, (list, tuple)) else [part])
+        ]
         parts = [part for part in held if hasattr(part, "predict")]
-    names_of_parts = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
+    names_of_parts = (
+        fitted_names(part, depth - 1)
+        for part in parts
+        if depth and not isinstance(part, type)
+    )
     return next((names for names in names_of_parts if names), ())
 
 
@@ -87,9 +113,15 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
-    if name in ("predict_proba", "predict") and classes is not None and not _are_several(classes):
+    if (
+        name in ("predict_proba", "predict")
+        and classes is not None
+        and not _are_several(classes)
+    ):
         labels = tuple(np.asarray(classes).tolist())
-        return PredictCall(model, "classification", "probabilities", labels, one_hot=name == "predict")
+        return PredictCall(
+            model, "classification", "probabilities", labels, one_hot=name == "predict"
+        )
     return PredictCall(model)
 
 
@@ -100,24 +132,57 @@ def _estimator(model: Any) -> PredictCall:
     several = _are_several(classes)
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
     # skorch's regressors inherit the probabilities of its classifiers, and have no classes.
-    if hasattr(model, "predict_proba") and (classes is not None or not _is(model, "regressor")):
-        task, objective = "multilabel" if several else "classification", objective_of(trained(model))[0]
+    if hasattr(model, "predict_proba") and (
+        classes is not None or not _is(model, "regressor")
+    ):
+        task, objective = (
+            "multilabel" if several else "classification",
+            objective_of(trained(model))[0],
+        )
         hinge, one_of = objective == "binary:hinge", objective in _ONE_OF
         predict = model.predict if hinge else model.predict_proba
-        return PredictCall(predict, task, "probabilities", labels, hinge, labels=model.predict, one_of=one_of)
+        return PredictCall(
+            predict,
+            task,
+            "probabilities",
+            labels,
+            hinge,
+            labels=model.predict,
+            one_of=one_of,
+        )
     if labels and _returns_scores(model):
-        function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
+        function, decides = (
+            partial(model.predict, prediction_type=kind)
+            for kind in ("Probability", "Class")
+        )
         one_of = objective_of(model)[0] in _ONE_OF
-        return PredictCall(function, "classification", "probabilities", labels, labels=decides, one_of=one_of)
+        return PredictCall(
+            function,
+            "classification",
+            "probabilities",
+            labels,
+            labels=decides,
+            one_of=one_of,
+        )
     if labels or several:
-        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True, labels=model.predict)
+        return PredictCall(
+            model.predict,
+            "classification",
+            "probabilities",
+            labels,
+            one_hot=True,
+            labels=model.predict,
+        )
     return _of_numbers(model)
 
 
 def _is(model: Any, kind: str) -> bool:
     """Return whether an estimator says that it is of a kind, by scikit-learn's tags or as it did before them."""
     tags = None if isinstance(model, type) else getattr(model, "__sklearn_tags__", None)
-    kinds = (tags().estimator_type if tags is not None else None, getattr(model, "_estimator_type", None))
+    kinds = (
+        tags().estimator_type if tags is not None else None,
+        getattr(model, "_estimator_type", None),
+    )
     return kind in kinds
 
 
@@ -135,7 +200,11 @@ def _unnamed_labels(model: Any) -> Any:
     if _is(model, "outlier_detector"):
         return (-1, 1)
     last = trained(model)
-    return np.unique(last.labels_) if _is(model, "clusterer") and hasattr(last, "labels_") else None
+    return (
+        np.unique(last.labels_)
+        if _is(model, "clusterer") and hasattr(last, "labels_")
+        else None
+    )
 
 
 def _of_numbers(model: Any) -> PredictCall:
@@ -148,7 +217,9 @@ def _of_numbers(model: Any) -> PredictCall:
         call = replace(call, loss="poisson_log")
     numbers = call.loss or call.ranks or _is(model, "regressor")
     asked = last.get_params().get("objective") if hasattr(last, "get_params") else None
-    return replace(call, task="regression" if numbers else None, kind=None, guessed=callable(asked))
+    return replace(
+        call, task="regression" if numbers else None, kind=None, guessed=callable(asked)
+    )
 
 
 def check_fitted(model: Any) -> None:
@@ -174,7 +245,9 @@ def _booster(model: Any) -> PredictCall:
     # Of labels the scores that they are made of say more.
     scores = objective == "multi:softmax"
     call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
-    call = replace(call, guessed=objective == "reg:squarederror")  # which it also says of the user's own
+    call = replace(
+        call, guessed=objective == "reg:squarederror"
+    )  # which it also says of the user's own
     return call if call.task else replace(call, task="regression")
 
 
@@ -187,15 +260,27 @@ def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
 
 
 #: Objectives of classifiers, by what the numbers are that the predictor returns.
-_PROBABILITIES = ("binary", "multiclass", "multiclassova", "softmax", "binary:logistic", "multi:softprob")
+_PROBABILITIES = (
+    "binary",
+    "multiclass",
+    "multiclassova",
+    "softmax",
+    "binary:logistic",
+    "multi:softprob",
+)
 _LOGITS = ("binary:logitraw", "multi:softmax")
 #: Objectives that ask of each class whether it is this one: the probabilities of a row add up to no 1.
 _ONE_OF = ("multiclassova", "MultiClassOneVsAll")
 #: The loss of this package that an objective of numbers is.
 _LOSSES = {
     **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
-    **dict.fromkeys(("absolute_error", "regression_l1", "MAE", "reg:absoluteerror"), "absolute_error"),
-    **dict.fromkeys(("quantile", "Quantile", "MultiQuantile", "reg:quantileerror"), "quantile"),
+    **dict.fromkeys(
+        ("absolute_error", "regression_l1", "MAE", "reg:absoluteerror"),
+        "absolute_error",
+    ),
+    **dict.fromkeys(
+        ("quantile", "Quantile", "MultiQuantile", "reg:quantileerror"), "quantile"
+    ),
 }
 #: How the names of objectives begin whose scores are on no scale of y.
 _RANKS = (
@@ -210,27 +295,48 @@ _RANKS = (
 )
 
 
-def _by_objective(function: Callable[[Any], Any], objective: str, levels: tuple[float, ...]) -> PredictCall:
+def _by_objective(
+    function: Callable[[Any], Any], objective: str, levels: tuple[float, ...]
+) -> PredictCall:
     if objective in _PROBABILITIES:
-        return PredictCall(function, "classification", "probabilities", one_of=objective in _ONE_OF)
+        return PredictCall(
+            function, "classification", "probabilities", one_of=objective in _ONE_OF
+        )
     if objective in _LOGITS:
         return PredictCall(function, "classification", "logits")
     if objective == "binary:hinge":
-        return PredictCall(function, "classification", "probabilities", (0, 1), one_hot=True)
+        return PredictCall(
+            function, "classification", "probabilities", (0, 1), one_hot=True
+        )
     loss: Any = _LOSSES.get(objective)
     if loss == "quantile":
-        loss = ("quantile", levels[0] if len(levels) == 1 else levels) if levels else None
+        loss = (
+            ("quantile", levels[0] if len(levels) == 1 else levels) if levels else None
+        )
     ranks = objective.startswith(_RANKS)
-    return PredictCall(function, "regression" if loss or ranks or "reg" in objective else None, loss=loss, ranks=ranks)
+    return PredictCall(
+        function,
+        "regression" if loss or ranks or "reg" in objective else None,
+        loss=loss,
+        ranks=ranks,
+    )
 
 
 def _autogluon(model: Any) -> PredictCall:
     """Return the call of AutoGluon's ``TabularPredictor``."""
     if model.problem_type in ("regression", "quantile"):
         levels = tuple(getattr(model, "quantile_levels", None) or ())
-        return PredictCall(model.predict, "regression", loss=("quantile", levels) if levels else None)
+        return PredictCall(
+            model.predict, "regression", loss=("quantile", levels) if levels else None
+        )
     classes = tuple(model.class_labels)
-    return PredictCall(model.predict_proba, "classification", "probabilities", classes, labels=model.predict)
+    return PredictCall(
+        model.predict_proba,
+        "classification",
+        "probabilities",
+        classes,
+        labels=model.predict,
+    )
 
 
 def _pytorch_tabular(model: Any) -> PredictCall:
@@ -239,8 +345,12 @@ def _pytorch_tabular(model: Any) -> PredictCall:
         return PredictCall(partial(_columns, model, "_prediction"), "regression")
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
-    probabilities, labels = (partial(_columns, model, kind) for kind in ("_probability", "_prediction"))
-    return PredictCall(probabilities, "classification", "probabilities", classes, labels=labels)
+    probabilities, labels = (
+        partial(_columns, model, kind) for kind in ("_probability", "_prediction")
+    )
+    return PredictCall(
+        probabilities, "classification", "probabilities", classes, labels=labels
+    )
 
 
 def _columns(model: Any, kind: str, table: Any) -> Any:
@@ -255,18 +365,34 @@ Objective = tuple[str, tuple[float, ...]]
 
 def trained(model: Any) -> Any:
     """Return the model inside pipelines and searches, or the last one of a stack."""
-    while hasattr(model, "steps") or hasattr(model, "best_estimator_") or hasattr(model, "final_estimator_"):
-        inside = getattr(model, "best_estimator_", getattr(model, "final_estimator_", None))
+    while (
+        hasattr(model, "steps")
+        or hasattr(model, "best_estimator_")
+        or hasattr(model, "final_estimator_")
+    ):
+        inside = getattr(
+            model, "best_estimator_", getattr(model, "final_estimator_", None)
+        )
         model = model[-1] if hasattr(model, "steps") else inside
     return model
 
 
 def objective_of(model: Any) -> Objective:
     """Return the objective of a trained model."""
-    if hasattr(model, "regressor_"):  # of a transformed target: quantiles stay quantiles, means are no means
+    if hasattr(
+        model, "regressor_"
+    ):  # of a transformed target: quantiles stay quantiles, means are no means
         inside = objective_of(trained(model.regressor_))
-        return inside if _LOSSES.get(inside[0]) in ("quantile", "absolute_error") else ("", ())
-    booster = model.get_booster() if hasattr(model, "get_booster") else getattr(model, "booster_", model)
+        return (
+            inside
+            if _LOSSES.get(inside[0]) in ("quantile", "absolute_error")
+            else ("", ())
+        )
+    booster = (
+        model.get_booster()
+        if hasattr(model, "get_booster")
+        else getattr(model, "booster_", model)
+    )
     if hasattr(booster, "save_config"):
         return _xgboost(booster)
     if hasattr(booster, "model_to_string"):
@@ -276,10 +402,17 @@ def objective_of(model: Any) -> Objective:
     from sklearn.linear_model import PoissonRegressor
 
     parameters = model.get_params() if hasattr(model, "get_params") else {}
-    named = (parameters.get(key) for key in ("objective", "loss", "loss_function", "criterion"))
+    named = (
+        parameters.get(key)
+        for key in ("objective", "loss", "loss_function", "criterion")
+    )
     name = next((each for each in named if isinstance(each, str)), "")
     if not name:
-        name = "poisson" if isinstance(model, PoissonRegressor) else "quantile" * ("quantile" in parameters)
+        name = (
+            "poisson"
+            if isinstance(model, PoissonRegressor)
+            else "quantile" * ("quantile" in parameters)
+        )
     levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
     level = next((level for level in levels if level is not None), None)
     return name, (0.9,) if level is None else _levels(level)
@@ -287,7 +420,9 @@ def objective_of(model: Any) -> Objective:
 
 def _xgboost(booster: Any) -> Objective:
     settings = json.loads(booster.save_config())["learner"]["objective"]
-    return settings["name"], _levels(settings.get("quantile_loss_param", {}).get("quantile_alpha", ""))
+    return settings["name"], _levels(
+        settings.get("quantile_loss_param", {}).get("quantile_alpha", "")
+    )
 
 
 def _lightgbm(booster: Any) -> Objective:
@@ -309,7 +444,9 @@ def _levels(written: Any) -> tuple[float, ...]:
     """Return levels written as a number, as several, or as text such as ``0.1,0.9`` and ``[1E-1,9E-1]``."""
     several = hasattr(written, "__iter__") and not isinstance(written, str)
     try:
-        return tuple(map(float, written if several else str(written).strip("[] ").split(",")))
+        return tuple(
+            map(float, written if several else str(written).strip("[] ").split(","))
+        )
     except (TypeError, ValueError):
         return ()
 

@@ -26,8 +26,12 @@ class _Scale:
 
     numbers: Floats
     cells: Floats
-    missing: float | None  # the cell that stands for a missing one, if the background has any
-    snapped: bool  # whether only cells that were seen may stand: dates, and whole numbers
+    missing: (
+        float | None
+    )  # the cell that stands for a missing one, if the background has any
+    snapped: (
+        bool  # whether only cells that were seen may stand: dates, and whole numbers
+    )
 
     @property
     def kinds(self) -> list[str]:
@@ -44,12 +48,20 @@ class _Scale:
         """Return cells: for a whole number the nearest of the background."""
         cells = drawn[:, 0]
         if self.snapped:
-            above = np.searchsorted(self.numbers, cells).clip(1, max(1, len(self.numbers) - 1))
+            above = np.searchsorted(self.numbers, cells).clip(
+                1, max(1, len(self.numbers) - 1)
+            )
             below = above - 1
             above = above.clip(max=len(self.numbers) - 1)
-            nearer = np.abs(self.numbers[above] - cells) < np.abs(self.numbers[below] - cells)
+            nearer = np.abs(self.numbers[above] - cells) < np.abs(
+                self.numbers[below] - cells
+            )
             cells = self.cells[np.where(nearer, above, below)]
-        return cells if self.missing is None else np.where(drawn[:, 1] > 0, self.missing, cells)
+        return (
+            cells
+            if self.missing is None
+            else np.where(drawn[:, 1] > 0, self.missing, cells)
+        )
 
 
 @dataclass(frozen=True)
@@ -76,9 +88,13 @@ class CellDesign:
 
     def __init__(self, form: FrameForm, background: Floats) -> None:
         self.form = form
-        self._columns = [self._column(place, cells) for place, cells in enumerate(background.T)]
+        self._columns = [
+            self._column(place, cells) for place, cells in enumerate(background.T)
+        ]
         ends = np.cumsum([0, *(len(column.kinds) for column in self._columns)])
-        self._blocks = [np.arange(*ends[place : place + 2]) for place in range(len(self._columns))]
+        self._blocks = [
+            np.arange(*ends[place : place + 2]) for place in range(len(self._columns))
+        ]
         self.kinds_ = [kind for column in self._columns for kind in column.kinds]
 
     def _column(self, place: int, cells: Floats) -> _Scale | _Levels:
@@ -90,7 +106,11 @@ class CellDesign:
                     f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {name!r} has "
                     f"{len(levels)}"
                 )
-                raise InputError(problem, hint="Leave sampling out, or merge its rare levels", code="PG038")
+                raise InputError(
+                    problem,
+                    hint="Leave sampling out, or merge its rare levels",
+                    code="PG038",
+                )
             return _Levels(levels)
         if np.isinf(numbers).any():
             problem = f"sampling='conditional' cannot draw column {name!r}, which holds infinity"
@@ -98,7 +118,9 @@ class CellDesign:
         lacking = np.isnan(numbers)
         seen, first = np.unique(numbers[~lacking], return_index=True)
         missing = float(cells[lacking][0]) if lacking.any() else None
-        whole = not self.form.columns[place].numeric or bool((seen == np.rint(seen)).all())
+        whole = not self.form.columns[place].numeric or bool(
+            (seen == np.rint(seen)).all()
+        )
         return _Scale(seen, cells[~lacking][first], missing, whole)
 
     def _numbers(self, place: int, cells: Floats) -> Floats | None:
@@ -107,9 +129,14 @@ class CellDesign:
         if column.numeric:
             return cells
         pool: pd.Series[Any] = self.form.library.series(column.cells)
-        if not (pd.api.types.is_datetime64_any_dtype(pool) or pd.api.types.is_timedelta64_dtype(pool)):
+        if not (
+            pd.api.types.is_datetime64_any_dtype(pool)
+            or pd.api.types.is_timedelta64_dtype(pool)
+        ):
             return None
-        days: Floats = ((pool - pool.min()) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)
+        days: Floats = ((pool - pool.min()) / pd.Timedelta(days=1)).to_numpy(
+            dtype=np.float64, na_value=np.nan
+        )
         return days[cells.astype(np.int64)]
 
     @property
@@ -128,8 +155,12 @@ class CellDesign:
     def expand(self, rows: Floats) -> Floats:
         """Return rows ``(rows, columns)`` of the table as ``(rows, design columns)``."""
         expanded = []
-        for place, (column, cells) in enumerate(zip(self._columns, rows.T, strict=True)):
-            numbers = self._numbers(place, cells) if isinstance(column, _Scale) else cells
+        for place, (column, cells) in enumerate(
+            zip(self._columns, rows.T, strict=True)
+        ):
+            numbers = (
+                self._numbers(place, cells) if isinstance(column, _Scale) else cells
+            )
             expanded.append(column.expand(cells if numbers is None else numbers))
         return np.concatenate(expanded, axis=1)
 
@@ -137,5 +168,8 @@ class CellDesign:
         """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
         widths = [len(self._blocks[place]) for place in places]
         parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
-        cells = [self._columns[place].collapse(part) for place, part in zip(places, parts, strict=True)]
+        cells = [
+            self._columns[place].collapse(part)
+            for place, part in zip(places, parts, strict=True)
+        ]
         return np.stack(cells, axis=1)

@@ -39,7 +39,9 @@ class EncodedSubject(Subject):
         table = inputs.table if isinstance(inputs, EncodedRows) else inputs
         if is_frame(table):
             return table.reset_index(drop=True)
-        return pd.DataFrame(np.asarray(table), columns=list(self.preprocessor.feature_names_in_))
+        return pd.DataFrame(
+            np.asarray(table), columns=list(self.preprocessor.feature_names_in_)
+        )
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
@@ -48,12 +50,16 @@ class EncodedSubject(Subject):
         """
         table = rows[0].numpy()
         row = np.median(table, axis=0).astype(np.float32)
-        switches = ~np.isin(np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE)
+        switches = ~np.isin(
+            np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE
+        )
         for columns in self.preprocessor.features("feature").values():
             levels = np.asarray(columns, dtype=np.intp)
             levels = levels[switches[levels]]
             if levels.size:
-                patterns, counts = np.unique(table[:, levels], axis=0, return_counts=True)
+                patterns, counts = np.unique(
+                    table[:, levels], axis=0, return_counts=True
+                )
                 row[levels] = patterns[int(np.argmax(counts))]
         return (torch.from_numpy(row)[None],)
 
@@ -61,15 +67,25 @@ class EncodedSubject(Subject):
         """Return encoded rows without their texts and images, as rows are encoded that have none."""
         encoder, lacking = self.preprocessor, rows[0].clone()
         kinds = [column.kind for column in encoder.schema_]
-        places = [at for at, column in enumerate(encoder.feature_of_.tolist()) if kinds[column] in KINDS]
-        blank = encoder.transform(pd.DataFrame({name: [None] for name in encoder.feature_names_in_}))
+        places = [
+            at
+            for at, column in enumerate(encoder.feature_of_.tolist())
+            if kinds[column] in KINDS
+        ]
+        blank = encoder.transform(
+            pd.DataFrame({name: [None] for name in encoder.feature_names_in_})
+        )
         lacking[:, places] = torch.from_numpy(blank[:, places])
         return (lacking,)
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
         """Return which encoded columns hold numbers. The others are levels."""
         movable = torch.zeros(shape, dtype=torch.bool)
-        movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
+        movable[
+            torch.as_tensor(
+                np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64)
+            )
+        ] = True
         return movable
 
 
@@ -81,9 +97,13 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
         self.encode, self.label = model.encode_rows, str(model.label)
-        PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
+        PredictorSubject.__init__(
+            self, model.of_encoded(), self.encode(rows).encoded, y, **options
+        )
         if getattr(model, "counts", False):
-            self.outputs = replace(self.outputs, loss="poisson")  # what the model is judged by
+            self.outputs = replace(
+                self.outputs, loss="poisson"
+            )  # what the model is judged by
         self.preprocessor = model.preprocessor_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
 
@@ -95,7 +115,11 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     def check_network(self, method: str) -> None:
         """Refuse every method that reads layers or needs slopes."""
         hint = "Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'"
-        raise InputError(f"method={method!r} needs a network, got {self.label}", hint=hint, code="PG034")
+        raise InputError(
+            f"method={method!r} needs a network, got {self.label}",
+            hint=hint,
+            code="PG034",
+        )
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the model sees them, ``(rows, encoded)``."""
@@ -140,7 +164,9 @@ class HybridSubject(EncodedSubject):
             class_labels=labels,
             target_mean=float(getattr(model, "target_mean_", 0.0)),
             target_scale=float(getattr(model, "target_scale_", 1.0)),
-            loss="poisson" if self.module.rates else None,  # what the network was trained with
+            loss="poisson"
+            if self.module.rates
+            else None,  # what the network was trained with
         )
         parameter = next(self.module.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -157,13 +183,22 @@ class HybridSubject(EncodedSubject):
         Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
         ``part``: what is explained, where that is not the whole model.
         """
-        held: dict[str, Any] = {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
+        held: dict[str, Any] = (
+            {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
+        )
         held |= {} if self.part is None else {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
             return held
-        grid, names = np.full(layout.shape, "").astype(object), self.preprocessor.feature_names_in_
-        for place, owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
+        grid, names = (
+            np.full(layout.shape, "").astype(object),
+            self.preprocessor.feature_names_in_,
+        )
+        for place, owner in zip(
+            layout.positions.tolist(),
+            self.preprocessor.feature_of_.tolist(),
+            strict=True,
+        ):
             if place[0] >= 0:
                 grid[tuple(place)] = str(names[owner])
         return {"order": grid.tolist(), **held}
@@ -172,7 +207,9 @@ class HybridSubject(EncodedSubject):
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the network sees them, ``(rows, encoded)``."""
         rows = self.model.encode_rows(inputs)
-        encoded = rows.encoded.copy() if rows is inputs else rows.encoded  # the caller's own are left alone
+        encoded = (
+            rows.encoded.copy() if rows is inputs else rows.encoded
+        )  # the caller's own are left alone
         return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
     def without_trees(self) -> HybridSubject:
@@ -185,7 +222,9 @@ class HybridSubject(EncodedSubject):
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""
-        if "image" in self.paths and not getattr(self.module.renderer, "differentiable", True):
+        if "image" in self.paths and not getattr(
+            self.module.renderer, "differentiable", True
+        ):
             problem = f"{method} needs a gradient through the image, but the images are drawn by a function of the user"
             hint = "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
             raise InputError(problem, hint=hint, code="PG034")

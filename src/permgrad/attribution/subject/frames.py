@@ -61,7 +61,9 @@ class Library:
     def table(self, cells: Array, like: Any) -> Any:
         """Return a table of one matrix."""
         rows = np.ascontiguousarray(cells)
-        return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
+        return (
+            torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
+        )
 
     def rename(self, table: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 — arrays have no names
         """Return a table with other names of its columns."""
@@ -70,7 +72,10 @@ class Library:
 
 class _Pandas(Library):
     def columns(self, table: pd.DataFrame) -> list[Any]:
-        return [table.iloc[:, place].reset_index(drop=True) for place in range(table.shape[1])]
+        return [
+            table.iloc[:, place].reset_index(drop=True)
+            for place in range(table.shape[1])
+        ]
 
     def names(self, table: pd.DataFrame) -> list[str]:
         return [str(name) for name in table.columns]
@@ -78,8 +83,14 @@ class _Pandas(Library):
     def join(self, first: Any, other: Any) -> Any:
         kind = first.dtype
         if isinstance(kind, pd.CategoricalDtype):
-            own = other.cat.categories if isinstance(other.dtype, pd.CategoricalDtype) else other.dropna().unique()
-            levels = _all_levels(list(kind.categories), list(own), ordered=bool(kind.ordered))
+            own = (
+                other.cat.categories
+                if isinstance(other.dtype, pd.CategoricalDtype)
+                else other.dropna().unique()
+            )
+            levels = _all_levels(
+                list(kind.categories), list(own), ordered=bool(kind.ordered)
+            )
             kind = pd.CategoricalDtype(pd.Index(levels), kind.ordered)
         return pd.concat([first.astype(kind), other.astype(kind)], ignore_index=True)
 
@@ -92,7 +103,9 @@ class _Pandas(Library):
         return pd.Series(numbers, dtype="Float64").astype(like.dtype)
 
     def build(self, columns: Sequence[Any], like: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(pd.concat(columns, axis=1, ignore_index=True)).set_axis(like.columns, axis=1)
+        return pd.DataFrame(pd.concat(columns, axis=1, ignore_index=True)).set_axis(
+            like.columns, axis=1
+        )
 
     def rename(self, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         return table.set_axis(list(names), axis=1)
@@ -106,13 +119,23 @@ class _Polars(Library):
         return list(table.columns)
 
     def series(self, column: Any) -> pd.Series[Any]:
-        return pd.Series(column.to_numpy() if column.dtype.is_numeric() else column.to_list())
+        return pd.Series(
+            column.to_numpy() if column.dtype.is_numeric() else column.to_list()
+        )
 
     def join(self, first: Any, other: Any) -> Any:
         kind, levels = first.dtype, getattr(first.dtype, "categories", None)
-        if isinstance(levels, type(first)):  # an enum: those of other types are any text
-            own = other.dtype.categories if type(other.dtype) is type(kind) else other.drop_nulls().unique()
-            kind = type(kind)(_all_levels(levels.to_list(), own.to_list(), ordered=False))
+        if isinstance(
+            levels, type(first)
+        ):  # an enum: those of other types are any text
+            own = (
+                other.dtype.categories
+                if type(other.dtype) is type(kind)
+                else other.drop_nulls().unique()
+            )
+            kind = type(kind)(
+                _all_levels(levels.to_list(), own.to_list(), ordered=False)
+            )
         return first.cast(kind).append(other.cast(kind))
 
     def take(self, column: Any, places: Integers) -> Any:
@@ -172,11 +195,17 @@ def _library(table: Any) -> Library:
         return _Pandas()
     if isinstance(table, pa.Table):
         return _Arrow()
-    if type(table).__module__.partition(".")[0] == "polars" and hasattr(table, "get_columns"):
+    if type(table).__module__.partition(".")[0] == "polars" and hasattr(
+        table, "get_columns"
+    ):
         return _Polars()
     array = None if hasattr(table, "tocsr") else np.asarray(table)
     if array is None or array.ndim != 2 or array.dtype.names:
-        what = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
+        what = (
+            "a sparse matrix"
+            if array is None
+            else f"{type(table).__name__} of shape {array.shape}"
+        )
         problem = f"The inputs of a predictor must be a table, got {what.removesuffix(' of shape ()')}"
         hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
         raise InputError(problem, hint=hint, code="PG001")
@@ -185,7 +214,9 @@ def _library(table: Any) -> Library:
 
 def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
     """Return cells as numbers, NaN where missing, or None if they are not numbers or are more exact than float64."""
-    if pd.api.types.is_bool_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(cells.dtype):
+    if pd.api.types.is_bool_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(
+        cells.dtype
+    ):
         return None
     if cells.dtype.kind not in "fiu":
         return None
@@ -196,13 +227,25 @@ def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
 
 def _same_cells(cells: pd.Series[Any]) -> Integers:
     """Return one number for each different cell, in order of appearance. The cells 1, 1.0 and True are different."""
-    if cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) != "string":
+    if (
+        cells.dtype == object
+        and pd.api.types.infer_dtype(cells, skipna=False) != "string"
+    ):
         keys = np.empty(len(cells), dtype=object)
-        keys[:] = [(type(cell), None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell) for cell in cells]
+        keys[:] = [
+            (
+                type(cell),
+                None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell,
+            )
+            for cell in cells
+        ]
         cells = pd.Series(keys)
     try:
         codes, _ = pd.factorize(cells, use_na_sentinel=False)
-    except (TypeError, NotImplementedError):  # lists, also as Arrow types, which nothing can look up
+    except (
+        TypeError,
+        NotImplementedError,
+    ):  # lists, also as Arrow types, which nothing can look up
         return np.arange(len(cells), dtype=np.int64)
     return codes.astype(np.int64)
 
@@ -226,16 +269,26 @@ class _Column:
                 raise InputError(problem, hint="Convert it", code="PG038")
             whole = library.series(self.cells).dtype.kind in "iu"
             if whole and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all():
-                problem = f"Column {self.name!r} must hold whole numbers as in the inputs"
-                raise InputError(problem, hint="Pass it as floats in both", code="PG038")
+                problem = (
+                    f"Column {self.name!r} must hold whole numbers as in the inputs"
+                )
+                raise InputError(
+                    problem, hint="Pass it as floats in both", code="PG038"
+                )
             self.nulls |= bool(np.isnan(numbers).any())
             return numbers
         before = len(self.cells)
         try:
             joined = library.join(self.cells, column)
         except InputError as error:
-            raise InputError(f"Column {self.name!r} has {error.problem}", hint=error.hint, code=error.code) from None
-        except Exception as error:  # whatever a library raises that cannot convert its cells
+            raise InputError(
+                f"Column {self.name!r} has {error.problem}",
+                hint=error.hint,
+                code=error.code,
+            ) from None
+        except (
+            Exception
+        ) as error:  # whatever a library raises that cannot convert its cells
             problem = f"Column {self.name!r} must hold cells of the type of the inputs, got {series.dtype}"
             raise InputError(problem, hint="Convert it", code="PG038") from error
         codes = _same_cells(library.series(joined))
@@ -261,31 +314,51 @@ class FrameForm:
         bare = isinstance(table, (list, tuple)) or not hasattr(table, "__getitem__")
         self.like: Any = np.asarray(table)[:0] if bare else table[:0]
         self.names = tuple(self.library.names(table))
-        self.named = type(self.library) is not Library  # whether these are the user's own names
+        self.named = (
+            type(self.library) is not Library
+        )  # whether these are the user's own names
         doubled = [name for name, count in Counter(self.names).items() if count > 1]
         if doubled:
             problem = f"Columns must have different names, got {doubled[0]!r} twice"
             raise InputError(problem, hint="Rename one of them", code="PG008")
         one = None if self.named else np.asarray(self.like).dtype
-        if one is not None and one.kind == "f":  # without a look at each of thousands of columns
-            self.columns = [_Column(name, np.empty(0, one), numeric=True, nulls=False) for name in self.names]
+        if (
+            one is not None and one.kind == "f"
+        ):  # without a look at each of thousands of columns
+            self.columns = [
+                _Column(name, np.empty(0, one), numeric=True, nulls=False)
+                for name in self.names
+            ]
         else:
             self.columns = [
-                _Column(name, self.library.take(column, np.arange(0)), numeric=numbers is not None, nulls=False)
-                for name, column in zip(self.names, self.library.columns(table), strict=True)
+                _Column(
+                    name,
+                    self.library.take(column, np.arange(0)),
+                    numeric=numbers is not None,
+                    nulls=False,
+                )
+                for name, column in zip(
+                    self.names, self.library.columns(table), strict=True
+                )
                 for numbers in [_as_numbers(self.library.series(column))]
             ]
         self._frame = is_frame(table)
         #: places of the columns of numbers of each type of NumPy's, which are written together
         self._together: dict[Any, list[int]] = {}
-        for place, column in enumerate(self.columns if type(self.library) in (Library, _Pandas) else ()):
+        for place, column in enumerate(
+            self.columns if type(self.library) in (Library, _Pandas) else ()
+        ):
             if column.numeric and isinstance(column.cells.dtype, np.dtype):
                 self._together.setdefault(column.cells.dtype, []).append(place)
 
     @property
     def kinds(self) -> tuple[Any, ...]:
         """What tables have in common that a model reads alike: library, names, and which columns hold numbers."""
-        return type(self.library), self.names, tuple(column.numeric for column in self.columns)
+        return (
+            type(self.library),
+            self.names,
+            tuple(column.numeric for column in self.columns),
+        )
 
     def read(self, table: Any) -> Tensor:
         """Return rows as numbers, float64 ``(rows, columns)``."""
@@ -301,10 +374,21 @@ class FrameForm:
             )
             raise InputError(problem, hint="Reorder or add columns", code="PG038")
         array = np.asarray(table) if type(library) is Library else None
-        if array is not None and array.dtype.kind == "f" and array.dtype == np.asarray(self.like).dtype:
-            return torch.from_numpy(array.astype(np.float64))  # without a look at each of thousands of columns
-        cells = [column.read(library, own) for column, own in zip(self.columns, library.columns(table), strict=True)]
-        return torch.from_numpy(np.stack(cells, axis=1) if cells else np.empty((len(table), 0)))
+        if (
+            array is not None
+            and array.dtype.kind == "f"
+            and array.dtype == np.asarray(self.like).dtype
+        ):
+            return torch.from_numpy(
+                array.astype(np.float64)
+            )  # without a look at each of thousands of columns
+        cells = [
+            column.read(library, own)
+            for column, own in zip(self.columns, library.columns(table), strict=True)
+        ]
+        return torch.from_numpy(
+            np.stack(cells, axis=1) if cells else np.empty((len(table), 0))
+        )
 
     def write(self, rows: Tensor) -> Any:
         """Return rows as a table of the user's kind, as a copy."""
@@ -313,18 +397,29 @@ class FrameForm:
         layout: Any = "F" if self._frame else "C"
         for dtype, places in self._together.items():
             part = numbers if len(places) == numbers.shape[1] else numbers[:, places]
-            parts.append((np.rint(part) if dtype.kind in "iu" else part).astype(dtype, order=layout))
+            parts.append(
+                (np.rint(part) if dtype.kind in "iu" else part).astype(
+                    dtype, order=layout
+                )
+            )
         if not self._frame and parts:
             return self.library.table(parts[0], self.like)
         order = [place for places in self._together.values() for place in places]
         alone = sorted(set(range(len(self.columns))) - set(order))
-        cells = [self.columns[place].write(self.library, numbers[:, place]) for place in alone]
+        cells = [
+            self.columns[place].write(self.library, numbers[:, place])
+            for place in alone
+        ]
         if not parts:
             return self.library.build(cells, self.like)
         made = pd.DataFrame(parts[0], copy=False)
         if len(parts) + len(cells) > 1:
-            made = pd.concat([made, *map(pd.DataFrame, parts[1:]), *cells], axis=1, ignore_index=True)
-        return made.iloc[:, np.argsort([*order, *alone])].set_axis(self.like.columns, axis=1)
+            made = pd.concat(
+                [made, *map(pd.DataFrame, parts[1:]), *cells], axis=1, ignore_index=True
+            )
+        return made.iloc[:, np.argsort([*order, *alone])].set_axis(
+            self.like.columns, axis=1
+        )
 
     @property
     def on_a_scale(self) -> Booleans:
@@ -336,5 +431,9 @@ class FrameForm:
         table = self.write(rows)
         if type(self.library) is Library and np.asarray(table).dtype.kind in "fiu":
             return pd.DataFrame(np.asarray(table), columns=list(self.names))
-        columns = [self.library.series(column) for column in self.library.columns(table)]
-        return pd.concat(columns, axis=1, ignore_index=True).set_axis(list(self.names), axis=1)
+        columns = [
+            self.library.series(column) for column in self.library.columns(table)
+        ]
+        return pd.concat(columns, axis=1, ignore_index=True).set_axis(
+            list(self.names), axis=1
+        )

@@ -11,7 +11,16 @@ from torch import Tensor
 from permgrad.base.errors import InputError, counted, shown, unknown
 
 #: Names under which networks return the output that matters, in the order in which they are looked for.
-_USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
+_USUAL_HEADS = (
+    "logits",
+    "logit",
+    "output",
+    "out",
+    "prediction",
+    "predictions",
+    "y",
+    "probabilities",
+)
 #: How masks as ``y`` are compared with maps.
 MASKS = "Masks as y, of the size of the maps, are compared with them place by place"
 
@@ -43,12 +52,18 @@ def pick_head(
     raise InputError(problem, hint=hint, code="PG032")
 
 
-def other_heads(returned: Any, picked: int | str | None, rows: int, *, places: bool) -> list[str]:
+def other_heads(
+    returned: Any, picked: int | str | None, rows: int, *, places: bool
+) -> list[str]:
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
     if picked is None or _last(picked) in _USUAL_HEADS:
         return []
     parts = heads(returned).items()
-    return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, places=places)]
+    return [
+        str(name)
+        for name, part in parts
+        if name != picked and _may_be_explained(part, rows, places=places)
+    ]
 
 
 def _last(name: int | str) -> str:
@@ -61,13 +76,31 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     if isinstance(returned, Mapping):
         parts = dict(returned)
     elif isinstance(returned, (tuple, list)):
-        parts = dict(zip(getattr(returned, "_fields", range(len(returned))), returned, strict=True))
+        parts = dict(
+            zip(
+                getattr(returned, "_fields", range(len(returned))),
+                returned,
+                strict=True,
+            )
+        )
     elif not hasattr(returned, "__dict__"):
         problem = f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}"
-        raise InputError(problem, hint="Wrap it in a module that returns a tensor", code="PG032")
-    inner = {name: heads(part) for name, part in parts.items() if isinstance(part, (Mapping, tuple, list))}
-    nested = {f"{name}.{key}": part for name, found in inner.items() for key, part in found.items()}
-    return {name: part for name, part in parts.items() if isinstance(part, Tensor)} | nested
+        raise InputError(
+            problem, hint="Wrap it in a module that returns a tensor", code="PG032"
+        )
+    inner = {
+        name: heads(part)
+        for name, part in parts.items()
+        if isinstance(part, (Mapping, tuple, list))
+    }
+    nested = {
+        f"{name}.{key}": part
+        for name, found in inner.items()
+        for key, part in found.items()
+    }
+    return {
+        name: part for name, part in parts.items() if isinstance(part, Tensor)
+    } | nested
 
 
 def _may_be_explained(part: Tensor, rows: int, *, places: bool) -> bool:
@@ -76,11 +109,22 @@ def _may_be_explained(part: Tensor, rows: int, *, places: bool) -> bool:
 
 
 def _check_dense(output: Tensor, name: str) -> None:
-    if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
-        kind = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
+    if (
+        output.is_complex()
+        or output.is_nested
+        or output.layout != torch.strided
+        or output.is_quantized
+    ):
+        kind = str(
+            output.layout if output.layout != torch.strided else output.dtype
+        ).removeprefix("torch.")
         shown = "nested" if output.is_nested else kind
         problem = f"{name} must be a dense tensor of real numbers, got {shown}"
-        raise InputError(problem, hint="Wrap the network in a module that returns real numbers", code="PG032")
+        raise InputError(
+            problem,
+            hint="Wrap the network in a module that returns real numbers",
+            code="PG032",
+        )
 
 
 def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
@@ -94,7 +138,9 @@ def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
     elif output.ndim > 2 and (places or output.numel() == len(output)):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = f", of maps for example output.flatten(2).mean(2). {MASKS}" * (output.ndim > 2)
+        maps = f", of maps for example output.flatten(2).mean(2). {MASKS}" * (
+            output.ndim > 2
+        )
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",

@@ -23,7 +23,13 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.soundness import check_order
-from permgrad.attribution.subject.tracing import OwnThreadTracer, Site, erase_unused, listening, name_of
+from permgrad.attribution.subject.tracing import (
+    OwnThreadTracer,
+    Site,
+    erase_unused,
+    listening,
+    name_of,
+)
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
 
@@ -39,16 +45,31 @@ CONSTANT = "constant"
 
 
 def at_layer(
-    subject: NetworkSubject, inputs: tuple[Tensor, ...], donors: tuple[Tensor, ...], layer: Any, segments: Any
+    subject: NetworkSubject,
+    inputs: tuple[Tensor, ...],
+    donors: tuple[Tensor, ...],
+    layer: Any,
+    segments: Any,
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
     """Return subject, rows, background and players at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
     rows = inner.lift(inputs)
     background = rows if donors is inputs else inner.lift(donors)
-    space = build_space(inner.names, rows[: inner.calls], (None,) * inner.calls, segments, inner.readings())
+    space = build_space(
+        inner.names,
+        rows[: inner.calls],
+        (None,) * inner.calls,
+        segments,
+        inner.readings(),
+    )
     modality = _modalities(inner, inputs, donors, space)
-    further = tuple(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64) for tensor in rows[inner.calls :])
-    everything = PlayerSpace(space.names, modality, inner.input_names, (*space.segments, *further))
+    further = tuple(
+        torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64)
+        for tensor in rows[inner.calls :]
+    )
+    everything = PlayerSpace(
+        space.names, modality, inner.input_names, (*space.segments, *further)
+    )
     return inner, rows, background, everything
 
 
@@ -60,20 +81,40 @@ class InnerSubject(NetworkSubject):
     """
 
     def __init__(
-        self, outer: NetworkSubject, layer: Any, inputs: tuple[Tensor, ...], sites: Mapping[Site, Lookup] | None = None
+        self,
+        outer: NetworkSubject,
+        layer: Any,
+        inputs: tuple[Tensor, ...],
+        sites: Mapping[Site, Lookup] | None = None,
     ) -> None:
         modules = dict(outer.module.named_modules())
         layers = list(layer) if isinstance(layer, (list, tuple)) and layer else [layer]
         for each in layers:
             _check_layer(outer, each, modules)
         if len(set(layers)) < len(layers):
-            problem = f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
+            problem = (
+                f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
+            )
             raise InputError(problem, hint="Name each layer once", code="PG037")
         # It is the same network.
-        self.module, self.device, self.dtype, self.coarse = outer.module, outer.device, outer.dtype, outer.coarse
-        self.form, self.outputs, self.place, self.words = outer.form, outer.outputs, outer.place, outer.words
+        self.module, self.device, self.dtype, self.coarse = (
+            outer.module,
+            outer.device,
+            outer.dtype,
+            outer.coarse,
+        )
+        self.form, self.outputs, self.place, self.words = (
+            outer.form,
+            outer.outputs,
+            outer.place,
+            outer.words,
+        )
         self.head, self.picked, self.by_place = outer.head, outer.picked, outer.by_place
-        self.in_pairs, self.moved, self.rewrites = outer.in_pairs, outer.moved, outer.rewrites
+        self.in_pairs, self.moved, self.rewrites = (
+            outer.in_pairs,
+            outer.moved,
+            outer.rewrites,
+        )
         self.makes_images = outer.makes_images
         self.noted, self.input_names = outer.noted, outer.input_names
         self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
@@ -82,11 +123,16 @@ class InnerSubject(NetworkSubject):
         self.layers = {name: modules[name] for name in layers}
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
-        self._sites: dict[Site, Lookup | None] | None = None if sites is None else dict(sites)
+        self._sites: dict[Site, Lookup | None] | None = (
+            None if sites is None else dict(sites)
+        )
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(few, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
-        self.input_names = (*self.names, *(outer.input_names[position] for position in self.needed))
+        self.input_names = (
+            *self.names,
+            *(outer.input_names[position] for position in self.needed),
+        )
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
@@ -97,19 +143,36 @@ class InnerSubject(NetworkSubject):
             calls = Counter(layer for layer, _ in seen)
             for layer in self.layers:
                 if not calls[layer]:
-                    problem = f"The network does not call layer {layer!r} for these inputs"
+                    problem = (
+                        f"The network does not call layer {layer!r} for these inputs"
+                    )
                     raise InputError(problem, hint="Choose another layer", code="PG037")
             if self._sites is None:
-                self._sites = {(layer, call): None for layer in self.layers for call in range(calls[layer])}
+                self._sites = {
+                    (layer, call): None
+                    for layer in self.layers
+                    for call in range(calls[layer])
+                }
             captured = self._of_rows(seen, few)
             self.calls = len(captured)
-            self.names = tuple(layer if calls[layer] == 1 else f"{layer}#{call}" for layer, call in self._sites)
-            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, self._sites, calls)
+            self.names = tuple(
+                layer if calls[layer] == 1 else f"{layer}#{call}"
+                for layer, call in self._sites
+            )
+            self._suffix, needed = (
+                (None, None)
+                if self.outer.rewrites
+                else _cut(self.outer, self._sites, calls)
+            )
             self.cut = self._suffix is not None
             #: positions of the network's own inputs that follow the activations
             self.needed = tuple(range(len(inputs))) if needed is None else needed
             if self._suffix is not None and not self._same(captured, few, wanted):
-                self._suffix, self.cut, self.needed = None, False, tuple(range(len(inputs)))
+                self._suffix, self.cut, self.needed = (
+                    None,
+                    False,
+                    tuple(range(len(inputs))),
+                )
             if not self._same(captured, few, wanted):
                 which = ", ".join(map(repr, self.layers))
                 problem = f"The network gives different outputs for the same output of layer {which}"
@@ -119,7 +182,9 @@ class InnerSubject(NetworkSubject):
 
     def readings(self) -> dict[int, str]:
         """Return how the next layers read the activations. Those of embeddings are sequences."""
-        vectors = [isinstance(self.layers[layer], _VECTORS) for layer, _ in self._sites or {}]
+        vectors = [
+            isinstance(self.layers[layer], _VECTORS) for layer, _ in self._sites or {}
+        ]
         sequences = {place: "tokens" for place, each in enumerate(vectors) if each}
         return sequences | super().readings()
 
@@ -137,11 +202,16 @@ class InnerSubject(NetworkSubject):
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return what is explained for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
-        size = min(_BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR, self.outer.most_rows())
+        size = min(
+            _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR,
+            self.outer.most_rows(),
+        )
 
         def lifted(rows: Sequence[Tensor]) -> list[Tensor]:
             return gathered(
-                count, lambda part: self.captured([one[part] for one in rows])[0], partial(in_batches, count, size)
+                count,
+                lambda part: self.captured([one[part] for one in rows])[0],
+                partial(in_batches, count, size),
             )
 
         with self.open(), torch.no_grad():
@@ -150,7 +220,11 @@ class InnerSubject(NetworkSubject):
                 # In other company: every batch takes rows from everywhere, the last ones first.
                 order = torch.arange(count).flip(0)
                 order = order[(order % -(-count // size)).argsort(stable=True)]
-                check_order(activations, order, lambda order: lifted([one[order.to(one.device)] for one in inputs]))
+                check_order(
+                    activations,
+                    order,
+                    lambda order: lifted([one[order.to(one.device)] for one in inputs]),
+                )
         return (*activations, *(inputs[position] for position in self.needed))
 
     def lift_references(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -165,13 +239,17 @@ class InnerSubject(NetworkSubject):
             with self.open(), torch.no_grad():
                 # Whether ids are looked up as they are is seen at the rows explained.
                 seen, alone = self.captured(some)[0], self._by_layers(some)
-                if not all(torch.equal(one, other) for one, other in zip(seen, alone, strict=True)):
-                    problem = (
-                        f"The network does not run on the rows compared with: {getattr(error, 'words', error.problem)}"
-                    )
+                if not all(
+                    torch.equal(one, other)
+                    for one, other in zip(seen, alone, strict=True)
+                ):
+                    problem = f"The network does not run on the rows compared with: {getattr(error, 'words', error.problem)}"
                     hint = "Pass baseline= with rows that it accepts, or baseline='background'"
                     raise InputError(problem, hint=hint, code=error.code) from error
-                return (*self._by_layers(inputs), *(inputs[position] for position in self.needed))
+                return (
+                    *self._by_layers(inputs),
+                    *(inputs[position] for position in self.needed),
+                )
 
     def _by_layers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the vectors of each number of an input as its layer gives them, without the network."""
@@ -179,7 +257,10 @@ class InnerSubject(NetworkSubject):
         for (layer, _), lookup in (self._sites or {}).items():
             if lookup is None:
                 raise _other_call(layer)
-            ids, read = inputs[lookup.place].to(self.device), lookup.positions.to(self.device)
+            ids, read = (
+                inputs[lookup.place].to(self.device),
+                lookup.positions.to(self.device),
+            )
             found = self.layers[layer](ids.flatten(1)[:, read].long())
             vectors = found.new_zeros(len(ids), ids[0].numel(), found.shape[-1])
             vectors[:, read] = found
@@ -190,32 +271,52 @@ class InnerSubject(NetworkSubject):
         """Return the output, given what is explained and the inputs that are still needed."""
         count, tensors = len(tensors[0]), self.in_company(tensors)
         inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
-        activations = [one.to(self.device, copy=one.device == self.device) for one in tensors[: self.calls]]
+        activations = [
+            one.to(self.device, copy=one.device == self.device)
+            for one in tensors[: self.calls]
+        ]
         names = self.outer.input_names
         if self._suffix is not None:
-            values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]
-            extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
+            values = [
+                inputs[k].to(self.device).clone() if k in inputs else None
+                for k in range(len(names))
+            ]
+            extra = {
+                f"{_PLACE}{call}": activation
+                for call, activation in enumerate(activations)
+            }
             with self.theirs(tensors, self.input_names):
                 # The module itself would print to stderr what a part of the network raises.
-                returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)
+                returned = self.outer.form.call(
+                    partial(self._suffix.forward, **extra), values
+                )
             return self.taken(returned, len(tensors[0]))[:count]
         put = dict(zip(self._sites or {}, activations, strict=True))
 
         def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
-            return self._in_place(site, output, numbers, put[site]) if site in put else None
+            return (
+                self._in_place(site, output, numbers, put[site])
+                if site in put
+                else None
+            )
 
         rows = [inputs[position] for position in range(len(names))]
         with self._listening(rows, hear):
             return self.outer.forward(rows)[:count]
 
-    def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
+    def _in_place(
+        self, site: Site, output: Any, numbers: Tensor | None, values: Tensor
+    ) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
         whole = (self._sites or {}).get(site) is None and output.shape == values.shape
         if whole or _straight(numbers, values.shape[:-1]):
             return values
         if numbers is None:
             raise _other_call(site[0])
-        taken, ours = values.flatten(0, -2)[numbers.clamp_min(0)], (numbers >= 0).unsqueeze(-1)
+        taken, ours = (
+            values.flatten(0, -2)[numbers.clamp_min(0)],
+            (numbers >= 0).unsqueeze(-1),
+        )
         return taken if bool(ours.all()) else torch.where(ours, taken, output)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
@@ -225,7 +326,9 @@ class InnerSubject(NetworkSubject):
         seen, output = self._seen(inputs)
         return [value[:count] for value in self._of_rows(seen, inputs)], output[:count]
 
-    def _of_rows(self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]) -> list[Tensor]:
+    def _of_rows(
+        self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]
+    ) -> list[Tensor]:
         """Return what is explained of what layers gave: their values, or a vector for each number looked up."""
         values = []
         for site, lookup in (self._sites or {}).items():
@@ -233,11 +336,20 @@ class InnerSubject(NetworkSubject):
             if lookup is None:
                 _check_rows(site[0], output, len(inputs[0]))
             elif not _straight(numbers, inputs[lookup.place].shape):
-                output = self._looked_up(site[0], lookup, output, numbers, inputs[lookup.place])
+                output = self._looked_up(
+                    site[0], lookup, output, numbers, inputs[lookup.place]
+                )
             values.append(output)
         return values
 
-    def _looked_up(self, layer: str, lookup: Lookup, output: Any, numbers: Tensor | None, ids: Tensor) -> Tensor:
+    def _looked_up(
+        self,
+        layer: str,
+        lookup: Lookup,
+        output: Any,
+        numbers: Tensor | None,
+        ids: Tensor,
+    ) -> Tensor:
         """Return the vector of each number of an input, also of those that were cut off in this batch of rows."""
         if numbers is None:
             raise _other_call(layer)
@@ -250,47 +362,69 @@ class InnerSubject(NetworkSubject):
         left = left.flatten().index_fill(0, mine, False)
         if bool(left.any()):
             # Whether ids are looked up as they are is seen at the others.
-            inside = bool((flat[left] >= 0).all()) and bool((flat[left] < len(weight)).all())
-            if not inside or not torch.equal(vectors[mine], functional.embedding(flat[mine], weight)):
+            inside = bool((flat[left] >= 0).all()) and bool(
+                (flat[left] < len(weight)).all()
+            )
+            if not inside or not torch.equal(
+                vectors[mine], functional.embedding(flat[mine], weight)
+            ):
                 raise _other_call(layer)
             vectors[left] = functional.embedding(flat[left], weight)
         return vectors.reshape(*ids.shape, -1)
 
-    def _seen(self, inputs: Sequence[Tensor]) -> tuple[dict[Site, tuple[Any, Tensor | None]], Tensor]:
+    def _seen(
+        self, inputs: Sequence[Tensor]
+    ) -> tuple[dict[Site, tuple[Any, Tensor | None]], Tensor]:
         """Return what the layers gave in all their calls, of which numbers, and the network's output."""
         seen: dict[Site, tuple[Any, Tensor | None]] = {}
 
         def keep(site: Site, output: Any, numbers: Tensor | None) -> None:
             # A copy: the next layer may work in place.
-            seen[site] = output.detach().clone() if isinstance(output, Tensor) else output, numbers
+            seen[site] = (
+                output.detach().clone() if isinstance(output, Tensor) else output,
+                numbers,
+            )
 
         with self._listening(inputs, keep):
             return seen, self.outer.forward(inputs)
 
     @contextmanager
-    def _listening(self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]) -> Iterator[None]:
+    def _listening(
+        self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]
+    ) -> Iterator[None]:
         """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
         lookups = self._sites or {}
         copying = Copying(inputs) if any(lookups.values()) else None
 
-        def leave(site: Site, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+        def leave(
+            site: Site, args: tuple[Any, ...], options: dict[str, Any], output: Any
+        ) -> Any:
             lookup, numbers = lookups.get(site), None
             if copying is not None and lookup is not None:
-                numbers = copying.sources(args[0] if args else options.get("input")).get(lookup.place)
+                numbers = copying.sources(
+                    args[0] if args else options.get("input")
+                ).get(lookup.place)
             return hear(site, output, numbers)
 
         with listening(self.layers, leave), copying or nullcontext():
             yield
 
-    def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
+    def _same(
+        self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor
+    ) -> bool:
         try:
-            again = self.forward((*captured, *(few[position] for position in self.needed)))
+            again = self.forward(
+                (*captured, *(few[position] for position in self.needed))
+            )
         except Exception:
             if self._suffix is not None:
                 return False
             raise
         scale = max(1.0, float(wanted.abs().max()))
-        return again.shape == wanted.shape and float((again - wanted).abs().max()) <= 1e-4 * scale
+        return (
+            again.shape == wanted.shape
+            and float((again - wanted).abs().max()) <= 1e-4 * scale
+        )
 
 
 # ---- cutting ---------------------------------------------------------------------------------------------------------
@@ -301,31 +435,45 @@ _PLACE = "permgrad_activation_"
 def _check_rows(layer: str, output: Any, count: int) -> None:
     """Refuse a layer's output without one entry for each row."""
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != count:
-        shape = shapes_in_words([layer], [output]) if isinstance(output, Tensor) else type(output).__name__
+        shape = (
+            shapes_in_words([layer], [output])
+            if isinstance(output, Tensor)
+            else type(output).__name__
+        )
         problem = f"A layer's output must be a tensor with one entry per row, got {shape} for {count} rows"
         raise InputError(problem, hint="Choose another layer", code="PG037")
 
 
 def _other_call(layer: str) -> InputError:
     problem = f"The network calls layer {layer!r} with other rows or places in some batches, which cannot be followed"
-    return InputError(problem, hint="Choose method='permutation', 'shapley' or 'lime', without layer=", code="PG037")
+    return InputError(
+        problem,
+        hint="Choose method='permutation', 'shapley' or 'lime', without layer=",
+        code="PG037",
+    )
 
 
 def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
     """Return whether all numbers of an input are looked up, in their order."""
     if numbers is None or numbers.shape != torch.Size(shape):
         return False
-    return torch.equal(numbers.flatten(), torch.arange(numbers.numel(), device=numbers.device))
+    return torch.equal(
+        numbers.flatten(), torch.arange(numbers.numel(), device=numbers.device)
+    )
 
 
-def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]) -> None:
+def _check_layer(
+    outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]
+) -> None:
     """Refuse a name that is not a part of the network."""
     if isinstance(layer, str) and layer in modules and layer != "":
         return
     named = [name for name in modules if name]
     if not named:
         kind = type(outer.module).__name__
-        problem = f"layer={shown(layer)} names a part of the network, but {kind} has no parts"
+        problem = (
+            f"layer={shown(layer)} names a part of the network, but {kind} has no parts"
+        )
         raise InputError(problem, hint="Leave layer out", code="PG037")
     raise unknown("layer", layer, named)
 
@@ -352,7 +500,11 @@ def _cut(
             if node.op == "call_module" and node.target in calls:
                 nodes[str(node.target), traced[str(node.target)]] = node
                 traced[str(node.target)] += 1
-        if traced != calls or not all(_as_passed(nodes[site]) for site, lookup in sites.items() if lookup is not None):
+        if traced != calls or not all(
+            _as_passed(nodes[site])
+            for site, lookup in sites.items()
+            if lookup is not None
+        ):
             return None, None
         last = [node for node in graph.nodes if node.op == "placeholder"][-1]
         for call, node in enumerate(nodes[site] for site in sites):
@@ -365,28 +517,41 @@ def _cut(
         suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None, None
-    passed = [node for node in graph.nodes if node.op == "placeholder" and not node.target.startswith(_PLACE)]
+    passed = [
+        node
+        for node in graph.nodes
+        if node.op == "placeholder" and not node.target.startswith(_PLACE)
+    ]
     used = {str(node.target).lstrip("*") for node in passed if node.users}
     if not used:
         return suffix, ()
     if outer.form.whole or any(str(node.target).startswith("*") for node in passed):
         return suffix, tuple(range(len(outer.input_names)))
     names = placeholder_names(outer, [str(node.target) for node in passed])
-    return suffix, tuple(position for position, name in enumerate(names) if name in used)
+    return suffix, tuple(
+        position for position, name in enumerate(names) if name in used
+    )
 
 
 def _as_passed(node: fx.Node) -> bool:
     """Return whether nothing moves the numbers of an input on their way to a node."""
     return all(
         one.op in ("placeholder", "get_attr")
-        or (one.op in ("call_function", "call_method") and name_of(one.target) in ALONE and _as_passed(one))
+        or (
+            one.op in ("call_function", "call_method")
+            and name_of(one.target) in ALONE
+            and _as_passed(one)
+        )
         for one in node.all_input_nodes
     )
 
 
 # ---- which inputs a unit depends on ----------------------------------------------------------------------------------
 def _modalities(
-    inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace
+    inner: InnerSubject,
+    inputs: Sequence[Tensor],
+    donors: Sequence[Tensor],
+    space: PlayerSpace,
 ) -> tuple[str, ...]:
     """Return for each player at the layer the inputs on which it depends, joined by ``+``."""
     names = inner.outer.input_names
@@ -397,13 +562,21 @@ def _modalities(
         """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
         rows = [tensor[:count] for tensor in inputs]
         # Another row for each: the background's rows backwards, which are others also where both are the same rows.
-        exchanged = [donor[-count:].flip(0).to(row.device) for donor, row in zip(donors, rows, strict=True)]
+        exchanged = [
+            donor[-count:].flip(0).to(row.device)
+            for donor, row in zip(donors, rows, strict=True)
+        ]
         inputs_of: list[list[str]] = [[] for _ in space.names]
         with torch.no_grad(), inner.open():
             before, _ = inner.captured(rows)
             for position, name in enumerate(names):
-                after, _ = inner.captured([*rows[:position], exchanged[position], *rows[position + 1 :]])
-                moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
+                after, _ = inner.captured(
+                    [*rows[:position], exchanged[position], *rows[position + 1 :]]
+                )
+                moved = [
+                    _changed(one, two)[None]
+                    for one, two in zip(before, after, strict=True)
+                ]
                 for player in torch.nonzero(space.sums(moved)[0]).flatten().tolist():
                     inputs_of[player].append(name)
         return inputs_of
@@ -419,6 +592,8 @@ def _changed(before: Tensor, after: Tensor) -> Tensor:
     yes or no. Differences below the last digit of the largest unit are rounding too, of sums in which much cancels.
     """
     size = before.abs().amax(dim=0)
-    last = min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
+    last = (
+        min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
+    )
     rounding = (_SAME * size).clamp_min(max(last * float(size.max()), 1e-30))
     return ((after - before).abs().amax(dim=0) > rounding).double()

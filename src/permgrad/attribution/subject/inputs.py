@@ -46,7 +46,9 @@ class TokenRows(Protocol):
         """Return the network's tensors, of rows as they are held."""
         ...
 
-    def read(self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def read(
+        self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
         """Return further rows as they are held. ``read``: what reads the network's tensors."""
         ...
 
@@ -57,9 +59,13 @@ class InputForm:
 
     leaves: tuple[Leaf, ...]  # one for each tensor
     passing: Passing  # by name, by place, or as one argument: the whole structure, or a list of its values
-    structure: Any  # the user's structure without its tensors. None in it is passed on as None
+    structure: (
+        Any  # the user's structure without its tensors. None in it is passed on as None
+    )
     whole: str = ""  # name of the parameter that takes all as one argument, or empty
-    tokens: TokenRows | None = None  # how rows are held, where that is not as the network's tensors
+    tokens: TokenRows | None = (
+        None  # how rows are held, where that is not as the network's tensors
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +75,11 @@ class InputForm:
     @property
     def arguments(self) -> tuple[Any, ...]:
         """Key or position of each argument, in the order of the user's structure, including those that are None."""
-        return tuple(self.structure if isinstance(self.structure, dict) else range(len(self.structure)))
+        return tuple(
+            self.structure
+            if isinstance(self.structure, dict)
+            else range(len(self.structure))
+        )
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
         """Call the network with tensors in the place of the user's inputs."""
@@ -87,21 +97,36 @@ class InputForm:
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return further rows in this form as tensors."""
         if self.tokens is not None:
-            return self.tokens.read(inputs, partial(replace(self, tokens=None).read, dtype=dtype))
+            return self.tokens.read(
+                inputs, partial(replace(self, tokens=None).read, dtype=dtype)
+            )
         inputs = _with_fields(inputs)
         if isinstance(self.structure, dict) and hasattr(inputs, "_fields"):
             inputs = inputs._asdict()
-        leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
-        pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
+        leaves, read, _ = _flatten(
+            [inputs] if _is_leaf(inputs) else inputs, self.names, dtype
+        )
+        pairs = {
+            leaf.place: (leaf, tensor)
+            for leaf, tensor in zip(leaves, read, strict=True)
+        }
         ours = [leaf.place for leaf in self.leaves]
         if pairs.keys() != set(ours):
-            expected, shown = (", ".join(str(place[0]) for place in places) for places in (ours, pairs))
+            expected, shown = (
+                ", ".join(str(place[0]) for place in places) for places in (ours, pairs)
+            )
             problem = f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}"
-            raise InputError(problem, hint="Pass the same dict, tuple or table", code="PG038")
+            raise InputError(
+                problem, hint="Pass the same dict, tuple or table", code="PG038"
+            )
         # A dict may name its parts in any order.
         ordered = [pairs[place] for place in ours]
         for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
-            if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
+            if (
+                mine.columns is not None
+                and theirs.columns is not None
+                and mine.columns != theirs.columns
+            ):
                 problem = (
                     f"Further rows of {mine.name!r} must have the columns of the inputs in the same order "
                     f"({list(mine.columns[:5])}), got {list(theirs.columns[:5])}"
@@ -112,13 +137,17 @@ class InputForm:
                     "Background and baseline need at least one row, got "
                     f"{'a single number' if tensor.ndim == 0 else 'none'}"
                 )
-                raise InputError(problem, hint="Pass rows with the shape of the inputs", code="PG038")
+                raise InputError(
+                    problem, hint="Pass rows with the shape of the inputs", code="PG038"
+                )
         tensors = tuple(tensor for _, tensor in ordered)
         check_rows(self.names, tensors)
         return tensors
 
 
-def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
+def read_forms(
+    module: nn.Module, inputs: Any, dtype: torch.dtype
+) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
     """Return the ways in which inputs may be meant by a network's forward, the likeliest first, and their tensors.
 
     The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
@@ -127,7 +156,9 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     parameters, inputs = _parameters(module), _with_fields(inputs)
     if inputs is not None and not _has_values(inputs):
         problem = "The inputs hold no tensor, array or table"
-        raise InputError(problem, hint="Pass the arguments of the forward", code="PG001")
+        raise InputError(
+            problem, hint="Pass the arguments of the forward", code="PG001"
+        )
     # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
     alone, first = _is_leaf(inputs), parameters[0].name if parameters else "input0"
     if inputs is None:
@@ -136,22 +167,36 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     inputs = [inputs] if alone else inputs
     named = getattr(inputs, "_fields", ())
     if named and _fits(inspect.Signature(parameters), **dict.fromkeys(named)):
-        inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
+        inputs = (
+            inputs._asdict()
+        )  # the names of a named tuple are those of the parameters
     # Whoever makes a module of torch.export decides which inputs it takes by place.
-    by_place = is_exported(module) or any(each.kind is inspect.Parameter.POSITIONAL_ONLY for each in parameters)
+    by_place = is_exported(module) or any(
+        each.kind is inspect.Parameter.POSITIONAL_ONLY for each in parameters
+    )
     if isinstance(inputs, Mapping):
         inputs = _in_order_of(parameters, inputs, named=by_place)
     forms, count = [], len(inputs)
     for way in _ways(parameters, inputs, by_place=by_place):
         hint = [first] if alone else _names_by_position(parameters, count)
         if way == "whole":
-            hint = [f"{first}.{name}" for name in named] or [f"{first}[{k}]" for k in range(count)]
+            hint = [f"{first}.{name}" for name in named] or [
+                f"{first}[{k}]" for k in range(count)
+            ]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
-        forms.append(InputForm(leaves, way, structure, first if way in ("whole", "listed") else ""))
+        forms.append(
+            InputForm(
+                leaves, way, structure, first if way in ("whole", "listed") else ""
+            )
+        )
     names = forms[0].names
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
-        raise InputError(f"Two inputs have the name {doubled[0]!r}", hint="Pass a dict with other keys", code="PG008")
+        raise InputError(
+            f"Two inputs have the name {doubled[0]!r}",
+            hint="Pass a dict with other keys",
+            code="PG008",
+        )
     check_rows(names, tensors)
     return tuple(forms), tensors
 
@@ -170,7 +215,9 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Faul
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         problem = f"All inputs must have the same number of rows, got {listed}"
         # The edges of a graph are pairs of numbers of its nodes.
-        pairs = any(one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors)
+        pairs = any(
+            one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors
+        )
         hint = "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
         yield problem, hint, "PG007"
     if 0 in lengths.values():
@@ -207,12 +254,23 @@ def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     try:
         schema = getattr(forward, "schema", None)
         if schema is not None:  # a method of TorchScript, of which Python may know none
-            kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+            kind, empty = (
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                inspect.Parameter.empty,
+            )
             pairs = [
-                (each.name, each.default_value if each.has_default_value() else empty) for each in schema.arguments
+                (each.name, each.default_value if each.has_default_value() else empty)
+                for each in schema.arguments
             ]
-            return [inspect.Parameter(name, kind, default=default) for name, default in pairs[1:]]
-        return [each for each in inspect.signature(forward).parameters.values() if each.name != "self"]
+            return [
+                inspect.Parameter(name, kind, default=default)
+                for name, default in pairs[1:]
+            ]
+        return [
+            each
+            for each in inspect.signature(forward).parameters.values()
+            if each.name != "self"
+        ]
     except (TypeError, ValueError):
         return []
     finally:
@@ -220,12 +278,16 @@ def _parameters(module: nn.Module) -> list[inspect.Parameter]:
             vars(module).pop("forward", None)
 
 
-def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
+def _names_by_position(
+    parameters: Sequence[inspect.Parameter], count: int
+) -> list[str]:
     """Return names for inputs passed in order, with numbers for those of ``*inputs``."""
     names: list[str] = []
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return names + [f"{parameter.name}[{index}]" for index in range(count - len(names))]
+            return names + [
+                f"{parameter.name}[{index}]" for index in range(count - len(names))
+            ]
         names.append(parameter.name)
     return names
 
@@ -240,31 +302,52 @@ def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> boo
 
 def is_exported(module: nn.Module) -> bool:
     """Return whether a network has a part that ``torch.export`` made."""
-    return any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in module.modules())
+    return any(
+        isinstance(part, fx.GraphModule) and "eval" in vars(part)
+        for part in module.modules()
+    )
 
 
-def _ways(parameters: Sequence[inspect.Parameter], inputs: Any, *, by_place: bool) -> list[Passing]:
+def _ways(
+    parameters: Sequence[inspect.Parameter], inputs: Any, *, by_place: bool
+) -> list[Passing]:
     """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
     fits = partial(_fits, inspect.Signature(parameters))
-    takes_one = fits(None) and all(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
+    takes_one = fits(None) and all(
+        each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters
+    )
     if isinstance(inputs, Mapping):
         keys = [str(key) for key in inputs]
-        named = by_place and keys == [each.name for each in parameters][: len(keys)] and fits(*keys)
+        named = (
+            by_place
+            and keys == [each.name for each in parameters][: len(keys)]
+            and fits(*keys)
+        )
         if named and not fits(**dict.fromkeys(keys)):
             return ["positions"]
-        return _ways_of_keys(parameters, keys, takes_one=takes_one) + ["positions"] * named
+        return (
+            _ways_of_keys(parameters, keys, takes_one=takes_one) + ["positions"] * named
+        )
     if len(inputs) < 2 or not takes_one:
         return ["positions"]
     return ["positions", "whole"] if fits(*inputs) else ["whole"]
 
 
-def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool) -> list[Passing]:
+def _ways_of_keys(
+    parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool
+) -> list[Passing]:
     """Return how a dict with these keys may be meant. Refuse one that the forward cannot be called with."""
     signature = inspect.Signature(parameters)
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    names = {each.name: each.default is inspect.Parameter.empty for each in parameters if each.kind not in several}
+    names = {
+        each.name: each.default is inspect.Parameter.empty
+        for each in parameters
+        if each.kind not in several
+    }
     strange = [key for key in keys if key not in names]
-    missing = [name for name, required in names.items() if required and name not in keys]
+    missing = [
+        name for name, required in names.items() if required and name not in keys
+    ]
     in_order = len(strange) == len(keys) and (not parameters or _fits(signature, *keys))
     if _fits(signature, **dict.fromkeys(keys)):
         return ["keywords", "positions"] if in_order else ["keywords"]
@@ -281,14 +364,22 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     return ways
 
 
-def _unfit_keys(keys: list[str], names: list[str], strange: list[str], missing: list[str]) -> InputError:
+def _unfit_keys(
+    keys: list[str], names: list[str], strange: list[str], missing: list[str]
+) -> InputError:
     """Return the error of keys that the forward cannot be called with."""
     fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
     fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
     if strange and not missing:
-        fault, hint = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}", "Leave that out"
+        fault, hint = (
+            f"The forward takes no {', '.join(strange)}, only {', '.join(names)}",
+            "Leave that out",
+        )
     elif missing and not strange:
-        fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
+        fault, hint = (
+            f"The forward also needs {', '.join(missing)}",
+            "Add it to the inputs",
+        )
     return InputError(fault, hint=hint, code="PG007")
 
 
@@ -303,27 +394,55 @@ def _in_order_of(
 ) -> Mapping[Any, Any]:
     """Return a dict whose keys name the forward's parameters but for capitals, or also in full, in their order."""
     places, names = _places_of(parameters, inputs), [each.name for each in parameters]
-    placed = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
-    if len(names) < len(places) or (not named and {str(key) for key in inputs} & set(names)):
+    placed = [
+        (place, *item)
+        for place, item in zip(places, inputs.items(), strict=True)
+        if place is not None
+    ]
+    if len(names) < len(places) or (
+        not named and {str(key) for key in inputs} & set(names)
+    ):
         return inputs
     if sorted(place for place, *_ in placed) == list(range(len(places))):
-        return {key: value for _, key, value in sorted(placed, key=lambda each: each[0])}
-    if not named and any(place not in (None, number) for number, place in enumerate(places)):
+        return {
+            key: value for _, key, value in sorted(placed, key=lambda each: each[0])
+        }
+    if not named and any(
+        place not in (None, number) for number, place in enumerate(places)
+    ):
         problem = (
             f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
             f"({', '.join(names)})"
         )
-        raise InputError(problem, hint="Rename the keys, also in capitals and small letters", code="PG007")
+        raise InputError(
+            problem,
+            hint="Rename the keys, also in capitals and small letters",
+            code="PG007",
+        )
     return inputs
 
 
-def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> list[tuple[str, str]]:
+def in_doubt(
+    module: nn.Module, form: InputForm, tensors: Sequence[Tensor]
+) -> list[tuple[str, str]]:
     """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
-    names = [each for each in _parameters(module) if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    places = [each.name for each in names] if form.passing == "positions" and len(names) > 1 else []
+    names = [
+        each
+        for each in _parameters(module)
+        if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    places = (
+        [each.name for each in names]
+        if form.passing == "positions" and len(names) > 1
+        else []
+    )
     if form.passing == "listed":
         places = [f"{form.whole}[{place}]" for place in range(len(form.structure))]
-    if not places or not isinstance(form.structure, dict) or set(_places_of(names, form.structure)) != {None}:
+    if (
+        not places
+        or not isinstance(form.structure, dict)
+        or set(_places_of(names, form.structure)) != {None}
+    ):
         return []
     alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
     return list(zip(map(str, form.structure), places, strict=False)) if alike else []
@@ -354,7 +473,10 @@ def _has_values(value: Any) -> bool:
     """Return whether a structure holds anything but None."""
     if isinstance(value, (Mapping, tuple, list)):
         # Of a table of a million lists the first number says so.
-        return any(_has_values(item) for item in (value.values() if isinstance(value, Mapping) else value))
+        return any(
+            _has_values(item)
+            for item in (value.values() if isinstance(value, Mapping) else value)
+        )
     return value is not None
 
 
@@ -365,7 +487,9 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_pandas(value)
 
 
-def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
+def _flatten(
+    inputs: Any, hint: Sequence[str], dtype: torch.dtype
+) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
     leaves: list[Leaf] = []
     tensors: list[Tensor] = []
 
@@ -373,12 +497,25 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         if value is None:
             return None
         if isinstance(value, Mapping):
-            return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
+            return {
+                key: walk(item, f"{name}.{key}", (*place, key))
+                for key, item in value.items()
+            }
         if not _is_leaf(value):
             named = getattr(value, "_fields", None)
-            ends = [f".{name}" for name in named] if named else [f"[{index}]" for index in range(len(value))]
+            ends = (
+                [f".{name}" for name in named]
+                if named
+                else [f"[{index}]" for index in range(len(value))]
+            )
             pairs = enumerate(zip(value, ends, strict=True))
-            return _like(value, [walk(item, f"{name}{end}", (*place, index)) for index, (item, end) in pairs])
+            return _like(
+                value,
+                [
+                    walk(item, f"{name}{end}", (*place, index))
+                    for index, (item, end) in pairs
+                ],
+            )
         tensor, columns, loose = _tensor(value, name, dtype)
         leaves.append(Leaf(name, place, columns, loose))
         tensors.append(tensor)
@@ -386,10 +523,18 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
 
     structure: Any
     if isinstance(inputs, Mapping):
-        structure = {key: walk(value, str(key), (key,)) for key, value in inputs.items()}
+        structure = {
+            key: walk(value, str(key), (key,)) for key, value in inputs.items()
+        }
     else:
-        names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(inputs))]
-        walked = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
+        names = [
+            hint[index] if index < len(hint) else f"input{index}"
+            for index in range(len(inputs))
+        ]
+        walked = [
+            walk(value, name, (index,))
+            for index, (name, value) in enumerate(zip(names, inputs, strict=True))
+        ]
         structure = _like(inputs, walked)
     return tuple(leaves), tuple(tensors), structure
 
@@ -409,7 +554,9 @@ def _like(value: Any, items: list[Any]) -> Any:
     return type(value)(*items) if hasattr(value, "_fields") else items
 
 
-def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
+def _tensor(
+    value: Any, name: str, dtype: torch.dtype
+) -> tuple[Tensor, tuple[str, ...] | None, bool]:
     """Return the tensor, the column names of a frame, and whether its precision is open."""
     if isinstance(value, Tensor):
         return _dense(value, name), None, False
@@ -425,28 +572,55 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {of} for {name!r}",
             hint=f"Pass its numbers, or leave {name} out if it is no input of the network"
-            + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}" * isinstance(value, str),
+            + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}"
+            * isinstance(value, str),
             code="PG001",
         )
-    if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":
+    if (
+        not array.flags.writeable
+        or not array.flags.c_contiguous
+        or array.dtype.byteorder == ">"
+    ):
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # NumPy's long numbers, which torch does not know
+    if (
+        array.dtype.kind == "f" and array.dtype.itemsize > 8
+    ):  # NumPy's long numbers, which torch does not know
         array = array.astype(np.float64)
     tensor = torch.from_numpy(array)
-    return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True
+    return (
+        (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor),
+        columns,
+        True,
+    )
 
 
-def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> Array:
+def _numbers_of_frame(
+    frame: pd.DataFrame, columns: tuple[str, ...], name: str
+) -> Array:
     if len(set(columns)) < len(columns):
-        raise InputError(f"Two columns of {name!r} have the same name", hint="Rename one of them", code="PG008")
+        raise InputError(
+            f"Two columns of {name!r} have the same name",
+            hint="Rename one of them",
+            code="PG008",
+        )
     for column, kind in zip(columns, frame.dtypes, strict=True):
-        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(
+            kind
+        ):
             problem = f"Column {column!r} of {name!r} does not hold numbers ({kind})"
-            raise InputError(problem, hint="Encode it as the network expects it", code="PG001")
-    integers = all(pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes) and not frame.isna().any(axis=None)
-    return frame.to_numpy(np.int64, na_value=0) if integers else frame.to_numpy(np.float64, na_value=np.nan)
+            raise InputError(
+                problem, hint="Encode it as the network expects it", code="PG001"
+            )
+    integers = all(
+        pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes
+    ) and not frame.isna().any(axis=None)
+    return (
+        frame.to_numpy(np.int64, na_value=0)
+        if integers
+        else frame.to_numpy(np.float64, na_value=np.nan)
+    )
 
 
 def _dense(value: Tensor, name: str) -> Tensor:
@@ -455,7 +629,11 @@ def _dense(value: Tensor, name: str) -> Tensor:
         (value.is_complex(), "complex", "its real and imaginary parts"),
         (value.is_meta, "on the meta device", "its rows"),
         (value.is_quantized, "quantised", f"{name}.dequantize()"),
-        (value.is_nested, "nested", f"{name}.to_padded_tensor(0.0), with lengths or a mask as a further input"),
+        (
+            value.is_nested,
+            "nested",
+            f"{name}.to_padded_tensor(0.0), with lengths or a mask as a further input",
+        ),
         (value.layout != torch.strided, value.layout, f"{name}.to_dense()"),
     ):
         if odd:

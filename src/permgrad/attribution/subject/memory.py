@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, listed
 from permgrad.models.batches import with_fewer
-from permgrad.models.undisturbed import MOST_COPIED, Attributes, is_plain, put_back, same_numbers
+from permgrad.models.undisturbed import (
+    MOST_COPIED,
+    Attributes,
+    is_plain,
+    put_back,
+    same_numbers,
+)
 
 #: Rows that are asked again.
 _FEW = 8
@@ -42,15 +48,23 @@ def check_memory(subject: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
         yield
         # Outputs that depend on a chance that no seed decides were warned of.
         if not chance:
-            refuse_memory(subject.module, before, changed(first, outputs(len(first))), unseen=True)
+            refuse_memory(
+                subject.module, before, changed(first, outputs(len(first))), unseen=True
+            )
 
 
-def refuse_memory(module: nn.Module, before: Mapping[str, Any], by: float, *, unseen: bool = False) -> None:
+def refuse_memory(
+    module: nn.Module, before: Mapping[str, Any], by: float, *, unseen: bool = False
+) -> None:
     """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``, with whatever they remember."""
     moved = written(module, before) if by else []
     if not moved and not (by and unseen):
         return
-    what = f"it writes into {_shown(moved)}" if moved else "what it remembers is no buffer or attribute of its parts"
+    what = (
+        f"it writes into {_shown(moved)}"
+        if moved
+        else "what it remembers is no buffer or attribute of its parts"
+    )
     problem = (
         f"A call of the network must not change later ones, but the same rows get other outputs later (by {by:.3g}): "
         f"{what}"
@@ -59,7 +73,10 @@ def refuse_memory(module: nn.Module, before: Mapping[str, Any], by: float, *, un
 
 
 def refuse_first_call(
-    subject: Any, rows: Sequence[Tensor], moved: Sequence[str], attributes: Sequence[Attributes]
+    subject: Any,
+    rows: Sequence[Tensor],
+    moved: Sequence[str],
+    attributes: Sequence[Attributes],
 ) -> None:
     """Refuse a network that keeps what it computes from the rows of its first call, into what that call has moved.
 
@@ -68,7 +85,10 @@ def refuse_first_call(
     if not moved or len(rows[0]) < 2:
         return
     count = min(_FEW, subject.most_rows(rows))
-    few, others = ([tensor[part] for tensor in rows] for part in (slice(0, count), slice(-count, None)))
+    few, others = (
+        [tensor[part] for tensor in rows]
+        for part in (slice(0, count), slice(-count, None))
+    )
 
     def last_of(*calls: Sequence[Tensor]) -> Tensor:
         put_back(attributes)
@@ -77,26 +97,40 @@ def refuse_first_call(
 
     first = last_of(few)
     by = changed(first, last_of(others, few))
-    if not by or changed(first, last_of(few, few)):  # what changes with every call is told elsewhere
+    if not by or changed(
+        first, last_of(few, few)
+    ):  # what changes with every call is told elsewhere
         return
     problem = (
         "The first call of the network must not change later ones, but rows get other outputs after a call on other "
         f"rows (by {by:.3g}): it writes into {_shown(moved)}"
     )
     settled = not changed(last_of(others, few), last_of(others, few, others, few))
-    once = "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). " * settled
-    put_back(attributes)  # so that the network can be called once, as if it had not been here
+    once = (
+        "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). "
+        * settled
+    )
+    put_back(
+        attributes
+    )  # so that the network can be called once, as if it had not been here
     raise InputError(problem, hint=once + _SWITCH_OFF, code="PG033")
 
 
 def written(module: nn.Module, before: Mapping[str, Any]) -> list[str]:
     """Return the names of what has another value than in a state before."""
     after = state_of(module)
-    return [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
+    return [
+        name
+        for name in {**before, **after}
+        if not _same(before.get(name), after.get(name))
+    ]
 
 
 def _shown(names: Sequence[str]) -> str:
-    return listed([repr(name) for name in names[:_SHOWN]] + [f"{len(names) - _SHOWN} more"] * (len(names) > _SHOWN))
+    return listed(
+        [repr(name) for name in names[:_SHOWN]]
+        + [f"{len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
+    )
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
@@ -106,11 +140,17 @@ def state_of(module: nn.Module) -> dict[str, Any]:
         dot = f"{name}." if name else ""
         for own, value in vars(part).items():
             if isinstance(value, (bool, int, float, str, Tensor)) and own != "training":
-                state[dot + own] = value.detach().clone() if isinstance(value, Tensor) else value
+                state[dot + own] = (
+                    value.detach().clone() if isinstance(value, Tensor) else value
+                )
             elif isinstance(value, (list, dict)) and not own.startswith("_"):
                 state[dot + own] = len(value)
     state |= {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-    weights = ((name, weight) for name, weight in module.named_parameters() if not weight.is_inference())
+    weights = (
+        (name, weight)
+        for name, weight in module.named_parameters()
+        if not weight.is_inference()
+    )
     return state | {name: weight._version for name, weight in weights}  # noqa: SLF001 — how torch counts writes
 
 
@@ -120,12 +160,17 @@ def sums_of_weights(module: nn.Module) -> list[int]:
     if sum(weight.numel() for weight in weights) > MOST_COPIED:
         return []
     # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.
-    return [crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data) for weight in weights]
+    return [
+        crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for weight in weights
+    ]
 
 
 def _same(one: Any, two: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if not (is_plain(one) and is_plain(two)):
             return True  # nothing is known of them
-        return (one.dtype, one.shape) == (two.dtype, two.shape) and same_numbers(one, two)
+        return (one.dtype, one.shape) == (two.dtype, two.shape) and same_numbers(
+            one, two
+        )
     return type(one) is type(two) and bool(one == two)

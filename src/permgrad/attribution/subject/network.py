@@ -84,7 +84,9 @@ def unwrap(module: nn.Module) -> nn.Module:
     """
     while True:
         inner = getattr(module, "_orig_mod", None)
-        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        if inner is None and isinstance(
+            module, (nn.DataParallel, nn.parallel.DistributedDataParallel)
+        ):
             inner = module.module
         if not isinstance(inner, nn.Module):
             return module
@@ -136,7 +138,12 @@ class NetworkSubject(Subject):
         self.module: Any = unwrap(module)
         _check_initialised(self.module)
         parameter = next(
-            (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
+            (
+                p
+                for p in [*self.module.parameters(), *self.module.buffers()]
+                if p.is_floating_point()
+            ),
+            None,
         )
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         forms, tensors = read_forms(self.module, inputs, self.dtype)
@@ -150,18 +157,33 @@ class NetworkSubject(Subject):
         self.rewrites = False
         self._readings: dict[int, str] | None = None
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-        self.makes_images = any(isinstance(part, convolutions) for part in self.module.modules())
+        self.makes_images = any(
+            isinstance(part, convolutions) for part in self.module.modules()
+        )
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
-        self.noted: dict[str, Any] = {}  # what was found out about the inputs, for ``meta``
+        self.noted: dict[
+            str, Any
+        ] = {}  # what was found out about the inputs, for ``meta``
         probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
-        described: dict[str, Any] = {"kind": returns, "task": task, "class_names": class_names}
-        self.place = form_of_places(probe, self._map_size, y, **described) if self.by_place else None
+        described: dict[str, Any] = {
+            "kind": returns,
+            "task": task,
+            "class_names": class_names,
+        }
+        self.place = (
+            form_of_places(probe, self._map_size, y, **described)
+            if self.by_place
+            else None
+        )
         if self.place is not None:
-            y, described = None, {"kind": "values", "task": "regression", "class_names": None}
+            y, described = (
+                None,
+                {"kind": "values", "task": "regression", "class_names": None},
+            )
         self.outputs = resolve_outputs(probe, y, **described)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -170,7 +192,10 @@ class NetworkSubject(Subject):
         rows = []
         # In full precision: what is rounded on the way could not be told from what was given.
         for name, tensor, other in zip(
-            self.input_names, self.inputs, self.form.read(inputs, torch.float64), strict=True
+            self.input_names,
+            self.inputs,
+            self.form.read(inputs, torch.float64),
+            strict=True,
         ):
             if tensor.shape[1:] != other.shape[1:]:
                 problem = (
@@ -209,7 +234,9 @@ class NetworkSubject(Subject):
         without = [place for place in places if not self.real[place]]
         if without:
             names = listed([repr(self.input_names[place]) for place in without])
-            types = listed(list(dict.fromkeys(str(self.inputs[place].dtype) for place in without)))
+            types = listed(
+                list(dict.fromkeys(str(self.inputs[place].dtype) for place in without))
+            )
             raise InputError(
                 f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
                 f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types})",
@@ -225,11 +252,24 @@ class NetworkSubject(Subject):
         """
         if self._readings is not None:
             return dict(self._readings)
-        meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
-        rows = [tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs]
+        meanings = {
+            place: "volume"
+            for place, tensor in enumerate(self.inputs)
+            if tensor.ndim == 5
+        }
+        rows = [
+            tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs
+        ]
         # A table is a series only where a layer for series reads it, and its columns have no names.
-        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase)) for module in self.module.modules())
-        tables = {place for place, leaf in enumerate(self.form.leaves) if leaf.columns is not None or not series}
+        series = any(
+            isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase))
+            for module in self.module.modules()
+        )
+        tables = {
+            place
+            for place, leaf in enumerate(self.form.leaves)
+            if leaf.columns is not None or not series
+        }
         undecided = {
             place: one
             for place, one in enumerate(rows)
@@ -253,13 +293,19 @@ class NetworkSubject(Subject):
             )
         if keys := in_doubt(self.module, self.form, self.inputs):
             pairs = ", ".join(f"{key} as {name}" for key, name in keys)
-            warn_user(f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}.")
+            warn_user(
+                f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}."
+            )
         if self.outputs.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
                 f"task='classification' or task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
-        if self.outputs.by_values and self.outputs.kind != "logits" and background is not None:
+        if (
+            self.outputs.by_values
+            and self.outputs.kind != "logits"
+            and background is not None
+        ):
             few = [tensor[:_PROBE_ROWS] for tensor in background]
             # Methods that use the background report its errors.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
@@ -267,16 +313,26 @@ class NetworkSubject(Subject):
                 self.outputs = replace(self.outputs, kind=kind)
                 rows_seen += len(few[0])
         known = self.outputs
-        if known.by_values and known.kind == "probabilities" and known.count == 1 and rows_seen < _FEW_ROWS:
+        if (
+            known.by_values
+            and known.kind == "probabilities"
+            and known.count == 1
+            and rows_seen < _FEW_ROWS
+        ):
             warn_user(
                 f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
                 f"returns='probabilities' or returns='logits' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(one if dtype is None else one.to(dtype) for one, dtype in zip(tensors, self._casts, strict=True))
+        return tuple(
+            one if dtype is None else one.to(dtype)
+            for one, dtype in zip(tensors, self._casts, strict=True)
+        )
 
-    def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
+    def _probe_forms(
+        self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
+    ) -> Tensor:
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
         reasons: list[str] = []
         first: ForwardError | None = None
@@ -287,8 +343,14 @@ class NetworkSubject(Subject):
             except ForwardError as error:
                 if self._width is not None:
                     raise
-                ways = {"whole": f"as one argument {form.whole!r} ", "listed": f"as one list {form.whole!r} "}
-                ways |= {"positions": "one after the other ", "keywords": "by their names "}
+                ways = {
+                    "whole": f"as one argument {form.whole!r} ",
+                    "listed": f"as one list {form.whole!r} ",
+                }
+                ways |= {
+                    "positions": "one after the other ",
+                    "keywords": "by their names ",
+                }
                 way = ways[form.passing] if form.whole or len(forms) > 1 else ""
                 reasons.append(f"{way}it raised {error.words}")
                 first = first or error
@@ -300,15 +362,18 @@ class NetworkSubject(Subject):
                 "A module of torch.export takes no other sizes than those it was exported for: export it with a "
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
-        problem = (
-            f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        problem = f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        raise InputError(problem, hint=hint, code="PG032") from (
+            first and first.__cause__
         )
-        raise InputError(problem, hint=hint, code="PG032") from first and first.__cause__
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
-        few, attributes = [tensor[:_PROBE_ROWS] for tensor in tensors], attributes_of(self.module)
+        few, attributes = (
+            [tensor[:_PROBE_ROWS] for tensor in tensors],
+            attributes_of(self.module),
+        )
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
@@ -320,11 +385,23 @@ class NetworkSubject(Subject):
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
                     try:
-                        check_row_independence(self._first_outputs, self._cast(few), outputs)
-                    except InputError as error:  # of other rows, or of what it remembers of them
-                        refuse_memory(self.module, before, changed(outputs, self._first_outputs(self._cast(few))))
-                        hints = [one for one in (of_nested(self.module), error.hint) if one]
-                        raise InputError(error.problem, hint=". ".join(hints), code=error.code) from None
+                        check_row_independence(
+                            self._first_outputs, self._cast(few), outputs
+                        )
+                    except (
+                        InputError
+                    ) as error:  # of other rows, or of what it remembers of them
+                        refuse_memory(
+                            self.module,
+                            before,
+                            changed(outputs, self._first_outputs(self._cast(few))),
+                        )
+                        hints = [
+                            one for one in (of_nested(self.module), error.hint) if one
+                        ]
+                        raise InputError(
+                            error.problem, hint=". ".join(hints), code=error.code
+                        ) from None
                     moved = written(self.module, before)
                 refuse_first_call(self, self._cast(few), moved, attributes)
                 return outputs.cpu()
@@ -363,20 +440,43 @@ class NetworkSubject(Subject):
             free and not tensor.is_floating_point() and tensor.dtype != torch.bool
             for free, tensor in zip(loose, tensors, strict=True)
         ]
-        floats: Casts = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
-        wide: Casts = tuple(torch.int64 if each else kind for each, kind in zip(narrow, floats, strict=True))
-        every: Casts = tuple(self.dtype if free else kind for free, kind in zip(loose, floats, strict=True))
-        ways: list[Casts] = [(None,) * len(tensors), floats, wide, every, (self.dtype,) * len(tensors)]
+        floats: Casts = tuple(
+            self.dtype if tensor.is_floating_point() else None for tensor in tensors
+        )
+        wide: Casts = tuple(
+            torch.int64 if each else kind
+            for each, kind in zip(narrow, floats, strict=True)
+        )
+        every: Casts = tuple(
+            self.dtype if free else kind
+            for free, kind in zip(loose, floats, strict=True)
+        )
+        ways: list[Casts] = [
+            (None,) * len(tensors),
+            floats,
+            wide,
+            every,
+            (self.dtype,) * len(tensors),
+        ]
         for place, (free, kind) in enumerate(zip(loose, floats, strict=True)):
             if free and kind is None and len(tensors) > 1:
-                ways += [(*casts[:place], self.dtype, *casts[place + 1 :]) for casts in (floats, wide)]
+                ways += [
+                    (*casts[:place], self.dtype, *casts[place + 1 :])
+                    for casts in (floats, wide)
+                ]
         return list(dict.fromkeys(ways))
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""
         outputs: list[Tensor] = []
         size = min(len(rows[0]), self.most_rows(rows))
-        in_batches(len(rows[0]), size, lambda part: outputs.append(self.forward([tensor[part] for tensor in rows])))
+        in_batches(
+            len(rows[0]),
+            size,
+            lambda part: outputs.append(
+                self.forward([tensor[part] for tensor in rows])
+            ),
+        )
         for later in outputs[1:]:
             _check_width(later, outputs[0].shape[1], len(later))
         return torch.cat(outputs)
@@ -388,9 +488,15 @@ class NetworkSubject(Subject):
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open():
-                written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
+                written = (
+                    _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
+                )
                 needed = bytes_per_row(self.forward, row)
-                needed = bytes_per_row(self.forward, twice(row)) // 2 if self.in_pairs else needed
+                needed = (
+                    bytes_per_row(self.forward, twice(row)) // 2
+                    if self.in_pairs
+                    else needed
+                )
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 
@@ -399,7 +505,9 @@ class NetworkSubject(Subject):
         """Run the body in eval mode with seeded generators, and then restore the network and the process."""
         return undisturbed(self.module)
 
-    def steady(self, inputs: Sequence[Tensor]) -> contextlib.AbstractContextManager[None]:
+    def steady(
+        self, inputs: Sequence[Tensor]
+    ) -> contextlib.AbstractContextManager[None]:
         """Ask for the first rows before and after the body, in which nothing is restored."""
         return check_memory(self, inputs)
 
@@ -421,7 +529,10 @@ class NetworkSubject(Subject):
         return output
 
     def _called(self, tensors: Sequence[Tensor]) -> Tensor:
-        moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
+        moved = [
+            tensor.to(self.device) if tensor.device != self.device else tensor.clone()
+            for tensor in tensors
+        ]
         with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
         return self.taken(returned, len(tensors[0]))
@@ -435,10 +546,22 @@ class NetworkSubject(Subject):
                 raise
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
-            kinds = [kind for kind in (output.dtype, self.dtype) if torch.finfo(kind).bits < 32]
-            self.coarse = max(kinds, key=lambda kind: torch.finfo(kind).eps, default=None)
-            self._other_heads = other_heads(returned, picked, rows, places=self.by_place) if self.head is None else []
-            self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
+            kinds = [
+                kind
+                for kind in (output.dtype, self.dtype)
+                if torch.finfo(kind).bits < 32
+            ]
+            self.coarse = max(
+                kinds, key=lambda kind: torch.finfo(kind).eps, default=None
+            )
+            self._other_heads = (
+                other_heads(returned, picked, rows, places=self.by_place)
+                if self.head is None
+                else []
+            )
+            self._map_size = (
+                returned if picked is None else heads(returned)[picked]
+            ).shape[2:]
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:
@@ -446,13 +569,19 @@ class NetworkSubject(Subject):
                     f"The network must return the same outputs for every batch, got {picked!r} for "
                     f"{counted(rows, 'row')} after {self.picked!r} before"
                 )
-                raise OtherOutputsError(problem, hint="Fix its forward, or pass head= to pg.Model", code="PG032")
+                raise OtherOutputsError(
+                    problem,
+                    hint="Fix its forward, or pass head= to pg.Model",
+                    code="PG032",
+                )
         self.picked = picked
         # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
         return output if torch.is_grad_enabled() else output.detach()
 
     @contextmanager
-    def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Iterator[None]:
+    def theirs(
+        self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
+    ) -> Iterator[None]:
         """Run code of the user's: what it raises becomes a sentence that names the rows, with the error as its cause.
 
         Whether gradients are followed stays as it was, whatever the code switches. Memory that does not suffice passes
@@ -461,7 +590,9 @@ class NetworkSubject(Subject):
         followed = torch.is_grad_enabled()
 
         def said(error: Exception) -> ForwardError:
-            return ForwardError(error, shapes_in_words(names or self.input_names, tensors))
+            return ForwardError(
+                error, shapes_in_words(names or self.input_names, tensors)
+            )
 
         try:
             with turned(said, memory=True), on_users_device():
@@ -474,9 +605,13 @@ class NetworkSubject(Subject):
         """Return what ``forward`` returns, up to rounding, without gradients and faster for known networks."""
         if not self._looked:
             self._looked = True
-            plain = type(self) is NetworkSubject and self.head is None and not self.by_place
+            plain = (
+                type(self) is NetworkSubject and self.head is None and not self.by_place
+            )
             alone = plain and self.form.passing == "positions" and len(self.inputs) == 1
-            self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 else None
+            self._folded = (
+                fold(self.module) if alone and self.inputs[0].ndim == 2 else None
+            )
         if self._folded is None or torch.is_grad_enabled():
             return self.forward(tensors)
         with self.theirs(tensors), _no_autocast(self.device):
@@ -486,7 +621,9 @@ class NetworkSubject(Subject):
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
 
-    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:
+    def branches(
+        self, inputs: Sequence[Tensor], followers: frozenset[int]
+    ) -> BranchCut | None:
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
         if followers not in self._cuts:
             self._cuts[followers] = cut_into_branches(self, inputs, followers)
@@ -506,7 +643,11 @@ def _check_initialised(module: nn.Module) -> Iterator[Fault]:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             hint = "Call the network once on some rows, train it or load its weights"
-            yield f"The lazy parameter {name!r} of the network has no values yet", hint, "PG031"
+            yield (
+                f"The lazy parameter {name!r} of the network has no values yet",
+                hint,
+                "PG031",
+            )
         if tensor.is_meta:
             problem = f"The parameter {name!r} of the network is on the meta device and has no values"
             yield problem, "Load its weights", "PG031"
@@ -543,9 +684,15 @@ class _Written(TorchDispatchMode):
         # Else torch loads its compiler for this, which takes longer than most explanations.
         return False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
-        strided = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
+        strided = [
+            leaf
+            for leaf in tree_leaves(result)
+            if isinstance(leaf, Tensor) and leaf.layout == torch.strided
+        ]
         self.sizes += [leaf.untyped_storage().nbytes() for leaf in strided]
         return result
 

@@ -20,7 +20,12 @@ from permgrad.models.losses import OtherLoss, find_loss, of_output
 
 Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
-OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "values")
+OUTPUT_KINDS: tuple[OutputKind, ...] = (
+    "logits",
+    "probabilities",
+    "log_probabilities",
+    "values",
+)
 TASKS = ("classification", "regression", "multilabel")
 #: How far from 1 the sum of a row's probabilities may be.
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -37,17 +42,29 @@ class OutputForm:
     task: Task  # classification or regression
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
     count: int  # K, the number of columns
-    class_names: tuple[str, ...]  # of a classifier. Two if one column stands for the second of two classes
-    output_names: tuple[str, ...]  # what methods that explain the output call the columns
+    class_names: tuple[
+        str, ...
+    ]  # of a classifier. Two if one column stands for the second of two classes
+    output_names: tuple[
+        str, ...
+    ]  # what methods that explain the output call the columns
     inferred: bool = False  # whether task and kind were inferred rather than said
-    class_labels: Array | None = None  # the classes as in y. None: y holds their names or numbers
+    class_labels: Array | None = (
+        None  # the classes as in y. None: y holds their names or numbers
+    )
     numbered: bool = True  # whether y may hold the classes' numbers where it does not hold their names
-    loss_columns: tuple[int, ...] = ()  # outputs of a regression over which the loss is averaged (empty: all)
-    by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
+    loss_columns: tuple[
+        int, ...
+    ] = ()  # outputs of a regression over which the loss is averaged (empty: all)
+    by_values: bool = (
+        False  # whether the kind was told by the numbers of the first rows alone
+    )
     by_target: bool = False  # whether the task was told by the numbers of y alone
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
-    of_labels: bool = False  # whether they are labels without probabilities, 0 or 1 for each class
+    of_labels: bool = (
+        False  # whether they are labels without probabilities, 0 or 1 for each class
+    )
     both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
     loss: Any = None  # the model's own default loss, as ``loss=`` takes it (None: that of the task)
 
@@ -69,7 +86,10 @@ class OutputForm:
             return outputs
         if self.single:
             # log p − log(1 − p). The complement is formed first, so that p = 1 stays finite.
-            return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
+            return (
+                outputs.clamp_min(tiny).log()
+                - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
+            )
         return outputs.clamp_min(tiny).log()
 
     def probabilities(self, outputs: Tensor) -> Tensor:
@@ -77,7 +97,11 @@ class OutputForm:
         if self.kind == "logits" and self.count == 1:
             return torch.softmax(torch.cat([-outputs / 2, outputs / 2], dim=1), dim=1)
         columns = self.own_probabilities(outputs)
-        return torch.cat([1 - columns, columns], dim=1) if columns.shape[1] == 1 else columns
+        return (
+            torch.cat([1 - columns, columns], dim=1)
+            if columns.shape[1] == 1
+            else columns
+        )
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
@@ -100,12 +124,20 @@ class OutputForm:
                 return self.probabilities(outputs)
             logits = self.logits(outputs)
             return torch.cat([-logits, logits], dim=1)
-        return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
+        return (
+            self.own_probabilities(outputs)
+            if output == "probability"
+            else self.logits(outputs)
+        )
 
     def predicted(self, outputs: Tensor) -> Floats:
         """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
         wide = outputs.double()
-        read = self.readout(wide, "probability") if self.task == "regression" else self.probabilities(wide)
+        read = (
+            self.readout(wide, "probability")
+            if self.task == "regression"
+            else self.probabilities(wide)
+        )
         values: Floats = read.cpu().numpy()
         return values[:, list(self.loss_columns)] if self.loss_columns else values
 
@@ -113,12 +145,18 @@ class OutputForm:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
         if self.both:
             return torch.cat([1 - outputs, outputs], dim=1)
-        return self.readout(outputs, "probability") if self.task == "regression" else outputs
+        return (
+            self.readout(outputs, "probability")
+            if self.task == "regression"
+            else outputs
+        )
 
     def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
         if isinstance(loss, OtherLoss) and loss.returned:
-            return loss.of(np.array(self.returned(outputs.double()).detach().cpu().numpy()), y)
+            return loss.of(
+                np.array(self.returned(outputs.double()).detach().cpu().numpy()), y
+            )
         target = torch.as_tensor(y, device=outputs.device)
         if self.task == "classification":
             rows: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
@@ -129,7 +167,10 @@ class OutputForm:
                 rows = find_loss(loss)(wide, target.reshape(-1))
             else:
                 chosen = self.loss_columns or range(self.count)
-                columns = [find_loss(of_output(loss, k))(wide[:, [k]], target[:, k]) for k in chosen]
+                columns = [
+                    find_loss(of_output(loss, k))(wide[:, [k]], target[:, k])
+                    for k in chosen
+                ]
                 rows = torch.stack(columns).mean(dim=0)
         return rows.cpu().numpy()
 
@@ -139,7 +180,9 @@ class OutputForm:
         Of labels without probabilities, it is 1 where they differ.
         """
         if self.of_labels:
-            apart = self.probabilities(outputs.double()) - self.probabilities(reference.double())
+            apart = self.probabilities(outputs.double()) - self.probabilities(
+                reference.double()
+            )
             return (apart.abs().sum(dim=1) / 2).cpu().numpy()
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.target_scale
@@ -147,17 +190,29 @@ class OutputForm:
             return change[:, chosen].square().mean(dim=1).cpu().numpy()
         if self.task == "multilabel":
             chosen = list(self.loss_columns or range(self.count))
-            one, two = (self.logits(part.double())[:, chosen] for part in (reference, outputs))
+            one, two = (
+                self.logits(part.double())[:, chosen] for part in (reference, outputs)
+            )
             log = torch.nn.functional.logsigmoid
-            apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (log(-one) - log(-two))
+            apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (
+                log(-one) - log(-two)
+            )
             return apart.mean(dim=1).clamp_min(0).cpu().numpy()
-        first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
+        first, other = (
+            self._log_probabilities(part.double()) for part in (reference, outputs)
+        )
         return (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
 
     def _log_probabilities(self, outputs: Tensor) -> Tensor:
         logits = self.logits(outputs)
         if self.count == 1:
-            return torch.cat([torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1)
+            return torch.cat(
+                [
+                    torch.nn.functional.logsigmoid(-logits),
+                    torch.nn.functional.logsigmoid(logits),
+                ],
+                dim=1,
+            )
         return torch.log_softmax(logits, dim=1)
 
     def sum_is_constant(self, output: str) -> bool:
@@ -167,8 +222,13 @@ class OutputForm:
         """
         if self.task == "multilabel":
             return False
-        computed, names = self.kind in ("logits", "log_probabilities"), len(self.output_names)
-        return computed and names > 1 and (output == "probability" or self.count < names)
+        computed, names = (
+            self.kind in ("logits", "log_probabilities"),
+            len(self.output_names),
+        )
+        return (
+            computed and names > 1 and (output == "probability" or self.count < names)
+        )
 
     def encode_target(self, y: Any, rows: int) -> Array:
         """Return class indexes int64, or numbers in float64 and their own units."""
@@ -176,11 +236,21 @@ class OutputForm:
         missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
         if missing:
             problem = f"y has {counted(missing, 'missing value')}"
-            raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out", code="PG015")
+            raise InputError(
+                problem,
+                hint=f"Leave {by_count(missing, 'that row', 'those rows')} out",
+                code="PG015",
+            )
         if len(values) != rows:
             problem = f"y must have one value for each of the {rows} rows, got the shape {values.shape}"
-            raise InputError(problem, hint="Pass the target of the same rows", code="PG007")
-        return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
+            raise InputError(
+                problem, hint="Pass the target of the same rows", code="PG007"
+            )
+        return (
+            self._class_indexes(values)
+            if self.task == "classification"
+            else self._numbers(values)
+        )
 
     def labels_in(self, y: Any, classes: Integers) -> Array:
         """Return the classes as the model was fitted on them, else as y holds them, ``(classes,)``."""
@@ -197,10 +267,16 @@ class OutputForm:
     def _numbers(self, values: Array) -> Floats:
         wide = values.reshape(len(values), -1)
         try:
-            numbers = wide.astype(np.float64) if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count else None
+            numbers = (
+                wide.astype(np.float64)
+                if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count
+                else None
+            )
         except (TypeError, ValueError):
             numbers = None
-        if self.task == "multilabel" and (numbers is None or not np.isin(numbers, (0, 1)).all()):
+        if self.task == "multilabel" and (
+            numbers is None or not np.isin(numbers, (0, 1)).all()
+        ):
             raise InputError(
                 f"y must hold 0 or 1 for each of the {self.count} labels, got the shape {values.shape} of "
                 f"{values.dtype}",
@@ -210,10 +286,12 @@ class OutputForm:
             )
         if numbers is None:
             hint = "Pass such numbers, or task='classification' to pg.Model (an estimator: fit a classifier)"
-            if self.task == "regression" and wide.shape[1] == 1 < self.count and values.dtype.kind in "fiub":
-                hint = (
-                    "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
-                )
+            if (
+                self.task == "regression"
+                and wide.shape[1] == 1 < self.count
+                and values.dtype.kind in "fiub"
+            ):
+                hint = "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
             if values.ndim == 2:
                 hint = "Pass such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
             problem = (
@@ -224,7 +302,11 @@ class OutputForm:
         broken = int((~np.isfinite(numbers)).sum())
         if broken:
             problem = f"y has {counted(broken, 'non-finite value')}"
-            raise InputError(problem, hint=f"Leave {by_count(broken, 'that row', 'those rows')} out", code="PG015")
+            raise InputError(
+                problem,
+                hint=f"Leave {by_count(broken, 'that row', 'those rows')} out",
+                code="PG015",
+            )
         return numbers[:, 0] if self.count == 1 else numbers
 
     def _class_indexes(self, values: Array) -> Integers:
@@ -233,11 +315,22 @@ class OutputForm:
             values = values.argmax(axis=1)
         if values.ndim != 1:
             problem = f"y must have one class per row, got the shape {values.shape}"
-            raise InputError(problem, hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2), code="PG007")
+            raise InputError(
+                problem,
+                hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2),
+                code="PG007",
+            )
         count = len(self.class_names)
-        positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
+        positions = {
+            name: index
+            for index, name in enumerate(
+                self.class_names if labels is None else labels.tolist()
+            )
+        }
         places = [
-            positions.get(value, -1) if labels is not None else label_place(value, positions)
+            positions.get(value, -1)
+            if labels is not None
+            else label_place(value, positions)
             for value in values.tolist()
         ]
         indexes = np.array(places, dtype=np.int64)
@@ -245,9 +338,13 @@ class OutputForm:
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return indexes
         strange = indexes < 0
-        if missing := sum(str(value) in ("nan", "None", "<NA>") for value in values[strange].tolist()):
+        if missing := sum(
+            str(value) in ("nan", "None", "<NA>") for value in values[strange].tolist()
+        ):
             hint = f"Leave {by_count(missing, 'that row', 'those rows')} out"
-            raise InputError(f"y has {counted(missing, 'missing value')}", hint=hint, code="PG015")
+            raise InputError(
+                f"y has {counted(missing, 'missing value')}", hint=hint, code="PG015"
+            )
         if labels is not None:
             problem = (
                 f"y must hold classes that the model was fitted on ({', '.join(map(str, labels[:10]))}), got "
@@ -284,7 +381,12 @@ class OutputForm:
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
     place = positions.get(str(label), -1)
-    if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
+    if (
+        place < 0
+        and isinstance(label, (int, float))
+        and abs(label) < _NO_FRACTIONS
+        and float(label).is_integer()
+    ):
         place = positions.get(str(int(label)), positions.get(str(float(label)), -1))
     return place
 
@@ -305,7 +407,11 @@ def as_target(y: Any) -> Array:
     if values.dtype.names:
         problem = f"y must have one value per row, got the fields {', '.join(values.dtype.names)}"
         raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
-    if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
+    if (
+        values.dtype == object
+        and is_frame(y)
+        and all(kind.kind in "fiub" for kind in y.dtypes)
+    ):
         values = y.to_numpy(np.float64)  # numbers beside truth values
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
@@ -314,7 +420,9 @@ def is_one_hot(values: Array) -> bool:
     """Return whether every row has a single 1 among zeros."""
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiub":
         return False
-    return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
+    return bool(
+        ((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all()
+    )
 
 
 def is_multilabel(y: Any) -> bool:
@@ -327,7 +435,9 @@ def is_multilabel(y: Any) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
-def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
+def resolve_outputs(
+    outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any
+) -> OutputForm:
     """Return the form of the outputs, as declared or inferred."""
     if kind is not None:
         check_choice("returns", kind, OUTPUT_KINDS)
@@ -342,29 +452,50 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             _warn_of_two_values(count, y)
     if task == "multilabel":
         labels, names = _labels(outputs, y, kind, class_names)
-        return OutputForm("multilabel", labels, count, (), names, inferred, by_target=by_target)
+        return OutputForm(
+            "multilabel", labels, count, (), names, inferred, by_target=by_target
+        )
     if task == "regression":
         if kind not in (None, "values"):
-            problem = f"returns={kind!r} does not suit a regression, whose outputs are values"
+            problem = (
+                f"returns={kind!r} does not suit a regression, whose outputs are values"
+            )
             raise InputError(problem, hint="Leave returns out", code="PG006")
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
-        chosen_names = columns if len(columns) == count and class_names is None else class_names
+        chosen_names = (
+            columns if len(columns) == count and class_names is None else class_names
+        )
         names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
-        return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
+        return OutputForm(
+            "regression", "values", count, (), names, inferred, by_target=by_target
+        )
     if kind == "values":
         problem = "returns='values' does not suit a classifier, whose outputs are logits or probabilities"
-        hint = "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
+        hint = (
+            "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
+        )
         raise InputError(problem, hint=hint, code="PG006")
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen)
     names = _names_of_classes(max(count, 2), class_names)
     shown = names if count > 1 else names[1:]
     by_values = kind is None
-    return OutputForm("classification", chosen, count, names, shown, inferred, by_values=by_values, by_target=by_target)
+    return OutputForm(
+        "classification",
+        chosen,
+        count,
+        names,
+        shown,
+        inferred,
+        by_values=by_values,
+        by_target=by_target,
+    )
 
 
-def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tuple[OutputKind, tuple[str, ...]]:
+def _labels(
+    outputs: Tensor, y: Any, kind: str | None, class_names: Any
+) -> tuple[OutputKind, tuple[str, ...]]:
     """Return the kind and the names of outputs of several labels."""
     count = outputs.shape[1]
     if kind == "values" or count < 2:
@@ -373,19 +504,31 @@ def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tupl
             f"{counted(count, 'output')}{' of values' * (kind == 'values')}"
         )
         raise InputError(problem, hint="Pass another task", code="PG006")
-    within = bool(((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all())
+    within = bool(
+        ((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all()
+    )
     chosen: Any = ("probabilities" if within else "logits") if kind is None else kind
     _check_kind(outputs, chosen)
-    columns = class_names if class_names is not None else tuple(getattr(y, "columns", ()))
-    return chosen, _names_of_classes(count, columns if len(columns) == count or class_names is not None else None)
+    columns = (
+        class_names if class_names is not None else tuple(getattr(y, "columns", ()))
+    )
+    return chosen, _names_of_classes(
+        count, columns if len(columns) == count or class_names is not None else None
+    )
 
 
 def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     """Return one name for each class: numbers unless names are passed."""
-    if class_names is not None and (not isinstance(class_names, Iterable) or isinstance(class_names, (str, bytes))):
+    if class_names is not None and (
+        not isinstance(class_names, Iterable) or isinstance(class_names, (str, bytes))
+    ):
         problem = f"class_names must be a list of names, got {shown(class_names)}"
         raise InputError(problem, hint="Pass one name for each class", code="PG001")
-    names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
+    names = (
+        tuple(str(name) for name in class_names)
+        if class_names is not None
+        else tuple(map(str, range(classes)))
+    )
     if len(names) != classes or len(set(names)) != classes:
         problem = f"class_names must be {classes} different names in the order of the outputs, got {list(names)}"
         raise InputError(problem, hint="Name each class once", code="PG008")
@@ -399,7 +542,9 @@ def kind_with(kind: OutputKind, outputs: Tensor) -> OutputKind:
     return kind if not len(finite) or _infer_kind(finite) == kind else "logits"
 
 
-def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple[Task, bool]:
+def _infer_task(
+    count: int, y: Any, kind: str | None, class_names: Any
+) -> tuple[Task, bool]:
     """Return the task, and whether only y's numbers suggest a classification, which further rows could disprove."""
     if kind is not None or class_names is not None:
         return _told_task(count, y, kind), False
@@ -410,7 +555,11 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     if count == 1:
         binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
         return "regression" if numbers and not binary else "classification", binary
-    if numbers and values.ndim == 1 and (np.mod(values[np.isfinite(values)], 1) != 0).any():
+    if (
+        numbers
+        and values.ndim == 1
+        and (np.mod(values[np.isfinite(values)], 1) != 0).any()
+    ):
         return "regression", False  # no class is a fraction
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
@@ -424,9 +573,13 @@ def _told_task(count: int, y: Any, kind: str | None) -> Task:
         return "regression"
     if count > 1 and is_multilabel(y):
         return "multilabel"
-    truth = as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
+    truth = (
+        as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
+    )
     # Several numbers per row are no class: the names are those of outputs.
-    return "regression" if truth.ndim == 2 and not is_one_hot(truth) else "classification"
+    return (
+        "regression" if truth.ndim == 2 and not is_one_hot(truth) else "classification"
+    )
 
 
 def _warn_of_two_values(count: int, y: Any) -> None:
@@ -443,10 +596,18 @@ def _warn_of_two_values(count: int, y: Any) -> None:
 def _infer_kind(outputs: Tensor) -> OutputKind:
     values, tolerance = outputs.double(), _tolerance(outputs)
     if outputs.shape[1] == 1:
-        return "probabilities" if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all()) else "logits"
-    if bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() <= tolerance).all()):
+        return (
+            "probabilities"
+            if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all())
+            else "logits"
+        )
+    if bool((values >= 0).all()) and bool(
+        ((values.sum(dim=1) - 1).abs() <= tolerance).all()
+    ):
         return "probabilities"
-    if bool((values <= 0).all()) and bool(((values.exp().sum(dim=1) - 1).abs() <= tolerance).all()):
+    if bool((values <= 0).all()) and bool(
+        ((values.exp().sum(dim=1) - 1).abs() <= tolerance).all()
+    ):
         return "log_probabilities"
     return "logits"
 
@@ -456,7 +617,9 @@ def _tolerance(outputs: Tensor) -> float:
     return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
 
 
-def _check_kind(outputs: Tensor, kind: str, *, later: bool = False, inferred: bool = False) -> None:
+def _check_kind(
+    outputs: Tensor, kind: str, *, later: bool = False, inferred: bool = False
+) -> None:
     """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere.
 
     ``later``: rows after the first, whose kind may be ``inferred`` from these.
@@ -470,10 +633,16 @@ def _check_kind(outputs: Tensor, kind: str, *, later: bool = False, inferred: bo
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
+        raise InputError(
+            problem, hint="Pass returns='logits' to pg.Model", code="PG032"
+        )
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
-        problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        raise InputError(problem, hint="Pass returns='logits' to pg.Model", code="PG032")
+        problem = (
+            f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
+        )
+        raise InputError(
+            problem, hint="Pass returns='logits' to pg.Model", code="PG032"
+        )
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,
@@ -487,19 +656,27 @@ def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor
     """Return the range of each output, ``(targets,)``, or 1 if it varies only by rounding."""
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
-    return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))
+    return torch.where(
+        spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread)
+    )
 
 
 # ---- maps compared with masks ----------------------------------------------------------------------------------------
-def form_of_places(outputs: Tensor, size: Sequence[int], y: Any, **described: Any) -> OutputForm | None:
+def form_of_places(
+    outputs: Tensor, size: Sequence[int], y: Any, **described: Any
+) -> OutputForm | None:
     """Return the meaning of maps of a size, ``(rows, K · places)``, at one place, or None for masks of another."""
     masks = as_target(y)
     if tuple(masks.shape[1:]) not in (tuple(size), (1, *size)):
         return None
-    return resolve_outputs(_by_place(outputs, math.prod(size)), masks.reshape(-1), **described)
+    return resolve_outputs(
+        _by_place(outputs, math.prod(size)), masks.reshape(-1), **described
+    )
 
 
-def loss_of_places(form: OutputForm, loss: str | OtherLoss) -> Callable[[Floats, Any], Floats]:
+def loss_of_places(
+    form: OutputForm, loss: str | OtherLoss
+) -> Callable[[Floats, Any], Floats]:
     """Return the mean of a place's loss over the places of each row, as a function of outputs and masks."""
 
     def mean(outputs: Floats, y: Any) -> Floats:

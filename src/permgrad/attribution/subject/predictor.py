@@ -51,7 +51,9 @@ class PredictorSubject(Subject):
     dtype = torch.float64
     device = torch.device("cpu")
     travels = True
-    table_batch = 16384  # a call has a cost of its own, and the predictor's memory is not known
+    table_batch = (
+        16384  # a call has a cost of its own, and the predictor's memory is not known
+    )
     plays_together = True
 
     def __init__(
@@ -75,7 +77,9 @@ class PredictorSubject(Subject):
         self.column: int | None = None
         self.bounded = False
         self.width: int | None = None
-        self.columns: tuple[str, ...] = ()  # the names of the numbers that it returns, where these are a frame
+        self.columns: tuple[
+            str, ...
+        ] = ()  # the names of the numbers that it returns, where these are a frame
         if len(self.inputs[0]) == 0 or not self.form.names:
             problem = "The inputs need at least one row and one column"
             raise InputError(problem, hint="Pass the rows to explain", code="PG013")
@@ -84,7 +88,9 @@ class PredictorSubject(Subject):
             outputs = self._first_outputs(few)
             self.width, self.first = outputs.shape[1], outputs
             if alone:
-                self.moved = check_row_independence(self._first_outputs, few, outputs, PREDICTOR)
+                self.moved = check_row_independence(
+                    self._first_outputs, few, outputs, PREDICTOR
+                )
             if self.form.named:
                 self._check_places(few, outputs)
         known = self.call.classes
@@ -97,17 +103,34 @@ class PredictorSubject(Subject):
             raise InputError(problem, hint="Leave task out", code="PG006")
         self.outputs = self._form_of(outputs, y, returns, task, class_names)
 
-    def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
+    def _form_of(
+        self,
+        outputs: Tensor,
+        y: Any,
+        kind: str | None,
+        task: str | None,
+        class_names: Any,
+    ) -> OutputForm:
         call = self.call
         if call.guessed and not (task or kind):
             call = _with_logits(call, outputs, y)
         if task is None:
-            task = call.task if call.one_of or call.kind != "probabilities" else _task_of(call, outputs, y)
+            task = (
+                call.task
+                if call.one_of or call.kind != "probabilities"
+                else _task_of(call, outputs, y)
+            )
         # Classes of several labels are numbers, where they are the labels at all.
-        names = call.classes if class_names is None and task != "multilabel" else class_names
+        names = (
+            call.classes
+            if class_names is None and task != "multilabel"
+            else class_names
+        )
         if len(self.columns) > 1:
             names = self._named_columns(y, names)
-        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task, class_names=names)
+        form = resolve_outputs(
+            outputs, y, kind=kind or call.kind, task=task, class_names=names
+        )
         if form.task == "regression":
             form = self._of_numbers(form, call, y)
         self.bounded = form.task != "regression" and form.kind == "probabilities"
@@ -127,7 +150,10 @@ class PredictorSubject(Subject):
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
-        form, levels = replace(form, loss=call.loss or None), call.loss[1] if isinstance(call.loss, tuple) else ()
+        form, levels = (
+            replace(form, loss=call.loss or None),
+            call.loss[1] if isinstance(call.loss, tuple) else (),
+        )
         if isinstance(levels, tuple) and len(levels) == form.count > 1:
             return replace(form, output_names=tuple(f"{level:g}" for level in levels))
         named = len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns")
@@ -144,28 +170,42 @@ class PredictorSubject(Subject):
                 f"The columns of y ({listed(targets, show=repr)}) are in another order than those that the predictor "
                 f"returns ({listed(columns, show=repr)})"
             )
-            raise InputError(problem, hint="Pass y with its columns in the predictor's order", code="PG007")
+            raise InputError(
+                problem,
+                hint="Pass y with its columns in the predictor's order",
+                code="PG007",
+            )
         if names is not None:
             return columns if set(map(str, names)) == set(columns) else names
         labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
         places = {name: place for place, name in enumerate(columns)}
-        known = labels.ndim == 1 and all(label_place(label, places) >= 0 for label in labels.tolist())
+        known = labels.ndim == 1 and all(
+            label_place(label, places) >= 0 for label in labels.tolist()
+        )
         return columns if known or y is None else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
         fitted, names = fitted_names(self.predictor), self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
-        want, have = ([re.sub(r"[\W_]+", "_", name).casefold() for name in each] for each in (fitted, names))
+        want, have = (
+            [re.sub(r"[\W_]+", "_", name).casefold() for name in each]
+            for each in (fitted, names)
+        )
         if len(set(want)) < len(want) or len(set(have)) < len(have):
             want, have = list(fitted), list(names)
         if not set(want) & set(have) or want == have:
             return
         try:  # a model that takes the same cells under other names goes by their places
-            by_place = torch.equal(self.forward(few, [f"column {place}" for place in range(len(names))]), outputs)
+            by_place = torch.equal(
+                self.forward(few, [f"column {place}" for place in range(len(names))]),
+                outputs,
+            )
         except InputError:
             return
-        pairs = [(one, other) for one, other in zip(have, want, strict=False) if one != other]
+        pairs = [
+            (one, other) for one, other in zip(have, want, strict=False) if one != other
+        ]
         if not by_place or not pairs:
             return
         one, other = next((pair for pair in pairs if pair[0] in want), pairs[0])
@@ -202,7 +242,11 @@ class PredictorSubject(Subject):
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return medians of numbers and the most frequent of all other cells, ``(1, columns)``."""
         numeric = torch.from_numpy(self.form.on_a_scale)
-        return (torch.where(numeric, typical_row(rows[0]), rows[0].mode(dim=0).values[None]),)
+        return (
+            torch.where(
+                numeric, typical_row(rows[0]), rows[0].mode(dim=0).values[None]
+            ),
+        )
 
     def design(self, background: Floats) -> CellDesign:
         """Return how the table's cells are drawn given each other."""
@@ -220,10 +264,14 @@ class PredictorSubject(Subject):
         if call.labels is None or call.one_hot or self.task == "regression":
             return self
         classes = call.classes or self.outputs.class_names
-        decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
+        decided.call = replace(
+            call, function=call.labels, classes=classes, one_hot=not several
+        )
         decided.bounded, decided.column, decided.width = True, None, None
         own = self.outputs.loss if several else "zero_one"
-        decided.outputs = replace(self.outputs, kind="probabilities", of_labels=not several, loss=own)
+        decided.outputs = replace(
+            self.outputs, kind="probabilities", of_labels=not several, loss=own
+        )
         with self.open():
             chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
         if chosen.shape[1] != (self.outputs.count if several else len(classes)) or not (
@@ -231,14 +279,18 @@ class PredictorSubject(Subject):
         ):
             return self  # numbers of another kind, such as positions of classes that have other names
         decided.first = chosen.double()
-        decided.width, decided.column = chosen.shape[1], None if several or self.outputs.count > 1 else 1
+        decided.width, decided.column = (
+            chosen.shape[1],
+            None if several or self.outputs.count > 1 else 1,
+        )
         return decided
 
     def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
         """Return what another method of the predictor returns for rows, ``(rows, *)``."""
         with self.open():
             parts = [
-                getattr(self.predictor, method)(self.form.write(part)) for part in tensors[0].split(self.most_rows())
+                getattr(self.predictor, method)(self.form.write(part))
+                for part in tensors[0].split(self.most_rows())
             ]
         return np.concatenate([np.asarray(part) for part in parts])
 
@@ -256,55 +308,88 @@ class PredictorSubject(Subject):
     #: seeds every generator that a predictor may draw from, and restores all of them afterwards
     open = staticmethod(seeded)
 
-    def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
+    def forward(
+        self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
+    ) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
         rows = len(tensors[0])
         with turned(self._refused, memory=True):
             table = self.form.write(tensors[0])
             with on_users_device():
-                returned = self.call.function(table if names is None else self.form.library.rename(table, names))
+                returned = self.call.function(
+                    table if names is None else self.form.library.rename(table, names)
+                )
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
         if self.width is None:
-            own = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
+            own = getattr(
+                returned, "column_names", getattr(returned, "columns", None)
+            )  # of a frame
             self.columns = () if own is None else tuple(map(str, own))
-        values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
+        values = np.asarray(
+            _of_labels(returned, rows)
+            if isinstance(returned, list) and returned
+            else returned
+        )
         if self.call.one_hot and values.size == rows:
             values = self._one_hot(values.reshape(-1))
         elif values.dtype.kind not in "fiub":
             hint = "Pass its predict_proba, or a function that returns a probability for each class"
             values = as_numbers("What the predictor returns", values, hint, "PG032")
-        wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
+        wide = (
+            values.reshape(len(values), -1)
+            if values.ndim and len(values) == rows
+            else values
+        )
         if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
             problem = (
                 f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
                 f"{values.shape}"
             )
-            raise InputError(problem, hint="Return (rows,) or (rows, outputs)", code="PG032")
+            raise InputError(
+                problem, hint="Return (rows,) or (rows, outputs)", code="PG032"
+            )
         numbers = np.array(wide, dtype=np.float64)
         if self.width is not None and numbers.shape[1] != self.width:
             problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
-            raise InputError(problem, hint="Return as many numbers for every table", code="PG032")
+            raise InputError(
+                problem, hint="Return as many numbers for every table", code="PG032"
+            )
         if self.bounded:
             # What is no probability at all stays, and is refused by whoever reads it.
-            numbers = np.where((numbers >= 0) & (numbers <= 1), numbers.clip(_LEAST, 1 - _LEAST), numbers)
-        return torch.from_numpy(numbers if self.column is None else numbers[:, [self.column]])
+            numbers = np.where(
+                (numbers >= 0) & (numbers <= 1),
+                numbers.clip(_LEAST, 1 - _LEAST),
+                numbers,
+            )
+        return torch.from_numpy(
+            numbers if self.column is None else numbers[:, [self.column]]
+        )
 
     def _refused(self, error: Exception) -> InputError:
         """Return a predictor's error with what helps: of the rows as they are passed, or of cells in other rows."""
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
-            fitted, kind = fitted_names(self.predictor), "a data frame" if self.form.named else "an array"
+            fitted, kind = (
+                fitted_names(self.predictor),
+                "a data frame" if self.form.named else "an array",
+            )
             hint = f"It gets X as passed, {kind}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
-        return InputError(f"Your model refused the rows: {error_in_words(error)}", remedy_of(error, hint), "PG032")
+        return InputError(
+            f"Your model refused the rows: {error_in_words(error)}",
+            remedy_of(error, hint),
+            "PG032",
+        )
 
     def _one_hot(self, labels: Array) -> Floats:
         """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
         names = {str(name): place for place, name in enumerate(self.call.classes or ())}
         places, known = pd.factorize(labels, use_na_sentinel=False)
         codes = np.array([label_place(label, names) for label in known.tolist()])
-        return np.asarray(codes[places][:, None] == np.arange(len(names)), dtype=np.float64)
+        return np.asarray(
+            codes[places][:, None] == np.arange(len(names)), dtype=np.float64
+        )
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
@@ -313,7 +398,9 @@ class PredictorSubject(Subject):
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the predictions of rows, in batches no larger than those asked for."""
-        return torch.cat([self.forward([part]) for part in rows[0].split(self.most_rows())])
+        return torch.cat(
+            [self.forward([part]) for part in rows[0].split(self.most_rows())]
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -327,7 +414,11 @@ class PredictorSubject(Subject):
 
 def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
     """Return the task of probabilities. They may belong to several labels: y says so, or they do not add up to 1."""
-    if call.task != "classification" or outputs.shape[1] < 2 or (y is not None and as_target(y).ndim < 2):
+    if (
+        call.task != "classification"
+        or outputs.shape[1] < 2
+        or (y is not None and as_target(y).ndim < 2)
+    ):
         return call.task
     apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
     return "multilabel" if is_multilabel(y) or bool(apart.any()) else call.task
@@ -343,8 +434,15 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     if not set(np.unique(truth).tolist()) <= {0, 1}:
         return call
     scores = outputs[:, 0].numpy()
-    errors = [np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2) for guess in (scores, expit(scores))]
-    return replace(call, task="classification", kind="logits") if errors[1] < errors[0] else call
+    errors = [
+        np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2)
+        for guess in (scores, expit(scores))
+    ]
+    return (
+        replace(call, task="classification", kind="logits")
+        if errors[1] < errors[0]
+        else call
+    )
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:

@@ -13,12 +13,18 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.subject.tracing import name_of, tensors_in
 from permgrad.base.random import seeded
 
-_RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
+_RECURRENT = frozenset(
+    f"{name}{cell}"
+    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    for cell in ("", "_cell")
+)
 _MIXING = frozenset({
     "linear", "matmul", "rmatmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention",
     "multi_head_attention_forward", *_RECURRENT,
 })  # fmt: skip
-_POOLING = frozenset(("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp"))
+_POOLING = frozenset(
+    ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp")
+)
 #: Both halves of a dimension change other places of a value where this is told of which, in nats (at most log 2), and
 #: the share of a value that is rounding.
 _TOLD, _ROUNDING = 0.3, 1e-6
@@ -41,13 +47,21 @@ class _Recorder(TorchFunctionMode):
         self.reads: list[_Read] = []
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
         options, name = kwargs or {}, name_of(func)
         pools = name in _POOLING
         if pools or name in _MIXING or name.startswith(("conv", "embedding")):
-            own = [one for one in tensors_in(args, options) if not isinstance(one, nn.Parameter) and one.ndim]
+            own = [
+                one
+                for one in tensors_in(args, options)
+                if not isinstance(one, nn.Parameter) and one.ndim
+            ]
             read = _Read(name, [one.detach().clone() for one in own], ())
             self.reads.append(read)
         value = func(*args, **options)
@@ -70,10 +84,15 @@ class _Seen:
         if before.shape != after.shape:
             return
         change = (after.double() - before.double()).abs().nan_to_num(0, 0, 0)
-        change = change * (change > _ROUNDING * before.double().abs().nan_to_num(0, 0, 0).amax())
+        change = change * (
+            change > _ROUNDING * before.double().abs().nan_to_num(0, 0, 0).amax()
+        )
         if bool(change.any()):
             self._sums[dim].append(
-                [change.movedim(at, 0).reshape(n, -1).sum(dim=1) for at, n in enumerate(change.shape)]
+                [
+                    change.movedim(at, 0).reshape(n, -1).sum(dim=1)
+                    for at, n in enumerate(change.shape)
+                ]
             )
 
     @property
@@ -91,11 +110,15 @@ class _Seen:
         if len(shares) < 2:
             return False
         stacked = torch.stack(shares)
-        more = torch.where(stacked > 0, stacked / stacked.mean(dim=0).clamp_min(1e-300), 1)
+        more = torch.where(
+            stacked > 0, stacked / stacked.mean(dim=0).clamp_min(1e-300), 1
+        )
         return float((stacked * more.log()).sum() / len(shares)) >= _TOLD
 
 
-def find_readings(subject: Any, rows: Sequence[Tensor], places: Sequence[int]) -> dict[int, str]:
+def find_readings(
+    subject: Any, rows: Sequence[Tensor], places: Sequence[int]
+) -> dict[int, str]:
     """Return how a network reads some of its inputs, by the first function that mixes their numbers.
 
     A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in the second dimension of a row,
@@ -118,11 +141,23 @@ def find_readings(subject: Any, rows: Sequence[Tensor], places: Sequence[int]) -
             for half in _halves(own, dim):
                 after = reads([*rows[:place], _moved(own, half), *rows[place + 1 :]])
                 for one, two, notes in zip(before, after, seen, strict=False):
-                    for old, new, note in zip(one.arguments, two.arguments, notes, strict=False):
+                    for old, new, note in zip(
+                        one.arguments, two.arguments, notes, strict=False
+                    ):
                         note.add(dim - 1, old, new)
         for read, notes in zip(before, seen, strict=True):
-            changed = [(tensor, note) for tensor, note in zip(read.arguments, notes, strict=True) if note.changes]
-            reading = next(filter(None, (_reading(read, tensor, note, own) for tensor, note in changed)), "")
+            changed = [
+                (tensor, note)
+                for tensor, note in zip(read.arguments, notes, strict=True)
+                if note.changes
+            ]
+            reading = next(
+                filter(
+                    None,
+                    (_reading(read, tensor, note, own) for tensor, note in changed),
+                ),
+                "",
+            )
             if reading:
                 found[place] = reading
             if reading or (changed and not _by_itself(read, changed[0][1], own)):
@@ -139,34 +174,51 @@ def _moved(rows: Tensor, half: Tensor) -> Tensor:
         return rows ^ half
     if not bool(((rows != 0) & half).any()):
         return torch.where(half, torch.ones_like(rows), rows)
-    other = rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
+    other = (
+        rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
+    )
     return torch.where(half, other, rows)
 
 
 def _halves(rows: Tensor, dim: int) -> Iterator[Tensor]:
     """Yield both halves of a dimension, true there, of one with a single place the whole."""
     size = rows.shape[dim]
-    at = torch.arange(size, device=rows.device).reshape([-1 if each == dim else 1 for each in range(rows.ndim)])
-    yield from ((at < (size + 1) // 2), (at >= (size + 1) // 2)) if size > 1 else (at == 0,)
+    at = torch.arange(size, device=rows.device).reshape(
+        [-1 if each == dim else 1 for each in range(rows.ndim)]
+    )
+    yield from (
+        ((at < (size + 1) // 2), (at >= (size + 1) // 2)) if size > 1 else (at == 0,)
+    )
 
 
 def _reading(read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
     """Return how a function reads an input that it is called with, empty where that says nothing."""
     name = read.name
-    if name.startswith("conv") and (name.endswith(("2d", "3d")) or (name.endswith("1d") and rows.ndim > 3)):
+    if name.startswith("conv") and (
+        name.endswith(("2d", "3d")) or (name.endswith("1d") and rows.ndim > 3)
+    ):
         return _reading_of_images(name, tensor, seen, rows)
     if rows.ndim == 2:
         # Numbers one by one along time, which are no channels.
         across = 1 if name == "conv1d" else tensor.ndim - 1 if name in _RECURRENT else 0
-        return "series" if across and tensor.ndim in (2, 3) and not seen.carries(0, across) else ""
+        return (
+            "series"
+            if across and tensor.ndim in (2, 3) and not seen.carries(0, across)
+            else ""
+        )
     return _reading_of_sequences(read, tensor, seen, rows) if rows.ndim == 3 else ""
 
 
-def _reading_of_sequences(read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
+def _reading_of_sequences(
+    read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor
+) -> str:
     """Return how a function reads rows that are sequences of vectors, ``(rows, length, width)`` or with length last."""
     if read.name == "conv1d":
         # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
-        along = [tensor.ndim == 3 and seen.carries(dim, 2) and not seen.carries(dim, 1) for dim in (0, 1)]
+        along = [
+            tensor.ndim == 3 and seen.carries(dim, 2) and not seen.carries(dim, 1)
+            for dim in (0, 1)
+        ]
         return "tokens" if along[0] else "series" if along[1] else "image"
     pooled = read.pools == (rows.shape[0], rows.shape[2]) and tensor.ndim == 3
     vectors = read.name in _MIXING and tensor.ndim in (2, 3)
@@ -185,9 +237,12 @@ def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> 
     if rows.ndim == 3:
         return usual
     apart = [
-        [seen.carries(dim, place) for place in range(tensor.ndim) if place != across] for dim in range(rows.ndim - 1)
+        [seen.carries(dim, place) for place in range(tensor.ndim) if place != across]
+        for dim in range(rows.ndim - 1)
     ]
-    fixed = [dim for dim, others in enumerate(apart) if seen.whole(dim) and not any(others)]
+    fixed = [
+        dim for dim, others in enumerate(apart) if seen.whole(dim) and not any(others)
+    ]
     moving = [dim for dim in fixed if seen.carries(dim, across)]
     single = [dim for dim in fixed if rows.shape[dim + 1] == 1]
     if fixed:
@@ -199,4 +254,6 @@ def _by_itself(read: _Read, seen: _Seen, rows: Tensor) -> bool:
     """Return whether a function takes each number by itself, or may take only the channels of a pixel."""
     if read.name in _POOLING or rows.ndim > 3:
         return True
-    return read.name in _MIXING - _RECURRENT and not any(seen.carries(dim, -1) for dim in range(rows.ndim - 1))
+    return read.name in _MIXING - _RECURRENT and not any(
+        seen.carries(dim, -1) for dim in range(rows.ndim - 1)
+    )

@@ -15,13 +15,21 @@ ONE_GRAPH = (
     "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to a module whose forward returns "
     "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
 )
-_MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
+_MISSING = re.compile(
+    r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'"
+)
 
 
 #: What models of other libraries say of cells that they do not take, and what helps.
 _CELLS = (
-    (r"\bNaNs?\b|missing values", "Fill the missing cells, or pass a pipeline that does."),
-    (r"could not convert string|dtypes .*must be", "Write texts as numbers, or pass a pipeline that does."),
+    (
+        r"\bNaNs?\b|missing values",
+        "Fill the missing cells, or pass a pipeline that does.",
+    ),
+    (
+        r"could not convert string|dtypes .*must be",
+        "Write texts as numbers, or pass a pipeline that does.",
+    ),
 )
 
 
@@ -51,7 +59,8 @@ def of_nested(module: nn.Module) -> str | None:
     names = [
         f"net.{name}".removesuffix(".")
         for name, part in parts
-        if isinstance(part, nn.TransformerEncoder) and getattr(part, "use_nested_tensor", False)
+        if isinstance(part, nn.TransformerEncoder)
+        and getattr(part, "use_nested_tensor", False)
     ]
     if not names:
         return None

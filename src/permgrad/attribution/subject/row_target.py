@@ -32,18 +32,26 @@ _BATCH = 256
 _LIKE_VALUES = ("values", "std_error", "low", "high", "p_values")
 
 
-def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) -> Tensor:
+def outputs_of(
+    subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH
+) -> Tensor:
     """Return the raw outputs of rows, ``(rows, K)``."""
     count = len(inputs[0])
     with torch.no_grad(), subject.open():
         run = partial(in_batches, count, min(batch, subject.most_rows()))
-        return gathered(count, lambda part: [subject.predict([tensor[part] for tensor in inputs])], run)[0]
+        return gathered(
+            count,
+            lambda part: [subject.predict([tensor[part] for tensor in inputs])],
+            run,
+        )[0]
 
 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     """Return the output of each row that the model decides for, ``(rows,)``."""
     chosen = subject.deciding()
-    return chosen.outputs.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
+    return (
+        chosen.outputs.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
+    )
 
 
 def resolve_row_target(
@@ -52,16 +60,24 @@ def resolve_row_target(
     """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
     if subject.task == "classification" and len(subject.outputs.output_names) == 1:
         # One column stands for two classes, either of which may be a row's.
-        subject.outputs = replace(subject.outputs, output_names=subject.outputs.class_names)
+        subject.outputs = replace(
+            subject.outputs, output_names=subject.outputs.class_names
+        )
     names, count = subject.outputs.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
             problem = f"target must be 'predicted', 'true' or one class per row, got {row_target!r}"
-            raise InputError(problem, hint=did_you_mean(row_target, ("predicted", "true")), code="PG003")
+            raise InputError(
+                problem,
+                hint=did_you_mean(row_target, ("predicted", "true")),
+                code="PG003",
+            )
         if subject.task != "classification":
             problem = f"target={row_target!r} needs a classifier, and the task is {subject.task}"
             raise InputError(
-                problem, hint="Pass the number of an output for each row, or one output for all", code="PG006"
+                problem,
+                hint="Pass the number of an output for each row, or one output for all",
+                code="PG006",
             )
         if row_target == "predicted":
             return predicted(subject, inputs), "predicted"
@@ -71,7 +87,11 @@ def resolve_row_target(
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     check_rows("target", labels, count, "Pass an array (rows,)")
-    known = names if subject.outputs.class_labels is None else subject.outputs.class_labels.tolist()
+    known = (
+        names
+        if subject.outputs.class_labels is None
+        else subject.outputs.class_labels.tolist()
+    )
     places = {str(name): place for place, name in enumerate(known)}
     numbers = [_place(label, places, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
@@ -80,33 +100,52 @@ def resolve_row_target(
             f"target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
             f"{', …' * (len(names) > 7)}), got {shown(label)}"
         )
-        raise InputError(problem, hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}", code="PG035")
+        raise InputError(
+            problem,
+            hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}",
+            code="PG035",
+        )
     return torch.tensor(numbers, dtype=torch.int64), "row target"
 
 
 def _place(label: Any, places: dict[str, int], count: int) -> int:
     """Return the output with a name, else with a number, or −1."""
-    is_number = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
+    is_number = (
+        isinstance(label, (int, float))
+        and not isinstance(label, bool)
+        and float(label).is_integer()
+    )
     named = label_place(label, places)
     return int(label) if named == NOBODY and is_number and 0 <= label < count else named
 
 
-def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, output: str) -> dict[str, Any]:
+def each_row_by_itself(
+    rows: dict[str, Any], row_target: Any, y: Array | None, output: str
+) -> dict[str, Any]:
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
-    subject, inputs, donors, space = (rows[name] for name in ("subject", "inputs", "donors", "space"))
+    subject, inputs, donors, space = (
+        rows[name] for name in ("subject", "inputs", "donors", "space")
+    )
     numbers, name = resolve_row_target(subject, row_target, y, inputs)
-    target = RowTarget(name, tuple(subject.outputs.output_names[number] for number in numbers.tolist()))
+    target = RowTarget(
+        name, tuple(subject.outputs.output_names[number] for number in numbers.tolist())
+    )
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.
         targets, places = np.unique(numbers.numpy(), return_inverse=True)
-        return {"targets": tuple(targets.tolist()), "row_target": replace(target, places=places)}
+        return {
+            "targets": tuple(targets.tolist()),
+            "row_target": replace(target, places=places),
+        }
     carried = (*inputs, numbers[:, None].to(inputs[0].device))
     background = carried
     if donors is not inputs:
         # A background row stands for itself where the outputs' range is looked at, and nowhere else.
         background = (*donors, predicted(subject, donors)[:, None].to(donors[0].device))
     nobody = torch.full((1,), NOBODY, dtype=torch.int64)
-    widened = replace(space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody))
+    widened = replace(
+        space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody)
+    )
     return {
         "subject": _RowTargetSubject(subject, name, output),
         "inputs": carried,
@@ -122,7 +161,10 @@ class _RowTargetSubject:
 
     def __init__(self, subject: Subject, name: str, output: str) -> None:
         self.outer, self._output = subject, output
-        self.input_names, self.real = (*subject.input_names, CARRIER), (*subject.real, True)
+        self.input_names, self.real = (
+            (*subject.input_names, CARRIER),
+            (*subject.real, True),
+        )
         # They are read before one is taken.
         self.outputs = replace(
             subject.outputs,
@@ -160,21 +202,32 @@ class _RowTargetSubject:
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows. Their output is never used."""
         tensors = self.outer.read(inputs)
-        return (*tensors, torch.zeros(len(tensors[0]), 1, dtype=torch.int64, device=tensors[0].device))
+        return (
+            *tensors,
+            torch.zeros(
+                len(tensors[0]), 1, dtype=torch.int64, device=tensors[0].device
+            ),
+        )
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return (*self.outer.typical(rows[:-1]), rows[-1][:1])
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
         is_carrier = position == len(self.input_names) - 1
-        return torch.zeros(shape, dtype=torch.bool) if is_carrier else self.outer.on_a_scale(position, shape)
+        return (
+            torch.zeros(shape, dtype=torch.bool)
+            if is_carrier
+            else self.outer.on_a_scale(position, shape)
+        )
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
         """Return the network cut into branches, which takes the output of each row."""
         cut = self.outer.branches(inputs[:-1], followers)
         return None if cut is None else _Cut(cut, self, inputs[-1])
 
-    def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Any:
+    def theirs(
+        self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
+    ) -> Any:
         outer: Any = self.outer
         return outer.theirs(tensors[:-1], names)
 
@@ -186,16 +239,25 @@ class _Cut:
         self.cut, self.subject, self.numbers = cut, subject, numbers
 
     def remember(
-        self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]
+        self,
+        inputs: Sequence[Tensor],
+        donors: Sequence[Tensor],
+        run: Callable[[int, Callable[[slice], None]], None],
     ) -> None:
         rows = inputs[:-1]
         self.cut.remember(rows, rows if donors is inputs else donors[:-1], run)
 
     def predict(
-        self, receivers: Tensor, donors: Tensor, blended: Callable[[int, Tensor], Tensor], *players: Any
+        self,
+        receivers: Tensor,
+        donors: Tensor,
+        blended: Callable[[int, Tensor], Tensor],
+        *players: Any,
     ) -> Tensor:
         outputs = self.cut.predict(receivers, donors, blended, *players)
-        return self.subject._taken(outputs, self.numbers[receivers.to(self.numbers.device)])  # noqa: SLF001
+        return self.subject._taken(  # noqa: SLF001
+            outputs, self.numbers[receivers.to(self.numbers.device)]
+        )
 
 
 @dataclass(frozen=True)
@@ -220,16 +282,26 @@ class RowTarget:
         base, maps = explanation.base_values, dict(explanation.maps)
         fields = {name: getattr(explanation, name) for name in _LIKE_VALUES}
         if base is not None:
-            fields["base_values"] = own(np.broadcast_to(base, (len(self.places), len(explanation.outputs))), 1)
+            fields["base_values"] = own(
+                np.broadcast_to(base, (len(self.places), len(explanation.outputs))), 1
+            )
         if "cam" in maps:
             maps["cam"] = own(maps["cam"], 1)
         return replace(
             explanation,
-            **{name: array if array is None or array.ndim < 3 else own(array) for name, array in fields.items()},
+            **{
+                name: array if array is None or array.ndim < 3 else own(array)
+                for name, array in fields.items()
+            },
             outputs=(self.name,),
             parts={name: own(array) for name, array in explanation.parts.items()},
             part_std={name: own(array) for name, array in explanation.part_std.items()},
-            predictions=None if explanation.predictions is None else own(explanation.predictions, 1),
+            predictions=None
+            if explanation.predictions is None
+            else own(explanation.predictions, 1),
             maps=maps,
-            meta={name: own(np.array(fact), 1).tolist() if name == "local_r2" else fact for name, fact in meta.items()},
+            meta={
+                name: own(np.array(fact), 1).tolist() if name == "local_r2" else fact
+                for name, fact in meta.items()
+            },
         )

@@ -72,7 +72,10 @@ def check_row_independence(
     few = [tensor[:_FEW] for tensor in rows]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
-    beside = [_mixed(one, place) if len(one) > 1 else torch.zeros_like(one) for place, one in enumerate(few)]
+    beside = [
+        _mixed(one, place) if len(one) > 1 else torch.zeros_like(one)
+        for place, one in enumerate(few)
+    ]
 
     if advice.precision is None:
         _check_thoroughly(predict, few, beside, outputs, advice)
@@ -81,16 +84,31 @@ def check_row_independence(
     with suppress(InputError):  # a model that does not take such rows has its say later
         # In another batch and order, and a mixed row alone: two calls say most.
         count, alone = len(few[0]), predict([tensor[:1] for tensor in beside])
-        together = predict([torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]).flip(0)
-        moved = max(_moved(outputs[:count], together[:count]), _moved(alone, together[count : count + 1]))
+        together = predict(
+            [torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]
+        ).flip(0)
+        moved = max(
+            _moved(outputs[:count], together[:count]),
+            _moved(alone, together[count : count + 1]),
+        )
         if moved <= _rounding(roughly):
             return moved
-    _check_thoroughly(lambda tensors: predict(tensors).to(advice.precision), few, beside, roughly, advice)
+    _check_thoroughly(
+        lambda tensors: predict(tensors).to(advice.precision),
+        few,
+        beside,
+        roughly,
+        advice,
+    )
     return None
 
 
 def _check_thoroughly(
-    predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], outputs: Tensor, advice: Advice
+    predict: Predict,
+    few: Sequence[Tensor],
+    beside: Sequence[Tensor],
+    outputs: Tensor,
+    advice: Advice,
 ) -> None:
     """Find out whether chance, other rows or rounding moved the outputs of a model, and warn or refuse."""
     count = len(few[0])
@@ -101,25 +119,40 @@ def _check_thoroughly(
     alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
     backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
     halves = _in_batches_of(predict, few, -(-count // 2))
-    seen = [_moved(other, first[: len(other)]) for other in (outputs[:count], backwards, halves, alone)]
-    with suppress(InputError):  # a network that does not take such rows has its say later
+    seen = [
+        _moved(other, first[: len(other)])
+        for other in (outputs[:count], backwards, halves, alone)
+    ]
+    with suppress(
+        InputError
+    ):  # a network that does not take such rows has its say later
         together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
         seen.append(_moved(together[: len(alone)], alone))
         rounding = max(rounding, _rounding(alone))
         if count > 1:
-            mixed = _in_batches_of(predict, [tensor[: advice.alone[1]] for tensor in beside], 1)
+            mixed = _in_batches_of(
+                predict, [tensor[: advice.alone[1]] for tensor in beside], 1
+            )
             seen.append(_moved(together[count : count + len(mixed)], mixed))
             rounding = max(rounding, _rounding(mixed))
     if max(seen) > rounding and first.dtype == torch.float64:
         # Where large numbers cancel inside a model, its outputs are as far off as rounding of the inputs moves them.
-        nudged = [one * (1 + torch.finfo(one.dtype).eps) if one.is_floating_point() else one for one in few]
-        largest = float(first[torch.isfinite(first)].abs().max()) if bool(torch.isfinite(first).any()) else 0.0
-        rounding = max(rounding, min(_NUDGES * _moved(predict(nudged), first), _OF_OUTPUT * largest))
+        nudged = [
+            one * (1 + torch.finfo(one.dtype).eps) if one.is_floating_point() else one
+            for one in few
+        ]
+        largest = (
+            float(first[torch.isfinite(first)].abs().max())
+            if bool(torch.isfinite(first).any())
+            else 0.0
+        )
+        rounding = max(
+            rounding,
+            min(_NUDGES * _moved(predict(nudged), first), _OF_OUTPUT * largest),
+        )
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
-        problem = (
-            f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})"
-        )
+        problem = f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})"
         raise InputError(problem, hint=advice.mixing, code="PG033")
     if max(seen) > rounding:
         warn_user(
@@ -134,11 +167,15 @@ def changed(before: Tensor, after: Tensor) -> float:
     return moved if moved > _rounding(before) else 0.0
 
 
-def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]) -> None:
+def check_order(
+    values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]
+) -> None:
     """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
     same = [one[order.to(one.device)] for one in values]
     # Values that depend on chance have no order to be seen.
-    if not _alike(same, again(order)) and _alike(values, again(torch.arange(len(order)))):
+    if not _alike(same, again(order)) and _alike(
+        values, again(torch.arange(len(order)))
+    ):
         raise out_of_order()
 
 
@@ -155,13 +192,20 @@ def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
     for one, other in zip(values, others, strict=True):
         flat, same = (each.reshape(len(each), -1).float() for each in (one, other))
-        if flat.shape != same.shape or _moved(flat, same) > max(_rounding(flat), _SHARE * _spread(flat)):
+        if flat.shape != same.shape or _moved(flat, same) > max(
+            _rounding(flat), _SHARE * _spread(flat)
+        ):
             return False
     return True
 
 
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat([predict([one[start : start + size] for one in rows]) for start in range(0, len(rows[0]), size)])
+    return torch.cat(
+        [
+            predict([one[start : start + size] for one in rows])
+            for start in range(0, len(rows[0]), size)
+        ]
+    )
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:
@@ -169,13 +213,17 @@ def _mixed(tensor: Tensor, position: int) -> Tensor:
     rows = torch.arange(_FEW_MIXED, device=tensor.device)
     flat = tensor.reshape(len(tensor), -1)
     first, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
-    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
+    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (
+        rows[:, None] + 2
+    ) == 1
     return torch.where(taken, other, first).reshape(_FEW_MIXED, *tensor.shape[1:])
 
 
 def _spread(outputs: Tensor) -> float:
     finite = outputs[torch.isfinite(outputs).all(dim=1)].double()
-    return float((finite.amax(dim=0) - finite.amin(dim=0)).max()) if len(finite) else 0.0
+    return (
+        float((finite.amax(dim=0) - finite.amin(dim=0)).max()) if len(finite) else 0.0
+    )
 
 
 def _rounding(outputs: Tensor) -> float:
@@ -206,7 +254,11 @@ HALF = (torch.float16, torch.bfloat16)
 #: Of which rows: where they are named, what the broken ones are called, and what can be done.
 _ROWS = {
     "explained": ("", "", "check those rows for missing cells"),
-    "background": (" for the background", "", "check the rows of background= for missing cells"),
+    "background": (
+        " for the background",
+        "",
+        "check the rows of background= for missing cells",
+    ),
     "between": (
         " also for rows that take values from others",
         "such ",
@@ -220,11 +272,19 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
     # One pass where all is well: a sum is finite unless a number is not, or unless it overflows.
     if outputs.dtype != torch.float64 and bool(torch.isfinite(outputs.sum())):
         return outputs
-    fine = torch.isfinite(outputs) if outputs.dtype != torch.float64 else outputs.abs() <= LARGEST
+    fine = (
+        torch.isfinite(outputs)
+        if outputs.dtype != torch.float64
+        else outputs.abs() <= LARGEST
+    )
     broken = int((~fine.all(dim=1)).sum())
     if broken:
         where, such, remedy = _ROWS[rows]
-        contents = "NaN or infinity" if not bool(torch.isfinite(outputs).all()) else f"numbers above {LARGEST:g}"
+        contents = (
+            "NaN or infinity"
+            if not bool(torch.isfinite(outputs).all())
+            else f"numbers above {LARGEST:g}"
+        )
         problem = (
             f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {such}rows got "
             f"{contents}"
@@ -241,7 +301,9 @@ def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
     precision = torch.finfo(outputs.dtype).eps
     times = 1 if outputs.dtype in HALF else _ROUNDINGS
     least = times * precision if noise is None else noise
-    return (times * precision * outputs.abs().amax(dim=-1, keepdim=True)).clamp_min(least)
+    return (times * precision * outputs.abs().amax(dim=-1, keepdim=True)).clamp_min(
+        least
+    )
 
 
 def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
@@ -250,5 +312,7 @@ def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
     Computing a part of a network anew, or in a batch of another size, changes last digits: without this an input that
     is not used would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
     """
-    unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(dim=-1, keepdim=True)
+    unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(
+        dim=-1, keepdim=True
+    )
     return torch.where(unchanged, base, outputs)

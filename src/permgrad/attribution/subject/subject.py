@@ -43,24 +43,36 @@ class Subject:
     model: Any = None  # the fitted estimator, which keeps training rows (None for a plain network)
     preprocessor: Any = None  # the estimator's encoder
     encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
-    words: pd.DataFrame | None = None  # the tokens of rows as text, a column for each player (missing: no token)
-    background_classes: Array | None = None  # class of each training row that the model keeps
+    words: pd.DataFrame | None = (
+        None  # the tokens of rows as text, a column for each player (missing: no token)
+    )
+    background_classes: Array | None = (
+        None  # class of each training row that the model keeps
+    )
     standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
     table_batch: int = 1024  # rows of a table that are predicted fastest together
     makes_images: bool = False  # whether a network draws or convolves rows inside, so that a batch needs more memory
-    plays_together: bool = False  # whether replacements of several features go through it in one call
-    moved: float | None = None  # how far outputs moved in other batches, where that was looked at
+    plays_together: bool = (
+        False  # whether replacements of several features go through it in one call
+    )
+    moved: float | None = (
+        None  # how far outputs moved in other batches, where that was looked at
+    )
     travels: bool = False  # whether the subject itself can be sent to another process
     in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
     #: where it is a part of a model: its paths, what it is ``without``, and its share of the outputs' variance
     part: Mapping[str, Any] | None = None
-    place: OutputForm | None = None  # the meaning of its maps at one place, where they are compared with masks
+    place: OutputForm | None = (
+        None  # the meaning of its maps at one place, where they are compared with masks
+    )
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
-    real: tuple[bool, ...]  # whether each input is floating point, so that a gradient exists
+    real: tuple[
+        bool, ...
+    ]  # whether each input is floating point, so that a gradient exists
 
     @property
     def task(self) -> Task:
@@ -126,7 +138,9 @@ class Subject:
 
     def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return rows as the network takes them: a single one twice where it does not take it alone."""
-        return twice(tensors) if self.in_pairs and len(tensors[0]) == 1 else tuple(tensors)
+        return (
+            twice(tensors) if self.in_pairs and len(tensors[0]) == 1 else tuple(tensors)
+        )
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, without gradients and in the fastest way."""
@@ -136,7 +150,11 @@ class Subject:
         """Return how many rows may go through the network together, so that activations stay within bounds."""
         return ANY_ROWS
 
-    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:  # noqa: ARG002
+    def branches(
+        self,
+        inputs: Sequence[Tensor],  # noqa: ARG002
+        followers: frozenset[int],  # noqa: ARG002
+    ) -> BranchCut | None:
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
         return None
 
@@ -155,7 +173,11 @@ def typical_row(rows: Tensor) -> Tensor:
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     ordered = rows.double().sort(dim=0).values  # NaN comes last
-    low, high, last = ordered[(len(rows) - 1) // 2], ordered[len(rows) // 2], ordered[-1]
+    low, high, last = (
+        ordered[(len(rows) - 1) // 2],
+        ordered[len(rows) // 2],
+        ordered[-1],
+    )
     middle = torch.where(low == high, low, low / 2 + high / 2)
     return torch.where(last.isnan(), last, middle).to(rows.dtype)[None]
 

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.lookups import configured_pad
-from permgrad.attribution.subject.words import NO_LIMIT, Tokens, Words, as_tokens, split_ids
+from permgrad.attribution.subject.words import (
+    NO_LIMIT,
+    Tokens,
+    Words,
+    as_tokens,
+    split_ids,
+)
 from permgrad.base.checks import check_choice, check_kind, is_whole
 from permgrad.base.errors import InputError, by_count, listed, warn_user
 from permgrad.base.late import pd
@@ -30,8 +36,23 @@ Tensors = tuple[Tensor, ...]
 Cuts = dict[str, tuple[Tensor, list[str]]]
 
 #: Names, in small letters, under which networks take what says where a row's tokens are.
-_LENGTHS = ("length", "lengths", "seq_len", "seq_lens", "seq_length", "seq_lengths", "input_length", "input_lengths")
-_POSITIONS = ("position_ids", "positions", "token_type_ids", "segment_ids", "bool_masked_pos")
+_LENGTHS = (
+    "length",
+    "lengths",
+    "seq_len",
+    "seq_lens",
+    "seq_length",
+    "seq_lengths",
+    "input_length",
+    "input_lengths",
+)
+_POSITIONS = (
+    "position_ids",
+    "positions",
+    "token_type_ids",
+    "segment_ids",
+    "bool_masked_pos",
+)
 #: Networks whose user knows what is held.
 _told: WeakSet[nn.Module] = WeakSet()
 
@@ -43,7 +64,9 @@ class Roles:
     names: tuple[str, ...]
     hold: frozenset[int]  # inputs that make no player
     tokens: int | None = None  # the input that holds tokens, ``(rows, places)``
-    masks: tuple[int, ...] = ()  # inputs that say where its tokens are, and go with them
+    masks: tuple[
+        int, ...
+    ] = ()  # inputs that say where its tokens are, and go with them
     lengths: int | None = None  # the input that says how many there are in each row
 
     @property
@@ -63,23 +86,43 @@ def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Role
     place = _find_tokens(subject, explicit)
     automatic: set[int] = set()
     if hold is not None or added:
-        named = [subject.form.leaves[position].columns is None for position in range(len(names))]
+        named = [
+            subject.form.leaves[position].columns is None
+            for position in range(len(names))
+        ]
         automatic = {
             position
             for position in range(len(names))
-            if named[position] and position not in (*explicit, place) and _is_beside(subject, position, place)
+            if named[position]
+            and position not in (*explicit, place)
+            and _is_beside(subject, position, place)
         }
     if len(explicit | automatic) == len(names):
         automatic = set()
-    news = [names[position] for position in sorted(automatic) if names[position] not in added]
+    news = [
+        names[position]
+        for position in sorted(automatic)
+        if names[position] not in added
+    ]
     if news and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
             f"{listed(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
             f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(news), 'it', 'them')} too."
         )
-    masks = tuple(each for each in sorted(automatic) if place is not None and _is_mask(subject, each, place))
-    lengths = next((position for position in explicit | automatic if _base(names[position]) in _LENGTHS), None)
+    masks = tuple(
+        each
+        for each in sorted(automatic)
+        if place is not None and _is_mask(subject, each, place)
+    )
+    lengths = next(
+        (
+            position
+            for position in explicit | automatic
+            if _base(names[position]) in _LENGTHS
+        ),
+        None,
+    )
     return Roles(names, explicit | frozenset(automatic), place, masks, lengths)
 
 
@@ -95,9 +138,17 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
 
 def _find_tokens(subject: NetworkSubject, hold: frozenset[int]) -> int | None:
     names = subject.input_names
-    matrices = [place for place, one in enumerate(subject.inputs) if one.ndim == 2 and not one.is_floating_point()]
+    matrices = [
+        place
+        for place, one in enumerate(subject.inputs)
+        if one.ndim == 2 and not one.is_floating_point()
+    ]
     widths = {place: subject.inputs[place].shape[1] for place in matrices}
-    looked_up = {one.place for one in (subject.lookups() if matrices else ()) if one.reads(widths.get(one.place, 0))}
+    looked_up = {
+        one.place
+        for one in (subject.lookups() if matrices else ())
+        if one.reads(widths.get(one.place, 0))
+    }
     sequences = [
         place
         for place in matrices
@@ -129,7 +180,12 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
         return integers and tensor.ndim == 2
     if name.endswith("mask") and tensor.ndim >= 2 and _is_switch(tensor):
         return True
-    return integers and tokens is not None and tensor.shape == subject.inputs[tokens].shape and _is_switch(tensor)
+    return (
+        integers
+        and tokens is not None
+        and tensor.shape == subject.inputs[tokens].shape
+        and _is_switch(tensor)
+    )
 
 
 def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:
@@ -166,7 +222,12 @@ class Places:
         """Return further rows, in which nothing is restored."""
         rows = read(inputs)
         places = rows[self.follow[0]]
-        return (*rows, places.new_zeros(len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64))
+        return (
+            *rows,
+            places.new_zeros(
+                len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64
+            ),
+        )
 
 
 def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
@@ -175,7 +236,11 @@ def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
     if pad is None:
         pad = configured_pad(module)
     if pad is None:
-        pads = {part.padding_idx for part in module.modules() if isinstance(part, nn.Embedding)} - {None}
+        pads = {
+            part.padding_idx
+            for part in module.modules()
+            if isinstance(part, nn.Embedding)
+        } - {None}
         pad = pads.pop() if len(pads) == 1 else None
     return pad
 
@@ -188,7 +253,12 @@ def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
     return int(value) if is_whole(value) and value >= 0 else None
 
 
-def with_tokens(subject: NetworkSubject, roles: Roles, tokenizer: Any, texts: Mapping[str, list[Tokens]]) -> Cuts:
+def with_tokens(
+    subject: NetworkSubject,
+    roles: Roles,
+    tokenizer: Any,
+    texts: Mapping[str, list[Tokens]],
+) -> Cuts:
     """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
 
     The subject's form and inputs change if a row has places without a token.
@@ -201,7 +271,9 @@ def with_tokens(subject: NetworkSubject, roles: Roles, tokenizer: Any, texts: Ma
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
-    words = name in texts or any(hasattr(tokenizer, way) for way in ("convert_ids_to_tokens", "id_to_token"))
+    words = name in texts or any(
+        hasattr(tokenizer, way) for way in ("convert_ids_to_tokens", "id_to_token")
+    )
     subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
     if words:
         shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
@@ -223,22 +295,31 @@ def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
     """Return the inputs that make no player."""
     return {
         name: (torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64), [])
-        for place, (name, tensor) in enumerate(zip(subject.input_names, subject.inputs, strict=True))
+        for place, (name, tensor) in enumerate(
+            zip(subject.input_names, subject.inputs, strict=True)
+        )
         if place in roles.hold or place >= len(roles.names)
     }
 
 
-def _make_places(subject: NetworkSubject, roles: Roles, pad: int | None) -> list[list[str | None]]:
+def _make_places(
+    subject: NetworkSubject, roles: Roles, pad: int | None
+) -> list[list[str | None]]:
     """Keep the row's values at places that hold no token. Return the ids of the others."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
     ids = subject.inputs[roles.tokens].tolist()
     if bool(away.any()):
         subject.form = replace(subject.form, tokens=Places(follow))
-        stay = torch.stack([away.long(), *(subject.inputs[place].long() for place in follow)], dim=1)
+        stay = torch.stack(
+            [away.long(), *(subject.inputs[place].long() for place in follow)], dim=1
+        )
         subject.inputs = (*subject.inputs, stay)
     rows = zip(ids, away.tolist(), strict=True)
-    return [[None if gone else str(one) for one, gone in zip(*row, strict=True)] for row in rows]
+    return [
+        [None if gone else str(one) for one, gone in zip(*row, strict=True)]
+        for row in rows
+    ]
 
 
 def _make_words(
@@ -255,13 +336,21 @@ def _make_words(
 
     def split(rows: Sequence[Tensor]) -> list[Tokens]:
         gone = _absent(roles, rows, pad)
-        ids = [row[~empty].tolist() for row, empty in zip(rows[tokens], gone, strict=True)]
+        ids = [
+            row[~empty].tolist() for row, empty in zip(rows[tokens], gone, strict=True)
+        ]
         return split_ids(ids, tokenizer)
 
     texts = texts or split(subject.inputs)
     words = max(len(text.words) for text in texts)
-    limit = getattr(getattr(subject.module, "config", None), "max_position_embeddings", None)
-    beside = [place for place in roles.hold if place not in roles.masks and subject.inputs[place].shape == away.shape]
+    limit = getattr(
+        getattr(subject.module, "config", None), "max_position_embeddings", None
+    )
+    beside = [
+        place
+        for place in roles.hold
+        if place not in roles.masks and subject.inputs[place].shape == away.shape
+    ]
     rows = Words(
         tokens=tokens,
         name=roles.names[tokens],
@@ -272,19 +361,29 @@ def _make_words(
         most=max(width, limit if is_whole(limit) else NO_LIMIT),
         pad=pad or 0,
         left=bool((away[:, 0] & ~away[:, -1]).any()),
-        as_tokens=partial(as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0),
+        as_tokens=partial(
+            as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0
+        ),
         split=split,
     )
-    subject.form, subject.inputs = replace(subject.form, tokens=rows), rows.in_words(subject.inputs, texts)
+    subject.form, subject.inputs = (
+        replace(subject.form, tokens=rows),
+        rows.in_words(subject.inputs, texts),
+    )
     return [[*text.words, *[None] * (words - len(text.words))] for text in texts]
 
 
-def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> PlayerSpace:
+def follow_masks(
+    space: PlayerSpace, roles: Roles, subject: NetworkSubject
+) -> PlayerSpace:
     """Return the players, who now also own the values of masks at the places of their tokens."""
     if roles.tokens is None or isinstance(subject.form.tokens, Words):
         return space
     owners = space.segments[roles.tokens]
-    segments = [owners if place in roles.masks else each for place, each in enumerate(space.segments)]
+    segments = [
+        owners if place in roles.masks else each
+        for place, each in enumerate(space.segments)
+    ]
     return replace(space, segments=tuple(segments))
 
 
@@ -292,7 +391,10 @@ def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
     """Return which places hold no token of their row, bool ``(rows, places)``: by mask, lengths or padding."""
     assert roles.tokens is not None
     ids = inputs[roles.tokens]
-    masks = [*roles.masks, *(place for place in roles.hold if _base(roles.names[place]).endswith("mask"))]
+    masks = [
+        *roles.masks,
+        *(place for place in roles.hold if _base(roles.names[place]).endswith("mask")),
+    ]
     for place in masks:
         if inputs[place].shape == ids.shape:
             return inputs[place].to(ids.device) == _away(roles.names[place])

@@ -30,7 +30,11 @@ _one_traces = turn()
 def name_of(func: Any) -> str:
     """Return a function's name without the signs of methods and of work in place, and that of a property that turns."""
     name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
-    read = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else ""
+    read = (
+        getattr(getattr(func, "__self__", None), "__name__", "")
+        if name == "__get__"
+        else ""
+    )
     return read if read in _VIEWS else name.partition(".")[0].strip("_")
 
 
@@ -58,7 +62,9 @@ def listening(
             enter(inside[-1])
 
     def after(name: str, _: nn.Module, args: tuple[Any, ...], *found: Any) -> Any:
-        if get_ident() != me:  # it may call a hook before torch has noted that it takes options, too
+        if (
+            get_ident() != me
+        ):  # it may call a hook before torch has noted that it takes options, too
             return None
         options, output = found
         while inside[-1][0] != name:  # it raised, and the network goes on
@@ -68,8 +74,14 @@ def listening(
     with ExitStack() as stack:
         for name, layer in layers.items():
             if not isinstance(layer, torch.jit.ScriptModule):  # which takes no hooks
-                stack.callback(layer.register_forward_pre_hook(partial(before, name)).remove)
-                stack.callback(layer.register_forward_hook(partial(after, name), with_kwargs=True).remove)
+                stack.callback(
+                    layer.register_forward_pre_hook(partial(before, name)).remove
+                )
+                stack.callback(
+                    layer.register_forward_hook(
+                        partial(after, name), with_kwargs=True
+                    ).remove
+                )
         yield
 
 
@@ -94,7 +106,9 @@ class OwnThreadTracer(fx.Tracer):
                 return super().trace(root, concrete_args)
             finally:
                 names = getattr(self, "tensor_attrs", {}).values()
-                self._constants = {name: vars(root)[name] for name in names if name in vars(root)}
+                self._constants = {
+                    name: vars(root)[name] for name in names if name in vars(root)
+                }
                 put_back(before)
 
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:
@@ -103,17 +117,28 @@ class OwnThreadTracer(fx.Tracer):
         For messages, torch stores the source of every such module as long as the process lives. It is removed here.
         Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
-        names = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
+        names = {
+            str(node.target)
+            for node in graph.nodes
+            if node.op in ("call_module", "get_attr")
+        }
         parts = {
-            name: self._constants[name] if name in self._constants else attrgetter(name)(self.root) for name in names
+            name: self._constants[name]
+            if name in self._constants
+            else attrgetter(name)(self.root)
+            for name in names
         }
         made = fx.GraphModule(parts, graph)
         source = made.forward.__code__.co_filename
         linecache.cache.pop(source, None)
-        getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {}).pop(source, None)
+        getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {}).pop(
+            source, None
+        )
         return made
 
-    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_module(
+        self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Note the call of a module, or let another thread's call pass."""
         if get_ident() != self._thread:
             return forward(*args, **kwargs)
@@ -125,9 +150,13 @@ class OwnThreadTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a module is called as it is."""
-        return module_qualified_name in self.leaves or super().is_leaf_module(m, module_qualified_name)
+        return module_qualified_name in self.leaves or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+    def getattr(
+        self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]
+    ) -> Any:
         """Note what is read of a module, or let another thread's reading pass."""
         if get_ident() != self._thread:
             return attr_val

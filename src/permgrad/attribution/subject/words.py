@@ -38,20 +38,32 @@ class Tokens:
 def is_text(value: Any) -> bool:
     """Return whether a value is a list, an array or a column of texts."""
     if is_series(value) or isinstance(value, np.ndarray):
-        value = value.tolist() if value.ndim == 1 and value.dtype.kind not in "fiub" else ()
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(one, str) for one in value)
+        value = (
+            value.tolist() if value.ndim == 1 and value.dtype.kind not in "fiub" else ()
+        )
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(one, str) for one in value)
+    )
 
 
 def tokenise(text: str, tokenizer: Any) -> Tokens:
     """Return a text as tokens, by a tokenizer of Hugging Face or any function of a text that returns ids."""
-    encode = getattr(tokenizer, "encode", None) if hasattr(tokenizer, "encode_batch") else None
+    encode = (
+        getattr(tokenizer, "encode", None)
+        if hasattr(tokenizer, "encode_batch")
+        else None
+    )
     if encode is not None:  # of the package tokenizers
         encoding = encode(text)
         return _by_words(text, encoding.ids, encoding.word_ids, encoding.word_to_chars)
     if getattr(tokenizer, "is_fast", False):
         limit = getattr(tokenizer, "model_max_length", NO_LIMIT) or NO_LIMIT
         encoding = tokenizer(text, truncation=limit < NO_LIMIT)
-        return _by_words(text, encoding["input_ids"], encoding.word_ids(), encoding.word_to_chars)
+        return _by_words(
+            text, encoding["input_ids"], encoding.word_ids(), encoding.word_to_chars
+        )
     return _by_spaces(text, lambda part: _ids(tokenizer(part), part))
 
 
@@ -66,16 +78,32 @@ def _ids(returned: Any, text: str) -> Integers:
             f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
             f"{text[:30]!r}"
         )
-        raise InputError(problem, hint="Pass a tokenizer, or a function from one text to its ids", code="PG001")
+        raise InputError(
+            problem,
+            hint="Pass a tokenizer, or a function from one text to its ids",
+            code="PG001",
+        )
     return array.astype(np.int64).tolist()
 
 
-def _by_words(text: str, ids: Sequence[int], numbers: Sequence[int | None], span: Callable[[int], Any]) -> Tokens:
+def _by_words(
+    text: str,
+    ids: Sequence[int],
+    numbers: Sequence[int | None],
+    span: Callable[[int], Any],
+) -> Tokens:
     """Return tokens whose words the tokenizer knows."""
-    order = {number: place for place, number in enumerate(dict.fromkeys(one for one in numbers if one is not None))}
+    order = {
+        number: place
+        for place, number in enumerate(
+            dict.fromkeys(one for one in numbers if one is not None)
+        )
+    }
     spans = [span(number) for number in order]
     words = [text[begin:end].strip() for begin, end in spans]
-    return Tokens(list(ids), [-1 if one is None else order[one] for one in numbers], words)
+    return Tokens(
+        list(ids), [-1 if one is None else order[one] for one in numbers], words
+    )
 
 
 def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
@@ -97,13 +125,20 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
-    write = getattr(tokenizer, "convert_ids_to_tokens", None) or (lambda ids: map(tokenizer.id_to_token, ids))
+    write = getattr(tokenizer, "convert_ids_to_tokens", None) or (
+        lambda ids: map(tokenizer.id_to_token, ids)
+    )
     pieces = [[str(piece) for piece in write(ids)] for ids in rows]
     apart = any(piece.startswith(("▁", "Ġ")) for row in pieces for piece in row)
-    return [_split_pieces(ids, row, special, apart=apart) for ids, row in zip(rows, pieces, strict=True)]
+    return [
+        _split_pieces(ids, row, special, apart=apart)
+        for ids, row in zip(rows, pieces, strict=True)
+    ]
 
 
-def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, apart: bool) -> Tokens:
+def _split_pieces(
+    ids: Integers, pieces: Sequence[str], special: set[int], *, apart: bool
+) -> Tokens:
     """Return ids as tokens. ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
     word: Integers = []
     words: list[str] = []
@@ -113,7 +148,13 @@ def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, ap
             continue
         goes_on = not piece.startswith(("▁", "Ġ")) if apart else piece.startswith("##")
         goes_on &= bool(word) and word[-1] >= 0
-        text = piece.lstrip("▁Ġ") if apart else piece.removeprefix("##") if goes_on else piece
+        text = (
+            piece.lstrip("▁Ġ")
+            if apart
+            else piece.removeprefix("##")
+            if goes_on
+            else piece
+        )
         if goes_on:
             words[-1] += text
         else:
@@ -131,15 +172,27 @@ def as_tokens(
     Texts go to the parameter of their name, else to ``input_ids`` or the forward's first one.
     """
     alone = is_text(inputs)
-    if not alone and not (isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))):
+    if not alone and not (
+        isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))
+    ):
         return inputs, {}, []
     if tokenizer is None:
-        read = [] if alone else [str(key) for key, value in inputs.items() if is_text(value)]
+        read = (
+            []
+            if alone
+            else [str(key) for key, value in inputs.items() if is_text(value)]
+        )
         others = not alone and len(read) < len(inputs)
-        hint = "Pass tokenizer= to pg.Model" + f", or leave {', '.join(read)} out" * others
-        raise InputError("The inputs hold text, which needs a tokenizer", hint=hint, code="PG005")
+        hint = (
+            "Pass tokenizer= to pg.Model" + f", or leave {', '.join(read)} out" * others
+        )
+        raise InputError(
+            "The inputs hold text, which needs a tokenizer", hint=hint, code="PG005"
+        )
     parameters = list(inspect.signature(module.forward).parameters)
-    usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
+    usual = (
+        "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
+    )
     filled: dict[Any, Any] = {}
     texts: dict[str, list[Tokens]] = {}
     added: list[str] = []
@@ -175,7 +228,9 @@ class Lexicon:
     """A code for each sequence of ids that stands somewhere as a word or a gap."""
 
     codes: dict[tuple[int, ...], int] = field(default_factory=lambda: {(): NOTHING})
-    longest: list[int] = field(default_factory=list)  # for each place the most tokens that stand there in any row
+    longest: list[int] = field(
+        default_factory=list
+    )  # for each place the most tokens that stand there in any row
 
     def code(self, ids: Sequence[int]) -> int:
         """Return the code of ids, a new one where they are new."""
@@ -193,7 +248,10 @@ class Lexicon:
                 place = behind - 1 if word >= 0 else behind
                 if place < len(slots):
                     slots[place].append(one)
-            self.longest = [max(most, len(slot)) for most, slot in zip(self.longest, slots, strict=True)]
+            self.longest = [
+                max(most, len(slot))
+                for most, slot in zip(self.longest, slots, strict=True)
+            ]
             codes[row] = torch.tensor([self.code(slot) for slot in slots])
         return codes
 
@@ -213,15 +271,21 @@ class Words:
     tokens: int  # the input of tokens
     name: str  # of this input
     words: int
-    masks: tuple[tuple[int, int], ...] = ()  # inputs that say where tokens are, and what they hold where there is none
+    masks: tuple[
+        tuple[int, int], ...
+    ] = ()  # inputs that say where tokens are, and what they hold where there is none
     beside: tuple[int, ...] = ()  # further inputs with a number for each place
     lexicon: Lexicon = field(default_factory=Lexicon)
     width: int = 1  # places of the rows explained
     most: int = NO_LIMIT  # places that the network takes
     pad: int = 0
     left: bool = False
-    as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = lambda inputs: (inputs, {}, [])
-    split: Callable[[Sequence[Tensor]], list[Tokens]] = lambda _: []  # ids of further rows
+    as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = (
+        lambda inputs: (inputs, {}, [])
+    )
+    split: Callable[[Sequence[Tensor]], list[Tokens]] = (
+        lambda _: []
+    )  # ids of further rows
 
     def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Return the network's tensors, with the tokens of rows of words."""
@@ -232,14 +296,18 @@ class Words:
             rows[place] = torch.where(there, 1 - away, away).to(rows[place].dtype)
         for place in self.beside:
             row, width = rows[place], ids.shape[1]
-            rows[place] = torch.cat([row, row[:, -1:].expand(-1, max(width - row.shape[1], 0))], dim=1)[:, :width]
+            rows[place] = torch.cat(
+                [row, row[:, -1:].expand(-1, max(width - row.shape[1], 0))], dim=1
+            )[:, :width]
         return rows
 
     def laid_out(self, codes: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids and where they are attended, ``(rows, places)`` each."""
         ids, lengths = (tensor.to(codes.device) for tensor in self.lexicon.contents())
         codes = torch.where(own == NOTHING, own, codes)
-        present = torch.arange(ids.shape[1], device=codes.device) < lengths[codes][..., None]
+        present = (
+            torch.arange(ids.shape[1], device=codes.device) < lengths[codes][..., None]
+        )
         tokens, present = (tensor.flatten(1) for tensor in (ids[codes], present))
         order = torch.argsort(present if self.left else ~present, dim=1, stable=True)
         tokens, present = (tensor.gather(1, order) for tensor in (tokens, present))
@@ -247,18 +315,27 @@ class Words:
         lacking = max(0, width - tokens.shape[1])
         ends = (lacking, 0) if self.left else (0, lacking)
         cut = slice(-width, None) if self.left else slice(0, width)
-        tokens = torch.nn.functional.pad(torch.where(present, tokens, self.pad), ends, value=self.pad)
+        tokens = torch.nn.functional.pad(
+            torch.where(present, tokens, self.pad), ends, value=self.pad
+        )
         return tokens[:, cut], torch.nn.functional.pad(present, ends)[:, cut]
 
-    def read(self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def read(
+        self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
         """Read further rows as words."""
         inputs, texts, _ = self.as_tokens(inputs)
         rows = read(inputs)
         return self.in_words(rows, texts.get(self.name) or self.split(rows))
 
-    def in_words(self, rows: Sequence[Tensor], texts: Sequence[Tokens]) -> tuple[Tensor, ...]:
+    def in_words(
+        self, rows: Sequence[Tensor], texts: Sequence[Tokens]
+    ) -> tuple[Tensor, ...]:
         """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
         codes = self.lexicon.rows(texts, self.words)
         masks = [place for place, _ in self.masks]
-        filled = [codes if at == self.tokens else row[:, :1] if at in masks else row for at, row in enumerate(rows)]
+        filled = [
+            codes if at == self.tokens else row[:, :1] if at in masks else row
+            for at, row in enumerate(rows)
+        ]
         return (*filled, codes)

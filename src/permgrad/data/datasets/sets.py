@@ -19,8 +19,14 @@ _BANK_COLUMNS = (
 
 def convert_bank(archive: bytes) -> bytes:
     """Turn UCI's archive (a zip in a zip, semicolons, other column order) into the file of the card."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as outer, zipfile.ZipFile(io.BytesIO(outer.read("bank.zip"))) as inner:
-        rows = csv.DictReader(io.TextIOWrapper(inner.open("bank-full.csv"), encoding="utf-8"), delimiter=";")
+    with (
+        zipfile.ZipFile(io.BytesIO(archive)) as outer,
+        zipfile.ZipFile(io.BytesIO(outer.read("bank.zip"))) as inner,
+    ):
+        rows = csv.DictReader(
+            io.TextIOWrapper(inner.open("bank-full.csv"), encoding="utf-8"),
+            delimiter=";",
+        )
         out = io.StringIO()
         writer = csv.DictWriter(out, _BANK_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -33,7 +39,9 @@ def _breast_cancer() -> pd.DataFrame:
 
     bunch = load_breast_cancer(as_frame=True)
     frame: pd.DataFrame = bunch.frame.drop(columns="target")
-    return frame.assign(diagnosis=bunch.target_names[bunch.target.to_numpy()].astype(str))
+    return frame.assign(
+        diagnosis=bunch.target_names[bunch.target.to_numpy()].astype(str)
+    )
 
 
 def _diabetes() -> pd.DataFrame:
@@ -79,7 +87,10 @@ for _card in (
         "for a no. Over 20 trainings of --preset ig_example, April recurs (mean share of the attributions −0.10, 95 % "
         "interval −0.16 to −0.04; negative in 15), the other two do not (−0.04 to 0.02, and −0.01 to 0.06). "
         "See docs/uneven-classes.md.",
-        download=Download("https://archive.ics.uci.edu/static/public/222/bank+marketing.zip", convert_bank),
+        download=Download(
+            "https://archive.ics.uci.edu/static/public/222/bank+marketing.zip",
+            convert_bank,
+        ),
     ),
     DataCard(
         name="breast_cancer",

@@ -42,22 +42,38 @@ class DataCard:
     description: str  # what a row is, one or two sentences
     rows: int
     columns: int  # of the file, target included
-    file_name: str | None = None  # the file looked up. None: it ships inside a dependency
+    file_name: str | None = (
+        None  # the file looked up. None: it ships inside a dependency
+    )
     sha256: str | None = None
     na: tuple[str | int | float, ...] = ()  # values that stand for missing
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # columns that act as one: one-hot columns
+    groups: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # columns that act as one: one-hot columns
     not_features: tuple[str, ...] = ()  # columns that must not be used to predict
-    positive: str | int | None = None  # the class that counts as positive when there are two
-    notes: tuple[str, ...] = ()  # what a reader should know, and why a download is not possible
-    story: str | None = None  # which published readings of the set recur: a sentence that a run of it prints
+    positive: str | int | None = (
+        None  # the class that counts as positive when there are two
+    )
+    notes: tuple[
+        str, ...
+    ] = ()  # what a reader should know, and why a download is not possible
+    story: str | None = (
+        None  # which published readings of the set recur: a sentence that a run of it prints
+    )
     download: Download | None = None  # None: only by hand
-    build: Callable[[], pd.DataFrame] | None = None  # makes the frame when the set ships inside a dependency
+    build: Callable[[], pd.DataFrame] | None = (
+        None  # makes the frame when the set ships inside a dependency
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
         facts = {name: value for name, value in vars(self).items() if name != "build"}
         groups = {name: list(columns) for name, columns in self.groups.items()}
-        return {**facts, "groups": groups, "download": self.download.url if self.download else None}
+        return {
+            **facts,
+            "groups": groups,
+            "download": self.download.url if self.download else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,11 @@ class Dataset:
     @property
     def feature_names(self) -> list[str]:
         """Columns to predict from."""
-        return [name for name in self.frame.columns if name != self.target and name not in self.not_features]
+        return [
+            name
+            for name in self.frame.columns
+            if name != self.target and name not in self.not_features
+        ]
 
     @property
     def X(self) -> pd.DataFrame:  # noqa: N802 — X is the field's name for a table
@@ -152,9 +172,13 @@ def fetch_dataset(name: str) -> Path | None:
     card = cards.get(name)
     if card.file_name is None:
         return None
-    url, convert = (card.download.url, card.download.convert) if card.download else (None, None)
+    url, convert = (
+        (card.download.url, card.download.convert) if card.download else (None, None)
+    )
     what, checksum = f"data set {name!r}", card.sha256 or ""
-    return find_file(what, card.file_name, "sha256", checksum, card.home, url, convert=convert)
+    return find_file(
+        what, card.file_name, "sha256", checksum, card.home, url, convert=convert
+    )
 
 
 def find_file(
@@ -195,7 +219,11 @@ def find_file(
         f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
     )
     if url is None:
-        raise EnvironmentProblem(f"The file of {what} is not on this machine and has no download", by_hand, "PG063")
+        raise EnvironmentProblem(
+            f"The file of {what} is not on this machine and has no download",
+            by_hand,
+            "PG063",
+        )
     try:
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made
@@ -210,7 +238,9 @@ def find_file(
         with atomic_path(cached) as temporary:
             temporary.write_bytes(made)
     except OSError as error:
-        problem = f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}"
+        problem = (
+            f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}"
+        )
         hint = "Name another folder in the environment variable PERMGRAD_CACHE."
         raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
     return cached
@@ -225,7 +255,9 @@ def fetch_bytes(url: str) -> bytes:
     folder = tempfile.mkdtemp(prefix="permgrad-")
     try:
         logger.setLevel("ERROR")
-        return Path(pooch.retrieve(url, known_hash=None, fname="download", path=folder)).read_bytes()
+        return Path(
+            pooch.retrieve(url, known_hash=None, fname="download", path=folder)
+        ).read_bytes()
     finally:
         logger.setLevel(level)
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,14 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.late import pd
 
 #: Parts that return, and how many values each has.
-PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24, "minute": 1440}
+PERIODS = {
+    "month": 12,
+    "yearday": 366,
+    "day": 31,
+    "weekday": 7,
+    "hour": 24,
+    "minute": 1440,
+}
 #: Names of the values of those that are also a category, numbered from 0.
 _VALUES: dict[str, Sequence[str]] = {
     "month": [
@@ -22,12 +29,28 @@ _VALUES: dict[str, Sequence[str]] = {
         *("July", "August", "September", "October", "November", "December"),
     ],
     "day": [f"day {number}" for number in range(1, 32)],
-    "weekday": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    "weekday": [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ],
     "hour": [f"hour {number}" for number in range(24)],
 }
 #: Days after which a part has had all its values, and how many training rows and days each value of a category needs on
 #: average: the rows of one day have more in common than its number.
-_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "hour": 1, "minute": 1}
+_DAYS = {
+    "month": 365,
+    "yearday": 365,
+    "day": 30,
+    "weekday": 7,
+    "weekend": 7,
+    "hour": 1,
+    "minute": 1,
+}
 _ROWS_OF_A_VALUE, _DAYS_OF_A_VALUE = 20, 8
 _DAY = 86_400
 #: How many rows each minute of the day that occurs has on average, and how many days there are, where minutes return.
@@ -50,7 +73,11 @@ _BEFORE = np.cumsum([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30])
 _WORDS = {
     "season": [
         f"{day + 1} {month}"
-        for month, days in zip(_VALUES["month"], (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), strict=True)
+        for month, days in zip(
+            _VALUES["month"],
+            (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31),
+            strict=True,
+        )
         for day in range(days)
     ],
     "day of the month": [str(number) for number in range(1, 32)],
@@ -106,10 +133,14 @@ def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
         "weekday": calendar["weekday"],
         "time of day": calendar["minute"],
     }[feature]
-    return pd.Categorical.from_codes(np.where(known, values, -1), pd.Index(_WORDS[feature]), ordered=True)
+    return pd.Categorical.from_codes(
+        np.where(known, values, -1), pd.Index(_WORDS[feature]), ordered=True
+    )
 
 
-def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int]) -> Floats:
+def date_part(
+    part: str, calendar: Mapping[str, Integers], years: tuple[int, int]
+) -> Floats:
     """Return a part of dates that are split by ``calendar_parts``.
 
     ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
@@ -123,7 +154,13 @@ def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int
     period, which, *times = part.split()
     if which not in ("sin", "cos"):
         return (calendar[period] == int(which)).astype(np.float64)
-    angle = 2.0 * np.pi * float(times[0] if times else 1) * calendar[period] / PERIODS[period]
+    angle = (
+        2.0
+        * np.pi
+        * float(times[0] if times else 1)
+        * calendar[period]
+        / PERIODS[period]
+    )
     return np.asarray(np.sin(angle) if which == "sin" else np.cos(angle))
 
 
@@ -134,7 +171,11 @@ def part_name(part: str) -> str:
 
 
 def _values_seen(
-    counts: Mapping[str, Integers], days: Integers, covered: Sequence[str], *, monthly: bool
+    counts: Mapping[str, Integers],
+    days: Integers,
+    covered: Sequence[str],
+    *,
+    monthly: bool,
 ) -> dict[str, Integers]:
     """Return which values of ``PERIODS`` the training rows have, without parts that say no more than another does."""
     seen = {part: np.flatnonzero(counts[part]) for part in PERIODS if part in covered}
@@ -142,7 +183,10 @@ def _values_seen(
         seen.pop("yearday", None)
     # Minutes are read where they return, such as every five minutes, and say more than the hour does.
     minutes = seen.get("minute", ())
-    returning = min(len(days), counts["minute"].sum() / max(len(minutes), 1)) >= _TIMES_OF_A_MINUTE
+    returning = (
+        min(len(days), counts["minute"].sum() / max(len(minutes), 1))
+        >= _TIMES_OF_A_MINUTE
+    )
     if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
         seen.pop("minute", None)
     return seen
@@ -158,12 +202,18 @@ def returning_parts(
         days: the different dates, rising, in days since 1970.
         whole: whether a part is left out if the dates do not cover all its values once.
     """
-    covered = [part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]]
+    covered = [
+        part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]
+    ]
     monthly = np.count_nonzero(counts["day"]) == 1
     varied = _values_seen(counts, days, covered, monthly=monthly)
     for period, seen in varied.items():
         times = _TIMES if period == "minute" else ("",)
-        for part in (f"{period} {wave}{each}" for each in times for wave in ("sin", "cos")) if len(seen) > 1 else ():
+        for part in (
+            (f"{period} {wave}{each}" for each in times for wave in ("sin", "cos"))
+            if len(seen) > 1
+            else ()
+        ):
             values = date_part(part, {period: seen}, (0, 1))
             yield part, float(values.min()), float(values.max())
     for period, seen in varied.items():

@@ -80,7 +80,9 @@ class TextVectors(Protocol):
 class ImageVectors(Protocol):
     """What turns the images of a table's columns into vectors."""
 
-    def learn(self, name: str, cells: Sequence[str], index: Integers, target: Any) -> Floats32:
+    def learn(
+        self, name: str, cells: Sequence[str], index: Integers, target: Any
+    ) -> Floats32:
         """Learn how a column is read, and return vectors ``(cells, width)`` for training rows, which ``index`` has."""
 
     def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
@@ -100,7 +102,9 @@ class Levels:
     scale: float = 1.0
     reads: Literal["texts", "vectors"] = "texts"
 
-    def __init__(self, entries: Sequence[str], counts: Sequence[int], pooled: int) -> None:
+    def __init__(
+        self, entries: Sequence[str], counts: Sequence[int], pooled: int
+    ) -> None:
         self.entries, self.counts, self.pooled = list(entries), list(counts), pooled
         self._place = {text: place for place, text in enumerate(self.entries)}
 
@@ -108,15 +112,30 @@ class Levels:
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Keep the most frequent levels."""
         # The one row of a level says little, but other levels need no more: its effect is pulled towards the mean.
-        kept = np.flatnonzero(counts > (1 if counts[counts > 1].sum() < counts.sum() / 2 else 0))
-        order = sorted(kept.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
-        return cls([texts[i] for i in order], counts[order].tolist(), len(texts) - len(order)) if order else None
+        kept = np.flatnonzero(
+            counts > (1 if counts[counts > 1].sum() < counts.sum() / 2 else 0)
+        )
+        order = sorted(kept.tolist(), key=lambda i: (-counts[i], texts[i]))[
+            :_MOST_ENTRIES
+        ]
+        return (
+            cls(
+                [texts[i] for i in order],
+                counts[order].tolist(),
+                len(texts) - len(order),
+            )
+            if order
+            else None
+        )
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of one 1 each."""
         places = np.array([self._place.get(text, -1) for text in texts], dtype=np.int64)
         rows = np.flatnonzero(places >= 0)
-        ones, shape = np.ones(len(rows), dtype=np.float32), (len(texts), len(self.entries))
+        ones, shape = (
+            np.ones(len(rows), dtype=np.float32),
+            (len(texts), len(self.entries)),
+        )
         return sparse.csr_matrix((ones, (rows, places[rows])), shape=shape)
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +145,9 @@ class Levels:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the levels."""
-        return cls(_entries(content), list(map(int, content["counts"])), int(content["pooled"]))
+        return cls(
+            _entries(content), list(map(int, content["counts"])), int(content["pooled"])
+        )
 
 
 @designs.register("words")
@@ -142,20 +163,33 @@ class Words:
 
     def __init__(self, parts: Mapping[str, tuple[list[str], Floats]]) -> None:
         self.parts = dict(parts)
-        self.entries = [entry for entries, _ in self.parts.values() for entry in entries]
-        self._counters = {part: _counter(part, entries) for part, (entries, _) in self.parts.items()}
+        self.entries = [
+            entry for entries, _ in self.parts.values() for entry in entries
+        ]
+        self._counters = {
+            part: _counter(part, entries) for part, (entries, _) in self.parts.items()
+        }
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Learn the vocabularies. None where few cells have several words."""
         lengths = np.array([len(text) for text in texts])
         places = np.arange(0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED)
-        texts, counts, lengths = [texts[place] for place in places.tolist()], counts[places], lengths[places]
+        texts, counts, lengths = (
+            [texts[place] for place in places.tolist()],
+            counts[places],
+            lengths[places],
+        )
         rows = max(int(counts.sum()), 1)
-        if counts @ np.array([has_words(text) for text in texts], dtype=bool) < _SHARE_OF_WORDS * rows:
+        if (
+            counts @ np.array([has_words(text) for text in texts], dtype=bool)
+            < _SHARE_OF_WORDS * rows
+        ):
             return None
         parts: dict[str, tuple[list[str], Floats]] = {}
-        for part in ("words", "pieces") if counts @ lengths <= _LONG_TEXT * rows else ("words",):
+        for part in (
+            ("words", "pieces") if counts @ lengths <= _LONG_TEXT * rows else ("words",)
+        ):
             try:
                 counter = _counter(part, None)
                 found = counter.fit_transform(texts)
@@ -165,12 +199,18 @@ class Words:
             spread = np.asarray(counts, dtype=np.float64) @ present
             cells = np.asarray(present.sum(axis=0)).ravel()
             shared = present[:, (cells > 1) & (cells <= len(texts) / 2)]
-            if part == "words" and len(texts) > _FEW and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS:
+            if (
+                part == "words"
+                and len(texts) > _FEW
+                and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS
+            ):
                 return None  # as of "user 17", whose words say no more than the level
             # A piece of one text says nothing of others. A word weighs by its being rare there.
             often = np.flatnonzero(cells >= (1 if part == "words" else 2))
             entries = counter.get_feature_names_out()
-            chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
+            chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[
+                :_MOST_ENTRIES
+            ]
             if chosen:
                 rarity = np.log((1 + rows) / (1 + spread[chosen])) + 1
                 parts[part] = ([str(entries[i]) for i in chosen], rarity)
@@ -184,12 +224,18 @@ class Words:
             counts.data = (1 + np.log(counts.data)).astype(np.float32)
             counts = counts @ sparse.diags(rarity.astype(np.float32))
             norm = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ counts)
+            made.append(
+                sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32))
+                @ counts
+            )
         return sparse.hstack(made, format="csr")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabularies."""
-        return {part: {"entries": entries, "rarity": rarity.tolist()} for part, (entries, rarity) in self.parts.items()}
+        return {
+            part: {"entries": entries, "rarity": rarity.tolist()}
+            for part, (entries, rarity) in self.parts.items()
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -198,7 +244,9 @@ class Words:
         for part, one in content.items():
             entries, rarity = _entries(one), np.asarray(one["rarity"], dtype=np.float64)
             must(
-                part in ("words", "pieces") and rarity.shape == (len(entries),) and np.isfinite(rarity).all(),
+                part in ("words", "pieces")
+                and rarity.shape == (len(entries),)
+                and np.isfinite(rarity).all(),
                 f"{part!r:.60} of {len(entries)} entries with weights {rarity.shape}",
             )
             parts[part] = entries, rarity
@@ -207,7 +255,9 @@ class Words:
 
 def _entries(content: Mapping[str, Any]) -> list[str]:
     entries = content["entries"]
-    is_list = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
+    is_list = isinstance(entries, list) and all(
+        isinstance(entry, str) for entry in entries
+    )
     must(
         is_list and entries and len(set(entries)) >= len(entries),
         f"entries {entries!r:.60} are no list of different texts",
@@ -235,7 +285,9 @@ class Vectors:
         varies = spread > 1e-9
         if not varies.any():
             return None
-        factor = np.where(varies, 1 / np.where(varies, spread, 1), 0) / np.sqrt(varies.sum())
+        factor = np.where(varies, 1 / np.where(varies, spread, 1), 0) / np.sqrt(
+            varies.sum()
+        )
         turn = np.diag(factor)
         if len(mean) > _MOST_COMPONENTS:
             standardised = (vectors - mean) * factor
@@ -250,12 +302,18 @@ class Vectors:
 
     def to_dict(self) -> dict[str, Any]:
         """Return means and components, float32 as base64."""
-        return {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ("mean", "turn")}
+        return {
+            name: base64.b64encode(getattr(self, name).tobytes()).decode()
+            for name in ("mean", "turn")
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back means and components."""
-        mean, turn = (np.frombuffer(base64.b64decode(content[name]), dtype=np.float32) for name in ("mean", "turn"))
+        mean, turn = (
+            np.frombuffer(base64.b64decode(content[name]), dtype=np.float32)
+            for name in ("mean", "turn")
+        )
         return cls(mean, turn.reshape(len(mean), -1))
 
 
@@ -265,7 +323,12 @@ def _counter(part: str, entries: list[str] | None) -> Any:
     how = {"ngram_range": (1, 2), "token_pattern": _WORD}
     if part == "pieces":
         how = {"ngram_range": (2, 5), "analyzer": "char_wb"}
-    return CountVectorizer(**how, vocabulary=None if entries is None else {one: i for i, one in enumerate(entries)})
+    return CountVectorizer(
+        **how,
+        vocabulary=None
+        if entries is None
+        else {one: i for i, one in enumerate(entries)},
+    )
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
@@ -283,9 +346,14 @@ def text_parts(text: str) -> list[str | list[str]]:
         ['', ['a'], ' (', ['very'], ') ', ['Good'], ' ', ['film'], '']
     """
     spans, parts, end = words_in(text), list[str | list[str]](), 0
-    for run in np.array_split(np.array(spans), min(len(spans), MOST_PARTS)) if spans else ():
+    for run in (
+        np.array_split(np.array(spans), min(len(spans), MOST_PARTS)) if spans else ()
+    ):
         ends = run.ravel().tolist()
-        parts += [text[end : ends[0]], [text[low:high] for low, high in itertools.pairwise(ends)]]
+        parts += [
+            text[end : ends[0]],
+            [text[low:high] for low, high in itertools.pairwise(ends)],
+        ]
         end = ends[-1]
     return [*parts, text[end:]]
 
@@ -295,7 +363,9 @@ def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
     spans, wanted, spots = words_in(text), entry.split(" "), list[tuple[int, int]]()
     words = [text[begin:end].lower() for begin, end in spans]
     for at in range(len(words) - len(wanted) + 1):
-        if words[at : at + len(wanted)] == wanted and (not spots or spans[at][0] >= spots[-1][1]):
+        if words[at : at + len(wanted)] == wanted and (
+            not spots or spans[at][0] >= spots[-1][1]
+        ):
             spots.append((spans[at][0], spans[at + len(wanted) - 1][1]))
     return spots
 
@@ -308,4 +378,7 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
         'a (very)  '
     """
     ends = [0, *(end for _, end in spans)]
-    return " ".join(text[end:begin] for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True))
+    return " ".join(
+        text[end:begin]
+        for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True)
+    )

@@ -16,14 +16,27 @@ from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
-from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, feature_of, words_of
+from permgrad.data.encode.calendar import (
+    HELD,
+    calendar_parts,
+    date_part,
+    feature_of,
+    words_of,
+)
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
-from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    MissingCodes,
+    as_frame,
+)
 from permgrad.data.read.header import columns_missing, some_names
 from permgrad.data.types.column_types import Kind, Schema, infer_schema, read_numbers
 
@@ -36,7 +49,9 @@ _LESS = -1
 #: How many columns one warning names.
 _MOST_NAMED = 5
 #: Columns whose unseen categories were reported. None: they are reported each time.
-_told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
+_told: ContextVar[set[str] | None] = ContextVar(
+    "permgrad_told_of_surprises", default=None
+)
 
 
 class DatePart(NamedTuple):
@@ -123,7 +138,9 @@ class TableEncoder:
     texts_: TextVectors | None = field(default=None, init=False)
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
+    def fit(
+        self, X: Any, y: Any = None, *, schema: Schema | None = None
+    ) -> TableEncoder:
         """Learn types, scales and levels from training rows. ``y`` is for pipelines, ``schema`` types known."""
         del y
         frame = as_frame(X)
@@ -133,7 +150,9 @@ class TableEncoder:
         self.update(TableStatistics(schema, na=codes).update(frame))
         # As scikit-learn has it: names that are all text are kept.
         columns = getattr(X, "columns", None)
-        self.named_ = columns is not None and all(isinstance(name, str) for name in columns)
+        self.named_ = columns is not None and all(
+            isinstance(name, str) for name in columns
+        )
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> npt.NDArray[np.float32]:
@@ -147,7 +166,9 @@ class TableEncoder:
         self.named_ = True
         self.scores_, self.scoreless_ = Scores(0), list[str]()
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
-        returning = [name for name, kind in (self.kinds or {}).items() if kind == "calendar"]
+        returning = [
+            name for name, kind in (self.kinds or {}).items() if kind == "calendar"
+        ]
         self.schema_, slots, self.years_ = plan_slots(
             statistics, self.scaling_, int(self.max_levels), returning=returning
         )
@@ -155,13 +176,18 @@ class TableEncoder:
         self._set_slots(slots)
         return self
 
-    def learn(self, X: Any, target: Target, *, levels: bool = True) -> npt.NDArray[np.float32]:
+    def learn(
+        self, X: Any, target: Target, *, levels: bool = True
+    ) -> npt.NDArray[np.float32]:
         """Learn scores of wide columns from training rows, and return these rows encoded.
 
         Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
         Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
-        frame, read = self._checked(X), ("text",) if self.images_ is None else ("text", "image")
+        frame, read = (
+            self._checked(X),
+            ("text",) if self.images_ is None else ("text", "image"),
+        )
         wide, both = self._scored_columns(read, levels=levels)
         if not wide and not both:
             return self._encode(frame)
@@ -170,10 +196,18 @@ class TableEncoder:
         with surprises_told_once():
             other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
-        written = {name: cells for name, (cells, _) in columns.items() if wide[name] == "text" and cells}
+        written = {
+            name: cells
+            for name, (cells, _) in columns.items()
+            if wide[name] == "text" and cells
+        }
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
-        sloped = {name: numbers for name, kind in wide.items() if kind not in read and name not in both}
+        sloped = {
+            name: numbers
+            for name, kind in wide.items()
+            if kind not in read and name not in both
+        }
         texts, vectors = self.texts_, dict[str, Floats32]()
         if texts is not None and texts.encoder is not None:
             vectors = {name: texts.vectors(cells) for name, cells in written.items()}
@@ -182,17 +216,31 @@ class TableEncoder:
         self.scoreless_ = [name for name in wide if name not in {*crossed, *both}]
         # Scores take the place of levels, and stand beside numbers.
         numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
-        slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
+        slots = [
+            slot
+            for slot in self.slots_
+            if slot.kind != "level" or self._name(slot) not in crossed
+        ]
         for name, scores in crossed.items():
             slots += self._score_slots(name, scores, numbered)
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
 
-    def _scored_columns(self, read: tuple[str, ...], *, levels: bool) -> tuple[dict[str, Kind], dict[str, Kind]]:
+    def _scored_columns(
+        self, read: tuple[str, ...], *, levels: bool
+    ) -> tuple[dict[str, Kind], dict[str, Kind]]:
         """Return the kinds of the columns that scores replace, and of numbers that are levels, too, beside theirs."""
-        pooled = {name for name, places in self._levels.items() if levels and OTHER in places}
-        wide = {one.name: one.kind for one in self.schema_ if one.kind in read or one.name in pooled}
-        return wide, {one.name: one.kind for one in self.schema_ if "also_levels" in one.flags}
+        pooled = {
+            name for name, places in self._levels.items() if levels and OTHER in places
+        }
+        wide = {
+            one.name: one.kind
+            for one in self.schema_
+            if one.kind in read or one.name in pooled
+        }
+        return wide, {
+            one.name: one.kind for one in self.schema_ if "also_levels" in one.flags
+        }
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
         """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.
@@ -201,22 +249,47 @@ class TableEncoder:
         """
         outputs = self.scores_.outputs
         found = self.scores_.slopes, self.scores_.centred
-        numbers, centred = ([names[place] for place in one.get(name, ())] for one in found)
-        places: list[tuple[str, str | int]] = [(f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)]
+        numbers, centred = (
+            [names[place] for place in one.get(name, ())] for one in found
+        )
+        places: list[tuple[str, str | int]] = [
+            (f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)
+        ]
         for number in numbers:
-            places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
+            places += [
+                (f"slope on {number} at 0", len(places)),
+                (f"slope on {number}", number),
+            ]
         for number in centred:
-            places += [(f"less the mean of {number}", _LESS), (f"unit of {number}", number)]
-        ends = zip(places, scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)
+            places += [
+                (f"less the mean of {number}", _LESS),
+                (f"unit of {number}", number),
+            ]
+        ends = zip(
+            places,
+            scores.min(axis=0).tolist(),
+            scores.max(axis=0).tolist(),
+            strict=True,
+        )
         column = self.feature_names_in_.index(name)
         return [
-            Slot(column, f"{name}=<{label}>", "score", detail, min(low, 0.0), max(high, 0.0))
+            Slot(
+                column,
+                f"{name}=<{label}>",
+                "score",
+                detail,
+                min(low, 0.0),
+                max(high, 0.0),
+            )
             for (label, detail), low, high in ends
         ]
 
     def read_texts_with(self, texts: TextVectors | None) -> None:
         """Set what turns texts into vectors."""
-        self.texts_, self.scores_.vectors = texts, None if texts is None else texts.vectors
+        self.texts_, self.scores_.vectors = (
+            texts,
+            None if texts is None else texts.vectors,
+        )
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
@@ -224,17 +297,28 @@ class TableEncoder:
     def texts_of(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
         """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
         distinct = Distinct.of(frame[name], name)
-        is_text = np.array([self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool)
-        texts = [text for text, kept in zip(distinct.texts, is_text, strict=True) if kept]
+        is_text = np.array(
+            [self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts],
+            dtype=bool,
+        )
+        texts = [
+            text for text, kept in zip(distinct.texts, is_text, strict=True) if kept
+        ]
         return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
 
-    def _cells(self, frame: pd.DataFrame, name: str, target: Target | None = None) -> tuple[Cells, Integers]:
+    def _cells(
+        self, frame: pd.DataFrame, name: str, target: Target | None = None
+    ) -> tuple[Cells, Integers]:
         """Return a column's different texts, or the vectors of its images, and which of them each row has."""
         texts, index = self.texts_of(frame, name)
         if self.schema_[name].kind != "image" or not texts:
             return texts, index
         if self.images_ is None:
-            raise InputError("This encoder has nothing that reads images", hint="Use its model.", code="PG030")
+            raise InputError(
+                "This encoder has nothing that reads images",
+                hint="Use its model.",
+                code="PG030",
+            )
         if target is not None:
             return self.images_.learn(name, texts, index, target), index
         return self.images_.vectors(name, texts), index
@@ -247,15 +331,23 @@ class TableEncoder:
         self.encoded_names_ = [slot.name for slot in slots]
         self.kinds_ = [slot.kind for slot in slots]
         self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
-        self.numeric_columns_ = np.flatnonzero(np.isin(self.kinds_, ("numeric", "date_part"))).astype(np.int64)
+        self.numeric_columns_ = np.flatnonzero(
+            np.isin(self.kinds_, ("numeric", "date_part"))
+        ).astype(np.int64)
         self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
         # Their cells may hold a third word.
-        self._pairs_of_words = {j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"}
+        self._pairs_of_words = {
+            j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"
+        }
         # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
-        pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
+        pairs: dict[str, list[tuple[int, int, int]]] = {
+            "value": [],
+            "boolean": [],
+            "missing": [],
+        }
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
         self._scored: dict[str, list[int]] = {}
@@ -267,7 +359,9 @@ class TableEncoder:
                 self._scored.setdefault(name, []).append(target)
                 self.slopes_ += self._slope_at(target)
             elif source is None:
-                self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
+                self._levels.setdefault(name, {})[
+                    OTHER if slot.detail is None else slot.detail
+                ] = target
             elif slot.kind in ("missing", "boolean"):
                 pairs[slot.kind].append((source, target, int(slot.detail or 0)))
             elif slot.kind == "numeric" or slot.detail in ("time", HELD):
@@ -275,9 +369,14 @@ class TableEncoder:
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
         # Places of times that later rows keep at their end.
-        self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
+        self._held = np.flatnonzero(
+            [(one.kind, one.detail) == ("date_part", HELD) for one in slots]
+        )
         self._set_date_parts()
-        self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
+        self._pairs = {
+            kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T
+            for kind, rows in pairs.items()
+        }
 
     def _set_date_parts(self) -> None:
         """Name what each date says as a feature of its own, unless it says one thing alone or a name is taken."""
@@ -285,17 +384,28 @@ class TableEncoder:
         taken = {*self.feature_names_in_, *self.groups_}
         for column in self.schema_.of_kind("date"):
             places: dict[str, list[int]] = {}
-            for place in np.flatnonzero(self.feature_of_ == self.feature_names_in_.index(column)).tolist():
+            for place in np.flatnonzero(
+                self.feature_of_ == self.feature_names_in_.index(column)
+            ).tolist():
                 slot = self.slots_[place]
-                said = "missing" if slot.kind == "missing" else feature_of(str(slot.detail))
+                said = (
+                    "missing"
+                    if slot.kind == "missing"
+                    else feature_of(str(slot.detail))
+                )
                 places.setdefault(said, []).append(place)
-            named = {f"{column}: {part}": DatePart(column, part, np.array(at)) for part, at in places.items()}
+            named = {
+                f"{column}: {part}": DatePart(column, part, np.array(at))
+                for part, at in places.items()
+            }
             if len(places.keys() - {"missing"}) > 1 and taken.isdisjoint(named):
                 self.date_parts_ |= named
 
     def _slope_at(self, target: int) -> list[tuple[int, ...]]:
         """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
-        number = self.slots_[target].detail  # of a slope the encoded column that it is on
+        number = self.slots_[
+            target
+        ].detail  # of a slope the encoded column that it is on
         if not isinstance(number, str):
             return []
         into = (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
@@ -306,23 +416,34 @@ class TableEncoder:
         """Encode rows as float32 ``(rows, encoded)`` without NaN. Unseen categories give a warning."""
         return self._encode(self._checked(X))
 
-    def _encode(self, frame: pd.DataFrame, crossed: Mapping[str, Floats32] | None = None) -> Floats32:
+    def _encode(
+        self, frame: pd.DataFrame, crossed: Mapping[str, Floats32] | None = None
+    ) -> Floats32:
         """Encode rows. ``crossed``: the scores of training rows, which come from models of other rows."""
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
         source, target, _ = self._pairs["value"]
         if len(source):
             out[:, target] = self.scaling_.apply(values)[:, source]
-        out[:, self._held] = np.clip(out[:, self._held], self.minimum_[self._held], self.maximum_[self._held])
+        out[:, self._held] = np.clip(
+            out[:, self._held], self.minimum_[self._held], self.maximum_[self._held]
+        )
         source, target, _ = self._pairs["boolean"]
         raw = values[:, source]
         # A number other than 0 and 1 at prediction time takes the nearer end.
-        out[:, target] = np.clip(np.where(np.isnan(raw), np.round(self.scaling_.fill[source]), raw), 0.0, 1.0)
+        out[:, target] = np.clip(
+            np.where(np.isnan(raw), np.round(self.scaling_.fill[source]), raw), 0.0, 1.0
+        )
         source, target, kind = self._pairs["missing"]
         out[:, target] = kinds[:, source] == kind
         for place, parts in self._parts.items():
-            seconds = np.where(np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place])
-            calendar, years = calendar_parts(seconds), self.years_.get(self._stored[place].name, (0, 1))
+            seconds = np.where(
+                np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place]
+            )
+            calendar, years = (
+                calendar_parts(seconds),
+                self.years_.get(self._stored[place].name, (0, 1)),
+            )
             for column, part in parts:
                 out[:, column] = date_part(part, calendar, years)
         surprises = {}
@@ -340,7 +461,11 @@ class TableEncoder:
             places = np.empty(len(distinct.texts), dtype=np.int64)
             for i, text in enumerate(distinct.texts):
                 code = self.codes_.kind_of(text, name)
-                places[i] = targets.get(text, other) if code == PRESENT else targets.get(code, -1)
+                places[i] = (
+                    targets.get(text, other)
+                    if code == PRESENT
+                    else targets.get(code, -1)
+                )
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
@@ -348,15 +473,27 @@ class TableEncoder:
             if (places < 0).any() and any(isinstance(key, str) for key in targets):
                 surprises[name] = self._surprise(distinct, name, places < 0)
         if any(surprises.values()):
-            _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
+            _tell(
+                {
+                    name: surprises[name]
+                    for name in self.feature_names_in_
+                    if surprises.get(name)
+                }
+            )
         return out
 
-    def _write_scores(self, frame: pd.DataFrame, out: Floats32, crossed: Mapping[str, Floats32] | None) -> None:
+    def _write_scores(
+        self, frame: pd.DataFrame, out: Floats32, crossed: Mapping[str, Floats32] | None
+    ) -> None:
         for name, columns in self._scored.items():
             if crossed is None:
                 cells, index = self._cells(frame, name)
-                scores = self.scores_.of(name, cells) if len(cells) else out[:0, columns]
-                out[:, columns] = np.append(scores, np.zeros((1, len(columns))), axis=0)[index]
+                scores = (
+                    self.scores_.of(name, cells) if len(cells) else out[:0, columns]
+                )
+                out[:, columns] = np.append(
+                    scores, np.zeros((1, len(columns))), axis=0
+                )[index]
             else:
                 out[:, columns] = crossed[name]
 
@@ -364,16 +501,25 @@ class TableEncoder:
         """Refuse rows with a cell that ``transform`` would refuse."""
         numeric_cells(self._checked(X), self._stored, self.codes_)
 
-    def _surprise(self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical") -> str:
+    def _surprise(
+        self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical"
+    ) -> str:
         """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
         counts = distinct.counts()
-        odd = [i for i in np.flatnonzero(bad).tolist() if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
+        odd = [
+            i
+            for i in np.flatnonzero(bad).tolist()
+            if self.codes_.kind_of(distinct.texts[i], name) == PRESENT
+        ]
         n_odd = int(counts[odd].sum())
         if n_odd == 0:
             return ""
         one, several = {
             "categorical": ("is an unseen category", "are unseen categories"),
-            "boolean": ("is neither of the two training values", "are neither of the two training values"),
+            "boolean": (
+                "is neither of the two training values",
+                "are neither of the two training values",
+            ),
         }[kind]
         fate = "unknown" if kind == "categorical" else "missing"
         return (
@@ -383,7 +529,11 @@ class TableEncoder:
 
     def _checked(self, X: Any) -> pd.DataFrame:
         if not hasattr(self, "slots_"):
-            raise InputError("This TableTransformer is not fitted", hint="Call fit first.", code="PG030")
+            raise InputError(
+                "This TableTransformer is not fitted",
+                hint="Call fit first.",
+                code="PG030",
+            )
         frame = as_frame(X, allow_empty=True)
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
@@ -391,7 +541,11 @@ class TableEncoder:
                     f"X has {frame.shape[1]} features, but TableTransformer is expecting {self.n_features_in_} "
                     "features as input"
                 )
-                raise InputError(problem, hint="Pass the columns of training in their order.", code="PG017")
+                raise InputError(
+                    problem,
+                    hint="Pass the columns of training in their order.",
+                    code="PG017",
+                )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
         if list(frame.columns) != self.feature_names_in_:
             raise _other_columns(list(frame.columns), self.feature_names_in_)
@@ -402,34 +556,51 @@ class TableEncoder:
         """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
         check_choice("level", level, ("column", "feature"))
         groups = {} if level == "column" else self.groups_
-        block_of = {column: name for name, columns in groups.items() for column in columns}
+        block_of = {
+            column: name for name, columns in groups.items() for column in columns
+        }
         # Dates are whole at level "column" and in groups.
         whole = set(self.feature_names_in_) if level == "column" else set(block_of)
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
         players: dict[str, list[Places]] = {}
         for i, name in enumerate(self.feature_names_in_):
             parts = {} if name in whole else self.parts_by_name(name)
-            own = {block_of.get(name, name): np.arange(bounds[i], bounds[i + 1], dtype=np.int64)}
+            own = {
+                block_of.get(name, name): np.arange(
+                    bounds[i], bounds[i + 1], dtype=np.int64
+                )
+            }
             for player, places in (parts or own).items():
                 players.setdefault(player, []).append(places)
         return {name: np.concatenate(places) for name, places in players.items()}
 
     def parts_by_name(self, column: str) -> dict[str, Places]:
         """Return the features that a date is, with their encoded columns. Empty: the column is one feature."""
-        return {name: part.places for name, part in self.date_parts_.items() if part.column == column}
+        return {
+            name: part.places
+            for name, part in self.date_parts_.items()
+            if part.column == column
+        }
 
     def cells_of_parts(self, X: Any) -> pd.DataFrame:
         """Return what is shown of the features of dates: words in their order, and the date itself of its trend."""
         frame = as_frame(X, allow_empty=True)
-        dates = {one.column: self.schema_[one.column] for one in self.date_parts_.values()}
-        seconds = {name: read_numbers(frame[name], column, self.codes_)[0] for name, column in dates.items()}
+        dates = {
+            one.column: self.schema_[one.column] for one in self.date_parts_.values()
+        }
+        seconds = {
+            name: read_numbers(frame[name], column, self.codes_)[0]
+            for name, column in dates.items()
+        }
         shown: dict[str, Any] = {}
         for name, (column, part, _) in self.date_parts_.items():
             if part == "trend":
                 shown[name] = frame[column].array
             elif part == "missing":
                 codes = np.isnan(seconds[column]).astype(np.int64)
-                shown[name] = pd.Categorical.from_codes(codes, pd.Index(["present", "missing"]), ordered=True)
+                shown[name] = pd.Categorical.from_codes(
+                    codes, pd.Index(["present", "missing"]), ordered=True
+                )
             else:
                 shown[name] = words_of(part, seconds[column])
         return pd.DataFrame(shown, index=frame.index)
@@ -440,13 +611,19 @@ class TableEncoder:
             return [self.date_parts_[feature].column]
         if feature in self.groups_:
             return list(self.groups_[feature])
-        check_choice("feature", feature, [*self.feature_names_in_, *self.date_parts_, *self.groups_])
+        check_choice(
+            "feature",
+            feature,
+            [*self.feature_names_in_, *self.date_parts_, *self.groups_],
+        )
         return [feature]
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
         slots = [self.slots_[place] for place in self.columns_of(column)]
-        parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
+        parts = dict.fromkeys(
+            str(slot.detail).split()[0] for slot in slots if slot.kind != "missing"
+        )
         words = {
             HELD: "time",
             "yearday": "day of the year",
@@ -459,7 +636,9 @@ class TableEncoder:
         """Return the encoded column indexes of a raw column or group, or a feature of a date."""
         if feature in self.date_parts_:
             return self.date_parts_[feature].places
-        wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
+        wanted = [
+            self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)
+        ]
         return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
 
     # ---- storage ----------------------------------------------------------------------------------------------------
@@ -498,21 +677,36 @@ class TableEncoder:
             made.named_ = content["named"]
             made.schema_ = Schema.from_dict(content["schema"])
             made.scaling_ = Scaling.from_dict(content["scaling"])
-            made.groups_ = {name: list(columns) for name, columns in content["groups"].items()}
-            made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
-            made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
+            made.groups_ = {
+                name: list(columns) for name, columns in content["groups"].items()
+            }
+            made.years_ = {
+                name: (int(ends[0]), int(ends[1]))
+                for name, ends in content["years"].items()
+            }
+            made.scores_ = Scores.from_dict(
+                content.get("scores", {"outputs": 0, "columns": {}})
+            )
             made._set_slots([Slot(*slot) for slot in content["slots"]])
-            made.scores_.check_columns({name: len(columns) for name, columns in made._scored.items()})
+            made.scores_.check_columns(
+                {name: len(columns) for name, columns in made._scored.items()}
+            )
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
-            raise InputError(problem, hint="Save the model again.", code="PG052") from error
+            raise InputError(
+                problem, hint="Save the model again.", code="PG052"
+            ) from error
         return made
 
 
 def _tell(surprises: Mapping[str, str]) -> None:
     """Warn of what training did not have, in one sentence for all columns."""
     told_before = _told.get()
-    sentences = [sentence for name, sentence in surprises.items() if told_before is None or name not in told_before]
+    sentences = [
+        sentence
+        for name, sentence in surprises.items()
+        if told_before is None or name not in told_before
+    ]
     if told_before is not None:
         told_before.update(surprises)
     if sentences:
@@ -528,10 +722,14 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
         "unseen in training": [name for name in columns if name not in wanted],
         "missing": [name for name in expected if name not in names],
     }
-    parts = [f"{len(some)} {what} ({some_names(some)})" for what, some in odd.items() if some]
+    parts = [
+        f"{len(some)} {what} ({some_names(some)})" for what, some in odd.items() if some
+    ]
     if not parts:
         problem = "The feature names should match those that were passed during fit: they must be in the same order"
-        return InputError(problem, hint="Pass X[encoder.feature_names_in_].", code="PG017")
+        return InputError(
+            problem, hint="Pass X[encoder.feature_names_in_].", code="PG017"
+        )
     problem = f"The feature names should match those that were passed during fit: {' and '.join(parts)}"
     return InputError(problem, hint="Pass the columns of training.", code="PG017")
 

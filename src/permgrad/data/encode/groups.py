@@ -14,20 +14,36 @@ from permgrad.base.stored import read_user_json
 PROPOSED = "explanations/groups.json"
 
 
-def check_groups(groups: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
+def check_groups(
+    groups: Mapping[str, Sequence[str]] | None, names: Sequence[str]
+) -> dict[str, list[str]]:
     """Return the declared groups with their raw columns in order."""
     if groups is not None and not is_blocks(groups):
         problem = f"groups must be a mapping of group to a list of columns, got {shown(groups)}"
-        raise InputError(problem, hint="Pass for example groups={'size': ['width', 'height']}.", code="PG001")
+        raise InputError(
+            problem,
+            hint="Pass for example groups={'size': ['width', 'height']}.",
+            code="PG001",
+        )
     place = {name: i for i, name in enumerate(names)}
     spelled: dict[str, list[str]] = {}
-    for group, members in ((str(name), members) for name, members in (groups or {}).items()):
+    for group, members in (
+        (str(name), members) for name, members in (groups or {}).items()
+    ):
         columns = [members] if isinstance(members, str) else list(map(str, members))
         if odd := [column for column in columns if column not in place]:
             problem = f"Column {odd[0]!r} of group {group!r} not found"
-            raise InputError(problem, hint=did_you_mean(odd[0], names, "Correct the name."), code="PG012")
+            raise InputError(
+                problem,
+                hint=did_you_mean(odd[0], names, "Correct the name."),
+                code="PG012",
+            )
         if not columns:
-            raise InputError(f"Group {group!r} is empty", hint="Add columns or remove it.", code="PG039")
+            raise InputError(
+                f"Group {group!r} is empty",
+                hint="Add columns or remove it.",
+                code="PG039",
+            )
         if group in place and group not in columns:
             problem = f"Group {group!r} has the name of a column outside it"
             raise InputError(problem, hint="Rename the group.", code="PG008")
@@ -39,7 +55,8 @@ def check_groups(groups: Mapping[str, Sequence[str]] | None, names: Sequence[str
 def is_blocks(value: Any) -> bool:
     """Return whether a value maps names to columns. Sets (no order) and iterators (used once) are refused."""
     return isinstance(value, Mapping) and all(
-        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
+        isinstance(columns, Iterable)
+        and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
         for columns in value.values()
     )
 
@@ -59,10 +76,19 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read groups from a JSON file, ``{"group": ["column", …]}``."""
     groups = read_user_json(path, "the groups file")
     if not isinstance(groups, dict) or not all(
-        isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in groups.values()
+        isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+        for columns in groups.values()
     ):
-        raise InputError(f"The groups file {path} must be a mapping", 'Write {"group": ["column", …]}.', "PG011")
+        raise InputError(
+            f"The groups file {path} must be a mapping",
+            'Write {"group": ["column", …]}.',
+            "PG011",
+        )
     _check_owners(groups)
     if not groups:
-        raise InputError(f"The groups file {path} names no group", hint="Add one, or leave --groups out.", code="PG039")
+        raise InputError(
+            f"The groups file {path} names no group",
+            hint="Add one, or leave --groups out.",
+            code="PG039",
+        )
     return groups

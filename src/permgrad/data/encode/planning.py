@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, returning_parts
+from permgrad.data.encode.calendar import (
+    HELD,
+    calendar_parts,
+    part_name,
+    returning_parts,
+)
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import TableStatistics
 from permgrad.data.read.cells import BLANK
@@ -37,7 +42,11 @@ class Slot:
 
 
 def plan_slots(
-    statistics: TableStatistics, scaling: Scaling, max_levels: int, *, returning: Collection[str]
+    statistics: TableStatistics,
+    scaling: Scaling,
+    max_levels: int,
+    *,
+    returning: Collection[str],
 ) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
     """Return the schema as all training rows have it, the encoded columns in order, and the years of each date.
 
@@ -58,26 +67,45 @@ def plan_slots(
             continue
         if column.storage == "text":
             counts = statistics.text[name]
-            ordered = [] if column.kind in ("text", "image") else [text for text, _ in counts.by_frequency()]
-            slots += [Slot(i, f"{name}={text}", "level", text) for text in ordered[:max_levels]]
+            ordered = (
+                []
+                if column.kind in ("text", "image")
+                else [text for text, _ in counts.by_frequency()]
+            )
+            slots += [
+                Slot(i, f"{name}={text}", "level", text)
+                for text in ordered[:max_levels]
+            ]
             if ordered and (len(ordered) > max_levels or not counts.complete):
                 slots.append(Slot(i, f"{name}=<other>", "level"))
             missing = counts.missing
         else:
             j = place[name]
-            low, high, missing = float(lowest[j]), float(highest[j]), numeric.missing[:, j]
+            low, high, missing = (
+                float(lowest[j]),
+                float(highest[j]),
+                numeric.missing[:, j],
+            )
             if numeric.minimum[j] < numeric.maximum[j]:
                 if column.kind == "boolean":
                     slots.append(Slot(i, name, "boolean"))
                 elif column.kind == "date":
                     slots += _date_slots(
-                        i, name, statistics, (low, high), returning=name in returning, years=years[name]
+                        i,
+                        name,
+                        statistics,
+                        (low, high),
+                        returning=name in returning,
+                        years=years[name],
                     )
                 else:
                     slots.append(Slot(i, name, "numeric", None, low, high))
         labels = ("", *(f" {label}" for label in statistics.codes.labels))
         kinds = np.flatnonzero(missing).tolist()
-        slots += [Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind) for kind in kinds]
+        slots += [
+            Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind)
+            for kind in kinds
+        ]
     return Schema(tuple(columns)), slots, years
 
 
@@ -93,19 +121,25 @@ def _date_slots(
     yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
     if not returning and years[0] < years[1]:
         yield Slot(i, f"{name}=year", "date_part", "year")
-    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], whole=returning):
+    for part, *extremes in returning_parts(
+        statistics.calendar[name], statistics.days[name], whole=returning
+    ):
         kind = "level" if {"sin", "cos"}.isdisjoint(part.split()) else "date_part"
         yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
 
 
 def _years(days: Integers) -> tuple[int, int]:
-    first, last = calendar_parts(np.asarray(days[[0, -1]] * 86_400.0, dtype=np.float64))["year"].tolist()
+    first, last = calendar_parts(
+        np.asarray(days[[0, -1]] * 86_400.0, dtype=np.float64)
+    )["year"].tolist()
     return first, last
 
 
 def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
     """Give a column its final kind and counts, now that all rows were seen."""
-    if column.kind == "identifier" or (column.kind == "constant" and "declared" in column.flags):
+    if column.kind == "identifier" or (
+        column.kind == "constant" and "declared" in column.flags
+    ):
         return column
     general: Any = "categorical"
     if column.storage == "text":
@@ -117,12 +151,29 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
         low, high = numeric.minimum[j], numeric.maximum[j]
         n_missing = int(numeric.missing[:, j].sum())
         n_levels = max(column.n_levels, 2) if low < high else int(numeric.count[j] > 0)
-        is_truth = column.storage == "pair" or (column.kind == "boolean" and low >= 0 and high <= 1)
-        general = "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
+        is_truth = column.storage == "pair" or (
+            column.kind == "boolean" and low >= 0 and high <= 1
+        )
+        general = (
+            "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
+        )
     kind, flags = column.kind, column.flags
     if n_levels == 0 or (n_levels == 1 and n_missing == 0):
-        flags = flags if kind == "constant" else ("one_value",) if n_levels else ("no_value",)
+        flags = (
+            flags
+            if kind == "constant"
+            else ("one_value",)
+            if n_levels
+            else ("no_value",)
+        )
         kind = "constant"
     elif kind in ("constant", "boolean"):
         kind = general
-    return replace(column, kind=kind, flags=flags, n_rows=statistics.rows, n_missing=n_missing, n_levels=n_levels)
+    return replace(
+        column,
+        kind=kind,
+        flags=flags,
+        n_rows=statistics.rows,
+        n_missing=n_missing,
+        n_levels=n_levels,
+    )

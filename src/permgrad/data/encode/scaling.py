@@ -48,7 +48,10 @@ class Scaling:
         """Compute centre and factor from statistics. A column without values is 0 everywhere."""
         check_choice("numeric", mode, get_args(ScalingMode))
         low, median, high = statistics.quantiles([0.25, 0.5, 0.75])
-        minimum, maximum = np.nan_to_num(statistics.minimum), np.nan_to_num(statistics.maximum)
+        minimum, maximum = (
+            np.nan_to_num(statistics.minimum),
+            np.nan_to_num(statistics.maximum),
+        )
         # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
         median = np.nan_to_num(np.where(np.isnan(median), statistics.mean, median))
         fill = np.clip(median, minimum, maximum)
@@ -57,14 +60,25 @@ class Scaling:
         center, factor, knots = minimum, _inverse(span), np.empty((0, len(fill)))
         if mode in ("robust", "standard"):
             is_robust = mode == "robust"
-            center = fill if is_robust else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
-            width = np.nan_to_num(high * 0.25 - low * 0.25) if is_robust else statistics.deviation * 0.25
+            center = (
+                fill
+                if is_robust
+                else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
+            )
+            width = (
+                np.nan_to_num(high * 0.25 - low * 0.25)
+                if is_robust
+                else statistics.deviation * 0.25
+            )
             factor = _inverse(width, otherwise=_inverse(span * 0.5))
         elif mode == "quantile":
             n_knots = int(np.clip(len(statistics.sample), 2, _MOST_KNOTS))
             knots = np.nan_to_num(statistics.quantiles(np.linspace(0.0, 1.0, n_knots)))
             # The sample may lack the extremes, the statistics have them.
-            knots[0], knots[-1] = np.fmin(knots[0], minimum), np.fmax(knots[-1], maximum)
+            knots[0], knots[-1] = (
+                np.fmin(knots[0], minimum),
+                np.fmax(knots[-1], maximum),
+            )
             knots = np.asarray(np.maximum.accumulate(knots, axis=0))
         return cls(mode, center, factor, fill, knots)
 
@@ -85,7 +99,9 @@ class Scaling:
         if self.mode == "quantile":
             return np.where(scaled > 0, self.knots[-1], self.knots[0])
         if self.mode == "robust":
-            scaled = scaled / np.sqrt(np.maximum(1.0 - (scaled / 3.0) ** 2, np.finfo(np.float64).tiny))
+            scaled = scaled / np.sqrt(
+                np.maximum(1.0 - (scaled / 3.0) ** 2, np.finfo(np.float64).tiny)
+            )
         with np.errstate(divide="ignore", invalid="ignore"):
             return 4.0 * np.nan_to_num(scaled / self.factor) + self.center
 
@@ -108,9 +124,13 @@ class Scaling:
         """Read back the fields as lists."""
         check_choice("numeric", content["mode"], get_args(ScalingMode))
         names = ("center", "factor", "fill", "knots")
-        center, factor, fill, knots = (np.array(content[name], dtype=np.float64) for name in names)
+        center, factor, fill, knots = (
+            np.array(content[name], dtype=np.float64) for name in names
+        )
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
-        knots = knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
+        knots = (
+            knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
+        )
         return cls(content["mode"], center, factor, fill, knots)
 
 

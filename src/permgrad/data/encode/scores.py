@@ -80,10 +80,21 @@ class Target:
         held: int = 0,
     ) -> Target:
         """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
-        labels, coded = np.unique(y, return_inverse=True) if task == "classification" else (y[:0], np.asarray(y, float))
+        labels, coded = (
+            np.unique(y, return_inverse=True)
+            if task == "classification"
+            else (y[:0], np.asarray(y, float))
+        )
         if not len(labels):
             coded = (coded - coded.mean()) / (coded.std() or 1.0)
-        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units, held)
+        return cls(
+            coded,
+            len(labels),
+            np.ones(len(y)) if weights is None else weights,
+            seed,
+            units,
+            held,
+        )
 
     @property
     def outputs(self) -> int:
@@ -92,14 +103,25 @@ class Target:
 
     def first(self, rows: int) -> Self:
         """Return the target of the first rows."""
-        units, held = None if self.units is None else self.units[:rows], max(self.held + rows - len(self.y), 0)
-        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units, held=held)
+        units, held = (
+            None if self.units is None else self.units[:rows],
+            max(self.held + rows - len(self.y), 0),
+        )
+        return replace(
+            self, y=self.y[:rows], weights=self.weights[:rows], units=units, held=held
+        )
 
     def coded(self) -> Self:
         """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
         if self.classes <= _MOST_OUTPUTS:
             return self
-        signs = generator(self.seed, "signs of classes").integers(0, 2, (self.classes, _MOST_OUTPUTS)) * 2.0 - 1
+        signs = (
+            generator(self.seed, "signs of classes").integers(
+                0, 2, (self.classes, _MOST_OUTPUTS)
+            )
+            * 2.0
+            - 1
+        )
         return replace(self, y=signs[self.y], classes=0)
 
     def folds(self, count: int = _FOLDS) -> Integers:
@@ -121,7 +143,11 @@ class Target:
         order = draw.permutation(len(self.y))
         if self.classes:
             judged = len(order) - self.held
-            order = order[np.argsort(np.where(order < judged, self.y[order], self.classes), kind="stable")]
+            order = order[
+                np.argsort(
+                    np.where(order < judged, self.y[order], self.classes), kind="stable"
+                )
+            ]
         folds = np.empty(len(order), dtype=np.int64)
         folds[order] = np.arange(len(order)) % count
         return folds
@@ -149,7 +175,9 @@ class Block:
         """Return whether these are levels, and most rows have one that rows of other folds have, too."""
         if self.kind != "levels":
             return False
-        by_fold = self.cells.T @ sparse.csr_matrix((np.ones(len(folds)), (np.arange(len(folds)), folds)))
+        by_fold = self.cells.T @ sparse.csr_matrix(
+            (np.ones(len(folds)), (np.arange(len(folds)), folds))
+        )
         return bool(self.spread((by_fold.getnnz(axis=1) > 1)[:, None]).mean() > _SHARED)
 
     def spread(self, numbers: Array) -> Array:
@@ -159,7 +187,11 @@ class Block:
     @property
     def rows(self) -> Matrix:
         """What the model reads."""
-        return self.cells if self.slope is None else sparse.diags(self.slope.inside) @ self.cells
+        return (
+            self.cells
+            if self.slope is None
+            else sparse.diags(self.slope.inside) @ self.cells
+        )
 
 
 @dataclass
@@ -211,17 +243,26 @@ class Scores:
         read = [(name, _read(cells), index) for name, (cells, index) in columns.items()]
         blocks = list(chain.from_iterable(starmap(_blocks, read)))
         first = len(blocks)
-        blocks += chain.from_iterable(_blocks(name, cells, columns[name][1]) for name, cells in (vectors or {}).items())
+        blocks += chain.from_iterable(
+            _blocks(name, cells, columns[name][1])
+            for name, cells in (vectors or {}).items()
+        )
         if not blocks:
             return made, {}
-        model = _Model.of(blocks, other[:, :0] if other.size > _MOST_CELLS else other, target)
+        model = _Model.of(
+            blocks, other[:, :0] if other.size > _MOST_CELLS else other, target
+        )
         scales = [block.design.scale for block in blocks]
-        strengths = model.choose([_OTHER, *scales[:first], *[0.0] * (len(blocks) - first)], folds)
+        strengths = model.choose(
+            [_OTHER, *scales[:first], *[0.0] * (len(blocks) - first)], folds
+        )
         if len(blocks) > first:  # what is settled without the vectors of texts stays
             strengths = model.add(strengths, scales[first:], folds)
         if not any(strengths[1:]):
             return made, {}
-        model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers)
+        model, strengths, helping = model.with_slopes(
+            strengths, folds, blocks, other, numbers
+        )
         if not model.is_large:
             folds = target.folds(_FINE_FOLDS)
         parts, centres = model.crossed(strengths, folds, helping)
@@ -234,16 +275,31 @@ class Scores:
                 made._take(block, block.slope, found, crossed, part / unit)
                 made.slopes.setdefault(block.name, []).append(block.slope.number)
             elif block.name in crossed:
-                made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
-                made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
+                made.means[block.name] = np.asarray(
+                    made.means.get(block.name, 0) + centre @ found, dtype=np.float32
+                )
+                made.columns.setdefault(block.name, []).append(
+                    (block.kind, block.design, found)
+                )
         if not target.classes:
-            levels = [block for block in blocks if block.name in numbers and block.name in crossed]
+            levels = [
+                block
+                for block in blocks
+                if block.name in numbers and block.name in crossed
+            ]
             shared = [block for block in levels if block.is_shared(folds)]
             cells = dict(map(attrgetter("name", "cells"), shared))
-            made._centre(shared, find_centred(cells, other, numbers, target.weights), crossed)
+            made._centre(
+                shared, find_centred(cells, other, numbers, target.weights), crossed
+            )
         return made, crossed
 
-    def _centre(self, blocks: list[Block], found: Mapping[str, list[Slope]], crossed: dict[str, Floats32]) -> None:
+    def _centre(
+        self,
+        blocks: list[Block],
+        found: Mapping[str, list[Slope]],
+        crossed: dict[str, Floats32],
+    ) -> None:
         """Put numbers less their mean within levels behind the scores, as a slope of 1 that is known of all levels."""
         for block in blocks:
             for slope in found[block.name]:
@@ -251,11 +307,20 @@ class Scores:
                 self._take(block, slope, ones, crossed, block.spread(ones))
                 self.centred.setdefault(block.name, []).append(slope.number)
 
-    def _take(self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Array) -> None:
+    def _take(
+        self,
+        block: Block,
+        slope: Slope,
+        weights: Floats32,
+        crossed: dict[str, Floats32],
+        part: Array,
+    ) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
         name, means = block.name, slope.means[:, None] / slope.scale
         parts = {kind: (design, own) for kind, design, own in self.columns[name]}
-        own = parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)  # words may say what levels do
+        own = (
+            parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)
+        )  # words may say what levels do
         wide: list[Array] = [own, -weights * means, weights / slope.scale]
         parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
         self.columns[name] = [(kind, *part) for kind, part in parts.items()]
@@ -266,16 +331,27 @@ class Scores:
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""
         cells = _read(cells)
-        parts = [(design.matrix(self._as_read(cells, design)), weights) for _, design, weights in self.columns[name]]
-        known = np.sum([np.diff(found.indptr) for found, _ in parts], axis=0)[:, None] > 0
+        parts = [
+            (design.matrix(self._as_read(cells, design)), weights)
+            for _, design, weights in self.columns[name]
+        ]
+        known = (
+            np.sum([np.diff(found.indptr) for found, _ in parts], axis=0)[:, None] > 0
+        )
         width = self.width(name)
         mean = known * self.means.get(name, np.zeros(width, dtype=np.float32))
-        said = [np.pad(found @ weights, ((0, 0), (0, width - weights.shape[1]))) for found, weights in parts]
+        said = [
+            np.pad(found @ weights, ((0, 0), (0, width - weights.shape[1])))
+            for found, weights in parts
+        ]
         return np.asarray(np.sum(said, axis=0) - mean, dtype=np.float32)
 
     def knows(self, name: str, cells: Cells) -> Booleans:
         """Return of which cells a design of the column knows anything ``(cells,)``."""
-        found = [design.matrix(self._as_read(_read(cells), design)) for _, design, _ in self.columns[name]]
+        found = [
+            design.matrix(self._as_read(_read(cells), design))
+            for _, design, _ in self.columns[name]
+        ]
         return np.asarray(np.sum([np.diff(one.indptr) for one in found], axis=0) > 0)
 
     def width(self, name: str) -> int:
@@ -286,20 +362,35 @@ class Scores:
         if design.reads == "texts" or isinstance(cells, np.ndarray):
             return cells
         if self.vectors is None:
-            raise InputError("Nothing here turns texts into vectors", hint="Use the model.", code="PG030")
+            raise InputError(
+                "Nothing here turns texts into vectors",
+                hint="Use the model.",
+                code="PG030",
+            )
         return self.vectors(cells)
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
         own = {name: self.width(name) for name in self.columns}
-        must(dict(columns) == own, f"{self.outputs} scores of {list(own)} for {dict(columns)}")
+        must(
+            dict(columns) == own,
+            f"{self.outputs} scores of {list(own)} for {dict(columns)}",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
         columns = {
             name: [
-                {"kind": kind, "design": design.to_dict(), "weights": base64.b64encode(weights.tobytes()).decode()}
-                | ({"width": weights.shape[1]} if weights.shape[1] > self.outputs else {})
+                {
+                    "kind": kind,
+                    "design": design.to_dict(),
+                    "weights": base64.b64encode(weights.tobytes()).decode(),
+                }
+                | (
+                    {"width": weights.shape[1]}
+                    if weights.shape[1] > self.outputs
+                    else {}
+                )
                 for kind, design, weights in parts
             ]
             for name, parts in self.columns.items()
@@ -314,20 +405,34 @@ class Scores:
         for name, parts in content["columns"].items():
             for part in parts:
                 design = designs.get(part["kind"]).from_dict(part["design"])
-                weights = np.frombuffer(base64.b64decode(part["weights"], validate=True), dtype=np.float32)
+                weights = np.frombuffer(
+                    base64.b64decode(part["weights"], validate=True), dtype=np.float32
+                )
                 width = int(part.get("width", made.outputs))
                 weights = weights.reshape(len(design.entries), width)
-                must(width >= 1 and np.isfinite(weights).all(), f"weights of {name!r:.60} are not finite")
-                made.columns.setdefault(name, []).append((part["kind"], design, weights))
+                must(
+                    width >= 1 and np.isfinite(weights).all(),
+                    f"weights of {name!r:.60} are not finite",
+                )
+                made.columns.setdefault(name, []).append(
+                    (part["kind"], design, weights)
+                )
         for name, mean in content.get("means", {}).items():
             made.means[name] = np.asarray(mean, dtype=np.float32)
-            fits = made.means[name].shape == (made.width(name),) and np.isfinite(made.means[name]).all()
+            fits = (
+                made.means[name].shape == (made.width(name),)
+                and np.isfinite(made.means[name]).all()
+            )
             must(fits, f"means of {name!r:.60} are not {made.width(name)} numbers")
         return made
 
 
 def _read(cells: Cells) -> Cells:
-    return cells if isinstance(cells, np.ndarray) else [text[:LONGEST_READ] for text in cells]
+    return (
+        cells
+        if isinstance(cells, np.ndarray)
+        else [text[:LONGEST_READ] for text in cells]
+    )
 
 
 def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
@@ -343,7 +448,12 @@ class _Model:
     """A linear model of blocks of columns, each multiplied by a strength before one penalty for all."""
 
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
-        self.joined, self.widths, self.outputs, self.target = joined, list(widths), target.outputs, target.coded()
+        self.joined, self.widths, self.outputs, self.target = (
+            joined,
+            list(widths),
+            target.outputs,
+            target.coded(),
+        )
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self.is_large = joined.nnz * target.outputs > _SMALL
         most = _MOST_PRODUCTS if self.is_large else (_DENSER * joined.nnz) ** 0.5
@@ -353,7 +463,10 @@ class _Model:
     @classmethod
     def of(cls, blocks: Sequence[Block], other: Array, target: Target) -> Self:
         """Return the model of other columns ``(rows, …)`` and, behind them, blocks, which learn their place in it."""
-        parts = [sparse.csr_matrix(other.astype(np.float32)), *(block.rows for block in blocks)]
+        parts = [
+            sparse.csr_matrix(other.astype(np.float32)),
+            *(block.rows for block in blocks),
+        ]
         widths = [part.shape[1] for part in parts]
         for block, end in zip(blocks, np.cumsum(widths)[1:].tolist(), strict=True):
             block.place = slice(end - block.matrix.shape[1], end)
@@ -374,45 +487,101 @@ class _Model:
         made = [np.zeros((len(folds), self.outputs)) for _ in blocks]
         known = {block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks}
         for block in blocks:
-            known[block.name] |= np.diff(self.joined[:, block.place].indptr)[:, None] > 0
+            known[block.name] |= (
+                np.diff(self.joined[:, block.place].indptr)[:, None] > 0
+            )
         centres = [
-            np.asarray(self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)).ravel() for block in blocks
+            np.asarray(
+                self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)
+            ).ravel()
+            for block in blocks
         ]
-        cells = {at: block.cells for at, block in enumerate(blocks) if block.slope is not None}
+        cells = {
+            at: block.cells
+            for at, block in enumerate(blocks)
+            if block.slope is not None
+        }
         learned = np.arange(len(folds)) < len(folds) - self.target.held
         for fold in np.unique(folds):
-            weights, held = self.fit(strengths, learned & (folds != fold)), np.flatnonzero(folds == fold)
+            weights, held = (
+                self.fit(strengths, learned & (folds != fold)),
+                np.flatnonzero(folds == fold),
+            )
             rows = self.joined[held]
-            for at, (block, centre, part) in enumerate(zip(blocks, centres, made, strict=True)):
+            for at, (block, centre, part) in enumerate(
+                zip(blocks, centres, made, strict=True)
+            ):
                 found = weights[block.place]
                 if at in cells:
                     part[held] = cells[at][held] @ found
                 else:
-                    part[held] = rows[:, block.place] @ found - known[block.name][held] * (centre @ found)
+                    part[held] = rows[:, block.place] @ found - known[block.name][
+                        held
+                    ] * (centre @ found)
         return made, centres
 
     def with_slopes(
-        self, strengths: list[float], folds: Integers, blocks: Sequence[Block], other: Array, numbers: Mapping[str, Any]
+        self,
+        strengths: list[float],
+        folds: Integers,
+        blocks: Sequence[Block],
+        other: Array,
+        numbers: Mapping[str, Any],
     ) -> tuple[_Model, list[float], list[Block]]:
         """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
         sloped = list[Block]()
-        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
+        helping = [
+            block
+            for block, strength in zip(blocks, strengths[1:], strict=True)
+            if strength > 0
+        ]
         names = {block.name for block in helping} & set(numbers)
-        levels = [block for block in blocks if block.kind == "levels" and block.name in names]
+        levels = [
+            block for block in blocks if block.kind == "levels" and block.name in names
+        ]
         # Classes have no residuals, and neither have the signs that stand for many of them.
-        if levels and self.widths[0] and not self.target.classes and self.target.y.ndim == 1:
+        if (
+            levels
+            and self.widths[0]
+            and not self.target.classes
+            and self.target.y.ndim == 1
+        ):
             weights, intercept = self._solve(strengths, np.ones(len(folds), dtype=bool))
             residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
             for block in levels:
-                slopes = find_slopes(block.cells, other, numbers[block.name], residuals, self.target.weights)
+                slopes = find_slopes(
+                    block.cells,
+                    other,
+                    numbers[block.name],
+                    residuals,
+                    self.target.weights,
+                )
                 sloped += [replace(block, slope=slope) for slope in slopes]
         if sloped:
-            blocks = [*map(replace, helping), *sloped]  # copies: each has its place in one model
-            model, settled = _Model.of(blocks, other, self.target), [strengths[0], *filter(None, strengths[1:])]
-            scales = [block.slope.strength for block in sloped if block.slope is not None]
-            tried = model.add([*settled, *[0.0] * len(sloped)], scales, folds, _CLEAR_SLOPES)
+            blocks = [
+                *map(replace, helping),
+                *sloped,
+            ]  # copies: each has its place in one model
+            model, settled = (
+                _Model.of(blocks, other, self.target),
+                [strengths[0], *filter(None, strengths[1:])],
+            )
+            scales = [
+                block.slope.strength for block in sloped if block.slope is not None
+            ]
+            tried = model.add(
+                [*settled, *[0.0] * len(sloped)], scales, folds, _CLEAR_SLOPES
+            )
             if any(tried[len(settled) :]):
-                return model, tried, [block for block, strength in zip(blocks, tried[1:], strict=True) if strength > 0]
+                return (
+                    model,
+                    tried,
+                    [
+                        block
+                        for block, strength in zip(blocks, tried[1:], strict=True)
+                        if strength > 0
+                    ],
+                )
         return self, strengths, helping
 
     def _drawn(self, rows: Array, most: int) -> Integers:
@@ -422,7 +591,11 @@ class _Model:
         return np.asarray(np.sort(weighty[: int(most / max(cells, 1))]))
 
     def _solve(
-        self, strengths: Sequence[float], rows: Array, steps: int = 200, most: int = _MOST_FITTED
+        self,
+        strengths: Sequence[float],
+        rows: Array,
+        steps: int = 200,
+        most: int = _MOST_FITTED,
     ) -> tuple[Floats, Floats]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression, Ridge
@@ -430,9 +603,15 @@ class _Model:
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
         rows = self._drawn(rows, most)
         target = self.target
-        weights, intercept = np.zeros((len(scale), self.outputs)), np.zeros(self.outputs)
+        weights, intercept = (
+            np.zeros((len(scale), self.outputs)),
+            np.zeros(self.outputs),
+        )
         if len(np.unique(target.y[rows])) < 2 and (target.classes or not len(rows)):
-            return weights, intercept  # of one class, or of no row, there is nothing to learn
+            return (
+                weights,
+                intercept,
+            )  # of one class, or of no row, there is nothing to learn
         if not target.classes and self.multiplies:
             return self._solve_products(scale, rows)
         model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
@@ -440,12 +619,19 @@ class _Model:
             model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(self.joined[rows] @ sparse.diags(scale), target.y[rows], sample_weight=target.weights[rows])
+            model.fit(
+                self.joined[rows] @ sparse.diags(scale),
+                target.y[rows],
+                sample_weight=target.weights[rows],
+            )
         coefficients = np.atleast_2d(model.coef_)
         # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
         if target.classes > 2:
             intercept[:] = -30.0
-            weights[:, model.classes_], intercept[model.classes_] = (coefficients.T, model.intercept_)
+            weights[:, model.classes_], intercept[model.classes_] = (
+                coefficients.T,
+                model.intercept_,
+            )
             if len(model.classes_) == 2:
                 weights[:, model.classes_] = coefficients.T / 2 * [-1, 1]
         else:
@@ -454,10 +640,19 @@ class _Model:
 
     def _sums(self, rows: Integers) -> tuple[Any, ...]:
         """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
-        w, y = self.target.weights[rows], self.target.y.reshape(len(self.order), -1)[rows]
+        w, y = (
+            self.target.weights[rows],
+            self.target.y.reshape(len(self.order), -1)[rows],
+        )
         design = self.joined[rows].astype(np.float64)
         weighted = design.T.multiply(w).tocsr()
-        return (weighted @ design).tocsr(), weighted @ np.ones(len(rows)), weighted @ y, w @ y, w.sum()
+        return (
+            (weighted @ design).tocsr(),
+            weighted @ np.ones(len(rows)),
+            weighted @ y,
+            w @ y,
+            w.sum(),
+        )
 
     @cached_property
     def _whole(self) -> tuple[Any, ...]:
@@ -478,7 +673,9 @@ class _Model:
             left = np.setdiff1d(self.order, rows, assume_unique=True)
             sums = self._sums(left if len(left) < len(rows) else rows)
             if len(left) < len(rows):
-                sums = tuple(whole - part for whole, part in zip(self._whole, sums, strict=True))
+                sums = tuple(
+                    whole - part for whole, part in zip(self._whole, sums, strict=True)
+                )
             self._products[key] = sums
         products, means, with_y, centre, total = self._products[key]
         means, centre = means / total, centre / total
@@ -486,10 +683,16 @@ class _Model:
 
         def times(vector: Floats) -> Floats:
             scaled = scale * vector.ravel()
-            return np.asarray(scale * (products @ scaled - total * means * (means @ scaled)) + vector.ravel())
+            return np.asarray(
+                scale * (products @ scaled - total * means * (means @ scaled))
+                + vector.ravel()
+            )
 
         shape = (len(scale), len(scale))
-        system, nearly = (LinearOperator(shape, one) for one in (times, lambda vector: spread * vector.ravel()))
+        system, nearly = (
+            LinearOperator(shape, one)
+            for one in (times, lambda vector: spread * vector.ravel())
+        )
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
         solved = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
         weights = np.column_stack(solved)
@@ -499,21 +702,39 @@ class _Model:
         """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
         target, found = self.target, list[Floats]()
         for fold in np.unique(folds)[: 2 if self.is_large else None]:
-            weights, intercept = self._solve(strengths, folds != fold, steps=60, most=_MOST_CHOOSING)
+            weights, intercept = self._solve(
+                strengths, folds != fold, steps=60, most=_MOST_CHOOSING
+            )
             held = np.flatnonzero(folds == fold)
-            says, y, w = self.joined[held] @ weights + intercept, target.y[held], target.weights[held]
+            says, y, w = (
+                self.joined[held] @ weights + intercept,
+                target.y[held],
+                target.weights[held],
+            )
             if not target.classes:
                 losses = ((says - y.reshape(says.shape)) ** 2).mean(axis=1)
             else:
-                says = np.concatenate([np.zeros_like(says), says], axis=1) if target.classes == 2 else says
+                says = (
+                    np.concatenate([np.zeros_like(says), says], axis=1)
+                    if target.classes == 2
+                    else says
+                )
                 top = says.max(axis=1)
-                losses = np.log(np.exp(says - top[:, None]).sum(axis=1)) + top - says[np.arange(len(y)), y]
+                losses = (
+                    np.log(np.exp(says - top[:, None]).sum(axis=1))
+                    + top
+                    - says[np.arange(len(y)), y]
+                )
             found.append(w * losses)
         return np.concatenate(found)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
         """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
-        best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
+        best, at, needed = (
+            list(map(float, strengths)),
+            self.losses(strengths, folds),
+            set[int](),
+        )
         least = _LEAST_GAIN if self.is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
         floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
@@ -540,7 +761,11 @@ class _Model:
         return best
 
     def add(
-        self, strengths: Sequence[float], scales: Sequence[float], folds: Integers, clear: float = _CLEAR
+        self,
+        strengths: Sequence[float],
+        scales: Sequence[float],
+        folds: Integers,
+        clear: float = _CLEAR,
     ) -> list[float]:
         """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
         best, at = list(strengths), self.losses(strengths, folds)
@@ -558,9 +783,13 @@ class _Model:
         return best
 
 
-def _by_column(blocks: Sequence[Block], parts: Sequence[Floats]) -> tuple[dict[str, Floats32], Floats32]:
+def _by_column(
+    blocks: Sequence[Block], parts: Sequence[Floats]
+) -> tuple[dict[str, Floats32], Floats32]:
     """Return the scores of each column that has any, and one unit for all: what is said has the deviation 1 in it."""
-    crossed = {block.name: np.zeros(parts[0].shape, dtype=np.float32) for block in blocks}
+    crossed = {
+        block.name: np.zeros(parts[0].shape, dtype=np.float32) for block in blocks
+    }
     for block, part in zip(blocks, parts, strict=True):
         if block.slope is None:
             crossed[block.name] += part
@@ -572,7 +801,9 @@ def _by_column(blocks: Sequence[Block], parts: Sequence[Floats]) -> tuple[dict[s
     for block, part in zip(blocks, parts, strict=True):
         if block.slope is not None and block.name in crossed:
             total += part * block.slope.inside[:, None]
-    return crossed, np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
+    return crossed, np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(
+        np.float32
+    )
 
 
 def _clearly(gains: Floats, floor: float, clear: float = _CLEAR) -> bool:

@@ -36,7 +36,9 @@ class Slope:
     strength: float
 
 
-def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Floats, weights: Floats) -> list[Slope]:
+def find_slopes(
+    cells: Any, other: Array, numbers: Iterable[int], residuals: Floats, weights: Floats
+) -> list[Slope]:
     """Return the numbers on which residuals have slopes that differ between levels, at most 3, the clearest first.
 
     ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other (rows, …)``. Levels that all have
@@ -64,12 +66,22 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
             # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
             strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
             inside = (inside / scale).astype(np.float32)
-            slopes.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
-    return [slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]]
+            slopes.append(
+                (
+                    excess / np.sqrt(levels),
+                    Slope(int(number), inside, means, scale, strength),
+                )
+            )
+    return [
+        slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]
+    ]
 
 
 def find_centred(
-    columns: Mapping[str, Any], other: Array, numbers: Mapping[str, Iterable[int]], weights: Floats
+    columns: Mapping[str, Any],
+    other: Array,
+    numbers: Mapping[str, Iterable[int]],
+    weights: Floats,
 ) -> dict[str, list[Slope]]:
     """Return the numbers that each column's levels are taken from, as slopes of 1 that are the same for all levels.
 
@@ -85,19 +97,31 @@ def find_centred(
             values = other[:, number].astype(np.float64)
             means = by_level @ values / counts
             inside = has * (values - cells @ means)
-            within, total = float(known @ inside**2), max(float(known @ (values - known @ values / rows) ** 2), 1e-300)
+            within, total = (
+                float(known @ inside**2),
+                max(float(known @ (values - known @ values / rows) ** 2), 1e-300),
+            )
             between = 1 - within / max(rows - len(counts), 1.0) * rows / total
             if between >= _BETWEEN and within >= _WITHIN * total:
                 scale = float(np.sqrt(within / rows))
-                slope = Slope(number, (inside / scale).astype(np.float32), means, scale, 1.0)
+                slope = Slope(
+                    number, (inside / scale).astype(np.float32), means, scale, 1.0
+                )
                 found.append((between, name, slope))
                 taken.add(number)
     chosen = sorted(found, key=lambda one: -one[0])[:_MOST_CENTRED]
-    return {name: [slope for _, own, slope in chosen if own == name] for name in columns}
+    return {
+        name: [slope for _, own, slope in chosen if own == name] for name in columns
+    }
 
 
 def _by_level(cells: Any, weights: Floats) -> tuple[Any, Any, Any, Floats]:
     """Return cells in float64, which rows have one, their weights by level, and the sums of these."""
     cells = cells.astype(np.float64)
     by_level = cells.T.multiply(weights).tocsr()
-    return cells, np.diff(cells.indptr) > 0, by_level, np.maximum(by_level @ np.ones(len(weights)), 1e-300)
+    return (
+        cells,
+        np.diff(cells.indptr) > 0,
+        by_level,
+        np.maximum(by_level @ np.ones(len(weights)), 1e-300),
+    )

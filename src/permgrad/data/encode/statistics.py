@@ -13,7 +13,14 @@ from permgrad.base.arrays import Floats
 from permgrad.base.random import uniform
 from permgrad.data.encode.calendar import PERIODS, calendar_parts
 from permgrad.data.read import cells
-from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, Kinds, MissingCodes
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    Kinds,
+    MissingCodes,
+)
 from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
 
 _MOST_SAMPLED_VALUES = 2**24
@@ -24,7 +31,13 @@ _MOST_LEVELS = 65_536
 
 def sample_size(n_columns: int) -> int:
     """Return how many rows are kept for quantiles: all of them up to 100,000, fewer for very wide tables."""
-    return int(np.clip(_MOST_SAMPLED_VALUES // max(n_columns, 1), _FEWEST_SAMPLED_ROWS, _MOST_SAMPLED_ROWS))
+    return int(
+        np.clip(
+            _MOST_SAMPLED_VALUES // max(n_columns, 1),
+            _FEWEST_SAMPLED_ROWS,
+            _MOST_SAMPLED_ROWS,
+        )
+    )
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
@@ -36,7 +49,9 @@ class NumericStatistics:
     first kind is blank. ``sample`` is ``(at most size, columns)``.
     """
 
-    def __init__(self, n_columns: int, n_kinds: int = 1, size: int | None = None) -> None:
+    def __init__(
+        self, n_columns: int, n_kinds: int = 1, size: int | None = None
+    ) -> None:
         self.size = sample_size(n_columns) if size is None else size
         self.count = np.zeros(n_columns, dtype=np.int64)
         self.mean = np.zeros(n_columns)
@@ -69,8 +84,18 @@ class NumericStatistics:
         self.count = total
         self.minimum = np.fmin(self.minimum, np.fmin.reduce(values, axis=0))
         self.maximum = np.fmax(self.maximum, np.fmax.reduce(values, axis=0))
-        self.missing += np.stack([(kinds == kind).sum(axis=0) for kind in range(BLANK, BLANK + len(self.missing))])
-        rows = np.concatenate([self.sample_rows, np.arange(first_row, first_row + len(values), dtype=np.int64)])
+        self.missing += np.stack(
+            [
+                (kinds == kind).sum(axis=0)
+                for kind in range(BLANK, BLANK + len(self.missing))
+            ]
+        )
+        rows = np.concatenate(
+            [
+                self.sample_rows,
+                np.arange(first_row, first_row + len(values), dtype=np.int64),
+            ]
+        )
         places = np.arange(len(rows))
         if len(rows) > self.size:
             # The hash of a row number is never equal to another's in practice. The stable sort settles it anyway.
@@ -78,7 +103,10 @@ class NumericStatistics:
         places = places[np.argsort(rows[places], kind="stable")]
         held = len(self.sample_rows)
         is_new, sample = places >= held, np.empty((len(places), values.shape[1]))
-        sample[~is_new], sample[is_new] = self.sample[places[~is_new]], values[places[is_new] - held]
+        sample[~is_new], sample[is_new] = (
+            self.sample[places[~is_new]],
+            values[places[is_new] - held],
+        )
         self.sample_rows, self.sample = rows[places], sample
 
     @property
@@ -99,7 +127,9 @@ class NumericStatistics:
         above = np.take_along_axis(ordered, np.minimum(low + 1, last), axis=0)
         weight = place - low
         # Weighted this way the result is exact at both ends and does not overflow between huge values.
-        return np.asarray(np.where(below == above, below, below * (1 - weight) + above * weight))
+        return np.asarray(
+            np.where(below == above, below, below * (1 - weight) + above * weight)
+        )
 
 
 # ---- text -----------------------------------------------------------------------------------------------------------
@@ -122,7 +152,10 @@ class LevelCounts:
                 self.missing[kind - BLANK] += count
         self.missing[0] += int((distinct.index < 0).sum())
         if len(self.levels) > self.most:
-            hashed = sorted(self.levels, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
+            hashed = sorted(
+                self.levels,
+                key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest(),
+            )
             self.levels = {text: self.levels[text] for text in hashed[: self.most]}
             self.complete = False
 
@@ -135,7 +168,9 @@ class LevelCounts:
 class TableStatistics:
     """Statistics of all columns of a table with a schema, gathered in chunks."""
 
-    def __init__(self, schema: Schema, *, na: CodesArgument | MissingCodes = None) -> None:
+    def __init__(
+        self, schema: Schema, *, na: CodesArgument | MissingCodes = None
+    ) -> None:
         self.codes = MissingCodes.of(na)
         self.rows = 0
         self.schema = schema
@@ -143,17 +178,26 @@ class TableStatistics:
         self.numeric_names = [column.name for column in self.stored]
         n_kinds = 1 + len(self.codes.labels)
         self.numeric = NumericStatistics(len(self.stored), n_kinds)
-        texts = [column.name for column in schema if column.kind != "identifier" and column.storage == "text"]
+        texts = [
+            column.name
+            for column in schema
+            if column.kind != "identifier" and column.storage == "text"
+        ]
         self.text = {name: LevelCounts(n_kinds) for name in texts}
         dates = [column.name for column in self.stored if column.storage == "date"]
-        self.calendar = {name: {part: np.zeros(n, dtype=np.int64) for part, n in PERIODS.items()} for name in dates}
+        self.calendar = {
+            name: {part: np.zeros(n, dtype=np.int64) for part, n in PERIODS.items()}
+            for name in dates
+        }
         self.days = {name: np.zeros(0, dtype=np.int64) for name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
         """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
         frame = cells.as_frame(X, allow_empty=True)
         values, kinds = numeric_cells(frame, self.stored, self.codes)
-        self.numeric.update(values, kinds, self.rows if first_row is None else first_row)
+        self.numeric.update(
+            values, kinds, self.rows if first_row is None else first_row
+        )
         for name, counts in self.calendar.items():
             seconds = values[:, self.numeric_names.index(name)]
             parts = calendar_parts(seconds[~np.isnan(seconds)])
@@ -166,17 +210,27 @@ class TableStatistics:
         return self
 
 
-def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: MissingCodes) -> tuple[Floats, Kinds]:
+def numeric_cells(
+    frame: pd.DataFrame, columns: Sequence[ColumnType], codes: MissingCodes
+) -> tuple[Floats, Kinds]:
     """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and the kinds of missingness."""
     values = np.full((len(frame), len(columns)), np.nan)
     kinds = np.full(values.shape, PRESENT, dtype=np.int16)
     numbers = set(cells.native_names(frame))
-    native = [j for j, one in enumerate(columns) if one.storage == "number" and one.name in numbers]
+    native = [
+        j
+        for j, one in enumerate(columns)
+        if one.storage == "number" and one.name in numbers
+    ]
     if native:
-        matrix, kinds_of_native = cells.native_cells(frame, [columns[j].name for j in native], codes)
+        matrix, kinds_of_native = cells.native_cells(
+            frame, [columns[j].name for j in native], codes
+        )
         if len(native) == len(columns):
             return matrix, kinds_of_native
         values[:, native], kinds[:, native] = matrix, kinds_of_native
     for j in sorted(set(range(len(columns))).difference(native)):
-        values[:, j], kinds[:, j] = read_numbers(frame[columns[j].name], columns[j], codes)
+        values[:, j], kinds[:, j] = read_numbers(
+            frame[columns[j].name], columns[j], codes
+        )
     return values, kinds

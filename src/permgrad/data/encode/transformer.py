@@ -41,7 +41,10 @@ class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
         check_is_fitted(self, "encoded_names_")
         return super().transform(X)
 
-    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:  # noqa: ARG002 — scikit-learn passes it
+    def get_feature_names_out(
+        self,
+        input_features: Any = None,  # noqa: ARG002 — scikit-learn passes it
+    ) -> npt.NDArray[np.object_]:
         """Return the names of the encoded columns."""
         check_is_fitted(self, "encoded_names_")
         return np.array(self.encoded_names_, dtype=object)

@@ -36,7 +36,13 @@ class Unlike:
     ends: tuple[str, str] | None = None
 
     @classmethod
-    def of_texts(cls, name: str, kind: Literal["level", "rare", "word"], rows: Booleans, distinct: Distinct) -> Self:
+    def of_texts(
+        cls,
+        name: str,
+        kind: Literal["level", "rare", "word"],
+        rows: Booleans,
+        distinct: Distinct,
+    ) -> Self:
         """Return which rows of a column have texts that are unlike those of training."""
         first = distinct.index[rows][:1].tolist()
         return cls(name, kind, rows, distinct.texts[first[0]] if first else "")
@@ -56,7 +62,9 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
     encoder.check_cells(X)
     frame, found = as_frame(X, allow_empty=True), list[Unlike]()
     values, _ = numeric_cells(frame, encoder.schema_.stored, encoder.codes_)
-    numbers = {one.name: values[:, place] for place, one in enumerate(encoder.schema_.stored)}
+    numbers = {
+        one.name: values[:, place] for place, one in enumerate(encoder.schema_.stored)
+    }
     for one in encoder.schema_:
         if one.kind == "constant":
             continue
@@ -67,29 +75,56 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         present = distinct.spread(there, False)
         if one.kind == "categorical":
             kind, new = _new_levels(encoder, one.name, distinct.texts)
-            found.append(Unlike.of_texts(one.name, kind, distinct.spread(new & there, False), distinct))
+            found.append(
+                Unlike.of_texts(
+                    one.name, kind, distinct.spread(new & there, False), distinct
+                )
+            )
         if one.storage == "pair":
-            found.append(Unlike.of_texts(one.name, "word", present & np.isnan(numbers[one.name]), distinct))
+            found.append(
+                Unlike.of_texts(
+                    one.name, "word", present & np.isnan(numbers[one.name]), distinct
+                )
+            )
         if one.n_missing == 0:
             found.append(Unlike(one.name, "missing", ~present))
     place = {name: position for position, name in enumerate(encoder.feature_names_in_)}
     found += _outside(encoder, values)
-    return sorted((one for one in found if one.rows.any()), key=lambda one: place[one.column])
+    return sorted(
+        (one for one in found if one.rows.any()), key=lambda one: place[one.column]
+    )
 
 
-def _new_levels(encoder: TableEncoder, name: str, texts: list[str]) -> tuple[Literal["level", "rare"], Booleans]:
+def _new_levels(
+    encoder: TableEncoder, name: str, texts: list[str]
+) -> tuple[Literal["level", "rare"], Booleans]:
     """Return which texts of a column are levels that training did not have, or that share an encoded column."""
-    slots = [slot for slot in encoder.slots_ if encoder.feature_names_in_[slot.column] == name]
+    slots = [
+        slot
+        for slot in encoder.slots_
+        if encoder.feature_names_in_[slot.column] == name
+    ]
     if any(slot.kind == "score" for slot in slots):
-        return "level", ~encoder.scores_.knows(name, texts) if texts else np.zeros(0, dtype=bool)
+        return "level", ~encoder.scores_.knows(name, texts) if texts else np.zeros(
+            0, dtype=bool
+        )
     known = {OTHER if slot.detail is None else slot.detail for slot in slots}
-    return "rare" if OTHER in known else "level", np.array([text not in known for text in texts], dtype=bool)
+    return "rare" if OTHER in known else "level", np.array(
+        [text not in known for text in texts], dtype=bool
+    )
 
 
 def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     """Yield which numbers and dates ``(rows, stored columns)`` are outside those of training."""
-    names, ends = [one.name for one in encoder.schema_.stored], np.zeros((2, values.shape[1]))
-    slots = {encoder.feature_names_in_[one.column]: one for one in encoder.slots_ if _is_amount(one)}
+    names, ends = (
+        [one.name for one in encoder.schema_.stored],
+        np.zeros((2, values.shape[1])),
+    )
+    slots = {
+        encoder.feature_names_in_[one.column]: one
+        for one in encoder.slots_
+        if _is_amount(one)
+    }
     for name, slot in slots.items():
         ends[:, names.index(name)] = slot.minimum, slot.maximum
     low, high = encoder.scaling_.undone(ends)
@@ -100,7 +135,10 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
         rows = (cells > last + near) | (cells < first - near)
         if last > first and rows.any():
             unit = 10.0 ** np.floor(np.log10(last - first) - 4)
-            outside, shown = float(cells[rows][0]), [f"{round(end / unit) * unit:.6g}" for end in (first, last)]
+            outside, shown = (
+                float(cells[rows][0]),
+                [f"{round(end / unit) * unit:.6g}" for end in (first, last)],
+            )
             example = f"{outside:.10g}"
             if slot.kind == "date_part":
                 example, *shown = map(date_text, (outside, first, last))
@@ -141,16 +179,26 @@ class UnlikeRows:
         member: Booleans = np.zeros(rows, dtype=bool)
         for one in found:
             member |= one.rows
-            facts: dict[str, Any] = {"column": one.column, "kind": one.kind, "rows": int(one.rows.sum())}
+            facts: dict[str, Any] = {
+                "column": one.column,
+                "kind": one.kind,
+                "rows": int(one.rows.sum()),
+            }
             facts |= {"example": one.example} if one.example else {}
-            facts |= {} if one.ends is None else dict(zip(("low", "high"), one.ends, strict=True))
+            facts |= (
+                {}
+                if one.ends is None
+                else dict(zip(("low", "high"), one.ends, strict=True))
+            )
             self._count(facts)
         if self.first is None and member.any():
             self.first = self.rows + int(np.argmax(member))
         self.rows, self.unlike = self.rows + rows, self.unlike + int(member.sum())
 
     def _count(self, facts: Mapping[str, Any]) -> None:
-        known = self.columns.setdefault((facts["column"], facts["kind"]), {**facts, "rows": 0})
+        known = self.columns.setdefault(
+            (facts["column"], facts["kind"]), {**facts, "rows": 0}
+        )
         known["rows"] += facts["rows"]
 
     @classmethod
@@ -162,13 +210,20 @@ class UnlikeRows:
                 whole._count(facts)
             if whole.first is None and part.first is not None:
                 whole.first = whole.rows + part.first
-            whole.rows, whole.unlike = whole.rows + part.rows, whole.unlike + part.unlike
+            whole.rows, whole.unlike = (
+                whole.rows + part.rows,
+                whole.unlike + part.unlike,
+            )
         return whole
 
     @property
     def facts(self) -> dict[str, Any]:
         """The counts as JSON."""
-        return {"rows": self.unlike, "first": self.first, "columns": list(self.columns.values())}
+        return {
+            "rows": self.unlike,
+            "first": self.first,
+            "columns": list(self.columns.values()),
+        }
 
     @property
     def lines(self) -> list[str]:
@@ -176,12 +231,22 @@ class UnlikeRows:
         whole, lines = counted(self.rows, "row"), list[str]()
         for facts in list(self.columns.values())[:_NAMED]:
             told = {name: printable(str(value)) for name, value in facts.items()}
-            told |= {"example": some_names([told["example"]])} if facts["kind"] in ("level", "rare", "word") else {}
+            told |= (
+                {"example": some_names([told["example"]])}
+                if facts["kind"] in ("level", "rare", "word")
+                else {}
+            )
             have = by_count(facts["rows"], "has", "have")
-            lines.append(f"{facts['rows']:,} of {whole} {have} {_WORDS[facts['kind']].format_map(told)}.")
+            lines.append(
+                f"{facts['rows']:,} of {whole} {have} {_WORDS[facts['kind']].format_map(told)}."
+            )
         if len(self.columns) > _NAMED:
-            lines.append(f"Likewise in {counted(len(self.columns) - _NAMED, 'more column')}.")
+            lines.append(
+                f"Likewise in {counted(len(self.columns) - _NAMED, 'more column')}."
+            )
         if len(self.columns) > 1:
             have = by_count(self.unlike, "has", "have")
-            lines.append(f"{self.unlike:,} of {whole} {have} such a cell. The first is row {self.first}.")
+            lines.append(
+                f"{self.unlike:,} of {whole} {have} such a cell. The first is row {self.first}."
+            )
         return lines

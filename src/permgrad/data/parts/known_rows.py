@@ -33,15 +33,28 @@ class RowBatch:
 
     def take(self, chosen: Booleans) -> RowBatch:
         """Return the chosen rows."""
-        return self if chosen.all() else RowBatch(self.numbers[chosen], self.places[chosen], self.frame.loc[chosen])
+        return (
+            self
+            if chosen.all()
+            else RowBatch(
+                self.numbers[chosen], self.places[chosen], self.frame.loc[chosen]
+            )
+        )
 
     @classmethod
     def joined(cls, batches: Sequence[RowBatch]) -> RowBatch:
         """Put batches together."""
         if len(batches) == 1:
             return batches[0]
-        numbers, places = (np.concatenate([getattr(one, name) for one in batches]) for name in ("numbers", "places"))
-        return cls(numbers, places, pd.concat([one.frame for one in batches], ignore_index=True))
+        numbers, places = (
+            np.concatenate([getattr(one, name) for one in batches])
+            for name in ("numbers", "places")
+        )
+        return cls(
+            numbers,
+            places,
+            pd.concat([one.frame for one in batches], ignore_index=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,21 +68,36 @@ class KnownRows:
 
 
 def numbered(
-    table: PartitionedTable, part: Part, rows: int, columns: Sequence[str], known: KnownRows | None
+    table: PartitionedTable,
+    part: Part,
+    rows: int,
+    columns: Sequence[str],
+    known: KnownRows | None,
 ) -> Iterator[RowBatch]:
     """Yield a part's rows that count, at most ``rows`` at a time: all, or those known. A batch may be empty."""
     place = part.first_row if known is None else known.before[part.number]
     for first, frame in table.batches(part, rows, columns):
-        batch = RowBatch(np.arange(first, first + len(frame)), np.arange(place, place + len(frame)), frame)
+        batch = RowBatch(
+            np.arange(first, first + len(frame)),
+            np.arange(place, place + len(frame)),
+            frame,
+        )
         if known is not None:
             mask = _has_value(frame[known.column], known.codes)
-            batch = RowBatch(batch.numbers[mask], batch.places[: mask.sum()], frame.loc[mask])
+            batch = RowBatch(
+                batch.numbers[mask], batch.places[: mask.sum()], frame.loc[mask]
+            )
         place += len(batch)
         yield batch
 
 
 def find_known(
-    table: PartitionedTable, column: str, codes: CodesArgument = (), *, none: InputError, note: str = ""
+    table: PartitionedTable,
+    column: str,
+    codes: CodesArgument = (),
+    *,
+    none: InputError,
+    note: str = "",
 ) -> KnownRows | None:
     """Count the rows of each part that have a value in a column, and warn of the others. Return None if all have one.
 
@@ -77,9 +105,15 @@ def find_known(
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
-    if not may_be_nan and table.null_counts.get(column, 0) == 0 and not MissingCodes.of(codes).labels:
+    if (
+        not may_be_nan
+        and table.null_counts.get(column, 0) == 0
+        and not MissingCodes.of(codes).labels
+    ):
         return None
-    before = np.cumsum([0, *(_count(table, part, column, codes) for part in table.parts)]).tolist()
+    before = np.cumsum(
+        [0, *(_count(table, part, column, codes) for part in table.parts)]
+    ).tolist()
     rows = before.pop()
     if rows == table.rows:
         return None
@@ -98,9 +132,16 @@ def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -
     return any(_count(table, part, column, codes) for part in table.parts)
 
 
-def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgument) -> int:
-    return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
+def _count(
+    table: PartitionedTable, part: Part, column: str, codes: CodesArgument
+) -> int:
+    return sum(
+        int(_has_value(frame[column], codes).sum())
+        for _, frame in table.batches(part, _READ_ROWS, [column])
+    )
 
 
 def _has_value(values: pd.Series[Any], codes: CodesArgument) -> Booleans:
-    return blank_codes(values.to_frame(), codes)[values.name].notna().to_numpy(dtype=bool)
+    return (
+        blank_codes(values.to_frame(), codes)[values.name].notna().to_numpy(dtype=bool)
+    )

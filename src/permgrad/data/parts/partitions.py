@@ -46,7 +46,17 @@ from permgrad.data.read.parquet import DAMAGE, ColumnLayout
 from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
 
 #: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
-_OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
+_OTHER_TABLES = (
+    ".csv",
+    ".tsv",
+    ".csv.gz",
+    ".tsv.gz",
+    ".feather",
+    ".arrow",
+    ".orc",
+    ".jsonl",
+    ".xlsx",
+)
 #: Rows of a part, unless the table is so long that it would have more parts than this.
 ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
@@ -123,13 +133,18 @@ class PartitionedTable:
         for file in self.files:
             with _readable(path := Path(self.root, file.name)):
                 hashes.append([file.name, file_hash(path)])
-        return hashlib.sha256(json.dumps(hashes).encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(
+            json.dumps(hashes).encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[_File, int]]:
         """Each file by its name, with the number of its first row."""
         starts = np.cumsum([0, *(sum(file.row_groups) for file in self.files)]).tolist()
-        return {file.name: (file, start) for file, start in zip(self.files, starts, strict=False)}
+        return {
+            file.name: (file, start)
+            for file, start in zip(self.files, starts, strict=False)
+        }
 
     @cached_property
     def _layout(self) -> ColumnLayout:
@@ -138,7 +153,9 @@ class PartitionedTable:
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table."""
         records = list(self._records(part, columns, _READ_ROWS))
-        return self._frame(pa.Table.from_batches(records), part, columns, part.first_row)
+        return self._frame(
+            pa.Table.from_batches(records), part, columns, part.first_row
+        )
 
     def batches(
         self, part: Part, rows: int, columns: Sequence[str] | None = None
@@ -154,10 +171,18 @@ class PartitionedTable:
                 records.append(taken)
                 count += len(taken)
                 if count == rows:
-                    yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
+                    yield (
+                        first,
+                        self._frame(
+                            pa.Table.from_batches(records), part, columns, first
+                        ),
+                    )
                     first, records, count = first + count, [], 0
         if count:
-            yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
+            yield (
+                first,
+                self._frame(pa.Table.from_batches(records), part, columns, first),
+            )
 
     def check_memory(self) -> None:
         """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
@@ -171,7 +196,9 @@ class PartitionedTable:
     @property
     def nested(self) -> list[str]:
         """Names of the columns whose cells hold several values each, by their types."""
-        return [column.name for column in self.schema if pa.types.is_nested(column.type)]
+        return [
+            column.name for column in self.schema if pa.types.is_nested(column.type)
+        ]
 
     def check_cells(self, columns: Sequence[str], hint: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
@@ -188,14 +215,26 @@ class PartitionedTable:
         for name in columns:
             if name not in self.columns:
                 problem = f"Column {shown(name)} not found in {self.path!r}"
-                raise InputError(problem, hint=did_you_mean(name, self.columns, "Check the name."), code="PG012")
+                raise InputError(
+                    problem,
+                    hint=did_you_mean(name, self.columns, "Check the name."),
+                    code="PG012",
+                )
 
     def where(self, number: int) -> str:
         """Say in which row of which file a row of the table stands, both counted from 0."""
-        filled = [(file, start) for file, start in self._by_name.values() if any(file.row_groups)]
+        filled = [
+            (file, start)
+            for file, start in self._by_name.values()
+            if any(file.row_groups)
+        ]
         file, start = next(pair for pair in reversed(filled) if pair[1] <= number)
         path = str(Path(self.root, file.name))
-        return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
+        return (
+            f"row {number} of {path!r}"
+            if start == 0
+            else f"row {number - start} of {path!r} (row {number} in all)"
+        )
 
     @contextmanager
     def cells_of(self, numbers: Sequence[int] | Integers) -> Iterator[None]:
@@ -207,25 +246,47 @@ class PartitionedTable:
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
-    def _records(self, part: Part, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    def _records(
+        self, part: Part, columns: Sequence[str] | None, rows: int
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the stored columns that are needed, as they stand in the file."""
         self.check_columns(columns or ())
         inside = [name for name in self._layout.stored if name not in self.keys]
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
-        stored = inside if columns is None else [name for name in columns if name in set(inside)] or inside[:1]
-        path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
+        stored = (
+            inside
+            if columns is None
+            else [name for name in columns if name in set(inside)] or inside[:1]
+        )
+        path, groups = (
+            Path(self.root, part.file),
+            range(part.row_group_start, part.row_group_stop),
+        )
         described, _ = self._by_name[part.file]
         buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
-        with _readable(path), pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
+        with (
+            _readable(path),
+            pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file,
+        ):
             if _footer_digest(path) != described.digest:
-                raise InputError(f"{str(path)!r} changed while the table was read", hint="Start again.", code="PG011")
+                raise InputError(
+                    f"{str(path)!r} changed while the table was read",
+                    hint="Start again.",
+                    code="PG011",
+                )
             rows_read = 0
             for record in file.iter_batches(
-                batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False
+                batch_size=rows,
+                row_groups=list(groups),
+                columns=stored,
+                use_threads=False,
             ):
                 rows_read += len(record)
                 yield record
-            must(rows_read == part.rows, f"{rows_read} rows where the footer says {part.rows}")
+            must(
+                rows_read == part.rows,
+                f"{rows_read} rows where the footer says {part.rows}",
+            )
 
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
@@ -243,31 +304,43 @@ class PartitionedTable:
                     fields[name] = column.with_type(pa.float64())
         return fields, exact
 
-    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
+    def _frame(
+        self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int
+    ) -> pd.DataFrame:
         """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
         with _readable(Path(self.root, part.file)):
             parquet.check_texts(table)
-            stored = pa.schema([fields[name] for name in names], metadata=layout.metadata)
+            stored = pa.schema(
+                [fields[name] for name in names], metadata=layout.metadata
+            )
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(names, dtype=object)
         made: dict[str, Any] = {}
         if large := [name for name in names if name in exact]:
             schema = pa.schema([self.schema.field(name) for name in large])
             made |= parquet.exact_columns(table.select(large).cast(schema))
-        booleans = [name for name in names if frame[name].dtype == bool and self.null_counts.get(name, 0) != 0]
+        booleans = [
+            name
+            for name in names
+            if frame[name].dtype == bool and self.null_counts.get(name, 0) != 0
+        ]
         made |= {name: frame[name].astype(object) for name in booleans}
         wanted = self.columns if columns is None else list(columns)
         file, file_start = self._by_name[part.file]
         for name, value in file.keys:
             if name in wanted:
-                made[name] = int(value) if self.keys[name] and value is not None else value
+                made[name] = (
+                    int(value) if self.keys[name] and value is not None else value
+                )
         for name, (begin, step) in file.formulas.items():
             if name in wanted:
                 start = begin + (first - file_start) * step
                 made[name] = range(start, start + table.num_rows * step, step)
-        return with_image_cells(frame.assign(**made)[wanted].reset_index(drop=True), Path(self.path).parent)
+        return with_image_cells(
+            frame.assign(**made)[wanted].reset_index(drop=True), Path(self.path).parent
+        )
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------
@@ -285,29 +358,48 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None = None) -> PartitionedTable:
+def open_partitioned(
+    path: str | os.PathLike[str], *, rows_per_part: int | None = None
+) -> PartitionedTable:
     """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
 
     Files are sorted by name. Those in folders named ``column=value`` get that column. Neighbouring row groups of a file
     are put together up to ``rows_per_part`` (None: 50,000, or a thousandth of a very long table).
     """
     if rows_per_part is not None:
-        rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
-    root, paths = _find(check_path("path", path, "pass a Parquet file or a folder of them"))
-    files, schemas, nulls, large = zip(*(_read_footer(one, root) for one in paths), strict=True)
+        rows_per_part = check_whole(
+            "rows_per_part", rows_per_part, "pass for example 50_000"
+        )
+    root, paths = _find(
+        check_path("path", path, "pass a Parquet file or a folder of them")
+    )
+    files, schemas, nulls, large = zip(
+        *(_read_footer(one, root) for one in paths), strict=True
+    )
     schema, keys = _common_schema(files, schemas), _keys(files)
     if taken := [name for name in keys if name in schema.names]:
-        problem = f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}"
+        problem = (
+            f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}"
+        )
         raise InputError(problem, hint="Rename one of them.", code="PG008")
     rows = sum(sum(file.row_groups) for file in files)
     if rows == 0:
-        raise InputError(f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013")
-    parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
-    null_counts = {name: parquet.total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
+        raise InputError(
+            f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013"
+        )
+    parts = list(
+        _cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS)))
+    )
+    null_counts = {
+        name: parquet.total([counts.get(name, 0) for counts in nulls])
+        for name in schema.names
+    }
     for name, number in keys.items():
         schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
     all_large = frozenset[str]().union(*large)
-    table = PartitionedTable(str(root), files, parts, schema, null_counts, all_large, keys, os.fspath(path))
+    table = PartitionedTable(
+        str(root), files, parts, schema, null_counts, all_large, keys, os.fspath(path)
+    )
     _check_names(table.columns, table.path)
     return table
 
@@ -315,11 +407,15 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
 def _find(place: Path) -> tuple[Path, list[Path]]:
     """Return the folder of the files, and the files sorted by name."""
     if not place.exists():
-        raise InputError(f"{str(place)!r} {why_missing(place)}", hint="Check the path.", code="PG010")
+        raise InputError(
+            f"{str(place)!r} {why_missing(place)}", hint="Check the path.", code="PG010"
+        )
     if place.is_file():
         if not is_partitioned(place):
             problem = f"A table that is read in parts must be Parquet, but {str(place)!r} is not"
-            hint = "Write it as Parquet, or read it into memory with permgrad.read_table."
+            hint = (
+                "Write it as Parquet, or read it into memory with permgrad.read_table."
+            )
             raise InputError(problem, hint=hint, code="PG011")
         return place.parent, [place]
     seen = [
@@ -327,11 +423,17 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
         for file in place.rglob("*")
         if file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
         and file.is_file()
-        and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
+        and not any(
+            step.startswith((".", "_")) for step in file.relative_to(place).parts
+        )
     ]
     tables = [file for file in seen if file.suffix.lower() in SUFFIXES]
     if tables and len(tables) < len(seen):
-        left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
+        left_out = sorted(
+            file.relative_to(place).as_posix()
+            for file in seen
+            if file.suffix.lower() not in SUFFIXES
+        )
         warn_user(
             f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
             f"({listed(left_out, 3)}), "
@@ -339,8 +441,12 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
             "Write them as Parquet, or move them away.",
         )
     if not tables:
-        problem = f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
-        raise InputError(problem, hint="Name the folder that holds the Parquet files.", code="PG010")
+        problem = (
+            f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
+        )
+        raise InputError(
+            problem, hint="Name the folder that holds the Parquet files.", code="PG010"
+        )
     return place, sorted(tables, key=lambda file: file.relative_to(place).as_posix())
 
 
@@ -349,11 +455,21 @@ def _readable(path: Path) -> AbstractContextManager[None]:
 
     def said(error: Exception) -> PermgradError:
         if isinstance(error, FileNotFoundError):
-            return MissingFileError(f"{str(path)!r} disappeared while the table was read", "Bring it back.", "PG010")
+            return MissingFileError(
+                f"{str(path)!r} disappeared while the table was read",
+                "Bring it back.",
+                "PG010",
+            )
         if isinstance(error, PermissionError):
             problem = f"Cannot read {str(path)!r}: {error.strerror}"
-            return EnvironmentProblem(problem, hint="Check its permissions.", code="PG062")
-        return InputError(f"{str(path)!r} is cut off, damaged or no Parquet file", "Write it again.", "PG011")
+            return EnvironmentProblem(
+                problem, hint="Check its permissions.", code="PG062"
+            )
+        return InputError(
+            f"{str(path)!r} is cut off, damaged or no Parquet file",
+            "Write it again.",
+            "PG011",
+        )
 
     return turned(said, pa.ArrowException, OSError, struct.error, *DAMAGE)
 
@@ -368,7 +484,9 @@ def _footer_digest(path: Path) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
+def _read_footer(
+    path: Path, root: Path
+) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
     """Return what a footer says: the file, its schema, missing cells by column, and columns of large numbers."""
     with _readable(path):
         digest = _footer_digest(path)
@@ -380,11 +498,28 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
         name = path.relative_to(root).as_posix()
         pairs = [step.partition("=") for step in name.split("/")[:-1] if "=" in step]
         keys = tuple(
-            (key, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)) for key, _, value in pairs
+            (key, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value))
+            for key, _, value in pairs
         )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        size, rows = sum(group.total_byte_size for group in groups), tuple(group.num_rows for group in groups)
-        return _File(name, digest, size, packed_bytes, rows, keys, parquet.index_formulas(schema)), schema, nulls, large
+        size, rows = (
+            sum(group.total_byte_size for group in groups),
+            tuple(group.num_rows for group in groups),
+        )
+        return (
+            _File(
+                name,
+                digest,
+                size,
+                packed_bytes,
+                rows,
+                keys,
+                parquet.index_formulas(schema),
+            ),
+            schema,
+            nulls,
+            large,
+        )
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
@@ -401,7 +536,12 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
         for name, value in keys.items():
             values[name].append(value)
     return {
-        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in column)
+        name: all(
+            value is not None
+            and value.lstrip("-").isdecimal()
+            and str(int(value)) == value
+            for value in column
+        )
         for name, column in values.items()
     }
 
@@ -409,35 +549,50 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
 def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
     """Return types that hold the values of all files. A missing column or one of another kind is refused."""
     # A file without rows says nothing about types. Writers often give it others.
-    telling = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
+    telling = [
+        pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)
+    ]
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     for file, schema in telling:
-        columns, expected = ({*one.names, *parquet.index_formulas(one)} for one in (schema, common))
+        columns, expected = (
+            {*one.names, *parquet.index_formulas(one)} for one in (schema, common)
+        )
         if odd := sorted(columns ^ expected):
             without, having = (file, first) if odd[0] not in columns else (first, file)
             problem = (
                 f"All files of a table must have the same columns, but {having.name!r} has column {odd[0]!r} "
                 f"and {without.name!r} does not"
             )
-            raise InputError(problem, hint="Add it, or move the files that differ.", code="PG011")
+            raise InputError(
+                problem, hint="Add it, or move the files that differ.", code="PG011"
+            )
         if moved := sorted(set(schema.names) ^ set(common.names)):
             stored, index = (file, first) if moved[0] in schema.names else (first, file)
             problem = f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}"
-            raise InputError(problem, hint="Write the files that differ again.", code="PG011")
+            raise InputError(
+                problem, hint="Write the files that differ again.", code="PG011"
+            )
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type
             wider = so_far if kind == so_far else _wider(so_far, kind)
             if wider is None:
                 problem = f"Column {name!r} is {so_far} in {first.name!r} but {kind} in {file.name!r}"
-                raise InputError(problem, hint="Write the files that differ again.", code="PG011")
-            common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
+                raise InputError(
+                    problem, hint="Write the files that differ again.", code="PG011"
+                )
+            common = common.set(
+                common.get_field_index(name), common.field(name).with_type(wider)
+            )
     return common
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return a type for both: longer numbers, plain text for text in other codings. None where they do not fit."""
-    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
+    plain = [
+        kind.value_type if pa.types.is_dictionary(kind) else kind
+        for kind in (one, other)
+    ]
     schemas = [pa.schema({"x": kind}) for kind in plain]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
@@ -462,5 +617,10 @@ def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
         for index, rows in enumerate((*file.row_groups, rows_per_part)):
             if count and count + rows > rows_per_part:
                 yield Part(number, file.name, start, index, first_row, count)
-                number, first_row, start, count = number + 1, first_row + count, index, 0
+                number, first_row, start, count = (
+                    number + 1,
+                    first_row + count,
+                    index,
+                    0,
+                )
             count += rows

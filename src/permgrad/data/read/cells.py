@@ -19,12 +19,22 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.errors import Fault, InputError, by_count, listed, refusing, shown, turned
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    listed,
+    refusing,
+    shown,
+    turned,
+)
 from permgrad.base.late import is_frame, is_series, pd
 from permgrad.data.read.image_cells import ImageCell, stamp_of, with_image_cells
 
 Code: TypeAlias = str | int | float
-CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
+CodesArgument: TypeAlias = (
+    Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
+)
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
 #: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
@@ -63,7 +73,9 @@ def check_characters(texts: Iterable[object], what: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            problem = f"{text[:40]!r} in {what} holds half a character (a lone surrogate)"
+            problem = (
+                f"{text[:40]!r} in {what} holds half a character (a lone surrogate)"
+            )
             hint = "Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()."
             raise InputError(problem, hint=hint, code="PG014") from None
 
@@ -71,10 +83,20 @@ def check_characters(texts: Iterable[object], what: str) -> None:
 @refusing
 def _check_array(array: Array) -> Iterator[Fault]:
     if array.ndim != 2:
-        problem = f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})"
-        yield problem, "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.", "PG007"
+        problem = (
+            f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})"
+        )
+        yield (
+            problem,
+            "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.",
+            "PG007",
+        )
     if array.dtype.kind == "c":
-        yield "Complex data not supported: X must hold real numbers", "Pass X.real and X.imag as columns.", "PG001"
+        yield (
+            "Complex data not supported: X must hold real numbers",
+            "Pass X.real and X.imag as columns.",
+            "PG001",
+        )
 
 
 def _bare_frame(X: Any) -> pd.DataFrame:
@@ -82,15 +104,30 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         frame: pd.DataFrame = X.to_pandas()
         return frame.copy(deep=False)
     if isinstance(X, Mapping):
-        rule, hint = "X must map each column to its cells, all of one length", "Pass for example {'age': [31, 40]}."
-        with turned(lambda error: InputError(f"{rule}: {error}", hint, "PG007"), ValueError):
+        rule, hint = (
+            "X must map each column to its cells, all of one length",
+            "Pass for example {'age': [31, 40]}.",
+        )
+        with turned(
+            lambda error: InputError(f"{rule}: {error}", hint, "PG007"), ValueError
+        ):
             return pd.DataFrame(dict(X))
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise InputError("X is a sparse matrix, but sparse input is not supported", "Pass X.toarray().", "PG001")
-    if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
+        raise InputError(
+            "X is a sparse matrix, but sparse input is not supported",
+            "Pass X.toarray().",
+            "PG001",
+        )
+    if (
+        isinstance(X, (list, tuple))
+        and X
+        and all(isinstance(row, (list, tuple)) for row in X)
+    ):
         widths = {len(row) for row in X}
         if len(widths) > 1:
-            problem = f"All rows must have the same number of cells, got {sorted(widths)}"
+            problem = (
+                f"All rows must have the same number of cells, got {sorted(widths)}"
+            )
             raise InputError(problem, hint="Fill the gaps with None.", code="PG007")
         # Not through an array: that would turn a mixed row into text.
         frame = pd.DataFrame([list(row) for row in X])
@@ -110,7 +147,11 @@ def canonical(value: Any) -> str:
         value = float(value)
     if isinstance(value, (float, np.floating)):
         number = float(value)
-        return str(int(number)) if number.is_integer() and abs(number) < 2**63 else repr(number)
+        return (
+            str(int(number))
+            if number.is_integer() and abs(number) < 2**63
+            else repr(number)
+        )
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -150,13 +191,22 @@ class MissingCodes:
             return codes
         if isinstance(codes, Mapping):
             by_column = {str(name): _labels(entry) for name, entry in codes.items()}
-            return cls(tuple(dict.fromkeys(label for labels in by_column.values() for label in labels)), by_column)
+            return cls(
+                tuple(
+                    dict.fromkeys(
+                        label for labels in by_column.values() for label in labels
+                    )
+                ),
+                by_column,
+            )
         return cls(_labels(codes))
 
     @cached_property
     def numbers(self) -> Floats:
         """Each code as a number, NaN where it is text."""
-        return np.array([_number_or_nan(label) for label in self.labels], dtype=np.float64)
+        return np.array(
+            [_number_or_nan(label) for label in self.labels], dtype=np.float64
+        )
 
     def holds_for(self, name: str) -> tuple[str, ...]:
         """Return the codes of one column."""
@@ -178,14 +228,17 @@ class MissingCodes:
     def to_json(self) -> Any:
         """Return a form that ``MissingCodes.of`` reads back."""
         return (
-            list(self.labels) if self.columns is None else {name: list(labels) for name, labels in self.columns.items()}
+            list(self.labels)
+            if self.columns is None
+            else {name: list(labels) for name, labels in self.columns.items()}
         )
 
 
 def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     single = (str, int, float, np.integer, np.floating)
     if not isinstance(codes, single) and (
-        isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable)
+        isinstance(codes, (bytes, AbstractSet, Mapping, Iterator))
+        or not isinstance(codes, Iterable)
     ):
         # The codes of a set have no order, and each is a separate kind by its position. An iterator gives them once.
         problem = (
@@ -196,13 +249,17 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     labels = []
     for code in [codes] if isinstance(codes, single) else codes:
         if not isinstance(code, single) or isinstance(code, bool):
-            problem = f"A code for missing values must be a number or text, got {shown(code)}"
+            problem = (
+                f"A code for missing values must be a number or text, got {shown(code)}"
+            )
             raise InputError(problem, hint="Pass for example -9 or '?'.", code="PG001")
         text = canonical(code).strip()
         number = _number_or_nan(text)
         labels.append(canonical(number) if math.isfinite(number) else text)
     # NaN is missing without being declared.
-    return tuple(dict.fromkeys(label for label in labels if label.lower() not in ("", "nan")))
+    return tuple(
+        dict.fromkeys(label for label in labels if label.lower() not in ("", "nan"))
+    )
 
 
 # ---- distinct values ------------------------------------------------------------------------------------------------
@@ -223,9 +280,13 @@ class Distinct:
         values: list[Hashable] = list(uniques)
         if any(isinstance(value, _CONTAINERS) for value in values):
             raise _container_error(series, name)
-        if series.dtype == object and not all(isinstance(value, str) for value in values):
+        if series.dtype == object and not all(
+            isinstance(value, str) for value in values
+        ):
             # True equals 1 in Python, and would become whichever of the two stands first.
-            codes, uniques = pd.factorize(series.map(canonical, na_action="ignore"), use_na_sentinel=True)
+            codes, uniques = pd.factorize(
+                series.map(canonical, na_action="ignore"), use_na_sentinel=True
+            )
             values = list(uniques)
         texts: dict[str, int] = {}
         target = np.empty(len(values) + 1, dtype=np.int64)
@@ -238,7 +299,9 @@ class Distinct:
 
     def counts(self) -> Integers:
         """Return how often each text occurs."""
-        return np.bincount(self.index[self.index >= 0], minlength=len(self.texts)).astype(np.int64)
+        return np.bincount(
+            self.index[self.index >= 0], minlength=len(self.texts)
+        ).astype(np.int64)
 
     def spread(self, values: Array, blank: Any) -> Array:
         """Give each row the value of its text, and ``blank`` to blank rows."""
@@ -254,7 +317,14 @@ class CellError(InputError):
 
     @classmethod
     def at(
-        cls, row: int, index: pd.Index[Any], fact: str, hint: str, *, alone: str = "", code: str = "PG014"
+        cls,
+        row: int,
+        index: pd.Index[Any],
+        fact: str,
+        hint: str,
+        *,
+        alone: str = "",
+        code: str = "PG014",
     ) -> CellError:
         """Return the error ``"{fact} in row {row}"`` with a hint. ``alone`` is the fact about this row only."""
         number = int(index[row]) if index.dtype.kind in "iu" else None
@@ -282,19 +352,28 @@ class RowLines:
         except CellError as error:
             placed: InputError = error
             if self.lines is not None and error.number is not None:
-                placed = error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}")
+                placed = error.placed(
+                    f"line {self.lines[error.number]} of {str(self.file)!r}"
+                )
             raise placed from None
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
-    container = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
+    container = next(
+        (type(value).__name__ for value in series if isinstance(value, _CONTAINERS)),
+        "object",
+    )
     problem = f"Cells must be numbers, text, booleans or dates, but column {name!r} holds a {container}"
-    return InputError(problem, hint="Turn it into separate columns or drop the column.", code="PG014")
+    return InputError(
+        problem, hint="Turn it into separate columns or drop the column.", code="PG014"
+    )
 
 
 def is_native_number(dtype: Any) -> bool:
     """Whether a column's dtype is numeric or boolean, nullable dtypes included."""
-    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(
+        dtype
+    )
     return bool(is_number) and not isinstance(dtype, pd.CategoricalDtype)
 
 
@@ -310,37 +389,67 @@ def text_numbers(texts: Sequence[str]) -> Floats:
     if not texts:
         return np.empty(0, dtype=np.float64)
     # A copy: pandas hands out arrays that may not be written to.
-    return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
+    return np.array(
+        pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"),
+        dtype=np.float64,
+    )
 
 
 def first_no_number(cells: Sequence[Any]) -> Any:
     """Return the first cell that is no number, also as text, for an error: the first one if all are."""
-    return next((cell for cell, is_odd in zip(cells, np.isnan(text_numbers(cells)), strict=True) if is_odd), cells[0])
+    return next(
+        (
+            cell
+            for cell, is_odd in zip(cells, np.isnan(text_numbers(cells)), strict=True)
+            if is_odd
+        ),
+        cells[0],
+    )
 
 
 # ---- whole matrices -------------------------------------------------------------------------------------------------
-def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
+def native_cells(
+    frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes
+) -> tuple[Floats, Kinds]:
     """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
 
     Complex values are refused, and infinite ones that are no code.
     """
     picked = frame if list(names) == list(frame.columns) else frame[list(names)]
-    if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
+    if name := next(
+        (
+            name
+            for name, dtype in zip(names, picked.dtypes, strict=True)
+            if dtype.kind == "c"
+        ),
+        None,
+    ):
         problem = f"Complex data not supported: column {name!r} is complex"
-        raise InputError(problem, hint="Split it into its real and imaginary part.", code="PG014")
+        raise InputError(
+            problem, hint="Split it into its real and imaginary part.", code="PG014"
+        )
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
-    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
+    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(
+        np.int16
+    )
     for i, label in enumerate(codes.labels):
         number = codes.numbers[i]
         if not np.isnan(number):
             holds = [label in codes.holds_for(name) for name in names]
-            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
+            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(
+                holds, dtype=bool
+            )
             kinds[hit], matrix[hit] = 2 + i, np.nan
     refuse_infinite(matrix, names, frame.index)
     return matrix, kinds
 
 
-def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: Integers | None = None) -> None:
+def refuse_infinite(
+    matrix: Floats,
+    names: Sequence[str],
+    index: pd.Index[Any],
+    places: Integers | None = None,
+) -> None:
     """Raise a ``CellError`` for an infinite value. Of distinct values ``places`` says which one each row has."""
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
@@ -348,10 +457,17 @@ def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], 
             return
     infinite = np.isinf(matrix)
     if infinite.any():
-        count, bad = int(infinite.sum()), [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
+        count, bad = (
+            int(infinite.sum()),
+            [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()],
+        )
         place = int(np.argmax(infinite.any(axis=1)))
         first = names[int(np.argmax(infinite[place]))]
-        code = ",".join(text for text, value in (("inf", np.inf), ("-inf", -np.inf)) if (matrix == value).any())
+        code = ",".join(
+            text
+            for text, value in (("inf", np.inf), ("-inf", -np.inf))
+            if (matrix == value).any()
+        )
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
@@ -367,11 +483,20 @@ def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], 
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
     """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
     total = hashlib.sha256()
-    for name, column in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
+    for name, column in [
+        *X.items(),
+        *([] if y is None else [("\0target", pd.Series(np.asarray(y)))]),
+    ]:
         total.update(f"{name}\0{column.dtype}\0".encode("utf-8", "surrogatepass"))
         values = column
-        if column.dtype == object and any(isinstance(cell, ImageCell) for cell in column):  # a file may change
-            values = column.map(lambda cell: f"{cell} {stamp_of(cell)}" if isinstance(cell, ImageCell) else cell)
+        if column.dtype == object and any(
+            isinstance(cell, ImageCell) for cell in column
+        ):  # a file may change
+            values = column.map(
+                lambda cell: (
+                    f"{cell} {stamp_of(cell)}" if isinstance(cell, ImageCell) else cell
+                )
+            )
         try:
             codes = pd.util.hash_pandas_object(values, index=False)
         except (TypeError, NotImplementedError):  # objects of mixed kinds, lists

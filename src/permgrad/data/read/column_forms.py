@@ -20,7 +20,14 @@ from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nulla
 
 #: Cells of thousands, written with points, that any reader of CSV takes for decimals.
 _DOTTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
-_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+_TRUTHS = {
+    "True": True,
+    "TRUE": True,
+    "true": True,
+    "False": False,
+    "FALSE": False,
+    "false": False,
+}
 #: Codes of digits are at least so long. Shorter ones with zeros in front are often hours and months.
 _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
@@ -50,7 +57,9 @@ class _Column:
     def keep_as_text(self) -> None:
         """Take the texts of all rows as values."""
         series: pd.Series[Any] = self.cells.to_pandas()
-        self.values = series.where(series.notna(), np.nan) if series.dtype == object else series
+        self.values = (
+            series.where(series.notna(), np.nan) if series.dtype == object else series
+        )
         self.is_text = True
 
 
@@ -61,18 +70,32 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     for name in list(table.cells):
         column = _Column(name, table.cells.pop(name))
         _read(column, reading, table.has_hexadecimal)
-        if name in reading.classes and not column.is_text and (pair := _alike(column, reading.codes)):
+        if (
+            name in reading.classes
+            and not column.is_text
+            and (pair := _alike(column, reading.codes))
+        ):
             alike[name] = pair
         if column.values is not None and column.bare is None:
             column.cells = None
         columns.append(column)
     decimal = _settle_signs(columns, reading, table.delimiter)
     return Written(
-        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows), copy=False),
+        pd.DataFrame(
+            {column.name: column.values for column in columns},
+            index=pd.RangeIndex(table.rows),
+            copy=False,
+        ),
         decimal=decimal,
-        units={column.name: column.unit for column in columns if column.unit is not None and not column.is_text},
+        units={
+            column.name: column.unit
+            for column in columns
+            if column.unit is not None and not column.is_text
+        },
         texts=tuple(column.name for column in columns if column.is_text),
-        padded=tuple(column.name for column in columns if column.is_padded and not column.is_text),
+        padded=tuple(
+            column.name for column in columns if column.is_padded and not column.is_text
+        ),
         alike=alike,
         missing={column.name: column.missing for column in columns if column.missing},
         lines=lines,
@@ -84,7 +107,9 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
 def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
     """Set the values of a column, or its ``bare`` cells where the other columns tell which decimal sign is meant."""
     name = column.name
-    numbers = _take_out_missing(column, reading, _cast(column.cells, has_hexadecimal), has_hexadecimal)
+    numbers = _take_out_missing(
+        column, reading, _cast(column.cells, has_hexadecimal), has_hexadecimal
+    )
     if name in reading.text or name in reading.texts:
         column.keep_as_text()
     elif column.cells.null_count == len(column.cells):
@@ -94,7 +119,9 @@ def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
     elif not reading.later and _is_text(column, reading):
         column.keep_as_text()
     elif pc.all(pc.is_in(column.cells.drop_null(), pa.array(list(_TRUTHS)))).as_py():
-        truths = pd.Series([_TRUTHS.get(text, np.nan) for text in column.cells.to_pylist()])
+        truths = pd.Series(
+            [_TRUTHS.get(text, np.nan) for text in column.cells.to_pylist()]
+        )
         column.values = truths if column.cells.null_count else truths.astype(bool)
     else:
         _take_written(column, reading)
@@ -104,7 +131,9 @@ def _take_standard(column: _Column, numbers: pa.ChunkedArray, reading: Reading) 
     """Set numbers that any reader takes for numbers. They may be thousands with points: 1.500."""
     values = _as_series(numbers, column.cells)
     is_coded = values.dtype != object and reading.na.holds_for(column.name)
-    column.values = blank_numbers(values, reading.na, column.name) if is_coded else values
+    column.values = (
+        blank_numbers(values, reading.na, column.name) if is_coded else values
+    )
     column.is_padded = _is_padded(column.cells)
     if numbers.type != pa.float64():
         return
@@ -123,9 +152,19 @@ def _take_written(column: _Column, reading: Reading) -> None:
     """Set numbers with decimal commas, thousands, codes beside them, or a currency, or else texts."""
     texts = pc.utf8_trim_whitespace(column.cells)
     words = code_words(reading.codes, column.name)
-    bare = pc.if_else(pc.is_in(texts, pa.array(sorted(words), pa.string())), pa.scalar(None, pa.string()), texts)
-    first = next((text for text in bare.slice(0, _LOOKED_AT).to_pylist() if text is not None), "")
-    unit = reading.units.get(column.name) if reading.later else written_numbers.unit_of(first)
+    bare = pc.if_else(
+        pc.is_in(texts, pa.array(sorted(words), pa.string())),
+        pa.scalar(None, pa.string()),
+        texts,
+    )
+    first = next(
+        (text for text in bare.slice(0, _LOOKED_AT).to_pylist() if text is not None), ""
+    )
+    unit = (
+        reading.units.get(column.name)
+        if reading.later
+        else written_numbers.unit_of(first)
+    )
     if unit is not None:
         without, had_all = written_numbers.without_unit(bare, unit)
         # 0.05 beside 5 % may be the same share.
@@ -154,7 +193,11 @@ def _set_numbers(column: _Column, sign: str) -> None:
         column.values = _as_series(numbers, plain)
         return
     # Plain numbers stay as they are: 007 may be a name.
-    column.cells = pc.coalesce(plain, column.cells) if column.unit or _cast(bare) is None else column.cells
+    column.cells = (
+        pc.coalesce(plain, column.cells)
+        if column.unit or _cast(bare) is None
+        else column.cells
+    )
     texts: pd.Series[Any] = column.cells.to_pandas()
     column.values = texts.where(texts.notna(), np.nan)
 
@@ -177,10 +220,15 @@ def _is_text(column: _Column, reading: Reading) -> bool:
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
-def _cast(cells: pa.ChunkedArray, has_hexadecimal: bool = False) -> pa.ChunkedArray | None:
+def _cast(
+    cells: pa.ChunkedArray, has_hexadecimal: bool = False
+) -> pa.ChunkedArray | None:
     """Return cells as numbers of the first type that holds them all. Whole ones with a plus are no such numbers."""
     # Arrow reads hexadecimal numbers as whole ones.
-    if has_hexadecimal and pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py():
+    if (
+        has_hexadecimal
+        and pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py()
+    ):
         return None
     for kind in (pa.int64(), pa.uint64(), pa.float64()):
         try:
@@ -189,7 +237,11 @@ def _cast(cells: pa.ChunkedArray, has_hexadecimal: bool = False) -> pa.ChunkedAr
             numbers = pc.cast(cells, kind)
         except pa.ArrowInvalid:
             continue
-        return None if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py() else numbers
+        return (
+            None
+            if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py()
+            else numbers
+        )
     return None
 
 
@@ -197,9 +249,17 @@ def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[An
     """Return numbers as pandas reads them: floats where some are missing, unless that would round whole ones."""
     if numbers.type == pa.float64():
         ends = pc.min_max(numbers).as_py()
-        is_beyond = ends["max"] is not None and _BEYOND_64_BITS <= max(ends["max"], -ends["min"]) < np.inf
-        if is_beyond and pc.all(pc.match_substring_regex(texts, r"^\s*[+-]?\d+\s*$")).as_py():
-            whole = [np.nan if text is None else int(text) for text in texts.to_pylist()]
+        is_beyond = (
+            ends["max"] is not None
+            and _BEYOND_64_BITS <= max(ends["max"], -ends["min"]) < np.inf
+        )
+        if (
+            is_beyond
+            and pc.all(pc.match_substring_regex(texts, r"^\s*[+-]?\d+\s*$")).as_py()
+        ):
+            whole = [
+                np.nan if text is None else int(text) for text in texts.to_pylist()
+            ]
             return pd.Series(whole, dtype=object)
     elif 0 < numbers.null_count < len(numbers):
         ends = pc.min_max(numbers).as_py()
@@ -218,7 +278,11 @@ def _prove_point(numbers: pd.Series[Any]) -> bool:
     for begin in range(0, len(numbers), _PART_ROWS):
         values = numbers.iloc[begin : begin + _PART_ROWS].to_numpy(np.float64)
         broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
-        if ((broken < 1) | (broken >= 1000) | (np.abs(np.rint(1000 * broken) - 1000 * broken) >= 1e-6)).any():
+        if (
+            (broken < 1)
+            | (broken >= 1000)
+            | (np.abs(np.rint(1000 * broken) - 1000 * broken) >= 1e-6)
+        ).any():
             return True
     return False
 
@@ -228,31 +292,48 @@ def _is_padded(cells: pa.ChunkedArray) -> bool:
     lengths = pc.min_max(pc.binary_length(cells)).as_py()
     if lengths["min"] is None or not lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
         return False
-    return bool(pc.all(pc.utf8_is_digit(cells)).as_py() and pc.any(pc.starts_with(cells, "0")).as_py())
+    return bool(
+        pc.all(pc.utf8_is_digit(cells)).as_py()
+        and pc.any(pc.starts_with(cells, "0")).as_py()
+    )
 
 
 # ---- the decimal sign of a file -------------------------------------------------------------------------------------
-def _settle_signs(columns: Sequence[_Column], reading: Reading, delimiter: str) -> str | None:
+def _settle_signs(
+    columns: Sequence[_Column], reading: Reading, delimiter: str
+) -> str | None:
     """Read the columns that leave it to others which decimal sign is meant, and return that sign if it is known.
 
     It is the one that the user named, that other columns prove, or that of the table that was learned from.
     """
     proven = {column.proven for column in columns if column.proven is not None}
-    sign = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None if proven else reading.like)
+    sign = reading.decimal or (
+        next(iter(proven)) if len(proven) == 1 else None if proven else reading.like
+    )
     for column in columns:
         if column.bare is not None and written_numbers.signs_of(column.bare):
-            example = next(text for text in column.bare.to_pylist() if text is not None and re.search("[.,]", text))
+            example = next(
+                text
+                for text in column.bare.to_pylist()
+                if text is not None and re.search("[.,]", text)
+            )
             _read_numbers(column, example, sign, delimiter, proven=bool(proven))
         elif column.bare is not None:
             _set_spoiled(column, sign or ".")
     return sign
 
 
-def _read_numbers(column: _Column, example: str, sign: str | None, delimiter: str, *, proven: bool) -> None:
+def _read_numbers(
+    column: _Column, example: str, sign: str | None, delimiter: str, *, proven: bool
+) -> None:
     """Read numbers such as an example by a decimal sign, or by what is usual. ``proven``: other columns prove both."""
     usual = "," if "," in example and delimiter != "," else "."
     if sign is None and (proven or delimiter != "," or "," in example):
-        why = "although other columns have decimal commas" if proven else "as is usual with such delimiters"
+        why = (
+            "although other columns have decimal commas"
+            if proven
+            else "as is usual with such delimiters"
+        )
         written_numbers.warn_of_sign(column.name, example, usual, why)
     if column.values is None or (sign or usual) == ",":
         _set_numbers(column, sign or usual)
@@ -272,7 +353,10 @@ def _alike(column: _Column, codes: MissingCodes) -> tuple[str, str] | None:
 
 # ---- texts that mean missing ----------------------------------------------------------------------------------------
 def _take_out_missing(
-    column: _Column, reading: Reading, numbers: pa.ChunkedArray | None, has_hexadecimal: bool
+    column: _Column,
+    reading: Reading,
+    numbers: pa.ChunkedArray | None,
+    has_hexadecimal: bool,
 ) -> pa.ChunkedArray | None:
     """Turn texts that mean missing into missing cells, and return the cells as numbers, if they are.
 
@@ -281,17 +365,30 @@ def _take_out_missing(
     usual = MISSING_ANYWAY.difference(reading.not_na)
     texts = ["", *usual]
     # Where all cells are numbers, none of their texts means missing. Declared codes that are numbers may.
-    is_filled = numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
-    if reading.na.holds_for(column.name) and (not is_filled or column.name in reading.text):
+    is_filled = numbers is not None and (
+        numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py()
+    )
+    if reading.na.holds_for(column.name) and (
+        not is_filled or column.name in reading.text
+    ):
         different = column.cells.unique().drop_null().to_pylist()
-        texts += [text for text in different if reading.na.kind_of(text, column.name) != PRESENT]
+        texts += [
+            text
+            for text in different
+            if reading.na.kind_of(text, column.name) != PRESENT
+        ]
     elif is_filled:
         return numbers
-    hit = pc.is_in(pc.utf8_trim_whitespace(column.cells), pa.array([text.strip() for text in texts], pa.string()))
+    hit = pc.is_in(
+        pc.utf8_trim_whitespace(column.cells),
+        pa.array([text.strip() for text in texts], pa.string()),
+    )
     if not pc.any(hit).as_py():
         return numbers
     trimmed = pc.utf8_trim_whitespace(column.cells.filter(hit))
-    counts = {one["values"]: one["counts"] for one in trimmed.value_counts().to_pylist()}
+    counts = {
+        one["values"]: one["counts"] for one in trimmed.value_counts().to_pylist()
+    }
     column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     words = usual.difference(reading.na.labels, reading.codes.labels)
     written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])

@@ -18,13 +18,46 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import Fault, InputError, by_count, counted, listed, refusing, warn_user
-from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    counted,
+    listed,
+    refusing,
+    warn_user,
+)
+from permgrad.data.read.header import (
+    COMMENTS,
+    DELIMITERS,
+    LINE,
+    first_records,
+    is_number,
+    sniff_delimiter,
+)
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
+_UNCOMMON = (
+    ":",
+    "^",
+    "~",
+    "\x01",
+    "/",
+    "!",
+    "#",
+    "@",
+    "*",
+    "&",
+    "%",
+    "=",
+    "§",
+    "¢",
+    "¦",
+    "¬",
+    " ",
+)
 #: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
 #: Bytes that are read in one go. A row that is longer needs more.
@@ -57,7 +90,11 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     first = text[: text.find("\n") + 1]
     separator = first.strip('\r\n"')
     has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
-    text, delimiter = (text[len(first) :], separator[4:]) if has_separator else (text, sniff_delimiter(text))
+    text, delimiter = (
+        (text[len(first) :], separator[4:])
+        if has_separator
+        else (text, sniff_delimiter(text))
+    )
     above, start, titles = _lines_above(text)
     if titles:
         text = text[start:]
@@ -80,7 +117,9 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above)
+    return TextTable(
+        columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above
+    )
 
 
 def _too_long(source: _Source) -> InputError:
@@ -92,7 +131,11 @@ def _too_long(source: _Source) -> InputError:
             line = reader.line_num
     where = f"A field in line {line + 1 + source.before} of {str(source.file)!r}"
     problem = f"{where} has more than {csv.field_size_limit():,} characters"
-    return InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
+    return InputError(
+        problem,
+        hint="Check its quotes (one may not be closed), or shorten it.",
+        code="PG011",
+    )
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -111,7 +154,15 @@ class _Source:
             self._check_escapes()
         content: bytes | bytearray = self.text.encode("utf-8")
         self.text = ""
-        blanks = (b"\n\n", b"\n\r", b"\r\r", b"\n ", b"\r ", b"\n\t", f"{self.delimiter} ".encode())
+        blanks = (
+            b"\n\n",
+            b"\n\r",
+            b"\r\r",
+            b"\n ",
+            b"\r ",
+            b"\n\t",
+            f"{self.delimiter} ".encode(),
+        )
         if any(sign in content for sign in blanks):
             content = _without_blanks(content, self.delimiter)
         has_quotes = b'"' in content
@@ -124,7 +175,9 @@ class _Source:
         places = np.delete(np.arange(records), skipped)
         heights = np.ones(records, dtype=np.int32)
         for column in table.columns if has_quotes else ():
-            heights[places] += pc.count_substring_regex(column, _LINE_ENDS.pattern).to_numpy()
+            heights[places] += pc.count_substring_regex(
+                column, _LINE_ENDS.pattern
+            ).to_numpy()
         lines: Integers = np.cumsum(heights, dtype=np.int32) - heights + 1 + self.before
         if odd is not None:
             raise self._other_width(int(lines[odd.number - 1]), odd, width)
@@ -139,7 +192,9 @@ class _Source:
         kept = np.arange(1, len(table) - 1)
         if width == 1:
             column = table.column(0)
-            is_row = pc.or_(pc.equal(column, ""), pc.not_equal(pc.utf8_trim_whitespace(column), "")).to_numpy()
+            is_row = pc.or_(
+                pc.equal(column, ""), pc.not_equal(pc.utf8_trim_whitespace(column), "")
+            ).to_numpy()
             kept = kept[is_row[1:-1]]
             table = table.take(kept)
         else:
@@ -155,18 +210,28 @@ class _Source:
         # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
         if quote := re.search(rf'"[^"]*[\r\n][^"]*{re.escape(self.delimiter)}', text):
             line += len(_LINE_ENDS.findall(text, 0, quote.start()))
-            problem = (
-                f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last}"
+            problem = f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last}"
+            return InputError(
+                f"{problem} and makes {fields}",
+                hint="Close the quote or remove it.",
+                code="PG011",
             )
-            return InputError(f"{problem} and makes {fields}", hint="Close the quote or remove it.", code="PG011")
-        titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
+        titled = (
+            "delete the lines above the header, such as a title, or "
+            if width == 1
+            else ""
+        )
         problem = f"Line {last} of {str(self.file)!r} has {fields}"
-        return InputError(problem, hint=f"{titled}correct the line or quote its text.", code="PG011")
+        return InputError(
+            problem, hint=f"{titled}correct the line or quote its text.", code="PG011"
+        )
 
     def _check_escapes(self) -> None:
         """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells."""
         lines = io.StringIO(self.text, newline="")
-        reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True, strict=True)
+        reader = csv.reader(
+            lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
+        )
         try:
             for _ in reader:
                 pass
@@ -198,7 +263,11 @@ def _read(
     for size in _BLOCK_BYTES:
         skipped, odd = list[int](), list[pa.csv.InvalidRow]()
 
-        def skip(row: pa.csv.InvalidRow, skipped: list[int] = skipped, odd: list[pa.csv.InvalidRow] = odd) -> str:
+        def skip(
+            row: pa.csv.InvalidRow,
+            skipped: list[int] = skipped,
+            odd: list[pa.csv.InvalidRow] = odd,
+        ) -> str:
             skipped.append(row.number - 1)
             if not odd and (row.actual_columns > 1 or row.text.strip()):
                 odd.append(row)
@@ -207,12 +276,18 @@ def _read(
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(content),
-                read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=size),
+                read_options=pa.csv.ReadOptions(
+                    use_threads=False, column_names=names, block_size=size
+                ),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+                    delimiter=delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=skip,
                 ),
                 convert_options=pa.csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=False,
                 ),
             )
         except pa.ArrowInvalid:
@@ -226,7 +301,9 @@ def _read(
 
 # ---- names ----------------------------------------------------------------------------------------------------------
 @refusing
-def _check_header(header: list[str], records: list[list[str]], file: str) -> Iterator[Fault]:
+def _check_header(
+    header: list[str], records: list[list[str]], file: str
+) -> Iterator[Fault]:
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
     width = len(header)
     if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
@@ -238,15 +315,25 @@ def _check_header(header: list[str], records: list[list[str]], file: str) -> Ite
     if not empty:
         return
     # Spreadsheets pad lines with delimiters, which make columns without name and values.
-    filled = [place for place in empty if any("".join(record[place - 1 : place]) for record in records)]
+    filled = [
+        place
+        for place in empty
+        if any("".join(record[place - 1 : place]) for record in records)
+    ]
     fix = ""
-    if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):
+    if empty == list(range(2, width, 2)) and not any(
+        any(record[1::2]) for record in records
+    ):
         fix = "two delimiters may stand in the place of one, take one off"
     # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
     elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
-        yield f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", fix, "PG011"
+        yield (
+            f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)",
+            fix,
+            "PG011",
+        )
 
 
 @refusing
@@ -267,18 +354,22 @@ def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
         yield problem, "Check its quotes and save it with commas.", "PG011"
 
 
-def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
+def _unique_names(
+    written: list[str], file: Path, once: Collection[str]
+) -> tuple[list[str], list[str]]:
     """Return a name for each column, all different, and notes on those that are repeated."""
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
-    repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
+    repeated = {
+        name: count
+        for name, count in Counter(filter(None, written)).items()
+        if count > 1
+    }
     if repeated and all(map(is_number, written)):
         problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
         raise InputError(problem, hint="Add a line with names.", code="PG008")
     for name in once:
         if name in repeated:
-            problem = (
-                f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear"
-            )
+            problem = f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear"
             raise InputError(problem, hint="Rename or delete the others.", code="PG008")
     if len(set(named)) == len(named):
         return named, []
@@ -288,7 +379,9 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
     example = next(iter(repeated))
     second = [new for new, old in zip(header, named, strict=True) if old == example][1]
     names = listed(list(repeated), show=repr)
-    return header, [f"columns of the same name are numbered: {names} (the second {example!r} is called {second!r})"]
+    return header, [
+        f"columns of the same name are numbered: {names} (the second {example!r} is called {second!r})"
+    ]
 
 
 def numbered(names: Sequence[str]) -> list[str]:
@@ -305,24 +398,39 @@ def numbered(names: Sequence[str]) -> list[str]:
     return different
 
 
-def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading) -> list[str]:
+def _leave_out(
+    columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading
+) -> list[str]:
     """Remove unnamed columns without information, unless they are requested. Return notes on them."""
     asked_for = {*reading.named, *reading.text}
     in_doubt = [name for name in unnamed if name not in asked_for]
-    first, nothing = next(iter(columns), None), pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)])
-    numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == first)]
-    blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
+    first, nothing = (
+        next(iter(columns), None),
+        pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)]),
+    )
+    numbering = [
+        name for name in in_doubt if _only_numbers_rows(columns[name], name == first)
+    ]
+    blank = [
+        name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()
+    ]
     for name in {*numbering, *blank}:
         del columns[name]
     sentences = []
     if numbering:
-        why = by_count(len(numbering), "it has no name and only numbers", "they have no names and only number")
+        why = by_count(
+            len(numbering),
+            "it has no name and only numbers",
+            "they have no names and only number",
+        )
         sentences.append(f"left out, because {why} the rows: {listed(numbering)}")
     if blank:
         why = by_count(len(blank), "it has no name and", "they have no names and")
         sentences.append(f"left out, because {why} no values: {listed(blank)}")
     if by_place := [name for name in unnamed if name in columns]:
-        sentences.append(f"columns without a name are called by their place: {listed(by_place)}")
+        sentences.append(
+            f"columns without a name are called by their place: {listed(by_place)}"
+        )
     return sentences
 
 
@@ -335,14 +443,24 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
     if len(np.unique(numbers)) < len(numbers) or numbers.min(initial=0) < 0:
         return False
     steps = bool((np.diff(numbers) == 1).all())
-    are_years = bool(((numbers >= YEARS[0]) & (numbers <= YEARS[1])).all()) and len(numbers) < _MOST_YEARS
-    return (steps and numbers[:1].tolist() in ([0], [1])) or (is_first and not are_years)
+    are_years = (
+        bool(((numbers >= YEARS[0]) & (numbers <= YEARS[1])).all())
+        and len(numbers) < _MOST_YEARS
+    )
+    return (steps and numbers[:1].tolist() in ([0], [1])) or (
+        is_first and not are_years
+    )
 
 
 def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None:
     """Warn if names look like the numbers of a row. Rising numbers (years, pixels, wavelengths) are accepted."""
-    numbers, alike = list(map(float, labels)), len({"." in label for label in labels}) == 1
-    rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+    numbers, alike = (
+        list(map(float, labels)),
+        len({"." in label for label in labels}) == 1,
+    )
+    rising = (
+        alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+    )
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         more = ", …" if len(header) > 4 else ""
         warn_user(
@@ -389,7 +507,9 @@ def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[s
     A quoted cell may have several lines.
     """
     lines = list(islice(LINE.finditer(head), _MOST_LINES))
-    reader = csv.reader((line[0] for line in lines), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(
+        (line[0] for line in lines), delimiter=delimiter, skipinitialspace=True
+    )
     above = 0
     with suppress(csv.Error):
         for record in reader:
@@ -409,14 +529,20 @@ def _parted(head: str) -> tuple[str, int]:
 
 
 def _are_names(filled: Sequence[str], width: int) -> bool:
-    return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(_NUMBER.fullmatch(name) for name in filled)
+    return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(
+        _NUMBER.fullmatch(name) for name in filled
+    )
 
 
 def _totals_said(columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
     """Return a note if the last row that is not blank is named as totals are, and no other row is."""
     first, *others = columns.values()
     tail = zip(
-        *(column.slice(max(len(column) - _MOST_BELOW, 0)).to_pylist() for column in (first, *others)), strict=True
+        *(
+            column.slice(max(len(column) - _MOST_BELOW, 0)).to_pylist()
+            for column in (first, *others)
+        ),
+        strict=True,
     )
     filled = [row[0].strip() for row in tail if any(map(str.strip, row))]
     name = filled[-1] if filled else ""
@@ -424,4 +550,6 @@ def _totals_said(columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
         return []
     if pc.sum(pc.equal(pc.utf8_trim_whitespace(first), name)).as_py() > 1:
         return []
-    return [f"the last row is called {name!r} and may be a row of totals: if it is, delete it"]
+    return [
+        f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
+    ]

@@ -44,15 +44,21 @@ _FORMS = {
         "%b %d %Y": rf"{_NAME}\W{{0,2}}{_DAY}{_NTH}\W{{1,2}}{_YEAR}",
     }.items()
 }
-_DURATION = re.compile(rf"(?P<minus>-)?(?:(?P<days>\d+) days?,? \+?)?{_CLOCK}", re.IGNORECASE)
+_DURATION = re.compile(
+    rf"(?P<minus>-)?(?:(?P<days>\d+) days?,? \+?)?{_CLOCK}", re.IGNORECASE
+)
 _ENGLISH = [
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
 ]
-_MONTHS = {short: place for place, name in enumerate(_ENGLISH, 1) for short in (name, name[:3])} | {"sept": 9}
+_MONTHS = {
+    short: place for place, name in enumerate(_ENGLISH, 1) for short in (name, name[:3])
+} | {"sept": 9}
 _DAY_0 = date(1970, 1, 1).toordinal()
 #: What looks like dates, and is none: a month or quarter and its year. What looks like durations, and is text.
-_MONTH_ALONE = rf"(?:{'|'.join(name[:3] for name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
+_MONTH_ALONE = (
+    rf"(?:{'|'.join(name[:3] for name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
+)
 _INCOMPLETE = re.compile(
     rf"(?:{_MONTH_ALONE})\W{{0,3}}(?:\d{{4}}|\d\d)|(?:\d{{4}}|\d\d)\W{{0,3}}(?:{_MONTH_ALONE})|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d",
     re.IGNORECASE,
@@ -69,7 +75,9 @@ _FIRST, _LONGEST = 20, 40
 
 
 # ---- which form ------------------------------------------------------------------------------------------------------
-def find_date_format(texts: Sequence[str], *, declared: bool = False) -> tuple[str, bool] | None:
+def find_date_format(
+    texts: Sequence[str], *, declared: bool = False
+) -> tuple[str, bool] | None:
     """Return the form in which all texts are dates, and if day and month could be swapped (then the month is first).
 
     None: no form reads all. ``declared`` dates may be digits alone (2004, 20040131).
@@ -85,7 +93,11 @@ def find_date_format(texts: Sequence[str], *, declared: bool = False) -> tuple[s
     # pandas knows more of them. Its guesses without a year take it from today's date.
     if not forms and (declared or re.search(r"[^\W\d_]{3}", first)):
         guessed = pd.tseries.api.guess_datetime_format(first)
-        forms = [guessed] if guessed and "%Y" in guessed and _reads_all(texts, guessed) else []
+        forms = (
+            [guessed]
+            if guessed and "%Y" in guessed and _reads_all(texts, guessed)
+            else []
+        )
     if not forms or (not declared and _are_seasons(texts)):
         return None
     return forms[0], forms[0] == "%m/%d/%Y" and "%d/%m/%Y" in forms
@@ -97,28 +109,42 @@ def are_whole_dates(numbers: Floats) -> bool:
     if not len(present) or present.min() < _FIRST_WHOLE or present.max() > _LAST_WHOLE:
         return False
     different = np.unique(present)
-    is_whole = len(different) >= _FEWEST_WHOLE and bool((different == np.floor(different)).all())
-    return is_whole and _reads_all([str(int(number)) for number in different.tolist()], WHOLE)
+    is_whole = len(different) >= _FEWEST_WHOLE and bool(
+        (different == np.floor(different)).all()
+    )
+    return is_whole and _reads_all(
+        [str(int(number)) for number in different.tolist()], WHOLE
+    )
 
 
 def _reads_all(texts: Sequence[str], form: str) -> bool:
     # The first tell most columns that are none.
-    return all(bool(np.isfinite(date_seconds(some, form)).all()) for some in (texts[:_FIRST], texts))
+    return all(
+        bool(np.isfinite(date_seconds(some, form)).all())
+        for some in (texts[:_FIRST], texts)
+    )
 
 
 def _are_seasons(texts: Sequence[str]) -> bool:
     """Return whether these are seasons, such as 2004-05 and 2005-06, and no months."""
     found = [re.fullmatch(r"\d\d(\d\d)-(\d\d)", text.strip()) for text in texts]
-    return all(one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found)
+    return all(
+        one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found
+    )
 
 
 def date_ways(texts: Sequence[str]) -> list[list[str]]:
     """Return the forms in which each text is a date, also incomplete ones that are not read."""
-    ways: list[list[str]] = [["incomplete"] * bool(_INCOMPLETE.fullmatch(text.strip())) for text in texts]
+    ways: list[list[str]] = [
+        ["incomplete"] * bool(_INCOMPLETE.fullmatch(text.strip())) for text in texts
+    ]
     if not re.search(r"\d", "".join(texts[:_FIRST])):
         return ways
     # With hyphens two digits of a year are in doubt.
-    doubtful = [text if re.fullmatch(r"\d\d?-\d\d?-\d\d", text) else "" for text in map(str.strip, texts)]
+    doubtful = [
+        text if re.fullmatch(r"\d\d?-\d\d?-\d\d", text) else ""
+        for text in map(str.strip, texts)
+    ]
     written_in = [(form, texts) for form in (ISO, *_FORMS)]
     written_in += [("%d/%m/%Y", [text.replace("-", "/") for text in doubtful])]
     written_in += [("%Y/%m/%d", [f"20{text}" for text in doubtful])]
@@ -132,7 +158,9 @@ def duration_ways(texts: Sequence[str]) -> list[list[str]]:
     """Return the form of each text that is a time of day or a duration, as ``date_ways``."""
     read = np.isfinite(duration_seconds(texts))
     return [
-        [DURATION] if is_read else ["with units"] * bool(_LASTED.fullmatch(text.strip()))
+        [DURATION]
+        if is_read
+        else ["with units"] * bool(_LASTED.fullmatch(text.strip()))
         for text, is_read in zip(texts, read, strict=True)
     ]
 
@@ -142,11 +170,21 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
     """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the form."""
     texts = [text.strip() for text in texts]
     if pattern := _FORMS.get(form):
-        return np.array([_moment(pattern.fullmatch(text)) for text in texts], dtype=np.float64)
+        return np.array(
+            [_moment(pattern.fullmatch(text)) for text in texts], dtype=np.float64
+        )
     # Digits alone are numbers to ISO 8601 here, and pandas takes seven for the eight of a whole number.
-    fits = [not text.isdecimal() if form == ISO else form != WHOLE or len(text) == 8 for text in texts]
-    column = pd.Series([text if fit else None for text, fit in zip(texts, fits, strict=True)], dtype=object)
-    return series_seconds(pd.to_datetime(column, format=form, errors="coerce", utc=True))
+    fits = [
+        not text.isdecimal() if form == ISO else form != WHOLE or len(text) == 8
+        for text in texts
+    ]
+    column = pd.Series(
+        [text if fit else None for text, fit in zip(texts, fits, strict=True)],
+        dtype=object,
+    )
+    return series_seconds(
+        pd.to_datetime(column, format=form, errors="coerce", utc=True)
+    )
 
 
 def read_dates(texts: Sequence[str], form: str) -> Floats:
@@ -169,12 +207,16 @@ def duration_seconds(texts: Sequence[str]) -> Floats:
         >>> duration_seconds(["10:30", "1:15 PM", "0:00:59.5", "1 days 02:03:04", "90 min"]).tolist()
         [37800.0, 47700.0, 59.5, 93784.0, nan]
     """
-    return np.array([_lasted(_DURATION.fullmatch(text.strip())) for text in texts], dtype=np.float64)
+    return np.array(
+        [_lasted(_DURATION.fullmatch(text.strip())) for text in texts], dtype=np.float64
+    )
 
 
 def are_durations(texts: Sequence[str]) -> bool:
     """Return whether all of several texts are times of day or durations."""
-    return len(texts) > 2 and all(np.isfinite(duration_seconds(some)).all() for some in (texts[:_FIRST], texts))
+    return len(texts) > 2 and all(
+        np.isfinite(duration_seconds(some)).all() for some in (texts[:_FIRST], texts)
+    )
 
 
 def _moment(match: re.Match[str] | None) -> float:
@@ -188,7 +230,11 @@ def _moment(match: re.Match[str] | None) -> float:
         if parts.get("sign") == "-":
             return np.nan
         year = (year - 30) % 100 + 1930
-    number = int(month) if month.isdecimal() else _MONTHS.get(month) or _months_of_machine().get(month, 0)
+    number = (
+        int(month)
+        if month.isdecimal()
+        else _MONTHS.get(month) or _months_of_machine().get(month, 0)
+    )
     try:
         day = date(year, number, int(parts["day"]))
     except ValueError:
@@ -216,7 +262,11 @@ def _clock(parts: Mapping[str, str]) -> float:
         if not 1 <= hour <= 12:
             return np.nan
         hour = hour % 12 + 12 * (parts["half"] in "pP")
-    return 3600 * hour + 60 * int(parts["minute"]) + float((parts["second"] or "0").replace(",", "."))
+    return (
+        3600 * hour
+        + 60 * int(parts["minute"])
+        + float((parts["second"] or "0").replace(",", "."))
+    )
 
 
 @lru_cache(maxsize=1)
@@ -232,24 +282,34 @@ def _months_of_machine() -> dict[str, int]:
         names = asked.stdout.decode("utf-8").lower().split()
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
-    return {name.strip("."): place % 12 + 1 for place, name in enumerate(names)} if len(names) == 24 else {}
+    return (
+        {name.strip("."): place % 12 + 1 for place, name in enumerate(names)}
+        if len(names) == 24
+        else {}
+    )
 
 
 # ---- columns of pandas -----------------------------------------------------------------------------------------------
 def is_moment(series: pd.Series[Any]) -> bool:
     """Whether a column holds dates, periods or durations by its type."""
-    return series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
+    return series.dtype.kind in "mM" or isinstance(
+        series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)
+    )
 
 
 def series_seconds(series: pd.Series[Any]) -> Floats:
     """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
     if isinstance(series.dtype, pd.PeriodDtype):
         series = series.dt.to_timestamp()
-    elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith("date"):
+    elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith(
+        "date"
+    ):
         # Arrow's days, unlike its moments, know no time zone and refuse to be asked for it.
         series = series.astype("datetime64[us]")
     if series.dtype.kind == "m":
-        return np.asarray(series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan))
+        return np.asarray(
+            series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+        )
     if getattr(series.dt, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     moments = series.to_numpy(dtype="datetime64[us]")

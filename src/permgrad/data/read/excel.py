@@ -50,24 +50,41 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
     """
     if importlib.util.find_spec("openpyxl") is None:
         problem = f"{str(file)!r} is an Excel file, and openpyxl is not installed"
-        hint = "Install it with: pip install 'permgrad[excel]', or save the sheet as CSV."
+        hint = (
+            "Install it with: pip install 'permgrad[excel]', or save the sheet as CSV."
+        )
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
     import openpyxl
 
     _check_size(content, file)
     which = f"{str(file)!r} is a damaged Excel file"
-    hint, damage = "Open it, and save it again as .xlsx or CSV.", (*DAMAGE, OSError, EOFError, zlib.error)
+    hint, damage = (
+        "Open it, and save it again as .xlsx or CSV.",
+        (*DAMAGE, OSError, EOFError, zlib.error),
+    )
     with turned(
-        lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG011"), *damage, zipfile.BadZipFile
+        lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG011"),
+        *damage,
+        zipfile.BadZipFile,
     ):
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        book = openpyxl.load_workbook(
+            io.BytesIO(content), read_only=True, data_only=True
+        )
         chosen = _choose(book.worksheets, file, sheet)
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
-        rows = [(place, row) for place, row in enumerate(chosen.iter_rows(values_only=True), start=1) if _holds(row)]
+        rows = [
+            (place, row)
+            for place, row in enumerate(chosen.iter_rows(values_only=True), start=1)
+            if _holds(row)
+        ]
         _check_formulas(content, file, chosen.title)
     if not rows:
-        raise InputError(f"Sheet {chosen.title!r} of {str(file)!r} is empty", "Choose another with --sheet.", "PG011")
+        raise InputError(
+            f"Sheet {chosen.title!r} of {str(file)!r} is empty",
+            "Choose another with --sheet.",
+            "PG011",
+        )
     return _as_csv(rows)
 
 
@@ -76,8 +93,14 @@ def _check_size(content: bytes, file: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * len(content)):
-        problem = f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}"
-        raise InputError(problem, hint="If you trust it, open it and save the sheet as CSV.", code="PG011")
+        problem = (
+            f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}"
+        )
+        raise InputError(
+            problem,
+            hint="If you trust it, open it and save the sheet as CSV.",
+            code="PG011",
+        )
     check_fits(unpacked, str(file))
 
 
@@ -86,15 +109,23 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
     import openpyxl
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        sheets = [name for name in archive.namelist() if name.lower().startswith("xl/worksheets/")]
+        sheets = [
+            name
+            for name in archive.namelist()
+            if name.lower().startswith("xl/worksheets/")
+        ]
         if not any(_FORMULA.search(archive.read(name)) for name in sheets):
             return
     views = []
     for only_results in (False, True):
-        sheet = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=only_results)[title]
+        sheet = openpyxl.load_workbook(
+            io.BytesIO(content), read_only=True, data_only=only_results
+        )[title]
         sheet.reset_dimensions()
         views.append(sheet.iter_rows())
-    cells = (pair for rows in zip(*views, strict=True) for pair in zip(*rows, strict=True))
+    cells = (
+        pair for rows in zip(*views, strict=True) for pair in zip(*rows, strict=True)
+    )
     # The result of type "str" without text is an empty text.
     without = [
         one.coordinate
@@ -115,16 +146,26 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
     names = [sheet.title for sheet in sheets]
     if name is not None:
         if name not in names:
-            hint = did_you_mean(name, names, otherwise=f"Its sheets are {listed(names, 10, show=repr)}.")
-            raise InputError(f"{str(file)!r} has no sheet {name!r}", hint=hint, code="PG003")
+            hint = did_you_mean(
+                name, names, otherwise=f"Its sheets are {listed(names, 10, show=repr)}."
+            )
+            raise InputError(
+                f"{str(file)!r} has no sheet {name!r}", hint=hint, code="PG003"
+            )
         return sheets[names.index(name)]
     shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"] or sheets
     if not shown:
-        raise InputError(f"{str(file)!r} has no sheet with cells", hint="Save the table as CSV.", code="PG011")
+        raise InputError(
+            f"{str(file)!r} has no sheet with cells",
+            hint="Save the table as CSV.",
+            code="PG011",
+        )
     if len(shown) > 1:
         further = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
         problem = f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}"
-        warn_user(problem, f"Choose another with --sheet (in Python: sheet=): {further}.")
+        warn_user(
+            problem, f"Choose another with --sheet (in Python: sheet=): {further}."
+        )
     return shown[0]
 
 
@@ -135,7 +176,11 @@ def _holds(row: Iterable[Any]) -> bool:
 def _as_csv(rows: list[tuple[int, tuple[Any, ...]]]) -> tuple[str, Integers]:
     """Return rows as the text of a CSV file with a line for its delimiter."""
     width = max(len(row) for _, row in rows)
-    filled = [column for column in range(width) if any(_holds(row[column : column + 1]) for _, row in rows)]
+    filled = [
+        column
+        for column in range(width)
+        if any(_holds(row[column : column + 1]) for _, row in rows)
+    ]
     stream = io.StringIO(newline="")
     stream.write("sep=,\n")
     writer = csv.writer(stream, lineterminator="\n")
@@ -157,7 +202,11 @@ def _text(cell: Any) -> str:
         return f"{text}0" if _LIKE_THOUSANDS.fullmatch(text) else text
     if isinstance(cell, datetime):
         is_day = cell.time() == time()
-        return cell.date().isoformat() if is_day else cell.isoformat(sep=" ", timespec="seconds")
+        return (
+            cell.date().isoformat()
+            if is_day
+            else cell.isoformat(sep=" ", timespec="seconds")
+        )
     if isinstance(cell, (date, time)):
         return cell.isoformat()
     return str(cell)

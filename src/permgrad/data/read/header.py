@@ -36,18 +36,26 @@ def sniff_delimiter(text: str) -> str:
         if not records or len(records[0]) < 2:
             continue
         width = len(records[0])
-        agree = sum(len(record) == width for record in records[1:]) / (len(records) - 1) if len(records) > 1 else 1.0
+        agree = (
+            sum(len(record) == width for record in records[1:]) / (len(records) - 1)
+            if len(records) > 1
+            else 1.0
+        )
         score = (bool(first_records(text, delimiter, strict=True)), agree, width)
         if score > best_score:
             best, best_score = delimiter, score
     return best
 
 
-def first_records(text: str, delimiter: str, *, strict: bool = False) -> list[list[str]]:
+def first_records(
+    text: str, delimiter: str, *, strict: bool = False
+) -> list[list[str]]:
     """Return the first records, respecting quoted line breaks, or none if they cannot be read."""
     try:
         lines = (match[0] for match in LINE.finditer(text))
-        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
+        reader = csv.reader(
+            lines, delimiter=delimiter, skipinitialspace=True, strict=strict
+        )
         return [record for record in islice(reader, _SAMPLE_RECORDS) if record]
     except csv.Error:
         return []
@@ -82,9 +90,17 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
     if not records or "\x00" in text or records[0][0].startswith(COMMENTS):
         return ()
     names = tuple(name.strip() for name in records[0])
-    is_certain = len(names) > 1 and len(set(names)) == len(names) and all(len(one) == len(names) for one in records)
+    is_certain = (
+        len(names) > 1
+        and len(set(names)) == len(names)
+        and all(len(one) == len(names) for one in records)
+    )
     # A first column without a name numbers the rows.
-    return tuple(filter(None, names)) if is_certain and all(names[1:]) and not any(map(is_number, names)) else ()
+    return (
+        tuple(filter(None, names))
+        if is_certain and all(names[1:]) and not any(map(is_number, names))
+        else ()
+    )
 
 
 def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
@@ -95,7 +111,9 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
     )
     near: dict[str, str] = {}
     for name in missing:
-        if (other := nearest(name, [one for one in extra if one not in near])) is not None:
+        if (
+            other := nearest(name, [one for one in extra if one not in near])
+        ) is not None:
             near[other] = name
     renamed = listed([f"{other!r} to {name!r}" for other, name in near.items()])
     others = ", and add the others" if len(near) < len(missing) else ""
@@ -105,4 +123,8 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
 
 def some_names(names: Sequence[str], most: int = 5) -> str:
     """Return the first names in quotes, long ones cut, and how many there are besides."""
-    return listed(names, most, lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"))
+    return listed(
+        names,
+        most,
+        lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"),
+    )

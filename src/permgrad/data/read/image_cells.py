@@ -15,8 +15,32 @@ import numpy as np
 from permgrad.base.late import pd
 
 #: Endings of files that may be images, and what encoded images begin with.
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6", b"\0\0\0")
+_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+    ".avif",
+)
+_MAGIC = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF",
+    b"P5",
+    b"P6",
+    b"\0\0\0",
+)
 
 
 class ImageCell(str):
@@ -72,7 +96,9 @@ def _is_named(cell: str) -> bool:
     return cell.strip().lower().endswith(_SUFFIXES)
 
 
-def with_image_cells(frame: pd.DataFrame, folder: Path | None = None, declared: Collection[str] = ()) -> pd.DataFrame:
+def with_image_cells(
+    frame: pd.DataFrame, folder: Path | None = None, declared: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the frame with images among its cells as ``ImageCell``. The frame itself if it has none.
 
     ``folder``: that of the table, in which files are that its cells name. None: texts stay as they are. ``declared``
@@ -83,11 +109,27 @@ def with_image_cells(frame: pd.DataFrame, folder: Path | None = None, declared: 
         if dtype.kind == "O" and not isinstance(dtype, pd.CategoricalDtype):
             cells = frame[name].array
             present = (cell for cell in cells if cell is not None and cell is not pd.NA)
-            first = next((cell for cell in present if not (isinstance(cell, float) and math.isnan(cell))), None)
+            first = next(
+                (
+                    cell
+                    for cell in present
+                    if not (isinstance(cell, float) and math.isnan(cell))
+                ),
+                None,
+            )
             if folder is None and _is_image(first):
                 made = [_as_cell(cell) if _is_image(cell) else cell for cell in cells]
-            elif folder is not None and isinstance(first, str) and (name in declared or _is_named(first)):
-                made = [ImageCell(cell, folder / cell.strip()) if isinstance(cell, str) else cell for cell in cells]
+            elif (
+                folder is not None
+                and isinstance(first, str)
+                and (name in declared or _is_named(first))
+            ):
+                made = [
+                    ImageCell(cell, folder / cell.strip())
+                    if isinstance(cell, str)
+                    else cell
+                    for cell in cells
+                ]
             else:
                 continue
             # As objects: a column of strings would keep their text alone.
@@ -111,8 +153,14 @@ def _is_image(cell: Any) -> bool:
 def _as_cell(cell: Any) -> ImageCell:
     """Return the cell with a text of its pixels' hash. Those of a PIL image and of an array are hashed alike."""
     if isinstance(cell, bytes):
-        return ImageCell(f"image {hashlib.blake2b(cell, digest_size=12).hexdigest()}", cell)
-    pixels = np.asarray(cell.convert("RGBA") if getattr(cell, "mode", "") in ("P", "PA") else cell)
-    total = hashlib.blake2b(f"{pixels.dtype.str} {pixels.shape}".encode(), digest_size=12)
+        return ImageCell(
+            f"image {hashlib.blake2b(cell, digest_size=12).hexdigest()}", cell
+        )
+    pixels = np.asarray(
+        cell.convert("RGBA") if getattr(cell, "mode", "") in ("P", "PA") else cell
+    )
+    total = hashlib.blake2b(
+        f"{pixels.dtype.str} {pixels.shape}".encode(), digest_size=12
+    )
     total.update(pixels.tobytes())
     return ImageCell(f"image {total.hexdigest()}", cell)

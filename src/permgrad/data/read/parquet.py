@@ -61,31 +61,50 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     # Without any column Arrow would make an empty batch for each row that the footer says there is.
     for group in range(metadata.num_row_groups if metadata.num_columns else 0):
         with contextlib.suppress(_EnoughError):
-            next(file.iter_batches(batch_size=1, row_groups=[group], use_threads=False), None)
+            next(
+                file.iter_batches(batch_size=1, row_groups=[group], use_threads=False),
+                None,
+            )
     return metadata, schema
 
 
-def footer_facts(footer: pq.FileMetaData, schema: pa.Schema) -> tuple[dict[str, int | None], set[str], int]:
+def footer_facts(
+    footer: pq.FileMetaData, schema: pa.Schema
+) -> tuple[dict[str, int | None], set[str], int]:
     """Return missing cells by column (None: unknown), columns of large numbers, bytes of the largest row group.
 
     ``ValueError``: a row group's types are not those of the schema.
     """
-    wide = {field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)}
+    wide = {
+        field.name
+        for field in schema
+        if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
+    }
     nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
     large, all_rows, packed_bytes = set[str](), 0, 0
     for rows, columns in row_groups(footer):
         all_rows += rows
-        packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
+        packed_bytes = max(
+            packed_bytes, sum(column.total_compressed_size for column in columns)
+        )
         for column in columns if rows else ():
             name, statistics = column.path_in_schema, column.statistics
             if name not in nulls:
                 continue
-            missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
+            missing = (
+                statistics.null_count
+                if statistics is not None and statistics.has_null_count
+                else None
+            )
             nulls[name] = total([nulls[name], missing])
             if name not in wide or missing == rows:
                 continue
             has_ends = statistics is not None and statistics.has_min_max
-            if not has_ends or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT:
+            if (
+                not has_ends
+                or statistics.max >= FIRST_INEXACT
+                or statistics.min <= -FIRST_INEXACT
+            ):
                 large.add(name)
     # A column without any value has no type and no statistics.
     nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
@@ -94,11 +113,16 @@ def footer_facts(footer: pq.FileMetaData, schema: pa.Schema) -> tuple[dict[str, 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
     """Yield rows and columns of each row group. ``ValueError``: types other than the schema's, where Arrow crashes."""
-    types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
+    types = [
+        footer.schema.column(index).physical_type for index in range(len(footer.schema))
+    ]
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         columns = [group.column(index) for index in range(group.num_columns)]
-        must([column.physical_type for column in columns] == types, f"other types in row group {number}")
+        must(
+            [column.physical_type for column in columns] == types,
+            f"other types in row group {number}",
+        )
         yield group.num_rows, columns
 
 
@@ -127,13 +151,18 @@ class ColumnLayout:
     def of(cls, schema: pa.Schema) -> ColumnLayout:
         """Read what pandas wrote into a schema, without that all as stored. ``DAMAGE``: it is none."""
         pandas: dict[str, Any] = schema.pandas_metadata or {}
-        described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
+        described = {
+            one.get("field_name") or one.get("name"): one
+            for one in pandas.get("columns", ())
+        }
         hidden, first = set(), list[str]()
         for one in pandas.get("index_columns", []):
             if isinstance(one, dict):
                 first += [one["name"]] if one.get("name") is not None else []
                 continue
-            must(one in schema.names, f"an index of a column that is not there ({one!r})")
+            must(
+                one in schema.names, f"an index of a column that is not there ({one!r})"
+            )
             if described.get(one, {}).get("name") is None:
                 hidden.add(one)
             else:
@@ -141,7 +170,11 @@ class ColumnLayout:
         stored = [name for name in schema.names if name not in hidden]
         shown = [*first, *(name for name in stored if name not in first)]
         types = {name: str(one.get("numpy_type")) for name, one in described.items()}
-        nullable = {name for name, kind in types.items() if kind[:1] in tuple("IUFb") and kind not in ("bool", "bytes")}
+        nullable = {
+            name
+            for name, kind in types.items()
+            if kind[:1] in tuple("IUFb") and kind not in ("bool", "bytes")
+        }
         return cls(shown, stored, frozenset(nullable), cell_notes(schema, index=False))
 
 
@@ -150,15 +183,25 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
     notes = schema.pandas_metadata
     if not isinstance(notes, dict):
         return cast("dict[bytes, bytes] | None", schema.metadata)
-    cells = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
+    cells = {**notes, "column_indexes": [], "attributes": {}} | (
+        {} if index else {"index_columns": []}
+    )
     return {b"pandas": json.dumps(cells).encode()}
 
 
 def check_texts(table: pa.Table) -> None:
     """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and Python cannot read."""
     for column in table.columns:
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        kind = (
+            column.type.value_type
+            if pa.types.is_dictionary(column.type)
+            else column.type
+        )
+        if (
+            pa.types.is_string(kind)
+            or pa.types.is_large_string(kind)
+            or pa.types.is_string_view(kind)
+        ):
             column.validate(full=True)
 
 
@@ -179,12 +222,22 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
         if name is None:
             continue
         # Whole numbers that stay within 64 bits, however many rows there are.
-        ends, bounds = [one.get(end) for end in ("start", "stop", "step")], (2**62, 2**62, 2**31)
+        ends, bounds = (
+            [one.get(end) for end in ("start", "stop", "step")],
+            (2**62, 2**62, 2**31),
+        )
         must(
-            ends[2] and all(isinstance(end, int) and abs(end) < most for end, most in zip(ends, bounds, strict=True)),
+            ends[2]
+            and all(
+                isinstance(end, int) and abs(end) < most
+                for end, most in zip(ends, bounds, strict=True)
+            ),
             f"an index that does not number the rows ({one!r:.100})",
         )
         is_new = isinstance(name, str) and name not in (*formulas, *schema.names)
-        must(is_new, f"an index that is counted, and stored or counted again ({name!r:.100})")
+        must(
+            is_new,
+            f"an index that is counted, and stored or counted again ({name!r:.100})",
+        )
         formulas[name] = (ends[0], ends[2])
     return formulas

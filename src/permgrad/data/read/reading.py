@@ -90,13 +90,21 @@ class Written(NamedTuple):
     unread: tuple[str, ...] = ()
 
     @classmethod
-    def typed(cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()) -> Written:
+    def typed(
+        cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()
+    ) -> Written:
         """Return a table whose file says itself which columns are numbers."""
         texts, missing = list[str](), MissingCodes.of(codes)
-        for name in (str(name) for name, column in frame.items() if _holds_text(column)):
+        for name in (
+            str(name) for name, column in frame.items() if _holds_text(column)
+        ):
             words = code_words(missing, name)
             cells = [str(cell).strip() for cell in pd.unique(frame[name].dropna())]
-            if not signs_of(pa.chunked_array([[cell for cell in cells if cell not in words]], pa.string())):
+            if not signs_of(
+                pa.chunked_array(
+                    [[cell for cell in cells if cell not in words]], pa.string()
+                )
+            ):
                 texts.append(name)
         return cls(frame, texts=tuple(texts))
 
@@ -110,7 +118,11 @@ def _holds_text(column: pd.Series[Any]) -> bool:
 
 def code_words(codes: MissingCodes, name: str) -> set[str]:
     """Return the codes of a column that are no numbers."""
-    return {label for label in codes.holds_for(name) if np.isnan(codes.numbers[codes.labels.index(label)])}
+    return {
+        label
+        for label in codes.holds_for(name)
+        if np.isnan(codes.numbers[codes.labels.index(label)])
+    }
 
 
 # ---- texts that mean missing ----------------------------------------------------------------------------------------
@@ -126,7 +138,10 @@ def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     phrases = []
     for word in usual:
         shares = sorted(columns[word], key=lambda pair: -pair[0])
-        cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for share, name in shares]
+        cells = [
+            f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)"
+            for share, name in shares
+        ]
         phrases.append(f'"{word}" in {listed(cells, 3)}')
     fix = f'keep it with {option_of("--not-na", usual[0])} (in Python: not_na=["{usual[0]}"])'
     return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]
@@ -141,6 +156,8 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
             hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
             raise InputError(problem, hint=hint, code="PG004")
         if name in na.labels:
-            problem = f"Text {shown(name)} is declared both as missing and as not missing"
+            problem = (
+                f"Text {shown(name)} is declared both as missing and as not missing"
+            )
             raise InputError(problem, hint="Leave one out.", code="PG006")
     return names

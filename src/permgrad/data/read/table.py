@@ -18,17 +18,45 @@ import pyarrow as pa
 
 from permgrad.base import startup
 from permgrad.base.checks import check_kind, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    by_count,
+    counted,
+    listed,
+    shown,
+    warn_user,
+)
 from permgrad.base.files import near_file, why_missing
 from permgrad.base.near_names import with_near_names
 from permgrad.data.read import cells
-from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    MissingCodes,
+)
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
-from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, names_in_zip, read_text, unzipped
+from permgrad.data.read.reading import (
+    MISSING_ANYWAY,
+    Reading,
+    Written,
+    check_not_na,
+    missing_said,
+)
+from permgrad.data.read.text_files import (
+    GZIP,
+    PARQUET,
+    SUFFIXES,
+    check_fits,
+    names_in_zip,
+    read_text,
+    unzipped,
+)
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 from permgrad.data.types.column_types import Kind, checked_kinds
 
@@ -90,22 +118,41 @@ def read_table(
     codes = MissingCodes.of(na)
     kept_texts = check_not_na(not_na, codes)
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
-        raise InputError(f"decimal must be ',' or '.', got {shown(decimal)}", "Pass one of them, or None.", "PG003")
+        raise InputError(
+            f"decimal must be ',' or '.', got {shown(decimal)}",
+            "Pass one of them, or None.",
+            "PG003",
+        )
     declared = checked_kinds(kinds)
-    texts = [name for name, kind in declared.items() if kind in ("categorical", "text", "identifier")]
+    texts = [
+        name
+        for name, kind in declared.items()
+        if kind in ("categorical", "text", "identifier")
+    ]
     images = [name for name, kind in declared.items() if kind == "image"]
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
-    reading = Reading(na=codes, text=texts, images=images, decimal=decimal, not_na=kept_texts, sheet=sheet)
+    reading = Reading(
+        na=codes,
+        text=texts,
+        images=images,
+        decimal=decimal,
+        not_na=kept_texts,
+        sheet=sheet,
+    )
     written = read_written(path, reading)
     checked_kinds(kinds, list(written.frame.columns))
     # What every reader takes for missing among numbers is a level only among texts.
-    among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
+    among_texts = {
+        name: words for name, words in written.missing.items() if name in written.texts
+    }
     for sentence in (*written.notes, *missing_said(among_texts)):
         warn_user(sentence)
     return written.frame
 
 
-def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -> Written:
+def read_written(
+    path: str | os.PathLike[str], reading: Reading | None = None
+) -> Written:
     """Return what ``read_table`` does, and how numbers were written."""
     reading = Reading() if reading is None else reading
     file = check_path("path", path, "pass the name of a file")
@@ -113,14 +160,20 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
     if reading.sheet is not None and file.suffix.lower() not in _WORKBOOKS:
-        raise InputError(f"{str(file)!r} has no sheets", "Leave the sheet out, or name an .xlsx file.", "PG004")
+        raise InputError(
+            f"{str(file)!r} has no sheets",
+            "Leave the sheet out, or name an .xlsx file.",
+            "PG004",
+        )
     if not is_usual or _content(file, 4) == PARQUET:
         written = _read_parquet(file, reading)
     else:
         _check_size(file)
         with _lean_memory():
             written = _read_texts(file, reading)
-    return Written(with_image_cells(written.frame, file.parent, reading.images), *written[1:])
+    return Written(
+        with_image_cells(written.frame, file.parent, reading.images), *written[1:]
+    )
 
 
 @contextmanager
@@ -149,7 +202,9 @@ def _read_texts(file: Path, reading: Reading) -> Written:
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
             return _read_parquet(unpacked, reading)
-    if content.startswith(b"PK") and "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ()):
+    if content.startswith(b"PK") and "xl/workbook.xml" in map(
+        str.lower, names_in_zip(content) or ()
+    ):
         from permgrad.data.read.excel import read_sheet
 
         text, lines = read_sheet(content, file, reading.sheet)
@@ -187,7 +242,9 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
 
 def is_parquet_folder(path: Path) -> bool:
     """Whether a path is a folder with Parquet files, in it or in folders within it."""
-    return path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
+    return path.is_dir() and any(
+        file.suffix.lower() in SUFFIXES for file in path.rglob("*")
+    )
 
 
 # ---- codes for missing ----------------------------------------------------------------------------------------------
@@ -201,7 +258,10 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFra
             blanked = blank_numbers(series, codes, str(name))
         else:
             distinct = Distinct.of(series, str(name))
-            kinds = np.array([codes.kind_of(value, str(name)) for value in distinct.texts], dtype=np.int16)
+            kinds = np.array(
+                [codes.kind_of(value, str(name)) for value in distinct.texts],
+                dtype=np.int16,
+            )
             hit = distinct.spread(kinds, PRESENT) >= BLANK
             # "?" kept a column of numbers from being read as numbers.
             blanked = _numbers_if_all(masked(series, hit)) if hit.any() else series
@@ -216,16 +276,26 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     used: set[int] = set()
     for name, column in ((str(name), column) for name, column in X.items()):
         if cells.is_native_number(column.dtype):
-            values = column[column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
+            values = column[
+                column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)
+            ].unique()
             used |= {codes.kind_of(cells.canonical(value), name) for value in values}
         else:
-            used |= {codes.kind_of(text, name) for text in Distinct.of(column, name).texts}
-    labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
+            used |= {
+                codes.kind_of(text, name) for text in Distinct.of(column, name).texts
+            }
+    labels = [
+        label for place, label in enumerate(codes.labels) if place + 2 not in used
+    ]
     return [label for label in labels if label not in MISSING_ANYWAY]
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
-    if series.dtype.kind in "mM" or isinstance(series.dtype, pd.CategoricalDtype) or series.isna().all():
+    if (
+        series.dtype.kind in "mM"
+        or isinstance(series.dtype, pd.CategoricalDtype)
+        or series.isna().all()
+    ):
         return series
     numbers = pd.to_numeric(series, errors="coerce")
     return numbers if bool((numbers.isna() == series.isna()).all()) else series
@@ -237,16 +307,32 @@ def _check_file(file: Path) -> None:
     is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
     if is_device or file.is_dir():
         kind, where = ("device", "") if is_device else ("folder", " in it")
-        raise InputError(f"{str(file)!r} is a {kind}, not a file", f"Name the CSV or Parquet file{where}.", "PG010")
+        raise InputError(
+            f"{str(file)!r} is a {kind}, not a file",
+            f"Name the CSV or Parquet file{where}.",
+            "PG010",
+        )
     if not file.exists():
-        raise InputError(f"{str(file)!r} {why_missing(file)}", hint=near_file(file) or "Check the path.", code="PG010")
+        raise InputError(
+            f"{str(file)!r} {why_missing(file)}",
+            hint=near_file(file) or "Check the path.",
+            code="PG010",
+        )
     if file.suffix.lower() not in SUFFIXES:
         return
     head = _content(file, 4096)
     if not head.strip():
         raise _empty(file)
-    if head[:4] != PARQUET and b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head):
-        raise InputError(f"{str(file)!r} is named as Parquet but holds text", hint="Rename it to '.csv'.", code="PG011")
+    if (
+        head[:4] != PARQUET
+        and b"\n" in head
+        and not any(sign < 9 or 13 < sign < 32 for sign in head)
+    ):
+        raise InputError(
+            f"{str(file)!r} is named as Parquet but holds text",
+            hint="Rename it to '.csv'.",
+            code="PG011",
+        )
 
 
 def _check_size(file: Path) -> None:
@@ -264,7 +350,12 @@ def _check_size(file: Path) -> None:
         code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
         words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
         table = size * max(1.0, _CELL_BYTES * fields / max(len(head), 1))
-        check_fits(int(table), str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
+        check_fits(
+            int(table),
+            str(file),
+            repr(folder),
+            f"Write it as Parquet with python -c {words}. ",
+        )
     if size >= _LARGE:
         startup.announce(f"reading {file.name} ({size / 1e9:,.1f} GB)")
 
@@ -275,8 +366,14 @@ def _content(file: Path, size: int = -1) -> bytes:
             return stream.read(size)
     except OSError as error:
         problem = f"Cannot read {str(file)!r}: {error.strerror}"
-        raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
+        raise EnvironmentProblem(
+            problem, hint="Check its permissions.", code="PG062"
+        ) from error
 
 
 def _empty(file: Path) -> InputError:
-    return InputError(f"{str(file)!r} is empty: a table needs a header and rows", "Check how it was written.", "PG011")
+    return InputError(
+        f"{str(file)!r} is empty: a table needs a header and rows",
+        "Check how it was written.",
+        "PG011",
+    )

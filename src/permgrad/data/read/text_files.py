@@ -29,10 +29,17 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF-", "a PDF", "export the table as CSV"),
     (b"ARROW1", "a Feather file", "save it as Parquet or CSV"),
     (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file itself",
+        "fetch it with git lfs pull",
+    ),
 )
 #: How other kinds of text begin, blanks and case apart.
-_TEXTS = ((r"<(\?xml|!doctype|html)\b", "HTML or XML"), (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"))
+_TEXTS = (
+    (r"<(\?xml|!doctype|html)\b", "HTML or XML"),
+    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"),
+)
 #: Byte order marks. That of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -73,14 +80,24 @@ def unzipped(content: bytes, file: Path) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             unpacked = stream.read(min(most, room) + 1)
     except (EOFError, OSError, zlib.error):
-        raise InputError(f"The gzip file {str(file)!r} is cut off or damaged", "Copy it again.", "PG011") from None
+        raise InputError(
+            f"The gzip file {str(file)!r} is cut off or damaged",
+            "Copy it again.",
+            "PG011",
+        ) from None
     if len(unpacked) > most:
         problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes"
-        hint = "If you trust its source, unpack it with gunzip and name the unpacked file."
+        hint = (
+            "If you trust its source, unpack it with gunzip and name the unpacked file."
+        )
         raise InputError(problem, hint=hint, code="PG011")
     if len(unpacked) > room:
         problem = f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory"
-        raise InputError(problem, hint="Write it as Parquet, which is read in parts, or use fewer rows.", code="PG061")
+        raise InputError(
+            problem,
+            hint="Write it as Parquet, which is read in parts, or use fewer rows.",
+            code="PG061",
+        )
     return unpacked
 
 
@@ -97,14 +114,25 @@ def read_text(content: bytes, file: Path) -> str:
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
     begins, fix = head.lstrip()[:200], "export it as CSV"
     found = [_BINARY] if _looks_binary(head) else []
-    found += [(kind, fix) for pattern, kind in _TEXTS if re.match(pattern, begins, re.IGNORECASE)]
+    found += [
+        (kind, fix)
+        for pattern, kind in _TEXTS
+        if re.match(pattern, begins, re.IGNORECASE)
+    ]
     if found:
         raise _another_kind(file, *found[0])
     place = text.find("\x00")
     if place >= 0:
         line, count = text.count("\n", 0, place) + 1, text.count("\x00")
-        problem = f"Line {line} of {str(file)!r} holds a NUL byte" + f", the first of {count:,}" * (count > 1)
-        fix = "remove the byte" if count == 1 else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
+        problem = (
+            f"Line {line} of {str(file)!r} holds a NUL byte"
+            + f", the first of {count:,}" * (count > 1)
+        )
+        fix = (
+            "remove the byte"
+            if count == 1
+            else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
+        )
         raise InputError(problem, hint=f"Write the file again, or {fix}.", code="PG011")
     return text
 
@@ -121,7 +149,11 @@ def names_in_zip(content: bytes) -> list[str] | None:
 def _holds_arrays(content: bytes, file: Path) -> bool:
     """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
     names = names_in_zip(content)
-    return file.suffix.lower() == ".npz" if names is None else bool(names) and all(n.endswith(".npy") for n in names)
+    return (
+        file.suffix.lower() == ".npz"
+        if names is None
+        else bool(names) and all(n.endswith(".npy") for n in names)
+    )
 
 
 def _decoded(content: bytes, file: Path) -> str:
@@ -129,17 +161,29 @@ def _decoded(content: bytes, file: Path) -> str:
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
     # UTF-16 without a mark: every second byte of most text is 0.
     pairs = content[: _LOOKED_AT // 2 * 2]
-    first, second = (half.count(0) / max(len(half), 1) for half in (pairs[0::2], pairs[1::2]))
-    if encoding is None and len(content) % 2 == 0 and min(first, second) < 0.01 and max(first, second) > 0.5:
+    first, second = (
+        half.count(0) / max(len(half), 1) for half in (pairs[0::2], pairs[1::2])
+    )
+    if (
+        encoding is None
+        and len(content) % 2 == 0
+        and min(first, second) < 0.01
+        and max(first, second) > 0.5
+    ):
         encoding = "utf-16-le" if second > first else "utf-16-be"
     if encoding is not None:
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
             problem = f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged"
-            raise InputError(problem, hint="Copy it again, or save it as UTF-8.", code="PG011") from None
+            raise InputError(
+                problem, hint="Copy it again, or save it as UTF-8.", code="PG011"
+            ) from None
     # NUL bytes among text are refused with their line: few, or below a line of text, as in a file that was cut off.
-    is_text = head.count(0) <= max(1, len(head) // 100) or b"\x00" not in head.partition(b"\n")[0]
+    is_text = (
+        head.count(0) <= max(1, len(head) // 100)
+        or b"\x00" not in head.partition(b"\n")[0]
+    )
     is_text = is_text and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
     if b"\x00" in head and not is_text:
         raise _another_kind(file, *_BINARY)
@@ -172,15 +216,23 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011") from None
     if not _looks_binary(text[:_LOOKED_AT]):
-        problem = f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)"
+        problem = (
+            f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)"
+        )
         warn_user(problem, "If names or levels look wrong, save it as UTF-8.")
     return text
 
 
 def _looks_binary(head: str, also: str = "") -> bool:
     # Exports of databases have 0x1a in the place of letters that their encoding lacks.
-    return len(re.findall(rf"[{also}\x02-\x08\x0e-\x19\x1b-\x1f\x7f]", head)) > 0.005 * len(head)
+    return len(
+        re.findall(rf"[{also}\x02-\x08\x0e-\x19\x1b-\x1f\x7f]", head)
+    ) > 0.005 * len(head)
 
 
 def _another_kind(file: Path, kind: str, fix: str) -> InputError:
-    return InputError(f"A table must be CSV or Parquet, but {str(file)!r} is {kind}", hint=fix, code="PG011")
+    return InputError(
+        f"A table must be CSV or Parquet, but {str(file)!r} is {kind}",
+        hint=fix,
+        code="PG011",
+    )

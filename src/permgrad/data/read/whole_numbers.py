@@ -20,7 +20,9 @@ _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 
 def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
     """Return a column with missing cells where ``hit`` is true. Integers stay exact."""
-    if series.dtype in (np.int64, np.uint64) and are_inexact(series[~np.asarray(hit, dtype=bool)]):
+    if series.dtype in (np.int64, np.uint64) and are_inexact(
+        series[~np.asarray(hit, dtype=bool)]
+    ):
         series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
     return series.mask(hit)
 
@@ -36,10 +38,16 @@ def as_stored(numbers: Iterable[float]) -> list[float]:
     return list(dict.fromkeys([*codes, *map(as_float32, codes)]))
 
 
-def blank_numbers(series: pd.Series[Any], codes: MissingCodes, name: str) -> pd.Series[Any]:
+def blank_numbers(
+    series: pd.Series[Any], codes: MissingCodes, name: str
+) -> pd.Series[Any]:
     """Return a column of numbers in which declared codes are missing, or the column itself if it has none."""
     numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
-    hit = series.isin(numbers).to_numpy(dtype=bool) if numbers else np.zeros(len(series), dtype=bool)
+    hit = (
+        series.isin(numbers).to_numpy(dtype=bool)
+        if numbers
+        else np.zeros(len(series), dtype=bool)
+    )
     return masked(series, hit) if hit.any() else series
 
 
@@ -47,7 +55,9 @@ def are_inexact(series: pd.Series[Any]) -> bool:
     """Return whether a column of whole numbers has some from where float64 leaves out others."""
     present = series.dropna()
     # Without abs(): that of the smallest int64 is negative.
-    return bool(len(present)) and bool(present.max() >= FIRST_INEXACT or present.min() <= -FIRST_INEXACT)
+    return bool(len(present)) and bool(
+        present.max() >= FIRST_INEXACT or present.min() <= -FIRST_INEXACT
+    )
 
 
 def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
@@ -55,9 +65,15 @@ def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
     if is_series(numbers):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
             return 0, 0
-        different: Collection[Any] = numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()
+        different: Collection[Any] = (
+            numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()
+        )
     else:
-        different = {int(text) for text in numbers if len(text) in _LONG and _WHOLE.fullmatch(text)}
+        different = {
+            int(text)
+            for text in numbers
+            if len(text) in _LONG and _WHOLE.fullmatch(text)
+        }
     return len(different), len(set(map(float, different)))
 
 

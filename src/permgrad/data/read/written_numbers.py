@@ -15,18 +15,25 @@ CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|Rs\.?|
 MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}|[kKM]"
 #: A number as text, and an amount of money or per cent around one.
 _BODY = rf"[\d.,{_SPACES}eE+\-−]"
-_AMOUNT = re.compile(rf"[+\-−]?\s*(?P<before>{CURRENCY})?\s*{_BODY}*\d{_BODY}*?\s*(?P<after>%|{CURRENCY})?")
+_AMOUNT = re.compile(
+    rf"[+\-−]?\s*(?P<before>{CURRENCY})?\s*{_BODY}*\d{_BODY}*?\s*(?P<after>%|{CURRENCY})?"
+)
 _NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 
 
 def _pattern(point: str, between: str, indian: str = "") -> str:
     plain = rf"(?:\d+{point}?\d*|{point}\d+)(?:[eE][+-]?\d+)?"
-    thousands = rf"(?:[1-9]\d{{0,2}}(?:[{between}{_SPACES}]\d{{3}})+{indian})(?:{point}\d*)?"
+    thousands = (
+        rf"(?:[1-9]\d{{0,2}}(?:[{between}{_SPACES}]\d{{3}})+{indian})(?:{point}\d*)?"
+    )
     return rf"[+\-−]?(?:{plain}|{thousands})"
 
 
 #: How a number is written, by its decimal sign. Beside groups of three there are those of India: 1,23,456.
-NUMBERS = {".": _pattern(r"\.", ",", r"|[1-9]\d?(?:,\d{2})+,\d{3}"), ",": _pattern(",", r"\.")}
+NUMBERS = {
+    ".": _pattern(r"\.", ",", r"|[1-9]\d?(?:,\d{2})+,\d{3}"),
+    ",": _pattern(",", r"\."),
+}
 
 
 def may_be_number(text: str) -> bool:
@@ -69,7 +76,10 @@ def without_unit(texts: pa.ChunkedArray, unit: str) -> tuple[pa.ChunkedArray, bo
 def _all(texts: pa.ChunkedArray, pattern: str) -> bool:
     # The first rows tell most columns.
     some = (texts.slice(0, 100), texts)
-    return all(pc.all(pc.match_substring_regex(part, pattern), min_count=0).as_py() for part in some)
+    return all(
+        pc.all(pc.match_substring_regex(part, pattern), min_count=0).as_py()
+        for part in some
+    )
 
 
 def warn_of_sign(name: str, example: str, sign: str, why: str) -> None:
@@ -84,4 +94,8 @@ def warn_of_sign(name: str, example: str, sign: str, why: str) -> None:
 
 def unit_said(unit: str) -> str:
     """Return how the numbers of a column are written, for the table of columns."""
-    return "numbers with a per cent sign, as written: 7.4 % is 7.4" if unit == "%" else f"numbers in {unit}"
+    return (
+        "numbers with a per cent sign, as written: 7.4 % is 7.4"
+        if unit == "%"
+        else f"numbers in {unit}"
+    )

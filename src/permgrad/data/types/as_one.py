@@ -26,7 +26,9 @@ _LOOKED_AT = 1000
 _OF_CODES = 10
 
 
-def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[str, list[str]]:
+def columns_as_one(
+    frame: pd.DataFrame, but_for: Collection[str] = ()
+) -> dict[str, list[str]]:
     """Find the columns of a table that are one feature: its name to its columns, in the order of the table.
 
     - **Dummies**: columns of 0 and 1, or of True and False, with one stem before a separator or final digits
@@ -45,7 +47,11 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
         >>> columns_as_one(color.assign(size=range(30), cm=range(100, 130)))
         {'color': ['color=blue', 'color=green', 'color=red'], 'size': ['size', 'cm']}
     """
-    if not frame.columns.is_unique or not all(isinstance(name, str) for name in frame.columns) or len(frame) < 2:
+    if (
+        not frame.columns.is_unique
+        or not all(isinstance(name, str) for name in frame.columns)
+        or len(frame) < 2
+    ):
         return {}
     names = [name for name in frame.columns if name not in set(but_for)]
     with keeping_warnings():
@@ -53,7 +59,9 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
         members = {columns[0]: (stem, columns) for stem, columns in blocks.items()}
         inside = {column for columns in blocks.values() for column in columns}
         # A block takes part in the search for copies as the category that it encodes.
-        searched = frame[[name for name in names if name in members or name not in inside]].copy(deep=False)
+        searched = frame[
+            [name for name in names if name in members or name not in inside]
+        ].copy(deep=False)
         for first, (_, columns) in members.items():
             searched[first] = _category(frame, columns)
         groups = _copies(searched, list(members))
@@ -61,24 +69,37 @@ def columns_as_one(frame: pd.DataFrame, but_for: Collection[str] = ()) -> dict[s
 
 
 def _named(
-    groups: Sequence[Sequence[str]], members: Mapping[str, tuple[str, list[str]]], place: Mapping[str, int]
+    groups: Sequence[Sequence[str]],
+    members: Mapping[str, tuple[str, list[str]]],
+    place: Mapping[str, int],
 ) -> dict[str, list[str]]:
     """Return the columns of each feature by its name, in the order of the table.
 
     ``groups``: copies, a block by its first column. ``members``: the stem and the columns of each block.
     """
     found: dict[str, list[str]] = {}
-    for group in [*groups, *([first] for first in members if not any(first in group for group in groups))]:
-        every = [column for name in group for column in (members[name][1] if name in members else [name])]
+    for group in [
+        *groups,
+        *([first] for first in members if not any(first in group for group in groups)),
+    ]:
+        every = [
+            column
+            for name in group
+            for column in (members[name][1] if name in members else [name])
+        ]
         columns = sorted(every, key=place.__getitem__)
         stems = [members[name][0] for name in group if name in members]
         name = stems[0] if stems else columns[0]
         taken = {*found, *(set(place) - set(columns))}
-        found[name if name not in taken else f"{name} ({columns[0]} … {columns[-1]})"] = columns
+        found[
+            name if name not in taken else f"{name} ({columns[0]} … {columns[-1]})"
+        ] = columns
     return dict(sorted(found.items(), key=lambda item: place[item[1][0]]))
 
 
-def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def as_features(
+    frame: pd.DataFrame, members: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
     """Return a table with one column for each feature: without columns that repeat another, dummies as their category.
 
     Other columns that are one feature stay as they are.
@@ -94,10 +115,18 @@ def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd
         if name in columns:
             frame = frame.drop(columns=[column for column in columns if column != name])
             continue
-        flags = [flag for column in columns if (flag := _flags(frame[column])) is not None]
+        flags = [
+            flag for column in columns if (flag := _flags(frame[column])) is not None
+        ]
         if len(flags) < len(columns) or np.sum(flags, axis=0).max(initial=0) > 1:
             continue
-        words = np.array([*(column.removeprefix(name).lstrip("_=.:- ") for column in columns), "none"], dtype=object)
+        words = np.array(
+            [
+                *(column.removeprefix(name).lstrip("_=.:- ") for column in columns),
+                "none",
+            ],
+            dtype=object,
+        )
         at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns))
         place = int(frame.columns.get_loc(columns[0]))  # type: ignore[arg-type]
         frame = frame.drop(columns=list(columns))
@@ -108,7 +137,9 @@ def as_features(frame: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd
 # ---- dummies ---------------------------------------------------------------------------------------------------------
 def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns of each stem that are dummies of one variable."""
-    flags = {name: cells for name in names if (cells := _flags(frame[name])) is not None}
+    flags = {
+        name: cells for name in names if (cells := _flags(frame[name])) is not None
+    }
     families: dict[tuple[str, bool], list[str]] = {}
     for name in flags:
         for family in _stems(name):
@@ -116,7 +147,9 @@ def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
     # The largest family first, then the longest stem: "soil_type" before "soil".
-    for (stem, _), members in sorted(families.items(), key=lambda item: (-len(item[1]), -len(item[0][0]))):
+    for (stem, _), members in sorted(
+        families.items(), key=lambda item: (-len(item[1]), -len(item[0][0]))
+    ):
         if len(members) < 2 or taken.intersection(members) or stem in found:
             continue
         if _are_exclusive([flags[name] for name in members]):
@@ -130,7 +163,11 @@ def _flags(column: pd.Series[Any]) -> Array | None:
     is_bool = pd.api.types.is_bool_dtype(column.dtype)
     if not is_bool and not is_native_number(column.dtype):
         return None
-    if not is_bool and len(column) > _LOOKED_AT and not column.iloc[:: len(column) // _LOOKED_AT].isin((0, 1)).all():
+    if (
+        not is_bool
+        and len(column) > _LOOKED_AT
+        and not column.iloc[:: len(column) // _LOOKED_AT].isin((0, 1)).all()
+    ):
         return None
     numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers == 1 if np.isin(numbers, (0, 1)).all() else None
@@ -142,7 +179,9 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
     if per_row.max() > 1:
         return False
     shares = np.array([flag.mean() for flag in flags])
-    shares = shares[shares > 0]  # a level that none of these rows has is of the block, but shows nothing
+    shares = shares[
+        shares > 0
+    ]  # a level that none of these rows has is of the block, but shows nothing
     complete = bool(per_row.all())
     if len(shares) < (2 if complete else 3):
         return False
@@ -154,7 +193,11 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
 def _stems(name: str) -> list[tuple[str, bool]]:
     """Return what stands before a separator, and before final digits (True)."""
     separators = re.finditer(r"[_=.:\- ]+", name)
-    stems = [(name[: match.start()], False) for match in separators if match.start() > 0 and match.end() < len(name)]
+    stems = [
+        (name[: match.start()], False)
+        for match in separators
+        if match.start() > 0 and match.end() < len(name)
+    ]
     if digits := re.fullmatch(r"(.*\D)\d+", name):
         stems.append((digits[1].rstrip("_=.:- ") or digits[1], True))
     return list(dict.fromkeys(stems))
@@ -171,11 +214,19 @@ def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
     """Return groups of columns that repeat each other, where so many columns would not by chance."""
     names = [str(name) for name, column in frame.items() if _can_repeat(column)]
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
-    alike = [group for group in _alike_columns(frame, names) if _ways(frame[group[0]]) > least]
-    return [copies for group in alike for copies in _of_one_meaning(frame, group, blocks)]
+    alike = [
+        group
+        for group in _alike_columns(frame, names)
+        if _ways(frame[group[0]]) > least
+    ]
+    return [
+        copies for group in alike for copies in _of_one_meaning(frame, group, blocks)
+    ]
 
 
-def _of_one_meaning(frame: pd.DataFrame, group: Sequence[str], blocks: Collection[str]) -> list[list[str]]:
+def _of_one_meaning(
+    frame: pd.DataFrame, group: Sequence[str], blocks: Collection[str]
+) -> list[list[str]]:
     """Divide columns with the same rows alike: numbers in one order, and a category with its codes.
 
     What was measured once for each of a few farms differs between the same rows as anything else of farms.
@@ -189,16 +240,26 @@ def _of_one_meaning(frame: pd.DataFrame, group: Sequence[str], blocks: Collectio
             continue
         order = _order(levels)
         orders.setdefault(order, []).append(name)
-        if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(levels):
+        if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(
+            levels
+        ):
             coded.add(order)
-    found = [names for order, names in orders.items() if not (category and order in coded)]
-    found.append(category + [name for order in coded if category for name in orders[order]])
+    found = [
+        names for order, names in orders.items() if not (category and order in coded)
+    ]
+    found.append(
+        category + [name for order in coded if category for name in orders[order]]
+    )
     return [names for names in found if len(names) > 1]
 
 
 def _can_repeat(column: pd.Series[Any]) -> bool:
     """Return whether a column has different cells that can be compared: numbers, dates, text, categories."""
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "boolean", "date"):
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in (
+        "string",
+        "boolean",
+        "date",
+    ):
         return False
     if getattr(column.dtype, "type", None) in (list, dict):  # nested cells of pyarrow
         return False
@@ -211,7 +272,9 @@ def _can_repeat(column: pd.Series[Any]) -> bool:
 def _ways(column: pd.Series[Any]) -> float:
     """Return the logarithm of the number of orders that a column's cells can be in."""
     codes, _ = column_levels(column, str(column.name))
-    return math.lgamma(len(codes) + 1) - float(sum(math.lgamma(count + 1) for count in np.bincount(codes + 1).tolist()))
+    return math.lgamma(len(codes) + 1) - float(
+        sum(math.lgamma(count + 1) for count in np.bincount(codes + 1).tolist())
+    )
 
 
 #: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
@@ -220,18 +283,31 @@ _ALL_DIFFERENT, _OFTEN_ALIKE = 1 - 0.5 / _LOOKED_AT, 0.5
 _FEWEST_IN_ORDER = 12
 
 
-def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
+def same_columns(
+    frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()
+) -> list[tuple[str, ...]]:
     """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
 
     If nearly each row has a different value, all columns are codes of each other: there numbers must rise, or fall,
     strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
     """
     # Names in a schema are text, whatever they are in the frame, and as_frame makes them so.
-    names = [column.name for column in schema if column.kind not in ("constant", "identifier")]
+    names = [
+        column.name
+        for column in schema
+        if column.kind not in ("constant", "identifier")
+    ]
     blocks = [set(block) for block in together]
     order = {name: place for place, name in enumerate(schema.names)}
-    groups = [tuple(sorted(group, key=order.__getitem__)) for group in _alike_columns(as_frame(frame), names)]
-    apart = [group for group in groups if not any(block.issuperset(group) for block in blocks)]
+    groups = [
+        tuple(sorted(group, key=order.__getitem__))
+        for group in _alike_columns(as_frame(frame), names)
+    ]
+    apart = [
+        group
+        for group in groups
+        if not any(block.issuperset(group) for block in blocks)
+    ]
     return sorted(apart, key=lambda group: order[group[0]])
 
 
@@ -239,7 +315,9 @@ def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]
     """Return groups of columns that determine each other, as ``same_columns`` says."""
     if len(frame) > _LOOKED_AT:
         some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
-        names = [name for group in _alike(some, names, _ALL_DIFFERENT) for name in group]
+        names = [
+            name for group in _alike(some, names, _ALL_DIFFERENT) for name in group
+        ]
     return _alike(frame, names, _OFTEN_ALIKE)
 
 
@@ -248,7 +326,9 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
     alike: dict[bytes, list[str]] = {}
     for name in names:
         codes, values = column_levels(frame[name], name)
-        digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
+        digest = hashlib.blake2b(
+            np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16
+        )
         if len(values) > most * np.count_nonzero(codes >= 0):
             if not isinstance(values, np.ndarray):
                 digest.update("\0".join(values).encode())
@@ -269,14 +349,22 @@ def _order(levels: Floats) -> bytes:
     return np.argsort(rising, kind="stable").tobytes()
 
 
-def column_levels(series: pd.Series[Any], name: str) -> tuple[Array, Floats | list[str]]:
+def column_levels(
+    series: pd.Series[Any], name: str
+) -> tuple[Array, Floats | list[str]]:
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):
         # Integers that are equal as float64 are distinguished.
-        different, left = different_and_left(series) if is_number and series.dtype.kind in "iu" else (0, 0)
+        different, left = (
+            different_and_left(series)
+            if is_number and series.dtype.kind in "iu"
+            else (0, 0)
+        )
         if is_number and different == left:
-            cells: Any = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
+            cells: Any = (
+                series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
+            )  # a minus zero is a zero
         else:
             cells = series if is_number else series_seconds(series)
         codes, levels = pd.factorize(cells)

@@ -16,16 +16,37 @@ from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, must, printable
 from permgrad.base.late import pd
 from permgrad.data.read import cells, dates
-from permgrad.data.read.cells import BLANK, PRESENT, CellError, CodesArgument, Distinct, Kinds, MissingCodes
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CellError,
+    CodesArgument,
+    Distinct,
+    Kinds,
+    MissingCodes,
+)
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
-from permgrad.data.types.identifiers import FEWEST_FOR_IDENTIFIER, LONGEST_READ, flag_by_target, is_free_text
+from permgrad.data.types.identifiers import (
+    FEWEST_FOR_IDENTIFIER,
+    LONGEST_READ,
+    flag_by_target,
+    is_free_text,
+)
 
 Kind: TypeAlias = Literal[
-    "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
+    "numeric",
+    "categorical",
+    "boolean",
+    "constant",
+    "identifier",
+    "date",
+    "calendar",
+    "text",
+    "image",
 ]
 """What a column is, or is declared to be: ``"calendar"`` is a date of which later ones will be predicted."""
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
@@ -78,7 +99,9 @@ class ColumnType:
     @property
     def reason(self) -> str:
         """Why the column is what it is, in one clause for people. Nothing reads it back."""
-        return reason_of(self.flags, {**vars(self), "n_known": self.n_known, **self.facts})
+        return reason_of(
+            self.flags, {**vars(self), "n_known": self.n_known, **self.facts}
+        )
 
     def flagged(self, *flags: Flag, **changes: Any) -> ColumnType:
         """Return the column with other flags and their facts, and other fields."""
@@ -99,7 +122,11 @@ class Schema:
     @property
     def stored(self) -> list[ColumnType]:
         """The columns that are read as numbers, dates or pairs, but for identifiers."""
-        return [column for column in self.columns if column.kind != "identifier" and column.storage != "text"]
+        return [
+            column
+            for column in self.columns
+            if column.kind != "identifier" and column.storage != "text"
+        ]
 
     def __iter__(self) -> Iterator[ColumnType]:
         return iter(self.columns)
@@ -116,8 +143,20 @@ class Schema:
         """Return a table for the terminal, at most ``most`` columns long. ``reasons``: those that differ."""
         rows = [("column", "kind", "levels", "missing", "reason")]
         for c in self.columns[:most]:
-            missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
-            rows.append((c.name, c.kind, str(c.n_levels), missing, (reasons or {}).get(c.name, c.reason)))
+            missing = (
+                f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})"
+                if c.n_missing
+                else "0"
+            )
+            rows.append(
+                (
+                    c.name,
+                    c.kind,
+                    str(c.n_levels),
+                    missing,
+                    (reasons or {}).get(c.name, c.reason),
+                )
+            )
         shown = [tuple(map(printable, row)) for row in rows]
         widths = [max(map(len, row)) for row in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
@@ -128,7 +167,10 @@ class Schema:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Schema:
         """Read back what ``dataclasses.asdict`` made."""
-        columns = tuple(ColumnType(**{**column, "flags": tuple(column["flags"])}) for column in content["columns"])
+        columns = tuple(
+            ColumnType(**{**column, "flags": tuple(column["flags"])})
+            for column in content["columns"]
+        )
         for column in columns:
             must(set(column.flags) <= set(FLAGS), f"unknown flags {column.flags}")
             _ = column.reason  # that no fact is missing
@@ -160,24 +202,42 @@ def infer_schema(
     for name in codes.columns or ():
         check_choice("column in na", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    names, n_rows, types = cells.native_names(frame), len(frame), dict[str, ColumnType]()
+    names, n_rows, types = (
+        cells.native_names(frame),
+        len(frame),
+        dict[str, ColumnType](),
+    )
     if names:
         matrix, _ = cells.native_cells(frame, names, codes)
         present = ~np.isnan(matrix)
         n_missing = n_rows - present.sum(axis=0)
         binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
         with np.errstate(invalid="ignore"):
-            n_levels = (np.diff(np.sort(matrix, axis=0), axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
+            n_levels = (np.diff(np.sort(matrix, axis=0), axis=0) > 0).sum(axis=0) + (
+                n_missing < n_rows
+            )
     for j, name in enumerate(names):
         integer = frame[name].dtype.kind in "iu"
         # Fewer levels than cells may be fewer than there are numbers.
-        base = ColumnType(name, "numeric", "number", ("numbers",), n_rows, int(n_missing[j]), int(n_levels[j]))
+        base = ColumnType(
+            name,
+            "numeric",
+            "number",
+            ("numbers",),
+            n_rows,
+            int(n_missing[j]),
+            int(n_levels[j]),
+        )
         if integer and base.n_levels < base.n_known:
             base = _fused(base, frame[name][present[:, j]])
-        types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer)
+        types[name] = _number_type(
+            base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer
+        )
     for name in frame.columns:
         if name in declared:
-            types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
+            types[name] = _declared_type(
+                frame[name], name, declared[name], codes, types.get(name)
+            )
         elif name not in types:
             types[name] = _other_type(frame[name], name, codes)
         if target is not None and name not in declared:
@@ -185,10 +245,14 @@ def infer_schema(
     return Schema(tuple(types[name] for name in frame.columns))
 
 
-def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None) -> dict[str, Kind]:
+def checked_kinds(
+    kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None
+) -> dict[str, Kind]:
     """Return the declared kinds with names as text. Refuse anything but a mapping of columns (``names``) to kinds."""
     fix = "Pass for example kinds={'postcode': 'categorical'}."
-    check_kind("kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix)
+    check_kind(
+        "kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix
+    )
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         check_choice(f"kind of column {name!r}", kind, get_args(Kind))
@@ -201,16 +265,29 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str] | None 
 def _fused(base: ColumnType, numbers: Iterable[Any]) -> ColumnType:
     """Return a column with the flag that float64 makes some of its integers equal, if it does."""
     different, left = different_and_left(numbers)
-    return replace(base, flags=("fused",), facts={"different": different, "left": left}) if left < different else base
+    return (
+        replace(base, flags=("fused",), facts={"different": different, "left": left})
+        if left < different
+        else base
+    )
 
 
-def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, binary: bool, integer: bool) -> ColumnType:
+def _number_type(
+    base: ColumnType,
+    values: Floats,
+    index: pd.Index[Any],
+    *,
+    binary: bool,
+    integer: bool,
+) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
         return base.flagged("binary", kind="boolean")
     if dates.are_whole_dates(values):
-        return base.flagged("whole_dates", kind="date", storage="date", date_format=dates.WHOLE)
+        return base.flagged(
+            "whole_dates", kind="date", storage="date", date_format=dates.WHOLE
+        )
     # One missing cell, and whole numbers are stored as others.
     is_whole = integer or (base.n_missing > 0 and identifiers.are_whole(values))
     if base.n_known < FEWEST_FOR_IDENTIFIER or not is_whole or "fused" in base.flags:
@@ -218,14 +295,26 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
     flag = identifiers.flag_of_whole_numbers(base.name, values, index)
     if flag is None:
         return base
-    return base.flagged(flag, **_AS_LEVELS) if flag == "names" else base.flagged(flag, kind="identifier")
+    return (
+        base.flagged(flag, **_AS_LEVELS)
+        if flag == "names"
+        else base.flagged(flag, kind="identifier")
+    )
 
 
-def _asked(column: ColumnType, series: pd.Series[Any], codes: MissingCodes, y: Array, classes: int) -> ColumnType:
+def _asked(
+    column: ColumnType,
+    series: pd.Series[Any],
+    codes: MissingCodes,
+    y: Array,
+    classes: int,
+) -> ColumnType:
     """Return the type that the target says of numbers that are no durations."""
     if column.kind != "numeric" or column.date_format is not None:
         return column
-    flag = flag_by_target(column.name, read_numbers(series, column, codes)[0], y, classes)
+    flag = flag_by_target(
+        column.name, read_numbers(series, column, codes)[0], y, classes
+    )
     if flag == "names":
         return column.flagged("names", "by_target", **_AS_LEVELS)
     return column if flag is None or "fused" in column.flags else column.flagged(flag)
@@ -239,7 +328,9 @@ def _constant(base: ColumnType) -> ColumnType:
     # Of numbers that are one value only as float64 the flag says so already.
     if "fused" in base.flags:
         return replace(base, kind=kind)
-    return base.flagged("value_and_missing" if base.n_missing else "one_value", kind=kind)
+    return base.flagged(
+        "value_and_missing" if base.n_missing else "one_value", kind=kind
+    )
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
@@ -247,44 +338,75 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     """Type of a column that is not stored as numbers."""
     if dates.is_moment(series):
         seconds = dates.series_seconds(series)
-        levels, n_missing = np.unique(seconds[~np.isnan(seconds)]), int(np.isnan(seconds).sum())
-        base = ColumnType(name, "date", "date", ("date_type",), len(series), n_missing, len(levels))
+        levels, n_missing = (
+            np.unique(seconds[~np.isnan(seconds)]),
+            int(np.isnan(seconds).sum()),
+        )
+        base = ColumnType(
+            name, "date", "date", ("date_type",), len(series), n_missing, len(levels)
+        )
         if series.dtype.kind == "m":
             base = base.flagged("duration_type", kind="numeric", storage="number")
         return _constant(base) if len(levels) <= 1 else base
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
-    base = ColumnType(name, "categorical", "text", ("text",), len(series), n_missing, len(texts))
+    base = ColumnType(
+        name, "categorical", "text", ("text",), len(series), n_missing, len(texts)
+    )
     numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        base = _fused(base.flagged("number_texts", kind="numeric", storage="number"), texts)
+        base = _fused(
+            base.flagged("number_texts", kind="numeric", storage="number"), texts
+        )
         values, _ = read_numbers(series, base, codes)
-        return _decided_by_type(series, texts, _text_number_type(base, values, series.index, texts))
+        return _decided_by_type(
+            series, texts, _text_number_type(base, values, series.index, texts)
+        )
     if base.n_levels <= 1:
         return _constant(base)
-    starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
+    starts = [
+        text[:_LONGEST_SHORT] for text in texts
+    ]  # no date or time is longer, and a text may have megabytes
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
     if dates.are_durations(starts):
-        base = base.flagged("durations", kind="numeric", storage="number", date_format=dates.DURATION)
+        base = base.flagged(
+            "durations", kind="numeric", storage="number", date_format=dates.DURATION
+        )
         return _decided_by_type(series, texts, base)
     return _text_type(base, series, texts, counts)
 
 
-def _text_number_type(base: ColumnType, values: Floats, index: pd.Index[Any], texts: Sequence[str]) -> ColumnType:
+def _text_number_type(
+    base: ColumnType, values: Floats, index: pd.Index[Any], texts: Sequence[str]
+) -> ColumnType:
     """Type of a column whose texts all are numbers. Repeated ones with leading zeros are names: 007, 02134."""
     levels = np.unique(values[~np.isnan(values)])
     integer = identifiers.are_whole(values)
     binary = bool(np.isin(levels, (0.0, 1.0)).all())
-    found = _number_type(replace(base, n_levels=len(levels)), values, index, binary=binary, integer=integer)
-    if found.flags != ("number_texts",) or not integer or not 2 < len(levels) <= base.n_known / 2:
+    found = _number_type(
+        replace(base, n_levels=len(levels)),
+        values,
+        index,
+        binary=binary,
+        integer=integer,
+    )
+    if (
+        found.flags != ("number_texts",)
+        or not integer
+        or not 2 < len(levels) <= base.n_known / 2
+    ):
         return found
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in texts):
-        return found.flagged("names", "leading_zeros", **_AS_LEVELS, n_levels=len(texts))
+        return found.flagged(
+            "names", "leading_zeros", **_AS_LEVELS, n_levels=len(texts)
+        )
     return found.flagged("whole_texts")
 
 
-def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: ColumnType) -> ColumnType:
+def _decided_by_type(
+    series: pd.Series[Any], texts: Sequence[str], found: ColumnType
+) -> ColumnType:
     """Leave a column of categorical type its categories, though they could be read as amounts.
 
     Its dates and pairs stay what they are. So do numbers that an ordered type has in their order.
@@ -292,10 +414,18 @@ def _decided_by_type(series: pd.Series[Any], texts: Sequence[str], found: Column
     is_amount = found.kind in ("numeric", "identifier") and found.n_levels > 1
     if not isinstance(series.dtype, pd.CategoricalDtype) or not is_amount:
         return found
-    levels = cells.text_numbers([cells.canonical(level) for level in series.cat.categories])
-    if series.dtype.ordered and found.date_format is None and (np.diff(levels) > 0).all():
+    levels = cells.text_numbers(
+        [cells.canonical(level) for level in series.cat.categories]
+    )
+    if (
+        series.dtype.ordered
+        and found.date_format is None
+        and (np.diff(levels) > 0).all()
+    ):
         return found.flagged("ordered_type")
-    return found.flagged("categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None)
+    return found.flagged(
+        "categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None
+    )
 
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
@@ -305,22 +435,40 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     if pair is None:
         return None
     one, zero = by_form[pair[0]], by_form[pair[1]]
-    return base.flagged("pair", kind="boolean", storage="pair", n_levels=2, true_level=one, false_level=zero)
+    return base.flagged(
+        "pair",
+        kind="boolean",
+        storage="pair",
+        n_levels=2,
+        true_level=one,
+        false_level=zero,
+    )
 
 
-def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:
+def _date_type(
+    base: ColumnType, texts: Sequence[str], *, declared: bool = False
+) -> ColumnType | None:
     read = dates.find_date_format(texts, declared=declared)
     if read is None:
         return None
     form, is_swapped = read
-    said: dict[Flag, bool] = {"two_digit_years": dates.has_short_years(texts), "swapped": is_swapped}
+    said: dict[Flag, bool] = {
+        "two_digit_years": dates.has_short_years(texts),
+        "swapped": is_swapped,
+    }
     flags = [flag for flag, holds in said.items() if holds]
-    return base.flagged("text_dates", *flags, kind="date", storage="date", date_format=form)
+    return base.flagged(
+        "text_dates", *flags, kind="date", storage="date", date_format=form
+    )
 
 
-def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
+def _text_type(
+    base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers
+) -> ColumnType:
     """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
-    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
+    spelled = (
+        several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
+    )
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
@@ -329,10 +477,21 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     if _are_images(texts):
         kind, flags = "image", ("images",)
     elif odd:
-        flags, facts = ("odd_among_numbers",), {"odd": odd[0], "share": min(odd[1], 0.99)}
+        flags, facts = (
+            ("odd_among_numbers",),
+            {"odd": odd[0], "share": min(odd[1], 0.99)},
+        )
     elif is_free:
-        kind, flags = "text", ("free_text", "long_texts") if max(map(len, texts)) > LONGEST_READ else ("free_text",)
-    elif base.n_known >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * base.n_known:
+        kind, flags = (
+            "text",
+            ("free_text", "long_texts")
+            if max(map(len, texts)) > LONGEST_READ
+            else ("free_text",),
+        )
+    elif (
+        base.n_known >= FEWEST_FOR_IDENTIFIER
+        and len(texts) >= _NEARLY_UNIQUE * base.n_known
+    ):
         kind, flags = "identifier", ("unique_texts",)
     if spelled:
         flags, facts = (*flags, "spelled"), facts | spelled
@@ -343,7 +502,9 @@ def _are_images(texts: Sequence[str]) -> bool:
     """Say whether nearly all of the cells, of which a few are looked at first, are images or files of images."""
     few = texts[:_FEWEST_SPELLED]
     return all(
-        sum(map(is_image, some)) >= _SHARE_OF_IMAGES * len(some) for some in (few, texts[:_LOOKED_AT]) if len(some)
+        sum(map(is_image, some)) >= _SHARE_OF_IMAGES * len(some)
+        for some in (few, texts[:_LOOKED_AT])
+        if len(some)
     )
 
 
@@ -353,10 +514,17 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
     if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
         # All may be written as most of them are: in commas, with thousands.
         for number in _NUMBERS.values():
-            written = np.array([number.fullmatch(text.strip()) is not None for text in texts], dtype=bool)
+            written = np.array(
+                [number.fullmatch(text.strip()) is not None for text in texts],
+                dtype=bool,
+            )
             numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
-    return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
+    return (
+        (texts[int(np.argmin(numbers))], share)
+        if share >= 0.5 and not numbers.all()
+        else None
+    )
 
 
 def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
@@ -365,15 +533,33 @@ def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
     Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``.
     """
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (("times", dates.duration_ways), ("numbers", _number_ways), ("dates", dates.date_ways)):
+    for what, ways_of in (
+        ("times", dates.duration_ways),
+        ("numbers", _number_ways),
+        ("dates", dates.date_ways),
+    ):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
-        if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
+        if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(
+            ways_of_texts
+        ):
             usual = max(dict.fromkeys(every), key=every.count)
-            odd = [text for text, ways in zip(looked_at, ways_of_texts, strict=True) if usual not in ways]
+            odd = [
+                text
+                for text, ways in zip(looked_at, ways_of_texts, strict=True)
+                if usual not in ways
+            ]
             if odd:
-                return {"what": what, "how": "written in several ways, first odd cell", "example": odd[0]}
-            return {"what": what, "how": "with other signs, such as", "example": looked_at[0]}
+                return {
+                    "what": what,
+                    "how": "written in several ways, first odd cell",
+                    "example": odd[0],
+                }
+            return {
+                "what": what,
+                "how": "with other signs, such as",
+                "example": looked_at[0],
+            }
     return None
 
 
@@ -389,32 +575,50 @@ def _with_unit(texts: Sequence[str]) -> dict[str, str] | None:
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
     ways, found = list[list[str]](), [_AROUND.fullmatch(text.strip()) for text in texts]
     # Numbers with letters of many kinds behind them are codes.
-    measures = Counter(parts["measure"] for parts in found if parts is not None and parts["measure"])
+    measures = Counter(
+        parts["measure"] for parts in found if parts is not None and parts["measure"]
+    )
     usual = [None, *(measure for measure, _ in measures.most_common(1))]
     for text, parts in zip(map(str.strip, texts), found, strict=True):
         fitting, around = list[str](), ""
         if parts is not None and parts["measure"] in usual:
             around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
-            fitting = [sign for sign, number in _NUMBERS.items() if number.fullmatch(parts["number"])]
+            fitting = [
+                sign
+                for sign, number in _NUMBERS.items()
+                if number.fullmatch(parts["number"])
+            ]
         ways.append([f"{sign} {around}" for sign in fitting])
     return ways
 
 
-def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], Integers, int]:
+def _without_codes(
+    distinct: Distinct, name: str, codes: MissingCodes
+) -> tuple[list[str], Integers, int]:
     counts = distinct.counts()
-    keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
-    texts = [text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept]
+    keep = np.array(
+        [codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool
+    ) & (counts > 0)
+    texts = [
+        text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept
+    ]
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
 def _declared_type(
-    series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
+    series: pd.Series[Any],
+    name: str,
+    kind: Kind,
+    codes: MissingCodes,
+    guessed: ColumnType | None,
 ) -> ColumnType:
     if isinstance(series.dtype, pd.CategoricalDtype):
         # The declared kind decides, not the type.
         series = series.astype(object)
-    guess = _as_numbers(guessed if guessed is not None else _other_type(series, name, codes), kind)
+    guess = _as_numbers(
+        guessed if guessed is not None else _other_type(series, name, codes), kind
+    )
     fused = "fused" in guess.flags
     kind = "date" if kind == "calendar" else kind
 
@@ -423,22 +627,43 @@ def _declared_type(
 
     # The texts 007 and 7 are two categories, though one number.
     as_text = kind in ("categorical", "text", "image")
-    spelled = as_text and guess.storage == "number" and guessed is None and not dates.is_moment(series)
+    spelled = (
+        as_text
+        and guess.storage == "number"
+        and guessed is None
+        and not dates.is_moment(series)
+    )
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
-    declared = replace(guess, kind=kind) if fused and kind == "numeric" else guess.flagged("declared", kind=kind)
+    declared = (
+        replace(guess, kind=kind)
+        if fused and kind == "numeric"
+        else guess.flagged("declared", kind=kind)
+    )
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
     if as_text:
-        return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
+        return replace(
+            declared,
+            storage="text",
+            date_format=None,
+            true_level=None,
+            false_level=None,
+        )
     if kind == "date":
-        return declared if guess.storage == "date" else _declared_date(declared, texts())
+        return (
+            declared if guess.storage == "date" else _declared_date(declared, texts())
+        )
     if kind == "boolean":
         return _declared_boolean(declared, guess, texts)
     if guess.storage != "number":
-        problem = f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})"
-        hint = "Declare it categorical, or declare the texts that mean missing as codes."
+        problem = (
+            f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})"
+        )
+        hint = (
+            "Declare it categorical, or declare the texts that mean missing as codes."
+        )
         raise InputError(problem, hint=hint, code="PG014")
     return declared
 
@@ -456,7 +681,11 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts, declared=True)
     if read is None:
         first = dates.find_date_format(texts[:1], declared=True)
-        odd = 0 if first is None else int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
+        odd = (
+            0
+            if first is None
+            else int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
+        )
         problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
         problem += f" beside {texts[0]!r}" if odd else ""
         hint = "Write all dates in one way, like 2024-01-31, or declare another kind."
@@ -464,20 +693,30 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     return read.flagged(*column.flags)
 
 
-def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:
+def _declared_boolean(
+    column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]
+) -> ColumnType:
     # Training rows may lack a rare value. The other alone says as little as in a column that is not declared.
     if guess.n_levels == 1 or column.storage == "pair":
         return guess if guess.n_levels == 1 else column
     texts = texts_of()
     if len(texts) != 2:
-        problem = f"Column {column.name!r} is declared boolean but holds {len(texts)} values"
+        problem = (
+            f"Column {column.name!r} is declared boolean but holds {len(texts)} values"
+        )
         raise InputError(problem, hint="Declare it categorical.", code="PG014")
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
     numbers = cells.text_numbers(texts)
     # By their texts, too: two numbers of 19 digits may be one as float64.
-    low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
-    return replace(column, storage="pair", true_level=high, false_level=low, date_format=None)
+    low, high = (
+        sorted(texts)
+        if np.isnan(numbers).any()
+        else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
+    )
+    return replace(
+        column, storage="pair", true_level=high, false_level=low, date_format=None
+    )
 
 
 def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -492,14 +731,18 @@ def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         distinct = Distinct.of(frame[name], name)
         numbers = cells.text_numbers(distinct.texts)
         if distinct.texts and not np.isnan(numbers).any():
-            in_order = [distinct.texts[place] for place in np.argsort(numbers, kind="stable")]
+            in_order = [
+                distinct.texts[place] for place in np.argsort(numbers, kind="stable")
+            ]
             texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
             changed[name] = pd.Categorical(texts, categories=in_order)
     return frame.assign(**changed) if changed else frame
 
 
 # ---- reading cells by type ------------------------------------------------------------------------------------------
-def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
+def read_numbers(
+    series: pd.Series[Any], column: ColumnType, codes: MissingCodes
+) -> tuple[Floats, Kinds]:
     """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
     name = column.name
     if dates.is_moment(series) and column.storage in ("number", "date"):
@@ -510,7 +753,9 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         matrix, kinds = cells.native_cells(series.to_frame(name), [name], codes)
         return matrix[:, 0], kinds[:, 0]
     distinct = Distinct.of(series, name)
-    kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
+    kinds = np.array(
+        [codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16
+    )
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
@@ -522,11 +767,17 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     return values, row_kinds
 
 
-def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: Floats) -> None:
+def _refuse_other_moments(
+    series: pd.Series[Any], column: ColumnType, seconds: Floats
+) -> None:
     """Refuse dates in a column of numbers, and durations in one of dates: their seconds count from elsewhere."""
     is_duration = series.dtype.kind == "m"
     present = ~np.isnan(seconds)
-    if column.kind == "constant" or is_duration == (column.storage == "number") or not present.any():
+    if (
+        column.kind == "constant"
+        or is_duration == (column.storage == "number")
+        or not present.any()
+    ):
         return
     row = int(np.argmax(present))
     wanted, odd = ("dates", "a duration") if is_duration else ("numbers", "a date")
@@ -534,7 +785,9 @@ def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: F
     raise CellError.at(row, series.index, fact, "Write it as in training.")
 
 
-def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
+def _numbers_of_texts(
+    distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]
+) -> Floats:
     """Read different texts by a column's type. Unreadable ones are refused."""
     texts = distinct.texts
     if column.storage == "pair":
@@ -542,13 +795,21 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
     fix = "Correct the cell"
     if column.storage == "date":
         form, fix = column.date_format or dates.ISO, "Write it like 2024-01-31"
-        numbers, must = dates.read_dates(texts, form), f"hold dates, as {form}" + " or ISO 8601" * (form != dates.ISO)
+        numbers, must = (
+            dates.read_dates(texts, form),
+            f"hold dates, as {form}" + " or ISO 8601" * (form != dates.ISO),
+        )
     elif column.date_format:
-        numbers, must = dates.duration_seconds(texts), "hold times such as 10:30, or durations"
+        numbers, must = (
+            dates.duration_seconds(texts),
+            "hold times such as 10:30, or durations",
+        )
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
-        numbers = cells.text_numbers([str(words.get(_plain(text), text)) for text in texts])
+        numbers = cells.text_numbers(
+            [str(words.get(_plain(text), text)) for text in texts]
+        )
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad):
@@ -566,8 +827,14 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
     form_of = str if forms[0] == forms[1] else _plain
-    values = {**(_TRUTH if forms in _EVIDENT_PAIRS else {}), form_of(yes): 1.0, form_of(no): 0.0}
-    return np.array([values.get(form_of(text), np.nan) for text in texts], dtype=np.float64)
+    values = {
+        **(_TRUTH if forms in _EVIDENT_PAIRS else {}),
+        form_of(yes): 1.0,
+        form_of(no): 0.0,
+    }
+    return np.array(
+        [values.get(form_of(text), np.nan) for text in texts], dtype=np.float64
+    )
 
 
 def _plain(text: str) -> str:

@@ -140,17 +140,36 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
 def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
     """Return what the types of columns say that a user should know, of all columns ``but_for`` some."""
     columns = [column for column in schema if column.name not in but_for]
-    identifiers = [one for one in columns if one.kind == "identifier" and "declared" not in one.flags]
-    usual = "numeric" if identifiers and identifiers[0].storage == "number" else "categorical"
+    identifiers = [
+        one
+        for one in columns
+        if one.kind == "identifier" and "declared" not in one.flags
+    ]
+    usual = (
+        "numeric"
+        if identifiers and identifiers[0].storage == "number"
+        else "categorical"
+    )
     found = [Finding("identifiers", _names(identifiers), {"usual_kind": usual})]
     for one in columns:
         if "swapped" in one.flags:
-            found.append(Finding("swapped", (one.name,), {"date_format": one.date_format}))
+            found.append(
+                Finding("swapped", (one.name,), {"date_format": one.date_format})
+            )
         if "spelled" in one.flags:
             found.append(_spelled(one))
-    found += [Finding(flag, _names(one for one in columns if flag in one.flags)) for flag in ("names", "whole_texts")]
+    found += [
+        Finding(flag, _names(one for one in columns if flag in one.flags))
+        for flag in ("names", "whole_texts")
+    ]
     texts = _names(one for one in columns if "free_text" in one.flags)
-    found.append(Finding("free_text", texts, {"reader": "whose words the model reads where they help"}))
+    found.append(
+        Finding(
+            "free_text",
+            texts,
+            {"reader": "whose words the model reads where they help"},
+        )
+    )
     fused = fused_columns(schema, but_for)
     found.append(Finding("fused", tuple(fused), {"shown": list(fused.values())}))
     return [one for one in found if one.columns]
@@ -162,10 +181,16 @@ def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
 
 def _spelled(column: ColumnType) -> Finding:
     """Return the finding of a column that is text by its spelling."""
-    used = "left out like an identifier" if column.kind == "identifier" else "read as categories"
+    used = (
+        "left out like an identifier"
+        if column.kind == "identifier"
+        else "read as categories"
+    )
     facts = {**column.facts, "used": used}
     if _ODD_WORD.fullmatch(facts["example"]):
-        return Finding("spelled_word", (column.name,), facts | {"codes": [facts["example"]]})
+        return Finding(
+            "spelled_word", (column.name,), facts | {"codes": [facts["example"]]}
+        )
     return Finding("spelled", (column.name,), facts)
 
 
@@ -188,15 +213,28 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
     return {
         column.name: f"{column.name} ({column.facts['different']:,} different values become {column.facts['left']:,})"
         for column in schema
-        if "fused" in column.flags and column.kind in ("numeric", "constant") and column.name not in but_for
+        if "fused" in column.flags
+        and column.kind in ("numeric", "constant")
+        and column.name not in but_for
     }
 
 
-def without_scores(schema: Schema, scoreless: Collection[str], most: int) -> list[Finding]:
+def without_scores(
+    schema: Schema, scoreless: Collection[str], most: int
+) -> list[Finding]:
     """Return which columns of text or of more than ``most`` levels have no score that helps, as ``learn`` found."""
-    texts, images = (tuple(name for name in scoreless if schema[name].kind == kind) for kind in ("text", "image"))
-    counts = {name: schema[name].n_levels for name in scoreless if name not in (*texts, *images)}
-    pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
+    texts, images = (
+        tuple(name for name in scoreless if schema[name].kind == kind)
+        for kind in ("text", "image")
+    )
+    counts = {
+        name: schema[name].n_levels
+        for name in scoreless
+        if name not in (*texts, *images)
+    }
+    pooled = [
+        f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()
+    ]
     found = [Finding("unused_texts", texts), Finding("unused_images", images)]
     found.append(Finding("pooled", tuple(counts), {"shown": pooled}))
     return [one for one in found if one.columns]
@@ -204,13 +242,23 @@ def without_scores(schema: Schema, scoreless: Collection[str], most: int) -> lis
 
 def as_one_found(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
     """Return what ``columns_as_one`` found, if anything."""
-    shown = "; ".join(f"{name} ({listed(columns, 2 * _MOST)})" for name, columns in list(groups.items())[:_MOST])
+    shown = "; ".join(
+        f"{name} ({listed(columns, 2 * _MOST)})"
+        for name, columns in list(groups.items())[:_MOST]
+    )
     more = f"; and {len(groups) - _MOST} more" if len(groups) > _MOST else ""
-    return [Finding("as_one", tuple(groups), {"columns": f"{shown}{more}"})] if groups else []
+    return (
+        [Finding("as_one", tuple(groups), {"columns": f"{shown}{more}"})]
+        if groups
+        else []
+    )
 
 
 def duplicates_found(
-    frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]], rows: str = "training row"
+    frame: pd.DataFrame,
+    schema: Schema,
+    together: Iterable[Sequence[str]],
+    rows: str = "training row",
 ) -> list[Finding]:
     """Return which columns determine each other, as ``same_columns`` says, if any do. ``rows``: which these are."""
     groups = same_columns(frame, schema, together)
@@ -220,12 +268,21 @@ def duplicates_found(
 def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
     """Return the finding that names groups of such columns."""
     shown = "; ".join(
-        " = ".join(group[:_MOST]) + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
+        " = ".join(group[:_MOST])
+        + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
         for group in groups[:_MOST]
     )
-    more = f" and {counted(len(groups) - _MOST, 'more group')}" if len(groups) > _MOST else ""
+    more = (
+        f" and {counted(len(groups) - _MOST, 'more group')}"
+        if len(groups) > _MOST
+        else ""
+    )
     first = {groups[0][0]: list(groups[0])}
-    return Finding("duplicates", groups[0], {"columns": f"{shown}{more}", "groups": first, "rows": rows})
+    return Finding(
+        "duplicates",
+        groups[0],
+        {"columns": f"{shown}{more}", "groups": first, "rows": rows},
+    )
 
 
 # ---- telling ---------------------------------------------------------------------------------------------------------
@@ -251,7 +308,9 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
     if not is_frame(X):
         return
     for name, other in beside.items():
-        if not isinstance(other, (pd.DataFrame, pd.Series)) or not _same_in_other_order(X.index, other.index):
+        if not isinstance(other, (pd.DataFrame, pd.Series)) or not _same_in_other_order(
+            X.index, other.index
+        ):
             continue
         sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
         row = int(np.argmax(np.asarray(X.index != other.index)))
@@ -263,6 +322,11 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
 
 
 def _same_in_other_order(one: pd.Index[Any], other: pd.Index[Any]) -> bool:
-    if len(one) != len(other) or one.nlevels != other.nlevels or one.equals(other) or not other.isin(one).all():
+    if (
+        len(one) != len(other)
+        or one.nlevels != other.nlevels
+        or one.equals(other)
+        or not other.isin(one).all()
+    ):
         return False
     return (one.is_unique and other.is_unique) or Counter(one) == Counter(other)

@@ -47,7 +47,9 @@ _CLAUSES: dict[Flag, str] = {
     "swapped": " (the day and the month could be swapped)",
     "text": "text",
     "images": "images, {n_levels:,} different ones in {n_known:,} rows",
-    "odd_among_numbers": ("text; {share:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"),
+    "odd_among_numbers": (
+        "text; {share:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+    ),
     "free_text": "free text, {n_levels:,} different cells in {n_known:,} rows",
     "long_texts": f"; the first {LONGEST_READ:,} signs of each are read",
     "unique_texts": "text, {n_levels} different values in {n_known} rows",

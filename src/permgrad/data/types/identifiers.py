@@ -32,7 +32,9 @@ _FEWEST_FOR_COUNT = 30
 #: Fewer different numbers may be counts or ratings, whatever they are called.
 _FEWEST_THINGS = 6
 #: Codes for missing that people write, and how many numbers at each end of a column may be such codes.
-_CODE_FOR_MISSING = re.compile(r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-?9999?\.99?|-32768|-?2147483647|-2147483648")
+_CODE_FOR_MISSING = re.compile(
+    r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-?9999?\.99?|-32768|-?2147483647|-2147483648"
+)
 _CODES_LOOKED_AT = 6
 
 
@@ -48,7 +50,13 @@ def flag_of_whole_numbers(
     present = values[~np.isnan(values)]
     levels = np.unique(present)
     if len(levels) == len(present):
-        return "named" if names_things(name) else "counting" if counts_rows(name, values, _row_numbers(index)) else None
+        return (
+            "named"
+            if names_things(name)
+            else "counting"
+            if counts_rows(name, values, _row_numbers(index))
+            else None
+        )
     repeat = len(present) >= 2 * len(levels) and len(levels) >= _FEWEST_THINGS
     match = _NAME.fullmatch(name)
     # So many doctors, 0 of some, are an amount.
@@ -71,15 +79,23 @@ def maybe_missing(values: Floats) -> list[int | float]:
         ([-9, 99999999], [])
     """
     levels = np.unique(values[np.isfinite(values)])
-    ends = np.concatenate([levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]).tolist()
+    ends = np.concatenate(
+        [levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]
+    ).tolist()
     numbers = {int(end) if end == int(end) else end for end in ends}
-    codes = sorted(number for number in numbers if _CODE_FOR_MISSING.fullmatch(str(number)))
+    codes = sorted(
+        number for number in numbers if _CODE_FOR_MISSING.fullmatch(str(number))
+    )
     others = np.setdiff1d(levels, codes)
     if len(others) < 2:
         return []
     low, high = float(others[0]), float(others[-1])
     width = high - low
-    return [code for code in codes if code > high + width or code < low - width or code < 0 <= low]
+    return [
+        code
+        for code in codes
+        if code > high + width or code < low - width or code < 0 <= low
+    ]
 
 
 def names_things(name: str) -> bool:
@@ -101,7 +117,9 @@ def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
     if values.min() >= YEARS[0] and values.max() <= YEARS[1]:
         return False
     steps = np.diff(values[np.argsort(rows)])
-    return bool(((steps > 0).all() or (steps < 0).all()) and np.ptp(values) < 2 * np.ptp(rows))
+    return bool(
+        ((steps > 0).all() or (steps < 0).all()) and np.ptp(values) < 2 * np.ptp(rows)
+    )
 
 
 def are_whole(values: Floats) -> bool:
@@ -138,7 +156,9 @@ def has_words(text: str) -> bool:
         [True, True, True, False, False, False]
     """
     start = text[:_LONGEST_LOOKED_AT]
-    return (len(start.split(None, 2)) > 1 and _WORD.search(start) is not None) or _RUN.search(start) is not None
+    return (
+        len(start.split(None, 2)) > 1 and _WORD.search(start) is not None
+    ) or _RUN.search(start) is not None
 
 
 def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
@@ -154,8 +174,15 @@ def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
     if len(several) < _SHARE_OF_CELLS * len(cells):
         return False
     # "Sample 12" and "Sample 13" number things.
-    words = {word.lower() for text in several for word in _WORD.findall(text[:_LONGEST_LOOKED_AT])}
-    return len(words) >= _FEWEST_WORDS or sum(_RUN.search(text) is not None for text in several) >= fewest
+    words = {
+        word.lower()
+        for text in several
+        for word in _WORD.findall(text[:_LONGEST_LOOKED_AT])
+    }
+    return (
+        len(words) >= _FEWEST_WORDS
+        or sum(_RUN.search(text) is not None for text in several) >= fewest
+    )
 
 
 # ---- numbers that the target shows to be names -----------------------------------------------------------------------
@@ -169,7 +196,9 @@ _NEIGHBOURS_SHARE = 0.5
 _MOST_SCORES = 20_000
 
 
-def flag_by_target(name: str, values: Floats, y: Array, classes: int) -> Literal["names", "also_levels"] | None:
+def flag_by_target(
+    name: str, values: Floats, y: Array, classes: int
+) -> Literal["names", "also_levels"] | None:
     """Return whether the target says that numbers are names, or amounts that are levels, too.
 
     Names are whole numbers, each of several rows, of which equal ones are alike in the target and neighbours are not.
@@ -185,12 +214,20 @@ def flag_by_target(name: str, values: Floats, y: Array, classes: int) -> Literal
     present = ~np.isnan(values)
     values, y = values[present], y[present]
     levels = len(np.unique(values))
-    if not _FEWEST_LEVELS <= levels <= len(values) / 2 or not are_whole(values) or names_time(name):
+    if (
+        not _FEWEST_LEVELS <= levels <= len(values) / 2
+        or not are_whole(values)
+        or names_time(name)
+    ):
         return None
     if values.min() < 0 or (values.min() >= YEARS[0] and values.max() <= YEARS[1]):
         return None
     own, neighbours = shared_by_equal(values, y, classes)
-    if own and neighbours < _NEIGHBOURS_SHARE and levels >= _SHARE_FILLED * (np.ptp(values) + 1):
+    if (
+        own
+        and neighbours < _NEIGHBOURS_SHARE
+        and levels >= _SHARE_FILLED * (np.ptp(values) + 1)
+    ):
         return "names"
     few = levels * max(classes, 1) <= _MOST_SCORES
     return "also_levels" if few and own * (1 - neighbours) >= _LEAST_SHARED else None
@@ -220,9 +257,18 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
     from scipy.special import fdtrc
 
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    outputs = [np.asarray(y == label, dtype=np.float64) for label in range(classes)] if classes else [y]
+    outputs = (
+        [np.asarray(y == label, dtype=np.float64) for label in range(classes)]
+        if classes
+        else [y]
+    )
     # Of each level, less the mean of all rows.
-    means = np.stack([np.bincount(place, output - output.mean(), len(counts)) / counts for output in outputs])
+    means = np.stack(
+        [
+            np.bincount(place, output - output.mean(), len(counts)) / counts
+            for output in outputs
+        ]
+    )
     total = sum(float(np.var(output)) for output in outputs) * len(y)
     between = float((counts * means**2).sum())
     rows, levels = len(y), len(counts)

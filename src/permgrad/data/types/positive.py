@@ -21,7 +21,11 @@ _SHORT_WORDS = ("no", "on", "y", "n", "t", "f")
 def spelling(text: str) -> str:
     """Return a class as it is compared with others: YES and "yes " are one."""
     words = " ".join(text.split())
-    return words.casefold() if len(words) > 2 or words.casefold() in _SHORT_WORDS else words
+    return (
+        words.casefold()
+        if len(words) > 2 or words.casefold() in _SHORT_WORDS
+        else words
+    )
 
 
 def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
@@ -34,7 +38,9 @@ def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
     usual: dict[str, str] = {}
     for text in sorted(counts, key=lambda text: (-counts[text], text)):
         usual.setdefault(spelling(text), text)
-    return {text: usual[spelling(text)] for text in counts if usual[spelling(text)] != text}
+    return {
+        text: usual[spelling(text)] for text in counts if usual[spelling(text)] != text
+    }
 
 
 def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
@@ -42,7 +48,11 @@ def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
     first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
     if first != second:
         return int(second < first)
-    named = [place for place in (0, 1) if canonical(classes[place]).strip().casefold() in _YES]
+    named = [
+        place
+        for place in (0, 1)
+        if canonical(classes[place]).strip().casefold() in _YES
+    ]
     return named[0] if len(named) == 1 else 1
 
 
@@ -50,13 +60,21 @@ def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
     """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:
-        what = f"{len(names)} classes are predicted" if names else "a number is predicted"
+        what = (
+            f"{len(names)} classes are predicted" if names else "a number is predicted"
+        )
         problem = f"A positive class is one of two, but {what} here"
-        raise InputError(problem, hint="Leave --positive (positive=) out.", code="PG035")
-    wanted = canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
+        raise InputError(
+            problem, hint="Leave --positive (positive=) out.", code="PG035"
+        )
+    wanted = (
+        canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
+    )
     if wanted not in names:
         near = did_you_mean(wanted, names)
         guess = f"{near} " if near else ""
         hint = f"{guess}The classes are {' and '.join(map(repr, names))}.".strip()
-        raise InputError(f"Positive class {shown(level)} not found", hint=hint, code="PG035")
+        raise InputError(
+            f"Positive class {shown(level)} not found", hint=hint, code="PG035"
+        )
     return names.index(wanted)

@@ -62,7 +62,9 @@ class FileModel(_Read):
         rows = predictor.table_for(X.reset_index(drop=True))
         model = make_file_model(predictor, rows, pd.Series(y, name=self.target))
         if model.task != self.task:
-            problem = f"{self.label} is a model for {model.task}, and this is a {self.task}"
+            problem = (
+                f"{self.label} is a model for {model.task}, and this is a {self.task}"
+            )
             raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")
         self.take(predictor)
         if model.task == "classification":
@@ -70,38 +72,63 @@ class FileModel(_Read):
             self._names = [canonical(label) for label in model.classes_.tolist()]
             if strange := [known[name] for name in known if name not in self._names]:
                 problem = f"{self.label} has no class {listed(strange, show=repr)}, which the target holds"
-                raise InputError(problem, hint=f"Its classes are {listed(self._names, show=repr)}.", code="PG035")
-            labels = np.array([known.get(name, name) for name in self._names], dtype=np.asarray(y).dtype)
+                raise InputError(
+                    problem,
+                    hint=f"Its classes are {listed(self._names, show=repr)}.",
+                    code="PG035",
+                )
+            labels = np.array(
+                [known.get(name, name) for name in self._names],
+                dtype=np.asarray(y).dtype,
+            )
             self.classes_, self._places = np.unique(labels, return_inverse=True)
         return self
 
-    def take(self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()) -> Self:
+    def take(
+        self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()
+    ) -> Self:
         """Take a predictor, its classes' names in the order of its outputs, and their places. Return the model."""
-        self.predictor, self._names, self._places = predictor, list(names), np.asarray(places, dtype=np.int64)
+        self.predictor, self._names, self._places = (
+            predictor,
+            list(names),
+            np.asarray(places, dtype=np.int64),
+        )
         return self
 
     @classmethod
     def restored(cls, path: Path, task: str, facts: Mapping[str, Any]) -> Self:
         """Return the estimator of a saved file and of what ``facts`` said. It has no ``classes_``."""
-        return cls(str(path), task).take(read_onnx(path), facts["names"], facts["places"])
+        return cls(str(path), task).take(
+            read_onnx(path), facts["names"], facts["places"]
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what a saved file is read with: its classes' names, in the order of its outputs, and their places."""
         return {"names": self._names, "places": self._places.tolist()}
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
-        from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
+        from permgrad.attribution.subject.predictor import (
+            PredictorSubject,
+        )  # loads torch
 
         options: dict[str, Any] = {"class_names": self._names} if self._names else {}
-        with keeping_warnings():  # reading has shown them, and has seen that rows do not depend on each other
+        with (
+            keeping_warnings()
+        ):  # reading has shown them, and has seen that rows do not depend on each other
             rows = self.predictor.table_for(X.reset_index(drop=True))
-            subject = PredictorSubject(self.predictor, rows, task=self.task, alone=False, **options)
+            subject = PredictorSubject(
+                self.predictor, rows, task=self.task, alone=False, **options
+            )
             numbers = []
             with subject.open():
                 for part in subject.inputs[0].split(subject.most_rows()):
                     outputs = subject.forward([part])
                     form = subject.outputs
-                    numbers.append((form.probabilities(outputs) if form.class_names else outputs).numpy())
+                    numbers.append(
+                        (
+                            form.probabilities(outputs) if form.class_names else outputs
+                        ).numpy()
+                    )
         return np.concatenate(numbers)
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:
@@ -120,30 +147,49 @@ class FileModel(_Read):
         if self.task == "regression":
             return {"prediction": self._numbers(X)[:, 0]}
         table = self.predict_proba(X)
-        return {"prediction": np.asarray(self.classes_[table.argmax(axis=1)]), "probabilities": table}
+        return {
+            "prediction": np.asarray(self.classes_[table.argmax(axis=1)]),
+            "probabilities": table,
+        }
 
 
-def make_file_model(predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None) -> FileModel:
+def make_file_model(
+    predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None
+) -> FileModel:
     """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
     from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
 
     names = predictor.classes_of(rows[:1])
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
-        few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
+        few = PredictorSubject(
+            predictor, rows[:1], task="classification", class_names=None
+        )
         count = len(few.outputs.class_names)
         if count != len(names) or len(set(map(str, names))) != count:
             problem = f"The model has {count} classes, got {listed(names)}"
-            raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
-        PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, names)))
+            raise InputError(
+                problem,
+                hint=f"Name {count} different ones, in the order of its outputs.",
+                code="PG035",
+            )
+        PredictorSubject(
+            predictor, rows, task="classification", class_names=list(map(str, names))
+        )
         return _with_classes(predictor, np.asarray(names), list(map(str, names)))
     target = None if y is None else y.dropna()
     # If the model does not say whether it classifies, the target decides how one number per row is read.
-    subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
+    subject = PredictorSubject(
+        predictor, rows, None if target is None else _told(target)
+    )
     if subject.task == "regression":
         return FileModel(task="regression").take(predictor)
     count = len(subject.outputs.class_names)
-    strange = set() if target is None else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
+    strange = (
+        set()
+        if target is None
+        else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
+    )
     if strange:
         raise InputError(
             f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
@@ -159,11 +205,21 @@ def _told(target: pd.Series[Any]) -> Array | None:
     """Return a target that shows whether a model classifies. None: it is empty."""
     if target.empty:
         return None
-    numbers = pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
-    return target.to_numpy(dtype=np.float64) if numbers else np.asarray(target.map(canonical), dtype=object)
+    numbers = pd.api.types.is_numeric_dtype(
+        target.dtype
+    ) and not pd.api.types.is_bool_dtype(target.dtype)
+    return (
+        target.to_numpy(dtype=np.float64)
+        if numbers
+        else np.asarray(target.map(canonical), dtype=object)
+    )
 
 
-def _with_classes(predictor: OnnxPredictor, classes: Array, names: list[str]) -> FileModel:
-    model = FileModel(task="classification").take(predictor, names, np.arange(len(names)))
+def _with_classes(
+    predictor: OnnxPredictor, classes: Array, names: list[str]
+) -> FileModel:
+    model = FileModel(task="classification").take(
+        predictor, names, np.arange(len(names))
+    )
     model.classes_ = classes
     return model

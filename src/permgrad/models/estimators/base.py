@@ -24,16 +24,32 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_types import Schema
-from permgrad.data.types.findings import all_findings, tell_of_columns, tell_of_other_order, without_scores
+from permgrad.data.types.findings import (
+    all_findings,
+    tell_of_columns,
+    tell_of_other_order,
+    without_scores,
+)
 from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.building import build_network, find_as_one, known_types, make_encoder, tensor_rows
+from permgrad.models.estimators.building import (
+    build_network,
+    find_as_one,
+    known_types,
+    make_encoder,
+    tensor_rows,
+)
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.intervals import HeldOut, Places
 from permgrad.models.estimators.learned import learn_from_held_out
-from permgrad.models.estimators.prepared import EncodedRows, Prepared, check_hooks, nothing_varies
+from permgrad.models.estimators.prepared import (
+    EncodedRows,
+    Prepared,
+    check_hooks,
+    nothing_varies,
+)
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.estimators.share import branch_words
@@ -79,17 +95,30 @@ class HyNNBase(BaseEstimator):
         """Return the arguments. ``deep`` adds each network option as ``network__<option>``."""
         parameters: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            changes = parameters["network"] if isinstance(parameters["network"], Mapping) else {}
+            changes = (
+                parameters["network"]
+                if isinstance(parameters["network"], Mapping)
+                else {}
+            )
             options: Mapping[str, Any] = {}
-            with contextlib.suppress(PermgradError):  # a wrong preset is for fit to report
+            with contextlib.suppress(
+                PermgradError
+            ):  # a wrong preset is for fit to report
                 options = get_preset(parameters["preset"]).network.to_dict()
-            parameters.update({f"{_NETWORK_PREFIX}{name}": value for name, value in {**options, **changes}.items()})
+            parameters.update(
+                {
+                    f"{_NETWORK_PREFIX}{name}": value
+                    for name, value in {**options, **changes}.items()
+                }
+            )
         return parameters
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments. ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
         named = [name for name in params if name.startswith(_NETWORK_PREFIX)]
-        options = {name.removeprefix(_NETWORK_PREFIX): params.pop(name) for name in named}
+        options = {
+            name.removeprefix(_NETWORK_PREFIX): params.pop(name) for name in named
+        }
         for name in options:
             check_choice("network option", name, NetworkOptions.names())
         super().set_params(**params)
@@ -100,7 +129,9 @@ class HyNNBase(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = (
+            tags.input_tags.string
+        ) = True
         tags.target_tags.required = True
         return tags
 
@@ -140,8 +171,12 @@ class HyNNBase(BaseEstimator):
         """
         check_hooks(checkpoint_folder, on_epoch)
         dependence: dict[str, Any] = {"row_groups": row_groups, "row_time": row_time}
-        prepared = self.prepare(X, y, sample_weight, eval_set, **dependence, offset=offset)
-        return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
+        prepared = self.prepare(
+            X, y, sample_weight, eval_set, **dependence, offset=offset
+        )
+        return self.train(
+            prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch
+        )
 
     def fit_stream(
         self,
@@ -189,12 +224,18 @@ class HyNNBase(BaseEstimator):
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
-        from permgrad.models.stream.streaming import prepare_stream  # loads pyarrow.parquet
+        from permgrad.models.stream.streaming import (
+            prepare_stream,
+        )  # loads pyarrow.parquet
 
         check_hooks(checkpoint_folder, on_epoch)
         with untouched():
-            prepared = prepare_stream(self, path, target, validation, features, sample_weight, block_rows)
-        return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
+            prepared = prepare_stream(
+                self, path, target, validation, features, sample_weight, block_rows
+            )
+        return self.train(
+            prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch
+        )
 
     def fit_encoder(
         self,
@@ -225,7 +266,11 @@ class HyNNBase(BaseEstimator):
             frame, target = inputs.as_frame(self, X, reset=True), None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                known = None if sample_weight is None else check_weights(sample_weight, len(frame))
+                known = (
+                    None
+                    if sample_weight is None
+                    else check_weights(sample_weight, len(frame))
+                )
                 units = None if dependence is None else dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
                 target = Target.of(labels, self.task, self.seed_, known, units)
@@ -249,7 +294,12 @@ class HyNNBase(BaseEstimator):
         """
         encoder = make_encoder(self, frame, settings)
         levels = settings.network.level_embedding_size > 0
-        encoder.fit(frame, schema=known_types(self, encoder, frame, schema, target if levels else None))
+        encoder.fit(
+            frame,
+            schema=known_types(
+                self, encoder, frame, schema, target if levels else None
+            ),
+        )
         if encoder.schema_.of_kind("image"):
             from permgrad.models.images import ImageFeatures  # few tables have images
 
@@ -258,7 +308,9 @@ class HyNNBase(BaseEstimator):
         encoder.groups_ |= found
         if schema is None:  # who knows the types has told of them
             together = list(encoder.groups_.values())
-            tell_of_columns(all_findings(frame, encoder.schema_, together=together, found=found))
+            tell_of_columns(
+                all_findings(frame, encoder.schema_, together=together, found=found)
+            )
         self.preprocessor_ = encoder
         rows = frame if held is None or later else pd.concat([frame, held])
         if target is None:
@@ -267,7 +319,11 @@ class HyNNBase(BaseEstimator):
             # A published network reads categories as it was published.
             encoded = encoder.learn(rows, target.first(len(rows)), levels=levels)
             if schema is None:
-                tell_of_columns(without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels))
+                tell_of_columns(
+                    without_scores(
+                        encoder.schema_, encoder.scoreless_, encoder.max_levels
+                    )
+                )
         if not encoded.shape[1]:
             raise nothing_varies(frame, encoder)
         known = EncodedRows(frame, encoder, encoded[: len(frame)])
@@ -313,9 +369,18 @@ class HyNNBase(BaseEstimator):
             tell_of_other_order(table, y=y, sample_weight=sample_weight)
             frame = inputs.as_frame(self, table, reset=True)
             target = inputs.one_column(y, estimator=self, rows=len(frame))
-            weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
-            self.has_offset_, self.seed_ = offset is not None, resolve_seed(self.random_state)
-            target, weights = inputs.per_exposure(settings.training.loss, target, weights, offset)
+            weights = (
+                np.ones(len(frame))
+                if sample_weight is None
+                else check_weights(sample_weight, len(frame))
+            )
+            self.has_offset_, self.seed_ = (
+                offset is not None,
+                resolve_seed(self.random_state),
+            )
+            target, weights = inputs.per_exposure(
+                settings.training.loss, target, weights, offset
+            )
 
             weighty = np.flatnonzero(weights > 0)
             if len(weighty) < 2:
@@ -328,7 +393,10 @@ class HyNNBase(BaseEstimator):
             else:
                 inputs.number_target(target[weighty])
             fraction = settings.validation_fraction if eval_set is None else 0.0
-            between, related = None, inputs.dependence_between(row_groups, row_time, len(frame), eval_set)
+            between, related = (
+                None,
+                inputs.dependence_between(row_groups, row_time, len(frame), eval_set),
+            )
             if related is None:
                 divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
             else:
@@ -338,28 +406,55 @@ class HyNNBase(BaseEstimator):
             training, held = weighty[divided[0]], weighty[divided[1]]
 
             mean = weights[training].mean()
-            coded = inputs.learn_target(self, target[training], settings, weights[training])
+            coded = inputs.learn_target(
+                self, target[training], settings, weights[training]
+            )
             held_coded = inputs.code_target(self, target[held])
             x: Any = None
             if isinstance(X, EncodedRows):
-                self.preprocessor_, train = X.encoder, X if len(training) == len(X) else X.take(training)
+                self.preprocessor_, train = (
+                    X.encoder,
+                    X if len(training) == len(X) else X.take(training),
+                )
                 x = X.take(held).encoded if len(held) else None
             else:
                 both = np.concatenate([training, held])
-                units = None if related is None else related.codes[np.concatenate(divided)]
-                known = Target.of(target[both], self.task, self.seed_, weights[both] / mean, units, len(held))
+                units = (
+                    None if related is None else related.codes[np.concatenate(divided)]
+                )
+                known = Target.of(
+                    target[both],
+                    self.task,
+                    self.seed_,
+                    weights[both] / mean,
+                    units,
+                    len(held),
+                )
                 rows = frame if len(training) == len(frame) else frame.iloc[training]
-                beside, later = frame.iloc[held] if len(held) else None, related is not None and related.timed
-                train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)
+                beside, later = (
+                    frame.iloc[held] if len(held) else None,
+                    related is not None and related.timed,
+                )
+                train, x = self._fit_encoder(
+                    rows, settings, None, known, beside, later=later
+                )
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
                 validation, plain = self._judged_rows(eval_set, settings.training.loss)
             elif x is not None:
                 plain = weights[held] / mean
                 validation = tensor_rows(self, x, held_coded, plain)
-            training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
-            made = build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
-            return made if between is None else dataclasses.replace(made, dependence=between)
+            training_rows = tensor_rows(
+                self, train.encoded, coded, weights[training] / mean
+            )
+            made = build_network(
+                self, settings, train.encoded, coded, training_rows, validation, plain
+            )
+            return (
+                made
+                if between is None
+                else dataclasses.replace(made, dependence=between)
+            )
 
     def train(
         self,
@@ -384,7 +479,11 @@ class HyNNBase(BaseEstimator):
         check_hooks(checkpoint_folder, on_epoch)
         if prepared.module is not getattr(self, "module_", None):
             problem = "This training was prepared by another model, or by an earlier call of prepare"
-            raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
+            raise InputError(
+                problem,
+                hint="Pass what the model's last prepare returned.",
+                code="PG004",
+            )
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
             learner = train(job, prepared.device, on_epoch=on_epoch)
@@ -399,17 +498,27 @@ class HyNNBase(BaseEstimator):
         """Return the rows of an ``eval_set`` as tensors, and their weights without those of classes."""
         if not isinstance(eval_set, (tuple, list)) or not 2 <= len(eval_set) <= 4:
             problem = f"eval_set must be a pair (X, y), got {type(eval_set).__name__}"
-            raise InputError(problem, hint="Pass eval_set=(X_validation, y_validation).", code="PG001")
+            raise InputError(
+                problem,
+                hint="Pass eval_set=(X_validation, y_validation).",
+                code="PG001",
+            )
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         judged = self.encode_rows(eval_set[0])
-        held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
+        held_y = inputs.one_column(
+            eval_set[1], estimator=self, rows=len(judged), what="eval_set's y"
+        )
         given, offset = (*eval_set[2:], None, None)[:2]
-        weights = np.ones(len(judged)) if given is None else check_weights(given, len(judged))
+        weights = (
+            np.ones(len(judged)) if given is None else check_weights(given, len(judged))
+        )
         held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
         if loss == "poisson":
             inputs.check_counts(inputs.number_target(held_y))
         plain = weights / weights.mean()
-        return tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain), plain
+        return tensor_rows(
+            self, judged.encoded, inputs.code_target(self, held_y), plain
+        ), plain
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
@@ -428,7 +537,9 @@ class HyNNBase(BaseEstimator):
                 return X
             X = X.table
         frame = inputs.as_frame(self, X, reset=False)
-        return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
+        return EncodedRows(
+            frame, self.preprocessor_, self.preprocessor_.transform(frame)
+        )
 
     def predict_parts(
         self,
@@ -470,10 +581,14 @@ class HyNNBase(BaseEstimator):
         parts: dict[str, Array] = {}
         if self.task == "classification":
             probabilities = self.calibration_.probabilities(outputs)
-            parts["prediction"] = np.asarray(self.classes_[probabilities.argmax(axis=1)])
+            parts["prediction"] = np.asarray(
+                self.classes_[probabilities.argmax(axis=1)]
+            )
             parts["probabilities"] = probabilities
             if calibrated is not None:
-                parts["inside"] = calibrated[0].members(encoded, probabilities, *calibrated[1:], by_class=by_class)
+                parts["inside"] = calibrated[0].members(
+                    encoded, probabilities, *calibrated[1:], by_class=by_class
+                )
             return parts
         predicted = outputs[:, 0].astype(np.float64)
         parts["prediction"] = predicted * self.target_scale_ + self.target_mean_
@@ -485,11 +600,17 @@ class HyNNBase(BaseEstimator):
         if offset is None:
             return parts
         if not self.module_.rates:
-            raise InputError("offset is for models of loss='poisson'", hint="Leave it out.", code="PG006")
+            raise InputError(
+                "offset is for models of loss='poisson'",
+                hint="Leave it out.",
+                code="PG006",
+            )
         exposure = exposures(offset, len(predicted))
         return {name: (part.T * exposure).T for name, part in parts.items()}
 
-    def predict_encoded(self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto") -> Floats32:
+    def predict_encoded(
+        self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
+    ) -> Floats32:
         """Return logits, or standardised predictions, of encoded rows, float32 ``(rows, outputs)``.
 
         ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches.
@@ -505,7 +626,9 @@ class HyNNBase(BaseEstimator):
             rows = torch.cat([rows, rows[-1:].expand(-count % size, -1)])
         outputs = torch.empty(len(rows), self.module_.outputs)
         with sparing(), torch.inference_mode(), full_float32():
-            network = self.module_ if self.module_.training else FoldedNetwork(self.module_)
+            network = (
+                self.module_ if self.module_.training else FoldedNetwork(self.module_)
+            )
 
             def predict(part: slice) -> None:
                 outputs[part] = network(rows[part].to(device)).cpu()
@@ -517,15 +640,31 @@ class HyNNBase(BaseEstimator):
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
-        names = () if by is None else check_names("by", by, "Pass for example by='sex'.")
+        names = (
+            () if by is None else check_names("by", by, "Pass for example by='sex'.")
+        )
         places = [self.preprocessor_.columns_of(name) for name in names]
         if self.held_out_ is None:
             problem = "Intervals and sets need rows held out of training, but this model has none"
-            raise InputError(problem, hint="Fit it with validation_fraction=0.1 or an eval_set.", code="PG055")
-        return self.held_out_, share, np.concatenate([np.zeros(0, dtype=np.int64), *places])
+            raise InputError(
+                problem,
+                hint="Fit it with validation_fraction=0.1 or an eval_set.",
+                code="PG055",
+            )
+        return (
+            self.held_out_,
+            share,
+            np.concatenate([np.zeros(0, dtype=np.int64), *places]),
+        )
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        keep_rows: bool = True,
+    ) -> None:
         """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz. See ``permgrad.load``.
 
         Args:
@@ -545,14 +684,20 @@ class HyNNBase(BaseEstimator):
     def summary(self) -> str:
         """Return the network's branches, shapes and parameter counts, and which were tried beside it, as text."""
         check_is_fitted(self, "module_")
-        tried = [branch_words(name, facts) for name, facts in getattr(self, "branches_", {}).items()]
+        tried = [
+            branch_words(name, facts)
+            for name, facts in getattr(self, "branches_", {}).items()
+        ]
         return "\n".join([summarize(self.module_), *tried])
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""
         state: dict[str, Any] = dict(super().__getstate__())
         module = state.get("module_")
-        if isinstance(module, HybridNetwork) and next(module.parameters()).device.type != "cpu":
+        if (
+            isinstance(module, HybridNetwork)
+            and next(module.parameters()).device.type != "cpu"
+        ):
             state["module_"] = copy.deepcopy(module).cpu()
             state["renderer_"] = state["module_"].renderer
         return state

@@ -51,15 +51,25 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
     """
     model.branches_ = dict[str, dict[str, Any]]()
-    held, learned, network = prepared.job.validation_rows, prepared.job.train_rows, model.module_
+    held, learned, network = (
+        prepared.job.validation_rows,
+        prepared.job.train_rows,
+        model.module_,
+    )
     if not prepared.beside or held is None or not isinstance(learned, Rows):
         return
     named, few = prepared.beside_by_name, len(held) < FEWEST
     if few and not named:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
-    names = [name for name in prepared.beside if named or name != "trees" or classes <= MOST_CLASSES]
-    work = _job(model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates)
+    names = [
+        name
+        for name in prepared.beside
+        if named or name != "trees" or classes <= MOST_CLASSES
+    ]
+    work = _job(
+        model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates
+    )
     if work is None:
         return
     with threadpool_limits(limits=work.threads):
@@ -67,21 +77,38 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     outputs = model.predict_encoded(held.x.numpy()).astype(np.float64)
     losses = row_losses(held.y.numpy(), classes=bool(classes), rates=network.rates)
     weights = held.weight.numpy().astype(np.float64)
-    options: dict[str, Any] = {"seed": model.seed_, "weights": weights, "dependence": prepared.dependence}
+    options: dict[str, Any] = {
+        "seed": model.seed_,
+        "weights": weights,
+        "dependence": prepared.dependence,
+    }
     options["squared"] = not classes
     while waiting:
-        shares = {name: Share.learn(outputs, one.said, losses, **options) for name, one in waiting.items()}
+        shares = {
+            name: Share.learn(outputs, one.said, losses, **options)
+            for name, one in waiting.items()
+        }
         best = max(shares, key=lambda name: shares[name].gain)
         share = replace(shares[best], share=min(shares[best].share, 1 - LEAST_SHARE))
         if named:
-            share = replace(share, share=max(share.share, EQUAL_SHARE if few else LEAST_SHARE))
+            share = replace(
+                share, share=max(share.share, EQUAL_SHARE if few else LEAST_SHARE)
+            )
         elif not share.pays or share.share < LEAST_SHARE:
             break
         network.add_path(best, waiting[best].branch, share.share)
-        model.branches_[best] = {"kept": True, "label": waiting[best].label, **asdict(share)}
+        model.branches_[best] = {
+            "kept": True,
+            "label": waiting[best].label,
+            **asdict(share),
+        }
         outputs = share(outputs, waiting.pop(best).said)
     for name, one in waiting.items():
-        model.branches_[name] = {"kept": False, "label": one.label, **asdict(shares[name])}
+        model.branches_[name] = {
+            "kept": False,
+            "label": one.label,
+            **asdict(shares[name]),
+        }
 
 
 def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
@@ -94,14 +121,18 @@ def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
     return rows.take(torch.from_numpy(np.sort(drawn)))
 
 
-def _job(model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool) -> job.Job | None:
+def _job(
+    model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool
+) -> job.Job | None:
     """Return the rows as other libraries are fitted on them, or None if a class has no training row."""
     parts = []
     for rows in (learned, held):
         weights = rows.weight.cpu().numpy().astype(np.float64)
         numbers = rows.y.cpu().numpy()
         y = numbers if classes else numbers.astype(np.float64)
-        parts.append(job.Rows(rows.x.cpu().numpy(), y, None if (weights == 1).all() else weights))
+        parts.append(
+            job.Rows(rows.x.cpu().numpy(), y, None if (weights == 1).all() else weights)
+        )
     train, judged = parts
     if classes and len(np.unique(train.y)) < classes:
         return None
@@ -113,14 +144,24 @@ def _job(model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool) ->
 def _as_outputs(said: Floats, outputs: int) -> Floats:
     """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the log odds are shared out."""
     table = said.reshape(len(said), -1)
-    return np.column_stack([-table[:, 0] / 2, table[:, 0] / 2]) if outputs == 2 and table.shape[1] == 1 else table
+    return (
+        np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
+        if outputs == 2 and table.shape[1] == 1
+        else table
+    )
 
 
 def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
     matrix, offset = affine(linear(work))
     branch = LinearBranch(matrix.shape[1], outputs)
     branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
-    label = "logistic regression" if work.classify else "Poisson regression" if work.counts else "ridge regression"
+    label = (
+        "logistic regression"
+        if work.classify
+        else "Poisson regression"
+        if work.counts
+        else "ridge regression"
+    )
     return _Fitted(label, branch, _said(work, branch, held))
 
 
@@ -128,10 +169,20 @@ def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
     library = best_library()
     if library.name == "catboost" and work.n_classes > 2:
         # Its time grows with classes times thresholds. On gas drift (6 classes, 128 columns) this is a tenth of it.
-        work = replace(work, options={"iterations": MOST_OF_CLASSES // work.n_classes, "border_count": 64})
+        work = replace(
+            work,
+            options={
+                "iterations": MOST_OF_CLASSES // work.n_classes,
+                "border_count": 64,
+            },
+        )
     trees = library.train(work).trees
-    base, values = (_as_outputs(part, outputs) for part in (trees.base[None], trees.values))
-    branch = TreeBranch.of(replace(trees, base=base[0], values=values), work.train.encoded.shape[1])
+    base, values = (
+        _as_outputs(part, outputs) for part in (trees.base[None], trees.values)
+    )
+    branch = TreeBranch.of(
+        replace(trees, base=base[0], values=values), work.train.encoded.shape[1]
+    )
     return _Fitted(library.label, branch, _said(work, branch, held))
 
 
@@ -142,4 +193,7 @@ def _said(work: job.Job, branch: nn.Module, held: Rows) -> Floats:
     return np.asarray((Rate()(said) if work.counts else said).double().numpy())
 
 
-_FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {"trees": _fit_trees, "linear": _fit_line}
+_FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {
+    "trees": _fit_trees,
+    "linear": _fit_line,
+}

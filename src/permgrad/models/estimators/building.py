@@ -18,7 +18,13 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Schema, infer_schema
-from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
+from permgrad.imaging.layout import (
+    StoredLayout,
+    check_layout,
+    fit_layout,
+    is_foreign,
+    make_layout,
+)
 from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
@@ -39,34 +45,60 @@ _FEWEST_LEVELS = 50
 _CURVE_RANGE = 2.0
 
 
-def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
+def make_encoder(
+    model: Any, frame: pd.DataFrame, settings: FitSettings
+) -> TableEncoder:
     """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
     kinds, numeric = model.kinds, cast("Any", settings.numeric)
     if settings.pairs_as_levels or settings.left_out:
         schema = infer_schema(frame, na=model.na, kinds=model.kinds)
         # A column of yes and no that is text is a category like any other.
-        pairs = [one.name for one in schema if one.kind == "boolean" and one.storage == "pair"]
-        kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
-        own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
-        kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
+        pairs = [
+            one.name
+            for one in schema
+            if one.kind == "boolean" and one.storage == "pair"
+        ]
+        kinds = {
+            **dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"),
+            **(model.kinds or {}),
+        }
+        own = {
+            one.name: one.kind if one.kind in ("text", "image") else "table"
+            for one in schema
+        }
+        kinds |= {
+            name: "identifier"
+            for name, kind in own.items()
+            if kind in settings.left_out
+        }
     arguments = {name: getattr(model, name) for name in ("na", "groups")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     if model.text_encoder is not None:
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+        from permgrad.models.texts import (
+            TextFeatures,
+        )  # few models read texts beside their words
 
         encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
     return encoder
 
 
-def find_as_one(model: Any, frame: pd.DataFrame, schema: Schema) -> dict[str, list[str]]:
+def find_as_one(
+    model: Any, frame: pd.DataFrame, schema: Schema
+) -> dict[str, list[str]]:
     """Return columns that are one feature where the user declared none. Arrays have no names that could say so."""
     if model.groups is not None or not hasattr(model, "feature_names_in_"):
         return {}
-    return columns_as_one(frame[[one.name for one in schema if one.kind != "identifier"]])
+    return columns_as_one(
+        frame[[one.name for one in schema if one.kind != "identifier"]]
+    )
 
 
 def known_types(
-    model: Any, encoder: TableEncoder, frame: pd.DataFrame, schema: Schema | None, target: Target | None
+    model: Any,
+    encoder: TableEncoder,
+    frame: pd.DataFrame,
+    schema: Schema | None,
+    target: Target | None,
 ) -> Schema | None:
     """Return the types of columns that ``encoder`` is to take over, or None. The target says which numbers are names.
 
@@ -77,7 +109,12 @@ def known_types(
         return schema
     if target is None:
         return None
-    return infer_schema(frame, na=encoder.na, kinds=encoder.kinds, target=(target.y[: len(frame)], target.classes))
+    return infer_schema(
+        frame,
+        na=encoder.na,
+        kinds=encoder.kinds,
+        target=(target.y[: len(frame)], target.classes),
+    )
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:
@@ -86,13 +123,20 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
     if model.task == "classification":
         weights = weights * model.class_weights_[coded]
     y = y.long() if model.task == "classification" else y.float()
-    return Rows(torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)), y, torch.from_numpy(weights).float())
+    return Rows(
+        torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)),
+        y,
+        torch.from_numpy(weights).float(),
+    )
 
 
 def places_of(encoder: TableEncoder) -> Integers:
     """Return the encoded columns that may be places of a curve or a picture: numbers, or black and white pixels."""
     kinds = np.array(encoder.kinds_)
-    numbers, pairs = np.array(encoder.numeric_columns_, dtype=np.int64), np.flatnonzero(kinds == "boolean")
+    numbers, pairs = (
+        np.array(encoder.numeric_columns_, dtype=np.int64),
+        np.flatnonzero(kinds == "boolean"),
+    )
     return numbers if len(numbers) >= len(pairs) else pairs
 
 
@@ -103,14 +147,26 @@ def place_columns(
 
     Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
     """
-    encoder, seed, paths = model.preprocessor_, derive_seed(model.seed_, "layout") % 2**31, settings.paths
-    placed, layout, model.order_ = np.ones(len(encoder.kinds_), dtype=bool), settings.layout, None
-    if "tabular" in paths:  # scores are beside each other in no sense that a convolution could use
+    encoder, seed, paths = (
+        model.preprocessor_,
+        derive_seed(model.seed_, "layout") % 2**31,
+        settings.paths,
+    )
+    placed, layout, model.order_ = (
+        np.ones(len(encoder.kinds_), dtype=bool),
+        settings.layout,
+        None,
+    )
+    if (
+        "tabular" in paths
+    ):  # scores are beside each other in no sense that a convolution could use
         placed = np.array(encoder.kinds_) != "score"
     names, numbers = list(encoder.encoded_names_), places_of(encoder)
     some = [names[number] for number in numbers]
     if settings.seeks_order:
-        model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_, some)
+        model.order_ = find_order(
+            np.asarray(encoded)[:, numbers], y, model.task, model.seed_, some
+        )
         layout = model.order_.layout
     if settings.seeks_order or ("tabular" in paths and has_channels(layout, some)):
         placed = np.isin(np.arange(len(placed)), numbers)
@@ -126,7 +182,9 @@ def place_columns(
     return settings, fitted
 
 
-def _pooled(encoder: TableEncoder, scored: Sequence[Array]) -> tuple[dict[str, list[list[int]]], list[int]]:
+def _pooled(
+    encoder: TableEncoder, scored: Sequence[Array]
+) -> tuple[dict[str, list[list[int]]], list[int]]:
     """Return the scores of each kind, by output, and the numbers that are read less their mean within a level.
 
     What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
@@ -139,7 +197,9 @@ def _pooled(encoder: TableEncoder, scored: Sequence[Array]) -> tuple[dict[str, l
             # The score of a level and what its slopes add are one sum.
             own = [column for column in block.tolist() if column not in apart]
             parts = np.reshape(own, (-1, encoder.scores_.outputs)).tolist()
-            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).extend(parts)
+            pooled.setdefault(
+                one.kind if one.kind in ("text", "image") else "level", []
+            ).extend(parts)
     return pooled, centred
 
 
@@ -150,16 +210,25 @@ def _without_held_rows(settings: FitSettings, *, in_memory: bool) -> InputError:
         problem = f"{wants} all rows in memory, and fit_stream reads them from files"
         return InputError(problem, hint="Use fit.", code="PG006")
     problem = f"{wants} rows held out of training, but there are none"
-    return InputError(problem, hint="Pass validation_fraction=0.1 or an eval_set.", code="PG006")
+    return InputError(
+        problem, hint="Pass validation_fraction=0.1 or an eval_set.", code="PG006"
+    )
 
 
-def _renderer_of(model: Any, settings: FitSettings, fitted: StoredLayout | None, network: NetworkOptions) -> Any:
+def _renderer_of(
+    model: Any,
+    settings: FitSettings,
+    fitted: StoredLayout | None,
+    network: NetworkOptions,
+) -> Any:
     """Return what draws images of encoded rows, or None."""
     encoder, layout = model.preprocessor_, settings.layout
     if "image" in settings.paths and is_foreign(layout):
         from permgrad.imaging.foreign import ForeignRenderer  # few models have one
 
-        return ForeignRenderer(layout, None if callable(layout) else list(encoder.encoded_names_))
+        return ForeignRenderer(
+            layout, None if callable(layout) else list(encoder.encoded_names_)
+        )
     if fitted is None:
         return None
     low, high = encoder.minimum_, encoder.maximum_
@@ -179,16 +248,26 @@ def build_network(
     validation_weight: Floats,
 ) -> Prepared:
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
-    model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
-    if settings.beside_by_name and settings.beside and (validation is None or not isinstance(rows, Rows)):
+    model.__dict__.pop(
+        "history_", None
+    )  # what an earlier training left no longer belongs to the network
+    if (
+        settings.beside_by_name
+        and settings.beside
+        and (validation is None or not isinstance(rows, Rows))
+    ):
         raise _without_held_rows(settings, in_memory=isinstance(rows, Rows))
     settings, fitted = place_columns(model, settings, encoded, coded)
     encoder = model.preprocessor_
-    network = dataclasses.replace(settings.network, random_kernels=0)  # they come after training
+    network = dataclasses.replace(
+        settings.network, random_kernels=0
+    )  # they come after training
     rates = settings.training.loss == "poisson"
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
-    pooled, centred = _pooled(encoder, [block[kinds[block] == "score"] for block in blocks])
+    pooled, centred = _pooled(
+        encoder, [block[kinds[block] == "score"] for block in blocks]
+    )
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = _renderer_of(model, settings, fitted, network)
@@ -199,19 +278,52 @@ def build_network(
             renderer=model.renderer_,
             paths=settings.paths,
             numeric_columns=sorted([*encoder.numeric_columns_, *centred]),
-            level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
+            level_blocks=[
+                block
+                for block in categories
+                if (kinds[block] == "level").sum() >= _FEWEST_LEVELS
+            ],
             score_blocks=list(pooled.values()),
             products=encoder.slopes_,
-            absent_blocks=[list(chain(*pooled[kind])) for kind in ("text", "image") if kind in pooled],
+            absent_blocks=[
+                list(chain(*pooled[kind]))
+                for kind in ("text", "image")
+                if kind in pooled
+            ],
             rates=rates,
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)
     if model.task == "classification" and model.calibration is not None:
-        held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
+        held = (
+            np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
+        )
         check_calibration(model.calibration, model.class_weights_, model.classes_, held)
-    options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
-    job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
-    kernels = 0 if rates else settings.network.random_kernels  # a sum with theirs could fall below 0
-    beside: dict[str, Any] = {"beside": settings.beside, "beside_by_name": settings.beside_by_name}
-    return Prepared(job, model.module_, settings.device, validation_weight, random_kernels=kernels, **beside)
+    options, seed = (
+        settings.training_for(len(rows)),
+        derive_seed(model.seed_, "training"),
+    )
+    job = TrainingJob(
+        model.module_,
+        rows,
+        validation,
+        options,
+        seed,
+        model.progress,
+        columns=encoder.encoded_names_,
+    )
+    kernels = (
+        0 if rates else settings.network.random_kernels
+    )  # a sum with theirs could fall below 0
+    beside: dict[str, Any] = {
+        "beside": settings.beside,
+        "beside_by_name": settings.beside_by_name,
+    }
+    return Prepared(
+        job,
+        model.module_,
+        settings.device,
+        validation_weight,
+        random_kernels=kernels,
+        **beside,
+    )

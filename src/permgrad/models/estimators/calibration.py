@@ -43,12 +43,19 @@ class Calibration:
         odds, two = one_versus_rest(logits), len(self.curves) == 1
         columns = odds[:, 1:] if two else odds
         curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
-        raw = np.column_stack([np.interp(columns[:, k], knots, shares) for k, (knots, shares) in enumerate(curves)])
+        raw = np.column_stack(
+            [
+                np.interp(columns[:, k], knots, shares)
+                for k, (knots, shares) in enumerate(curves)
+            ]
+        )
         if two:
             return np.column_stack([1 - raw, raw])
         total = raw.sum(axis=1, keepdims=True)
         # Where every class's curve says 0, nothing is known about which it is.
-        return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
+        return np.where(
+            total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types. Numbers are restored bit for bit."""
@@ -57,24 +64,44 @@ class Calibration:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote."""
-        curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
-        must(not any(len(x) != len(y) or not x for x, y in curves), "the knots of an isotonic curve do not pair up")
+        curves = tuple(
+            (tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"]
+        )
+        must(
+            not any(len(x) != len(y) or not x for x, y in curves),
+            "the knots of an isotonic curve do not pair up",
+        )
         method, temperature = content["method"], content["temperature"]
-        must(method in (None, "prior", "temperature", "isotonic"), f"a calibration by {method!r:.40}")
-        must(is_number(temperature) and temperature > 0, f"a temperature of {temperature!r:.40}")
-        return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
+        must(
+            method in (None, "prior", "temperature", "isotonic"),
+            f"a calibration by {method!r:.40}",
+        )
+        must(
+            is_number(temperature) and temperature > 0,
+            f"a temperature of {temperature!r:.40}",
+        )
+        return cls(
+            method, tuple(map(float, content["shift"])), float(temperature), curves
+        )
 
 
 def class_logits(outputs: Array) -> Floats:
     """Return one logit per class in float64. A single shared logit is the second class's, the first has 0."""
     logits = np.asarray(outputs, dtype=np.float64)
-    return np.column_stack([np.zeros(len(logits)), logits[:, 0]]) if logits.shape[1] == 1 else logits
+    return (
+        np.column_stack([np.zeros(len(logits)), logits[:, 0]])
+        if logits.shape[1] == 1
+        else logits
+    )
 
 
 def one_versus_rest(logits: Floats) -> Floats:
     """Return the log odds of each class against all others ``(rows, classes)``, also where probabilities are 0 or 1."""
     return np.column_stack(
-        [logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1) for k in range(logits.shape[1])]
+        [
+            logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1)
+            for k in range(logits.shape[1])
+        ]
     )
 
 
@@ -87,7 +114,11 @@ def fit_calibration(
     weights: Floats | None = None,
 ) -> Calibration:
     """Learn how outputs become probabilities."""
-    shift = tuple(np.log(class_weights).tolist()) if method in ("prior", "temperature") else ()
+    shift = (
+        tuple(np.log(class_weights).tolist())
+        if method in ("prior", "temperature")
+        else ()
+    )
     if method == "prior":
         return Calibration("prior", shift)
     assert outputs is not None
@@ -95,19 +126,27 @@ def fit_calibration(
     rows = np.ones(len(y)) if weights is None else weights
     logits = class_logits(outputs)
     if method == "temperature":
-        return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
+        return Calibration(
+            "temperature", shift, best_temperature(logits - np.asarray(shift), y, rows)
+        )
     from sklearn.isotonic import IsotonicRegression
 
     # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
     odds, curves = one_versus_rest(logits), []
     for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=rows)
-        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
+        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(
+            odds[:, k], y == k, sample_weight=rows
+        )
+        curves.append(
+            (tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+        )
     return Calibration("isotonic", curves=tuple(curves))
 
 
 @refusing
-def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> Iterator[Fault]:
+def check_calibration(
+    method: str, class_weights: Floats, classes: Array, y: Integers
+) -> Iterator[Fault]:
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
@@ -125,10 +164,16 @@ def check_calibration(method: str, class_weights: Floats, classes: Array, y: Int
             "calibration='isotonic' needs rows of every class among those held out of training, but none is of "
             f"class {classes[missing].tolist()[0]!r}"
         )
-        yield problem, "Pass a larger validation_fraction, or calibration='temperature'.", "PG013"
+        yield (
+            problem,
+            "Pass a larger validation_fraction, or calibration='temperature'.",
+            "PG013",
+        )
 
 
-def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: float = math.inf) -> float:
+def best_temperature(
+    logits: Floats, y: Integers, weights: Floats, *, spread: float = math.inf
+) -> float:
     """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
     from scipy.optimize import minimize_scalar
 
@@ -139,5 +184,7 @@ def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: fl
         likelihood = weights @ losses / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
-    best = minimize_scalar(loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-6})
+    best = minimize_scalar(
+        loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-6}
+    )
     return float(np.exp(best.x))

@@ -171,7 +171,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
         return self.predict_parts(X)["prediction"]
 
-    def predict_set(self, X: Any, coverage: float = 0.9, *, by: Any = None, by_class: bool = False) -> Booleans:
+    def predict_set(
+        self, X: Any, coverage: float = 0.9, *, by: Any = None, by_class: bool = False
+    ) -> Booleans:
         """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
 
         The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -198,7 +200,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ((797, 10), True)
         """
         share = check_confidence(coverage, "coverage")
-        return self.predict_parts(X, share, by=by, by_class=check_flag("by_class", by_class))["inside"]
+        return self.predict_parts(
+            X, share, by=by, by_class=check_flag("by_class", by_class)
+        )["inside"]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -262,7 +266,12 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         return self.predict_parts(X, offset=offset)["prediction"]
 
     def predict_interval(
-        self, X: Any, coverage: float = 0.9, *, by: Any = None, offset: npt.ArrayLike | None = None
+        self,
+        X: Any,
+        coverage: float = 0.9,
+        *,
+        by: Any = None,
+        offset: npt.ArrayLike | None = None,
     ) -> Floats:
         """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
 

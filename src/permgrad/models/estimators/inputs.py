@@ -15,7 +15,17 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_class_names, check_rows, is_number
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import Fault, InputError, by_count, counted, listed, refusing, shown, turned, warn_user
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    counted,
+    listed,
+    refusing,
+    shown,
+    turned,
+    warn_user,
+)
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
@@ -37,7 +47,11 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
 
     if isinstance(X, (str, os.PathLike)):
         hint = "Read it with pandas, or train from the files with fit_stream(path, target)."
-        raise InputError(f"X must be a table in memory, got the path {shown(os.fspath(X))}", hint=hint, code="PG001")
+        raise InputError(
+            f"X must be a table in memory, got the path {shown(os.fspath(X))}",
+            hint=hint,
+            code="PG001",
+        )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
     is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
@@ -48,19 +62,33 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         plain = _plain_rows(X)
     try:
         if not is_frame:
-            checks: dict[str, Any] = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": least_rows}
+            checks: dict[str, Any] = {
+                "dtype": None,
+                "ensure_all_finite": False,
+                "ensure_min_samples": least_rows,
+            }
             array = check_array(plain, estimator=estimator, **checks)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
-        fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
-        raise InputError(str(error).strip(), hint=f"Pass {fix}.", code="PG017") from error
+        fix = (
+            "a table of rows and columns"
+            if reset
+            else "the columns that the model was trained on, in their order"
+        )
+        raise InputError(
+            str(error).strip(), hint=f"Pass {fix}.", code="PG017"
+        ) from error
     if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
         return X
     if is_frame:
         # Trained without names: columns are taken by their place, as scikit-learn does.
         return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
-    names = [f"x{at}" for at in range(array.shape[1])] if reset else list(estimator.preprocessor_.feature_names_in_)
+    names = (
+        [f"x{at}" for at in range(array.shape[1])]
+        if reset
+        else list(estimator.preprocessor_.feature_names_in_)
+    )
     frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
 
@@ -69,14 +97,22 @@ def _plain_rows(X: Any) -> Any:
     """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
     if not hasattr(X, "__array__") and not hasattr(X, "__len__"):
         problem = f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}"
-        raise InputError(problem, hint="Reshape your data, or pass a table of rows and columns.", code="PG007")
+        raise InputError(
+            problem,
+            hint="Reshape your data, or pass a table of rows and columns.",
+            code="PG007",
+        )
     if hasattr(X, "dtype") and np.iscomplexobj(X):
         problem = "Complex data not supported: X must hold real numbers"
-        raise InputError(problem, hint="Pass X.real and X.imag as columns.", code="PG001")
+        raise InputError(
+            problem, hint="Pass X.real and X.imag as columns.", code="PG001"
+        )
     if isinstance(X, (list, tuple)):
         # Rows of different lengths are refused by scikit-learn, in its own words.
         with contextlib.suppress(ValueError, TypeError):
-            return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
+            return (
+                np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
+            )
     return X
 
 
@@ -87,11 +123,17 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
         problem = f"Column names must be all text or all of another type, got {', '.join(kinds)}"
         yield problem, "Write X.columns = X.columns.astype(str).", "PG008"
     if frame.shape[1] == 0:
-        problem = f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required"
+        problem = (
+            f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required"
+        )
         yield problem, "Add columns.", "PG013"
     if len(frame) < least_rows:
         least = counted(least_rows, "row")
-        yield f"X must have at least {least}, got n_samples={len(frame)}", "Add rows.", "PG013"
+        yield (
+            f"X must have at least {least}, got n_samples={len(frame)}",
+            "Add rows.",
+            "PG013",
+        )
     names = [str(name) for name in frame.columns]
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
@@ -117,7 +159,9 @@ def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.infer_objects()
 
 
-def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "y") -> Array:
+def one_column(
+    y: Any, *, estimator: Any, rows: int | None = None, what: str = "y"
+) -> Array:
     """Return the target as a one-dimensional array. Several targets and missing values are refused.
 
     ``rows``: of X, of which there must be as many. ``what``: how the target is called where there are not.
@@ -128,17 +172,25 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
         problem = f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None"
         raise InputError(problem, hint="Pass one value for each row.", code="PG005")
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
-        values = np.asarray(_plain_series(y) if isinstance(y, pd.Series) else y.to_numpy())
+        values = np.asarray(
+            _plain_series(y) if isinstance(y, pd.Series) else y.to_numpy()
+        )
     else:
         try:
             values = np.asarray(y)
         except ValueError:
             problem = "y must hold one value for each row, but some of its values are sequences and others are not"
-            raise InputError(problem, hint="Pass a list of labels or of numbers.", code="PG007") from None
+            raise InputError(
+                problem, hint="Pass a list of labels or of numbers.", code="PG007"
+            ) from None
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
             # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
             labels = np.asarray(y, dtype=object)
-            values = values if all(isinstance(value, str) for value in labels.ravel()) else labels
+            values = (
+                values
+                if all(isinstance(value, str) for value in labels.ravel())
+                else labels
+            )
     if values.ndim == 2 and values.shape[1] == 1:
         told = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
         warnings.warn(told, DataConversionWarning, stacklevel=4)
@@ -155,13 +207,21 @@ def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]
         yield problem, "Fit one model per target.", "PG007"
     if values.dtype.names:
         problem = f"y must be one class or number per row, but its rows have the fields {listed(values.dtype.names)}"
-        yield problem, f"Fit one of them, for example y[{values.dtype.names[0]!r}].", "PG007"
+        yield (
+            problem,
+            f"Fit one of them, for example y[{values.dtype.names[0]!r}].",
+            "PG007",
+        )
     if np.iscomplexobj(values):
         problem = "Complex data not supported: y must be real"
         yield problem, "Fit its real and imaginary part separately.", "PG015"
     if count := int(pd.isna(values).sum()):
         problem = f"{count:,} of {len(values):,} values of y {by_count(count, 'is', 'are')} missing (NaN)"
-        yield problem, f"Leave {by_count(count, 'that row', 'those rows')} out.", "PG015"
+        yield (
+            problem,
+            f"Leave {by_count(count, 'that row', 'those rows')} out.",
+            "PG015",
+        )
     if rows is not None and len(values) != rows:
         problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
         yield problem, "Pass those that belong together.", "PG007"
@@ -172,8 +232,12 @@ def _plain_series(y: pd.Series[Any]) -> Any:
     if not isinstance(y.dtype, pd.CategoricalDtype) and not y.hasnans:
         if pd.api.types.is_bool_dtype(y.dtype):
             return y.to_numpy(dtype=bool)
-        if pd.api.types.is_numeric_dtype(y.dtype) and pd.api.types.is_extension_array_dtype(y.dtype):
-            return y.to_numpy(dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64)
+        if pd.api.types.is_numeric_dtype(
+            y.dtype
+        ) and pd.api.types.is_extension_array_dtype(y.dtype):
+            return y.to_numpy(
+                dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64
+            )
     return y.to_numpy()
 
 
@@ -188,11 +252,17 @@ def class_target(y: Array) -> tuple[Array, Integers]:
             raise InputError(problem, hint="Turn all labels into text.", code="PG015")
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
     if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
-        problem = f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
+        problem = (
+            f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
+        )
         hint = "Turn them into text, for example [label.decode() for label in y]."
         raise InputError(problem, hint=hint, code="PG015")
     hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
-    with turned(lambda error: InputError(f"y must hold classes: {error}", hint, "PG015"), TypeError, ValueError):
+    with turned(
+        lambda error: InputError(f"y must hold classes: {error}", hint, "PG015"),
+        TypeError,
+        ValueError,
+    ):
         check_classification_targets(y)
     classes, indexes = np.unique(y, return_inverse=True)
     check_characters(classes.tolist(), "classes")
@@ -206,12 +276,18 @@ def class_target(y: Array) -> tuple[Array, Integers]:
 def number_target(y: Array) -> Floats:
     """Return the target in float64."""
     numbers = None
-    if y.dtype.kind not in "USMm" and not (y.dtype == object and any(isinstance(value, str) for value in y.tolist())):
+    if y.dtype.kind not in "USMm" and not (
+        y.dtype == object and any(isinstance(value, str) for value in y.tolist())
+    ):
         with contextlib.suppress(TypeError, ValueError):
             numbers = y.astype(np.float64)
     if numbers is None:
         problem = f"y must be numbers for regression, but it holds {first_no_number(y.tolist())!r} (type {y.dtype})"
-        raise InputError(problem, hint="Use HyNNClassifier for labels, or turn the text into numbers.", code="PG015")
+        raise InputError(
+            problem,
+            hint="Use HyNNClassifier for labels, or turn the text into numbers.",
+            code="PG015",
+        )
     _check_numbers(numbers)
     return numbers
 
@@ -220,8 +296,15 @@ def number_target(y: Array) -> Floats:
 def _check_numbers(numbers: Floats) -> Iterator[Fault]:
     if count := int((~np.isfinite(numbers)).sum()):
         problem = f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)"
-        yield problem, f"Leave {by_count(count, 'that row', 'those rows')} out.", "PG015"
-    largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
+        yield (
+            problem,
+            f"Leave {by_count(count, 'that row', 'those rows')} out.",
+            "PG015",
+        )
+    largest, span = (
+        float(np.abs(numbers).max(initial=0)),
+        float(np.ptp(numbers)) if len(numbers) else 0.0,
+    )
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
         problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
@@ -233,11 +316,15 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
 def check_counts(y: Floats) -> None:
     """Refuse numbers that no count or rate can be."""
     if (y < 0).any():
-        problem = f"loss='poisson' needs y of at least 0, but it holds {float(y[y < 0][0]):g}"
+        problem = (
+            f"loss='poisson' needs y of at least 0, but it holds {float(y[y < 0][0]):g}"
+        )
         raise InputError(problem, hint="Leave loss out, or correct y.", code="PG036")
 
 
-def per_exposure(loss: str, y: Array, weights: Floats, offset: Any) -> tuple[Array, Floats]:
+def per_exposure(
+    loss: str, y: Array, weights: Floats, offset: Any
+) -> tuple[Array, Floats]:
     """Return counts per unit of exposure, and the weights of such rates, where a log of the exposure is given.
 
     The Poisson likelihood of counts with an offset is that of their rates with the exposures as weights.
@@ -245,7 +332,11 @@ def per_exposure(loss: str, y: Array, weights: Floats, offset: Any) -> tuple[Arr
     if offset is None:
         return y, weights
     if loss != "poisson":
-        raise InputError("offset is for loss='poisson'", hint="Leave it out, or pass loss='poisson'.", code="PG006")
+        raise InputError(
+            "offset is for loss='poisson'",
+            hint="Leave it out, or pass loss='poisson'.",
+            code="PG006",
+        )
     exposure = exposures(offset, len(y))
     return number_target(y) / exposure, weights * exposure
 
@@ -258,7 +349,9 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
     """
     if model.task == "classification":
         model.classes_, coded = class_target(y)
-        model.class_weights_ = class_weights(settings.class_weight, model.classes_, np.bincount(coded))
+        model.class_weights_ = class_weights(
+            settings.class_weight, model.classes_, np.bincount(coded)
+        )
         return coded
     numbers = number_target(y)
     mean, spread = float(numbers.mean()), float(numbers.std())
@@ -305,39 +398,59 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
     places = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
-    _check_weights(class_weight, {label: int(rows[place]) for label, place in places.items()})
+    _check_weights(
+        class_weight, {label: int(rows[place]) for label, place in places.items()}
+    )
     for label, weight in class_weight.items():
         weights[places[label]] = weight
     return weights
 
 
 @refusing
-def _check_weights(class_weight: Mapping[Any, Any], rows: Mapping[Any, int]) -> Iterator[Fault]:
+def _check_weights(
+    class_weight: Mapping[Any, Any], rows: Mapping[Any, int]
+) -> Iterator[Fault]:
     """Refuse weights of other classes, or of a size that training cannot use. ``rows``: of each class."""
     for label, weight in class_weight.items():
         if label not in rows:
             problem = f"class_weight must name classes of y ({', '.join(map(repr, list(rows)[:10]))}), got {label!r}"
             yield problem, "Correct the name.", "PG035"
-        if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
+        if not is_number(weight) or not (
+            weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS
+        ):
             problem = (
                 f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
                 f"{shown(weight)}"
             )
             yield problem, f"Pass for example class_weight={{{label!r}: 2.0}}.", "PG020"
-    if not any(class_weight.get(label, 1) > 0 for label, count in rows.items() if count):
-        problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"
+    if not any(
+        class_weight.get(label, 1) > 0 for label, count in rows.items() if count
+    ):
+        problem = (
+            f"class_weight={class_weight!r} is 0 for every class of the training rows"
+        )
         yield problem, "Weigh a class, or leave class_weight out.", "PG020"
 
 
-def dependence_between(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dependence | None:
+def dependence_between(
+    row_groups: Any, row_time: Any, rows: int, eval_set: Any
+) -> Dependence | None:
     """Return which training rows depend on each other, or None where nothing is passed."""
-    given = {name: one for name, one in (("row_groups", row_groups), ("row_time", row_time)) if one is not None}
+    given = {
+        name: one
+        for name, one in (("row_groups", row_groups), ("row_time", row_time))
+        if one is not None
+    }
     if not given:
         return None
     name, values = next(iter(given.items()))
     other = "row_time" if len(given) > 1 else "eval_set" if eval_set is not None else ""
     if other:
-        raise InputError(f"{name} and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
+        raise InputError(
+            f"{name} and {other} cannot be combined",
+            hint="Leave one of them out.",
+            code="PG006",
+        )
     labels = np.asarray(values)
     check_rows(name, labels, rows)
     by = (name, None) if name == "row_groups" else (None, name)
@@ -352,8 +465,16 @@ def held_out_units(
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.
     """
     rows = len(units.codes)
-    order = np.arange(units.count)[::-1] if units.timed else generator(seed, "validation rows").permutation(units.count)
-    wanted, train, held = round(fraction * rows), np.arange(rows), np.zeros(0, dtype=np.int64)
+    order = (
+        np.arange(units.count)[::-1]
+        if units.timed
+        else generator(seed, "validation rows").permutation(units.count)
+    )
+    wanted, train, held = (
+        round(fraction * rows),
+        np.arange(rows),
+        np.zeros(0, dtype=np.int64),
+    )
     for unit in order.tolist():
         left = train[units.codes[train] != unit]
         if len(held) >= wanted or len(left) < 2:
@@ -365,7 +486,9 @@ def held_out_units(
     return train, held
 
 
-def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) -> tuple[Integers, Integers]:
+def held_out(
+    rows: int, fraction: float, seed: int, indexes: Integers | None
+) -> tuple[Integers, Integers]:
     """Return training and validation row numbers, sorted. Drawn within classes if there are any.
 
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.
@@ -381,6 +504,8 @@ def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) ->
         by_class = order[np.argsort(indexes[order], kind="stable")]
         spare = np.delete(by_class, np.unique(indexes[by_class], return_index=True)[1])
         wanted = min(wanted, len(spare))
-        chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
+        chosen = spare[
+            ((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)
+        ]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)

@@ -49,7 +49,9 @@ class HeldOut:
     dependence: Dependence | None = None
 
     @classmethod
-    def of_numbers(cls, held: Sample, learned: Sample, dependence: Dependence | None = None) -> Self:
+    def of_numbers(
+        cls, held: Sample, learned: Sample, dependence: Dependence | None = None
+    ) -> Self:
         """Return the scores of held-out rows, with a scale learned from training rows."""
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
         left = held_y - held_predicted
@@ -64,52 +66,94 @@ class HeldOut:
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
-        return math.ceil((1 if self.scale is None else 2) / (1 - coverage) * (1 - 1e-9)) - 1
+        return (
+            math.ceil((1 if self.scale is None else 2) / (1 - coverage) * (1 - 1e-9))
+            - 1
+        )
 
     def arrays(self) -> dict[str, Array]:
         """Return what a saved model holds."""
-        arrays: dict[str, Array] = {"held_out.x": self.x, "held_out.scores": self.scores}
+        arrays: dict[str, Array] = {
+            "held_out.x": self.x,
+            "held_out.scores": self.scores,
+        }
         if self.codes is not None:
             arrays["held_out.codes"] = self.codes
         if self.dependence is not None:
             arrays[f"held_out.{self.dependence.argument[0]}"] = self.dependence.codes
         if self.scale is not None:
-            arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
+            arrays |= {
+                "held_out.edges": self.scale.edges,
+                "held_out.steps": self.scale.steps,
+            }
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
         """Read back what ``arrays`` returned, if a model holds it. ValueError: the parts do not fit together."""
-        x, scores, edges, steps = (arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps"))
+        x, scores, edges, steps = (
+            arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps")
+        )
         if x is None or scores is None:
             return None
         scale = None
         if edges is not None and steps is not None:
             scale = Scale(edges, steps)
-        fits = x.dtype == np.float32 and x.shape in ((len(scores), encoded), (0, encoded)) and scores.ndim == 1
-        must(fits, f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
+        fits = (
+            x.dtype == np.float32
+            and x.shape in ((len(scores), encoded), (0, encoded))
+            and scores.ndim == 1
+        )
+        must(
+            fits,
+            f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns",
+        )
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
-        finite = all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts)
+        finite = all(
+            part.dtype == np.float64 and np.isfinite(part).all() for part in parts
+        )
         must(finite, "scores or a scale that are not finite numbers")
         if scale is not None:
             columns, bins = scale.steps.shape
             fits = scale.edges.shape == (columns, bins - 1) and columns <= encoded + 1
-            must(fits, f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        codes, dependence = _codes(arrays, "codes", len(scores)), _dependence(arrays, len(scores))
-        must(scale is not None or codes is not None, "held-out rows of classes without their classes")
+            must(
+                fits,
+                f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges",
+            )
+        codes, dependence = (
+            _codes(arrays, "codes", len(scores)),
+            _dependence(arrays, len(scores)),
+        )
+        must(
+            scale is not None or codes is not None,
+            "held-out rows of classes without their classes",
+        )
         return cls(x, scores, scale, codes, dependence)
 
-    def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
+    def ends(
+        self, encoded: Any, predicted: Floats, coverage: float, columns: Places
+    ) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
         assert self.scale is not None
         around = np.empty((len(predicted), 2))
         for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
             last = len(scores) - 1
-            around[rows] = scores[[max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]]
-        return np.asarray(predicted[:, None] + around * self.scale(_columns(encoded, predicted))[:, None])
+            around[rows] = scores[
+                [max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]
+            ]
+        return np.asarray(
+            predicted[:, None]
+            + around * self.scale(_columns(encoded, predicted))[:, None]
+        )
 
     def members(
-        self, encoded: Any, probabilities: Floats, coverage: float, columns: Places, *, by_class: bool = False
+        self,
+        encoded: Any,
+        probabilities: Floats,
+        coverage: float,
+        columns: Places,
+        *,
+        by_class: bool = False,
     ) -> Booleans:
         """Return whether each class is in the set of a row ``(rows, classes)``.
 
@@ -117,7 +161,9 @@ class HeldOut:
         in every set.
         """
         if not by_class:
-            return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
+            return np.asarray(
+                1 - probabilities <= self.limits(encoded, coverage, columns)
+            )
         assert self.codes is not None
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
@@ -128,9 +174,15 @@ class HeldOut:
             if len(own.scores) < self.fewest(coverage):
                 few += 1
             else:
-                inside[:, [code]] = 1 - probabilities[:, [code]] <= own.limits(encoded, coverage, columns)
+                inside[:, [code]] = 1 - probabilities[:, [code]] <= own.limits(
+                    encoded, coverage, columns
+                )
         if few:
-            least, have, are = self.fewest(coverage), by_count(few, "has", "have"), by_count(few, "is", "are")
+            least, have, are = (
+                self.fewest(coverage),
+                by_count(few, "has", "have"),
+                by_count(few, "is", "are"),
+            )
             warn_user(
                 f"{few} of {probabilities.shape[1]} classes {have} fewer than {least} held-out rows, too few for "
                 f"coverage={coverage:g} by class, and {are} in every set"
@@ -144,7 +196,9 @@ class HeldOut:
             limits[rows] = scores[min(len(scores) - 1 + own - outside, len(scores) - 1)]
         return limits
 
-    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int, int]]:
+    def _by_group(
+        self, encoded: Any, columns: Places, coverage: float
+    ) -> Iterator[tuple[Booleans, Floats, int, int]]:
         """Yield which rows are in a group, its sorted scores, how many rows may be outside, and those of the new row.
 
         A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
@@ -161,16 +215,24 @@ class HeldOut:
             )
         if len(columns) and len(self.x) < len(self.scores):
             problem = "by= needs the rows held out of training, and this model was saved without rows"
-            raise InputError(problem, hint="Leave by out, or save the model with its rows.", code="PG055")
+            raise InputError(
+                problem,
+                hint="Leave by out, or save the model with its rows.",
+                code="PG055",
+            )
         columns_beside = np.asarray(encoded)[:, columns]
         held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
-        codes = np.zeros((len(held) + len(columns_beside), held.shape[1]), dtype=np.int64)
+        codes = np.zeros(
+            (len(held) + len(columns_beside), held.shape[1]), dtype=np.int64
+        )
         for column, values in enumerate(held.T):
             levels = np.unique(values)
             cuts = (levels[1:] + levels[:-1]) / 2
             if len(levels) > _MOST_VALUES:
                 cuts = np.quantile(values, [0.25, 0.5, 0.75])
-            codes[:, column] = np.searchsorted(cuts, np.concatenate([values, columns_beside[:, column]]))
+            codes[:, column] = np.searchsorted(
+                cuts, np.concatenate([values, columns_beside[:, column]])
+            )
         groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
         of_held, of_others = groups[: len(held)], groups[len(held) :]
         few = np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
@@ -190,16 +252,27 @@ class HeldOut:
                     f"The {len(scores):,} held-out rows depend on each other and say as much as {len(scores) // own:,} "
                     f"independent ones, fewer than the {least} that coverage={coverage:g} needs, so it may not hold"
                 )
-            yield of_others == code, scores, count - math.ceil(coverage * count - 1e-9), own
+            yield (
+                of_others == code,
+                scores,
+                count - math.ceil(coverage * count - 1e-9),
+                own,
+            )
 
     def _together(self, chosen: Integers, coverage: float) -> int:
         """Return how many of the chosen held-out rows say as much as one independent row of what is outside."""
         if self.dependence is None:
             return 1
-        among, share, sides = self.dependence.take(chosen), 1 - coverage, [self.scores[chosen]]
+        among, share, sides = (
+            self.dependence.take(chosen),
+            1 - coverage,
+            [self.scores[chosen]],
+        )
         if self.scale is not None:
             share, sides = share / 2, [sides[0], -sides[0]]
-        outside = np.stack([side >= np.quantile(side, 1 - share) for side in sides], axis=1)
+        outside = np.stack(
+            [side >= np.quantile(side, 1 - share) for side in sides], axis=1
+        )
         related = among.correlation(outside.astype(np.float64))
         return math.ceil(among.design(np.ones(len(chosen)), related)[0] - 1e-9)
 
@@ -213,8 +286,15 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
     """Return a number of each held-out row, if a model holds them. ValueError: they are no such numbers."""
     codes = arrays.get(f"held_out.{name}")
     if codes is not None:
-        fits = codes.dtype == np.int64 and codes.shape == (rows,) and codes.min(initial=0) >= 0
-        must(fits, f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
+        fits = (
+            codes.dtype == np.int64
+            and codes.shape == (rows,)
+            and codes.min(initial=0) >= 0
+        )
+        must(
+            fits,
+            f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores",
+        )
     return codes
 
 
@@ -244,11 +324,15 @@ class Scale:
         """Return the scale of each row ``(rows,)``."""
         total = np.zeros(len(columns))
         for column in np.flatnonzero(self.steps.any(axis=1)):
-            total += self.steps[column][np.searchsorted(self.edges[column], columns[:, column])]
+            total += self.steps[column][
+                np.searchsorted(self.edges[column], columns[:, column])
+            ]
         return np.exp(total)
 
 
-def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats) -> Scale:
+def fit_scale(
+    columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats
+) -> Scale:
     """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance (Friedman 2001).
 
     ``errors`` are absolute and of training rows, which a network fits better than others: only their pattern counts.
@@ -257,23 +341,36 @@ def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors
     count = columns.shape[1]
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
     places = [
-        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)]) for rows in (columns, held_columns)
+        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)])
+        for rows in (columns, held_columns)
     ]
     flat = (places[0] + _BINS * np.arange(count)[:, None]).ravel()
-    rows = np.bincount(flat, minlength=count * _BINS).reshape(count, _BINS).cumsum(axis=1)[:, :-1]
+    rows = (
+        np.bincount(flat, minlength=count * _BINS)
+        .reshape(count, _BINS)
+        .cumsum(axis=1)[:, :-1]
+    )
     sizes = np.stack([rows, len(columns) - rows]) + _PULL
     usable = (rows > 0) & (rows < len(columns))
     steps, best = np.zeros((count, _BINS)), np.zeros((count, _BINS))
-    fitted, held = np.full(len(errors), math.log(errors.mean())), np.zeros(len(held_errors))
+    fitted, held = (
+        np.full(len(errors), math.log(errors.mean())),
+        np.zeros(len(held_errors)),
+    )
     least, waited = math.log(held_errors.mean()), 0
     for _ in range(_STEPS if usable.any() else 0):
         slopes = errors * np.exp(-fitted) - 1
-        sums = np.bincount(flat, weights=np.tile(slopes, count), minlength=count * _BINS).reshape(count, _BINS)
+        sums = np.bincount(
+            flat, weights=np.tile(slopes, count), minlength=count * _BINS
+        ).reshape(count, _BINS)
         left = sums.cumsum(axis=1)[:, :-1]
         sides = np.stack([left, slopes.sum() - left])
         gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
         column, cut = np.unravel_index(gains.argmax(), gains.shape)
-        step = np.repeat(_RATE * sides[:, column, cut] / sizes[:, column, cut], [cut + 1, _BINS - cut - 1])
+        step = np.repeat(
+            _RATE * sides[:, column, cut] / sizes[:, column, cut],
+            [cut + 1, _BINS - cut - 1],
+        )
         steps[column] += step
         fitted += step[places[0][column]]
         held += step[places[1][column]]

@@ -15,10 +15,14 @@ from permgrad.base.random import generator
 
 def draw_background(model: Any, rows: Floats32, target: Array) -> None:
     """Keep some of the encoded training rows, from which explanations draw donors."""
-    from permgrad.models.estimators.presets import get_preset  # trains, and explanations read kept rows alone
+    from permgrad.models.estimators.presets import (
+        get_preset,
+    )  # trains, and explanations read kept rows alone
 
     most = get_preset(model.preset).background_size
-    chosen = np.sort(generator(model.seed_, "background").permutation(len(target))[:most])
+    chosen = np.sort(
+        generator(model.seed_, "background").permutation(len(target))[:most]
+    )
     model.background_, model.background_target_ = rows[chosen], target[chosen]
 
 
@@ -42,7 +46,11 @@ def without_rows(model: Any) -> Any:
     lean, target = copy.copy(model), np.asarray(model.background_target_)
     lean.background_ = model.background_[:0]
     # In the order of the classes, which says nothing of a row.
-    lean.background_target_ = target[np.argsort(target.astype(str))] if hasattr(model, "classes_") else target[:0]
+    lean.background_target_ = (
+        target[np.argsort(target.astype(str))]
+        if hasattr(model, "classes_")
+        else target[:0]
+    )
     if (held := getattr(model, "held_out_", None)) is not None:
         lean.held_out_ = dataclasses.replace(held, x=held.x[:0])
     return lean

@@ -100,13 +100,19 @@ class Order:
         if not self.found:
             return f"no order among these {self.columns} columns: the network reads them as a table"
         gain = max(self.gain or 0.0, _LEAST_GAIN)
-        size = f"{gain:.0%} of rows" if task == "classification" else f"{gain:.2f} standard deviations"
+        size = (
+            f"{gain:.0%} of rows"
+            if task == "classification"
+            else f"{gain:.2f} standard deviations"
+        )
         about = "about" if gain == self.gain else "below"
         noun = _SHAPES[self.layout].noun
         return f"the {self.columns} columns form {noun}: image branch on, expected gain {about} {size}"
 
 
-def find_order(encoded: Array, y: Array, task: str, seed: int, names: Sequence[str] = ()) -> Order:
+def find_order(
+    encoded: Array, y: Array, task: str, seed: int, names: Sequence[str] = ()
+) -> Order:
     """Test encoded training rows ``(rows, columns)`` of numbers, with their target, for an order of the columns.
 
     Where ``names`` tell channels, their order is tested first, and others only if it does not help.
@@ -126,12 +132,22 @@ def find_order(encoded: Array, y: Array, task: str, seed: int, names: Sequence[s
         return row
     grid, on_a_grid = _test(table, target, "lattice", lattice_positions, seed)
     if grid.found and not len(in_a_row):
-        in_a_row = _test(table, target, "path", path_positions, seed, to_the_end=True)[1]
-    return grid if grid.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER else row
+        in_a_row = _test(table, target, "path", path_positions, seed, to_the_end=True)[
+            1
+        ]
+    return (
+        grid if grid.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER else row
+    )
 
 
 def _test(
-    table: Floats, target: _Target, name: str, place: _Placing, seed: int, *, to_the_end: bool = False
+    table: Floats,
+    target: _Target,
+    name: str,
+    place: _Placing,
+    seed: int,
+    *,
+    to_the_end: bool = False,
 ) -> tuple[Order, Floats]:
     """Test the columns of some rows for one shape. Return also each row's error in it, unless it failed before."""
     columns = table.shape[1]
@@ -143,21 +159,33 @@ def _test(
     if not to_the_end and (alike < _SHAPES[name].alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
-    table, few = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0), len(table) <= _FEW
+    table, few = (
+        (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0),
+        len(table) <= _FEW,
+    )
     if few:
         fold, placed = np.arange(len(table)) % _FEW_FOLDS, place(table, seed)
     draws = [_draw(rng, columns, placed[1]) for _ in range(_DRAWS if few else 1)]
-    folds = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(fold.max() + 1)]
+    folds = [
+        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+        for number in range(fold.max() + 1)
+    ]
     others = () if few else (place(table[learned], seed) for learned, _ in folds[1:])
     in_order: list[Floats] = []
     errors: list[Floats] = []
-    for predicted, held in _predictions(table, target, draws, folds, chain([placed], others)):
+    for predicted, held in _predictions(
+        table, target, draws, folds, chain([placed], others)
+    ):
         in_order.append(predicted[:, 0])
         errors.append(target.errors(predicted, held).mean(axis=1))
-        if not few and not to_the_end and _over_chance(errors)[0].mean() < _LEAST_GAIN:  # most tables end here
+        if (
+            not few and not to_the_end and _over_chance(errors)[0].mean() < _LEAST_GAIN
+        ):  # most tables end here
             return first, np.zeros(0)
     chance, sharper = _over_chance(errors)
-    p_value, sure = (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
+    p_value, sure = (
+        (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
+    )
     of_rows = np.concatenate([each[int(few), 0] for each in errors])
     if chance.mean() < _LEAST_GAIN or p_value > sure:
         return Order(False, columns, alike, by_chance, None, p_value, name), of_rows
@@ -182,13 +210,26 @@ def _predictions(
     for learned, held in folds:
         for positions, size in islice(places, 1):
             seen = [
-                [_seen(table, each, size, kernels) for each in (positions, *(positions[one] for one in shuffles))]
+                [
+                    _seen(table, each, size, kernels)
+                    for each in (positions, *(positions[one] for one in shuffles))
+                ]
                 for kernels, shuffles in draws
             ]
-        yield np.array([[_predicted(features, target, learned, held) for features in draw] for draw in seen]), held
+        yield (
+            np.array(
+                [
+                    [_predicted(features, target, learned, held) for features in draw]
+                    for draw in seen
+                ]
+            ),
+            held,
+        )
 
 
-def _draw(rng: np.random.Generator, columns: int, size: tuple[int, ...]) -> tuple[FoldedKernels, list[Integers]]:
+def _draw(
+    rng: np.random.Generator, columns: int, size: tuple[int, ...]
+) -> tuple[FoldedKernels, list[Integers]]:
     """Return random kernels for pictures of this size, and random orders of the columns."""
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
     high, wide, *depth = size
@@ -197,10 +238,14 @@ def _draw(rng: np.random.Generator, columns: int, size: tuple[int, ...]) -> tupl
     return FoldedKernels(kernels), shuffles
 
 
-def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed: int) -> tuple[float, float, float]:
+def _likeness(
+    held: Floats, positions: Positions, rng: np.random.Generator, seed: int
+) -> tuple[float, float, float]:
     """Return how alike neighbours are on held-out rows, how alike shuffled columns, and the p-value of the first."""
     table = standardised_sample(held, seed)
-    column_at = dict(zip(map(tuple, positions.tolist()), range(len(positions)), strict=True))
+    column_at = dict(
+        zip(map(tuple, positions.tolist()), range(len(positions)), strict=True)
+    )
     beside = [
         (column, column_at[place])
         for (line, at, *channel), column in column_at.items()
@@ -218,7 +263,11 @@ def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed
         first, second = shuffled[one[some]], shuffled[other[some]]
         chance[number] = np.abs((table[:, first] * table[:, second]).sum(axis=0)).mean()
     spread = float(chance.std()) or 1e-12
-    return alike, float(chance.mean()), _normal_tail((alike - float(chance.mean())) / spread)
+    return (
+        alike,
+        float(chance.mean()),
+        _normal_tail((alike - float(chance.mean())) / spread),
+    )
 
 
 def _normal_tail(deviations: float) -> float:
@@ -228,7 +277,11 @@ def _normal_tail(deviations: float) -> float:
 def _p_value(differences: Floats) -> float:
     """Return the one-sided p-value of a mean above 0, of paired differences."""
     spread = float(differences.std(ddof=1))
-    return _normal_tail(float(differences.mean()) * math.sqrt(len(differences)) / spread) if spread > 0 else 1.0
+    return (
+        _normal_tail(float(differences.mean()) * math.sqrt(len(differences)) / spread)
+        if spread > 0
+        else 1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -259,15 +312,21 @@ class _Target:
 
 
 @torch.no_grad()
-def _seen(table: Floats, positions: Positions, size: tuple[int, ...], kernels: FoldedKernels) -> Floats:
+def _seen(
+    table: Floats, positions: Positions, size: tuple[int, ...], kernels: FoldedKernels
+) -> Floats:
     """Return the columns themselves and what kernels see of them in these places."""
     rows, places, *channel = positions.T
     pictures = torch.zeros(len(table), *(size[2:] or (1,)), *size[:2])
-    pictures[:, channel[0] if channel else 0, rows, places] = torch.from_numpy(table).float()
+    pictures[:, channel[0] if channel else 0, rows, places] = torch.from_numpy(
+        table
+    ).float()
     return np.concatenate([table, kernels.see(pictures).double().numpy()], axis=1)
 
 
-def _predicted(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
+def _predicted(
+    features: Floats, target: _Target, learned: Integers, held: Integers
+) -> Floats:
     """Return what a ridge of these features predicts of held rows."""
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
@@ -278,11 +337,17 @@ def _predicted(features: Floats, target: _Target, learned: Integers, held: Integ
 
 def _over_chance(errors: Sequence[Floats]) -> Floats:
     """Return how much larger both errors of each row are in random orders ``(2, rows)``, from those of each fold."""
-    return np.concatenate([each[:, 1:].mean(axis=1) - each[:, 0] for each in errors], axis=1)
+    return np.concatenate(
+        [each[:, 1:].mean(axis=1) - each[:, 0] for each in errors], axis=1
+    )
 
 
 def _over_trees(
-    table: Floats, target: _Target, folds: Sequence[tuple[Integers, Integers]], in_order: Sequence[Floats], seed: int
+    table: Floats,
+    target: _Target,
+    folds: Sequence[tuple[Integers, Integers]],
+    in_order: Sequence[Floats],
+    seed: int,
 ) -> tuple[Floats, Floats]:
     """Return how much larger the error of each row is by trees than in order, and than by the mean of both."""
     over_order, over_both = [], []
@@ -290,17 +355,23 @@ def _over_trees(
         by_trees = _by_trees(table, target, learned, held, seed)
         alone = target.errors(by_trees, held)[0]
         over_order.append(alone - target.errors(predicted, held)[0].mean(axis=0))
-        over_both.append(alone - target.errors((predicted + by_trees) / 2, held)[0].mean(axis=0))
+        over_both.append(
+            alone - target.errors((predicted + by_trees) / 2, held)[0].mean(axis=0)
+        )
     return np.concatenate(over_order), np.concatenate(over_both)
 
 
-def _by_trees(table: Floats, target: _Target, learned: Integers, held: Integers, seed: int) -> Floats:
+def _by_trees(
+    table: Floats, target: _Target, learned: Integers, held: Integers, seed: int
+) -> Floats:
     """Return what trees predict of held rows, which know no order."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     options: dict[str, Any] = {"n_estimators": 100, "random_state": seed % 2**32}
     if target.codes is None:
-        trees: Any = ExtraTreesRegressor(**options).fit(table[learned], target.numbers[learned, 0])
+        trees: Any = ExtraTreesRegressor(**options).fit(
+            table[learned], target.numbers[learned, 0]
+        )
         return trees.predict(table[held])[:, None]
     trees = ExtraTreesClassifier(**options).fit(table[learned], target.codes[learned])
     predicted = np.zeros((len(held), target.numbers.shape[1]))

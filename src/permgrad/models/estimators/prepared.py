@@ -49,7 +49,9 @@ class EncodedRows:
     encoded: Floats32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", with_categories(self.table, self.encoder.schema_))
+        object.__setattr__(
+            self, "table", with_categories(self.table, self.encoder.schema_)
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -99,10 +101,15 @@ class Prepared:
         """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""
         from permgrad.models.train.rows import Rows
 
-        options, rows = dataclasses.replace(self.job.options, max_epochs=most), self.job.train_rows
+        options, rows = (
+            dataclasses.replace(self.job.options, max_epochs=most),
+            self.job.train_rows,
+        )
         if isinstance(rows, Rows):
             rows = dataclasses.replace(rows, parts=parts)
-        return dataclasses.replace(self, job=dataclasses.replace(self.job, options=options, train_rows=rows))
+        return dataclasses.replace(
+            self, job=dataclasses.replace(self.job, options=options, train_rows=rows)
+        )
 
 
 def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
@@ -110,4 +117,10 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
     if checkpoint_folder is not None:
         check_path("checkpoint_folder", checkpoint_folder)
     fix = "Pass a function, or leave it out."
-    check_kind("on_epoch", on_epoch, (Callable, NoneType), "a function of one epoch's line of the history", fix)
+    check_kind(
+        "on_epoch",
+        on_epoch,
+        (Callable, NoneType),
+        "a function of one epoch's line of the history",
+        fix,
+    )

@@ -57,18 +57,30 @@ class Preset:
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
         # The loss is the task's, unless it is named.
-        defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(TrainingOptions)
+            if field.name != "loss"
+        }
         entries = {name: getattr(self, name) for name in _own_settings()}
-        entries |= {"network": self.network.to_dict(), "branches": list(self.branches), "beside": list(self.beside)}
+        entries |= {
+            "network": self.network.to_dict(),
+            "branches": list(self.branches),
+            "beside": list(self.beside),
+        }
         return {**entries, **defaults, **self.training}
 
 
 presets: Registry[Preset] = Registry("preset")
 
 # The published network, pinned: every speed benchmark runs on it.
-PAPER = presets.register("paper")(Preset(layout="tinto", numeric="minmax", network=NetworkOptions(), training={}))
+PAPER = presets.register("paper")(
+    Preset(layout="tinto", numeric="minmax", network=NetworkOptions(), training={})
+)
 
-_SIMPLE = NetworkOptions(normalization="none", conv_normalization="none", image_channels=1, image_scale=1.0)
+_SIMPLE = NetworkOptions(
+    normalization="none", conv_normalization="none", image_channels=1, image_scale=1.0
+)
 #: What fast and default networks have in common, and how they are trained.
 _PLAIN = dataclasses.replace(_SIMPLE, conv_filters=(8, 16), level_embedding_size=16)
 _STEPWISE = {"batch_size": "auto", "schedule": "flat_cosine", "schedule_unit": "step"}
@@ -77,8 +89,16 @@ FAST = presets.register("fast")(
     Preset(
         layout="assignment",
         numeric="robust",
-        network=dataclasses.replace(_PLAIN, dense_units=(64, 64), fusion_units=(64,), dropout=0.0),
-        training={**_STEPWISE, "max_epochs": 20, "learning_rate": 2e-3, "weight_decay": 1e-4, "patience": 5},
+        network=dataclasses.replace(
+            _PLAIN, dense_units=(64, 64), fusion_units=(64,), dropout=0.0
+        ),
+        training={
+            **_STEPWISE,
+            "max_epochs": 20,
+            "learning_rate": 2e-3,
+            "weight_decay": 1e-4,
+            "patience": 5,
+        },
         seeks_order=True,
     )
 )
@@ -146,18 +166,28 @@ IG_EXAMPLE = presets.register("ig_example")(
 
 presets.register("ig_example_published")(
     dataclasses.replace(
-        IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10, "averaging": 0.0}
+        IG_EXAMPLE,
+        training={
+            **IG_EXAMPLE.training,
+            "max_epochs": 120,
+            "batch_size": 10,
+            "averaging": 0.0,
+        },
     )
 )
 
 
 def _own_settings() -> list[str]:
     """Return the names of a preset's settings that are no options of training."""
-    return [field.name for field in dataclasses.fields(Preset) if field.name != "training"]
+    return [
+        field.name for field in dataclasses.fields(Preset) if field.name != "training"
+    ]
 
 
 def _is_file(name: Any) -> bool:
-    return isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json"))
+    return isinstance(name, os.PathLike) or (
+        isinstance(name, str) and name.endswith(".json")
+    )
 
 
 def get_preset(preset: Any) -> Preset:
@@ -166,14 +196,21 @@ def get_preset(preset: Any) -> Preset:
         return preset
     if isinstance(preset, Mapping):
         base = preset.get("base", "default")
-        return preset_from_dict(preset, base=get_preset(base) if _is_file(base) else None)
+        return preset_from_dict(
+            preset, base=get_preset(base) if _is_file(base) else None
+        )
     if _is_file(preset):
         content = read_user_json(preset, "the preset file")
         if not isinstance(content, dict):
             problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
-            raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
+            raise InputError(
+                problem, hint="See Preset.to_dict() for an example.", code="PG011"
+            )
         return preset_from_dict(content, str(preset))
-    if not isinstance(preset, str) or (known := registered(preset, presets)) not in presets:
+    if (
+        not isinstance(preset, str)
+        or (known := registered(preset, presets)) not in presets
+    ):
         raise unknown("preset", preset, presets, ["FILE.json"])
     return presets[known]
 
@@ -185,26 +222,44 @@ def _is_count(value: Any) -> bool:
 #: What the entries of a preset must be that are neither network nor training options.
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "branches": (
-        lambda value: not value or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS)),
+        lambda value: (
+            not value
+            or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS))
+        ),
         f"list some of {', '.join(map(repr, PATHS))}",
     ),
     "beside": (
-        lambda value: isinstance(value, (list, tuple)) and set(map(str, value)) <= set(ADDITIVE),
+        lambda value: (
+            isinstance(value, (list, tuple)) and set(map(str, value)) <= set(ADDITIVE)
+        ),
         f"list some of {', '.join(map(repr, ADDITIVE))}, or none",
     ),
     "class_weight": (
-        lambda value: value is None or (isinstance(value, str) and value in CLASS_WEIGHTS),
+        lambda value: (
+            value is None or (isinstance(value, str) and value in CLASS_WEIGHTS)
+        ),
         f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
     ),
-    "validation_fraction": (lambda value: is_number(value) and 0 <= value < 1, "be a number from 0 to below 1"),
+    "validation_fraction": (
+        lambda value: is_number(value) and 0 <= value < 1,
+        "be a number from 0 to below 1",
+    ),
     "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
     "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
-    "max_levels": (lambda value: value is None or _is_count(value), "be null or a whole number of at least 1"),
+    "max_levels": (
+        lambda value: value is None or _is_count(value),
+        "be null or a whole number of at least 1",
+    ),
     "background_size": (_is_count, "be a whole number of at least 1"),
 }
 
 
-def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *, base: Preset | None = None) -> Preset:
+def preset_from_dict(
+    content: Mapping[str, Any],
+    source: str = "The mapping",
+    *,
+    base: Preset | None = None,
+) -> Preset:
     """Return a preset from what its file or a mapping holds. Every fault is listed.
 
     ``base``: the preset of a file that the mapping is based on. Without it, ``content["base"]`` is a registered name.
@@ -212,7 +267,9 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *,
     training = [field.name for field in dataclasses.fields(TrainingOptions)]
     names = ["base", *_own_settings(), *training]
     faults = [
-        two_sentences(f"{key!r} is unknown", did_you_mean(str(key), names)) for key in content if key not in names
+        two_sentences(f"{key!r} is unknown", did_you_mean(str(key), names))
+        for key in content
+        if key not in names
     ]
     if base is None:
         base = presets.get(content.get("base", "default"))
@@ -222,10 +279,18 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping", *,
         if name in content and not holds(content[name]):
             faults.append(f"{name!r} must {words}, got {shown(content[name])}")
     if faults:
-        raise InputError(f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}", code="PG001")
+        raise InputError(
+            f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}",
+            code="PG001",
+        )
     changes = {name: content[name] for name in _own_settings() if name in content}
     changes["network"] = dataclasses.replace(base.network, **network)
-    changes["training"] = {**base.training, **{name: content[name] for name in training if name in content}}
+    changes["training"] = {
+        **base.training,
+        **{name: content[name] for name in training if name in content},
+    }
     changes["branches"] = check_paths(content.get("branches", base.branches))
-    changes["beside"] = tuple(name for name in ADDITIVE if name in content.get("beside", base.beside))
+    changes["beside"] = tuple(
+        name for name in ADDITIVE if name in content.get("beside", base.beside)
+    )
     return dataclasses.replace(base, **changes)

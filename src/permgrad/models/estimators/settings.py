@@ -26,7 +26,10 @@ from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
-TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error", "poisson")}
+TASK_LOSSES = {
+    "classification": ("cross_entropy",),
+    "regression": ("squared_error", "poisson"),
+}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 #: When rows are drawn as images.
 IMAGES = ("auto", "always", "never")
@@ -78,23 +81,40 @@ class ArgumentRule:
         elif self.holds is not None:
             is_right = self.holds(value)
         else:
-            is_right = (is_whole if self.whole else is_number)(value) and self.least <= value < self.below
+            is_right = (is_whole if self.whole else is_number)(
+                value
+            ) and self.least <= value < self.below
         if is_right:
             return []
         if self.choices is not None:
             return [unknown(self.name, value, self.choices)]
-        rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
+        rule = (
+            f"None{',' if ' or ' in self.words else ' or'} {self.words}"
+            if self.none
+            else self.words
+        )
         if is_whole(value) and value > MOST:
             rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
         hint = f"Pass for example {self.name}={self.example}."
-        return [InputError(f"{self.name} must be {rule}, got {shown(value)}", hint=hint, code="PG001")]
+        return [
+            InputError(
+                f"{self.name} must be {rule}, got {shown(value)}",
+                hint=hint,
+                code="PG001",
+            )
+        ]
 
 
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-_WHOLE: dict[str, Any] = {"words": "a whole number of at least 1", "least": 1, "below": MOST + 1, "whole": True}
+_WHOLE: dict[str, Any] = {
+    "words": "a whole number of at least 1",
+    "least": 1,
+    "below": MOST + 1,
+    "whole": True,
+}
 _SHARE: dict[str, Any] = {"words": "a number from 0 to below 1", "below": 1}
 #: Training options that are arguments of the estimators too, where None means: as the preset says.
 _TRAINING: tuple[ArgumentRule, ...] = (
@@ -140,7 +160,11 @@ _PRESET: tuple[ArgumentRule, ...] = (
         "patience",
         "a whole number of at least 1, or float('inf')",
         "10",
-        lambda epochs: 1 <= epochs <= MOST if is_whole(epochs) else is_number(epochs) and epochs == math.inf,
+        lambda epochs: (
+            1 <= epochs <= MOST
+            if is_whole(epochs)
+            else is_number(epochs) and epochs == math.inf
+        ),
     ),
     ArgumentRule("optimizer", choices=OPTIMIZERS, none=False),
     ArgumentRule("schedule", choices=schedules, none=False),
@@ -148,7 +172,13 @@ _PRESET: tuple[ArgumentRule, ...] = (
     ArgumentRule("averaging", example="0.99", none=False, **_SHARE),
     ArgumentRule("kept_from", example="0.75", none=False, **_SHARE),
     ArgumentRule("label_smoothing", example="0.1", none=False, **_SHARE),
-    ArgumentRule("refinement", "true or false", "true", lambda value: isinstance(value, bool), none=False),
+    ArgumentRule(
+        "refinement",
+        "true or false",
+        "true",
+        lambda value: isinstance(value, bool),
+        none=False,
+    ),
     ArgumentRule("schedule_unit", choices=("epoch", "step"), none=False),
 )
 
@@ -172,9 +202,20 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
     with collecting(faults):
         MissingCodes.of(arguments.get("na"))
     encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
-    if callable(encoder) and layout is not None and not isinstance(layout, str) and is_foreign(layout):
+    if (
+        callable(encoder)
+        and layout is not None
+        and not isinstance(layout, str)
+        and is_foreign(layout)
+    ):
         problem = "A layout of foreign code and an image_encoder of your own cannot be combined"
-        faults.append(InputError(problem, hint="pg.load takes one of them. Use a named one.", code="PG006"))
+        faults.append(
+            InputError(
+                problem,
+                hint="pg.load takes one of them. Use a named one.",
+                code="PG006",
+            )
+        )
     return faults
 
 
@@ -183,7 +224,11 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     faults = [fault for rule in _PRESET for fault in rule.faults(training)]
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
         problem = f"The loss of a {task} must be {' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
-        faults.append(InputError(problem, hint="Leave loss out, or choose another task.", code="PG036"))
+        faults.append(
+            InputError(
+                problem, hint="Leave loss out, or choose another task.", code="PG036"
+            )
+        )
     return faults
 
 
@@ -226,13 +271,28 @@ class FitSettings:
         shape = shape[:2]
         # Pooling leaves about ten places along the longer side.
         blocks = min(max(round(math.log2(max(shape) / 13)), 3), 6)
-        filters = (*ORDERED["conv_filters"], *(ORDERED["conv_filters"][-1:] * (blocks - 3)))
-        changes = {**ORDERED, "conv_filters": filters, "kernel_size": _CURVE_KERNEL if min(shape) == 1 else 3}
-        changes = {name: value for name, value in changes.items() if name not in self.fixed}
+        filters = (
+            *ORDERED["conv_filters"],
+            *(ORDERED["conv_filters"][-1:] * (blocks - 3)),
+        )
+        changes = {
+            **ORDERED,
+            "conv_filters": filters,
+            "kernel_size": _CURVE_KERNEL if min(shape) == 1 else 3,
+        }
+        changes = {
+            name: value for name, value in changes.items() if name not in self.fixed
+        }
         training, network = self.training, dataclasses.replace(self.network, **changes)
         if "patience" not in self.fixed:
-            most = training.max_epochs if "max_epochs" in self.fixed else min(training.max_epochs, _ORDERED_EPOCHS)
-            training = dataclasses.replace(training, max_epochs=most, patience=None, kept_from=_ORDERED_KEPT)
+            most = (
+                training.max_epochs
+                if "max_epochs" in self.fixed
+                else min(training.max_epochs, _ORDERED_EPOCHS)
+            )
+            training = dataclasses.replace(
+                training, max_epochs=most, patience=None, kept_from=_ORDERED_KEPT
+            )
         return dataclasses.replace(self, network=network, training=training)
 
     def training_for(self, rows: int) -> TrainingOptions:
@@ -241,10 +301,15 @@ class FitSettings:
             return self.training
         # A power of two near a 64th of the rows: enough steps per epoch for few rows, speed for many.
         power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH))
-        return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
+        return dataclasses.replace(
+            self.training,
+            batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)),
+        )
 
 
-def check_branches(branches: Any) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+def check_branches(
+    branches: Any,
+) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
     """Return the network's paths and the branches beside it in their order, and the kinds of columns left out.
 
     Examples:
@@ -254,28 +319,57 @@ def check_branches(branches: Any) -> tuple[tuple[str, ...], tuple[str, ...], fro
         >>> paths, sorted(left_out)
         (('tabular',), ['image', 'table'])
     """
-    names = tuple(branches) if isinstance(branches, Iterable) and not isinstance(branches, str) else (branches,)
+    names = (
+        tuple(branches)
+        if isinstance(branches, Iterable) and not isinstance(branches, str)
+        else (branches,)
+    )
     for name in names:
-        check_choice("branches", name, (*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES, *((AUTO,) if len(names) == 1 else ())))
+        check_choice(
+            "branches",
+            name,
+            (
+                *PATHS,
+                *ADDITIVE,
+                *KINDS_OF_BRANCHES,
+                *((AUTO,) if len(names) == 1 else ()),
+            ),
+        )
     if not names or len(set(names)) != len(names):
         known = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
         problem = f"branches must be 'auto', or name one or more of {known}, each once, got {names!r}"
-        raise InputError(problem, hint="Pass for example branches=('tabular', 'image').", code="PG003")
+        raise InputError(
+            problem,
+            hint="Pass for example branches=('tabular', 'image').",
+            code="PG003",
+        )
     beside = tuple(path for path in ADDITIVE if path in names)
     if len(beside) == len(names):
         problem = f"branches={names!r} stand beside a network, which has no branch of its own here"
-        raise InputError(problem, hint=f"Pass for example branches={('tabular', *names)!r}.", code="PG003")
+        raise InputError(
+            problem,
+            hint=f"Pass for example branches={('tabular', *names)!r}.",
+            code="PG003",
+        )
     paths = tuple(path for path in PATHS if path in names)
     if len(paths) + len(beside) == len(names):
         return paths, beside, frozenset()
     left_out = {kind for name, kind in KINDS_OF_BRANCHES.items() if name not in names}
-    return paths or PATHS[:1], beside, frozenset(left_out if paths else {*left_out, "table"})
+    return (
+        paths or PATHS[:1],
+        beside,
+        frozenset(left_out if paths else {*left_out, "table"}),
+    )
 
 
 def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
     """Return the error, or one that lists all of several."""
     listed = "".join(f"\n  - {fault.message}" for fault in faults)
-    return faults[0] if len(faults) == 1 else InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
+    return (
+        faults[0]
+        if len(faults) == 1
+        else InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
+    )
 
 
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
@@ -299,7 +393,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     assert preset is not None
     passed = {name: value for name, value in arguments.items() if value is not None}
     names = ("loss", *(rule.name for rule in _TRAINING))
-    training = {**preset.training, **{name: passed[name] for name in names if name in passed}}
+    training = {
+        **preset.training,
+        **{name: passed[name] for name in names if name in passed},
+    }
     options = dataclasses.replace(preset.network, **network)
 
     faults = training_faults(training, task)
@@ -315,12 +412,20 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
 
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
-    placed = bool(paths) or "layout" in passed or not said.keys().isdisjoint(("branches", "layout"))
+    placed = (
+        bool(paths)
+        or "layout" in passed
+        or not said.keys().isdisjoint(("branches", "layout"))
+    )
     by_name = bool(paths)
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
-    most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
+    most = (
+        MOST_EMBEDDED_LEVELS
+        if options.level_embedding_size and "image" not in paths
+        else MOST_LEVELS
+    )
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),
@@ -330,12 +435,20 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         automatic_batch=automatic,
         device=device,
         class_weight=passed.get("class_weight", preset.class_weight),
-        validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
+        validation_fraction=float(
+            passed.get("validation_fraction", preset.validation_fraction)
+        ),
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=most if preset.max_levels is None else int(preset.max_levels),
         seeks_order=seeks,
         # What a file says is for all tables. Who writes a mapping, or an argument, writes it for this one.
-        fixed=frozenset((*network, *(said.get("network") or ()), *({"patience", "max_epochs"} & {*passed, *said}))),
+        fixed=frozenset(
+            (
+                *network,
+                *(said.get("network") or ()),
+                *({"patience", "max_epochs"} & {*passed, *said}),
+            )
+        ),
         left_out=left_out,
         beside=beside if by_name else preset.beside,
         beside_by_name=by_name,
@@ -347,14 +460,23 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
     if isinstance(preset, Preset):
         return faults
     file = "mapping" if isinstance(preset, Mapping) else os.fspath(preset)
-    return [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
+    return [
+        InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code)
+        for fault in faults
+    ]
 
 
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
     """Return the options of a training, without a size of batches that follows from the rows."""
-    options = {name: value for name, value in training.items() if (name, value) != ("batch_size", "auto")}
+    options = {
+        name: value
+        for name, value in training.items()
+        if (name, value) != ("batch_size", "auto")
+    }
     if options.get("patience") is not None:
-        options["patience"] = None if math.isinf(options["patience"]) else int(options["patience"])
+        options["patience"] = (
+            None if math.isinf(options["patience"]) else int(options["patience"])
+        )
     return TrainingOptions(**options)
 
 
@@ -377,7 +499,11 @@ def choose_device(device: Any) -> torch.device:
     """Return the torch device of a name. ``"auto"`` is a CUDA device, else the processor. ``"gpu"`` is ``"cuda"``."""
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kinds = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     available = ["auto", *(kind for kind, is_there in kinds.items() if is_there)]
     chosen, why = None, ""
     try:

@@ -96,17 +96,35 @@ class Share:
             if dependence.timed:
                 units = units * _STRETCHES // (units.max() + 1)
         many = int(units.max()) + 1
-        tried = (losses(cls(share)(outputs, others)) * rows for share in _SHARES.tolist())
-        sums = np.column_stack([np.bincount(units, each, minlength=many) for each in tried])
-        draws = generator(seed, "share of a branch").multinomial(many, np.full(many, 1 / many), _RESAMPLES)
-        low, high = np.quantile(_SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]).tolist()
+        tried = (
+            losses(cls(share)(outputs, others)) * rows for share in _SHARES.tolist()
+        )
+        sums = np.column_stack(
+            [np.bincount(units, each, minlength=many) for each in tried]
+        )
+        draws = generator(seed, "share of a branch").multinomial(
+            many, np.full(many, 1 / many), _RESAMPLES
+        )
+        low, high = np.quantile(
+            _SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]
+        ).tolist()
         plain, alone = float(sums[:, 0].sum()), float(sums[:, -1].sum())
         middle = plain / (plain + alone) if squared and plain + alone > 0 else 0.5
         share = min(max(middle, low), high)
         before = losses(outputs) * rows
         gains = before - losses(cls(share)(outputs, others)) * rows
-        error = float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
-        return cls(share, low, high, float(before.mean()), float(gains.mean()), float(error), count)
+        error = (
+            float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
+        )
+        return cls(
+            share,
+            low,
+            high,
+            float(before.mean()),
+            float(gains.mean()),
+            float(error),
+            count,
+        )
 
 
 def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
@@ -140,9 +158,15 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
     """
     many, loss = name == "trees", max(facts["loss"], 1e-12)
     change = "smaller" if facts["gain"] > 0 else "larger"
-    size, error = (f"{fixed(100 * abs(each) / loss, 1)} %" for each in (facts["gain"], facts["std_error"]))
+    size, error = (
+        f"{fixed(100 * abs(each) / loss, 1)} %"
+        for each in (facts["gain"], facts["std_error"])
+    )
     held = f"the loss of {facts['rows']:,} held-out rows is {size} {change} (standard error {error})"
-    with_it, subject = f"with {'them' if many else 'it'} {held}", f"{name} ({facts['label']})"
+    with_it, subject = (
+        f"with {'them' if many else 'it'} {held}",
+        f"{name} ({facts['label']})",
+    )
     if not facts["kept"]:
         return f"{subject} {'are' if many else 'is'} left out: {with_it}"
     return f"{subject} {'count' if many else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"

@@ -105,7 +105,9 @@ class BesideTrees(Beside):
             some = self.trees.asking_for(columns)
             if len(self._asking) >= _KEPT:
                 del self._asking[next(iter(self._asking))]
-            self._asking[columns] = some if _ROUNDS * len(some.roots) <= len(self.trees.roots) else None
+            self._asking[columns] = (
+                some if _ROUNDS * len(some.roots) <= len(self.trees.roots) else None
+            )
         return self._asking[columns]
 
 

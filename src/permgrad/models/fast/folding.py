@@ -24,7 +24,16 @@ _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward
-    for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.MaxPool2d, nn.AvgPool2d)
+    for kind in (
+        nn.Linear,
+        nn.Conv2d,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.ReLU,
+        nn.SiLU,
+        nn.MaxPool2d,
+        nn.AvgPool2d,
+    )
 }
 #: Activations, which act on each number alone.
 POINTWISE = (
@@ -36,13 +45,19 @@ _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 
 def pair(value: Any) -> tuple[int, int]:
     """Return the size along both axes of what torch takes as one number or two."""
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (
+        (int(value), int(value))
+        if isinstance(value, int)
+        else (int(value[0]), int(value[1]))
+    )
 
 
 def hooked(module: nn.Module) -> bool:
     """Return whether somebody watches a module's calls, which a folded layer would not make, or has replaced them."""
     # A forward set on the object itself is that of this layer alone.
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)  # noqa: SLF001 — torch has no other way to ask
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks  # noqa: SLF001 — torch has no other way to ask
+    ) or "forward" in vars(module)
 
 
 def watched(module: nn.Module) -> bool:
@@ -77,7 +92,10 @@ class Affine:
         self.shift = -layer.running_mean.detach().double() * self.scale
         if layer.bias is not None:
             self.shift = self.shift + layer.bias.detach().double()
-        self._narrow = self.shift.to(layer.running_mean.dtype), self.scale.to(layer.running_mean.dtype)
+        self._narrow = (
+            self.shift.to(layer.running_mean.dtype),
+            self.scale.to(layer.running_mean.dtype),
+        )
 
     def __call__(self, values: Tensor) -> Tensor:
         """Apply it, in the precision of the network."""
@@ -87,8 +105,15 @@ class Affine:
     def bound(self) -> Step:
         """Return the step that bounds maps by the shift: from below, or from above in channels that the map inverts."""
         shift, turned = self._narrow[0], self.scale < 0
-        low, high = shift.masked_fill(turned, -torch.inf), shift.masked_fill(~turned, torch.inf)
-        return partial(torch.clamp, min=low, max=high) if bool(turned.any()) else partial(torch.maximum, low)
+        low, high = (
+            shift.masked_fill(turned, -torch.inf),
+            shift.masked_fill(~turned, torch.inf),
+        )
+        return (
+            partial(torch.clamp, min=low, max=high)
+            if bool(turned.any())
+            else partial(torch.maximum, low)
+        )
 
 
 def folded(layers: Sequence[nn.Module]) -> list[Any]:
@@ -97,7 +122,11 @@ def folded(layers: Sequence[nn.Module]) -> list[Any]:
     steps: list[Any] = []
     for layer in layers:
         last = steps[-1] if steps else None
-        if isinstance(layer, MemberMean) and isinstance(last, MemberLinear) and last.is_last:
+        if (
+            isinstance(layer, MemberMean)
+            and isinstance(last, MemberLinear)
+            and last.is_last
+        ):
             weight, bias = last.mean()
             steps[-1] = partial(linear, weight=weight.detach(), bias=bias.detach())
         elif isinstance(layer, normalises) and layer.running_mean is not None:
@@ -131,12 +160,22 @@ class DenseStack(Stack):
             before = self.steps[-1] if self.steps else None
             own = getattr(before, "func", None) is linear or (fresh and number == 0)
             if is_plain(layer, nn.Linear):
-                weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+                weight, bias = (
+                    layer.weight.detach(),
+                    None if layer.bias is None else layer.bias.detach(),
+                )
                 if isinstance(before, Affine):
                     self.steps.pop()
                     wide = weight.double()
-                    total = wide @ before.shift if bias is None else wide @ before.shift + bias.double()
-                    weight, bias = (wide * before.scale).to(weight.dtype), total.to(weight.dtype)
+                    total = (
+                        wide @ before.shift
+                        if bias is None
+                        else wide @ before.shift + bias.double()
+                    )
+                    weight, bias = (
+                        (wide * before.scale).to(weight.dtype),
+                        total.to(weight.dtype),
+                    )
                 self.steps.append(partial(linear, weight=weight, bias=bias))
             elif own and is_plain(layer, nn.ReLU):
                 self.steps.append(torch.relu_)
@@ -166,10 +205,14 @@ class MapTail(Stack):
         first: Any = steps[0] if steps else None
         if len(steps) > 1 and is_plain(first, nn.ReLU) and isinstance(steps[1], Affine):
             self.before = steps.pop(1)
-        pool = next((at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0)
+        pool = next(
+            (at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0
+        )
         # Steps that never fall and a maximum may change places.
         if pool and all(
-            bool((step.scale >= 0).all()) if isinstance(step, Affine) else type(step) in _RISING
+            bool((step.scale >= 0).all())
+            if isinstance(step, Affine)
+            else type(step) in _RISING
             for step in steps[:pool]
         ):
             steps.insert(0, steps.pop(pool))
@@ -179,9 +222,17 @@ class MapTail(Stack):
                 self.steps.append(self.before.bound())
             elif isinstance(step, (nn.MaxPool2d, nn.AvgPool2d)):
                 sizes = {*pair(step.kernel_size), *pair(step.stride)}
-                plain = is_plain(step, nn.MaxPool2d) and not step.ceil_mode and step.padding in (0, (0, 0))
+                plain = (
+                    is_plain(step, nn.MaxPool2d)
+                    and not step.ceil_mode
+                    and step.padding in (0, (0, 0))
+                )
                 squares = plain and len(sizes) == 1
-                self.steps.append(partial(max_pool, window=sizes.pop()) if squares else partial(_channels_first, step))
+                self.steps.append(
+                    partial(max_pool, window=sizes.pop())
+                    if squares
+                    else partial(_channels_first, step)
+                )
             else:
                 self.steps.append(step)
 

@@ -39,12 +39,21 @@ def area(box: Box) -> int:
 def channels_last(maps: Tensor) -> Tensor:
     """Return maps with channels first in memory as maps with channels last."""
     # Of one channel torch would take the memory of the copy for one with channels first, and convolve more slowly.
-    return maps[:, 0].contiguous().unsqueeze(-1) if maps.shape[1] == 1 else maps.permute(0, 2, 3, 1).contiguous()
+    return (
+        maps[:, 0].contiguous().unsqueeze(-1)
+        if maps.shape[1] == 1
+        else maps.permute(0, 2, 3, 1).contiguous()
+    )
 
 
 def near(matrix: Tensor, channels: int, size: Sequence[int]) -> Tensor:
     """Return a matrix over maps flattened as torch does, channels first, for maps of ``size`` with channels last."""
-    return matrix.reshape(len(matrix), channels, *size).permute(0, 2, 3, 1).flatten(1).contiguous()
+    return (
+        matrix.reshape(len(matrix), channels, *size)
+        .permute(0, 2, 3, 1)
+        .flatten(1)
+        .contiguous()
+    )
 
 
 class Sliding:
@@ -53,11 +62,18 @@ class Sliding:
     def __init__(self, layer: Any, in_size: tuple[int, int]) -> None:
         names = ("stride", "padding", "dilation", "kernel_size")
         values = [getattr(layer, name, 1) for name in names]
-        self.stride, self.padding, dilation, window = (v if isinstance(v, tuple) else (v, v) for v in values)
+        self.stride, self.padding, dilation, window = (
+            v if isinstance(v, tuple) else (v, v) for v in values
+        )
         #: how far behind its first input an output reads
         self.reach = dilation[0] * (window[0] - 1), dilation[1] * (window[1] - 1)
         high, wide = (
-            max(0, (in_size[axis] + 2 * self.padding[axis] - self.reach[axis] - 1) // self.stride[axis] + 1)
+            max(
+                0,
+                (in_size[axis] + 2 * self.padding[axis] - self.reach[axis] - 1)
+                // self.stride[axis]
+                + 1,
+            )
             for axis in (0, 1)
         )
         self.size = high, wide
@@ -65,7 +81,9 @@ class Sliding:
     def reached(self, box: Box) -> Box:
         """Return the outputs that read any input of a box."""
         edges: list[int] = []
-        for axis, (stride, padding, reach) in enumerate(zip(self.stride, self.padding, self.reach, strict=True)):
+        for axis, (stride, padding, reach) in enumerate(
+            zip(self.stride, self.padding, self.reach, strict=True)
+        ):
             low, high = box[2 * axis : 2 * axis + 2]
             first = max(0, math.ceil((low + padding - reach) / stride))
             last = min(self.size[axis], (high - 1 + padding) // stride + 1)
@@ -76,9 +94,15 @@ class Sliding:
     def read(self, box: Box) -> Box:
         """Return the inputs that a box of outputs reads. They may lie beyond the edge."""
         edges: list[int] = []
-        for axis, (stride, padding, reach) in enumerate(zip(self.stride, self.padding, self.reach, strict=True)):
+        for axis, (stride, padding, reach) in enumerate(
+            zip(self.stride, self.padding, self.reach, strict=True)
+        ):
             low, high = box[2 * axis : 2 * axis + 2]
-            edges += [low * stride - padding, (high - 1) * stride - padding + reach + 1] if high > low else [0, 0]
+            edges += (
+                [low * stride - padding, (high - 1) * stride - padding + reach + 1]
+                if high > low
+                else [0, 0]
+            )
         return edges[0], edges[1], edges[2], edges[3]
 
 
@@ -101,7 +125,13 @@ class Step:
 class Segment:
     """A convolution and the pointwise and pooling layers that follow it, up to the next convolution."""
 
-    def __init__(self, layers: Sequence[nn.Module], in_size: tuple[int, int], *, one_channel: bool) -> None:
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        in_size: tuple[int, int],
+        *,
+        one_channel: bool,
+    ) -> None:
         convolution = layers[0]
         assert isinstance(convolution, nn.Conv2d)
         self.convolution, self.in_size = convolution, in_size
@@ -118,19 +148,28 @@ class Segment:
             weight = weight.sum(dim=1, keepdim=True)
         if self.tail.before is not None:
             scale, shift = self.tail.before.scale, self.tail.before.shift
-            bias = (shift if bias is None else bias.double() * scale + shift).to(weight.dtype)
+            bias = (shift if bias is None else bias.double() * scale + shift).to(
+                weight.dtype
+            )
             weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
         self.weight, self.bias = channels_last(weight).permute(0, 3, 1, 2), bias
         self.in_channels = int(weight.shape[1]) * convolution.groups
         self.channels = int(convolution.out_channels)
 
-    def convolve(self, maps: Tensor, padding: Any = None, *, bias: bool = True) -> Tensor:
+    def convolve(
+        self, maps: Tensor, padding: Any = None, *, bias: bool = True
+    ) -> Tensor:
         """Return the convolution of maps. ``padding=0`` where they already hold what lies beyond the edge."""
         convolution = self.convolution
-        how: Any = {name: getattr(convolution, name) for name in ("stride", "padding", "dilation", "groups")}
+        how: Any = {
+            name: getattr(convolution, name)
+            for name in ("stride", "padding", "dilation", "groups")
+        }
         if padding is not None:
             how["padding"] = padding
-        maps = functional.conv2d(maps.permute(0, 3, 1, 2), self.weight, self.bias if bias else None, **how)
+        maps = functional.conv2d(
+            maps.permute(0, 3, 1, 2), self.weight, self.bias if bias else None, **how
+        )
         return maps.permute(0, 2, 3, 1)
 
 
@@ -153,7 +192,9 @@ class BoxMatrix:
         drawn = (values - self.low) * self.factor
         if self.most is not None:
             drawn = drawn.clamp(0.0, self.most)
-        out: Tensor = functional.linear(drawn, self.matrix, self.bias).unflatten(1, (*self.size, -1))
+        out: Tensor = functional.linear(drawn, self.matrix, self.bias).unflatten(
+            1, (*self.size, -1)
+        )
         return out
 
 
@@ -177,26 +218,53 @@ class ImageChain:
     def read(cls, module: HybridNetwork) -> ImageChain | None:
         """Return the chain, or None where the branch is none that can be followed."""
         renderer: Any = module.renderer
-        layers: list[Any] = list(module.image_branch) if isinstance(module.image_branch, nn.Sequential) else []
-        flatten = next((at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), 0)
+        layers: list[Any] = (
+            list(module.image_branch)
+            if isinstance(module.image_branch, nn.Sequential)
+            else []
+        )
+        flatten = next(
+            (at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), 0
+        )
         front, dense = layers[:flatten], layers[flatten + 1 :]
         if not hasattr(renderer, "render_region") or not _is_chain(front, dense):
             return None
         starts = [at for at, layer in enumerate(front) if isinstance(layer, nn.Conv2d)]
         size = (int(module.image_shape[1]), int(module.image_shape[2]))
         # All channels of a rendered picture are alike, unless the layout has channels.
-        alike = isinstance(renderer, Renderer) and renderer.channels > renderer.depth and layers[0].groups == 1
+        alike = (
+            isinstance(renderer, Renderer)
+            and renderer.channels > renderer.depth
+            and layers[0].groups == 1
+        )
         segments: list[Segment] = []
         for start, stop in zip(starts, [*starts[1:], flatten], strict=True):
-            segments.append(Segment(layers[start:stop], size, one_channel=alike and not segments))
+            segments.append(
+                Segment(layers[start:stop], size, one_channel=alike and not segments)
+            )
             size = segments[-1].out_size
         one = segments[0]
-        known = isinstance(renderer, Renderer) and one.in_channels == renderer.depth and one.convolution.groups == 1
+        known = (
+            isinstance(renderer, Renderer)
+            and one.in_channels == renderer.depth
+            and one.convolution.groups == 1
+        )
         placed = renderer.placed() if known else None
-        chain = cls(renderer, segments, dense[0] if dense else None, DenseStack(dense[1:]), placed)
+        chain = cls(
+            renderer,
+            segments,
+            dense[0] if dense else None,
+            DenseStack(dense[1:]),
+            placed,
+        )
         if chain.first is not None:
-            chain.first_near = near(chain.first.weight.detach(), segments[-1].channels, size)
-        if placed is not None and len(placed) * one.channels <= _MOST_COLUMNS * one.weight[0].numel():
+            chain.first_near = near(
+                chain.first.weight.detach(), segments[-1].channels, size
+            )
+        if (
+            placed is not None
+            and len(placed) * one.channels <= _MOST_COLUMNS * one.weight[0].numel()
+        ):
             everything = (0, one.slide.size[0], 0, one.slide.size[1])
             chain.whole = chain.matrix(everything, one.slide.read(everything))
         return chain
@@ -205,13 +273,23 @@ class ImageChain:
         """Return the matrix to a box of the first convolution, which reads a window of the picture."""
         assert self.placed is not None
         top, bottom, left, right = window
-        seen = [one for one in self.placed if top <= one[2] < bottom and left <= one[3] < right]
+        seen = [
+            one
+            for one in self.placed
+            if top <= one[2] < bottom and left <= one[3] < right
+        ]
         segment, size = self.segments[0], (box[1] - box[0], box[3] - box[2])
-        pictures = segment.weight.new_zeros(len(seen), bottom - top, right - left, segment.in_channels)
+        pictures = segment.weight.new_zeros(
+            len(seen), bottom - top, right - left, segment.in_channels
+        )
         for number, (_, channel, row, place) in enumerate(seen):
             pictures[number, row - top, place - left, channel] = 1
         columns = [column for column, *_ in seen]
-        bias = segment.weight.new_zeros(segment.channels) if segment.bias is None else segment.bias
+        bias = (
+            segment.weight.new_zeros(segment.channels)
+            if segment.bias is None
+            else segment.bias
+        )
         low, factor = self.renderer.ranges(columns, segment.weight)
         most = self.renderer.scale if self.renderer.clip else None
         bias = bias.repeat(size[0] * size[1])
@@ -220,7 +298,12 @@ class ImageChain:
             matrix = segment.convolve(pictures, 0, bias=False).flatten(1).T.contiguous()
         return BoxMatrix(columns, low, factor, most, matrix, bias, size)
 
-    def enter(self, encoded: Tensor, maps: list[Tensor] | None = None, convolved: list[Tensor] | None = None) -> Tensor:
+    def enter(
+        self,
+        encoded: Tensor,
+        maps: list[Tensor] | None = None,
+        convolved: list[Tensor] | None = None,
+    ) -> Tensor:
         """Return the first dense layer's output. Without one, the last map, not flattened.
 
         ``maps`` gets the input of every segment and the last map, ``convolved`` the convolutions but the first. The
@@ -256,7 +339,16 @@ class ImageChain:
             needed = result
             for pool in reversed(segment.pools):
                 needed = pool.read(needed)
-            steps.append(Step(box, moved, segment.slide.read(moved), needed, segment.slide.read(needed), result))
+            steps.append(
+                Step(
+                    box,
+                    moved,
+                    segment.slide.read(moved),
+                    needed,
+                    segment.slide.read(needed),
+                    result,
+                )
+            )
             box = result
             if not area(box):
                 break
@@ -265,7 +357,11 @@ class ImageChain:
 
 def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
     """Whether layers up to the flat ones start with a convolution and can all be followed."""
-    if not layers or not isinstance(layers[0], nn.Conv2d) or (dense and not is_plain(dense[0], nn.Linear)):
+    if (
+        not layers
+        or not isinstance(layers[0], nn.Conv2d)
+        or (dense and not is_plain(dense[0], nn.Linear))
+    ):
         return False
     followed = True
     for layer in layers:
@@ -273,19 +369,29 @@ def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
             followed = is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros"
             followed = followed and not isinstance(layer.padding, str)
         elif isinstance(layer, nn.BatchNorm2d):
-            followed = is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
+            followed = (
+                is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
+            )
         elif isinstance(layer, _POOLS):
-            plain = not layer.ceil_mode and layer.padding in (0, (0, 0)) and not getattr(layer, "return_indices", False)
+            plain = (
+                not layer.ceil_mode
+                and layer.padding in (0, (0, 0))
+                and not getattr(layer, "return_indices", False)
+            )
             followed = plain and getattr(layer, "dilation", 1) in (1, (1, 1))
         else:
-            followed = isinstance(layer, (*POINTWISE, nn.Identity, nn.Dropout, nn.Dropout2d))
+            followed = isinstance(
+                layer, (*POINTWISE, nn.Identity, nn.Dropout, nn.Dropout2d)
+            )
         # One that works in place would write into the cache.
         if not followed or getattr(layer, "inplace", False):
             return False
     return True
 
 
-def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tensor | None:
+def few_seen_windows(
+    renderer: Renderer, convolution: Any, pooling: Any
+) -> Tensor | None:
     """Return the windows of a first block that can see a feature, if it pays to compute them alone.
 
     They are the pooling's, in reading order, that can depend on any encoded column.
@@ -307,7 +413,9 @@ def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tens
     reached = np.zeros((1, 1, renderer.height, renderer.width), dtype=np.float32)
     for row, column in renderer.pixels_of(range(len(renderer.positions))):
         reached[0, 0, row, column] = 1
-    spread = functional.max_pool2d(torch.from_numpy(reached), kernel, stride=1, padding=kernel // 2)
+    spread = functional.max_pool2d(
+        torch.from_numpy(reached), kernel, stride=1, padding=kernel // 2
+    )
     windows = functional.max_pool2d(spread, window).flatten().nonzero()[:, 0]
     most = _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
     return windows if 0 < len(windows) <= most else None

@@ -24,7 +24,15 @@ _METHODS, _MAP = ("forward", "embed", "fuse"), 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
-_OF_A_CHAIN = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm, nn.Dropout, Dropout, nn.Identity, *POINTWISE)
+_OF_A_CHAIN = (
+    nn.Linear,
+    nn.BatchNorm1d,
+    nn.LayerNorm,
+    nn.Dropout,
+    Dropout,
+    nn.Identity,
+    *POINTWISE,
+)
 
 
 @dataclass
@@ -59,24 +67,47 @@ class TableEntry:
         first, embedding, size = layers[0], branch.embedding, 0
         numeric, other = list[int](), list(range(first.in_features))
         if embedding is not None:
-            size, numeric, other = embedding.size, branch.numeric.tolist(), branch.other.tolist()
-        places = {column: range(at * size, (at + 1) * size) for at, column in enumerate(numeric)}
-        places |= {column: range(at, at + 1) for at, column in enumerate(other, start=len(numeric) * size)}
-        rest, at_place = DenseStack(layers[1:]), {column: at for at, column in enumerate(numeric)}
+            size, numeric, other = (
+                embedding.size,
+                branch.numeric.tolist(),
+                branch.other.tolist(),
+            )
+        places = {
+            column: range(at * size, (at + 1) * size)
+            for at, column in enumerate(numeric)
+        }
+        places |= {
+            column: range(at, at + 1)
+            for at, column in enumerate(other, start=len(numeric) * size)
+        }
+        rest, at_place = (
+            DenseStack(layers[1:]),
+            {column: at for at, column in enumerate(numeric)},
+        )
         return cls(branch, scale, first, rest, first.weight.detach(), at_place, places)
 
     def enter(self, encoded: Tensor) -> Tensor:
         """Return the first layer's output ``(rows, [members,] units)``."""
         values = self.branch.embed(encoded)
-        return linear(values if self.scale is None else self.scale(values), self.weight, self.first.bias)
+        return linear(
+            values if self.scale is None else self.scale(values),
+            self.weight,
+            self.first.bias,
+        )
 
-    def moved(self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor) -> Tensor | None:
+    def moved(
+        self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor
+    ) -> Tensor | None:
         """Return the first layer's output after a replacement, or None where computing it whole is cheaper."""
         numeric = [k for k, column in enumerate(columns) if column in self.numeric]
         other = [k for k, column in enumerate(columns) if column not in self.numeric]
-        places = [place for k in (*numeric, *other) for place in self.places[columns[k]]]
+        places = [
+            place for k in (*numeric, *other) for place in self.places[columns[k]]
+        ]
         multiplied = {column for pair in self.branch.products for column in pair}
-        if len(places) > _MOST * self.first.in_features or not multiplied.isdisjoint(columns):
+        if len(places) > _MOST * self.first.in_features or not multiplied.isdisjoint(
+            columns
+        ):
             return None
         read = self.weight[:, places]
         if self.scale is not None:
@@ -84,8 +115,13 @@ class TableEntry:
         change = new[:, other] - old[:, other]
         if numeric:
             assert self.branch.embedding is not None
-            index = torch.tensor([self.numeric[columns[k]] for k in numeric], device=new.device)
-            after, before = (self.branch.embedding.embed_some(values[:, numeric], index) for values in (new, old))
+            index = torch.tensor(
+                [self.numeric[columns[k]] for k in numeric], device=new.device
+            )
+            after, before = (
+                self.branch.embedding.embed_some(values[:, numeric], index)
+                for values in (new, old)
+            )
             change = torch.cat([after - before, change], dim=1)
         return torch.addmm(entered.flatten(1), change, read.T).view(entered.shape)
 
@@ -108,21 +144,40 @@ class HeadEntry:
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
         """Return the entry, or None where the head does not begin with a layer over all embeddings."""
-        head, widths = module.head, {path: module.widths[path] for path in module.head_paths}
+        head, widths = (
+            module.head,
+            {path: module.widths[path] for path in module.head_paths},
+        )
         if not isinstance(head, nn.Sequential) or not len(head):
             return None
         first: Any = head[0]
         members = type(first) is MemberLinear
-        if not (members or is_plain(first, nn.Linear)) or first.in_features != sum(widths.values()):
+        if not (members or is_plain(first, nn.Linear)) or first.in_features != sum(
+            widths.values()
+        ):
             return None
         if members:
-            columns = {path: first.columns(path).detach() for path in widths if path not in first.per_member}
+            columns = {
+                path: first.columns(path).detach()
+                for path in widths
+                if path not in first.per_member
+            }
         else:
-            columns = dict(zip(widths, first.weight.detach().split(list(widths.values()), dim=1), strict=True))
+            columns = dict(
+                zip(
+                    widths,
+                    first.weight.detach().split(list(widths.values()), dim=1),
+                    strict=True,
+                )
+            )
         columns = {path: matrix.contiguous() for path, matrix in columns.items()}
         if chain is not None and chain.first is None:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
-            columns["image"] = near(columns["image"], chain.segments[-1].channels, chain.segments[-1].out_size)
+            columns["image"] = near(
+                columns["image"],
+                chain.segments[-1].channels,
+                chain.segments[-1].out_size,
+            )
         bias = None if first.bias is None else first.bias.detach().flatten()
         said = 0 if module.kernels is None else module.outputs
         return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias, said)
@@ -145,7 +200,9 @@ class HeadEntry:
         """Return the head's output from the shares of all paths, of several coalitions one after the other."""
         alone = [] if self.bias is None or self.columns else [self.bias]
         rows = len(coalitions[0][0])
-        total = coalitions[0][0].new_empty(len(coalitions) * rows, self.first.out_features + self.said)
+        total = coalitions[0][0].new_empty(
+            len(coalitions) * rows, self.first.out_features + self.said
+        )
         for into, shares in zip(total.split(rows), coalitions, strict=True):
             first, *others = [*shares, *alone]
             torch.add(first, others[0] if others else 0, out=into)
@@ -168,7 +225,10 @@ class FoldedNetwork:
     def __init__(self, module: HybridNetwork) -> None:
         self.module, self.paths = module, module.paths
         # A subclass may embed and fuse in another way, and hooks want to be called.
-        unchanged = all(getattr(type(module), name) is getattr(HybridNetwork, name) for name in _METHODS)
+        unchanged = all(
+            getattr(type(module), name) is getattr(HybridNetwork, name)
+            for name in _METHODS
+        )
         self._as_it_is = not unchanged or watched(module)
         self.table = None if self._as_it_is else TableEntry.read(module.table_branch)
         self.image = None if self._as_it_is else ImageChain.read(module)
@@ -186,7 +246,9 @@ class FoldedNetwork:
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
-            return self.with_kernels(self.image.rest(self.image.enter(encoded)), encoded)
+            return self.with_kernels(
+                self.image.rest(self.image.enter(encoded)), encoded
+            )
         if path in self.beside and not self._as_it_is:
             return self.beside[path].said(self.beside[path].enter(encoded))
         return self.module.embed(path, encoded)
@@ -195,15 +257,24 @@ class FoldedNetwork:
         """Return the image's embedding with what kernels say of the rows behind it."""
         if self.kernels is None or self.image is None:
             return embedding
-        return torch.cat([embedding.flatten(1), self.kernels(self.image.renderer(encoded))], dim=1)
+        return torch.cat(
+            [embedding.flatten(1), self.kernels(self.image.renderer(encoded))], dim=1
+        )
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is not None:
-            shares = [self.head.share(path, embeddings[path]) for path in self.module.head_paths]
-            return summed(self.head.finish(shares), [embeddings[path] for path in self.beside])
+            shares = [
+                self.head.share(path, embeddings[path])
+                for path in self.module.head_paths
+            ]
+            return summed(
+                self.head.finish(shares), [embeddings[path] for path in self.beside]
+            )
         flat = {
-            path: rows.permute(0, 3, 1, 2).flatten(1) if self.image is not None and rows.ndim == _MAP else rows
+            path: rows.permute(0, 3, 1, 2).flatten(1)
+            if self.image is not None and rows.ndim == _MAP
+            else rows
             for path, rows in embeddings.items()
         }
         return self.module.fuse(flat)
@@ -223,6 +294,8 @@ def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if type(module) is nn.Sequential and not watched(module):
         layers = list(module)
         dense = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        if all(type(layer) in _OF_A_CHAIN for layer in layers) and all(is_plain(layer, nn.Linear) for layer in dense):
+        if all(type(layer) in _OF_A_CHAIN for layer in layers) and all(
+            is_plain(layer, nn.Linear) for layer in dense
+        ):
             return DenseStack(layers)
     return None

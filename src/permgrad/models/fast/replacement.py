@@ -18,7 +18,14 @@ from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
 from permgrad.models.fast.beside import Beside, Edit, summed
-from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
+from permgrad.models.fast.image_chain import (
+    Box,
+    BoxMatrix,
+    ImageChain,
+    Segment,
+    Step,
+    area,
+)
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.network import HybridNetwork
@@ -73,7 +80,9 @@ class Block:
 def _joined(parts: list[Any]) -> Any:
     """Concatenate parts of blocks, in lists or dictionaries. The parts are emptied."""
     if isinstance(parts[0], dict):
-        return {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
+        return {
+            name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])
+        }
     if isinstance(parts[0], list):
         return [_joined([part.pop(0) for part in parts]) for _ in list(parts[0])]
     return None if parts[0] is None else torch.cat(parts)
@@ -100,7 +109,9 @@ class ReplacementEngine:
         self.module = module
         self.paths = module.paths
         folded = FoldedNetwork(module) if incremental else None
-        self._whole: FoldedNetwork | HybridNetwork = module if folded is None else folded
+        self._whole: FoldedNetwork | HybridNetwork = (
+            module if folded is None else folded
+        )
         self._head: HeadEntry | _WholeHead = _WholeHead(self._whole)
         self._chain: ImageChain | None = None
         self._table: TableEntry | None = None
@@ -110,8 +121,16 @@ class ReplacementEngine:
         self._beside: dict[str, Beside] = {}
         # Without the head's first layer in parts there is nothing to carry a change into.
         if folded is not None and folded.head is not None:
-            self._head, self._chain, self._table = folded.head, folded.image, folded.table
-            self._kernels, self._joined, self._beside = folded.kernels, module.head_paths, folded.beside
+            self._head, self._chain, self._table = (
+                folded.head,
+                folded.image,
+                folded.table,
+            )
+            self._kernels, self._joined, self._beside = (
+                folded.kernels,
+                module.head_paths,
+                folded.beside,
+            )
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 
@@ -123,54 +142,94 @@ class ReplacementEngine:
             return None
         if key in self._plans:
             return self._plans[key]
-        plan: _Plan | None = _Plan()  # another column is drawn over it, or pooling drops the only pixels that change
+        plan: _Plan | None = (
+            _Plan()
+        )  # another column is drawn over it, or pooling drops the only pixels that change
         box, segments = chain.renderer.region_of(key), chain.segments
         steps = chain.steps(box) if area(box) else []
         cost = full = 0.0
         for segment, step in zip(segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
-            cost += weights * area(step.needed if segment is segments[0] else step.moved)
+            cost += weights * area(
+                step.needed if segment is segments[0] else step.moved
+            )
             full += weights * segment.slide.size[0] * segment.slide.size[1]
         if steps and cost >= _MOST * full:
             plan = None
         elif steps and area(steps[-1].result):
             assert isinstance(self._head, HeadEntry)
-            first, last, (top, bottom, left, right) = steps[0], segments[-1], steps[-1].result
-            weight = self._head.columns["image"] if chain.first_near is None else chain.first_near
-            read = weight.unflatten(1, (*last.out_size, last.channels))[:, top:bottom, left:right].flatten(1)
+            first, last, (top, bottom, left, right) = (
+                steps[0],
+                segments[-1],
+                steps[-1].result,
+            )
+            weight = (
+                self._head.columns["image"]
+                if chain.first_near is None
+                else chain.first_near
+            )
+            read = weight.unflatten(1, (*last.out_size, last.channels))[
+                :, top:bottom, left:right
+            ].flatten(1)
             entry: BoxMatrix | Tensor | None
             if chain.placed is not None:
                 entry = chain.matrix(first.needed, first.window)
             else:
-                entry = self._product(0, segments[0], first.window, first.window, first.needed)
+                entry = self._product(
+                    0, segments[0], first.window, first.window, first.needed
+                )
             later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
-            products = [self._product(k, segment, each.box, each.source, each.moved) for k, (segment, each) in later]
+            products = [
+                self._product(k, segment, each.box, each.source, each.moved)
+                for k, (segment, each) in later
+            ]
             plan = _Plan(steps, entry, products, read.contiguous())
         if len(self._plans) >= _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[key] = plan
         return plan
 
-    def _product(self, number: int, segment: Segment, box: Box, read: Box, out: Box) -> Tensor | None:
+    def _product(
+        self, number: int, segment: Segment, box: Box, read: Box, out: Box
+    ) -> Tensor | None:
         """Return the convolution ``out`` of a small box as a matrix, or None where the box is too large for one."""
         high, wide = box[1] - box[0], box[3] - box[2]
         numbers = segment.in_channels * high * wide
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
-        one_channel = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
+        one_channel = (
+            segment.in_channels == 1
+        )  # torch convolves one channel at a fraction of a product's speed
         most = _PRODUCT_KERNELS * kernel * (4 if one_channel else 1)
-        if high * wide > most or numbers * area(out) * segment.channels > _PRODUCT_NUMBERS:
+        if (
+            high * wide > most
+            or numbers * area(out) * segment.channels > _PRODUCT_NUMBERS
+        ):
             return None
-        key = (number, high, wide, box[0] - read[0], box[2] - read[2], read[1] - read[0], read[3] - read[2])
+        key = (
+            number,
+            high,
+            wide,
+            box[0] - read[0],
+            box[2] - read[2],
+            read[1] - read[0],
+            read[3] - read[2],
+        )
         if key not in self._products:
-            units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
+            units = torch.eye(
+                numbers, dtype=segment.weight.dtype, device=segment.weight.device
+            )
             framed = _framed(units.view(numbers, high, wide, -1), box, read)
-            self._products[key] = segment.convolve(framed, 0, bias=False).flatten(1).T.contiguous()
+            self._products[key] = (
+                segment.convolve(framed, 0, bias=False).flatten(1).T.contiguous()
+            )
             if len(self._products) > _KEPT_PRODUCTS:
                 del self._products[next(iter(self._products))]
         return self._products[key]
 
     # ---- computing ---------------------------------------------------------------------------------------------------
-    def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
+    def prepare(
+        self, encoded: Tensor, *, batch_size: int = 256, light: bool = False
+    ) -> Block:
         """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
         blocks: list[Block] = []
         # However large the batches asked for are: torch counts in 64 bits.
@@ -181,23 +240,37 @@ class ReplacementEngine:
                     entered = self._chain.enter(rows, block.maps, block.convolved)
                     block.image_dense = None if self._chain.first is None else entered
                     assert isinstance(self._whole, FoldedNetwork)
-                    embedding = self._whole.with_kernels(self._chain.rest(entered), rows)
+                    embedding = self._whole.with_kernels(
+                        self._chain.rest(entered), rows
+                    )
                 elif path == "tabular" and self._table is not None and not light:
                     block.table_dense = self._table.enter(rows)
                     embedding = self._table.rest(block.table_dense)
                 else:
                     embedding = self._whole.embed(path, rows)
                 block.shares[path] = self._head.share(path, embedding)
-            block.outputs = self._head.finish([block.shares[path] for path in self._joined])
+            block.outputs = self._head.finish(
+                [block.shares[path] for path in self._joined]
+            )
             if self._beside:
                 block.head = block.outputs
-                block.shares |= {path: branch.enter(rows) for path, branch in self._beside.items()}
-                block.outputs = summed(block.head, [*self._added(block.shares).values()])
+                block.shares |= {
+                    path: branch.enter(rows) for path, branch in self._beside.items()
+                }
+                block.outputs = summed(
+                    block.head, [*self._added(block.shares).values()]
+                )
             blocks.append(block)
         if len(blocks) == 1:
             return blocks[0]
         names = [part.name for part in fields(Block) if part.name != "encoded"]
-        return Block(encoded, **{name: _joined([getattr(block, name) for block in blocks]) for name in names})
+        return Block(
+            encoded,
+            **{
+                name: _joined([getattr(block, name) for block in blocks])
+                for name in names
+            },
+        )
 
     def replace(
         self,
@@ -218,10 +291,23 @@ class ReplacementEngine:
         if not index:
             return dict.fromkeys(coalitions, part.of(block.outputs))
         touched = frozenset().union(*coalitions)
-        shares = {path: self._replaced_share(path, part, index, values) for path in self.paths if path in touched}
-        kept = [path for path in self.paths if any(path not in coalition for coalition in coalitions)]
+        shares = {
+            path: self._replaced_share(path, part, index, values)
+            for path in self.paths
+            if path in touched
+        }
+        kept = [
+            path
+            for path in self.paths
+            if any(path not in coalition for coalition in coalitions)
+        ]
         unchanged = {path: part.of(block.shares[path]) for path in kept}
-        return self._finish(coalitions, shares, unchanged, None if block.head is None else part.of(block.head))
+        return self._finish(
+            coalitions,
+            shares,
+            unchanged,
+            None if block.head is None else part.of(block.head),
+        )
 
     def _finish(
         self,
@@ -231,7 +317,9 @@ class ReplacementEngine:
         head: Tensor | None,
     ) -> dict[Coalition, Tensor]:
         """Return the outputs of coalitions, each path's share replaced or not. ``head``: its outputs if none is."""
-        of_head = dict.fromkeys(coalition.intersection(self._joined) for coalition in coalitions)
+        of_head = dict.fromkeys(
+            coalition.intersection(self._joined) for coalition in coalitions
+        )
         said: dict[Coalition, Tensor] = {}
         if head is not None and Coalition() in of_head:
             del of_head[Coalition()]
@@ -239,9 +327,17 @@ class ReplacementEngine:
         if of_head:
             # All coalitions go through the rest of the head together.
             outputs = self._head.finish(
-                *([(shares if path in one else unchanged)[path] for path in self._joined] for one in of_head)
+                *(
+                    [
+                        (shares if path in one else unchanged)[path]
+                        for path in self._joined
+                    ]
+                    for one in of_head
+                )
             )
-            said |= zip(of_head, outputs.split(len(outputs) // len(of_head)), strict=True)
+            said |= zip(
+                of_head, outputs.split(len(outputs) // len(of_head)), strict=True
+            )
         old, new = self._added(unchanged), self._added(shares)
         return {
             coalition: summed(
@@ -253,21 +349,33 @@ class ReplacementEngine:
 
     def _added(self, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the paths beside the head add to the outputs."""
-        return {path: branch.said(kept[path]) for path, branch in self._beside.items() if path in kept}
+        return {
+            path: branch.said(kept[path])
+            for path, branch in self._beside.items()
+            if path in kept
+        }
 
-    def _replaced_share(self, path: str, part: _Part, columns: list[int], values: Tensor) -> Tensor:
+    def _replaced_share(
+        self, path: str, part: _Part, columns: list[int], values: Tensor
+    ) -> Tensor:
         block = part.block
         if path in self._beside:
             edit = Edit(block.encoded[part.span], columns, values, part.rows)
             return self._beside[path].replaced(block.shares[path][part.span], edit)
-        if path == "tabular" and self._table is not None and block.table_dense is not None:
+        if (
+            path == "tabular"
+            and self._table is not None
+            and block.table_dense is not None
+        ):
             old = part.of(block.encoded[:, columns])
             moved = self._table.moved(part.of(block.table_dense), columns, old, values)
             if moved is not None:
                 return self._head.share(path, self._table.rest(moved))
         plan = self._plan(columns) if path == "image" and block.maps else None
         if plan is None:
-            return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
+            return self._head.share(
+                path, self._whole.embed(path, _edited(part, columns, values))
+            )
         if plan.read is None:
             return self._with_replaced(self._inner_share(part), part, columns, values)
         chain = self._chain
@@ -276,47 +384,75 @@ class ReplacementEngine:
         for number, product in enumerate(plan.products, start=1):
             segment, step = chain.segments[number], plan.steps[number]
             if product is None:
-                moved = segment.convolve(_framed(change, step.box, step.source), 0, bias=False)
+                moved = segment.convolve(
+                    _framed(change, step.box, step.source), 0, bias=False
+                )
             else:
                 top, bottom, left, right = step.moved
-                moved = functional.linear(change.flatten(1), product).unflatten(1, (bottom - top, right - left, -1))
+                moved = functional.linear(change.flatten(1), product).unflatten(
+                    1, (bottom - top, right - left, -1)
+                )
             convolved = part.box(block.convolved[number - 1], step.needed)
             if views := _shared_views(convolved, step.needed, moved, step.moved):
                 views[0].add_(views[1])
-            change = segment.tail(convolved) - part.box(block.maps[number + 1], step.result)
+            change = segment.tail(convolved) - part.box(
+                block.maps[number + 1], step.result
+            )
         moved = functional.linear(change.flatten(1), plan.read)
         if chain.first is None:
-            return self._with_replaced(moved.add_(self._inner_share(part)), part, columns, values)
+            return self._with_replaced(
+                moved.add_(self._inner_share(part)), part, columns, values
+            )
         assert block.image_dense is not None
         embedding = chain.rest(moved.add_(part.of(block.image_dense)))
-        return self._head.share("image", self._with_replaced(embedding, part, columns, values))
+        return self._head.share(
+            "image", self._with_replaced(embedding, part, columns, values)
+        )
 
     def _inner_share(self, part: _Part) -> Tensor:
         """Return the image's share of the head's first layer, without what kernels say behind it."""
         assert isinstance(self._head, HeadEntry)
         return part.of(part.block.shares["image"])[:, : self._head.first.out_features]
 
-    def _with_replaced(self, image: Tensor, part: _Part, columns: list[int], values: Tensor) -> Tensor:
+    def _with_replaced(
+        self, image: Tensor, part: _Part, columns: list[int], values: Tensor
+    ) -> Tensor:
         """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
         if self._kernels is None or self._chain is None:
             return image
         renderer, edited = self._chain.renderer, _edited(part, columns, values)
         if hasattr(renderer, "pixels_of"):
             before = renderer(part.block.encoded[part.span])
-            said = self._kernels.replaced(before, renderer(edited), renderer.pixels_of(columns), part.rows)
+            said = self._kernels.replaced(
+                before, renderer(edited), renderer.pixels_of(columns), part.rows
+            )
         else:
             said = self._kernels(renderer(edited))
         return torch.cat([image.flatten(1), said], dim=1)
 
-    def _redrawn(self, part: _Part, chain: ImageChain, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
+    def _redrawn(
+        self,
+        part: _Part,
+        chain: ImageChain,
+        plan: _Plan,
+        columns: list[int],
+        values: Tensor,
+    ) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
-        segment, step, block, entry = chain.segments[0], plan.steps[0], part.block, plan.entry
+        segment, step, block, entry = (
+            chain.segments[0],
+            plan.steps[0],
+            part.block,
+            plan.entry,
+        )
         if isinstance(entry, BoxMatrix):
             convolved = entry(_seen(part, entry.columns, columns, values))
             return segment.tail(convolved) - part.box(block.maps[1], step.result)
         renderer = chain.renderer
         if hasattr(renderer, "draw_region"):
-            patch = renderer.draw_region(_seen(part, renderer.columns_near(step.box), columns, values), step.box)
+            patch = renderer.draw_region(
+                _seen(part, renderer.columns_near(step.box), columns, values), step.box
+            )
         else:
             patch = renderer.render_region(_edited(part, columns, values), step.box)
         patch = patch[:, : segment.in_channels].permute(0, 2, 3, 1)
@@ -334,7 +470,12 @@ class ReplacementEngine:
         return segment.tail(convolved) - part.box(block.maps[1], step.result)
 
     def exchange(
-        self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalitions: Sequence[Coalition]
+        self,
+        block: Block,
+        rows: Tensor,
+        donors: Tensor,
+        donor_block: Block,
+        coalitions: Sequence[Coalition],
     ) -> dict[Coalition, Tensor]:
         """Predict receivers ``rows (pairs,)`` with whole embeddings of donor rows, per coalition of paths."""
         own, lent = (
@@ -342,18 +483,29 @@ class ReplacementEngine:
             for part, index in ((block, rows), (donor_block, donors))
         )
         head = None if block.head is None else block.head[rows]
-        joined = dict.fromkeys(coalition.intersection(self._joined) for coalition in coalitions)
+        joined = dict.fromkeys(
+            coalition.intersection(self._joined) for coalition in coalitions
+        )
         outputs: dict[Coalition, Tensor] = {}
         for one in joined:  # their inputs of the head take much memory
-            alike = [coalition for coalition in coalitions if coalition.intersection(self._joined) == one]
+            alike = [
+                coalition
+                for coalition in coalitions
+                if coalition.intersection(self._joined) == one
+            ]
             outputs |= self._finish(alike, lent, own, head)
         return outputs
 
     def bytes_per_row(self, *, light: bool = False) -> int:
         """Return how many bytes ``prepare`` keeps for each row, by looking at one."""
         with torch.inference_mode():
-            block = self.prepare(next(self.module.parameters()).new_zeros(1, self.module.encoded), light=light)
-        return sum(kept.nbytes for kept in tree_flatten(vars(block))[0] if kept is not None)
+            block = self.prepare(
+                next(self.module.parameters()).new_zeros(1, self.module.encoded),
+                light=light,
+            )
+        return sum(
+            kept.nbytes for kept in tree_flatten(vars(block))[0] if kept is not None
+        )
 
 
 # ---- rows and boxes --------------------------------------------------------------------------------------------------
@@ -370,14 +522,20 @@ class _Part:
         rows = tensor[self.span]
         return rows if self.rows is None else rows.index_select(0, self.rows)
 
-    def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
+    def box(
+        self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None
+    ) -> Tensor:
         """Return a copy of a box of cached maps. With ``padded``, their size, it may lie beyond them."""
         top, bottom, left, right = box
         maps = maps[self.span]
-        if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
+        if padded is not None and (
+            top < 0 or left < 0 or bottom > padded[0] or right > padded[1]
+        ):
             near = _framed(maps, (0, padded[0], 0, padded[1]), box)
         else:
-            near = maps[:, top:bottom, left:right].clone(memory_format=torch.contiguous_format)
+            near = maps[:, top:bottom, left:right].clone(
+                memory_format=torch.contiguous_format
+            )
         # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
         return near if self.rows is None else near.index_select(0, self.rows)
 
@@ -405,7 +563,9 @@ def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:
     return frame
 
 
-def _shared_views(maps: Tensor, covered: Box, second_maps: Tensor, second_covered: Box) -> tuple[Tensor, Tensor] | None:
+def _shared_views(
+    maps: Tensor, covered: Box, second_maps: Tensor, second_covered: Box
+) -> tuple[Tensor, Tensor] | None:
     """Return the views of two maps where the boxes that they cover meet. None if they do not."""
     boxes = (covered, second_covered)
     top, left = (max(box[edge] for box in boxes) for edge in (0, 2))

@@ -38,13 +38,23 @@ class BoostedTrees:
         try:
             trees = read_trees(model)
         except NotImplementedError as error:
-            raise InputError(f"{found} cannot be read as trees: {error}", hint=hint, code="PG032") from error
+            raise InputError(
+                f"{found} cannot be read as trees: {error}", hint=hint, code="PG032"
+            ) from error
         one = cls(trees, link_of(trees, classify=classify, counts=counts))
         few = np.ascontiguousarray(np.asarray(rows[:_COMPARED]), dtype=np.float32)
-        expected = model.predict_proba(few) if classify else np.ravel(model.predict(few))
+        expected = (
+            model.predict_proba(few) if classify else np.ravel(model.predict(few))
+        )
         said = one.predict_proba(few) if classify else one.predict(few)
-        if said.shape != expected.shape or not np.allclose(said, expected, rtol=_APART, atol=_APART):
-            raise InputError(f"{found} predicts something else than the sum of its trees", hint=hint, code="PG032")
+        if said.shape != expected.shape or not np.allclose(
+            said, expected, rtol=_APART, atol=_APART
+        ):
+            raise InputError(
+                f"{found} predicts something else than the sum of its trees",
+                hint=hint,
+                code="PG032",
+            )
         return one
 
     def shifted(self, by: float) -> Self:

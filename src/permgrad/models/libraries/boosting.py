@@ -26,7 +26,9 @@ def _objective(job: Job, name: str, argument: str = "objective") -> dict[str, An
 
 
 def _as_trees(job: Job, model: Any) -> BoostedTrees:
-    return BoostedTrees.of(model, job.train.encoded, classify=job.classify, counts=job.counts)
+    return BoostedTrees.of(
+        model, job.train.encoded, classify=job.classify, counts=job.counts
+    )
 
 
 def lightgbm(job: Job) -> BoostedTrees:
@@ -38,10 +40,16 @@ def lightgbm(job: Job) -> BoostedTrees:
     held: dict[str, Any] = {}
     if job.validation is not None:
         held = {"eval_set": [(job.validation.encoded, job.validation.y)]}
-        if "eval_X" in inspect.signature(model.fit).parameters:  # LightGBM 4.7 renamed it and warns of the old name
+        if (
+            "eval_X" in inspect.signature(model.fit).parameters
+        ):  # LightGBM 4.7 renamed it and warns of the old name
             held = {"eval_X": job.validation.encoded, "eval_y": job.validation.y}
         held["callbacks"] = [early_stopping(PATIENCE, verbose=False)]
-        held |= {} if job.validation.weights is None else {"eval_sample_weight": [job.validation.weights]}
+        held |= (
+            {}
+            if job.validation.weights is None
+            else {"eval_sample_weight": [job.validation.weights]}
+        )
     model.fit(job.train.encoded, job.train.y, job.train.weights, **held)
     return _as_trees(job, model)
 
@@ -49,14 +57,31 @@ def lightgbm(job: Job) -> BoostedTrees:
 def xgboost(job: Job) -> BoostedTrees:
     """Fit XGBoost."""
     stop = {"early_stopping_rounds": PATIENCE if job.validation else None}
-    choices = {"learning_rate": 0.1, "max_depth": 6, "tree_method": "hist", "verbosity": 0}
+    choices = {
+        "learning_rate": 0.1,
+        "max_depth": 6,
+        "tree_method": "hist",
+        "verbosity": 0,
+    }
     choices |= _objective(job, "count:poisson")
     model = job.kind(**common(job, n_estimators=job.rounds, **choices, **stop))
     held: dict[str, Any] = {}
     if job.validation is not None:
-        held = {"eval_set": [(job.validation.encoded, job.validation.y)], "verbose": False}
-        held |= {} if job.validation.weights is None else {"sample_weight_eval_set": [job.validation.weights]}
-    return _as_trees(job, model.fit(job.train.encoded, job.train.y, sample_weight=job.train.weights, **held))
+        held = {
+            "eval_set": [(job.validation.encoded, job.validation.y)],
+            "verbose": False,
+        }
+        held |= (
+            {}
+            if job.validation.weights is None
+            else {"sample_weight_eval_set": [job.validation.weights]}
+        )
+    return _as_trees(
+        job,
+        model.fit(
+            job.train.encoded, job.train.y, sample_weight=job.train.weights, **held
+        ),
+    )
 
 
 def catboost(job: Job) -> BoostedTrees:
@@ -70,7 +95,12 @@ def catboost(job: Job) -> BoostedTrees:
     held = None if rows is None else Pool(rows.encoded, rows.y, weight=rows.weights)
     fitted = job.train.encoded, job.train.y
     weights = job.train.weights
-    return _as_trees(job, model.fit(*fitted, sample_weight=weights, eval_set=held, early_stopping_rounds=stop))
+    return _as_trees(
+        job,
+        model.fit(
+            *fitted, sample_weight=weights, eval_set=held, early_stopping_rounds=stop
+        ),
+    )
 
 
 def histogram_boosting(job: Job) -> BoostedTrees:
@@ -78,14 +108,27 @@ def histogram_boosting(job: Job) -> BoostedTrees:
     kind, rows, y, weights = job.kind, job.train.encoded, job.train.y, job.train.weights
     # XGBoost's default of 1: without it the loss of rare classes diverges, on Covertype's validation rows from 0.93 at
     # best, where 0.50 is reached with it.
-    options = {"l2_regularization": 1.0, "random_state": job.seed, "early_stopping": False}
+    options = {
+        "l2_regularization": 1.0,
+        "random_state": job.seed,
+        "early_stopping": False,
+    }
     options |= _objective(job, "poisson", "loss") | dict(job.options)
     # scikit-learn accepts validation rows since 1.7.
     if job.validation is None or "X_val" not in inspect.signature(kind.fit).parameters:
         choices = {"max_iter": job_module.ROUNDS_WITHOUT_VALIDATION, **options}
         return _as_trees(job, kind(**choices).fit(rows, y, weights))
-    stop = {"max_iter": job_module.ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, **job.options}
-    held = {"X_val": job.validation.encoded, "y_val": job.validation.y, "sample_weight_val": job.validation.weights}
+    stop = {
+        "max_iter": job_module.ROUNDS,
+        "early_stopping": True,
+        "n_iter_no_change": PATIENCE,
+        **job.options,
+    }
+    held = {
+        "X_val": job.validation.encoded,
+        "y_val": job.validation.y,
+        "sample_weight_val": job.validation.weights,
+    }
     first = kind(**{**options, **stop}).fit(rows, y, weights, **held)
     # scikit-learn keeps the trees after the best round, unlike the other libraries.
     best = int(np.argmax(first.validation_score_))

@@ -30,7 +30,9 @@ class Rows:
         """Return the rows that a mask or row numbers choose."""
         places = np.arange(len(self.y))[rows]
         weights = None if self.weights is None else np.asarray(self.weights)[places]
-        return Rows(_safe_indexing(self.encoded, places), np.asarray(self.y)[places], weights)
+        return Rows(
+            _safe_indexing(self.encoded, places), np.asarray(self.y)[places], weights
+        )
 
 
 @dataclass(frozen=True)
@@ -66,4 +68,7 @@ class Job:
 def estimator_class(place: str, task: str) -> Any:
     """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
     module, _, stem = place.partition(":")
-    return getattr(import_module(module), f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}")
+    return getattr(
+        import_module(module),
+        f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}",
+    )

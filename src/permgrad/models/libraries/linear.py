@@ -23,16 +23,25 @@ def linear(job: Job) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler, rows, y, weights = StandardScaler(), job.train.encoded, job.train.y, job.train.weights
+    scaler, rows, y, weights = (
+        StandardScaler(),
+        job.train.encoded,
+        job.train.y,
+        job.train.weights,
+    )
     scaled = scaler.fit_transform(rows, sample_weight=weights)
     if job.counts:  # shrunk as much as a ridge regression: 1 beside a sum over rows
-        model: Any = PoissonRegressor(**{"alpha": 1 / len(y), "max_iter": 2000, "tol": 1e-6, **job.options})
+        model: Any = PoissonRegressor(
+            **{"alpha": 1 / len(y), "max_iter": 2000, "tol": 1e-6, **job.options}
+        )
     elif job.classify:
         # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
         strength = {} if "C" in job.options else {"C": _logistic_strength(job, scaled)}
         model = LogisticRegression(**{"max_iter": 2000, **strength, **job.options})
     else:
-        penalty = {} if "alpha" in job.options else {"alpha": _ridge_penalty(job, scaled)}
+        penalty = (
+            {} if "alpha" in job.options else {"alpha": _ridge_penalty(job, scaled)}
+        )
         model = Ridge(**{**penalty, **job.options})
     model.fit(scaled, y, sample_weight=weights)
     return make_pipeline(scaler, model)
@@ -40,9 +49,15 @@ def linear(job: Job) -> Any:
 
 def _some(job: Job, scaled: Floats) -> tuple[Floats, Any, Any]:
     """Return rows that the penalty is chosen by, with their targets and weights."""
-    chosen = np.sort(np.random.default_rng(job.seed).permutation(len(scaled))[:_CHOOSING_ROWS])
+    chosen = np.sort(
+        np.random.default_rng(job.seed).permutation(len(scaled))[:_CHOOSING_ROWS]
+    )
     weights = job.train.weights
-    return scaled[chosen], np.asarray(job.train.y)[chosen], None if weights is None else np.asarray(weights)[chosen]
+    return (
+        scaled[chosen],
+        np.asarray(job.train.y)[chosen],
+        None if weights is None else np.asarray(weights)[chosen],
+    )
 
 
 def _ridge_penalty(job: Job, scaled: Floats) -> float:
@@ -64,14 +79,22 @@ def _logistic_strength(job: Job, scaled: Floats) -> float:
         return 1.0
     given = np.ones(len(y)) if weights is None else weights
     losses = np.zeros(len(_STRENGTHS))
-    for train, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=job.seed).split(rows, y):
+    for train, held in StratifiedKFold(
+        _FOLDS, shuffle=True, random_state=job.seed
+    ).split(rows, y):
         model = LogisticRegression(max_iter=300, warm_start=True, tol=1e-3)
         for place, strength in enumerate(_STRENGTHS):
             with warning_filters, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a weak penalty need not converge to be told from others
-                model.set_params(C=strength).fit(rows[train], y[train], sample_weight=given[train])
+                warnings.simplefilter(
+                    "ignore"
+                )  # a weak penalty need not converge to be told from others
+                model.set_params(C=strength).fit(
+                    rows[train], y[train], sample_weight=given[train]
+                )
             told = model.predict_proba(rows[held])[np.arange(len(held)), y[held]]
-            losses[place] += float((-np.log(np.maximum(told, 1e-12)) * given[held]).sum())
+            losses[place] += float(
+                (-np.log(np.maximum(told, 1e-12)) * given[held]).sum()
+            )
     return float(_STRENGTHS[int(np.argmin(losses))])
 
 
@@ -82,5 +105,8 @@ def affine(model: Any) -> tuple[Floats, Floats]:
     """
     scaler, fitted = model[0], model[-1]
     matrix = np.atleast_2d(np.asarray(fitted.coef_, dtype=np.float64)) / scaler.scale_
-    offset = np.atleast_1d(np.asarray(fitted.intercept_, dtype=np.float64)) - matrix @ scaler.mean_
+    offset = (
+        np.atleast_1d(np.asarray(fitted.intercept_, dtype=np.float64))
+        - matrix @ scaler.mean_
+    )
     return matrix, offset

@@ -92,7 +92,9 @@ class Dropout(nn.Dropout):
         if self._bits is None:
             self._bits = np.random.SFC64(int(torch.randint(2**62, ()).item()))
         count = numbers.numel()
-        words = torch.from_numpy(self._bits.random_raw((count + 3) // 4).view(np.int16)[:count])
+        words = torch.from_numpy(
+            self._bits.random_raw((count + 3) // 4).view(np.int16)[:count]
+        )
         mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
         torch.ge(words, cut - 2**15, out=mask.as_strided((count,), (1,)))
         mask.mul_(1 / (1 - cut / 2**16))
@@ -100,7 +102,9 @@ class Dropout(nn.Dropout):
         return product
 
 
-def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:
+def dense_stack(
+    inputs: int, units: Sequence[int], options: NetworkOptions
+) -> tuple[list[nn.Module], int]:
     """Return the layers Linear, activation, normalisation, dropout for each width, and the last width."""
     layers: list[nn.Module] = []
     for width in units:
@@ -113,7 +117,9 @@ def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> t
             layers.append(nn.LayerNorm(width))
         if options.dropout:
             dropout = Dropout(options.dropout)
-            dropout.overwrite = options.normalization == "none" and options.activation in _KEEP_INPUTS
+            dropout.overwrite = (
+                options.normalization == "none" and options.activation in _KEEP_INPUTS
+            )
             layers.append(dropout)
         inputs = width
     return layers, inputs
@@ -136,27 +142,41 @@ class RandomKernels(nn.Module):
 
     centre: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], count: int, outputs: int = 0) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], count: int, outputs: int = 0
+    ) -> None:
         super().__init__()
         channels, *size = shape
         curve = min(size) == 1
         self.parts = 1 if curve else 2
-        self.kernel = [(_LONG if side > 1 else 1) if curve else _SQUARE for side in size]
-        room = min((side - 1) // (reach - 1) for side, reach in zip(size, self.kernel, strict=True) if reach > 1)
+        self.kernel = [
+            (_LONG if side > 1 else 1) if curve else _SQUARE for side in size
+        ]
+        room = min(
+            (side - 1) // (reach - 1)
+            for side, reach in zip(size, self.kernel, strict=True)
+            if reach > 1
+        )
         most = max(0, int(math.log2(max(1, room))))
         each, self.convolutions = math.ceil(count / (most + 1)), nn.ModuleList()
         for step in (2**power for power in range(most + 1)):
             high, wide = self.kernel
             padding = (step * (high // 2), step * (wide // 2))
-            made = nn.Conv2d(channels, each, (high, wide), padding=padding, dilation=step).requires_grad_(False)
+            made = nn.Conv2d(
+                channels, each, (high, wide), padding=padding, dilation=step
+            ).requires_grad_(False)
             self.convolutions.append(made)
         self.count = each * (most + 1)
         features = 2 * self.count * self.parts**2
-        self.readout = nn.Linear(features, outputs).requires_grad_(False) if outputs else None
+        self.readout = (
+            nn.Linear(features, outputs).requires_grad_(False) if outputs else None
+        )
         self.register_buffer("centre", torch.zeros(()))
 
     @torch.no_grad()
-    def draw(self, rng: np.random.Generator, *, centre: float = 0.0, spread: float = 1.0) -> None:
+    def draw(
+        self, rng: np.random.Generator, *, centre: float = 0.0, spread: float = 1.0
+    ) -> None:
         """Draw the kernels, for pixels with this mean and standard deviation."""
         self.centre.fill_(centre)
         for layer in self.convolutions:
@@ -165,8 +185,13 @@ class RandomKernels(nn.Module):
             weight = rng.normal(size=(len(kernels), channels, math.prod(self.kernel)))
             weight -= weight.mean(axis=2, keepdims=True)
             if channels > 1:
-                some = 2 ** rng.uniform(0, math.log2(channels + 1), size=(len(kernels), 1)) // 1
-                ranks = rng.random((len(kernels), channels)).argsort(axis=1).argsort(axis=1)
+                some = (
+                    2 ** rng.uniform(0, math.log2(channels + 1), size=(len(kernels), 1))
+                    // 1
+                )
+                ranks = (
+                    rng.random((len(kernels), channels)).argsort(axis=1).argsort(axis=1)
+                )
                 weight *= (ranks < some)[:, :, None]
             weight /= np.sqrt((weight**2).sum(axis=(1, 2), keepdims=True)) * spread
             kernels.copy_(torch.from_numpy(weight).view_as(kernels))
@@ -177,8 +202,13 @@ class RandomKernels(nn.Module):
         parts: list[Tensor] = []
         for layer in self.convolutions:
             maps = layer(images - self.centre)
-            often = functional.adaptive_avg_pool2d(torch.sigmoid(SHARPNESS * maps), self.parts)
-            parts += [often.flatten(1), functional.adaptive_max_pool2d(maps, self.parts).flatten(1)]
+            often = functional.adaptive_avg_pool2d(
+                torch.sigmoid(SHARPNESS * maps), self.parts
+            )
+            parts += [
+                often.flatten(1),
+                functional.adaptive_max_pool2d(maps, self.parts).flatten(1),
+            ]
         return torch.cat(parts, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:

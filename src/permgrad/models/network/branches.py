@@ -25,15 +25,22 @@ class PeriodicDenseEmbedding(nn.Module):
     Holzmüller et al. 2024 (RealMLP, arXiv 2407.04491, section 3), after Gorishniy et al. 2022 (arXiv 2203.05556).
     """
 
-    def __init__(self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1) -> None:
+    def __init__(
+        self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1
+    ) -> None:
         super().__init__()
         self.columns, self.size = columns, size
-        self.frequency = nn.Parameter(drawn(lambda new: new.normal_() * scale, columns, frequencies))
-        self.phase = nn.Parameter(drawn(lambda new: new.uniform_() - 0.5, columns, frequencies))
+        self.frequency = nn.Parameter(
+            drawn(lambda new: new.normal_() * scale, columns, frequencies)
+        )
+        self.phase = nn.Parameter(
+            drawn(lambda new: new.uniform_() - 0.5, columns, frequencies)
+        )
         bound = frequencies**-0.5
         sizes = (columns, frequencies, size - 1), (columns, size - 1)
         self.weight, self.bias = (
-            nn.Parameter(drawn(lambda new: (new.uniform_() * 2 - 1) * bound, *one)) for one in sizes
+            nn.Parameter(drawn(lambda new: (new.uniform_() * 2 - 1) * bound, *one))
+            for one in sizes
         )
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -43,17 +50,25 @@ class PeriodicDenseEmbedding(nn.Module):
     def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
         """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
         return _periodic(
-            numbers, self.frequency[columns], self.phase[columns], self.weight[columns], self.bias[columns]
+            numbers,
+            self.frequency[columns],
+            self.phase[columns],
+            self.weight[columns],
+            self.bias[columns],
         )
 
 
-def _periodic(numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _periodic(
+    numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
     waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * frequency + phase))
     mixed = torch.einsum("ncf,cfs->ncs", waves, weight) + bias
     return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 
-def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor) -> Tensor:
+def embed_columns(
+    embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor
+) -> Tensor:
     """Return the embedded numeric columns and, behind them, the other columns as they are."""
     embedded: Tensor = embedding(encoded[:, numeric])
     return torch.cat([embedded, encoded[:, other]], dim=1) if len(other) else embedded
@@ -79,27 +94,50 @@ class LevelEmbeddingLinear(nn.Linear):
         initializer: str,
         pooled: Sequence[Sequence[Sequence[int]]] = (),
     ) -> None:
-        nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter. Here it is composed
+        nn.Module.__init__(
+            self
+        )  # not Linear's own, whose weight is a parameter. Here it is composed
         self.in_features, self.out_features, self.size = in_features, out_features, size
-        embedded = [int(column) for block in (*blocks, *chain(*pooled)) for column in block]
+        embedded = [
+            int(column) for block in (*blocks, *chain(*pooled)) for column in block
+        ]
         plain = sorted(set(range(in_features)) - set(embedded))
         order = sorted(range(in_features), key=[*plain, *embedded].__getitem__)
-        self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
-        self.rest, self.pools = len(plain), [(len(group), len(group[0])) for group in pooled]
-        mixing = nn.Linear(self.rest + size * len(blocks) + sum(width for _, width in self.pools), out_features)
+        self.register_buffer(
+            "order", torch.tensor(order, dtype=torch.long), persistent=False
+        )
+        self.rest, self.pools = (
+            len(plain),
+            [(len(group), len(group[0])) for group in pooled],
+        )
+        mixing = nn.Linear(
+            self.rest + size * len(blocks) + sum(width for _, width in self.pools),
+            out_features,
+        )
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
         self.tables = nn.ParameterList(
-            nn.Parameter(drawn(lambda new: _TABLE_SCALE * new.normal_(), len(block), size)) for block in blocks
+            nn.Parameter(
+                drawn(lambda new: _TABLE_SCALE * new.normal_(), len(block), size)
+            )
+            for block in blocks
         )
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
-        widths = [self.rest, *[self.size] * len(self.tables), *(width for _, width in self.pools)]
+        widths = [
+            self.rest,
+            *[self.size] * len(self.tables),
+            *(width for _, width in self.pools),
+        ]
         plain, *mixes = self.mixing.split(widths, dim=1)
         parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=False)]
-        sums = [own for own, (blocks, _) in zip(mixes[len(parts) :], self.pools, strict=True) for _ in range(blocks)]
+        sums = [
+            own
+            for own, (blocks, _) in zip(mixes[len(parts) :], self.pools, strict=True)
+            for _ in range(blocks)
+        ]
         # The slopes of an index are put in place number by number, those of a selection column by column.
         return torch.cat([plain, *parts, *sums], dim=1).index_select(1, self.order)
 
@@ -129,7 +167,10 @@ class TableBranch(nn.Module):
         self.products = [list(map(int, one)) for one in products]
         # Behind the columns stands a 1 to multiply by, and a 0 to add.
         # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
-        factors, sources = torch.full((encoded,), encoded), torch.tensor([[*range(encoded)], [encoded] * encoded])
+        factors, sources = (
+            torch.full((encoded,), encoded),
+            torch.tensor([[*range(encoded)], [encoded] * encoded]),
+        )
         for slope, number, *into in self.products:
             factors[slope] = number
             if into:
@@ -141,23 +182,44 @@ class TableBranch(nn.Module):
         width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
             self.embedding = PeriodicDenseEmbedding(
-                len(numeric), size=size, frequencies=options.embedding_frequencies, scale=options.embedding_scale
+                len(numeric),
+                size=size,
+                frequencies=options.embedding_frequencies,
+                scale=options.embedding_scale,
             )
             width = len(numeric) * size + (encoded - len(numeric))
         other = sorted(set(range(encoded)) - set(numeric))
-        self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
-        self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "numeric", torch.tensor(numeric, dtype=torch.long), persistent=False
+        )
+        self.register_buffer(
+            "other", torch.tensor(other, dtype=torch.long), persistent=False
+        )
         layers, self.out_features = dense_stack(width, options.dense_units, options)
         blocks = [list(block) for block in level_blocks if options.level_embedding_size]
         pooled = [[list(block) for block in group] for group in score_blocks]
         if blocks or pooled:
             if self.embedding is not None:
-                place = {column: width - len(other) + at for at, column in enumerate(other)}
-                blocks, *pooled = ([[place[one] for one in block] for block in some] for some in (blocks, *pooled))
-            how: dict[str, Any] = {"size": options.level_embedding_size, "initializer": options.initializer}
-            layers[0] = LevelEmbeddingLinear(width, options.dense_units[0], blocks, pooled=pooled, **how)
+                place = {
+                    column: width - len(other) + at for at, column in enumerate(other)
+                }
+                blocks, *pooled = (
+                    [[place[one] for one in block] for block in some]
+                    for some in (blocks, *pooled)
+                )
+            how: dict[str, Any] = {
+                "size": options.level_embedding_size,
+                "initializer": options.initializer,
+            }
+            layers[0] = LevelEmbeddingLinear(
+                width, options.dense_units[0], blocks, pooled=pooled, **how
+            )
         if options.members > 1:
-            scale = PooledScale(options.members, width, pooled) if pooled else MemberScale(options.members, width)
+            scale = (
+                PooledScale(options.members, width, pooled)
+                if pooled
+                else MemberScale(options.members, width)
+            )
             layers = [scale, *layers, nn.Flatten()]
             self.out_features *= options.members
         self.layers = nn.Sequential(*layers)
@@ -170,32 +232,50 @@ class TableBranch(nn.Module):
     def embed(self, encoded: Tensor) -> Tensor:
         """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
         encoded = self.multiplied(encoded)
-        return encoded if self.embedding is None else embed_columns(self.embedding, encoded, self.numeric, self.other)
+        return (
+            encoded
+            if self.embedding is None
+            else embed_columns(self.embedding, encoded, self.numeric, self.other)
+        )
 
     def multiplied(self, encoded: Tensor) -> Tensor:
         """Return rows in which each slope of a level is multiplied by the number that it is on, or added, too."""
         if not self.products:
             return encoded
-        products = encoded * torch.cat([encoded, torch.ones_like(encoded[:, :1])], dim=1)[:, self.factors]
+        products = (
+            encoded
+            * torch.cat([encoded, torch.ones_like(encoded[:, :1])], dim=1)[
+                :, self.factors
+            ]
+        )
         if not self.sums:
             return products
         parts = torch.cat([products, torch.zeros_like(encoded[:, :1])], dim=1)
         return parts[:, self.sources[0]] + parts[:, self.sources[1]]
 
 
-def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:
+def image_branch(
+    shape: tuple[int, int, int], options: NetworkOptions
+) -> tuple[nn.Sequential, int]:
     """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width."""
     channels, height, width = shape
     layers: list[nn.Module] = []
     means = options.image_readout == "mean"
     for number, filters in enumerate(options.conv_filters):
         # A curve has no rows above and below that a square kernel could read.
-        kernel = [options.kernel_size if side > 1 or not means else 1 for side in (height, width)]
+        kernel = [
+            options.kernel_size if side > 1 or not means else 1
+            for side in (height, width)
+        ]
         reach = (kernel[0] // 2, kernel[1] // 2)
-        convolution = nn.Conv2d(channels, filters, (kernel[0], kernel[1]), padding=reach)
+        convolution = nn.Conv2d(
+            channels, filters, (kernel[0], kernel[1]), padding=reach
+        )
         initialize_(convolution, options.initializer)
         # Channels next to each other in memory: on processors the convolutions run twice as fast.
-        convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
+        convolution.weight.data = convolution.weight.data.contiguous(
+            memory_format=torch.channels_last
+        )
         layers += [convolution, ACTIVATIONS[options.activation]()]
         if options.conv_normalization == "batch":
             layers.append(nn.BatchNorm2d(filters))
@@ -203,7 +283,10 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
             # One group over all channels and pixels: layer normalisation for maps.
             layers.append(nn.GroupNorm(1, filters))
         window = options.pooling[min(number, len(options.pooling) - 1)]
-        high, wide = (window if window <= (side if means else min(height, width)) else 1 for side in (height, width))
+        high, wide = (
+            window if window <= (side if means else min(height, width)) else 1
+            for side in (height, width)
+        )
         if high > 1 or wide > 1:
             layers.append(nn.MaxPool2d(high if high == wide else (high, wide)))
         if options.dropout:
@@ -213,17 +296,26 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
         layers.append(nn.AvgPool2d((height, width)))
         height = width = 1
     layers.append(nn.Flatten())
-    dense, out_features = dense_stack(channels * height * width, options.image_units, options)
+    dense, out_features = dense_stack(
+        channels * height * width, options.image_units, options
+    )
     return nn.Sequential(*layers, *dense), out_features
 
 
 def shift_images(images: Tensor, share: float) -> Tensor:
     """Move each image ``(channels, height, width)`` at random by up to a share of its sides. The edges are repeated."""
-    for side, shape in ((2, (-1, 1, images.shape[2], 1)), (3, (-1, 1, 1, images.shape[3]))):
+    for side, shape in (
+        (2, (-1, 1, images.shape[2], 1)),
+        (3, (-1, 1, 1, images.shape[3])),
+    ):
         length = images.shape[side]
         if length > 1:
             most = max(1, round(share * length))
-            moves = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
-            places = (torch.arange(length, device=images.device) + moves).clamp_(0, length - 1)
+            moves = torch.randint(
+                -most, most + 1, (len(images), 1), device=images.device
+            )
+            places = (torch.arange(length, device=images.device) + moves).clamp_(
+                0, length - 1
+            )
             images = images.gather(side, places.view(shape).expand(images.shape))
     return images

@@ -28,7 +28,13 @@ class MemberScale(nn.Module):
 
     def __init__(self, members: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(drawn(lambda new: torch.randint(0, 2, new.shape).float() * 2 - 1, members, width))
+        self.weight = nn.Parameter(
+            drawn(
+                lambda new: torch.randint(0, 2, new.shape).float() * 2 - 1,
+                members,
+                width,
+            )
+        )
 
     def forward(self, values: Tensor) -> Tensor:
         """Scale."""
@@ -40,15 +46,24 @@ class PooledScale(MemberScale):
 
     place: Tensor
 
-    def __init__(self, members: int, width: int, pooled: Sequence[Sequence[Sequence[int]]]) -> None:
-        first = {column: group[0][k] for group in pooled for block in group for k, column in enumerate(block)}
+    def __init__(
+        self, members: int, width: int, pooled: Sequence[Sequence[Sequence[int]]]
+    ) -> None:
+        first = {
+            column: group[0][k]
+            for group in pooled
+            for block in group
+            for k, column in enumerate(block)
+        }
         shown = [first.get(column, column) for column in range(width)]
         own = {column: at for at, column in enumerate(sorted(set(shown)))}
         super().__init__(members, len(own))
         own_scales = self._parameters.pop("weight")
         assert own_scales is not None
         self.own = own_scales
-        self.register_buffer("place", torch.tensor([own[column] for column in shown]), persistent=False)
+        self.register_buffer(
+            "place", torch.tensor([own[column] for column in shown]), persistent=False
+        )
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -78,23 +93,41 @@ class MemberLinear(nn.Module):
         self.widths = dict(widths)
         self.per_member = tuple(path for path in widths if path in per_member)
         #: numbers of each path's embedding, in the order in which they are joined
-        self.sizes = {path: width * (members if path in self.per_member else 1) for path, width in widths.items()}
+        self.sizes = {
+            path: width * (members if path in self.per_member else 1)
+            for path, width in widths.items()
+        }
         self.in_features = sum(self.sizes.values())
         self.out_features = members * units
-        layers = [nn.Linear(sum(self.widths.values()), units) for _ in range(1 if shared else members)]
+        layers = [
+            nn.Linear(sum(self.widths.values()), units)
+            for _ in range(1 if shared else members)
+        ]
         for layer in layers:
             initialize_(layer, initializer)
         weights = [layer.weight.detach() for layer in layers]
-        self.weight = nn.Parameter(drawn(lambda _: torch.stack(weights), len(weights), *weights[0].shape))
+        self.weight = nn.Parameter(
+            drawn(lambda _: torch.stack(weights), len(weights), *weights[0].shape)
+        )
         self.bias = nn.Parameter(torch.zeros(members, units))
-        common = sum(width for path, width in widths.items() if path not in self.per_member)
-        self.scale = nn.Parameter(torch.ones(members, common)) if shared and common else None
+        common = sum(
+            width for path, width in widths.items() if path not in self.per_member
+        )
+        self.scale = (
+            nn.Parameter(torch.ones(members, common)) if shared and common else None
+        )
 
     def forward(self, joined: Tensor) -> Tensor:
         """Apply every member's layer."""
         # One path is not split: the slopes towards a part of a tensor are copied into slopes towards all of it.
-        parts = joined.split(list(self.sizes.values()), dim=-1) if len(self.sizes) > 1 else [joined]
-        shares = [self.share(path, part) for path, part in zip(self.sizes, parts, strict=True)]
+        parts = (
+            joined.split(list(self.sizes.values()), dim=-1)
+            if len(self.sizes) > 1
+            else [joined]
+        )
+        shares = [
+            self.share(path, part) for path, part in zip(self.sizes, parts, strict=True)
+        ]
         return self.join(shares)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
@@ -106,7 +139,9 @@ class MemberLinear(nn.Module):
             return linear(vectors, self._slice(path).squeeze(0)).flatten(-2)
         if self.units <= _FEW_UNITS:
             return (vectors.unsqueeze(-2) * self._slice(path)).sum(dim=-1).flatten(-2)
-        out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, self._slice(path)).flatten(-2)
+        out: Tensor = torch.einsum(
+            "...kw,kuw->...ku", vectors, self._slice(path)
+        ).flatten(-2)
         return out
 
     def join(self, shares: list[Tensor]) -> Tensor:
@@ -127,11 +162,17 @@ class MemberLinear(nn.Module):
     @property
     def is_last(self) -> bool:
         """Whether each member has its own matrix, on its own vector alone."""
-        return not self.shared and self.per_member == tuple(self.widths) and len(self.widths) == 1
+        return (
+            not self.shared
+            and self.per_member == tuple(self.widths)
+            and len(self.widths) == 1
+        )
 
     def mean(self) -> tuple[Tensor, Tensor]:
         """Return the matrix ``(units, in_features)`` and the bias of the members' mean, if ``is_last``."""
-        return self.weight.transpose(0, 1).flatten(1) / self.members, self.bias.mean(dim=0)
+        return self.weight.transpose(0, 1).flatten(1) / self.members, self.bias.mean(
+            dim=0
+        )
 
     def pull(self, slopes: Tensor) -> Tensor:
         """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
@@ -142,16 +183,28 @@ class MemberLinear(nn.Module):
             elif self.shared:
                 parts.append(linear(slopes, self._slice(path).squeeze(0).T).flatten(-2))
             else:
-                parts.append(torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(-2))
+                parts.append(
+                    torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(
+                        -2
+                    )
+                )
         return torch.cat(parts, dim=-1)
 
     def _slice(self, path: str) -> Tensor:
         # The whole is no slice of itself: slopes towards a slice are copied.
-        return self.weight if len(self.widths) == 1 else self.weight[:, :, self._place(path)]
+        return (
+            self.weight
+            if len(self.widths) == 1
+            else self.weight[:, :, self._place(path)]
+        )
 
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
-        names = [name for name in self.widths if not common or name not in self.per_member or name == path]
+        names = [
+            name
+            for name in self.widths
+            if not common or name not in self.per_member or name == path
+        ]
         start = sum(self.widths[name] for name in names[: names.index(path)])
         return slice(start, start + self.widths[path])
 

@@ -71,16 +71,28 @@ class HybridNetwork(nn.Module):
         super().__init__()
         self.head_paths, self.rates = check_paths(paths), rates
         beside, of_beside = additive or {}, shares or {}
-        self.additive = nn.ModuleDict({name: beside[name] for name in ADDITIVE if name in beside})
+        self.additive = nn.ModuleDict(
+            {name: beside[name] for name in ADDITIVE if name in beside}
+        )
         #: what each branch beside the head has of the outputs. The head has the rest
         self.shares = {name: float(of_beside[name]) for name in self.additive}
         self.rate = Rate() if rates else None
-        self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
+        self.options = (
+            options
+            if isinstance(options, NetworkOptions)
+            else NetworkOptions.from_mapping(options or {})
+        )
         self.options.check()
         self.encoded, self.outputs = int(encoded), int(outputs)
-        self.numeric_columns = list(map(int, range(self.encoded) if numeric_columns is None else numeric_columns))
+        self.numeric_columns = list(
+            map(
+                int, range(self.encoded) if numeric_columns is None else numeric_columns
+            )
+        )
         self.level_blocks = [list(map(int, block)) for block in level_blocks]
-        self.score_blocks = [[list(map(int, block)) for block in group] for group in score_blocks]
+        self.score_blocks = [
+            [list(map(int, block)) for block in group] for group in score_blocks
+        ]
         absent = torch.zeros(len(absent_blocks), self.encoded, dtype=torch.bool)
         for place, block in enumerate(absent_blocks):
             absent[place, list(block)] = True
@@ -93,7 +105,9 @@ class HybridNetwork(nn.Module):
         self.widths: dict[str, int] = {}
         if "tabular" in self.head_paths:
             blocks = self.level_blocks, self.score_blocks, products
-            self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, *blocks)
+            self.table_branch = TableBranch(
+                self.encoded, self.options, self.numeric_columns, *blocks
+            )
             self.widths["tabular"] = self.table_branch.out_features
         if "image" in self.head_paths:
             self.renderer = renderer
@@ -103,15 +117,21 @@ class HybridNetwork(nn.Module):
             assert image_shape is not None, "the image path has a renderer"
             channels, height, width = map(int, image_shape)
             self.image_shape = channels, height, width
-            self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
+            self.image_branch, self.widths["image"] = image_branch(
+                self.image_shape, self.options
+            )
             if self.options.random_kernels:
-                self.kernels = RandomKernels(self.image_shape, self.options.random_kernels, self.outputs)
+                self.kernels = RandomKernels(
+                    self.image_shape, self.options.random_kernels, self.outputs
+                )
         self.members = self.options.members if "tabular" in self.head_paths else 1
         self.head = self._make_head()
 
     def _make_head(self) -> nn.Sequential:
         """Return the layers from the joined embeddings to the outputs."""
-        layers, width = dense_stack(sum(self.widths.values()), self.options.fusion_units, self.options)
+        layers, width = dense_stack(
+            sum(self.widths.values()), self.options.fusion_units, self.options
+        )
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
         for_output = "torch" if initializer == "torch" else "glorot_uniform"
@@ -120,14 +140,21 @@ class HybridNetwork(nn.Module):
             last = nn.Linear(width, self.outputs)
             initialize_(last, for_output)
             return nn.Sequential(*layers, last, *rate)
-        entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
+        entries = {
+            path: size // (self.members if path == "tabular" else 1)
+            for path, size in self.widths.items()
+        }
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
             units = self.options.fusion_units[0]
-            layers[0] = MemberLinear(entries, units, shared=True, initializer=initializer, **members)
+            layers[0] = MemberLinear(
+                entries, units, shared=True, initializer=initializer, **members
+            )
             entries = {"tabular": width}
             layers.append(nn.Flatten())
-        last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
+        last_layer = MemberLinear(
+            entries, self.outputs, shared=False, initializer=for_output, **members
+        )
         return nn.Sequential(*layers, last_layer, *rate, MemberMean(self.members))
 
     @property
@@ -153,13 +180,19 @@ class HybridNetwork(nn.Module):
             images = shift_images(images, self.options.image_shift)
         if images.shape[1] == 1:
             # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
-            images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
+            images = images.reshape(len(images), *images.shape[2:], 1).permute(
+                0, 3, 1, 2
+            )
         embedding: Tensor = self.image_branch(images)
         return self.with_kernels(embedding, images)
 
     def with_kernels(self, embedding: Tensor, images: Tensor) -> Tensor:
         """Return the image path's embedding: the image branch's, and behind it what the kernels say."""
-        return embedding if self.kernels is None else torch.cat([embedding, self.kernels(images)], dim=1)
+        return (
+            embedding
+            if self.kernels is None
+            else torch.cat([embedding, self.kernels(images)], dim=1)
+        )
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths into outputs ``(rows, outputs)``."""
@@ -168,7 +201,10 @@ class HybridNetwork(nn.Module):
     def _said(self, embeddings: Mapping[str, Tensor], head: nn.Module) -> Tensor:
         """Return what a head says of the embeddings of its paths, and the others. A path alone is not copied."""
         parts = [embeddings[path] for path in self.head_paths]
-        joined, width = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), sum(self.widths.values())
+        joined, width = (
+            parts[0] if len(parts) == 1 else torch.cat(parts, dim=1),
+            sum(self.widths.values()),
+        )
         added = [embeddings[path] for path in self.additive]
         if self.kernels is not None:
             joined, kernels = joined[:, :width], joined[:, width:]
@@ -186,7 +222,10 @@ class HybridNetwork(nn.Module):
 
     def _with_absent(self, encoded: Tensor) -> Tensor:
         """Return rows as they are trained on: some of them without their texts, some without their photos."""
-        lacks = torch.rand(len(encoded), len(self.absent), 1, device=encoded.device) < ABSENT
+        lacks = (
+            torch.rand(len(encoded), len(self.absent), 1, device=encoded.device)
+            < ABSENT
+        )
         return encoded.masked_fill((lacks & self.absent).any(dim=1), 0.0)
 
     def member_outputs(self, encoded: Tensor) -> Tensor:
@@ -195,7 +234,9 @@ class HybridNetwork(nn.Module):
             return torch.unsqueeze(self(encoded), 1)
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
-        return self._said({path: self.embed(path, encoded) for path in self.paths}, self.head[:-1])
+        return self._said(
+            {path: self.embed(path, encoded) for path in self.paths}, self.head[:-1]
+        )
 
     @torch.no_grad()
     def divide_outputs(self, divisor: float) -> None:
@@ -253,16 +294,25 @@ class HybridNetwork(nn.Module):
         assert name not in self.additive, f"there are {name} already"
         self._give_up(share)
         self._scale_branch(branch, share)
-        branches = {**self.additive, name: branch.to(self._last_layer.weight.device).train(self.training)}
-        self.additive = nn.ModuleDict({each: branches[each] for each in ADDITIVE if each in branches})
+        branches = {
+            **self.additive,
+            name: branch.to(self._last_layer.weight.device).train(self.training),
+        }
+        self.additive = nn.ModuleDict(
+            {each: branches[each] for each in ADDITIVE if each in branches}
+        )
         self.shares = {each: self.shares.get(each, share) for each in self.additive}
 
     def without(self, path: str) -> HybridNetwork:
         """Return a network of the same weights that lacks a path beside the head."""
         other = copy(self)
         object.__setattr__(other, "_modules", dict(self._modules))
-        other.additive = nn.ModuleDict({name: branch for name, branch in self.additive.items() if name != path})
-        other.shares = {name: share for name, share in self.shares.items() if name != path}
+        other.additive = nn.ModuleDict(
+            {name: branch for name, branch in self.additive.items() if name != path}
+        )
+        other.shares = {
+            name: share for name, share in self.shares.items() if name != path
+        }
         return other
 
     def _give_up(self, share: float) -> None:
@@ -272,14 +322,22 @@ class HybridNetwork(nn.Module):
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:
-        return next(layer for layer in reversed(self.head) if isinstance(layer, (nn.Linear, MemberLinear)))
+        return next(
+            layer
+            for layer in reversed(self.head)
+            if isinstance(layer, (nn.Linear, MemberLinear))
+        )
 
     def image_layers(self) -> dict[str, nn.Module]:
         """Return the convolution layers by name, in order. Class activation maps are read at the last by default."""
         if self.image_branch is None:
             return {}
-        convolutions = [layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)]
-        return {f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)}
+        convolutions = [
+            layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)
+        ]
+        return {
+            f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)
+        }
 
 
 @torch.no_grad()
@@ -290,10 +348,20 @@ def _scale_kernels(kernels: RandomKernels, factor: float) -> None:
 
 def check_paths(paths: Any) -> tuple[str, ...]:
     """Return the paths in their fixed order, or say what is wrong with them."""
-    names = tuple(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else (paths,)
+    names = (
+        tuple(paths)
+        if isinstance(paths, Iterable) and not isinstance(paths, str)
+        else (paths,)
+    )
     for path in names:
         check_choice("branches", path, PATHS)
     if not names or len(set(names)) != len(names):
-        problem = f"branches must name 'tabular', 'image' or both, each once, got {names!r}"
-        raise InputError(problem, hint="Pass for example branches=('tabular', 'image').", code="PG003")
+        problem = (
+            f"branches must name 'tabular', 'image' or both, each once, got {names!r}"
+        )
+        raise InputError(
+            problem,
+            hint="Pass for example branches=('tabular', 'image').",
+            code="PG003",
+        )
     return tuple(path for path in PATHS if path in names)

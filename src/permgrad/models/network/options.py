@@ -12,7 +12,9 @@ from permgrad.base.checks import is_finite_number, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown
 
 _LAYERS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.Tanh)
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {layer.__name__.lower(): layer for layer in _LAYERS}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    layer.__name__.lower(): layer for layer in _LAYERS
+}
 INITIALIZERS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_uniform", "torch")
 NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
 #: Of one layer. A square layer of so many would take terabytes.
@@ -21,9 +23,13 @@ NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
 IMAGE_READOUTS: tuple[str, ...] = ("flat", "mean")
 
 
-def _option(default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()) -> Any:
+def _option(
+    default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()
+) -> Any:
     """Return a field whose value must obey a rule. If the default is a tuple, one number becomes a tuple of one."""
-    return dataclasses.field(default=default, metadata={"words": words, "holds": holds, "choices": choices})
+    return dataclasses.field(
+        default=default, metadata={"words": words, "holds": holds, "choices": choices}
+    )
 
 
 def _sizes(default: tuple[int, ...], *, may_be_empty: bool = False) -> Any:
@@ -32,27 +38,48 @@ def _sizes(default: tuple[int, ...], *, may_be_empty: bool = False) -> Any:
         words = f"a list of whole numbers from 1 to {MOST_UNITS:,}, which may be empty"
 
     def holds(value: Any) -> bool:
-        listed = isinstance(value, Sequence) and not isinstance(value, str) and (may_be_empty or len(value) > 0)
-        return listed and all(is_whole(item) and 1 <= item <= MOST_UNITS for item in value)
+        listed = (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and (may_be_empty or len(value) > 0)
+        )
+        return listed and all(
+            is_whole(item) and 1 <= item <= MOST_UNITS for item in value
+        )
 
     return _option(default, words, holds)
 
 
 def _whole(default: int, least: int = 1) -> Any:
-    return _option(default, f"a whole number of at least {least}", lambda value: is_whole(value) and value >= least)
+    return _option(
+        default,
+        f"a whole number of at least {least}",
+        lambda value: is_whole(value) and value >= least,
+    )
 
 
 def _above_zero(default: float) -> Any:
-    return _option(default, "a number above 0", lambda value: is_finite_number(value) and value > 0)
+    return _option(
+        default, "a number above 0", lambda value: is_finite_number(value) and value > 0
+    )
 
 
 def _share(default: float) -> Any:
-    return _option(default, "a number from 0 to below 1", lambda value: is_number(value) and 0 <= value < 1)
+    return _option(
+        default,
+        "a number from 0 to below 1",
+        lambda value: is_number(value) and 0 <= value < 1,
+    )
 
 
 def _choice(default: str, choices: Sequence[str]) -> Any:
     words = "one of " + ", ".join(map(repr, choices))
-    return _option(default, words, lambda value: isinstance(value, str) and value in choices, choices)
+    return _option(
+        default,
+        words,
+        lambda value: isinstance(value, str) and value in choices,
+        choices,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +127,9 @@ class NetworkOptions:
     normalization: str = _choice("batch", NORMALIZATIONS)
     conv_normalization: str = _choice("batch", NORMALIZATIONS)
     kernel_size: int = _option(
-        3, "an odd whole number of at least 1", lambda value: is_whole(value) and value >= 1 and value % 2 == 1
+        3,
+        "an odd whole number of at least 1",
+        lambda value: is_whole(value) and value >= 1 and value % 2 == 1,
     )
     pooling: tuple[int, ...] = _sizes((2,))
     image_readout: str = _choice("flat", IMAGE_READOUTS)
@@ -111,7 +140,9 @@ class NetworkOptions:
     embedding_scale: float = _above_zero(0.1)
     level_embedding_size: int = _whole(0, least=0)
     random_kernels: int = _whole(0, least=0)
-    single_logit: bool = _option(False, "True or False", lambda value: isinstance(value, bool))
+    single_logit: bool = _option(
+        False, "True or False", lambda value: isinstance(value, bool)
+    )
     members: int = _whole(1)
     image_channels: int = _whole(3)
     image_scale: float = _above_zero(255.0)
@@ -126,19 +157,26 @@ class NetworkOptions:
         """Return preset ``paper``'s network with the given options replaced."""
         values, faults = check_network(changes)
         if faults:
-            raise InputError("; ".join(fault.message for fault in faults), code=faults[0].code)
+            raise InputError(
+                "; ".join(fault.message for fault in faults), code=faults[0].code
+            )
         return cls(**values)
 
     def check(self) -> None:
         """Refuse options that exclude each other."""
         if self.members > 1 and self.normalization == "batch":
             problem = f"members={self.members} does not work with normalization='batch'"
-            raise InputError(problem, hint="Set members=1, or normalization to 'none' or 'layer'.", code="PG006")
+            raise InputError(
+                problem,
+                hint="Set members=1, or normalization to 'none' or 'layer'.",
+                code="PG006",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON knows."""
         return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
         }
 
 
@@ -148,7 +186,11 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
         return {}, []
     if not isinstance(network, Mapping):
         problem = f"network must be None or a mapping of options, got {shown(network)}"
-        return {}, [InputError(problem, hint="Pass for example network={'dropout': 0.2}.", code="PG001")]
+        return {}, [
+            InputError(
+                problem, hint="Pass for example network={'dropout': 0.2}.", code="PG001"
+            )
+        ]
     values: dict[str, Any] = {}
     faults: list[InputError] = []
     options = {option.name: option for option in dataclasses.fields(NetworkOptions)}
@@ -156,7 +198,11 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
         if name not in options:
             choices = f"The options are {', '.join(options)}."
             hint = did_you_mean(name, options, choices)
-            faults.append(InputError(f"Network option {shown(name)} is unknown", hint=hint, code="PG003"))
+            faults.append(
+                InputError(
+                    f"Network option {shown(name)} is unknown", hint=hint, code="PG003"
+                )
+            )
             continue
         option, rule = options[name], options[name].metadata
         kind: Any = type(option.default)
@@ -166,5 +212,9 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
         else:
             hint = did_you_mean(value, rule["choices"]) if rule["choices"] else ""
             problem = f"Network option {name} must be {rule['words']}, got {value!r}"
-            faults.append(InputError(problem, hint=hint, code="PG003" if rule["choices"] else "PG002"))
+            faults.append(
+                InputError(
+                    problem, hint=hint, code="PG003" if rule["choices"] else "PG002"
+                )
+            )
     return values, faults

@@ -23,16 +23,31 @@ _LEAST, _SIDE = 16_000_000, 64
 @cache
 def is_wide() -> bool:
     """Return whether this is an AMD processor with AVX-512, as far as Linux says so, and torch has oneDNN."""
-    capable = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
+    capable = (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkldnn.is_available()
+    )
     return capable and is_amd()
 
 
 def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``functional.linear``, by oneDNN where that is faster. Slopes are oneDNN's, too, and have none."""
     kinds = {(each.dtype, each.device.type, each.layout) for each in (values, weight)}
-    work, sides = values.numel() * weight.shape[0], (values.numel() // max(values.shape[-1], 1), *weight.shape)
-    suits = kinds == {(torch.float32, "cpu", torch.strided)} and values.ndim > 1 and min(sides) >= _SIDE
-    if not (work >= _LEAST and suits and is_wide() and (bias is None or bias.shape == weight.shape[:1])):
+    work, sides = (
+        values.numel() * weight.shape[0],
+        (values.numel() // max(values.shape[-1], 1), *weight.shape),
+    )
+    suits = (
+        kinds == {(torch.float32, "cpu", torch.strided)}
+        and values.ndim > 1
+        and min(sides) >= _SIDE
+    )
+    if not (
+        work >= _LEAST
+        and suits
+        and is_wide()
+        and (bias is None or bias.shape == weight.shape[:1])
+    ):
         return functional.linear(values, weight, bias)
     return functional.linear(values.to_mkldnn(), weight.contiguous(), bias).to_dense()
 
@@ -42,14 +57,24 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     Shape: values ``(*, inputs)``, weight ``(outputs, inputs)``, bias ``(outputs,)``, result ``(*, outputs)``.
     """
-    return functional.linear(values, weight, bias) if torch.is_grad_enabled() else _product(values, weight, bias)
+    return (
+        functional.linear(values, weight, bias)
+        if torch.is_grad_enabled()
+        else _product(values, weight, bias)
+    )
 
 
 class TrainingProducts(TorchFunctionMode):
     """For its body, dense layers and their slopes are computed by the faster library."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call a function of torch."""
-        return (_product if func is functional.linear else func)(*args, **(kwargs or {}))
+        return (_product if func is functional.linear else func)(
+            *args, **(kwargs or {})
+        )

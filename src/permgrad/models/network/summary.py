@@ -60,14 +60,22 @@ class TrainingTime:
 
 def count_numbers(module: nn.Module) -> int:
     """Count trainable numbers and running means and variances."""
-    statistics = (b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return sum(p.numel() for p in module.parameters()) + sum(b.numel() for b in statistics)
+    statistics = (
+        b
+        for name, b in module.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    )
+    return sum(p.numel() for p in module.parameters()) + sum(
+        b.numel() for b in statistics
+    )
 
 
 def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     """Return all layers in the order of computation, with shapes found by sending one row of zeros through."""
     parameter = next(network.parameters())
-    encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
+    encoded = torch.zeros(
+        1, network.encoded, device=parameter.device, dtype=parameter.dtype
+    )
     rows: list[LayerRow] = []
     with undisturbed(network), torch.no_grad():
         parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
@@ -76,20 +84,56 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             if embedding is not None:
                 # The embedding is one line. What reaches the dense layers is its output beside the other columns.
                 name, count = type(embedding).__name__, count_numbers(embedding)
-            parts.append(("tabular", name, count, network.table_branch.layers, network.table_branch.embed(encoded)))
+            parts.append(
+                (
+                    "tabular",
+                    name,
+                    count,
+                    network.table_branch.layers,
+                    network.table_branch.embed(encoded),
+                )
+            )
         if network.image_branch is not None and network.renderer is not None:
-            parts.append(("image", "input", 0, network.image_branch, network.renderer(encoded)))
-        parts.append(("head", "input", 0, network.head, encoded.new_zeros(1, sum(network.widths.values()))))
+            parts.append(
+                ("image", "input", 0, network.image_branch, network.renderer(encoded))
+            )
+        parts.append(
+            (
+                "head",
+                "input",
+                0,
+                network.head,
+                encoded.new_zeros(1, sum(network.widths.values())),
+            )
+        )
         for part, first, numbers, layers, entered in parts:
             values = entered
             rows.append(LayerRow(part, first, tuple(values.shape[1:]), numbers))
             for layer in layers:
                 values = layer(values)
-                rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
+                rows.append(
+                    LayerRow(
+                        part,
+                        type(layer).__name__,
+                        tuple(values.shape[1:]),
+                        count_numbers(layer),
+                    )
+                )
             if part == "image" and network.kernels is not None:
-                rows.append(LayerRow(part, _BESIDE, (network.outputs,), count_numbers(network.kernels)))
+                rows.append(
+                    LayerRow(
+                        part,
+                        _BESIDE,
+                        (network.outputs,),
+                        count_numbers(network.kernels),
+                    )
+                )
         for name, branch in network.additive.items():
-            kind = f"{len(branch.roots)} trees" if isinstance(branch, TreeBranch) else type(branch).__name__
+            kind = (
+                f"{len(branch.roots)} trees"
+                if isinstance(branch, TreeBranch)
+                else type(branch).__name__
+            )
             rows.append(LayerRow(name, kind, (network.outputs,), count_numbers(branch)))
     return rows
 
@@ -97,22 +141,37 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
 def multiplications(network: HybridNetwork) -> int:
     """Return about how many multiplications a prediction takes: a layer's numbers for each of its pixels or members."""
     rows = layer_rows(network)
-    return sum(row.parameters * math.prod(row.shape[1:] if len(row.shape) > 2 else row.shape[:-1]) for row in rows)
+    return sum(
+        row.parameters
+        * math.prod(row.shape[1:] if len(row.shape) > 2 else row.shape[:-1])
+        for row in rows
+    )
 
 
 def summarize(network: HybridNetwork) -> str:
     """Return a table of parts, layers, shapes per row and parameter counts."""
     rows = [(row, " × ".join(map(str, row.shape))) for row in layer_rows(network)]
-    names, shapes = max(len(row.layer) for row, _ in rows), max(len(shape) for _, shape in rows)
+    names, shapes = (
+        max(len(row.layer) for row, _ in rows),
+        max(len(shape) for _, shape in rows),
+    )
     lines: list[str] = []
     for number, (row, shape) in enumerate(rows):
         if number == 0 or row.part != rows[number - 1][0].part:
-            share = f", {network.shares[row.part]:.0%} of the outputs" if row.part in network.shares else ""
+            share = (
+                f", {network.shares[row.part]:.0%} of the outputs"
+                if row.part in network.shares
+                else ""
+            )
             lines.append(f"{_PART_TITLES[row.part]}{share}")
         count = f"{row.parameters:,}" if row.parameters else "–"
         lines.append(f"  {row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)
-    fixed = 0 if network.kernels is None else sum(map(torch.numel, network.kernels.convolutions.parameters()))
+    fixed = (
+        0
+        if network.kernels is None
+        else sum(map(torch.numel, network.kernels.convolutions.parameters()))
+    )
     trained = sum(parameter.numel() for parameter in network.parameters()) - fixed
     drawn = f", {fixed:,} drawn" if fixed else ""
     lines.append(
@@ -126,13 +185,19 @@ def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTim
     """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
     options, validation_rows = job.options, job.validation_rows
     with sheltered(0):
-        twin = dataclasses.replace(job, network=copy.deepcopy(job.network), validation_rows=None, seed=0)
+        twin = dataclasses.replace(
+            job, network=copy.deepcopy(job.network), validation_rows=None, seed=0
+        )
         learner = Learner(twin, device)
         batches = itertools.islice(enumerate(learner.start_epoch()), _STEPS)
-        works: Iterable[Callable[[], Any]] = (partial(learner.step, rows, number) for number, rows in batches)
+        works: Iterable[Callable[[], Any]] = (
+            partial(learner.step, rows, number) for number, rows in batches
+        )
         if validation_rows is not None:
             part = validation_rows.take(slice(512)).to(device)
-            works = itertools.chain(works, [partial(predict, learner.network, part)] * 2)
+            works = itertools.chain(
+                works, [partial(predict, learner.network, part)] * 2
+            )
         taken: list[float] = []
         for work in works:
             started = time.perf_counter()

@@ -9,9 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base import __version__
 from permgrad.base.arrays import Array
-from permgrad.base.errors import EnvironmentProblem, Fault, InputError, must, refusing, turned
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    Fault,
+    InputError,
+    must,
+    refusing,
+    turned,
+)
 from permgrad.base.files import atomic_path, file_hash, json_text, writing
-from permgrad.base.stored import TIMES, parse_json, read_json, sealed, write_npz, write_times
+from permgrad.base.stored import (
+    TIMES,
+    parse_json,
+    read_json,
+    sealed,
+    write_npz,
+    write_times,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -40,22 +54,37 @@ def write_model(
     ``seconds``: what its training took (None: not known). ``write``: writes its further files into a folder.
     """
     # Text in an array of objects would need pickle. Text of a fixed width does not.
-    arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
-    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
+    arrays = {
+        name: values.astype(str) if values.dtype == object else values
+        for name, values in arrays.items()
+    }
+    with (
+        writing(target, "choose another folder"),
+        atomic_path(target, folder=True) as temporary,
+    ):
         write(temporary)
         write_npz(temporary / ARRAYS, arrays)
         if weights:
             from safetensors.torch import save as weights_to_bytes
 
-            content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+            content = {
+                name: value.detach().cpu().contiguous()
+                for name, value in weights.items()
+            }
             (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
-        whole = {"format": FORMAT_NAME, "version": version, "written_by": f"permgrad {__version__}"}
+        whole = {
+            "format": FORMAT_NAME,
+            "version": version,
+            "written_by": f"permgrad {__version__}",
+        }
         whole |= {"estimator": type(model).__name__, **description}
         files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
         whole["checksums"] = {path.name: file_hash(path) for path in files}
         if seconds is not None:
             write_times(temporary, seconds)
-        (temporary / DESCRIPTION).write_text(json_text(sealed(whole), indent=1) + "\n", encoding="utf-8")
+        (temporary / DESCRIPTION).write_text(
+            json_text(sealed(whole), indent=1) + "\n", encoding="utf-8"
+        )
 
 
 @refusing
@@ -66,16 +95,30 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
         yield problem, "Choose another name.", "PG050"
     if not target.exists() or not any(target.iterdir()):
         return
-    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, *(f"fitted.{kind}" for kind in _FITTED)}
+    ours = {
+        DESCRIPTION,
+        ARRAYS,
+        WEIGHTS,
+        TIMES,
+        *(f"fitted.{kind}" for kind in _FITTED),
+    }
     is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
         is_model = is_model and read_json(target / DESCRIPTION)["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):
         is_model = False
     if not is_model:
-        yield f"{target} holds files that are no model", "Choose another folder.", "PG051"
+        yield (
+            f"{target} holds files that are no model",
+            "Choose another folder.",
+            "PG051",
+        )
     if not overwrite:
-        yield f"{target} already holds a model", "Pass overwrite=True or choose another folder.", "PG050"
+        yield (
+            f"{target} already holds a model",
+            "Pass overwrite=True or choose another folder.",
+            "PG050",
+        )
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -83,23 +126,37 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        problem = f"The folder {path.parent} has no {path.name}, so it is no complete model"
-        raise InputError(problem, hint="Check the path, or save the model again.", code="PG010") from None
+        problem = (
+            f"The folder {path.parent} has no {path.name}, so it is no complete model"
+        )
+        raise InputError(
+            problem, hint="Check the path, or save the model again.", code="PG010"
+        ) from None
     except OSError as error:
         problem = f"Cannot read {path}: {error.strerror or error}"
-        raise EnvironmentProblem(problem, hint="Check the path and its permissions.", code="PG062") from error
+        raise EnvironmentProblem(
+            problem, hint="Check the path and its permissions.", code="PG062"
+        ) from error
 
 
 def read_description(source: Path) -> dict[str, Any]:
     """Return the description of a model's folder. Refuse what is none, or of another version."""
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder", hint="Pass the folder of a model or of its run.", code="PG010")
+        raise InputError(
+            f"{source} is not a folder",
+            hint="Pass the folder of a model or of its run.",
+            code="PG010",
+        )
     path = source / DESCRIPTION
-    with turned(lambda error: damaged(path, f"it is no complete JSON ({error})"), ValueError):
+    with turned(
+        lambda error: damaged(path, f"it is no complete JSON ({error})"), ValueError
+    ):
         description = parse_json(_read(path))
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
         problem = f"{path} does not describe a permgrad model"
-        raise InputError(problem, hint="Pass the folder of a model or of its run.", code="PG052")
+        raise InputError(
+            problem, hint="Pass the folder of a model or of its run.", code="PG052"
+        )
     version = description.get("version")
     if version not in (FORMAT_VERSION, OTHERS_VERSION):
         is_older = isinstance(version, int) and version < FORMAT_VERSION
@@ -109,25 +166,38 @@ def read_description(source: Path) -> dict[str, Any]:
             f"but this permgrad ({__version__}) reads at {'least' if is_older else 'most'} "
             f"{FORMAT_VERSION if is_older else OTHERS_VERSION}"
         )
-        raise InputError(problem, hint="Train the model again." if is_older else "Update permgrad.", code="PG053")
+        raise InputError(
+            problem,
+            hint="Train the model again." if is_older else "Update permgrad.",
+            code="PG053",
+        )
     return description
 
 
 def damaged(path: Path, why: str) -> InputError:
     """Return the error for a file that is not as it was saved."""
-    return InputError(f"{path} is damaged: {why}", hint="Save the model again.", code="PG052")
+    return InputError(
+        f"{path} is damaged: {why}", hint="Save the model again.", code="PG052"
+    )
 
 
 def read_part(
-    path: Path, description: Mapping[str, Any], kind: str, decode: Callable[[bytes], dict[str, Any]]
+    path: Path,
+    description: Mapping[str, Any],
+    kind: str,
+    decode: Callable[[bytes], dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
     content, sums = _read(path), description.get("checksums")
-    differs = hashlib.sha256(content).hexdigest() != (sums.get(path.name) if isinstance(sums, dict) else None)
+    differs = hashlib.sha256(content).hexdigest() != (
+        sums.get(path.name) if isinstance(sums, dict) else None
+    )
 
     def said(error: Exception) -> InputError:
         if differs and "pickle" not in str(error):
-            return damaged(path, "its checksum differs, so it is truncated or was changed")
+            return damaged(
+                path, "its checksum differs, so it is truncated or was changed"
+            )
         return damaged(path, f"it is not {kind} ({error})")
 
     with turned(said):

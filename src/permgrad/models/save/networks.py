@@ -38,18 +38,33 @@ from permgrad.models.train.guard import sheltered
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def restore(source: Path, description: Mapping[str, Any], *, own: Mapping[str, Any], device: Any, **_: Any) -> Any:
+def restore(
+    source: Path,
+    description: Mapping[str, Any],
+    *,
+    own: Mapping[str, Any],
+    device: Any,
+    **_: Any,
+) -> Any:
     """Return the model of a folder with this description. ``own``: the user's code that it was fitted with."""
-    weights: dict[str, Any] = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
-    arrays: dict[str, Any] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    weights: dict[str, Any] = read_part(
+        source / WEIGHTS, description, "a safetensors file", tensors
+    )
+    arrays: dict[str, Any] = read_part(
+        source / ARRAYS, description, "an npz file of plain arrays", read_npz
+    )
     if "history.epoch" in arrays:
         seconds, count = read_times(source), len(arrays["history.epoch"])
         is_complete = isinstance(seconds, list) and len(seconds) == count
-        arrays["history.seconds"] = np.array(seconds if is_complete else [np.nan] * count)
+        arrays["history.seconds"] = np.array(
+            seconds if is_complete else [np.nan] * count
+        )
     chosen = choose_device(device)
     model = _rebuild(description, arrays, weights, own)
     model.module_ = model.module_.to(chosen).eval()
-    for reader in filter(None, (model.preprocessor_.images_, model.preprocessor_.texts_)):
+    for reader in filter(
+        None, (model.preprocessor_.images_, model.preprocessor_.texts_)
+    ):
         reader.to(chosen)
     _try_out(model)
     return model
@@ -79,26 +94,37 @@ def _unpack(value: Any) -> Any:
     return value
 
 
-def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def _restore(
+    model: Any, description: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> None:
     """Give a model what every kind of model has."""
     model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     model.seed_ = int(description["seed"])
     model.best_epoch_ = int(description["best_epoch"])
-    model.history_ = pd.DataFrame({name: arrays[f"history.{name}"] for name in description["history"]})
+    model.history_ = pd.DataFrame(
+        {name: arrays[f"history.{name}"] for name in description["history"]}
+    )
     model.background_target_ = arrays["background_target"]
     if model.task == "regression":
         model.target_mean_ = float(description["target"]["mean"])
         model.target_scale_ = float(description["target"]["scale"])
     else:
         classes = arrays["classes"]
-        model.classes_ = classes.astype(object) if description["classes_are_objects"] else classes
+        model.classes_ = (
+            classes.astype(object) if description["classes_are_objects"] else classes
+        )
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
 
 
 def _rebuild(
-    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], own: Mapping[str, Any]
+    description: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    weights: dict[str, Tensor],
+    own: Mapping[str, Any],
 ) -> Any:
-    kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
+    kinds: dict[str, Callable[..., Any]] = {
+        kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)
+    }
     drawn = description["renderer"]
     renderer = None if drawn is None else renderer_from_dict(drawn, own.get("layout"))
     parameters = dict(description["parameters"])
@@ -108,39 +134,58 @@ def _rebuild(
         layout = own.get("layout", getattr(renderer, "layout", None))
     elif not isinstance(layout, (str, type(None))):
         raise TypeError(f"the layout {layout!r:.40}, which is no name")
-    model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
+    model: Any = kinds[description["estimator"]](
+        **{name: _unpack(value) for name, value in parameters.items()}
+    )
     model.layout = layout
     _restore(model, description, arrays)
     model.image_encoder = own.get("image", model.image_encoder)
     model.text_encoder = own.get("text", model.text_encoder)
     read_features(model, description, weights)
-    model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
+    model.module_ = _rebuild_network(
+        description["network"],
+        len(model.preprocessor_.encoded_names_),
+        renderer,
+        weights,
+    )
     model.renderer_ = renderer
     model.order_ = Order(**description["order"]) if "order" in description else None
     model.network_options_ = model.module_.options.to_dict()
     model.training_options_ = dict(_unpack(description["training_options"]))
     model.n_features_in_ = int(description["n_features_in"])
     if description["feature_names_in"] is not None:
-        model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
+        model.feature_names_in_ = np.array(
+            description["feature_names_in"], dtype=object
+        )
     model.background_ = arrays["background"]
-    model.held_out_ = HeldOut.from_arrays(arrays, len(model.preprocessor_.encoded_names_))
-    model.branches_ = {name: dict(facts) for name, facts in description.get("branches", {}).items()}
+    model.held_out_ = HeldOut.from_arrays(
+        arrays, len(model.preprocessor_.encoded_names_)
+    )
+    model.branches_ = {
+        name: dict(facts) for name, facts in description.get("branches", {}).items()
+    }
     model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
 
 
-def read_features(model: Any, description: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+def read_features(
+    model: Any, description: Mapping[str, Any], weights: dict[str, Tensor]
+) -> None:
     """Let a model's encoder read texts and images as when it was saved."""
     if model.text_encoder is not None or description.get("own_text_encoder"):
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+        from permgrad.models.texts import (
+            TextFeatures,
+        )  # few models read texts beside their words
 
         model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
     if columns := description.get("images_of_columns"):
         from permgrad.models.images import ImageFeatures  # few tables have images
 
-        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, _built, model.image_encoder)
+        model.preprocessor_.images_ = ImageFeatures.from_dict(
+            columns, weights, _built, model.image_encoder
+        )
 
 
 def _rebuild_network(
@@ -151,23 +196,46 @@ def _rebuild_network(
     numeric, blocks = content["numeric_columns"], content["level_blocks"]
     scores = content.get("score_blocks", ())
     products = content.get("products", ())
-    for columns in (numeric, *blocks, *(block for group in scores for block in group), *products):
+    for columns in (
+        numeric,
+        *blocks,
+        *(block for group in scores for block in group),
+        *products,
+    ):
         must(
-            columns is None or all(isinstance(column, int) and 0 <= column < encoded for column in columns),
+            columns is None
+            or all(
+                isinstance(column, int) and 0 <= column < encoded for column in columns
+            ),
             f"columns {columns!r:.60} of {encoded}",
         )
-    must(content["encoded"] == encoded, f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
-    layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
+    must(
+        content["encoded"] == encoded,
+        f"a network of {content['encoded']!r} columns for an encoder of {encoded}",
+    )
+    layers = sum(
+        len(sizes)
+        for sizes in dataclasses.asdict(options).values()
+        if isinstance(sizes, tuple)
+    )
     numbers = sum(weight.numel() for weight in weights.values())
     fits = layers <= len(weights) + 1 and options.members <= numbers
-    must(fits, f"a network of {layers} layers and {options.members} members for {len(weights)} weights")
+    must(
+        fits,
+        f"a network of {layers} layers and {options.members} members for {len(weights)} weights",
+    )
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
         size = renderer.channels, renderer.height, renderer.width
     elif renderer is not None:
         size = renderer(torch.zeros(1, encoded)).shape[1:]
-    columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
+    columns = {
+        "numeric_columns": numeric,
+        "level_blocks": blocks,
+        "score_blocks": scores,
+        "paths": content["paths"],
+    }
     columns |= {"products": products, "rates": content.get("rates", False)}
     outputs = int(content["outputs"])
     shares, trees = _checked_branches(content.get("additive", {}), numbers)
@@ -178,7 +246,15 @@ def _rebuild_network(
             made["linear"] = LinearBranch(encoded, outputs)
         if "trees" in shares:
             made["trees"] = TreeBranch(encoded, **{**trees, "outputs": outputs})
-        return HybridNetwork(encoded, outputs, options, image_shape=size, additive=made, shares=shares, **columns)
+        return HybridNetwork(
+            encoded,
+            outputs,
+            options,
+            image_shape=size,
+            additive=made,
+            shares=shares,
+            **columns,
+        )
 
     module = _built(make, weights)
     for branch in module.additive.values():
@@ -189,14 +265,25 @@ def _rebuild_network(
     return module
 
 
-def _checked_branches(beside: Mapping[str, Any], numbers: int) -> tuple[dict[str, float], dict[str, Any]]:
+def _checked_branches(
+    beside: Mapping[str, Any], numbers: int
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the shares of branches beside the head, and the sizes of trees, of a file with so many numbers."""
     shares = {name: described["share"] for name, described in beside.items()}
-    fits = set(shares) <= set(ADDITIVE) and all(isinstance(share, float) and 0 < share < 1 for share in shares.values())
+    fits = set(shares) <= set(ADDITIVE) and all(
+        isinstance(share, float) and 0 < share < 1 for share in shares.values()
+    )
     must(fits, f"branches beside the head {shares!r:.60}")
     trees = beside.get("trees", {}).get("sizes", {})
-    counts = [trees.get(name) for name in ("nodes", "trees", "width")] if "trees" in beside else []
-    must(all(isinstance(size, int) and 0 <= size <= numbers for size in counts), f"trees of sizes {trees!r:.60}")
+    counts = (
+        [trees.get(name) for name in ("nodes", "trees", "width")]
+        if "trees" in beside
+        else []
+    )
+    must(
+        all(isinstance(size, int) and 0 <= size <= numbers for size in counts),
+        f"trees of sizes {trees!r:.60}",
+    )
     return shares, trees
 
 
@@ -205,11 +292,21 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     with sheltered(0):
         with torch.device("meta"):  # where tensors have sizes, and no memory
             expected = make().state_dict()
-        must(set(weights) == set(expected), f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit")
+        must(
+            set(weights) == set(expected),
+            f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit",
+        )
         for name, stored in weights.items():
-            found, wanted = (f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name]))
-            must(found == wanted, f"weights {name} are {found} in the place of {wanted}")
-            must(bool(torch.isfinite(stored).all()), f"weights {name} are not all finite")
+            found, wanted = (
+                f"{weight.dtype} {tuple(weight.shape)}"
+                for weight in (stored, expected[name])
+            )
+            must(
+                found == wanted, f"weights {name} are {found} in the place of {wanted}"
+            )
+            must(
+                bool(torch.isfinite(stored).all()), f"weights {name} are not all finite"
+            )
         module = make()
     module.load_state_dict(weights)
     return module
@@ -225,16 +322,32 @@ def _try_out(model: Any) -> None:
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
-        must(predicted.shape == (1, outputs), f"outputs of shape {predicted.shape} in the place of {(1, outputs)}")
-        known = [str(name) for name in getattr(model, "feature_names_in_", names)] == list(names)
-        must(known and model.n_features_in_ == len(names), "features that are not those that its encoder knows")
-        _check_background(model.background_, model.module_.encoded, model.background_target_)
+        must(
+            predicted.shape == (1, outputs),
+            f"outputs of shape {predicted.shape} in the place of {(1, outputs)}",
+        )
+        known = [
+            str(name) for name in getattr(model, "feature_names_in_", names)
+        ] == list(names)
+        must(
+            known and model.n_features_in_ == len(names),
+            "features that are not those that its encoder knows",
+        )
+        _check_background(
+            model.background_, model.module_.encoded, model.background_target_
+        )
         if hasattr(model, "classes_"):
             _check_classes(model, outputs)
             probabilities = model.calibration_.probabilities(predicted)
-            fits = probabilities.shape == (1, len(model.classes_)) and np.isfinite(probabilities).all()
+            fits = (
+                probabilities.shape == (1, len(model.classes_))
+                and np.isfinite(probabilities).all()
+            )
             must(fits, "probabilities that are not one for each class")
-    must(all(model.history_[name].dtype.kind in "biuf" for name in model.history_), "a history that holds no numbers")
+    must(
+        all(model.history_[name].dtype.kind in "biuf" for name in model.history_),
+        "a history that holds no numbers",
+    )
     scale = [getattr(model, name, 0.0) for name in ("target_mean_", "target_scale_")]
     must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
 
@@ -242,13 +355,30 @@ def _try_out(model: Any) -> None:
 def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
     """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
     names = encoder.feature_names_in_
-    must(len(set(names)) == len(names) and all(isinstance(name, str) for name in names), "the names of features")
-    strange = {name for columns in encoder.groups_.values() for name in columns} - set(names)
-    must(not strange, f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
-    must(not np.any(np.diff(encoder.feature_of_) < 0), "encoded columns that are not in the order of their features")
+    must(
+        len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
+        "the names of features",
+    )
+    strange = {name for columns in encoder.groups_.values() for name in columns} - set(
+        names
+    )
+    must(
+        not strange,
+        f"groups of columns that are not there ({sorted(map(str, strange))[:3]})",
+    )
+    must(
+        not np.any(np.diff(encoder.feature_of_) < 0),
+        "encoded columns that are not in the order of their features",
+    )
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-    fits = encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
+    encoded = np.asarray(
+        encoder.transform(
+            pd.DataFrame([[None] * len(names)], columns=names, dtype=object)
+        )
+    )
+    fits = (
+        encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
+    )
     must(fits, "an encoder that gives no finite numbers for a row without a cell")
     return encoded
 
@@ -257,8 +387,14 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
     """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
     must(target.ndim == 1, f"a background's target of shape {target.shape}")
     # Saved without rows, a target only says how frequent classes are.
-    fits = rows.shape == (len(target) if len(rows) else 0, width) and rows.dtype == np.float32
-    must(fits, f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns")
+    fits = (
+        rows.shape == (len(target) if len(rows) else 0, width)
+        and rows.dtype == np.float32
+    )
+    must(
+        fits,
+        f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns",
+    )
     must(np.isfinite(rows).all(), "a background with numbers that are not finite")
 
 
@@ -267,10 +403,15 @@ def _check_classes(model: Any, outputs: int) -> None:
     classes, weights = model.classes_, model.class_weights_
     must(len(model.background_target_), "a background that has no class")
     must(
-        classes.ndim == 1 and len(classes) >= 2 and outputs in ((1, 2) if len(classes) == 2 else (len(classes),)),
+        classes.ndim == 1
+        and len(classes) >= 2
+        and outputs in ((1, 2) if len(classes) == 2 else (len(classes),)),
         f"classes of shape {classes.shape} for {outputs} outputs",
     )
     different = np.unique(classes.astype(str) if classes.dtype == object else classes)
     must(len(different) == len(classes), "classes that stand more than once")
     check_characters(classes.tolist(), "classes")
-    must(weights.shape == classes.shape and np.isfinite(weights).all(), f"class weights of shape {weights.shape}")
+    must(
+        weights.shape == classes.shape and np.isfinite(weights).all(),
+        f"class weights of shape {weights.shape}",
+    )

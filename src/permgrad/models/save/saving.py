@@ -19,13 +19,24 @@ from permgrad.models.save.folders import DESCRIPTION, damaged, read_description
 
 #: What reads a model, by the kind in its description. Networks alone load torch.
 _NETWORKS = "permgrad.models.save.networks"
-_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
+_OTHERS = dict.fromkeys(
+    ("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model"
+)
 #: What code of the user's own may be for, and the argument of the estimator that was it.
-_ENCODERS = {"image": "an image_encoder", "text": "a text_encoder", "layout": "a layout"}
+_ENCODERS = {
+    "image": "an image_encoder",
+    "text": "a text_encoder",
+    "layout": "a layout",
+}
 
 
 @with_near_names
-def load(folder: str | os.PathLike[str], *, encoders: Mapping[str, Any] | None = None, device: Any = "auto") -> Any:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    encoders: Mapping[str, Any] | None = None,
+    device: Any = "auto",
+) -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
@@ -66,7 +77,10 @@ def load_trusting(
         from permgrad.models.estimators.settings import choose_device  # loads torch
 
         choose_device(device)
-    if not (source / DESCRIPTION).exists() and (source / "model" / DESCRIPTION).exists():
+    if (
+        not (source / DESCRIPTION).exists()
+        and (source / "model" / DESCRIPTION).exists()
+    ):
         source /= "model"  # of a run
     description, own = read_description(source), _checked_encoders(encoders)
     if not is_intact(description):
@@ -74,7 +88,9 @@ def load_trusting(
     _check_used(own, description)
     reader = _OTHERS.get(str(description.get("estimator")), _NETWORKS)
     with _read_as_said(source):
-        return import_module(reader).restore(source, description, own=own, device=device, trust=trust)
+        return import_module(reader).restore(
+            source, description, own=own, device=device, trust=trust
+        )
 
 
 def _checked_encoders(encoders: Any) -> dict[str, Any]:
@@ -83,7 +99,9 @@ def _checked_encoders(encoders: Any) -> dict[str, Any]:
     check_kind("encoders", encoders, (Mapping, NoneType), "None or a mapping", example)
     for name in encoders or {}:
         check_choice("encoder in encoders", name, _ENCODERS)
-    return {name: value for name, value in (encoders or {}).items() if value is not None}
+    return {
+        name: value for name, value in (encoders or {}).items() if value is not None
+    }
 
 
 def _check_used(own: Mapping[str, Any], description: Mapping[str, Any]) -> None:
@@ -104,12 +122,16 @@ def _read_as_said(source: Path) -> AbstractContextManager[None]:
     """Say which description does not say what its version says, of the errors that this leads to in the body."""
     which = f"Part of {DESCRIPTION} in {source} is missing or damaged"
     return turned(
-        lambda error: InputError(f"{which} ({error_in_words(error)})", "Save the model again.", "PG052"), *DAMAGE
+        lambda error: InputError(
+            f"{which} ({error_in_words(error)})", "Save the model again.", "PG052"
+        ),
+        *DAMAGE,
     )
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
     columns = description.get("images_of_columns")
     return isinstance(columns, Mapping) and any(
-        isinstance(one, Mapping) and one.get("encoder") == "own" for one in columns.values()
+        isinstance(one, Mapping) and one.get("encoder") == "own"
+        for one in columns.values()
     )

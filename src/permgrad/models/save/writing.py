@@ -20,7 +20,13 @@ from permgrad.models.network.trees import TreeBranch
 from permgrad.models.save.folders import FORMAT_VERSION, check_target, write_model
 
 
-def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
+def save(
+    model: Any,
+    folder: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    keep_rows: bool = True,
+) -> None:
     """Write a fitted estimator. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
@@ -36,22 +42,39 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     if hasattr(model, "classes_"):
         description["class_weights"] = model.class_weights_.tolist()
     if hasattr(model, "target_mean_"):
-        description["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
+        description["target"] = {
+            "mean": model.target_mean_,
+            "scale": model.target_scale_,
+        }
     description |= _of_hybrid(model)
     # The renderer is described in words and numbers.
-    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
+    state = {
+        name: value
+        for name, value in model.module_.state_dict().items()
+        if not name.startswith("renderer.")
+    }
     if (features := model.preprocessor_.images_) is not None and features.columns:
-        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
+        description["images_of_columns"], state = (
+            features.to_dict(),
+            {**state, **features.weights()},
+        )
     if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
         description["own_text_encoder"] = True
-    arrays = {"background": model.background_, "background_target": np.asarray(model.background_target_)}
+    arrays = {
+        "background": model.background_,
+        "background_target": np.asarray(model.background_target_),
+    }
     if getattr(model, "held_out_", None) is not None:
         arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):
         arrays["classes"] = np.asarray(model.classes_)
     measured = model.history_.drop(columns="seconds", errors="ignore")
-    arrays |= {f"history.{name}": measured[name].to_numpy() for name in measured.columns}
-    seconds = model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
+    arrays |= {
+        f"history.{name}": measured[name].to_numpy() for name in measured.columns
+    }
+    seconds = (
+        model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
+    )
     write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
 
 
@@ -59,7 +82,9 @@ def _parameters(model: Any) -> dict[str, Any]:
     """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
     parameters: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
-        if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
+        if name == "random_state" and not isinstance(
+            value, (int, np.integer, type(None))
+        ):
             parameters[name] = model.seed_
         elif name in ("image_encoder", "text_encoder") and callable(value):
             parameters[name] = None
@@ -84,10 +109,17 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         "feature_names_in": None if names is None else [str(name) for name in names],
         "training_options": _pack(model.training_options_),
         "network": {
-            **{name: getattr(module, name) for name in ("encoded", "outputs", "numeric_columns", "level_blocks")},
+            **{
+                name: getattr(module, name)
+                for name in ("encoded", "outputs", "numeric_columns", "level_blocks")
+            },
             **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
             **({"rates": True} if module.rates else {}),
-            **({"products": branch.products} if branch is not None and branch.products else {}),
+            **(
+                {"products": branch.products}
+                if branch is not None and branch.products
+                else {}
+            ),
             **({"additive": _beside(module)} if module.additive else {}),
             "paths": list(module.head_paths),
             "options": module.options.to_dict(),
@@ -101,7 +133,9 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     if getattr(model, "has_offset_", False):
         content["offset"] = True
     if hasattr(model, "classes_"):
-        content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
+        content["classes_are_objects"] = bool(
+            np.asarray(model.classes_).dtype == object
+        )
         content["calibration"] = model.calibration_.to_dict()
     return content
 
@@ -109,7 +143,10 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
 def _beside(module: Any) -> dict[str, Any]:
     """Return what the branches beside a network's head are made with, and their shares."""
     return {
-        name: {"share": module.shares[name], **({"sizes": branch.sizes} if isinstance(branch, TreeBranch) else {})}
+        name: {
+            "share": module.shares[name],
+            **({"sizes": branch.sizes} if isinstance(branch, TreeBranch) else {}),
+        }
         for name, branch in module.additive.items()
     }
 
@@ -129,6 +166,12 @@ def _pack(value: Any, name: str = "value") -> Any:
     if isinstance(value, (list, np.ndarray, pd.Index, pd.Series)):
         return [_pack(item, name) for item in value]
     if isinstance(value, Mapping):
-        return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}
+        return {
+            "mapping": [
+                [_pack(key, name), _pack(item, name)] for key, item in value.items()
+            ]
+        }
     problem = f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}"
-    raise InputError(problem, hint="Use numbers, text, lists and mappings.", code="PG001")
+    raise InputError(
+        problem, hint="Use numbers, text, lists and mappings.", code="PG001"
+    )

@@ -28,7 +28,13 @@ from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
-from permgrad.models.stream.streaming_scan import MOST_VALIDATION_ROWS, Scan, StreamSource, scan, type_rows
+from permgrad.models.stream.streaming_scan import (
+    MOST_VALIDATION_ROWS,
+    Scan,
+    StreamSource,
+    scan,
+    type_rows,
+)
 from permgrad.models.train.rows import Rows, StreamedRows
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
@@ -51,17 +57,37 @@ def prepare_stream(
     _check(path, target, sample_weight, block_rows)
     if settings.training.loss == "poisson":
         problem = "fit_stream does not train with loss='poisson'"
-        raise InputError(problem, hint="Pass a table in memory to fit, or leave loss out.", code="PG004")
-    seed, held_out = resolve_seed(model.random_state), settings.validation_fraction if validation is None else 0.0
+        raise InputError(
+            problem,
+            hint="Pass a table in memory to fit, or leave loss out.",
+            code="PG004",
+        )
+    seed, held_out = (
+        resolve_seed(model.random_state),
+        settings.validation_fraction if validation is None else 0.0,
+    )
     table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
-    source = _source(table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed)
+    source = _source(
+        table,
+        _features(table, target, sample_weight, features),
+        target,
+        sample_weight,
+        held_out,
+        seed,
+    )
     judging = source if validation is None else _judging_source(validation, source)
     typed = type_rows(source)
     if len(typed) == 0 and sample_weight is not None:
         problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
-        raise InputError(problem, hint="Name another column, or leave it out.", code="PG020")
+        raise InputError(
+            problem, hint="Name another column, or leave it out.", code="PG020"
+        )
     if len(typed) < 2:
-        raise InputError(f"Training needs at least 2 rows, got n_samples={len(typed)}", "Add rows.", "PG013")
+        raise InputError(
+            f"Training needs at least 2 rows, got n_samples={len(typed)}",
+            "Add rows.",
+            "PG013",
+        )
     inputs.as_frame(model, typed, reset=True)
     with table.cells_of(typed.index.to_numpy()):
         encoder = make_encoder(model, typed, settings)
@@ -71,7 +97,10 @@ def prepare_stream(
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
     encoder.groups_ |= scanned.as_one
-    mean_weight, values = scanned.weight / scanned.rows, source.values_of(scanned.sample, model)
+    mean_weight, values = (
+        scanned.weight / scanned.rows,
+        source.values_of(scanned.sample, model),
+    )
     weights = source.weights_of(scanned.sample) / mean_weight
     # Nothing reads images here: they would be read again in every epoch.
     # As ``fit`` does with all rows: what is too wide to enter cell by cell has scores, here learned from the sample.
@@ -80,22 +109,42 @@ def prepare_stream(
         Target.of(values, model.task, seed, weights=weights),
         levels=settings.network.level_embedding_size > 0,
     )
-    tell_of_columns(without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels))
+    tell_of_columns(
+        without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+    )
     if not encoded.shape[1]:
         raise nothing_varies(typed, encoder)
-    coder, held = _Coder(model, mean_weight, scanned.sample.numbers, encoded), scanned.held
+    coder, held = (
+        _Coder(model, mean_weight, scanned.sample.numbers, encoded),
+        scanned.held,
+    )
     if judging is not source:
-        pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]
+        pieces = [
+            one
+            for part in judging.table.parts
+            for _, one in judging.batches(part)
+            if len(one)
+        ]
         if not pieces:
-            raise InputError("No validation row has a weight above 0", hint="Pass other rows.", code="PG020")
+            raise InputError(
+                "No validation row has a weight above 0",
+                hint="Pass other rows.",
+                code="PG020",
+            )
         held = RowBatch.joined(pieces)
     judged, held_weights = None, np.zeros(0)
     if held is not None:
         held_weights = judging.weights_of(held)
         if scanned.target is None:
-            _check_classes(model, judging.values_of(held, model), drawn=judging is source)
+            _check_classes(
+                model, judging.values_of(held, model), drawn=judging is source
+            )
         judged = coder.rows(judging, held)
-    fitting = int(np.clip(_BLOCK_BYTES // (4 * encoded.shape[1]), _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS))
+    fitting = int(
+        np.clip(
+            _BLOCK_BYTES // (4 * encoded.shape[1]), _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS
+        )
+    )
     block = block_rows or min(fitting, scanned.rows)
     rows = StreamedRows(
         [part for part in table.parts if part.number in scanned.part_rows],
@@ -113,38 +162,71 @@ def prepare_stream(
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
     what = "the path of a Parquet file or of a folder of them"
     check_kind("path", path, (str, os.PathLike), what, "Pass tables in memory to fit.")
-    check_kind("target", target, str, "the name of a column", "Pass for example 'outcome'.")
+    check_kind(
+        "target", target, str, "the name of a column", "Pass for example 'outcome'."
+    )
     if block_rows is not None:
-        check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
-    check_kind("sample_weight", sample_weight, str | None, "the name of a column", "Pass a name, or None.")
+        check_whole(
+            "block_rows", block_rows, "pass for example block_rows=100_000", least=2
+        )
+    check_kind(
+        "sample_weight",
+        sample_weight,
+        str | None,
+        "the name of a column",
+        "Pass a name, or None.",
+    )
     if sample_weight == target:
         problem = f"sample_weight and target are the same column, {shown(target)}"
-        raise InputError(problem, hint="Name the column of weights, or leave it out.", code="PG006")
+        raise InputError(
+            problem, hint="Name the column of weights, or leave it out.", code="PG006"
+        )
 
 
 def _features(
-    table: PartitionedTable, target: str, sample_weight: str | None, chosen: Sequence[str] | None
+    table: PartitionedTable,
+    target: str,
+    sample_weight: str | None,
+    chosen: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Return the names of the features: those chosen, or all columns but target and weight."""
     named = [target] if sample_weight is None else [target, sample_weight]
     table.check_columns(named)
     features = [name for name in table.columns if name not in named]
     if chosen is not None:
-        features = list(check_names("features", chosen, "pass for example features=['age', 'income']"))
+        features = list(
+            check_names(
+                "features", chosen, "pass for example features=['age', 'income']"
+            )
+        )
         table.check_columns(features)
         if taken := [name for name in named if name in features]:
-            problem = f"features must not hold the target or the weight, got {taken[0]!r}"
+            problem = (
+                f"features must not hold the target or the weight, got {taken[0]!r}"
+            )
             raise InputError(problem, hint="Leave it out.", code="PG006")
     if not features:
-        raise InputError(f"The table has no feature besides {', '.join(map(repr, named))}", "Add columns.", "PG017")
-    table.check_cells([*features, target], "name the columns to learn from with features=, without it")
+        raise InputError(
+            f"The table has no feature besides {', '.join(map(repr, named))}",
+            "Add columns.",
+            "PG017",
+        )
+    table.check_cells(
+        [*features, target], "name the columns to learn from with features=, without it"
+    )
     return tuple(features)
 
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     """Return validation rows from separate files: all of them are held out, as far as memory allows."""
     fix = "Write those rows as Parquet, or use validation_fraction."
-    check_kind("validation", validation, (str, os.PathLike), "None or the path of a Parquet file or folder", fix)
+    check_kind(
+        "validation",
+        validation,
+        (str, os.PathLike),
+        "None or the path of a Parquet file or folder",
+        fix,
+    )
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
     for name in (*source.features, source.target):
         check_choice(f"column in {os.fspath(Path(validation))!r}", name, table.columns)
@@ -153,14 +235,23 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
 
 
 def _source(
-    table: PartitionedTable, features: tuple[str, ...], target: str, weight: str | None, held_out: float, seed: int
+    table: PartitionedTable,
+    features: tuple[str, ...],
+    target: str,
+    weight: str | None,
+    held_out: float,
+    seed: int,
 ) -> StreamSource:
     none = InputError(
-        f"Target {target!r} is missing in every row of {table.path!r}", hint="Choose another target.", code="PG015"
+        f"Target {target!r} is missing in every row of {table.path!r}",
+        hint="Choose another target.",
+        code="PG015",
     )
     known = find_known(table, target, none=none)
     share = MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)
-    return StreamSource(table, features, target, weight, min(held_out, share), seed, known)
+    return StreamSource(
+        table, features, target, weight, min(held_out, share), seed, known
+    )
 
 
 # ---- target --------------------------------------------------------------------------------------------------------
@@ -176,15 +267,27 @@ def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     model.classes_, coded = inputs.class_target(labels.astype(scanned.label_type))
     counts = np.zeros(len(labels), dtype=np.int64)
     counts[coded] = list(scanned.labels.values())
-    model.class_weights_ = inputs.class_weights(settings.class_weight, model.classes_, counts)
+    model.class_weights_ = inputs.class_weights(
+        settings.class_weight, model.classes_, counts
+    )
 
 
 def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
     """Refuse rows to judge by whose class no training row has."""
-    strange = sorted(set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist())))
+    strange = sorted(
+        set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist()))
+    )
     if strange:
-        fix = "pass validation=, another random_state or validation_fraction=0" if drawn else "leave those rows out"
-        raise InputError(f"Class {strange[0]!r} of the validation rows has no training row", hint=fix, code="PG015")
+        fix = (
+            "pass validation=, another random_state or validation_fraction=0"
+            if drawn
+            else "leave those rows out"
+        )
+        raise InputError(
+            f"Class {strange[0]!r} of the validation rows has no training row",
+            hint=fix,
+            code="PG015",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +308,12 @@ class _Coder:
         for training, _ in source.batches(part):
             if len(training):
                 rows = self.rows(source, training)
-                _, at, place = np.intersect1d(training.numbers, self.learned, assume_unique=True, return_indices=True)
+                _, at, place = np.intersect1d(
+                    training.numbers,
+                    self.learned,
+                    assume_unique=True,
+                    return_indices=True,
+                )
                 rows.x[torch.from_numpy(at)] = torch.from_numpy(self.encoded[place])
                 yield rows
 
@@ -214,4 +322,6 @@ class _Coder:
         with source.table.cells_of(batch.numbers):
             encoded = self.model.preprocessor_.transform(source.features_of(batch))
             target = inputs.code_target(self.model, source.values_of(batch, self.model))
-        return tensor_rows(self.model, encoded, target, source.weights_of(batch) / self.mean_weight)
+        return tensor_rows(
+            self.model, encoded, target, source.weights_of(batch) / self.mean_weight
+        )

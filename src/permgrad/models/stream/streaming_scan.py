@@ -19,7 +19,11 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.encode.groups import check_groups
-from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, sample_size
+from permgrad.data.encode.statistics import (
+    NumericStatistics,
+    TableStatistics,
+    sample_size,
+)
 from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import PRESENT, CellError
@@ -50,15 +54,23 @@ class StreamSource:
     seed: int = 0
     known: KnownRows | None = None
 
-    def batches(self, part: Part, rows: int = READ_ROWS) -> Iterator[tuple[RowBatch, RowBatch]]:
+    def batches(
+        self, part: Part, rows: int = READ_ROWS
+    ) -> Iterator[tuple[RowBatch, RowBatch]]:
         """Yield a part's rows with a target and a weight above 0: training rows and those held out, a few at a time."""
-        columns = [*self.features, self.target, *([] if self.weight is None else [self.weight])]
+        columns = [
+            *self.features,
+            self.target,
+            *([] if self.weight is None else [self.weight]),
+        ]
         for everything in numbered(self.table, part, rows, columns, self.known):
             batch = everything
             if self.weight is not None:
                 with self.table.cells_of(batch.numbers):
                     batch = batch.take(self.weights_of(batch) > 0)
-            held = uniform(self.seed, ("validation rows",), batch.places) < self.held_out
+            held = (
+                uniform(self.seed, ("validation rows",), batch.places) < self.held_out
+            )
             yield batch.take(~held), batch.take(held)
 
     def features_of(self, batch: RowBatch) -> pd.DataFrame:
@@ -67,7 +79,11 @@ class StreamSource:
 
     def weights_of(self, batch: RowBatch) -> Floats:
         """Return the weights of some rows."""
-        return np.ones(len(batch)) if self.weight is None else read_weights(batch.frame[self.weight])
+        return (
+            np.ones(len(batch))
+            if self.weight is None
+            else read_weights(batch.frame[self.weight])
+        )
 
     def values_of(self, batch: RowBatch, estimator: Any) -> Array:
         """Return the target of some rows as an array, checked as ``fit`` does."""
@@ -76,7 +92,9 @@ class StreamSource:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.argmax(~np.isfinite(values)))
             fact = f"y must be finite, but column {self.target!r} holds {values[place]}"
-            raise CellError.at(place, target.index, fact, "Correct it, or leave such rows out.")
+            raise CellError.at(
+                place, target.index, fact, "Correct it, or leave such rows out."
+            )
         return values
 
     @property
@@ -86,7 +104,16 @@ class StreamSource:
 
     def describe(self) -> str:
         """Return what decides which rows are trained on, for checkpoints."""
-        return repr((self.table.fingerprint, self.features, self.target, self.weight, self.held_out, self.seed))
+        return repr(
+            (
+                self.table.fingerprint,
+                self.features,
+                self.target,
+                self.weight,
+                self.held_out,
+                self.seed,
+            )
+        )
 
 
 @dataclasses.dataclass
@@ -113,7 +140,11 @@ class Scan:
         """Add some rows' target to the moments, or to the classes' counts."""
         if self.target is not None:
             numbers = inputs.number_target(values)[:, None]
-            self.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=self.rows)
+            self.target.update(
+                numbers,
+                np.full(numbers.shape, PRESENT, dtype=np.int16),
+                first_row=self.rows,
+            )
             return
         self.labels.update(values.tolist())
         self.label_type = values.dtype
@@ -122,7 +153,11 @@ class Scan:
                 f"y must hold at most {_MOST_CLASSES:,} classes, but the first {self.rows + len(values):,} rows have "
                 "more"
             )
-            raise InputError(problem, hint="Use HyNNRegressor for numbers, or group the labels.", code="PG015")
+            raise InputError(
+                problem,
+                hint="Use HyNNRegressor for numbers, or group the labels.",
+                code="PG015",
+            )
 
 
 def type_rows(source: StreamSource) -> pd.DataFrame:
@@ -130,27 +165,42 @@ def type_rows(source: StreamSource) -> pd.DataFrame:
     wanted, parts = sample_size(len(source.features)), source.table.parts
     few = source.rows <= wanted
     if not few:
-        places = np.unique(np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts))).round().astype(np.intp))
+        places = np.unique(
+            np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts)))
+            .round()
+            .astype(np.intp)
+        )
         parts = [parts[place] for place in places]
     each = -(-wanted // len(parts))
     pieces: list[RowBatch] = []
     for part in parts:
         taken = list[RowBatch]()
         for training, _ in source.batches(part, min(READ_ROWS, each)):
-            taken.append(training.take(np.arange(len(training)) < each - sum(map(len, taken))))
+            taken.append(
+                training.take(np.arange(len(training)) < each - sum(map(len, taken)))
+            )
             if sum(map(len, taken)) >= each and not few:
                 break
         pieces.append(RowBatch.joined(taken))
     frames = [source.features_of(piece) for piece in pieces]
-    numbers, frame = np.concatenate([piece.numbers for piece in pieces]), pd.concat(frames, ignore_index=True)
+    numbers, frame = (
+        np.concatenate([piece.numbers for piece in pieces]),
+        pd.concat(frames, ignore_index=True),
+    )
     frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))
     return frame.set_index(pd.Index(numbers))
 
 
 def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
     """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
-    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
-    floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
+    stored = {
+        field.name for field in source.table.schema if pa.types.is_integer(field.type)
+    }
+    floats = [
+        str(name)
+        for name, dtype in frame.dtypes.items()
+        if name in stored and dtype == np.float64
+    ]
     return [name for name in floats if frame[name].notna().all()]
 
 
@@ -168,11 +218,21 @@ def scan(
     groups = check_groups(estimator.groups, schema.names)
     found = find_as_one(estimator, typed, schema)
     together = [*groups.values(), *found.values()]
-    tell_of_columns(all_findings(typed, schema, together=together, found=found, rows="row that types are read from"))
+    tell_of_columns(
+        all_findings(
+            typed,
+            schema,
+            together=together,
+            found=found,
+            rows="row that types are read from",
+        )
+    )
     if images := schema.of_kind("image"):
         tell_of_columns([Finding("unread_images", tuple(images))])
     sample, held = (
-        _BottomK(max(size, get_preset(estimator.preset).background_size), ("stream sample",)),
+        _BottomK(
+            max(size, get_preset(estimator.preset).background_size), ("stream sample",)
+        ),
         list[RowBatch](),
     )
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
@@ -184,7 +244,9 @@ def scan(
                 held.append(held_out)
             with source.table.cells_of(training.numbers):
                 result.count(source.values_of(training, estimator))
-                result.statistics.update(source.features_of(training), first_row=result.rows)
+                result.statistics.update(
+                    source.features_of(training), first_row=result.rows
+                )
             sample.add(training, result.rows)
             result.rows += len(training)
             result.weight += float(source.weights_of(training).sum())
@@ -213,7 +275,9 @@ class _BottomK:
 
     def add(self, batch: RowBatch, first_row: int) -> None:
         """Look at rows that begin with number ``first_row``."""
-        draws = uniform(0, self.keys, np.arange(first_row, first_row + len(batch), dtype=np.int64))
+        draws = uniform(
+            0, self.keys, np.arange(first_row, first_row + len(batch), dtype=np.int64)
+        )
         chosen = draws < self._bound
         if not chosen.any():
             return

@@ -17,7 +17,15 @@ from permgrad.base.stored import check_archive
 
 CHECKPOINT_NAME = "training.pt"
 #: What a learner has beside weights, optimizer, and what a training began with.
-RESUMED = ("average", "steps", "history", "best_epoch", "best_loss", "best_temperature", "best_state")
+RESUMED = (
+    "average",
+    "steps",
+    "history",
+    "best_epoch",
+    "best_loss",
+    "best_temperature",
+    "best_state",
+)
 #: What each epoch leaves in the history.
 EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
@@ -47,16 +55,29 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def damaged(path: Path, what: str) -> EnvironmentProblem:
     """Return the error for a file that does not hold the state of a training."""
-    return EnvironmentProblem(f"The checkpoint {path} {what}", "Delete it to begin the training anew.", "PG052")
+    return EnvironmentProblem(
+        f"The checkpoint {path} {what}",
+        "Delete it to begin the training anew.",
+        "PG052",
+    )
 
 
-def check_state(state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any) -> None:
+def check_state(
+    state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any
+) -> None:
     """Raise ``ValueError`` for a state that a learner with this state and optimizer cannot resume from."""
     history = state["history"]
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-    moments = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    moments = (
+        {"momentum_buffer"}
+        if isinstance(optimizer, torch.optim.SGD)
+        else {"step", "exp_avg", "exp_avg_sq"}
+    )
     moved = {
-        place: {name: torch.zeros(()) if name == "step" else trained[place] for name in moments}
+        place: {
+            name: torch.zeros(()) if name == "step" else trained[place]
+            for name in moments
+        }
         for place in state["optimizer"]["state"]
     }
     expected = {
@@ -73,19 +94,37 @@ def check_state(state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any
         and state["steps"] >= 0,
         f"{len(history)} epochs, the best of them {state['best_epoch']!r}",
     )
-    must(0 < state["best_temperature"] < math.inf, f"a temperature of {state['best_temperature']!r}")
+    must(
+        0 < state["best_temperature"] < math.inf,
+        f"a temperature of {state['best_temperature']!r}",
+    )
 
 
 def _compare(name: str, stored: Any, expected: Any) -> None:
     """Refuse a state with other keys, lengths, shapes or types. Numbers are not checked."""
-    if isinstance(expected, dict) and isinstance(stored, dict) and stored.keys() == expected.keys():
+    if (
+        isinstance(expected, dict)
+        and isinstance(stored, dict)
+        and stored.keys() == expected.keys()
+    ):
         for key in expected:
             _compare(f"{name} {key}", stored[key], expected[key])
-    elif isinstance(expected, (list, tuple)) and isinstance(stored, type(expected)) and len(stored) == len(expected):
+    elif (
+        isinstance(expected, (list, tuple))
+        and isinstance(stored, type(expected))
+        and len(stored) == len(expected)
+    ):
         for place, value in enumerate(expected):
             _compare(f"{name} {place}", stored[place], value)
     elif isinstance(expected, Tensor):
-        is_alike = isinstance(stored, Tensor) and (stored.shape, stored.dtype) == (expected.shape, expected.dtype)
+        is_alike = isinstance(stored, Tensor) and (stored.shape, stored.dtype) == (
+            expected.shape,
+            expected.dtype,
+        )
         must(is_alike and stored.layout == torch.strided, f"another {name}")
     else:
-        must(type(stored) is type(expected) and not isinstance(expected, (dict, list, tuple)), f"another {name}")
+        must(
+            type(stored) is type(expected)
+            and not isinstance(expected, (dict, list, tuple)),
+            f"another {name}",
+        )

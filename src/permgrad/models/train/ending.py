@@ -23,4 +23,7 @@ def rises(losses: Sequence[float]) -> bool:
     late = losses[-8:]
     noise = median(abs(after - before) for before, after in pairwise(late))
     is_above = min(late[-_RECENT:]) - best > max(_RISE * abs(best), 3 * noise)
-    return is_above and fmean(late[-_RECENT:]) - fmean(late[-2 * _RECENT : -_RECENT]) > 2 * noise
+    return (
+        is_above
+        and fmean(late[-_RECENT:]) - fmean(late[-2 * _RECENT : -_RECENT]) > 2 * noise
+    )

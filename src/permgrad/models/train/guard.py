@@ -20,7 +20,11 @@ from permgrad.base.threads import Change, Undo, together
 Read = Callable[[], Any]
 Write = Callable[[Any], Any]
 _CUDNN = ("benchmark", "deterministic", "enabled")
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1")
+    if hasattr(signal, name)
+)
 
 
 @contextlib.contextmanager
@@ -37,17 +41,31 @@ def untouched() -> Iterator[None]:
         "loggers": (_loggers, _put_back_loggers),
         # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
         "warning filters": (lambda: list(warnings.filters), _put_back_filters),
-        "how warnings are shown": (lambda: warnings.showwarning, partial(setattr, warnings, "showwarning")),
+        "how warnings are shown": (
+            lambda: warnings.showwarning,
+            partial(setattr, warnings, "showwarning"),
+        ),
         "torch's dtype": (torch.get_default_dtype, torch.set_default_dtype),
         "torch's determinism": (
             lambda: (
                 torch.are_deterministic_algorithms_enabled(),
                 torch.is_deterministic_algorithms_warn_only_enabled(),
             ),
-            lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
+            lambda flags: torch.use_deterministic_algorithms(
+                flags[0], warn_only=flags[1]
+            ),
         ),
-        "torch's precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        **{f"cuDNN's {name}": (partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN},
+        "torch's precision": (
+            torch.get_float32_matmul_precision,
+            torch.set_float32_matmul_precision,
+        ),
+        **{
+            f"cuDNN's {name}": (
+                partial(getattr, cudnn, name),
+                partial(setattr, cudnn, name),
+            )
+            for name in _CUDNN
+        },
     }
     # Each thread has its own of these.
     own: list[tuple[Read, Write]] = [
@@ -58,9 +76,16 @@ def untouched() -> Iterator[None]:
         own.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
-        numbers = [number for number in _SIGNALS if signal.getsignal(number) is not None]
-        own += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
-    shared: dict[Hashable, Change] = {name: partial(_kept, read, write) for name, (read, write) in settings.items()}
+        numbers = [
+            number for number in _SIGNALS if signal.getsignal(number) is not None
+        ]
+        own += [
+            (partial(signal.getsignal, number), partial(signal.signal, number))
+            for number in numbers
+        ]
+    shared: dict[Hashable, Change] = {
+        name: partial(_kept, read, write) for name, (read, write) in settings.items()
+    }
     with together({**GENERATORS, **shared}), contextlib.ExitStack() as undone:
         for read, write in own:
             undone.callback(_kept(read, write))
@@ -76,7 +101,9 @@ def _kept(read: Read, write: Write) -> Undo:
 def _put_back_environment(before: dict[str, str]) -> None:
     for name in set(os.environ) - set(before):
         del os.environ[name]
-    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+    os.environ.update(
+        {name: value for name, value in before.items() if os.environ.get(name) != value}
+    )
 
 
 def _folder() -> str | None:
@@ -94,7 +121,12 @@ def _put_back_folder(before: str | None) -> None:
 @contextlib.contextmanager
 def sheltered(seed: int) -> Iterator[None]:
     """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
-    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
+    with (
+        untouched(),
+        forked_torch(seed),
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+    ):
         torch.set_default_dtype(torch.float32)
         yield
 
@@ -102,7 +134,9 @@ def sheltered(seed: int) -> Iterator[None]:
 def _put_back_filters(filters: list[Any]) -> None:
     """Put the warnings' filters back, and make Python read them again, by the name that it has for this."""
     warnings.filters[:] = filters  # type: ignore[index]
-    changed = getattr(warnings, "_filters_mutated", None) or getattr(warnings, "_filters_mutated_lock_held", None)
+    changed = getattr(warnings, "_filters_mutated", None) or getattr(
+        warnings, "_filters_mutated_lock_held", None
+    )
     if changed is not None:
         with contextlib.suppress(RuntimeError):
             changed()
@@ -110,9 +144,20 @@ def _put_back_filters(filters: list[Any]) -> None:
 
 def _loggers() -> tuple[list[tuple[Any, ...]], int]:
     """Return how all loggers are."""
-    named = [entry for entry in logging.root.manager.loggerDict.values() if isinstance(entry, logging.Logger)]
+    named = [
+        entry
+        for entry in logging.root.manager.loggerDict.values()
+        if isinstance(entry, logging.Logger)
+    ]
     states = [
-        (logger, logger.level, list(logger.handlers), list(logger.filters), logger.propagate, logger.disabled)
+        (
+            logger,
+            logger.level,
+            list(logger.handlers),
+            list(logger.filters),
+            logger.propagate,
+            logger.disabled,
+        )
         for logger in (logging.root, *named)
     ]
     return states, logging.root.manager.disable

@@ -21,7 +21,13 @@ from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory, two_sentences, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    is_out_of_memory,
+    two_sentences,
+    warn_user,
+)
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
 from permgrad.models.batches import in_batches, sparing
@@ -49,10 +55,21 @@ class Adam:
     is made, which takes longer than many trainings.
     """
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
-        self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
-        self._weights = [weight for group in self.param_groups for weight in group["params"]]
+        self.param_groups = [
+            {**common, **group, "params": list(group["params"])} for group in groups
+        ]
+        self._weights = [
+            weight for group in self.param_groups for weight in group["params"]
+        ]
         self._update = adamw if decoupled else adam
         self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
 
@@ -64,28 +81,60 @@ class Adam:
             for weight in weights:
                 if weight not in self._state:
                     moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
-                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
+                    self._state[weight] = {
+                        "step": torch.zeros((), device=weight.device),
+                        **moments,
+                    }
             slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
-            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
-            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
-            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            first, second, steps = (
+                [self._state[weight][name] for weight in weights] for name in names
+            )
+            (beta1, beta2), numbers = (
+                group["betas"],
+                {name: group[name] for name in ("lr", "weight_decay", "eps")},
+            )
+            how = {
+                "fused": True,
+                "amsgrad": False,
+                "maximize": False,
+                "beta1": beta1,
+                "beta2": beta2,
+                **numbers,
+            }
             self._update(weights, slopes, first, second, [], steps, **how)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
         place = {weight: number for number, weight in enumerate(self._weights)}
-        groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
-        return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
+        groups = [
+            {**group, "params": [place[weight] for weight in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {
+            "state": {
+                place[weight]: dict(state) for weight, state in self._state.items()
+            },
+            "param_groups": groups,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
-        for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
+        for group, stored in zip(
+            self.param_groups, state_dict["param_groups"], strict=True
+        ):
+            group.update(
+                {name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")}
+            )
         self._state = {}
         for place, stored in state_dict["state"].items():
             weight = self._weights[place]
-            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
-            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
+            moments = {
+                name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS
+            }
+            self._state[weight] = {
+                "step": torch.zeros((), device=weight.device).copy_(stored["step"]),
+                **moments,
+            }
 
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
@@ -158,17 +207,29 @@ class Learner:
     def __init__(self, job: TrainingJob, device: torch.device | str = "cpu") -> None:
         self.job, self.options, self.seed = job, job.options, job.seed
         held, device = job.validation_rows, torch.device(device)
-        self.device, self.network, self.train_rows = device, job.network.to(device), job.train_rows.to(device)
+        self.device, self.network, self.train_rows = (
+            device,
+            job.network.to(device),
+            job.train_rows.to(device),
+        )
         self.validation_rows = None if held is None else held.to(device)
-        self.steps_per_epoch = count_batches(self.train_rows.per_epoch, self.options.batch_size)
+        self.steps_per_epoch = count_batches(
+            self.train_rows.per_epoch, self.options.batch_size
+        )
         self.epochs = self.options.max_epochs
         self.optimizer = build_optimizer(self.network, self.options)
-        self._trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._trained = [
+            weight for weight in self.network.parameters() if weight.requires_grad
+        ]
         precision = self.options.precision
         check_choice("precision", precision, PRECISIONS)
-        self._products: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._products: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext()
+        )
         if precision not in ("auto", "float32"):
-            self._products = torch.autocast(device.type, dtype=getattr(torch, precision))
+            self._products = torch.autocast(
+                device.type, dtype=getattr(torch, precision)
+            )
         elif is_wide():
             self._products = TrainingProducts()
         # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
@@ -181,7 +242,10 @@ class Learner:
         self.diverged = ""
         self.average: dict[str, Tensor] = {}
         if self.options.averaging:
-            self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.average = {
+                name: value.detach().clone()
+                for name, value in self.network.state_dict().items()
+            }
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
         self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64), 0
@@ -198,10 +262,16 @@ class Learner:
         for number, record in enumerate(self.history, start=1):
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
-        patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
+        patience = (
+            math.inf
+            if self.options.patience is None or self.validation_rows is None
+            else self.options.patience
+        )
         with Progress(steps, "training", self.job.progress, lines=False) as bar:
             while len(self.history) < self.epochs:
-                if len(self.history) - self.best_epoch >= patience or (patience < math.inf and self._is_rising()):
+                if len(self.history) - self.best_epoch >= patience or (
+                    patience < math.inf and self._is_rising()
+                ):
                     break
                 for number, rows in enumerate(self.start_epoch()):
                     self.step(rows, number)
@@ -218,41 +288,67 @@ class Learner:
         losses = [line["validation_loss"] for line in self.history]
         return len(losses) > SINCE and rises(losses)
 
-    def _watched(self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]) -> None:
+    def _watched(
+        self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]
+    ) -> None:
         """Let the watcher see an epoch, and set how many there are in all if it says so."""
         answer = None if on_epoch is None else on_epoch(record)
         if answer:
-            self.epochs = done if answer is True else min(max(int(answer), done), self.options.max_epochs)
+            self.epochs = (
+                done
+                if answer is True
+                else min(max(int(answer), done), self.options.max_epochs)
+            )
 
     # -- one epoch ------------------------------------------------------------------------------------------------
     def start_epoch(self) -> Iterator[Rows]:
         """Prepare what the next epoch's steps need, and return its batches."""
         epoch = len(self.history)
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch) % 2**63)
-        self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        self._loss_sum, self._seen = (
+            torch.zeros((), dtype=torch.float64, device=self.device),
+            0,
+        )
         self._started = time.perf_counter()
         self.network.train()
         if self.average:
-            pairs = [(self.average[name], value) for name, value in self.network.state_dict().items()]
+            pairs = [
+                (self.average[name], value)
+                for name, value in self.network.state_dict().items()
+            ]
             floats = [pair for pair in pairs if pair[1].is_floating_point()]
-            self._averaged = [average for average, _ in floats], [value for _, value in floats]
+            self._averaged = (
+                [average for average, _ in floats],
+                [value for _, value in floats],
+            )
             self._counted = [pair for pair in pairs if not pair[1].is_floating_point()]
         return self.train_rows.batches(self.options.batch_size, self.seed, epoch)
 
     def step(self, rows: Rows, number: int) -> None:
         """Take one optimizer step on a batch, the given one of the epoch."""
         options = self.options
-        share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
-        rate = self._schedule((len(self.history) + share) / self.epochs, options.learning_rate)
+        share = (
+            number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
+        )
+        rate = self._schedule(
+            (len(self.history) + share) / self.epochs, options.learning_rate
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         y, weight, members = rows.y, rows.weight, getattr(self.network, "members", 1)
         try:
             with self._products:
                 # Every member has its own loss, as if it were alone.
-                outputs = self.network(rows.x) if members == 1 else self.network.member_outputs(rows.x).flatten(0, 1)
+                outputs = (
+                    self.network(rows.x)
+                    if members == 1
+                    else self.network.member_outputs(rows.x).flatten(0, 1)
+                )
             if members > 1:
-                y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
+                y, weight = (
+                    y.repeat_interleave(members),
+                    weight.repeat_interleave(members),
+                )
             loss = training_loss(outputs.float(), y, weight, options)
             for trained in self._trained:
                 trained.grad = None
@@ -260,7 +356,9 @@ class Learner:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
+            fix = (
+                f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
+            )
             problem = f"A training step of {len(rows):,} rows does not fit into memory"
             hint = f"Free memory, or take {fix}, which makes other steps and hence another model."
             raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
@@ -278,8 +376,15 @@ class Learner:
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
         train_loss = float(self._loss_sum) / self._seen
-        present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        weights, validation_loss, rate = self.average or present, math.nan, self.optimizer.param_groups[0]["lr"]
+        present = {
+            name: value.detach().clone()
+            for name, value in self.network.state_dict().items()
+        }
+        weights, validation_loss, rate = (
+            self.average or present,
+            math.nan,
+            self.optimizer.param_groups[0]["lr"],
+        )
         score, temperature = train_loss, 1.0
         if self.validation_rows is not None:
             if self.average:
@@ -291,18 +396,36 @@ class Learner:
         elif not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             # The training loss was taken before the last step.
             score = math.nan
-        wrong = next((loss for loss in (train_loss, score) if not math.isfinite(loss)), None)
+        wrong = next(
+            (loss for loss in (train_loss, score) if not math.isfinite(loss)), None
+        )
         if wrong is not None:
             self.diverged = f"the loss became {wrong} in epoch {len(self.history) + 1}"
             if not self.best_state:
-                raise InputError(f"Training diverged: {self.diverged}", hint=_what_to_do(self.job), code="PG041")
+                raise InputError(
+                    f"Training diverged: {self.diverged}",
+                    hint=_what_to_do(self.job),
+                    code="PG041",
+                )
             return
-        numbers = (len(self.history) + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
-        self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
+        numbers = (
+            len(self.history) + 1,
+            train_loss,
+            validation_loss,
+            rate,
+            time.perf_counter() - self._started,
+        )
+        self.history.append(
+            {name: float(number) for name, number in zip(EPOCH, numbers, strict=True)}
+        )
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         early = len(self.history) <= self.options.kept_from * self.epochs
         if self.validation_rows is None or early or score < self.best_loss:
-            self.best_loss, self.best_epoch, self.best_temperature = score, len(self.history), temperature
+            self.best_loss, self.best_epoch, self.best_temperature = (
+                score,
+                len(self.history),
+                temperature,
+            )
             self.best_state = {name: value.clone() for name, value in weights.items()}
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
@@ -312,8 +435,13 @@ class Learner:
             outputs = outputs.double()
             if not bool(torch.isfinite(outputs).all()):
                 return math.nan, 1.0
-            logits, weights = class_logits(outputs.cpu().numpy()), rows.weight.double().cpu().numpy()
-            temperature = best_temperature(logits, rows.y.cpu().numpy(), weights, spread=1.0)
+            logits, weights = (
+                class_logits(outputs.cpu().numpy()),
+                rows.weight.double().cpu().numpy(),
+            )
+            temperature = best_temperature(
+                logits, rows.y.cpu().numpy(), weights, spread=1.0
+            )
             outputs = outputs / temperature
         return mean_loss(outputs, rows, loss), temperature
 
@@ -336,7 +464,9 @@ class Learner:
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise checkpoint.damaged(source, "holds no options")
-        if [state.get(name) for name in names] != [self.state()[name] for name in names]:
+        if [state.get(name) for name in names] != [
+            self.state()[name] for name in names
+        ]:
             problem = (
                 f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
                 "others"
@@ -346,27 +476,55 @@ class Learner:
             checkpoint.check_state(state, self.state(), self.optimizer)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise checkpoint.damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            IndexError,
+        ) as error:
+            raise checkpoint.damaged(
+                source, f"holds another state ({type(error).__name__}: {error})"
+            ) from error
         for name in RESUMED:
             setattr(self, name, state[name])
 
 
-def build_optimizer(network: nn.Module, options: TrainingOptions) -> Adam | torch.optim.SGD:
+def build_optimizer(
+    network: nn.Module, options: TrainingOptions
+) -> Adam | torch.optim.SGD:
     """Return the optimizer over all trainable weights."""
-    scales = {id(one) for layer in network.modules() if isinstance(layer, MemberScale) for one in layer.parameters()}
+    scales = {
+        id(one)
+        for layer in network.modules()
+        if isinstance(layer, MemberScale)
+        for one in layer.parameters()
+    }
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    parameters: list[dict[str, Any]] = [{"params": [weight for weight in trained if id(weight) not in scales]}]
+    parameters: list[dict[str, Any]] = [
+        {"params": [weight for weight in trained if id(weight) not in scales]}
+    ]
     if scales:
         # Decay would draw the members' signs towards 0, and so the members towards each other.
-        parameters.append({"params": [weight for weight in trained if id(weight) in scales], "weight_decay": 0.0})
-    common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+        parameters.append(
+            {
+                "params": [weight for weight in trained if id(weight) in scales],
+                "weight_decay": 0.0,
+            }
+        )
+    common: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "weight_decay": options.weight_decay,
+    }
     if options.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **common)
     return Adam(parameters, decoupled=options.optimizer == "adamw", **common)
 
 
-def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
+def training_loss(
+    outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions
+) -> Tensor:
     """Return the mean weighted loss of a batch. Weights have mean 1 over all training rows."""
     if options.loss == "squared_error":
         each = (outputs[:, 0] - y).square()
@@ -377,9 +535,13 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
         share = y.to(outputs.dtype)
         if options.label_smoothing:
             share = share + options.label_smoothing * (0.5 - share)
-        each = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], share, reduction="none")
+        each = nn.functional.binary_cross_entropy_with_logits(
+            outputs[:, 0], share, reduction="none"
+        )
     else:
-        each = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
+        each = nn.functional.cross_entropy(
+            outputs, y, reduction="none", label_smoothing=options.label_smoothing
+        )
     return (each * weight).mean()
 
 
@@ -395,11 +557,17 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
-    size = _EVALUATION_ROWS if rows.x.device.type == "cpu" else _EVALUATION_ROWS_ACCELERATOR
+    size = (
+        _EVALUATION_ROWS
+        if rows.x.device.type == "cpu"
+        else _EVALUATION_ROWS_ACCELERATOR
+    )
     network.eval()
     try:
         # Two thirds of the time of the layers as they stand, for the published network.
-        forward = FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
+        forward = (
+            FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
+        )
         in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
     finally:
         network.train(was_training)
@@ -410,7 +578,12 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
 _EXTREME = 1e3
 
 
-def train(job: TrainingJob, device: torch.device | str = "cpu", *, on_epoch: EpochWatcher | None = None) -> Learner:
+def train(
+    job: TrainingJob,
+    device: torch.device | str = "cpu",
+    *,
+    on_epoch: EpochWatcher | None = None,
+) -> Learner:
     """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
 
     A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
@@ -436,7 +609,12 @@ def _what_to_do(job: TrainingJob) -> str:
     """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
     rows, columns = job.train_rows, job.columns
     rate = f"Lower learning_rate (now {job.options.learning_rate:g})"
-    if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
+    if (
+        isinstance(rows, Rows)
+        and isinstance(rows.x, torch.Tensor)
+        and rows.x.numel()
+        and rows.x.ndim == 2
+    ):
         reach = rows.x.abs().amax(dim=0)
         furthest = int(reach.argmax())
         if reach[furthest] > _EXTREME and furthest < len(columns):

@@ -39,7 +39,9 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """Return the same rows on a device."""
-        return Rows(self.x.to(device), self.y.to(device), self.weight.to(device), self.parts)
+        return Rows(
+            self.x.to(device), self.y.to(device), self.weight.to(device), self.parts
+        )
 
     def take(self, chosen: Tensor | slice) -> Rows:
         """Return some of the rows."""
@@ -48,7 +50,9 @@ class Rows:
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, in an order that is a function of the seed and the epoch's number."""
         turn, part = divmod(epoch, self.parts)
-        rows = generator(seed, "row order", turn).permutation(len(self))[part :: self.parts]
+        rows = generator(seed, "row order", turn).permutation(len(self))[
+            part :: self.parts
+        ]
         order = torch.from_numpy(rows).to(self.x.device)
         last = count_batches(len(order), size) - 1
         for number in range(last):
@@ -81,7 +85,9 @@ class StreamedRows:
     read: Callable[[Part], Iterator[Rows]]
     block_rows: int
     identity: str = ""
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = dataclasses.field(
+        default_factory=lambda: torch.device("cpu")
+    )
     #: all rows, where they fit into one block, once they were read
     _block: Rows | None = dataclasses.field(default=None, init=False, repr=False)
 
@@ -103,25 +109,35 @@ class StreamedRows:
         for number, block in enumerate(self._blocks(seed, epoch)):
             # The only block has the order that rows in memory have.
             keys = ("row order", epoch, number) if number else ("row order", epoch)
-            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.x.device)
+            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(
+                block.x.device
+            )
             start, fitting = 0, size - sum(map(len, left))
             while made < batches - 1 and len(block) - start >= fitting:
                 yield _joined([*left, block.take(order[start : start + fitting])])
                 start, fitting, made, left = start + fitting, size, made + 1, []
             left.append(block.take(order[start:]))
         if made < batches - 1 or sum(map(len, left)) != self.rows - made * size:
-            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
+            raise RuntimeError(
+                f"{made} of {batches} batches could be made: the files changed while they were read"
+            )
         yield _joined([rows for rows in left if len(rows)])
 
     def _blocks(self, seed: int, epoch: int) -> Iterator[Rows]:
         if self.rows <= self.block_rows:
             if self._block is None:
-                self._block = _joined([piece for part in self.parts for piece in self.read(part)]).to(self.device)
+                self._block = _joined(
+                    [piece for part in self.parts for piece in self.read(part)]
+                ).to(self.device)
             yield self._block
             return
         parts = generator(seed, "part order", epoch).permutation(len(self.parts))
         pieces, filled = list[Rows](), 0
-        for piece in (piece for number in parts.tolist() for piece in self.read(self.parts[number])):
+        for piece in (
+            piece
+            for number in parts.tolist()
+            for piece in self.read(self.parts[number])
+        ):
             start = 0
             while start < len(piece):
                 stop = min(len(piece), start + self.block_rows - filled)
@@ -137,7 +153,10 @@ class StreamedRows:
 def _joined(pieces: Sequence[Rows]) -> Rows:
     if len(pieces) == 1:
         return pieces[0]
-    x, y, weight = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight"))
+    x, y, weight = (
+        torch.cat([getattr(piece, name) for piece in pieces])
+        for name in ("x", "y", "weight")
+    )
     return Rows(x, y, weight)
 
 

@@ -21,7 +21,11 @@ def warmup_cosine(done: float, rate: float) -> float:
     if done < _WARM_UP_SHARE:
         start = min(_WARM_UP_START, rate)
         return start + (rate - start) * done / _WARM_UP_SHARE
-    return rate * 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE)))
+    return (
+        rate
+        * 0.5
+        * (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE)))
+    )
 
 
 @schedules.register("cosine")
@@ -35,7 +39,11 @@ def flat_cosine(done: float, rate: float) -> float:
     """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
     if done < _FLAT_SHARE:
         return rate
-    return rate * 0.5 * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
+    return (
+        rate
+        * 0.5
+        * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
+    )
 
 
 @schedules.register("one_cycle")
@@ -47,9 +55,13 @@ def one_cycle(done: float, rate: float) -> float:
     """
     low = rate / 25
     if done < _ONE_CYCLE_SHARE:
-        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE))
+        return rate + (low - rate) * 0.5 * (
+            1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE)
+        )
     end = low / 1e4
-    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE)))
+    return end + (rate - end) * 0.5 * (
+        1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE))
+    )
 
 
 @schedules.register("constant")

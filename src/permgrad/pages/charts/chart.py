@@ -42,12 +42,19 @@ class Chart:
 
     def spec(self) -> dict[str, Any]:
         """Return what the script needs."""
-        return {"kind": self.kind, "words": self.words, "width": self.width, **self.data}
+        return {
+            "kind": self.kind,
+            "words": self.words,
+            "width": self.width,
+            **self.data,
+        }
 
 
 def thinned(count: int, most: int = MOST_POINTS) -> npt.NDArray[np.intp]:
     """Return at most ``most`` positions out of ``count``, evenly spread."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
+    return np.unique(
+        np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp)
+    )
 
 
 def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
@@ -61,7 +68,9 @@ def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
     return low - room, high + room
 
 
-def mark(form: Literal["line", "steps", "dots", "area", "bars", "rule"], **look: Any) -> dict[str, Any]:
+def mark(
+    form: Literal["line", "steps", "dots", "area", "bars", "rule"], **look: Any
+) -> dict[str, Any]:
     """Return what is drawn in a panel.
 
     ``line``, ``steps`` and ``dots`` have ``x`` and ``y`` (dots also ``low`` and ``high``, ends of whiskers), ``area``
@@ -71,11 +80,16 @@ def mark(form: Literal["line", "steps", "dots", "area", "bars", "rule"], **look:
     """
     return {
         "as": form,
-        **{key: np.asarray(value) if isinstance(value, pd.Series) else value for key, value in look.items()},
+        **{
+            key: np.asarray(value) if isinstance(value, pd.Series) else value
+            for key, value in look.items()
+        },
     }
 
 
-def panel(x: Mapping[str, Any], y: Mapping[str, Any], marks: Sequence[Any], **look: Any) -> dict[str, Any]:
+def panel(
+    x: Mapping[str, Any], y: Mapping[str, Any], marks: Sequence[Any], **look: Any
+) -> dict[str, Any]:
     """Return a panel of a plot.
 
     Axes have a ``label`` and a ``domain`` (None: that of the marks), and are of ``names`` at 0, 1, …, or numbers that
@@ -86,7 +100,17 @@ def panel(x: Mapping[str, Any], y: Mapping[str, Any], marks: Sequence[Any], **lo
 
 
 def plot(
-    words: str, panels: Sequence[Mapping[str, Any]], *, columns: int = 1, height: int = 300, width: int = WIDTH
+    words: str,
+    panels: Sequence[Mapping[str, Any]],
+    *,
+    columns: int = 1,
+    height: int = 300,
+    width: int = WIDTH,
 ) -> Chart:
     """Return a chart of panels, at most ``columns`` in a row, each so many pixels high."""
-    return Chart("plot", words, {"panels": list(panels), "columns": columns, "height": height}, width)
+    return Chart(
+        "plot",
+        words,
+        {"panels": list(panels), "columns": columns, "height": height},
+        width,
+    )

@@ -14,7 +14,17 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import reliability
 from permgrad.pages import choices
-from permgrad.pages.charts.chart import ASIDE, HALF, WIDTH, Chart, mark, padded, panel, plot, thinned
+from permgrad.pages.charts.chart import (
+    ASIDE,
+    HALF,
+    WIDTH,
+    Chart,
+    mark,
+    padded,
+    panel,
+    plot,
+    thinned,
+)
 from permgrad.pages.words import clean, labels_of, value_text, valued
 
 #: Classes with the worst areas that have a ROC curve, and points of a curve.
@@ -30,39 +40,66 @@ _UNIT: dict[str, Any] = {"domain": (0, 1)}
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
-def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, width: int | None = None) -> Chart:
+def confusion_matrix(
+    matrix: npt.ArrayLike, labels: Sequence[Any], *, width: int | None = None
+) -> Chart:
     """Return counts (numbers) ``(classes, classes)`` and the share of each true class (colour). Rows are true."""
     counts, shares = _of_classes(matrix)
     names = [clean(label) for label in labels]
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
-    data = {"rows": names, "columns": names, "values": shares, "most": 1, "x": "predicted", "y": "truth"}
+    data = {
+        "rows": names,
+        "columns": names,
+        "values": shares,
+        "most": 1,
+        "x": "predicted",
+        "y": "truth",
+    }
     data["texts"] = [[fixed(count, 0) for count in row] for row in counts]
     width = width or (WIDTH if len(names) > 3 else HALF)
-    return Chart("cells", f"Confusion matrix, recall of each class: {recall}", data, width)
+    return Chart(
+        "cells", f"Confusion matrix, recall of each class: {recall}", data, width
+    )
 
 
 def _of_classes(matrix: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return the counts of a confusion matrix, and their shares of each true class (0 for a class of no row)."""
     counts = np.asarray(matrix, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
-    return counts, np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return counts, np.divide(
+        counts, totals, out=np.zeros_like(counts), where=totals > 0
+    )
 
 
-def found_by_class(matrix: npt.ArrayLike, labels: Sequence[Any], *, most: int = 8) -> Chart:
+def found_by_class(
+    matrix: npt.ArrayLike, labels: Sequence[Any], *, most: int = 8
+) -> Chart:
     """Return how many rows of each class are predicted as it, for the classes with the most rows."""
     counts, shares = _of_classes(matrix)
     rows, right = counts.sum(axis=1), np.diag(shares)
     order = choices.largest(rows, most)
     names = [clean(labels[place]) for place in order]
-    texts = [f"{percent(float(right[place]))} of {fixed(rows[place], 0)}" for place in order]
-    data = {"names": names, "values": right[order], "texts": texts, "share": True, "hidden": len(rows) - len(order)}
+    texts = [
+        f"{percent(float(right[place]))} of {fixed(rows[place], 0)}" for place in order
+    ]
+    data = {
+        "names": names,
+        "values": right[order],
+        "texts": texts,
+        "share": True,
+        "hidden": len(rows) - len(order),
+    }
     data["label"] = "rows of the class that are found"
     words = f"Share of the rows of each class that is predicted as it: {valued(names, right[order], percent)}."
     return Chart("bars", words, data, ASIDE)
 
 
 def roc_curves(
-    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, positive: int = 1
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any],
+    *,
+    positive: int = 1,
 ) -> Chart:
     """Return one curve per class (of two classes the positive one), with its area. Of more than five the five worst.
 
@@ -70,23 +107,47 @@ def roc_curves(
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))  # −1: none of them
+    codes = pd.Index(np.asarray(classes)).get_indexer(
+        pd.Index(np.asarray(truth))
+    )  # −1: none of them
     table = np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
     wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
-    areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
+    areas = {
+        k: float(roc_auc_score(codes == k, table[:, k]))
+        for k in wanted
+        if 0 < np.sum(codes == k) < len(codes)
+    }
     absent = [k for k in wanted if k not in areas][:3]
-    shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES] if len(areas) > MOST_ROC_CURVES else list(areas)
+    shown = (
+        sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES]
+        if len(areas) > MOST_ROC_CURVES
+        else list(areas)
+    )
     labels = labels_of(classes, 24)
     marks = [mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1, dashed=True)]
     for place, k in enumerate(shown):
         x, y, _ = roc_curve(codes == k, table[:, k])
         points = thinned(len(x), _CURVE)
         name = f"{labels[k]}: area {areas[k]:.3f}"
-        marks.append(mark("line", x=x[points], y=y[points], name=name, colour=f"series-{place}"))
-    marks += [mark("line", x=[], y=[], name=f"{labels[k]}: undefined", colour="neutral") for k in absent]
-    by_class = valued([classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format)
-    x_axis, y_axis = ({"label": f"{kind} positives, share", **_UNIT} for kind in ("false", "true"))
-    return plot(f"ROC curves, area by class: {by_class}", [panel(x_axis, y_axis, marks)], height=HALF, width=HALF)
+        marks.append(
+            mark("line", x=x[points], y=y[points], name=name, colour=f"series-{place}")
+        )
+    marks += [
+        mark("line", x=[], y=[], name=f"{labels[k]}: undefined", colour="neutral")
+        for k in absent
+    ]
+    by_class = valued(
+        [classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format
+    )
+    x_axis, y_axis = (
+        {"label": f"{kind} positives, share", **_UNIT} for kind in ("false", "true")
+    )
+    return plot(
+        f"ROC curves, area by class: {by_class}",
+        [panel(x_axis, y_axis, marks)],
+        height=HALF,
+        width=HALF,
+    )
 
 
 def calibration(
@@ -113,31 +174,70 @@ def calibration(
         scores = np.clip(table[:, k], 0, 1)
         curve = reliability(codes == k, scores, dependence)
         heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
-        low = 0.15 * heights / max(int(heights.max()), 1)  # low and pale behind the curves
-        marks = [mark("bars", edges=_HISTOGRAM, y=low, colour="neutral", opacity=0.4, name="how often")]
+        low = (
+            0.15 * heights / max(int(heights.max()), 1)
+        )  # low and pale behind the curves
+        marks = [
+            mark(
+                "bars",
+                edges=_HISTOGRAM,
+                y=low,
+                colour="neutral",
+                opacity=0.4,
+                name="how often",
+            )
+        ]
         marks.append(mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1))
         if earlier is not None:
             older = reliability(codes == k, np.clip(earlier[:, k], 0, 1))
             name = f"before calibration{f', error {number(older.error, 2)}' if single else ''}"
-            marks.append(mark("line", x=older.predicted, y=older.observed, name=name, dashed=True, colour="neutral"))
+            marks.append(
+                mark(
+                    "line",
+                    x=older.predicted,
+                    y=older.observed,
+                    name=name,
+                    dashed=True,
+                    colour="neutral",
+                )
+            )
         about = {"x": curve.predicted, "colour": "tabular"}
-        marks.append(mark("area", low=curve.low, high=curve.high, name="95\u00a0% interval", **about))
+        marks.append(
+            mark(
+                "area",
+                low=curve.low,
+                high=curve.high,
+                name="95\u00a0% interval",
+                **about,
+            )
+        )
         marks.append(mark("line", y=curve.observed, name="this model", **about))
         marks.append(mark("dots", y=curve.observed, size=3, **about))
         error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
         of = f" of {own}" if single else ""
-        across, up = ({"label": f"{words}{of}", **_UNIT} for words in ("predicted probability", "observed share"))
+        across, up = (
+            {"label": f"{words}{of}", **_UNIT}
+            for words in ("predicted probability", "observed share")
+        )
         panels.append(panel(across, up, marks, title="" if single else own, note=error))
         errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
     words = "Reliability curves, calibration error: " + ", ".join(errors)
-    return plot(words, panels, columns=1 if single else 3, height=400 if single else 240, width=420 if single else 700)
+    return plot(
+        words,
+        panels,
+        columns=1 if single else 3,
+        height=400 if single else 240,
+        width=420 if single else 700,
+    )
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def predictions(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
     """Return predictions against true values."""
     y, said = _known(truth, guess)
-    words = f"Predictions against true values for {len(y)} rows: {_size_words(y - said)}"
+    words = (
+        f"Predictions against true values for {len(y)} rows: {_size_words(y - said)}"
+    )
     return plot(words, [_against_truth(y, said)], height=250, width=ASIDE)
 
 
@@ -152,7 +252,9 @@ def residuals(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
 
 def _known(truth: npt.ArrayLike, guess: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return true values and predictions where both are defined."""
-    y, said = (np.asarray(values, dtype=np.float64).ravel() for values in (truth, guess))
+    y, said = (
+        np.asarray(values, dtype=np.float64).ravel() for values in (truth, guess)
+    )
     defined = np.isfinite(y) & np.isfinite(said)
     return y[defined], said[defined]
 
@@ -165,8 +267,15 @@ def _size_words(error: Floats) -> str:
 
 def _against_truth(y: Floats, said: Floats) -> dict[str, Any]:
     limits = padded([y, said])
-    marks = [mark("line", x=limits, y=limits, colour="neutral", width=1), _points(y, said)]
-    return panel({"label": "truth", "domain": limits}, {"label": "prediction", "domain": limits}, marks)
+    marks = [
+        mark("line", x=limits, y=limits, colour="neutral", width=1),
+        _points(y, said),
+    ]
+    return panel(
+        {"label": "truth", "domain": limits},
+        {"label": "prediction", "domain": limits},
+        marks,
+    )
 
 
 def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart:
@@ -176,14 +285,25 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart
     """
     error = np.asarray(errors, dtype=np.float64).ravel()
     defined = np.isfinite(error)
-    shown = features.loc[:, ~features.columns.duplicated()].iloc[defined, :MOST_FEATURES]
-    labels, y = labels_of(list(shown.columns), 28), {"label": "error", "domain": padded(error[defined])}
+    shown = features.loc[:, ~features.columns.duplicated()].iloc[
+        defined, :MOST_FEATURES
+    ]
+    labels, y = (
+        labels_of(list(shown.columns), 28),
+        {"label": "error", "domain": padded(error[defined])},
+    )
     panels = [
         panel(*_one_feature(shown[name], error[defined], {"label": label}, y))
         for name, label in zip(shown.columns, labels, strict=True)
     ]
     words = "Errors by " + ", ".join(clean(name) for name in shown.columns)
-    return plot(words, panels, columns=MOST_FEATURES, height=250, width=700 if len(panels) > 1 else HALF)
+    return plot(
+        words,
+        panels,
+        columns=MOST_FEATURES,
+        height=250,
+        width=700 if len(panels) > 1 else HALF,
+    )
 
 
 def _one_feature(
@@ -197,19 +317,27 @@ def _one_feature(
         if len(np.unique(numbers[defined])) > _MOST_LEVELS:
             return x, y, _errors_against(numbers[defined], error[defined])
     texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)
-    names, codes, counts = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
+    names, codes, counts = np.unique(
+        texts.astype(str), return_inverse=True, return_counts=True
+    )
     order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
     order = np.sort(order) if numeric else order
-    quarters = np.array([np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]).reshape(-1, 3)
+    quarters = np.array(
+        [np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]
+    ).reshape(-1, 3)
     low, middle, high = quarters.T
     marks = [
         mark("rule", y=0, colour="neutral"),
-        mark("dots", x=np.arange(len(order)), y=middle, low=low, high=high, colour="ink"),
+        mark(
+            "dots", x=np.arange(len(order)), y=middle, low=low, high=high, colour="ink"
+        ),
     ]
     return {**x, "names": names[order].tolist()}, y, marks
 
 
-def over_time(times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[str, Floats]]]) -> Chart:
+def over_time(
+    times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[str, Floats]]]
+) -> Chart:
     """Return quantities of rows by time (``datetime64`` or numbers), one panel below the other.
 
     A panel has its name, a number for each row that is drawn as a point, or None, and lines by name, each of a number
@@ -223,9 +351,13 @@ def over_time(times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[st
     drawn = []
     for name, (points, lines) in panels.items():
         marks = [] if points is None else [_points(x, points)]
-        for colour, (line, values) in zip(("ink", "image"), lines.items(), strict=False):
+        for colour, (line, values) in zip(
+            ("ink", "image"), lines.items(), strict=False
+        ):
             means = pd.DataFrame({"x": x, "y": values}).groupby(stretch).mean()
-            marks.append(mark("line", x=means["x"], y=means["y"], colour=colour, name=line))
+            marks.append(
+                mark("line", x=means["x"], y=means["y"], colour=colour, name=line)
+            )
         drawn.append(panel({"dates": dated}, {"label": name}, marks))
     return plot(f"By time, of {len(x)} rows: {'; '.join(panels)}.", drawn, height=190)
 
@@ -233,7 +365,9 @@ def over_time(times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[st
 def _points(x: Floats, y: Floats) -> dict[str, Any]:
     rows = thinned(len(x))
     opacity = float(np.clip(300 / max(len(rows), 1), 0.2, 0.7))
-    return mark("dots", x=x[rows], y=y[rows], opacity=opacity, size=1.7, colour="tabular")
+    return mark(
+        "dots", x=x[rows], y=y[rows], opacity=opacity, size=1.7, colour="tabular"
+    )
 
 
 def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
@@ -243,46 +377,83 @@ def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
     if bins < 3:
         return marks
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
-    member = pd.Series(np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0)))
+    member = pd.Series(
+        np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
+    )
     by_bin = pd.DataFrame({"x": x, "error": error}).groupby(member)
     filled = by_bin.size() >= _FEWEST // 2
     if filled.sum() < 2:
         return marks
     centre = by_bin["x"].median()[filled]
-    low, middle, high = (by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75))
+    low, middle, high = (
+        by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75)
+    )
     about: dict[str, Any] = {"x": centre, "colour": "ink"}
-    return [*marks, mark("area", low=low, high=high, **about), mark("line", y=middle, **about)]
+    return [
+        *marks,
+        mark("area", low=low, high=high, **about),
+        mark("line", y=middle, **about),
+    ]
 
 
 # ---- a training ------------------------------------------------------------------------------------------------------
-CURVES = (("train_loss", "training", "neutral"), ("validation_loss", "validation", "tabular"))
+CURVES = (
+    ("train_loss", "training", "neutral"),
+    ("validation_loss", "validation", "tabular"),
+)
 
 
-def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss") -> Chart:
+def learning_curves(
+    history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss"
+) -> Chart:
     """Return training and validation loss by epoch, and mark the epoch of the final weights.
 
     ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the losses may be missing.
     """
-    present = [curve for curve in CURVES if curve[0] in history and history[curve[0]].notna().any()]
+    present = [
+        curve
+        for curve in CURVES
+        if curve[0] in history and history[curve[0]].notna().any()
+    ]
     epochs = history["epoch"].to_numpy(dtype=np.float64)
     curves = [history[name].to_numpy(dtype=np.float64) for name, *_ in present]
     finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
-    smallest, typical, largest = (float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0))
+    smallest, typical, largest = (
+        float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0)
+    )
     if len(finite) > 8 and largest - smallest > 4 * (typical - smallest) > 0:
-        largest = smallest + 2.0 * (typical - smallest)  # one wild first epoch must not flatten everything else
+        largest = smallest + 2.0 * (
+            typical - smallest
+        )  # one wild first epoch must not flatten everything else
     form: Any = "dots" if len(epochs) == 1 else "line"
     y = {"label": label, "domain": padded([smallest, largest])}
     marks = [  # what lies above the picture is not drawn over what stands there
-        mark(form, x=epochs, y=np.where(losses <= y["domain"][1], losses, np.nan), colour=colour, name=word)
+        mark(
+            form,
+            x=epochs,
+            y=np.where(losses <= y["domain"][1], losses, np.nan),
+            colour=colour,
+            name=word,
+        )
         for losses, (_, word, colour) in zip(curves, present, strict=True)
     ]
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         loss = float(curves[-1][int(np.argmax(epochs == best_epoch))])
         words = f"kept: epoch {best_epoch}, {number(loss)}"
         marks.append(mark("rule", x=best_epoch, colour="rule"))
-        marks.append(mark("dots", x=[best_epoch], y=[loss], colour=present[-1][2], size=4.5, texts=[words]))
+        marks.append(
+            mark(
+                "dots",
+                x=[best_epoch],
+                y=[loss],
+                colour=present[-1][2],
+                size=4.5,
+                texts=[words],
+            )
+        )
     ends = [losses[np.isfinite(losses)][-1] for losses in curves]
     described = f"Loss over {len(epochs)} epochs: " + ", ".join(
-        f"{word} ends at {number(float(end))}" for (_, word, _), end in zip(present, ends, strict=True)
+        f"{word} ends at {number(float(end))}"
+        for (_, word, _), end in zip(present, ends, strict=True)
     )
     return plot(described, [panel({"label": "epoch", "whole": True}, y, marks)])

@@ -19,14 +19,27 @@ from permgrad.pages.inputs import in_order
 from permgrad.pages.sentences import path_words
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
 from permgrad.pages.summary import clear_names
-from permgrad.pages.words import clean, listed, path_name, quantity_of, rank_texts, shown_ranks, valued
+from permgrad.pages.words import (
+    clean,
+    listed,
+    path_name,
+    quantity_of,
+    rank_texts,
+    shown_ranks,
+    valued,
+)
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.pages.units import Loss
 
 #: Colours of paths. Other parts have those of a series.
-_PATHS = {"tabular": "tabular", "image": "image", "table": "tabular", "interaction": "interaction"}
+_PATHS = {
+    "tabular": "tabular",
+    "image": "image",
+    "table": "tabular",
+    "interaction": "interaction",
+}
 _PATHS |= {"linear": "series-2", "trees": "series-3"}
 _SERIES = 8
 #: Rows of a swarm, features of it, and shades of a feature's values.
@@ -37,7 +50,13 @@ _SIGNED, _CURVES = 20, 8
 _FAR = 4
 
 
-def ranking(explanation: Explanation, *, top_n: int | None = None, column: int = 0, loss: Loss | None = None) -> Chart:
+def ranking(
+    explanation: Explanation,
+    *,
+    top_n: int | None = None,
+    column: int = 0,
+    loss: Loss | None = None,
+) -> Chart:
     """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks.
 
     They are losses without each feature where a ``loss`` is known, as in ``leading``.
@@ -45,9 +64,16 @@ def ranking(explanation: Explanation, *, top_n: int | None = None, column: int =
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
     ranks = shown_ranks(explanation, column)
-    data = ranked(explanation, column, order, choices.adding_parts(explanation, column) or {})
-    data |= {"side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]}
-    data |= {"label": quantity_of(explanation, column), "hidden": len(values) - len(order)}
+    data = ranked(
+        explanation, column, order, choices.adding_parts(explanation, column) or {}
+    )
+    data |= {
+        "side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]
+    }
+    data |= {
+        "label": quantity_of(explanation, column),
+        "hidden": len(values) - len(order),
+    }
     data |= _as_losses(data, loss)
     leading = valued([explanation.names[i] for i in order[:5]], data["values"][:5])
     words = (
@@ -58,19 +84,32 @@ def ranking(explanation: Explanation, *, top_n: int | None = None, column: int =
 
 
 def ranked(
-    explanation: Explanation, column: int, order: npt.NDArray[np.intp], paths: Mapping[str, Floats]
+    explanation: Explanation,
+    column: int,
+    order: npt.NDArray[np.intp],
+    paths: Mapping[str, Floats],
 ) -> dict[str, Any]:
     """Return the bars of some features. Those that do not clearly matter are ``quiet``."""
-    values, clear = np.asarray(explanation.values[order, column], dtype=np.float64), clear_names(explanation, column)
+    values, clear = (
+        np.asarray(explanation.values[order, column], dtype=np.float64),
+        clear_names(explanation, column),
+    )
     low, high = (end[order, column] for end in explanation.ci())
     return {
         "names": [clean(explanation.names[place]) for place in order],
         "values": values,
         "low": low,
         "high": high,
-        "quiet": [clear is not None and explanation.names[place] not in clear for place in order],
+        "quiet": [
+            clear is not None and explanation.names[place] not in clear
+            for place in order
+        ],
         "parts": [
-            {"name": path_name(name), "colour": _colour(name, at), "values": np.nan_to_num(part[order])}
+            {
+                "name": path_name(name),
+                "colour": _colour(name, at),
+                "values": np.nan_to_num(part[order]),
+            }
             for at, (name, part) in enumerate(paths.items())
         ],
         "texts": numbers(values),
@@ -87,13 +126,20 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     order = choices.largest(sizes_of(explanation, 0), most)
     order = order[~np.isin(order, idle)] if len(idle) < len(values) else order
     hidden = len(values) - len(order) - len(idle)
-    data = ranked(explanation, 0, order, {}) | {"label": quantity_of(explanation), "hidden": max(hidden, 0)}
+    data = ranked(explanation, 0, order, {}) | {
+        "label": quantity_of(explanation),
+        "hidden": max(hidden, 0),
+    }
     data |= _as_losses(data, loss)
     with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
-    grey = [name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet]
+    grey = [
+        name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet
+    ]
     doubt = f" Not certain: {listed(grey)}." if grey else ""
     words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
-    words += f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
+    words += (
+        f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
+    )
     return Chart("bars", words, data, ASIDE)
 
 
@@ -115,9 +161,17 @@ def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
     values, growth = np.asarray(data["values"]), loss.growth(data["values"])
     shares = np.divide(growth, values, out=np.zeros(len(values)), where=values != 0)
     parts = [{**part, "values": part["values"] * shares} for part in data["parts"]]
-    ends = {name: loss.model + loss.growth(data[name]) for name in ("values", "low", "high")}
+    ends = {
+        name: loss.model + loss.growth(data[name]) for name in ("values", "low", "high")
+    }
     label = f"{loss.label} without the feature"
-    return {**ends, "parts": parts, "start": loss.model, "texts": numbers(ends["values"]), "label": label}
+    return {
+        **ends,
+        "parts": parts,
+        "start": loss.model,
+        "texts": numbers(ends["values"]),
+        "label": label,
+    }
 
 
 def _colour(name: str, position: int) -> str:
@@ -125,23 +179,44 @@ def _colour(name: str, position: int) -> str:
 
 
 def signed_bars(
-    names: Sequence[str], values: Floats, *, label: str = "attribution", write: Callable[[float], str] | None = None
+    names: Sequence[str],
+    values: Floats,
+    *,
+    label: str = "attribution",
+    write: Callable[[float], str] | None = None,
 ) -> Chart:
     """Return signed values by falling size, such as attributions divided by their L1 norm, with texts by ``write``."""
     order = choices.largest(np.abs(values), _SIGNED)
-    shown, ordered = np.asarray(values, dtype=np.float64)[order], [clean(names[place]) for place in order]
+    shown, ordered = (
+        np.asarray(values, dtype=np.float64)[order],
+        [clean(names[place]) for place in order],
+    )
     leading = valued(ordered[:8], shown[:8], write or number)
     texts = numbers(shown) if write is None else list(map(write, shown.tolist()))
     data = {"names": ordered, "values": shown, "texts": texts, "label": label}
-    return Chart("bars", f"Bars of {len(order)} of {len(values)}, largest first: {leading}.", data)
+    return Chart(
+        "bars",
+        f"Bars of {len(order)} of {len(values)}, largest first: {leading}.",
+        data,
+    )
 
 
 def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -> Chart:
     """Return differences with their intervals ``(names, 3)``. Those whose interval contains 0 are grey."""
     table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
     value, low, high = table.T
-    data = {"names": [clean(name) for name in names], "values": value, "low": low, "high": high, "form": "dots"}
-    data |= {"quiet": (low <= 0) & (high >= 0), "label": clean(label), "texts": numbers(value)}
+    data = {
+        "names": [clean(name) for name in names],
+        "values": value,
+        "low": low,
+        "high": high,
+        "form": "dots",
+    }
+    data |= {
+        "quiet": (low <= 0) & (high >= 0),
+        "label": clean(label),
+        "texts": numbers(value),
+    }
     return Chart("bars", f"{clean(label)}: {valued(names, value)}", data)
 
 
@@ -149,13 +224,21 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
     """Return the content of ``branches.json``: the importance of each path or input, alone and behind all others."""
     names = list(entries_of(content))
     keys = ("importance", "ci_low", "ci_high", "alone", "last")
-    value, low, high, alone, last = np.array([[value_of(content[name], key) for key in keys] for name in names]).T
+    value, low, high, alone, last = np.array(
+        [[value_of(content[name], key) for key in keys] for name in names]
+    ).T
     words = [number(importance) for importance in value]
     if not path_words(content):
         shares = [value_of(content[name], "share") for name in names]
         words = [
-            f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
-            for share, one, entry in zip(shares, words, map(content.__getitem__, names), strict=True)
+            f"{share * 100:.0f} % · {one}"
+            if np.isfinite(share)
+            else f"undefined · {one}"
+            if "share" in entry
+            else one
+            for share, one, entry in zip(
+                shares, words, map(content.__getitem__, names), strict=True
+            )
         ]
     data = {
         "names": [clean(name) for name in names],
@@ -165,7 +248,10 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
         "colours": [_colour(name, place) for place, name in enumerate(names)],
         "marks": [
             {"name": name, "shape": shape, "values": effects}
-            for name, shape, effects in (("alone", "circle", alone), ("last", "square", last))
+            for name, shape, effects in (
+                ("alone", "circle", alone),
+                ("last", "square", last),
+            )
             if np.isfinite(effects).any()
         ],
         "texts": words,
@@ -178,13 +264,18 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
     """Return features (rows) by classes (columns), ordered by the column of all rows if there is one."""
     values = np.asarray(explanation.values, dtype=np.float64)
     has_all = explanation.outputs[0] == "all" and len(explanation.outputs) > 1
-    order = choices.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
+    order = choices.largest(
+        values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n
+    )
     names = [clean(name) for name in explanation.outputs]
     names[0] = "all rows" if has_all else names[0]
     table = values[order]
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     # Two digits, because features differ by powers of ten.
-    texts = [["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in row] for row in table]
+    texts = [
+        ["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in row]
+        for row in table
+    ]
     leading = " ".join(
         f"For {name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
         for name, column in list(zip(names, values.T, strict=True))[:12]
@@ -192,7 +283,13 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
     )
     words = f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns)."
     rows = [clean(explanation.names[place]) for place in order]
-    data = {"rows": rows, "columns": names, "values": table, "texts": texts, "most": bound}
+    data = {
+        "rows": rows,
+        "columns": names,
+        "values": table,
+        "texts": texts,
+        "most": bound,
+    }
     return Chart("cells", f"{words} {leading}", data, WIDTH if len(names) < 6 else 900)
 
 
@@ -201,11 +298,18 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
 
     Where a ``loss`` is known, it is how much that grows without a column.
     """
-    lines, owners = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T, in_order(explanation)[1]
-    measured = [np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci())]
+    lines, owners = (
+        np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T,
+        in_order(explanation)[1],
+    )
+    measured = [
+        np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci())
+    ]
     values, low, high = measured if loss is None else map(loss.growth, measured)
     label = quantity_of(explanation) if loss is None else loss.grown
-    shown = np.sort(choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES))
+    shown = np.sort(
+        choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES)
+    )
     panels, drawn = [], np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(values[drawn], 3)]
     # A column far above all others would make a line of them.
@@ -214,25 +318,36 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
     for curve in shown:
         x, own = np.arange(lines.shape[1]), owners[curve]
         own = np.where(np.isin(own, absent), -1, own)  # the last place has no values
-        marks = [mark("rule", y=0, colour="neutral"), mark("area", x=x, low=low[own], high=high[own], colour="tabular")]
+        marks = [
+            mark("rule", y=0, colour="neutral"),
+            mark("area", x=x, low=low[own], high=high[own], colour="tabular"),
+        ]
         marks.append(mark("steps", x=x, y=values[own], colour="tabular"))
         names = [clean(name) for name in lines[curve]]
         title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
         if alone and largest[0] in owners[curve]:
             title += f"{'. ' * bool(title)}Not drawn: {valued([explanation.names[largest[0]]], values[absent])}"
-        panels.append(panel({"names": names, "some": True}, {"label": label}, marks, title=title))
+        panels.append(
+            panel({"names": names, "some": True}, {"label": label}, marks, title=title)
+        )
     strongest = valued([explanation.names[place] for place in largest], values[largest])
     words = f"Importance along {lines.size} columns. Largest: {strongest}."
     return plot(words, panels, height=300 if len(panels) == 1 else 170)
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------
-def interactions(explanation: Explanation, *, top_n: int | None = 12, target: str | int | None = None) -> Chart:
+def interactions(
+    explanation: Explanation, *, top_n: int | None = 12, target: str | int | None = None
+) -> Chart:
     """Return how the features of the strongest pairs work together, a cell for each pair, clear ones framed."""
     pairs = pairs_of(explanation, target)
     leading = list(dict.fromkeys(name for names in pairs.names for name in names))
     leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
-    players = [name for name in choices.as_global(explanation).ranking(target) if name in leading]
+    players = [
+        name
+        for name in choices.as_global(explanation).ranking(target)
+        if name in leading
+    ]
     place = {name: at for at, name in enumerate(players)}
     table, frames = np.full((len(players), len(players)), np.nan), []
     for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
@@ -252,7 +367,9 @@ def interactions(explanation: Explanation, *, top_n: int | None = 12, target: st
         "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
         "framed": frames,
     }
-    strongest = valued([" × ".join(names) for names in pairs.names[:5]], pairs.values[:5])
+    strongest = valued(
+        [" × ".join(names) for names in pairs.names[:5]], pairs.values[:5]
+    )
     words = f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: {strongest}"
     return Chart("cells", words, data)
 
@@ -260,15 +377,28 @@ def interactions(explanation: Explanation, *, top_n: int | None = 12, target: st
 # ---- single rows -----------------------------------------------------------------------------------------------------
 def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Chart:
     """Return one row's attributions as steps from the baseline's output to the row's output."""
-    values = np.nan_to_num(np.asarray(explanation.values[row, :, output], dtype=np.float64))
+    values = np.nan_to_num(
+        np.asarray(explanation.values[row, :, output], dtype=np.float64)
+    )
     start, end = ends_of(explanation, row, output)
     names, sizes = steps_of(explanation, (row, output), np.arange(len(values)), 10, 60)
     order = choices.largest(np.abs(values), 5)
     leading = valued([explanation.names[i] for i in order], values[order])
-    data = {"start": start, "end": end, "startName": "baseline", "endName": "this row", "label": label}
-    data["steps"] = [{"name": n, "value": v} for n, v in zip(names, np.nan_to_num(sizes).tolist(), strict=True)]
+    data = {
+        "start": start,
+        "end": end,
+        "startName": "baseline",
+        "endName": "this row",
+        "label": label,
+    }
+    data["steps"] = [
+        {"name": n, "value": v}
+        for n, v in zip(names, np.nan_to_num(sizes).tolist(), strict=True)
+    ]
     return Chart(
-        "steps", f"Steps from {number(start)} (baseline) to {number(end)} (this row). Largest: {leading}.", data
+        "steps",
+        f"Steps from {number(start)} (baseline) to {number(end)} (this row). Largest: {leading}.",
+        data,
     )
 
 
@@ -278,12 +408,22 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
     """
     values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
-    order, rows = choices.largest_on_average(values, _SWARM), thinned(len(values), SWARM_ROWS)
+    order, rows = (
+        choices.largest_on_average(values, _SWARM),
+        thinned(len(values), SWARM_ROWS),
+    )
     ranks = np.stack([ranks_of(explanation, int(feature))[rows] for feature in order])
-    shades = np.where(np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES)
+    shades = np.where(
+        np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES
+    )
     data = {
         "names": [clean(explanation.names[i]) for i in order],
-        "values": np.array([[float(f"{value:.3g}") for value in row] for row in values[np.ix_(rows, order)].T]),
+        "values": np.array(
+            [
+                [float(f"{value:.3g}") for value in row]
+                for row in values[np.ix_(rows, order)].T
+            ]
+        ),
         "shades": np.nan_to_num(shades).astype(np.int64),
         "label": label,
     }

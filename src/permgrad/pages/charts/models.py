@@ -16,13 +16,25 @@ from permgrad.pages.charts.chart import HALF, WIDTH, Chart, mark, panel, plot
 from permgrad.pages.words import clean, valued
 
 
-def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = ()) -> Chart:
+def scores(
+    values: Mapping[str, npt.ArrayLike],
+    *,
+    label: str = "score",
+    level: tuple[str, ...] = (),
+) -> Chart:
     """Return each model's score on every fold as a dot, the best on top, and the mean as a diamond.
 
     Models of ``level`` are drawn in full colour. Empty: all. Models far from all others have only their number.
     """
-    table = np.stack([np.asarray(folds, dtype=np.float64).ravel() for folds in values.values()])
-    means = np.array([folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan for folds in table])
+    table = np.stack(
+        [np.asarray(folds, dtype=np.float64).ravel() for folds in values.values()]
+    )
+    means = np.array(
+        [
+            folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan
+            for folds in table
+        ]
+    )
     # Models on a common scale: none is four times as far from the first as the next nearer one. Three remain.
     away = np.abs(means - means[0])
     order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
@@ -39,27 +51,44 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
         "form": "dots",
         "zero": False,
         "step": 32,
-        "texts": [text if shown else f"off the scale: {text}" for text, shown in zip(texts, near, strict=True)],
+        "texts": [
+            text if shown else f"off the scale: {text}"
+            for text, shown in zip(texts, near, strict=True)
+        ],
         "label": clean(label),
     }
     described = valued(values, means, partial(number, digits=4))
-    return Chart("bars", f"{clean(label)} of {len(table)} models on {table.shape[1]} folds, means: {described}", data)
+    return Chart(
+        "bars",
+        f"{clean(label)} of {len(table)} models on {table.shape[1]} folds, means: {described}",
+        data,
+    )
 
 
-def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int = 12) -> Chart:
+def reliance(
+    importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int = 12
+) -> Chart:
     """Return each model's shares of importance ``(folds, features)``, means over folds.
 
     Shares are of the importances above 0 of a model on a fold, because the losses of different models differ in size.
     NaN: the model does not have the feature, and nothing is drawn.
     """
-    means = np.stack([np.stack(list(map(known_shares, np.asarray(one)))).mean(axis=0) for one in importances.values()])
+    means = np.stack(
+        [
+            np.stack(list(map(known_shares, np.asarray(one)))).mean(axis=0)
+            for one in importances.values()
+        ]
+    )
     order = choices.largest(np.nan_to_num(means).mean(axis=0), top_n)
     table = means.T[order]
     data = {
         "rows": [clean(names[place]) for place in order],
         "columns": [clean(name) for name in importances],
         "values": table,
-        "texts": [["<\u00a01\u00a0%" if one < 0.005 else percent(one) for one in row] for row in np.nan_to_num(table)],
+        "texts": [
+            ["<\u00a01\u00a0%" if one < 0.005 else percent(one) for one in row]
+            for row in np.nan_to_num(table)
+        ],
         "most": float(np.nanmax(table, initial=0.0)) or 1.0,
     }
     leading = "; ".join(
@@ -67,7 +96,12 @@ def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, 
         for name, one in zip(importances, means, strict=True)
     )
     words = f"Shares of importance of {len(order)} of {len(names)} features by {len(importances)} models."
-    return Chart("cells", f"{words} Strongest: {leading}.", data, WIDTH if len(means) < 6 else 900)
+    return Chart(
+        "cells",
+        f"{words} Strongest: {leading}.",
+        data,
+        WIDTH if len(means) < 6 else 900,
+    )
 
 
 def known_shares(importance: npt.ArrayLike) -> Floats:
@@ -78,9 +112,15 @@ def known_shares(importance: npt.ArrayLike) -> Floats:
 
 def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
     """Return the agreement of models ``(models, models)``. Framed: each with itself on other rows, the ceiling."""
-    table, names = np.asarray(matrix, dtype=np.float64), [clean(label) for label in labels]
+    table, names = (
+        np.asarray(matrix, dtype=np.float64),
+        [clean(label) for label in labels],
+    )
     data = {"rows": names, "columns": names, "values": table, "most": 1}
-    data |= {"texts": [numbers(row, 2) for row in table], "framed": [[place, place] for place in range(len(names))]}
+    data |= {
+        "texts": [numbers(row, 2) for row in table],
+        "framed": [[place, place] for place in range(len(names))],
+    }
     words = "Agreement of models, each with itself first: " + ", ".join(
         f"{names[row]} and {names[column]} {number(float(table[row, column]), 2)}"
         for row, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
@@ -92,16 +132,27 @@ Points = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 def tradeoff(
-    points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = (), name_quiet: bool = True
+    points: Mapping[str, Points],
+    *,
+    x_label: str,
+    y_label: str,
+    quiet: tuple[str, ...] = (),
+    name_quiet: bool = True,
 ) -> Chart:
     """Return each method's mean error against its mean cost. Small dots are single runs.
 
     ``quiet`` methods are grey, for comparison, with names only if ``name_quiet``.
     """
     pairs = {name: np.asarray(pair, dtype=np.float64) for name, pair in points.items()}
-    runs = {name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)] for name, pair in pairs.items()}
+    runs = {
+        name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)]
+        for name, pair in pairs.items()
+    }
     runs = {name: pair for name, pair in runs.items() if pair.size}
-    means = {name: (float(np.exp(np.log(x).mean())), float(y.mean())) for name, (x, y) in runs.items()}
+    means = {
+        name: (float(np.exp(np.log(x).mean())), float(y.mean()))
+        for name, (x, y) in runs.items()
+    }
     marks = []
     for place, (name, (x, y)) in enumerate(runs.items()):
         colour = "neutral" if name in quiet else f"series-{place % 8}"
@@ -115,4 +166,8 @@ def tradeoff(
         f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best)}, "
         f"{number(means[best][1])} at {number(means[best][0])}."
     )
-    return plot(words, [panel({"label": x_label, "log": True}, {"label": y_label, "log": log}, marks)], height=420)
+    return plot(
+        words,
+        [panel({"label": x_label, "log": True}, {"label": y_label, "log": log}, marks)],
+        height=420,
+    )

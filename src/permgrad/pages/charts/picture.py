@@ -22,7 +22,9 @@ def bars_svg(chart: Chart) -> str:
     Bars of what does not clearly matter are pale.
     """
     data, names = chart.data, [shorten(name, _LETTERS) for name in chart.data["names"]]
-    values, low, high = (np.asarray(data[end], dtype=np.float64) for end in ("values", "low", "high"))
+    values, low, high = (
+        np.asarray(data[end], dtype=np.float64) for end in ("values", "low", "high")
+    )
     start = float(data.get("start", 0.0))
     every = np.concatenate([[start], values, low, high])
     least, most = float(np.nanmin(every)), float(np.nanmax(every))
@@ -33,7 +35,10 @@ def bars_svg(chart: Chart) -> str:
         return round(left + (value - least) * scale, 1)
 
     ink, bar, pale = (TOKENS[name][0] for name in ("ink", "tabular", "series-7"))
-    height, base = _ROW * len(names) + 30, f" (with all: {number(start)})" if "start" in data else ""
+    height, base = (
+        _ROW * len(names) + 30,
+        f" (with all: {number(start)})" if "start" in data else "",
+    )
     size = f'width="{WIDTH}" height="{height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {height}" role="img" {_FONT}>',
@@ -53,5 +58,7 @@ def bars_svg(chart: Chart) -> str:
             whisker = f'x1="{across(low[at])}" x2="{across(high[at])}" y1="{middle}" y2="{middle}"'
             lines.append(f'<line {whisker} stroke="{ink}" stroke-width="1.5"/>')
         behind = across(np.nanmax([values[at], high[at], start])) + 6
-        lines.append(f'<text x="{behind}" y="{middle + 4}" fill="{ink}">{escape(data["texts"][at])}</text>')
+        lines.append(
+            f'<text x="{behind}" y="{middle + 4}" fill="{ink}">{escape(data["texts"][at])}</text>'
+        )
     return "\n".join([*lines, "</svg>", ""])

@@ -36,7 +36,11 @@ def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
         ax = options.pop("ax", None)
         if ax is not None and not isinstance(ax, Axes):
             hint = "Pass one of them, such as plt.subplots()[1]."
-            raise InputError(f"ax must be the axes of one plot, got {type(ax).__name__}", hint=hint, code="PG001")
+            raise InputError(
+                f"ax must be the axes of one plot, got {type(ax).__name__}",
+                hint=hint,
+                code="PG001",
+            )
         with style.house_style():
             if ax is None:
                 return plot(*args, **options)
@@ -63,16 +67,29 @@ class _Place:
 
     def title(self, text: str, pad: float = 22) -> None:
         """Set the title, by default above a legend."""
-        look: dict[str, Any] = {"loc": "left", "fontsize": style.SIZE_TITLE, "fontweight": "bold", "color": style.INK}
+        look: dict[str, Any] = {
+            "loc": "left",
+            "fontsize": style.SIZE_TITLE,
+            "fontweight": "bold",
+            "color": style.INK,
+        }
         self.heading = clean(text) if text else ""
         self.ax.set_title(self.heading, pad=pad, **look)
 
     def subplots(
-        self, rows: int = 1, columns: int = 1, *, squeeze: bool = True, gridspec_kw: Any = None, **options: Any
+        self,
+        rows: int = 1,
+        columns: int = 1,
+        *,
+        squeeze: bool = True,
+        gridspec_kw: Any = None,
+        **options: Any,
     ) -> Any:
         figure: Any = self.ax.figure
         ratios: dict[str, Any] = {
-            name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options
+            name: options.pop(name)
+            for name in ("width_ratios", "height_ratios")
+            if name in options
         }
         sizes: dict[str, Any] = {**ratios, **(gridspec_kw or {})}
         if figure.get_layout_engine() is None:
@@ -83,7 +100,12 @@ class _Place:
         if spec is not None and self.heading:  # room below the title
             spec = spec.subgridspec(2, 1, height_ratios=(1, 9), hspace=0)[1]
         if spec is None:
-            sides = {"left": place.x0, "right": place.x1, "bottom": place.y0, "top": place.y1}
+            sides = {
+                "left": place.x0,
+                "right": place.x1,
+                "bottom": place.y0,
+                "top": place.y1,
+            }
             grid: Any = figure.add_gridspec(rows, columns, **sides, **sizes)
         else:
             grid = spec.subgridspec(rows, columns, **sizes)
@@ -92,7 +114,9 @@ class _Place:
         return panels
 
     def legend(self, handles: Any, labels: Any, *, ncols: int, **_: Any) -> None:
-        self.ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols)
+        self.ax.legend(
+            handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols
+        )
 
     def align_ylabels(self, panels: Any) -> None:
         self.ax.figure.align_ylabels(panels)
@@ -114,33 +138,50 @@ def checked_text(name: str, text: str | None, default: str) -> str:
     return clean(text) if text else ""
 
 
-def new_figure(width: float, height: float, title: str | None = "", default: str = "") -> PlotFigure:
+def new_figure(
+    width: float, height: float, title: str | None = "", default: str = ""
+) -> PlotFigure:
     """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
     title = checked_text("title", title, default)
     if (place := _place.get()) is not None:
         place.title(title)
         return place  # type: ignore[return-value] # what plots need of a figure
-    figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
+    figure = PlotFigure(
+        figsize=(width, height + (0.3 if title else 0)), layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     if title:
-        figure.suptitle(title, x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
+        figure.suptitle(
+            title, x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold"
+        )
     return figure
 
 
-def one_panel(width: float, height: float, title: str | None = "", default: str = "") -> tuple[PlotFigure, Any]:
+def one_panel(
+    width: float, height: float, title: str | None = "", default: str = ""
+) -> tuple[PlotFigure, Any]:
     """Return a figure and its only axes."""
     figure = new_figure(width, height, title, default)
     return figure, figure.add_subplot()
 
 
 def small_panels(
-    count: int, size: tuple[float, float], title: str | None = "", *, room: float = 0.0, **shared: Any
+    count: int,
+    size: tuple[float, float],
+    title: str | None = "",
+    *,
+    room: float = 0.0,
+    **shared: Any,
 ) -> tuple[PlotFigure, list[Any]]:
     """Return a figure of panels of equal size, at most three in a row, and their axes with a shared y axis."""
     columns = min(3, count)
     rows = math.ceil(count / columns)
     figure = new_figure(size[0] * columns, size[1] * rows + room, title)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, **shared).ravel().tolist()
+    grid = (
+        figure.subplots(rows, columns, squeeze=False, sharey=True, **shared)
+        .ravel()
+        .tolist()
+    )
     for axes in grid[count:]:
         axes.set_visible(False)
     return figure, grid[:count]
@@ -148,18 +189,37 @@ def small_panels(
 
 # ---- looks -----------------------------------------------------------------------------------------------------------
 def signed_bars(
-    axes: Any, values: Floats, height: float = 0.62, quiet: Sequence[bool] | None = None, **options: Any
+    axes: Any,
+    values: Floats,
+    height: float = 0.62,
+    quiet: Sequence[bool] | None = None,
+    **options: Any,
 ) -> None:
     """Draw horizontal bars, the first on top, coloured by sign. Those that are ``quiet`` are grey."""
-    signs = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
-    colours = [style.NEUTRAL if grey else sign for sign, grey in zip(signs, quiet or [False] * len(signs), strict=True)]
-    axes.barh(np.arange(len(values)), np.nan_to_num(values), height=height, color=colours, linewidth=0, **options)
+    signs = [
+        style.NEGATIVE if value < 0 else style.POSITIVE
+        for value in np.nan_to_num(values)
+    ]
+    colours = [
+        style.NEUTRAL if grey else sign
+        for sign, grey in zip(signs, quiet or [False] * len(signs), strict=True)
+    ]
+    axes.barh(
+        np.arange(len(values)),
+        np.nan_to_num(values),
+        height=height,
+        color=colours,
+        linewidth=0,
+        **options,
+    )
 
 
 def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
     """Draw a whisker in each row with defined ends."""
     rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
-    axes.hlines(rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look})
+    axes.hlines(
+        rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look}
+    )
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
@@ -168,11 +228,19 @@ BESIDE_ROW = ("axes fraction", "data")
 
 
 def note(
-    axes: Any, text: str, at: Sequence[Any], offset: Sequence[Any] = (0, 0), *, of: Any = "data", **look: Any
+    axes: Any,
+    text: str,
+    at: Sequence[Any],
+    offset: Sequence[Any] = (0, 0),
+    *,
+    of: Any = "data",
+    **look: Any,
 ) -> None:
     """Write small grey words at a place, moved by an offset in points. ``look`` are other options of annotate."""
     look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
-    axes.annotate(text, at, xycoords=of, xytext=offset, textcoords="offset points", **look)
+    axes.annotate(
+        text, at, xycoords=of, xytext=offset, textcoords="offset points", **look
+    )
 
 
 def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> None:
@@ -184,22 +252,43 @@ def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> No
 def note_hidden(axes: Any, count: int) -> None:
     """Write below the names of rows how many are not shown."""
     if count:
-        note(axes, f"{count} more not shown", (0, 0), (-8, -5), of="axes fraction", ha="right", va="top")
+        note(
+            axes,
+            f"{count} more not shown",
+            (0, 0),
+            (-8, -5),
+            of="axes fraction",
+            ha="right",
+            va="top",
+        )
 
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
     """Name the rows of a plot of horizontal bars or dots, the first on top, with a plain axis below."""
     axes.set_yticks(np.arange(len(names)), names)
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.tick_params(
+        axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL
+    )
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     plain_axis(axes)
 
 
-def name_columns(axes: Any, words: Sequence[str], *, slanted: bool, degrees: float = 40, side: str = "right") -> None:
+def name_columns(
+    axes: Any,
+    words: Sequence[str],
+    *,
+    slanted: bool,
+    degrees: float = 40,
+    side: str = "right",
+) -> None:
     """Write words along the horizontal axis, slanted if they are many or long."""
-    look = {"rotation": degrees, "ha": side} if slanted else {"rotation": 0, "ha": "center"}
+    look = (
+        {"rotation": degrees, "ha": side}
+        if slanted
+        else {"rotation": 0, "ha": "center"}
+    )
     axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **look)
 
 
@@ -216,11 +305,23 @@ def heat_table(
 ) -> Any:
     """Draw a table of shades from 0 (signed: −``most``) to ``most`` with a text in each cell, and return the image."""
     table = np.ma.masked_invalid(shades)
-    colours = style.colour_map("diverging" if signed else "sequential").with_extremes(bad=(0.5, 0.5, 0.5, 0.12))
-    image = axes.imshow(table, cmap=colours, vmin=-most if signed else 0.0, vmax=most, aspect=aspect)
-    for (row, column), text in np.ndenumerate(np.asarray(texts)) if texts is not None else ():
+    colours = style.colour_map("diverging" if signed else "sequential").with_extremes(
+        bad=(0.5, 0.5, 0.5, 0.12)
+    )
+    image = axes.imshow(
+        table, cmap=colours, vmin=-most if signed else 0.0, vmax=most, aspect=aspect
+    )
+    for (row, column), text in (
+        np.ndenumerate(np.asarray(texts)) if texts is not None else ()
+    ):
         shade = abs(float(table.data[row, column])) / most
-        colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK if np.isfinite(shade) else style.MUTED
+        colour = (
+            style.FIXED_LIGHT
+            if shade > 0.55
+            else style.FIXED_DARK
+            if np.isfinite(shade)
+            else style.MUTED
+        )
         axes.text(
             column, row, text, ha="center", va="center", fontsize=size, color=colour,
             in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
@@ -241,7 +342,9 @@ def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> 
     figure = (axes[0] if isinstance(axes, list) else axes).figure
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
     bar.outline.set_visible(False)
-    bar.set_label(textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45))
+    bar.set_label(
+        textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45)
+    )
     plain_axis(bar.ax, "y")
     return bar
 
@@ -276,7 +379,9 @@ class Shades:
         low: its other end.
     """
 
-    def __init__(self, values: npt.ArrayLike, *, signed: bool = True, colours: str = "") -> None:
+    def __init__(
+        self, values: npt.ArrayLike, *, signed: bool = True, colours: str = ""
+    ) -> None:
         self.top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
         self.low = -self.top if signed else 0.0
         self.colours = style.colour_map(colours or ("diverging" if signed else "heat"))
@@ -284,16 +389,26 @@ class Shades:
 
     def of(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the colours ``(..., 4)`` of values."""
-        colours: npt.NDArray[np.float64] = self.colours(self.scale(np.nan_to_num(values)))
+        colours: npt.NDArray[np.float64] = self.colours(
+            self.scale(np.nan_to_num(values))
+        )
         colours[~np.isfinite(values), 3] = 0.0
         return colours
 
-    def over(self, axes: Any, grey: Floats | None, values: Floats, extent: tuple[float, ...]) -> None:
+    def over(
+        self, axes: Any, grey: Floats | None, values: Floats, extent: tuple[float, ...]
+    ) -> None:
         """Draw values over a grey picture in 0 … 1, or without one: the larger, the less of it shows through."""
         colours, strength = self.of(values), np.abs(np.nan_to_num(values)) / self.top
         if grey is not None:
             # A pale picture shows shapes, and leaves dark and bright to the colours.
-            axes.imshow(1 - _CONTRAST + _CONTRAST * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+            axes.imshow(
+                1 - _CONTRAST + _CONTRAST * grey,
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                extent=extent,
+            )
             colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
         axes.imshow(colours, extent=extent)
 
@@ -318,12 +433,24 @@ def over_input(
     title, unit = words
     figure = new_figure(*size, title, default)
     single = grid == (1, 1)  # into axes of the user as they are
-    panels = np.array([[figure.add_subplot()]]) if single else figure.subplots(*grid, squeeze=False, **shared)
+    panels = (
+        np.array([[figure.add_subplot()]])
+        if single
+        else figure.subplots(*grid, squeeze=False, **shared)
+    )
     shades = Shades(values, signed=signed, colours=colours)
     if beside:
-        colour_bar(panels[-1, -1], shades.scale, shades.colours, unit, fraction=0.045, pad=0.03)
+        colour_bar(
+            panels[-1, -1], shades.scale, shades.colours, unit, fraction=0.045, pad=0.03
+        )
         return figure, panels, shades
-    look: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02, "panchor": False}
+    look: dict[str, Any] = {
+        "orientation": "horizontal",
+        "fraction": 0.05,
+        "aspect": 45,
+        "pad": 0.02,
+        "panchor": False,
+    }
     bar = colour_bar(list(panels.ravel()), shades.scale, shades.colours, unit, **look)
     bar.solids.set_edgecolor("face")
     bar.ax.yaxis.set_ticks([])
@@ -334,14 +461,22 @@ def over_input(
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
     """Write few, plain numbers along one axis, or both: ``"xy"``. ``counts``: two or three whole numbers."""
-    ticks: dict[str, Any] = {"nbins": 2, "integer": True} if counts else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
+    ticks: dict[str, Any] = (
+        {"nbins": 2, "integer": True}
+        if counts
+        else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
+    )
     for name in which:
         axis = getattr(axes, f"{name}axis")
         axis.set_major_locator(MaxNLocator(**ticks))
-        axis.set_major_formatter((lambda value, _: f"{value:,.0f}") if counts else _tick_text)
+        axis.set_major_formatter(
+            (lambda value, _: f"{value:,.0f}") if counts else _tick_text
+        )
 
 
-@lru_cache(maxsize=4096)  # matplotlib asks for the same few ticks again whenever it measures an axis
+@lru_cache(
+    maxsize=4096
+)  # matplotlib asks for the same few ticks again whenever it measures an axis
 def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"

@@ -67,8 +67,15 @@ def along_order(
             "Train with image='auto' on columns that form a curve or a picture, or with layout='path', 'lattice', "
             "'given' or (height, width)."
         )
-        raise InputError("along_order needs a network whose columns have an order", hint=hint, code="PG004")
-    grid, (as_input, owners) = np.atleast_3d(np.array(explanation.meta["order"], dtype=object)), in_order(explanation)
+        raise InputError(
+            "along_order needs a network whose columns have an order",
+            hint=hint,
+            code="PG004",
+        )
+    grid, (as_input, owners) = (
+        np.atleast_3d(np.array(explanation.meta["order"], dtype=object)),
+        in_order(explanation),
+    )
     if len(grid) > 1:
         return image(as_input, row=row, input="columns", target=target, title=title)
     names = grid[0].T
@@ -78,30 +85,54 @@ def along_order(
         return figure
     column = choices.pick_output(explanation, target)
     padded = np.append(explanation.values[:, column], np.nan)
-    shown = np.sort(choices.largest(np.nan_to_num(np.abs(padded[owners])).max(axis=1), _PANELS))
-    title = base.checked_text("title", title, f"{explanation.method}: along the columns")
+    shown = np.sort(
+        choices.largest(np.nan_to_num(np.abs(padded[owners])).max(axis=1), _PANELS)
+    )
+    title = base.checked_text(
+        "title", title, f"{explanation.method}: along the columns"
+    )
     figure = base.new_figure(style.WIDTH, 2.7 + _MORE * (len(shown) - 1), title)
     alike: dict[str, Any] = {"sharex": True, "sharey": True, "squeeze": False}
-    panels = figure.subplots(len(shown), 1, **alike)[:, 0] if len(shown) > 1 else [figure.add_subplot()]
+    panels = (
+        figure.subplots(len(shown), 1, **alike)[:, 0]
+        if len(shown) > 1
+        else [figure.add_subplot()]
+    )
     for axes, channel in zip(panels, shown, strict=True):
         _draw_curve(axes, explanation, owners[channel], column)
         if len(names) > 1:
-            axes.set_title(f"{clean(names[channel][0])} … {clean(names[channel][-1])}", loc="left", fontsize="small")
-    unit = "\n".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+            axes.set_title(
+                f"{clean(names[channel][0])} … {clean(names[channel][-1])}",
+                loc="left",
+                fontsize="small",
+            )
+    unit = "\n".join(
+        filter(None, [quantity_of(explanation), towards(explanation, column)])
+    )
     panels[len(shown) // 2].set_ylabel(unit, wrap=True)
     _name_places(panels[-1], names[shown[-1]].tolist())
     drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
-    strongest = valued([explanation.names[place] for place in largest], explanation.values[largest, column])
+    strongest = valued(
+        [explanation.names[place] for place in largest],
+        explanation.values[largest, column],
+    )
     figure.description = f"Importance along {names.size} columns. Largest: {strongest}."
     return figure
 
 
-def _draw_curve(axes: Any, explanation: Explanation, owners: Array, column: int) -> None:
+def _draw_curve(
+    axes: Any, explanation: Explanation, owners: Array, column: int
+) -> None:
     """Draw the values of one curve with their intervals, a step for each column."""
     edges, owners = np.arange(len(owners) + 1) - 0.5, np.append(owners, owners[-1])
-    values, low, high = (np.append(one[:, column], np.nan)[owners] for one in (explanation.values, *explanation.ci()))
-    axes.fill_between(edges, low, high, step="post", color=style.TABULAR, alpha=0.25, linewidth=0)
+    values, low, high = (
+        np.append(one[:, column], np.nan)[owners]
+        for one in (explanation.values, *explanation.ci())
+    )
+    axes.fill_between(
+        edges, low, high, step="post", color=style.TABULAR, alpha=0.25, linewidth=0
+    )
     axes.step(edges, values, where="post", color=style.TABULAR)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
@@ -113,6 +144,10 @@ def _name_places(axes: Any, names: Sequence[str]) -> None:
     """Write the names of some columns, evenly spread, along the axis."""
     some = thinned(len(names), _NAMES)
     axes.set_xticks(
-        some, labels_of([names[place] for place in some], 12), rotation=40, ha="right", rotation_mode="anchor"
+        some,
+        labels_of([names[place] for place in some], 12),
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
     )
     axes.set_xlabel("columns in the order that the network reads them in")

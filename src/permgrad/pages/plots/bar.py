@@ -53,17 +53,42 @@ def bar(
     name = explanation.outputs[column]
     chart = charts.ranking(choices.as_global(explanation), top_n=top_n, column=column)
     paths = chart.data["parts"]
-    about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
-    height = 0.95 + style.ROW * max(len(chart.data["names"]), 1) + (0.25 if paths else 0)
+    about = (
+        ""
+        if len(explanation.outputs) == 1
+        else ", all rows"
+        if name == "all"
+        else f", {clean(name)}"
+    )
+    height = (
+        0.95 + style.ROW * max(len(chart.data["names"]), 1) + (0.25 if paths else 0)
+    )
     default = f"{explanation.method}: what the model relies on{about}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     _ranked_rows(axes, chart.data)
     base.note_hidden(axes, chart.data["hidden"])
-    axes.set_xlabel(("mean |attribution|, " if explanation.scope == "local" else "") + chart.data["label"])
+    axes.set_xlabel(
+        ("mean |attribution|, " if explanation.scope == "local" else "")
+        + chart.data["label"]
+    )
     if paths:
-        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
-        handles = [Patch(color=style.TOKENS[part["colour"]][0], label=part["name"]) for part in paths]
-        axes.legend(handles=handles, handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
+        place: dict[str, Any] = {
+            "loc": "lower left",
+            "bbox_to_anchor": (0, 1.0),
+            "ncols": len(paths),
+        }
+        handles = [
+            Patch(color=style.TOKENS[part["colour"]][0], label=part["name"])
+            for part in paths
+        ]
+        axes.legend(
+            handles=handles,
+            handlelength=0.9,
+            handleheight=0.9,
+            borderpad=0.1,
+            borderaxespad=0.1,
+            **place,
+        )
     figure.description = chart.words
     return figure
 
@@ -94,19 +119,35 @@ def features(
     column = choices.pick_output(explanation, target)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
-    members = {name: np.flatnonzero(modality == name) for name in dict.fromkeys(explanation.modality)}
-    chosen = {name: places[choices.largest(values[places], top_n)] for name, places in members.items()}
+    members = {
+        name: np.flatnonzero(modality == name)
+        for name in dict.fromkeys(explanation.modality)
+    }
+    chosen = {
+        name: places[choices.largest(values[places], top_n)]
+        for name, places in members.items()
+    }
     rows = [max(len(order), 1) for order in chosen.values()]
     default = f"{explanation.method}: what the model relies on, input by input"
-    figure = base.new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title, default)
-    panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
+    figure = base.new_figure(
+        style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title, default
+    )
+    panels = figure.subplots(
+        len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows}
+    )[:, 0]
     methods = explanation.meta.get("methods")
     size = "mean |attribution|, " if explanation.scope == "local" else ""
     for axes, (name, order) in zip(panels, chosen.items(), strict=True):
         _ranked_rows(axes, charts.ranked(shown, column, order, {}))
         base.note_hidden(axes, len(members[name]) - len(order))
-        method = f" · {clean(methods[name])}" if isinstance(methods, Mapping) and name in methods else ""
-        axes.set_title(clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold")
+        method = (
+            f" · {clean(methods[name])}"
+            if isinstance(methods, Mapping) and name in methods
+            else ""
+        )
+        axes.set_title(
+            clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold"
+        )
         axes.set_xlabel(size + _unit(explanation, name))
     leading = "; ".join(
         f"{clean(name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
@@ -117,7 +158,9 @@ def features(
 
 
 @styled
-def signed_bars(names: Sequence[str], values: Floats, *, label: str = "attribution") -> PlotFigure:
+def signed_bars(
+    names: Sequence[str], values: Floats, *, label: str = "attribution"
+) -> PlotFigure:
     """Draw signed values by falling size, such as attributions divided by their L1 norm."""
     chart = charts.signed_bars(names, values, label=label)
     ordered = chart.data["names"]
@@ -132,7 +175,11 @@ def signed_bars(names: Sequence[str], values: Floats, *, label: str = "attributi
 
 @styled
 def classes(
-    explanation: Explanation, *, top_n: int | None = 15, title: str | None = None, ax: Axes | None = None
+    explanation: Explanation,
+    *,
+    top_n: int | None = 15,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class.
 
@@ -145,8 +192,13 @@ def classes(
     table, bound, rows = (chart.data[key] for key in ("values", "most", "rows"))
     names = labels_of(chart.data["columns"], 14)
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    size = (min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(rows))
-    figure, axes = base.one_panel(*size, title, f"{explanation.method}: importance for each class")
+    size = (
+        min(max(3.4 + cell * len(names), 5.0), 16.0),
+        1.5 + style.ROW * 1.05 * len(rows),
+    )
+    figure, axes = base.one_panel(
+        *size, title, f"{explanation.method}: importance for each class"
+    )
     shades = base.heat_table(
         axes,
         table,
@@ -157,13 +209,19 @@ def classes(
         size=style.SIZE_SMALL - 0.5,
         aspect="auto",
     )
-    if len(names) > 1 and explanation.outputs[0] == "all":  # drawn apart from the columns of the classes
+    if (
+        len(names) > 1 and explanation.outputs[0] == "all"
+    ):  # drawn apart from the columns of the classes
         axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
     axes.xaxis.tick_top()
     axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
-    axes.tick_params(axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
+    axes.tick_params(
+        axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0
+    )
     label = quantity_of(explanation)
-    base.colour_bar(axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32)
+    base.colour_bar(
+        axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32
+    )
     figure.description = chart.words
     return figure
 
@@ -176,7 +234,10 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     for position, part in enumerate(parts):
         amount = part["values"]
         start = np.where(amount >= 0, reach[1], reach[0])
-        own, faded = style.TOKENS[part["colour"]][0], to_rgba(style.NEUTRAL, 0.6**position)
+        own, faded = (
+            style.TOKENS[part["colour"]][0],
+            to_rgba(style.NEUTRAL, 0.6**position),
+        )
         colours = [faded if grey else own for grey in data["quiet"]]
         axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
@@ -184,10 +245,14 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
         base.signed_bars(axes, values, quiet=data["quiet"])
     base.intervals(axes, low, high)
     if parts:
-        axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
+        axes.plot(
+            values, places, "o", color=style.INK, markersize=3.2, linestyle="none"
+        )
     ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])
     base.name_rows(axes, labels_of(data["names"]))
-    axes.set_xlim(*(padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
+    axes.set_xlim(
+        *(padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0))
+    )
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     room = 6 + 4.6 * max(map(len, data["texts"]), default=0)
     base.beside_rows(axes, data["texts"], room, ha="right")
@@ -195,13 +260,28 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
         heading, *texts = data["side"]
         room += 12 + 4.6 * max(4, *map(len, texts))
         base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
-        base.note(axes, heading, (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
+        base.note(
+            axes,
+            heading,
+            (1.0, -0.75),
+            (room, 0),
+            of=base.BESIDE_ROW,
+            ha="right",
+            color=style.MUTED,
+        )
 
 
 def _unit(explanation: Explanation, modality: str) -> str:
     """Return what the numbers of a modality are."""
-    units, quantities = explanation.meta.get("units"), explanation.meta.get("quantities")
+    units, quantities = (
+        explanation.meta.get("units"),
+        explanation.meta.get("quantities"),
+    )
     if not isinstance(units, Mapping) or modality not in units:
         return quantity_of(explanation)
     quantity = quantities.get(modality) if isinstance(quantities, Mapping) else None
-    return f"{clean(quantity)} ({clean(units[modality])})" if quantity else clean(units[modality])
+    return (
+        f"{clean(quantity)} ({clean(units[modality])})"
+        if quantity
+        else clean(units[modality])
+    )

@@ -29,11 +29,19 @@ def _offered(
     def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
         explanation = self._explanation
         whole = plot is plots.interactions  # all others show single players
-        figure = plot(explanation if whole else of_order(explanation, 1), *args, **options)
+        figure = plot(
+            explanation if whole else of_order(explanation, 1), *args, **options
+        )
         baseline = explanation.meta.get("baseline")
-        if isinstance(baseline, str) and figure.axes and plot in (plots.bar, plots.beeswarm, plots.waterfall):
+        if (
+            isinstance(baseline, str)
+            and figure.axes
+            and plot in (plots.bar, plots.beeswarm, plots.waterfall)
+        ):
             axes: Any = options.get("ax") or figure.axes[0]
-            axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}")
+            axes.set_xlabel(
+                f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}"
+            )
         return figure
 
     return method
@@ -72,7 +80,11 @@ class PlotAccessor:
             return self.features(ax=ax)
         if self._explanation.scope == "global":
             return self.bar(ax=ax)
-        return self.waterfall(ax=ax) if len(self._explanation.values) == 1 else self.beeswarm(ax=ax)
+        return (
+            self.waterfall(ax=ax)
+            if len(self._explanation.values) == 1
+            else self.beeswarm(ax=ax)
+        )
 
     along_order = _offered(plots.along_order)
     bar = _offered(plots.bar)

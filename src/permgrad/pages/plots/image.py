@@ -41,10 +41,21 @@ def image(
         InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
     """
     drawn, text, unit = drawn_input(explanation, 2, (row, input, target), title)
-    words = ("the image", "attribution") if explanation.scope == "local" else ("the mean image", "importance")
+    words = (
+        ("the image", "attribution")
+        if explanation.scope == "local"
+        else ("the mean image", "importance")
+    )
     if not drawn.signed:
         words = ("the image" if drawn.name else "the row as an image", "activation map")
-    return overlay(drawn.picture, drawn.heat, signed=drawn.signed, title=text, label=unit, words=words)
+    return overlay(
+        drawn.picture,
+        drawn.heat,
+        signed=drawn.signed,
+        title=text,
+        label=unit,
+        words=words,
+    )
 
 
 @styled
@@ -67,19 +78,31 @@ def overlay(
     height, width = table.shape if image is None else image.shape[:2]
     extent, count = (0, width, height, 0), 1 if image is None else 2
     size = (3.4 * count + 0.6, 3.5)
-    figure, grid, shades = base.over_input(table, size, (title, label), grid=(1, count), signed=signed, beside=True)
+    figure, grid, shades = base.over_input(
+        table, size, (title, label), grid=(1, count), signed=signed, beside=True
+    )
     panels = grid[0]
     for axes in panels:
         base.bare(axes)
     if image is not None:
         panels[0].imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         panels[0].set_xlabel(words[0])
-    shades.over(panels[-1], image.mean(axis=2) if image is not None and image.ndim == 3 else image, table, extent)
+    shades.over(
+        panels[-1],
+        image.mean(axis=2) if image is not None and image.ndim == 3 else image,
+        table,
+        extent,
+    )
     panels[-1].set_xlabel(words[1] + ("" if image is None else " over it"))
     where, sizes = "zero everywhere.", np.abs(np.nan_to_num(table))
     if sizes.any():
         row, column = np.unravel_index(int(np.argmax(sizes)), table.shape)
         where = f"strongest {number(float(table[row, column]))} in row {row}, column {column}."
-    kind, over = "Signed map" if signed else "Activation map", " over the image" * (count > 1)
-    figure.description = f"{kind} of {table.shape[0]} by {table.shape[1]} cells{over}, {where}"
+    kind, over = (
+        "Signed map" if signed else "Activation map",
+        " over the image" * (count > 1),
+    )
+    figure.description = (
+        f"{kind} of {table.shape[0]} by {table.shape[1]} cells{over}, {where}"
+    )
     return figure

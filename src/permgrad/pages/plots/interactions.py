@@ -18,7 +18,15 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import Fault, InputError, error_in_words, refusing, shown, text_of, turned
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    error_in_words,
+    refusing,
+    shown,
+    text_of,
+    turned,
+)
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
@@ -74,7 +82,11 @@ def interactions(
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         problem = "This explanation has no interactions"
-        raise InputError(problem, hint="Explain with method=pg.methods.PermGrad(order=2).", code="PG004")
+        raise InputError(
+            problem,
+            hint="Explain with method=pg.methods.PermGrad(order=2).",
+            code="PG004",
+        )
     _check_kind(kind, given=[each is not None for each in (model, X, pair)])
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, target, title)
@@ -83,7 +95,9 @@ def interactions(
     table, most, frames = (chart.data[key] for key in ("values", "most", "framed"))
     count = len(table) + 1
     size = float(np.clip(0.55 * count, 2.0, 6.2))
-    figure, axes = base.one_panel(size + 2.6, size + 1.3, title, "Pairs that work together")
+    figure, axes = base.one_panel(
+        size + 2.6, size + 1.3, title, "Pairs that work together"
+    )
     players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
     names = players[1:], players[:-1]
     texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
@@ -91,13 +105,31 @@ def interactions(
     base.heat_table(axes, table, texts, names, most=most, signed=True, size=size_of)
     for row, column in frames:
         corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
-        axes.add_patch(Polygon(np.add(corners, (column, row)), fill=False, edgecolor=style.INK, linewidth=1.3))
+        axes.add_patch(
+            Polygon(
+                np.add(corners, (column, row)),
+                fill=False,
+                edgecolor=style.INK,
+                linewidth=1.3,
+            )
+        )
     # Cells above the diagonal are no pairs. Grey ones below it were not measured.
-    stairs = [(at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)]
-    axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
+    stairs = [
+        (at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)
+    ]
+    axes.add_patch(
+        Polygon(
+            [*stairs, (count, count - 1.5), (count, -0.6)],
+            color=style.PAPER,
+            linewidth=0,
+            zorder=2,
+        )
+    )
     base.name_columns(axes, names[1], slanted=True, degrees=32)
     label = f"interaction: {quantity_of(explanation)}"
-    base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
+    base.colour_bar(
+        axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8
+    )
     figure.description = chart.words
     return figure
 
@@ -107,17 +139,34 @@ def _check_kind(kind: str, given: Sequence[bool]) -> Iterator[Fault]:
     """Refuse what belongs to the other kind. ``given``: whether a model, rows and a pair are."""
     if kind == "effect" and not all(given[:2]):
         problem = "kind='effect' needs model= and X=: the predictions are computed now"
-        yield problem, "Pass the model that was explained, and rows of its table.", "PG005"
+        yield (
+            problem,
+            "Pass the model that was explained, and rows of its table.",
+            "PG005",
+        )
     if kind != "effect" and any(given):
-        yield f"pair, model and X belong to kind='effect', got kind={kind!r}", "Leave them out.", "PG006"
+        yield (
+            f"pair, model and X belong to kind='effect', got kind={kind!r}",
+            "Leave them out.",
+            "PG006",
+        )
 
 
 # ---- the effect of a pair --------------------------------------------------------------------------------------------
 def _effect_of(
-    explanation: Explanation, pair: Any, model: Any, X: Any, target: str | int | None, title: str | None
+    explanation: Explanation,
+    pair: Any,
+    model: Any,
+    X: Any,
+    target: str | int | None,
+    title: str | None,
 ) -> PlotFigure:
     """Compute the effect of a pair and draw it."""
-    names = tuple(pair) if isinstance(pair, (tuple, list)) else pairs_of(explanation, None).names[0]
+    names = (
+        tuple(pair)
+        if isinstance(pair, (tuple, list))
+        else pairs_of(explanation, None).names[0]
+    )
     table = _table(X)
     wrong = pair is not None and not isinstance(pair, (tuple, list))
     if wrong or len(names) != 2 or text_of(names[0]) == text_of(names[1]):
@@ -128,13 +177,30 @@ def _effect_of(
     call = find_call(as_model(model).model)
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
-        rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)
-        which, hint = "The model cannot predict rows of X", "Pass the model that was explained, and its table."
-        with turned(lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032")):
-            return np.asarray(call.function(rows), dtype=np.float64).reshape(len(changed), -1)
+        rows = (
+            changed
+            if isinstance(X, pd.DataFrame)
+            else changed.to_numpy(dtype=np.asarray(X).dtype)
+        )
+        which, hint = (
+            "The model cannot predict rows of X",
+            "Pass the model that was explained, and its table.",
+        )
+        with turned(
+            lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032")
+        ):
+            return np.asarray(call.function(rows), dtype=np.float64).reshape(
+                len(changed), -1
+            )
 
     table = table.reset_index(drop=True)
-    sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
+    sample = Sample(
+        raw=table,
+        table=table,
+        outcome=np.zeros((0, 0)),
+        predicted=np.zeros((0, 0)),
+        numbers={},
+    )
     rows = thinned(len(table), 40).astype(np.int64)
     effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
     if not effects:
@@ -143,8 +209,16 @@ def _effect_of(
     count = np.shape(effects[0]["mean"])[2]
     outputs = [name for name in explanation.outputs if name != "all"]
     positive = explanation.meta.get("positive")
-    wanted = positive if target is None else explanation.outputs[explanation.output_index(target)]
-    chosen = outputs.index(wanted) if len(outputs) == count and wanted in outputs else int(count == 2)
+    wanted = (
+        positive
+        if target is None
+        else explanation.outputs[explanation.output_index(target)]
+    )
+    chosen = (
+        outputs.index(wanted)
+        if len(outputs) == count and wanted in outputs
+        else int(count == 2)
+    )
     what = outputs[chosen] if len(outputs) == count > 1 else "prediction"
     return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
 
@@ -165,32 +239,58 @@ def _table(X: Any) -> pd.DataFrame:
 
 @styled
 def pair_effect(
-    effect: Mapping[str, Any], output: int = 0, *, what: str = "mean prediction", title: str | None = None
+    effect: Mapping[str, Any],
+    output: int = 0,
+    *,
+    what: str = "mean prediction",
+    title: str | None = None,
 ) -> PlotFigure:
     """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
     mean = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(name) for name in effect["pair"])
-    default, labels = " and ".join(labels_of((first, second), 30)), labels_of((first, second), 40)
+    default, labels = (
+        " and ".join(labels_of((first, second), 30)),
+        labels_of((first, second), 40),
+    )
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
     panels = figure.subplots(1, 2, sharey=True)
     most = float(np.abs(beyond).max()) or 1.0
     looks = (
-        (mean[:, :, output], Normalize(*padded(mean[:, :, output], 0.0)), "sequential", what),
+        (
+            mean[:, :, output],
+            Normalize(*padded(mean[:, :, output], 0.0)),
+            "sequential",
+            what,
+        ),
         (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
     )
     dots = np.asarray(effect["dots"], dtype=np.float64)
-    look: dict[str, Any] = {"color": style.FIXED_DARK, "markersize": 1.8, "alpha": 0.35, "rasterized": True}
+    look: dict[str, Any] = {
+        "color": style.FIXED_DARK,
+        "markersize": 1.8,
+        "alpha": 0.35,
+        "rasterized": True,
+    }
     panels[0].plot(*dots, "o", label="rows", linestyle="none", zorder=3, **look)
     for axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
         edges = [_edges(axis) for axis in effect["axes"]]
         shades = style.colour_map(colours)
         # As one image: cells of their own would have gaps in a browser, and make a page heavy.
-        axes.pcolormesh(edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True)
+        axes.pcolormesh(
+            edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True
+        )
         for name, side, axis in zip(labels, "xy", effect["axes"], strict=True):
             _axis(axes, side, axis, name if side == "x" or axes is panels[0] else "")
         bar = base.colour_bar(
-            axes, scale, shades, label, orientation="horizontal", location="top", fraction=0.06, pad=0.03
+            axes,
+            scale,
+            shades,
+            label,
+            orientation="horizontal",
+            location="top",
+            fraction=0.06,
+            pad=0.03,
         )
         bar.solids.set_rasterized(True)
         base.lying(bar, float(scale.vmin or 0.0), float(scale.vmax or 0.0))
@@ -213,11 +313,17 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
         return
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
     ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
-    look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
+    look: dict[str, Any] = (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        if side == "x"
+        else {}
+    )
     getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
 
 
-def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:
+def effect_words(
+    effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number
+) -> str:
     """Return what an effect says: what the first feature changes, where the second has one value or another.
 
     Of numbers these are the first and last value, of levels the two where the changes differ most.
@@ -232,17 +338,34 @@ def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[floa
 
     def apart(four: Any) -> float:
         (top, bottom), (left, right) = four
-        return abs(float(mean[bottom, right] - mean[top, right] - mean[bottom, left] + mean[top, left]))
+        return abs(
+            float(
+                mean[bottom, right]
+                - mean[top, right]
+                - mean[bottom, left]
+                + mean[top, left]
+            )
+        )
 
     rows, columns = max(product(*sides), key=apart)
-    (first, second), (one, other) = effect["axes"], (clean(name) for name in effect["pair"])
+    (first, second), (one, other) = (
+        effect["axes"],
+        (clean(name) for name in effect["pair"]),
+    )
 
     def value(axis: Mapping[str, Any], at: int) -> str:
         label = clean(axis["label"][at])
-        return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
+        return (
+            label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
+        )
 
     start, end = (value(first, row) for row in rows)
     moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
-    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
-    parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
+    changes = [
+        say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved
+    ]
+    parts = [
+        f"{change} where {other} is {value(second, at)}"
+        for change, at in zip(changes, columns, strict=True)
+    ]
     return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

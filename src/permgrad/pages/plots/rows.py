@@ -57,14 +57,19 @@ def beeswarm(
     order = choices.largest_on_average(values, top_n)
     rows = thinned(len(values), MOST_POINTS)
     some = f"{len(rows):,} of " if len(rows) < len(values) else ""
-    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
+    height, default = (
+        1.1 + 0.36 * len(order),
+        f"{explanation.method}: {some}{counted(len(values), 'row')}",
+    )
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     low, high = padded(np.append(values[:, order], 0.0), 0.04)
     points: list[tuple[Floats, Floats, Floats]] = []
     for place, feature in enumerate(order):
         present = rows[np.isfinite(values[rows, feature])]
         shown = values[present, feature]
-        at = pd.Series(np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS))
+        at = pd.Series(
+            np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS)
+        )
         # The points of a narrow bin are stacked around the line, in the order of the rows: sorted by value, they would
         # form arrows. Denser bins are wider.
         nth = at.groupby(at).cumcount().to_numpy()
@@ -75,15 +80,27 @@ def beeswarm(
     grey, colours = ~np.isfinite(ranks), style.colour_map("values")
     look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
     axes.scatter(x[grey], y[grey], color=style.NEUTRAL, **look)
-    axes.scatter(x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look)
+    axes.scatter(
+        x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look
+    )
     axes.set_xlim(low, high)
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
     axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
-    default = ", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+    default = ", ".join(
+        filter(None, [quantity_of(explanation), towards(explanation, column)])
+    )
     axes.set_xlabel(base.checked_text("label", label, default))
-    bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
+    bar = base.colour_bar(
+        axes,
+        Normalize(0, 1),
+        colours,
+        "feature value",
+        fraction=0.018,
+        pad=0.02,
+        aspect=40,
+    )
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
     drawn = f", {len(rows):,} drawn" if len(rows) < len(values) else ""
@@ -117,19 +134,24 @@ def waterfall(
     choices.check_one_unit(explanation, "waterfall")
     choices.check_local(explanation, "waterfall")
     if not stacks(explanation):
-        problem = (
-            f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do not"
-        )
+        problem = f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do not"
         hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
         raise InputError(problem, hint=hint, code="PG004")
     place = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, target)
-    values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
+    values = np.nan_to_num(
+        np.asarray(explanation.values[place, :, column], dtype=np.float64)
+    )
     order = choices.largest(np.abs(values), top_n)
     start, final = ends_of(explanation, place, column)
-    names, steps = steps_of(explanation, (place, column), np.arange(len(values)), top_n, 24)
+    names, steps = steps_of(
+        explanation, (place, column), np.arange(len(values)), top_n, 24
+    )
     steps = np.nan_to_num(steps).tolist()
-    height, default = 1.35 + 0.31 * max(len(steps), 1), f"{explanation.method}: row {place}"
+    height, default = (
+        1.35 + 0.31 * max(len(steps), 1),
+        f"{explanation.method}: row {place}",
+    )
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)
     # Lay the steps from the last (bottom) to the first (top), each from where the one below ended.
@@ -143,20 +165,47 @@ def waterfall(
     low, high = padded(reach, 0.0)
     for place, (step, text) in enumerate(zip(sizes, numbers(sizes), strict=True)):
         words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
-        base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
+        base.note(
+            axes,
+            words,
+            (ends[place], place),
+            (4 * side, 0),
+            ha="left" if side > 0 else "right",
+        )
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
     axes.set_ylim(len(sizes) - 0.3, -0.95)
-    axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
+    axes.axvline(
+        start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5
+    )
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
     # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
     side = 1 if final >= start else -1
-    for value, text, sign, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
-        look = {"ha": "left" if sign > 0 else "right", "color": colour, "annotation_clip": False}
-        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look)
-    if label is None:  # the output itself where its baseline is known, else steps from 0 in the steps' words
-        quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
+    for value, text, sign, colour in (
+        (final, "this row", side, style.INK),
+        (start, "baseline", -side, style.MUTED),
+    ):
+        look = {
+            "ha": "left" if sign > 0 else "right",
+            "color": colour,
+            "annotation_clip": False,
+        }
+        base.note(
+            axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look
+        )
+    if (
+        label is None
+    ):  # the output itself where its baseline is known, else steps from 0 in the steps' words
+        quantity = (
+            "output"
+            if explanation.base_values is not None
+            else quantity_of(explanation)
+        )
         unit = explanation.meta.get("unit")
-        label = f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+        label = (
+            f"{quantity} ({clean(unit)})"
+            if unit and clean(unit) not in quantity
+            else quantity
+        )
         label = ", ".join(filter(None, [label, towards(explanation, column)]))
     axes.set_xlabel(base.checked_text("label", label, ""))
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])

@@ -69,7 +69,9 @@ def series(
     count = len(channels)
     size = (style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count))
     look: dict[str, Any] = {"signed": shown.signed, "colours": "shade", "sharex": True}
-    figure, grid, shades = base.over_input(shown.heat, size, (text, unit), grid=(count, 1), **look)
+    figure, grid, shades = base.over_input(
+        shown.heat, size, (text, unit), grid=(count, 1), **look
+    )
     panels = grid[:, 0].tolist()
     for axes, channel in zip(panels, channels, strict=True):
         _draw(axes, shown, channel, shades)
@@ -83,13 +85,25 @@ def series(
     figure.align_ylabels(panels)
     base.plain_axis(panels[-1])
     name = clean(shown.name)
-    panels[-1].set_xlabel(f"position in {name}" + ("" if explanation.scope == "local" else ", mean of all rows"))
+    panels[-1].set_xlabel(
+        f"position in {name}"
+        + ("" if explanation.scope == "local" else ", mean of all rows")
+    )
     if every > count:
         base.note(
-            panels[-1], f"{every - count} more channels not shown", (1, 0), (0, -28), of="axes fraction", ha="right"
+            panels[-1],
+            f"{every - count} more channels not shown",
+            (1, 0),
+            (0, -28),
+            of="axes fraction",
+            ha="right",
         )
-    values = (explanation.values if explanation.scope == "global" else explanation.values[row])[shown.players]
-    values = np.asarray(values[:, choices.pick_output(explanation, target)], dtype=np.float64)
+    values = (
+        explanation.values if explanation.scope == "global" else explanation.values[row]
+    )[shown.players]
+    values = np.asarray(
+        values[:, choices.pick_output(explanation, target)], dtype=np.float64
+    )
     order = choices.largest(np.abs(values), 3)
     names = [explanation.names[player] for player in shown.players[order]]
     figure.description = (
@@ -101,7 +115,10 @@ def series(
 
 def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
     """Draw a channel's line on the colours of its windows, and the edges of windows."""
-    heat, length = strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES), shown.size[1]
+    heat, length = (
+        strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES),
+        shown.size[1],
+    )
     colours = shades.of(heat)
     colours[~np.isfinite(heat)] = _NOBODY
     line = None if shown.picture is None else shown.picture[channel]
@@ -109,13 +126,23 @@ def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
     axes.imshow(colours[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
     if shown.signed and len(shown.players) <= _EDGES * len(shown.heat):
         edges = (np.flatnonzero(np.diff(heat)) + 1) * length / len(heat) - 0.5
-        axes.vlines(edges, low, high, color=style.FIXED_LIGHT, linewidth=0.8, alpha=0.8, zorder=0.5)
+        axes.vlines(
+            edges,
+            low,
+            high,
+            color=style.FIXED_LIGHT,
+            linewidth=0.8,
+            alpha=0.8,
+            zorder=0.5,
+        )
     if line is not None:
         places, lowest, highest = outline(line, _STRETCHES)
         # The background is light also on dark paper, so lines are dark.
         if highest is lowest:
             axes.plot(places, line, color=style.FIXED_DARK, linewidth=0.9)
         else:
-            axes.fill_between(places, lowest, highest, color=style.FIXED_DARK, linewidth=0.5)
+            axes.fill_between(
+                places, lowest, highest, color=style.FIXED_DARK, linewidth=0.5
+            )
     axes.set(xlim=(-0.5, length - 0.5), ylim=(low, high))
     axes.spines[:].set_visible(False)

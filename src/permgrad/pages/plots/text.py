@@ -67,12 +67,17 @@ def text(
         '<div'
     """
     choices.check_local(explanation, "text")
-    place, column = choices.check_row(explanation, row), choices.pick_output(explanation, target)
+    place, column = (
+        choices.check_row(explanation, row),
+        choices.pick_output(explanation, target),
+    )
     words, values = words_of(explanation, place, column)
     default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
     size, unit = (style.WIDTH, lines * _LINE / 72 + _LEGEND), quantity_of(explanation)
-    figure, panels, shades = base.over_input(values, size, (title, unit), default=default)
+    figure, panels, shades = base.over_input(
+        values, size, (title, unit), default=default
+    )
     axes, colours = panels[0, 0], shades.of(np.nan_to_num(values))
     base.bare(axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
     letters = style.SIZE_LABEL
@@ -81,12 +86,25 @@ def text(
         letters *= axes.get_window_extent().width / axes.figure.dpi / style.WIDTH
     for (left, line, width), word, colour in zip(boxes, words, colours, strict=True):
         corner, height = (left - 2.5, line * _LINE + 2.5), _LINE - 5
-        look = {"boxstyle": "round,pad=0,rounding_size=2.5", "facecolor": colour, "linewidth": 0}
+        look = {
+            "boxstyle": "round,pad=0,rounding_size=2.5",
+            "facecolor": colour,
+            "linewidth": 0,
+        }
         axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
-        axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=letters, color=_ink(colour))
+        axes.text(
+            left,
+            (line + 0.5) * _LINE,
+            word,
+            va="center_baseline",
+            fontsize=letters,
+            color=_ink(colour),
+        )
     order = choices.largest(np.abs(values), 5)
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
-    figure.html = _html(words, values, colours, default if title is None else title, unit)
+    figure.html = _html(
+        words, values, colours, default if title is None else title, unit
+    )
     return figure
 
 
@@ -107,10 +125,16 @@ def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
 
 def _ink(colour: Any) -> str:
     """Return a colour of letters that is readable on another colour."""
-    return style.FIXED_DARK if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else style.FIXED_LIGHT
+    return (
+        style.FIXED_DARK
+        if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5
+        else style.FIXED_LIGHT
+    )
 
 
-def _html(words: list[str], values: Floats, colours: Any, title: str, quantity: str) -> str:
+def _html(
+    words: list[str], values: Floats, colours: Any, title: str, quantity: str
+) -> str:
     """Return the words as self-contained HTML. Every text is escaped."""
     spans = " ".join(
         f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em .25em;border-radius:.2em" '
@@ -118,11 +142,20 @@ def _html(words: list[str], values: Floats, colours: Any, title: str, quantity: 
         for word, value, colour in zip(words, values, colours, strict=True)
     )
     top = float(np.nanmax(np.abs(values), initial=0.0))
-    ends = [to_hex(style.colour_map("diverging")(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    ends = [
+        to_hex(style.colour_map("diverging")(share))
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
     shades = f"linear-gradient(90deg,{','.join(ends)})"
     bar = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
-    heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>' if title else ""
-    legend = f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
+    heading = (
+        f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
+        if title
+        else ""
+    )
+    legend = (
+        f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
+    )
     return (
         f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
         f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'

@@ -30,7 +30,11 @@ THIN = 0.02
 
 @styled
 def direction(
-    explanation: Explanation, *, top_n: int | None = 9, title: str | None = None, ax: Axes | None = None
+    explanation: Explanation,
+    *,
+    top_n: int | None = 9,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
@@ -44,21 +48,35 @@ def direction(
     """
     if not explanation.direction:
         problem = f"method={explanation.method!r} has no mean predictions by quantile or level"
-        raise InputError(problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004")
+        raise InputError(
+            problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004"
+        )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
     entries = [explanation.direction[name] for name in names]
-    entries = [entry if entry.get("kind") == "numeric" else _pooled(entry) for entry in entries]
-    means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
+    entries = [
+        entry if entry.get("kind") == "numeric" else _pooled(entry) for entry in entries
+    ]
+    means = [
+        np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1)
+        for entry in entries
+    ]
     labels, chosen = _lines_of(explanation, means[0].shape[1])
     what = label = clean(explanation.meta.get("direction_label", "mean prediction"))
     if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
-        label = f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
+        label = (
+            f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
+        )
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    limits = padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]), 0.08)
+    limits = padded(
+        np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]),
+        0.08,
+    )
     titles = labels_of(names, 24)
-    for place, (axes, name, entry, mean) in enumerate(zip(panels, titles, entries, means, strict=True)):
+    for place, (axes, name, entry, mean) in enumerate(
+        zip(panels, titles, entries, means, strict=True)
+    ):
         _panel(axes, entry, mean, chosen)
         axes.set_title(name, fontsize=style.SIZE_LABEL, pad=5)
         axes.set_ylim(*limits)
@@ -68,11 +86,19 @@ def direction(
             axes.set_ylabel(label)
     if len(chosen) > 1:
         words = labels_of([labels[k] for k in chosen], 18)
-        figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
+        figure.legend(
+            panels[0].lines[: len(chosen)],
+            words,
+            loc="outside upper left",
+            ncols=len(chosen),
+        )
     changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
-    figure.description = f"{what.capitalize()} by feature value, first to last: " + ", ".join(
-        f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
-        for name, change in zip(names, changes, strict=True)
+    figure.description = (
+        f"{what.capitalize()} by feature value, first to last: "
+        + ", ".join(
+            f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
+            for name, change in zip(names, changes, strict=True)
+        )
     )
     figure.description += "."
     return figure
@@ -80,7 +106,12 @@ def direction(
 
 def _ends(entries: list[dict[str, Any]]) -> list[Floats]:
     """Return the ends of the intervals of all curves that have some."""
-    return [np.asarray(entry[key], dtype=np.float64) for entry in entries for key in ("low", "high") if key in entry]
+    return [
+        np.asarray(entry[key], dtype=np.float64)
+        for entry in entries
+        for key in ("low", "high")
+        if key in entry
+    ]
 
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
@@ -90,7 +121,11 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
     if count != 2:
         return labels, list(range(min(count, MOST_LINES)))
     positive = explanation.meta.get("positive")
-    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
+    return labels, [
+        labels.index(clean(positive))
+        if positive is not None and clean(positive) in labels
+        else 1
+    ]
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +133,9 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     labels, ends = [str(label) for label in entry.get("label", ())], []
     if labels and labels[-1] == "missing":
         labels, ends = labels[:-1], [len(labels) - 1]
-    rising = len(labels) > 1 and bool((np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all())
+    rising = len(labels) > 1 and bool(
+        (np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all()
+    )
     if not rising or len(entry["at"]) < entry.get("levels", 0) or "low" in entry:
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
@@ -111,13 +148,22 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         beside = [place for place in (thin - 1, thin + 1) if 0 <= place < len(groups)]
         first = min(thin, min(beside, key=lambda place: sizes[place]))
         groups[first : first + 2] = [groups[first] + groups[first + 1]]
-    names = [labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "") for group in groups]
-    mean, points = np.asarray(entry["mean"], dtype=np.float64), [*groups, *([ends] if ends else [])]
+    names = [
+        labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "")
+        for group in groups
+    ]
+    mean, points = (
+        np.asarray(entry["mean"], dtype=np.float64),
+        [*groups, *([ends] if ends else [])],
+    )
     return {
         **entry,
         "at": list(range(len(points))),
         "label": [*names, *["missing"] * len(ends)],
-        "mean": [np.average(mean[group], axis=0, weights=shares[group]).tolist() for group in points],
+        "mean": [
+            np.average(mean[group], axis=0, weights=shares[group]).tolist()
+            for group in points
+        ],
         "levels": len(points),
         "whole": True,
     }
@@ -129,26 +175,61 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
         for line, k in enumerate(chosen):
             axes.plot(at, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
             if "low" in entry:
-                low, high = (np.asarray(entry[end], dtype=np.float64)[:, k] for end in ("low", "high"))
-                axes.fill_between(at, low, high, color=style.LINES[line]["color"], alpha=0.18, linewidth=0)
+                low, high = (
+                    np.asarray(entry[end], dtype=np.float64)[:, k]
+                    for end in ("low", "high")
+                )
+                axes.fill_between(
+                    at,
+                    low,
+                    high,
+                    color=style.LINES[line]["color"],
+                    alpha=0.18,
+                    linewidth=0,
+                )
         axes.set_xlim(*padded(at))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
-        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=style.LINES[line]["color"])
+        axes.plot(
+            mean[:, k],
+            marker="o",
+            markersize=4.5,
+            linestyle="none",
+            color=style.LINES[line]["color"],
+        )
         if "low" in entry:
-            ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[:, : len(mean), k]
-            axes.vlines(range(len(mean)), *ends, color=style.LINES[line]["color"], linewidth=1)
+            ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[
+                :, : len(mean), k
+            ]
+            axes.vlines(
+                range(len(mean)), *ends, color=style.LINES[line]["color"], linewidth=1
+            )
     words = labels_of(list(entry.get("label", entry["at"]))[: len(mean)], 14)
-    if entry.get("circle"):  # it goes all the way round, so that the first value is the next one, too
+    if entry.get(
+        "circle"
+    ):  # it goes all the way round, so that the first value is the next one, too
         for line, k in enumerate(chosen):
-            axes.plot(np.append(mean[:, k], mean[:1, k]), color=style.LINES[line]["color"], alpha=0.6)
+            axes.plot(
+                np.append(mean[:, k], mean[:1, k]),
+                color=style.LINES[line]["color"],
+                alpha=0.6,
+            )
         words = [*words, words[0]]
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)
     if left > 0:
         more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 0.5
-        axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
+        axes.text(
+            1,
+            0.97,
+            more,
+            ha="right",
+            va="top",
+            transform=axes.transAxes,
+            fontsize=small,
+            color=style.MUTED,
+        )

@@ -71,12 +71,16 @@ def volume(
     inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
     room = (style.WIDTH, (inches + 0.25) * rows + 0.9)
     look: dict[str, Any] = {"signed": drawn.signed, "width_ratios": widths}
-    figure, panels, shades = base.over_input(drawn.heat, room, (text, unit), grid=(rows, 3), **look)
+    figure, panels, shades = base.over_input(
+        drawn.heat, room, (text, unit), grid=(rows, 3), **look
+    )
     for side, (over, plain) in enumerate(zip(panels[-1], panels[0], strict=True)):
         first, second = (other for other in range(3) if other != side)
         extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
         picture = None if grey is None else np.take(grey, place[side], axis=side)
-        values = np.take(drawn.heat, place[side] * drawn.heat.shape[side] // size[side], axis=side)
+        values = np.take(
+            drawn.heat, place[side] * drawn.heat.shape[side] // size[side], axis=side
+        )
         shades.over(over, picture, values, extent)
         if picture is not None:
             plain.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
@@ -89,7 +93,10 @@ def volume(
         plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
         over.set_xlabel(SIDES[second], labelpad=3.0)
         over.set_ylabel(SIDES[first], labelpad=3.0)
-    centre = tuple(each * cells // whole for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True))
+    centre = tuple(
+        each * cells // whole
+        for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True)
+    )
     figure.description = (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "
         f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(shades.top)}."
@@ -100,9 +107,14 @@ def volume(
 def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
     places = list(at) if isinstance(at, (tuple, list, np.ndarray)) else []
     if len(places) != 3 or not all(
-        is_whole(each) and 0 <= each < side for each, side in zip(places, size, strict=True)
+        is_whole(each) and 0 <= each < side
+        for each, side in zip(places, size, strict=True)
     ):
         ranges = ", ".join(f"0 to {side - 1}" for side in size)
         problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(at)}"
-        raise InputError(problem, hint=f"For example: at={tuple(side // 2 for side in size)}.", code="PG002")
+        raise InputError(
+            problem,
+            hint=f"For example: at={tuple(side // 2 for side in size)}.",
+            code="PG002",
+        )
     return tuple(map(int, places))

@@ -12,7 +12,15 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.pages.charts.explained import differences
 from permgrad.pages.choices import largest
 from permgrad.pages.sentences import case_words, since_words
-from permgrad.pages.views import Mark, SectionView, Tab, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import (
+    Mark,
+    SectionView,
+    Tab,
+    figures_of,
+    intervals_of,
+    names,
+    table_of,
+)
 from permgrad.pages.words import p_text, unit_name
 
 if TYPE_CHECKING:
@@ -42,12 +50,22 @@ def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
                 differences(list(map(_called, some["name"])), intervals, label=what),
                 f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
             )
-        caption = f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
+        caption = (
+            f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
+        )
         marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
         known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
         columns = [names(map(_called, lines["name"]), "what", marks)]
-        columns += [figures_of(name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))) for name in known]
-        columns += [intervals_of(lines["ci_low"], lines["ci_high"]), figures_of("p, adjusted", lines["p_holm"], p_text)]
+        columns += [
+            figures_of(
+                name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))
+            )
+            for name in known
+        ]
+        columns += [
+            intervals_of(lines["ci_low"], lines["ci_high"]),
+            figures_of("p, adjusted", lines["p_holm"], p_text),
+        ]
         section.table(table_of(caption, columns))
 
 
@@ -55,4 +73,8 @@ def _called(name: str) -> str:
     return metrics.get(name).label if name in metrics else name
 
 
-TAB = Tab(name="changes", title="Changes", sections=(("what-changed", "What changed", what_changed, "changes"),))
+TAB = Tab(
+    name="changes",
+    title="Changes",
+    sections=(("what-changed", "What changed", what_changed, "changes"),),
+)

@@ -14,7 +14,14 @@ from permgrad.pages import facts
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
 from permgrad.pages.sentences import drifted_words
-from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
+from permgrad.pages.views import (
+    SectionView,
+    Tab,
+    figures_of,
+    frame_table,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, names_apart, shorten, value_text
 
 if TYPE_CHECKING:
@@ -29,27 +36,55 @@ NEARLY_SAME = 0.99
 
 def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     """The table, its columns and its split."""
-    counts = [f"{count:,} {part}" for part, count in stored.rows.items() if count is not None]
+    counts = [
+        f"{count:,} {part}" for part, count in stored.rows.items() if count is not None
+    ]
     total = sum(count for count in stored.rows.values() if count is not None)
-    section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(stored.split)}." if stored.split else ""))
+    section.text(
+        f"{total:,} rows: {', '.join(counts)}."
+        + (f" Split: {clean(stored.split)}." if stored.split else "")
+    )
     if stored.shared_rows is not None:
         equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
-        words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
+        words = (
+            f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}"
+            if equal
+            else "No test row is"
+        )
         words += " equal to a training row in every column"
-        words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(stored.blank_rows)
+        words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(
+            stored.blank_rows
+        )
         if more > 0:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
         section.text(f"{words}.")
     said = ("also in the training rows", "equal to a training row")
-    section.items([note for note in stored.notes if stored.shared_rows is None or not any(one in note for one in said)])
+    section.items(
+        [
+            note
+            for note in stored.notes
+            if stored.shared_rows is None or not any(one in note for one in said)
+        ]
+    )
     if stored.class_counts is not None:
-        section.table(frame_table(stored.class_counts, "Rows by class and part.", index="class", sortable=True))
+        section.table(
+            frame_table(
+                stored.class_counts,
+                "Rows by class and part.",
+                index="class",
+                sortable=True,
+            )
+        )
     if stored.columns is not None:
         first = ["name", "kind", "missing", "levels", "role", "reason"]
         order = [name for name in first if name in stored.columns]
-        frame = stored.columns[[*order, *(name for name in stored.columns if name not in (*order, "used"))]]
-        shown = frame_table(frame, "Columns of the table with their types.", sortable=True)
+        frame = stored.columns[
+            [*order, *(name for name in stored.columns if name not in (*order, "used"))]
+        ]
+        shown = frame_table(
+            frame, "Columns of the table with their types.", sortable=True
+        )
         section.table(shown, f"Columns ({len(frame)})")
     section.pairs(stored.card)
 
@@ -63,9 +98,7 @@ _LEAKS = {
     "pair": "Two categories together determine {target}: each pair of their levels has one class.",
     "formula": "A formula gives {target} from several columns.",
 }
-_OF_LEAKS = (
-    "Such a column may be made from the target, or known only afterwards. Then every score of this report is too good."
-)
+_OF_LEAKS = "Such a column may be made from the target, or known only afterwards. Then every score of this report is too good."
 
 
 def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
@@ -77,9 +110,20 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
-    kinds = {next((kind for kind in _LEAKS if kind in one), "alone") for one in stored.leaks}
+    kinds = {
+        next((kind for kind in _LEAKS if kind in one), "alone") for one in stored.leaks
+    }
     section.text(
-        " ".join([*(words.format(target=target) for kind, words in _LEAKS.items() if kind in kinds), _OF_LEAKS])
+        " ".join(
+            [
+                *(
+                    words.format(target=target)
+                    for kind, words in _LEAKS.items()
+                    if kind in kinds
+                ),
+                _OF_LEAKS,
+            ]
+        )
     )
     columns = [
         names([_written(one) for one in stored.leaks], "column or formula"),
@@ -87,7 +131,11 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         names([one.get("class", "all") for one in stored.leaks], "class"),
         figures_of("score", [one["score"] for one in stored.leaks], down),
     ]
-    columns = columns if any("class" in one for one in stored.leaks) else [*columns[:2], columns[-1]]
+    columns = (
+        columns
+        if any("class" in one for one in stored.leaks)
+        else [*columns[:2], columns[-1]]
+    )
     section.table(table_of("1 is perfect. Columns are reported from 0.98 on.", columns))
 
 
@@ -104,7 +152,9 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     found = facts.drift(content)
     words = "" if found is None else say("drift", found)
     if stored.drift and not words:
-        words = "No column has clearly different values in the training and the test rows "
+        words = (
+            "No column has clearly different values in the training and the test rows "
+        )
         words += f"({len(stored.drift):,} compared, with Holm's correction)."
     section.text(words)
     section.live("columns")
@@ -117,10 +167,17 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
     """
     ranking = [] if content.explanation is None else content.explanation.ranking()
     first = [one["column"] for one in stored.drift if one["clear"]]
-    places = {name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))}
-    for name, place in [*places.items()]:  # a date is ranked by the strongest of what it says
+    places = {
+        name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))
+    }
+    for name, place in [
+        *places.items()
+    ]:  # a date is ranked by the strongest of what it says
         places.setdefault(name.rpartition(": ")[0], place)
-    order = sorted(stored.described.get("columns", ()), key=lambda one: places.get(one["column"], len(places)))
+    order = sorted(
+        stored.described.get("columns", ()),
+        key=lambda one: places.get(one["column"], len(places)),
+    )
     described = []
     for one in order[:MOST_COLUMNS]:
         typical: list[str | None] = []
@@ -128,7 +185,11 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
             if value is None or isinstance(value, str):
                 typical.append(None if value is None else shorten(value, 30))
             else:
-                typical.append(date_text(value)[:10] if one["kind"] == "date" else value_text(float(value)))
+                typical.append(
+                    date_text(value)[:10]
+                    if one["kind"] == "date"
+                    else value_text(float(value))
+                )
         described.append({**one, "typical": typical})
     return described
 
@@ -145,14 +206,25 @@ def related(section: SectionView, content: Assessment) -> None:
     )
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
-        one, show = same[0], names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+        one, show = (
+            same[0],
+            names_apart(pair[side] for pair in pairs for side in ("feature", "other")),
+        )
         count = len(same) - 1
-        more = f" {count} more {by_count(count, 'pair does', 'pairs do')} the same." if count else ""
+        more = (
+            f" {count} more {by_count(count, 'pair does', 'pairs do')} the same."
+            if count
+            else ""
+        )
         section.text(
             f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
             f"{number(one['strength'])}).{more}"
         )
-    section.figure(*related_columns(matrix) if matrix is not None and len(matrix["names"]) > 1 else (None,))
+    section.figure(
+        *related_columns(matrix)
+        if matrix is not None and len(matrix["names"]) > 1
+        else (None,)
+    )
     columns = [
         names([one["feature"] for one in pairs], "feature"),
         names([one["other"] for one in pairs], "column"),
@@ -160,13 +232,20 @@ def related(section: SectionView, content: Assessment) -> None:
         names([one["kind"] for one in pairs], "kind"),
     ]
     caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
-    section.text("" if pairs else "No column is closely related to a feature that clearly matters.")
+    section.text(
+        ""
+        if pairs
+        else "No column is closely related to a feature that clearly matters."
+    )
     section.table(table_of(caption, columns))
 
 
 def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     """Return the strengths of the most important columns as a chart, with its caption."""
-    shown, table = [clean(name) for name in matrix["names"]], np.asarray(matrix["strengths"], dtype=np.float64)
+    shown, table = (
+        [clean(name) for name in matrix["names"]],
+        np.asarray(matrix["strengths"], dtype=np.float64),
+    )
     texts = [[number(round(value, 2), 2) for value in row] for row in table]
     off = np.where(np.eye(len(table), dtype=bool), 0, np.nan_to_num(np.abs(table)))
     one, other = np.unravel_index(int(off.argmax()), off.shape)
@@ -187,7 +266,9 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     for one in described_columns(content, stored):
         moved = drift.get(one["column"])
         entry: dict[str, Any] = {
-            key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one
+            key: one[key]
+            for key in ("kind", "missing", "edges", "levels", "shares")
+            if key in one
         }
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if moved is not None:

@@ -13,10 +13,22 @@ from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import covering, error_bands, per_class
-from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
+from permgrad.evaluation.thresholds import (
+    choose_threshold,
+    metrics_at,
+    operating_points,
+)
 from permgrad.pages.charts import errors as charts
 from permgrad.pages.sentences import raised_words
-from permgrad.pages.views import SectionView, Tab, as_count, figures_of, names, packed, table_of
+from permgrad.pages.views import (
+    SectionView,
+    Tab,
+    as_count,
+    figures_of,
+    names,
+    packed,
+    table_of,
+)
 from permgrad.pages.words import clean, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
@@ -54,26 +66,42 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         half = metrics_at(member, scores, 0.5, positive=True)
         sentences = []
         for measured in (half, best.metrics):
-            sentences.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
+            sentences.append(
+                f"the model finds {percent(measured['recall'])} of the {positive} rows"
+            )
             if measured["precision"] is not None:
-                sentences[-1] += f", and {percent(measured['precision'])} of those it predicts are right"
+                sentences[-1] += (
+                    f", and {percent(measured['precision'])} of those it predicts are right"
+                )
         words = f"With a threshold of 0.5, {sentences[0]}."
-        if best.metrics["confusion_matrix"] != half["confusion_matrix"] and math.isfinite(best.value):
+        if best.metrics["confusion_matrix"] != half[
+            "confusion_matrix"
+        ] and math.isfinite(best.value):
             words += f" The F1 score is largest with {number(best.value, 2)}: there, {sentences[1]}."
         if content.predictions is not None and content.predictions.called is not None:
             words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
         section.text(words)
     section.live("threshold")
-    section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
+    section.text(
+        "A threshold chosen on these test rows looks a little better here than on new rows."
+    )
 
 
 def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     """Return truth, probabilities and classes as texts, if the test rows have several classes."""
     scored = None if content.weights else content.predictions
-    if scored is None or scored.probabilities is None or len(np.unique(texts_of(scored.truth))) < 2:
+    if (
+        scored is None
+        or scored.probabilities is None
+        or len(np.unique(texts_of(scored.truth))) < 2
+    ):
         return None
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
-    return (texts_of(scored.truth), table, texts_of(scored.classes)) if np.isfinite(table).all() else None
+    return (
+        (texts_of(scored.truth), table, texts_of(scored.classes))
+        if np.isfinite(table).all()
+        else None
+    )
 
 
 # ---- errors along the predictions ------------------------------------------------------------------------------------
@@ -106,35 +134,64 @@ def errors(section: SectionView, content: Assessment) -> None:
         _residuals(section, content)
         return
     scored, (matrix, labels) = content.predictions, confusion(content)
-    beside = len(labels) <= 3  # side by side, those of many classes would be too small to read
+    beside = (
+        len(labels) <= 3
+    )  # side by side, those of many classes would be too small to read
     if len(matrix) and len(labels) <= 60:
         figure = charts.confusion_matrix(matrix, labels)
         section.figure(
-            figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
+            figure,
+            "Confusion matrix: rows are the true classes, colour is the share of each.",
+            beside=beside,
         )
     if scored is None or scored.probabilities is None or content.weights:
         return
-    place, truth, classes = content.positive_place(scored.classes), texts_of(scored.truth), texts_of(scored.classes)
+    place, truth, classes = (
+        content.positive_place(scored.classes),
+        texts_of(scored.truth),
+        texts_of(scored.classes),
+    )
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    roc = charts.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
+    roc = charts.roc_curves(
+        scored.truth, probabilities, list(scored.classes), positive=place
+    )
     versus = "" if len(classes) == 2 else ", each class versus the rest"
-    worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > charts.MOST_ROC_CURVES)
-    section.figure(roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside)
+    worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (
+        len(classes) > charts.MOST_ROC_CURVES
+    )
+    section.figure(
+        roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside
+    )
     if len(classes) == 2:
         member = (truth == classes[place]).astype(np.float64)
         _over_time(
-            section, content, member, probabilities[:, place], f"share of {names_apart(classes)(classes[place])}"
+            section,
+            content,
+            member,
+            probabilities[:, place],
+            f"share of {names_apart(classes)(classes[place])}",
         )
     if len(truth):
         section.add("heading", "Each class")
         frame = per_class(truth, probabilities, classes, scored.called)
-        headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
-        headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
+        headings = {
+            "precision": "precision",
+            "recall": "recall",
+            "f1": "F1",
+            "roc_auc": "ROC\u2011AUC",
+        }
+        headings |= {
+            "average_precision": "average precision",
+            "calibration_error": "calibration error",
+        }
         columns = [
             names(frame["class"], "class"),
             figures_of("rows", frame["rows"], as_count),
             figures_of("predicted", frame["predicted"], as_count),
-            *(figures_of(words, frame[name], fixed) for name, words in headings.items()),
+            *(
+                figures_of(words, frame[name], fixed)
+                for name, words in headings.items()
+            ),
         ]
         caption = (
             "Test rows by class. Precision: of the rows predicted as the class, the share that really are. Recall: of "
@@ -146,23 +203,48 @@ def errors(section: SectionView, content: Assessment) -> None:
 def confusion(content: Assessment) -> tuple[Array, list[Any]]:
     """Return the confusion matrix of the test rows, empty without one, and its classes: of two the positive last."""
     labels = content.test.get("labels") or ()
-    order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
+    order = (
+        [1, 0]
+        if len(labels) == 2 and content.positive_place(labels) == 0
+        else list(range(len(labels)))
+    )
     stored = content.test.get("confusion_matrix")
-    return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [labels[at] for at in order]
+    return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [
+        labels[at] for at in order
+    ]
 
 
-def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str) -> None:
+def _over_time(
+    section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str
+) -> None:
     """Add the target and the error by time, if the test rows have one. ``what``: the target, in words."""
-    between, defined = None if content.weights else content.dependence, np.isfinite(truth) & np.isfinite(guess)
-    if between is None or between.times is None or len(between.times) != len(truth) or defined.sum() < FEWEST_IN_TIME:
+    between, defined = (
+        None if content.weights else content.dependence,
+        np.isfinite(truth) & np.isfinite(guess),
+    )
+    if (
+        between is None
+        or between.times is None
+        or len(between.times) != len(truth)
+        or defined.sum() < FEWEST_IN_TIME
+    ):
         return
     times, truth, guess = between.times[defined], truth[defined], guess[defined]
     order, numeric = np.argsort(times, kind="stable"), content.task == "regression"
     halves = np.array_split(((truth - guess) ** 2)[order], 2)
-    first, second = (number(math.sqrt(half.mean()) if numeric else float(half.mean())) for half in halves)
-    score = "root mean squared error" if numeric else "mean squared error of the probability (Brier score)"
+    first, second = (
+        number(math.sqrt(half.mean()) if numeric else float(half.mean()))
+        for half in halves
+    )
+    score = (
+        "root mean squared error"
+        if numeric
+        else "mean squared error of the probability (Brier score)"
+    )
     by = shorten(between.name, 40)
-    section.text(f"In the earlier half of the test rows by {by}, the {score} is {first}, in the later half {second}.")
+    section.text(
+        f"In the earlier half of the test rows by {by}, the {score} is {first}, in the later half {second}."
+    )
     if raised := (content.metrics or {}).get("raised"):
         words = raised_words(raised)
         section.text(f"{words[0].upper()}{words[1:]}.")
@@ -185,7 +267,10 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     scored = content.predictions
     if scored is None or scored.predictions is None:
         return
-    truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
+    truth, guess = (
+        np.asarray(values, dtype=np.float64)
+        for values in (scored.truth, scored.predictions)
+    )
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1 and not content.weights:
@@ -194,7 +279,9 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "
         words += f"(± {number(doubt, 2)})."
         if abs(bias) <= doubt:
-            words = f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
+            words = (
+                f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
+            )
         section.text(words)
     _over_time(section, content, truth, guess, shorten(content.target, 40))
     if not content.keep_rows:  # each dot is a row
@@ -219,9 +306,7 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
     """The results on the test rows for several thresholds of the logit."""
     positive = clean(stored["positive"])
     weighted = "The loss in training was weighted, which shifts every logit by about "
-    weighted += (
-        f"{number(stored['shift'])} (the logarithm of the weight), so both classes are not equally likely at 0. "
-    )
+    weighted += f"{number(stored['shift'])} (the logarithm of the weight), so both classes are not equally likely at 0. "
     weighted = weighted if stored["shift"] else ""
     section.text(
         f"A row is predicted as {positive} if its logit is above the threshold. {weighted}The right threshold depends "
@@ -230,8 +315,14 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
         f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
     )
     lines = stored["test"]
-    headings = {name: name.replace("_", " ") for name in ("accuracy", "balanced_accuracy", "precision", "recall")}
-    columns = [names((line["cut"] for line in lines), "cut"), figures_of("logit", (line["logit"] for line in lines))]
+    headings = {
+        name: name.replace("_", " ")
+        for name in ("accuracy", "balanced_accuracy", "precision", "recall")
+    }
+    columns = [
+        names((line["cut"] for line in lines), "cut"),
+        figures_of("logit", (line["logit"] for line in lines)),
+    ]
     for name, heading in {**headings, "f1": "F1"}.items():
         columns.append(figures_of(heading, (line[name] for line in lines), fixed))
     section.table(table_of("Results on the test rows by threshold.", columns))
@@ -246,7 +337,12 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
             return None
         lines = [{**one, "sizes": packed(one["sizes"])} for one in bands["bands"]]
         start = [covering(bands["sizes"], share) for share in (0.5, 0.99)]
-        return {"target": clean(content.target), "exact": bands["exact"], "start": start, "bands": lines}
+        return {
+            "target": clean(content.target),
+            "exact": bands["exact"],
+            "start": start,
+            "bands": lines,
+        }
     scored = _probabilities(content)
     if scored is None:
         return None
@@ -255,16 +351,25 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         places, most = [content.positive_place(classes)], POINTS
     else:
         counts = np.array([np.sum(truth == label) for label in classes])
-        places, most = np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist(), POINTS_OF_MANY
+        places, most = (
+            np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist(),
+            POINTS_OF_MANY,
+        )
     shown = []
     for place in places:
         points = operating_points(truth == classes[place], table[:, place], most)
         shown.append({"name": clean(classes[place]), **points})
     # The costs of a false alarm and of a miss that the run was given (``--cost``), perhaps for the other class.
     cost = content.cuts.get("cost")
-    if cost is not None and str(content.cuts["positive"]) != str(classes[content.positive_place(classes)]):
+    if cost is not None and str(content.cuts["positive"]) != str(
+        classes[content.positive_place(classes)]
+    ):
         cost = cost[::-1]
-    return {"classes": shown, "all": len(classes), "cost": None if cost is None else list(cost)}
+    return {
+        "classes": shown,
+        "all": len(classes),
+        "cost": None if cost is None else list(cost),
+    }
 
 
 TAB = Tab(

@@ -19,7 +19,14 @@ from permgrad.pages.charts.explained import signed_bars
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words, share_words
 from permgrad.pages.summary import part_words
-from permgrad.pages.views import SectionView, Tab, figures_of, frame_table, names, table_of
+from permgrad.pages.views import (
+    SectionView,
+    Tab,
+    figures_of,
+    frame_table,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, quantity_of
 
 if TYPE_CHECKING:
@@ -29,10 +36,25 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-_LANES = {"tabular": "table branch", "image": "image branch", "linear": "linear part", "trees": "trees", "head": "head"}
-_TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_LANES = {
+    "tabular": "table branch",
+    "image": "image branch",
+    "linear": "linear part",
+    "trees": "trees",
+    "head": "head",
+}
+_TITLES = {
+    "Linear": "Dense",
+    "Conv2d": "Convolution",
+    "PeriodicDenseEmbedding": "Embedding",
+}
 _TITLES |= {"LinearBranch": "Line"}
-_SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
+_SHORT = {
+    "BatchNorm1d": "BatchNorm",
+    "BatchNorm2d": "BatchNorm",
+    "MaxPool2d": "max pool",
+    "Dropout": "dropout",
+}
 #: Width of a block with the arrow behind it, in CSS pixels.
 _STEP = 150
 
@@ -48,23 +70,51 @@ def blocks(layers: pd.DataFrame) -> Chart:
         lane = lanes[part]
         if layer == "input":
             if part == "image":
-                lane.append({"title": "Renderer", "shape": shape, "count": 0, "more": ["row to picture"]})
+                lane.append(
+                    {
+                        "title": "Renderer",
+                        "shape": shape,
+                        "count": 0,
+                        "more": ["row to picture"],
+                    }
+                )
         elif layer == "RandomKernels":
             lane[-1]["more"].append("random kernels beside")
         elif layer in _TITLES or not lane:
-            lane.append({"title": _TITLES.get(layer, layer), "shape": shape, "count": count, "more": []})
+            lane.append(
+                {
+                    "title": _TITLES.get(layer, layer),
+                    "shape": shape,
+                    "count": count,
+                    "more": [],
+                }
+            )
         else:
-            lane[-1]["more"].append(f"flattened to {shape}" if layer == "Flatten" else _SHORT.get(layer, layer))
+            lane[-1]["more"].append(
+                f"flattened to {shape}"
+                if layer == "Flatten"
+                else _SHORT.get(layer, layer)
+            )
             lane[-1]["count"] += count
             lane[-1]["shape"] = lane[-1]["shape"] if layer == "Flatten" else shape
     if lanes["head"]:
         lanes["head"][-1]["title"] = "Output"
     shown: list[dict[str, Any]] = [
-        {"name": name, "part": part, "blocks": lanes[part]} for part, name in _LANES.items() if lanes[part]
+        {"name": name, "part": part, "blocks": lanes[part]}
+        for part, name in _LANES.items()
+        if lanes[part]
     ]
     longest = max((len(lane["blocks"]) for lane in shown[:-1]), default=0)
-    words = "; ".join(f"{lane['name']}: {', '.join(block['title'] for block in lane['blocks'])}" for lane in shown)
-    return Chart("blocks", f"Layers of the network. {words}.", {"lanes": shown}, _STEP * (longest + len(lanes["head"])))
+    words = "; ".join(
+        f"{lane['name']}: {', '.join(block['title'] for block in lane['blocks'])}"
+        for lane in shown
+    )
+    return Chart(
+        "blocks",
+        f"Layers of the network. {words}.",
+        {"lanes": shown},
+        _STEP * (longest + len(lanes["head"])),
+    )
 
 
 def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
@@ -82,10 +132,19 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
-        f"There are no shares, because they would not be parts of a whole: {words}." if words else share_words(stored),
+        f"There are no shares, because they would not be parts of a whole: {words}."
+        if words
+        else share_words(stored),
     )
-    label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
-    what, after = "path" if hybrid else "input", "the other" if hybrid and two else "all others"
+    label = (
+        quantity_of(content.explanation)
+        if content.explanation is not None
+        else "increase of the loss"
+    )
+    what, after = (
+        "path" if hybrid else "input",
+        "the other" if hybrid and two else "all others",
+    )
     caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
     section.figure(drawn_branches(stored, label=label), caption)
     keys = ("interaction_low", "interaction_high", "importance")
@@ -95,29 +154,49 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     # One that may be chance, or is less than 5 % of the total, needs no words.
     if not math.isnan(low + high + effect + value) and deserves_words(low, high, share):
         meaning = (
-            f"each makes up for {'the other' if two else 'others'} in part" if value < 0 else "they need each other"
+            f"each makes up for {'the other' if two else 'others'} in part"
+            if value < 0
+            else "they need each other"
         )
-        size = (
-            f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
+        size = f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
+        section.text(
+            f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts."
         )
-        section.text(f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts.")
 
 
 def network(section: SectionView, content: Assessment) -> None:
     """The network and how it was trained."""
     trained, training = content.network, content.training
     if trained is not None:
-        words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
-        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]), trained.order)
+        words = [
+            f"Preset {clean(trained.preset)}",
+            f"branches: {', '.join(map(clean, trained.branches))}",
+        ]
+        section.text(
+            "; ".join([*words, f"{trained.parameters:,} trainable parameters."]),
+            trained.order,
+        )
         if trained.summary is not None:
-            section.figure(blocks(trained.summary), "Layers, what leaves each of them for one row, and its parameters.")
-            section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
+            section.figure(
+                blocks(trained.summary),
+                "Layers, what leaves each of them for one row, and its parameters.",
+            )
+            section.table(
+                frame_table(trained.summary, "Layers, output shapes and parameters."),
+                "Layers",
+            )
         section.pairs(trained.options, "Options")
     if training is not None:
         section.add("heading", "Learning curves")
-        section.text(f"{len(training.history)} epochs. The weights are those of epoch {training.best_epoch}.")
+        section.text(
+            f"{len(training.history)} epochs. The weights are those of epoch {training.best_epoch}."
+        )
         section.figure(
-            learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
+            learning_curves(
+                training.history,
+                best_epoch=training.best_epoch,
+                label=clean(training.loss),
+            ),
             "Loss on the training rows and on the validation rows after each epoch.",
         )
 
@@ -126,18 +205,28 @@ def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
     """The place of each column in the image."""
     size = extent(drawn.shape or (drawn.pixels, drawn.pixels))
     section.text(f"Layout {clean(drawn.name)}, {size}.", clean(drawn.text))
-    section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
+    section.figure(
+        drawn.drawing, "The place of each column.", "Labelled picture of the layout."
+    )
     if drawn.table is not None:
-        section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
+        section.table(
+            frame_table(drawn.table, "Positions.", sortable=True), "Positions"
+        )
 
 
 def methods(section: SectionView, content: Assessment) -> None:
     """The methods behind the numbers of the other tabs."""
     explanation, local = content.explanation, content.local
-    shown = {} if explanation is None else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
+    shown = (
+        {}
+        if explanation is None
+        else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
+    )
     if local is not None:
         baseline = local.meta.get("baseline")
-        shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")
+        shown["parts of single predictions"] = f"{local.method}" + (
+            f" from the {baseline}" if baseline else ""
+        )
     if content.paper is not None:
         shown["the published method"] = "permgrad_paper"
     if (content.what_if or {}).get("form"):
@@ -152,9 +241,13 @@ def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -
         "seed": origin.seed,
         "machine": origin.machine,
         "configuration": origin.configuration_hash,
-        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in origin.versions.items()
+        ),
     }
-    section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
+    section.pairs(
+        {name: value for name, value in pairs.items() if value not in (None, "")}
+    )
     section.pairs(origin.configuration, "Complete configuration")
 
 
@@ -190,11 +283,19 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
                 f"Baseline: {clean(baseline['baseline'])}.",
             )
             lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
-            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+            headings = {
+                "mean": "signed mean",
+                "mean_absolute": "mean absolute",
+                "published": "published form",
+            }
             columns = [names(lines["name"], "name")]
-            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+            columns += [
+                figures_of(heading, lines[name]) for name, heading in headings.items()
+            ]
             caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
-            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            fold = (
+                f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            )
             section.table(table_of(caption, columns), fold)
 
 
@@ -205,7 +306,11 @@ def paths(section: SectionView, content: Assessment) -> None:
 
 def maps(section: SectionView, content: Assessment) -> None:
     """The activation map of one row, of a network whose image hardly counts."""
-    drawn = [] if content.image_counts else [row for row in content.rows if row.heat is not None][:1]
+    drawn = (
+        []
+        if content.image_counts
+        else [row for row in content.rows if row.heat is not None][:1]
+    )
     section.text(map_words(content.paths) if drawn else "")
     for row in drawn:
         assert row.heat is not None

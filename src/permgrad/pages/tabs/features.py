@@ -17,7 +17,12 @@ from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import loss_without
 from permgrad.pages.views import SectionView, Tab
-from permgrad.pages.words import confidence_words, quantity_of, training_words, unit_words
+from permgrad.pages.words import (
+    confidence_words,
+    quantity_of,
+    training_words,
+    unit_words,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -31,12 +36,22 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     section.text(
         "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
     )
-    loss, flat = loss_without(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
-    intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
+    loss, flat = (
+        loss_without(explanation.meta, content.metrics or {}),
+        len(explanation.meta["order"]) == 1,
+    )
+    intervals = (
+        f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
+    )
     if flat:
-        section.figure(charts.along(explanation, loss), "Importance column by column." + intervals)
+        section.figure(
+            charts.along(explanation, loss), "Importance column by column." + intervals
+        )
     else:
-        shown, quantity = shown_input(in_order(explanation)[0], "columns", None, 0), quantity_of(explanation)
+        shown, quantity = (
+            shown_input(in_order(explanation)[0], "columns", None, 0),
+            quantity_of(explanation),
+        )
         if loss is not None:
             shown, quantity = replace(shown, heat=loss.growth(shown.heat)), loss.grown
         section.figure(picture(shown, quantity), "Importance column by column.")
@@ -46,14 +61,18 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
 _DRAWN = 25
 
 
-def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def ranking(
+    section: SectionView, content: Assessment, explanation: Explanation
+) -> None:
     """The ranking with intervals."""
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
     if not content.parts_count:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
     loss = loss_without(explanation.meta, content.metrics or {})
-    chart = charts.ranking(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss)
+    chart = charts.ranking(
+        explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss
+    )
     replaced = "shuffled: each row gets the value of another row"
     if loss is not None:
         unit = (
@@ -102,9 +121,13 @@ def classes(section: SectionView, _: Assessment, explanation: Explanation) -> No
         return
     if explanation.outputs[0] == "all":
         quantity = quantity_of(explanation)
-        section.text(f"Each column is the importance on the rows of that class only. The numbers are: {quantity}.")
+        section.text(
+            f"Each column is the importance on the rows of that class only. The numbers are: {quantity}."
+        )
     section.figure(
-        charts.classes(explanation, top_n=15 if len(explanation.names) > _DRAWN else None),
+        charts.classes(
+            explanation, top_n=15 if len(explanation.names) > _DRAWN else None
+        ),
         "Importance by class (columns) and feature (rows).",
     )
 

@@ -35,14 +35,20 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     words = output_words(local, "prediction", output)
     about = f"What moves the {words} up (blue) and down (orange), over the"
     noun = "input" if row.maps is None else "image"
-    sides = [(local, about)] if row.maps is None else [(local, about), (row.maps, "Grad-CAM, over the")]
+    sides = (
+        [(local, about)]
+        if row.maps is None
+        else [(local, about), (row.maps, "Grad-CAM, over the")]
+    )
     for explanation, text in sides:
         for name in shown_inputs(explanation):
             heat = explanation.maps.get(f"maps:{name}")
             if not name or (heat is not None and not np.any(heat[row.row])):
                 continue  # the image of a hybrid network, or no part of the input supports any output
             drawn = shown_input(explanation, name, row.row, output)
-            pictures.append((picture(drawn, quantity_of(explanation)), f"{text} {noun} {name}."))
+            pictures.append(
+                (picture(drawn, quantity_of(explanation)), f"{text} {noun} {name}.")
+            )
     if local.meta.get("tokens") is not None:
         what = "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
         text = f"The {what} of the row. Blue moves the {words} up, orange down."
@@ -55,11 +61,16 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
     for name, dimensions in shown_inputs(main).items():
         if f"images:{name}" not in main.maps:
             continue
-        title, drawn = f"Where in {name}", f"Mean of {name}, and the importance of each part."
+        title, drawn = (
+            f"Where in {name}",
+            f"Mean of {name}, and the importance of each part.",
+        )
         text = "The numbers of the ranking, drawn on the mean of the explained rows."
         if dimensions == _IMAGE:
             title = f"Where in the images: {name}"
-            drawn = f"Left: mean of the images in {name}. Right: importance of each patch."
+            drawn = (
+                f"Left: mean of the images in {name}. Right: importance of each patch."
+            )
             text = (
                 "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, "
                 "its neighbours can make up for it. All patches together can therefore matter far more than the sum "
@@ -78,11 +89,17 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     of_words = [] if content.words is None else list(content.words.numbers)
     if of_words:
         some = ", ".join(map(str, sorted(of_words)))
-        section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
-    of_patches = sorted({int(number) for column in content.photos for number in column.parts})
+        section.text(
+            f"What each word of a text does is shown for {len(of_words)} rows: {some}."
+        )
+    of_patches = sorted(
+        {int(number) for column in content.photos for number in column.parts}
+    )
     if of_patches:
         some = ", ".join(map(str, of_patches))
-        section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
+        section.text(
+            f"What each patch of an image does is shown for {len(of_patches)} rows: {some}."
+        )
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
     if content.listed is not None:
@@ -112,7 +129,11 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     output, label, words = _shown(content, local, None)
     count = min(len(local.values), SWARM_ROWS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
-    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
+    some = (
+        f"{count:,} of the {rows:,}"
+        if isinstance(rows, int) and rows > count
+        else f"the {count:,}"
+    )
     section.text(
         f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
         f"the baseline. Left: down.{words}"
@@ -124,7 +145,9 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     )
 
 
-def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[int, str, str]:
+def _shown(
+    content: Assessment, explanation: Explanation, output: Any
+) -> tuple[int, str, str]:
     """Return the output shown, its name, and words on the baseline and the unit of its attributions.
 
     Of two classes it is the positive one, as everywhere on the page.
@@ -134,19 +157,35 @@ def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[
     else:
         place = pick_output(explanation, output)
     baseline = explanation.meta.get("baseline")
-    words = f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+    words = (
+        f" Baseline: {clean(baseline)}."
+        if isinstance(baseline, str) and baseline
+        else ""
+    )
     words += SCALES.get(str(explanation.meta.get("unit")), "")
     return place, output_words(explanation, content.target, place), words
 
 
-def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
+def what_if(
+    section: SectionView, content: Assessment, stored: Mapping[str, Any]
+) -> None:
     """Say what the panel does in which a row's values are changed, or why there is none."""
     if "form" not in stored:
         call = "pg.counterfactuals and the command permgrad counterfactuals find what would have to differ in a row."
-        section.text(clean(stored["reason"]), f"The curves of the tab Features show what single changes do. {call}")
+        section.text(
+            clean(stored["reason"]),
+            f"The curves of the tab Features show what single changes do. {call}",
+        )
         return
-    count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)
-    which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
+    count, listed = (
+        len(stored["rows"]),
+        0 if content.listed is None else len(content.listed.numbers),
+    )
+    which = (
+        "They are listed by “can be changed” under “Show”. "
+        if 0 < count < listed
+        else ""
+    )
     more = "“What would have to differ?” searches for few changes with which the prediction is another one. "
     more += "Click a word of a text to take it out. " * bool(stored.get("texts"))
     more += "Click a patch of an image to cover it." * bool(stored.get("photos"))
@@ -166,15 +205,22 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     if content.what_if is None:
         return data
     classes = [] if content.predictions is None else content.predictions.classes
-    shown = {**content.what_if, "positive": content.positive_place(classes) if len(classes) == 2 else None}
+    shown = {
+        **content.what_if,
+        "positive": content.positive_place(classes) if len(classes) == 2 else None,
+    }
     if (columns := shown.get("columns")) is not None:
-        shown["columns"] = [columns[at] for at in content.by_rank(column["name"] for column in columns)]
+        shown["columns"] = [
+            columns[at] for at in content.by_rank(column["name"] for column in columns)
+        ]
     return {**(data or {}), "whatIf": shown}
 
 
 TAB = Tab(
     name="rows",
-    title=lambda content: "Rows & what if" if (content.what_if or {}).get("form") else "Rows",
+    title=lambda content: (
+        "Rows & what if" if (content.what_if or {}).get("form") else "Rows"
+    ),
     sections=(
         ("single-rows", "Row by row", single_rows),
         ("what-if", "What if", what_if, "what_if"),

@@ -16,8 +16,24 @@ from permgrad.pages.charts.chart import ASIDE, Chart
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.tabs.decisions import confusion
 from permgrad.pages.units import loss_without
-from permgrad.pages.views import Mark, SectionView, Tab, TableView, figures_of, metric_heading, names, table_of
-from permgrad.pages.words import clean, confidence_words, duration, listed, quantity_of, shorten
+from permgrad.pages.views import (
+    Mark,
+    SectionView,
+    Tab,
+    TableView,
+    figures_of,
+    metric_heading,
+    names,
+    table_of,
+)
+from permgrad.pages.words import (
+    clean,
+    confidence_words,
+    duration,
+    listed,
+    quantity_of,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -25,7 +41,10 @@ if TYPE_CHECKING:
 #: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
 Measured = tuple[str, Mapping[str, Any], Mark]
 #: What the constant that ignores the features is called.
-CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
+CONSTANTS = {
+    "regression": "always the mean",
+    "classification": "always the most frequent class",
+}
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
@@ -59,7 +78,9 @@ def picture_of(content: Assessment) -> Chart | None:
     explanation = content.explanation
     if explanation is None or not content.learnt:
         return None
-    return explained.leading(explanation, loss_without(explanation.meta, content.metrics or {}))
+    return explained.leading(
+        explanation, loss_without(explanation.meta, content.metrics or {})
+    )
 
 
 def glance(section: SectionView, content: Assessment) -> None:
@@ -70,22 +91,37 @@ def glance(section: SectionView, content: Assessment) -> None:
         what = quantity_of(explanation)
         if loss is not None:
             what = f"the {loss.label} without each feature. With all of them it is {number(loss.model)}"
-        whiskers = explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
+        whiskers = (
+            explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
+        )
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
-        unused = [explanation.names[place] for place in explained.idle_features(explanation)]
-        idle = f" Not used by the model: {listed(map(clean, unused), 3)}." if unused else ""
+        unused = [
+            explanation.names[place] for place in explained.idle_features(explanation)
+        ]
+        idle = (
+            f" Not used by the model: {listed(map(clean, unused), 3)}."
+            if unused
+            else ""
+        )
         grey = " Grey: does not clearly matter." * any(chart.data["quiet"])
         section.figure(chart, f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
     scored, target = content.predictions, shorten(content.target, 40)
     if content.task == "regression":
-        if scored is not None and scored.predictions is not None and content.keep_rows:  # each dot is a row
+        if (
+            scored is not None and scored.predictions is not None and content.keep_rows
+        ):  # each dot is a row
             caption = f"Predicted against true {target}, a dot for each test row. On the line a prediction is exact."
-            section.figure(errors.predictions(scored.truth, scored.predictions), caption)
+            section.figure(
+                errors.predictions(scored.truth, scored.predictions), caption
+            )
         return
     matrix, labels = confusion(content)
     if 0 < len(matrix) <= _CELLS:
         figure = errors.confusion_matrix(matrix, labels, width=ASIDE)
-        section.figure(figure, f"Test rows by their true and predicted {target}. Colour: share of each true class.")
+        section.figure(
+            figure,
+            f"Test rows by their true and predicted {target}. Colour: share of each true class.",
+        )
     elif len(matrix):
         caption = f"Test rows whose {target} is predicted correctly, by class. The largest classes first."
         section.figure(errors.found_by_class(matrix, labels), caption)
@@ -101,9 +137,14 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.table(_metrics_table(content))
     target = shorten(content.target, 40)
     shown = [one for one in metrics_in(content.test) if one.name in MEANINGS]
-    section.pairs({one.label: MEANINGS[one.name].format(target=target) for one in shown}, "What the scores mean")
+    section.pairs(
+        {one.label: MEANINGS[one.name].format(target=target) for one in shown},
+        "What the scores mean",
+    )
     if content.task == "classification" and content.positive is not None:
-        section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
+        section.text(
+            f"Average precision, lift and curves are for the positive class {clean(content.positive)}."
+        )
     section.text(_constant_words(content))
     for name, facts in stored.get("branches", {}).items():
         words = branch_words(name, facts)
@@ -112,17 +153,29 @@ def scores(section: SectionView, content: Assessment) -> None:
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label, data, predictions = CONSTANTS[content.task].capitalize(), content.data, content.predictions
+    label, data, predictions = (
+        CONSTANTS[content.task].capitalize(),
+        content.data,
+        content.predictions,
+    )
     part = "train" if data is None else data.constant_from
-    rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
+    rows = {"train": "the training rows", "test": "these test rows themselves"}.get(
+        part, f"the {part} rows"
+    )
     if content.weights:
         return f"“{label}” weighs rows, too. It is learned from {rows}."
-    if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
+    if (
+        content.task == "regression"
+        and predictions is not None
+        and predictions.training_mean is not None
+    ):
         return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {rows}."
     if content.task == "regression" or data is None or data.class_counts is None:
         return ""
     most = shorten(data.class_counts[part].idxmax(), 40)
-    return f"“{label}” predicts {most}. Its probabilities are the class shares of {rows}."
+    return (
+        f"“{label}” predicts {most}. Its probabilities are the class shares of {rows}."
+    )
 
 
 def _metrics_table(content: Assessment) -> TableView | None:
@@ -134,8 +187,13 @@ def _metrics_table(content: Assessment) -> TableView | None:
     models: list[Measured] = [(own, test, "own")]
     if stored.get("validation"):
         models.append((f"{own}, validation rows", stored["validation"], "quiet"))
-    models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
-    models += [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
+    models += [
+        (baseline_label(name), entry, "")
+        for name, entry in (stored.get("baselines") or {}).items()
+    ]
+    models += (
+        [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
+    )
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]
     if any(seconds) and seconds[0] is None and content.training is not None:
         seconds[0] = content.training.seconds
@@ -148,16 +206,27 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
     rival = np.array([mark != "quiet" for mark in marks])
     columns = [names(labels, "model", marks)]
     for metric in metrics_in(entries[0]):
-        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
-        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
-        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
+        values = pd.Series(
+            [entry.get(metric.name) for entry in entries], dtype=np.float64
+        )
+        best = (
+            values[rival].max() if metric.direction == "higher" else values[rival].min()
+        )
+        leading: list[Mark] = np.where(
+            rival & (values == best) & (rival.sum() > 1), "best", ""
+        ).tolist()
         write = number if metric.task == "regression" else fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.
-        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
+        texts = [
+            write(round(value, 4) if metric.name == "r2" else value) for value in values
+        ]
         columns.append(figures_of(metric_heading(metric), values, texts, leading))
     if any(value is not None for value in seconds):
         columns.append(figures_of("time to fit", seconds, duration))
-    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
+    return table_of(
+        "Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.",
+        columns,
+    )
 
 
 TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))

@@ -13,8 +13,22 @@ from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.charts.explained import interactions
-from permgrad.pages.views import SectionView, Tab, figures_of, intervals_of, names, packed, table_of
-from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
+from permgrad.pages.views import (
+    SectionView,
+    Tab,
+    figures_of,
+    intervals_of,
+    names,
+    packed,
+    table_of,
+)
+from permgrad.pages.words import (
+    clean,
+    confidence_words,
+    names_apart,
+    p_text,
+    quantity_of,
+)
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -42,7 +56,9 @@ def looked_at(explanation: Explanation) -> str:
         players = len(of_order(explanation, 1).names)
         whose = f"{players} features"
         if OTHERS in explanation.names:
-            whose = f"the {players - 1} most important features, and of all others as one,"
+            whose = (
+                f"the {players - 1} most important features, and of all others as one,"
+            )
         return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
     words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
     if bound := about.get("bound"):
@@ -95,7 +111,11 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
                 "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
                 "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
             )
-    colours = " Orange: both together cost less than the sum of each. Blue: more." if kind == "loss" else ""
+    colours = (
+        " Orange: both together cost less than the sum of each. Blue: more."
+        if kind == "loss"
+        else ""
+    )
     section.figure(
         interactions(explanation),
         f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
@@ -107,13 +127,22 @@ def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
     most = slice(0, _LISTED)
     words = [" × ".join(map(clean, pair)) for pair in ranked.names]
     columns = [
-        names(words[most], "pair", ["best" if clear else "" for clear in ranked.clear[most]]),
+        names(
+            words[most],
+            "pair",
+            ["best" if clear else "" for clear in ranked.clear[most]],
+        ),
         figures_of("interaction", ranked.values[most], numbers(ranked.values)[most]),
-        intervals_of(ranked.low[most], ranked.high[most], level=confidence_words(explanation)),
+        intervals_of(
+            ranked.low[most], ranked.high[most], level=confidence_words(explanation)
+        ),
         figures_of("adjusted\u00a0p", ranked.p_adjusted[most], p_text),
     ]
     few = "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
-    return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
+    return table_of(
+        f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}",
+        columns,
+    )
 
 
 def effects(section: SectionView, *_: Any) -> None:
@@ -124,14 +153,20 @@ def effects(section: SectionView, *_: Any) -> None:
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """What the loss loses without each input, alone and behind all others, and what two do together."""
     ranked, single = pairs_of(explanation), of_order(explanation, 1)
-    clear = "No pair of inputs clearly works together." if not ranked.clear.any() else leading_words(ranked, "loss")
+    clear = (
+        "No pair of inputs clearly works together."
+        if not ranked.clear.any()
+        else leading_words(ranked, "loss")
+    )
     section.text(clear)
     assert single.low is not None, "the loss over all rows has intervals"
     assert single.high is not None, "as above"
     columns = [
         names(single.names, "input"),
         figures_of("importance", single.values[:, 0]),
-        intervals_of(single.low[:, 0], single.high[:, 0], level=confidence_words(explanation)),
+        intervals_of(
+            single.low[:, 0], single.high[:, 0], level=confidence_words(explanation)
+        ),
         figures_of("alone", single.parts["alone"][:, 0]),
         figures_of("last", single.parts["last"][:, 0]),
     ]
@@ -170,11 +205,16 @@ def live_data(content: Assessment) -> dict[str, Any] | None:
         "kind": _kind(explanation),
         "all": len(ranked.names),
         "target": clean(content.target),
-        "classes": None if together.classes is None else [clean(name) for name in together.classes],
+        "classes": None
+        if together.classes is None
+        else [clean(name) for name in together.classes],
         "effects": [
             {
                 "pair": [clean(name) for name in effect["pair"]],
-                "axes": [{**axis, "label": [clean(label) for label in axis["label"]]} for axis in effect["axes"]],
+                "axes": [
+                    {**axis, "label": [clean(label) for label in axis["label"]]}
+                    for axis in effect["axes"]
+                ],
                 "shape": np.shape(effect["mean"]),
                 "mean": packed(effect["mean"]),
                 "dots": packed(effect["dots"]),

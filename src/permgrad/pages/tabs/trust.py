@@ -27,7 +27,17 @@ from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
 from permgrad.pages.sentences import level_words, told_words
 from permgrad.pages.units import loss_without
 from permgrad.pages.verdict import verdict
-from permgrad.pages.views import Mark, SectionView, Tab, TableView, as_count, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import (
+    Mark,
+    SectionView,
+    Tab,
+    TableView,
+    as_count,
+    figures_of,
+    intervals_of,
+    names,
+    table_of,
+)
 from permgrad.pages.words import (
     clean,
     confidence_words,
@@ -60,37 +70,64 @@ def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) ->
         section.text(*level_words(facts, stored["positive"]))
         if facts["merged"]:
             few = listed(map(clean, facts["merged"]), 5)
-            section.text(f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}.")
+            section.text(
+                f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}."
+            )
         caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: the largest of two levels, whose "
         caption += "interval and p allow for all pairs. p is adjusted for all tests of this section. Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
-        named = ((key.replace("_", " "), one) for key, one in facts["fairness"].items() if one)
-        section.items([f"{key}: {_text([one[end] for end in _ENDS], number)}" for key, one in named])
+        named = (
+            (key.replace("_", " "), one)
+            for key, one in facts["fairness"].items()
+            if one
+        )
+        section.items(
+            [
+                f"{key}: {_text([one[end] for end in _ENDS], number)}"
+                for key, one in named
+            ]
+        )
         section.text(told_words(facts))
         caption = f"Importance of features on the rows of each level of {name}. Bold: it clearly differs."
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
 
 
 def _text(ends: Sequence[Any], write: Callable[[float], str]) -> str:
-    return "–" if ends[0] is None else f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
+    return (
+        "–"
+        if ends[0] is None
+        else f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
+    )
 
 
 def _table(
-    section: SectionView, rows: Mapping[str, int], lines: Sequence[Mapping[str, Any]], caption: str, fold: str = ""
+    section: SectionView,
+    rows: Mapping[str, int],
+    lines: Sequence[Mapping[str, Any]],
+    caption: str,
+    fold: str = "",
 ) -> None:
     """Add a table with a line for each measure, and a column for each level."""
     marks: list[Mark] = ["best" if line.get("clear") else "" for line in lines]
     # Names of features stay as they are.
-    measures = [line["measure"] if fold else line["measure"].replace("_", " ") for line in lines]
+    measures = [
+        line["measure"] if fold else line["measure"].replace("_", " ") for line in lines
+    ]
     columns = [names(measures, "feature" if fold else "measure", marks)]
     triples = [
-        (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines]) for level, count in rows.items()
+        (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines])
+        for level, count in rows.items()
     ]
     triples.append(("difference", [[line.get(end) for end in _ENDS] for line in lines]))
     for heading, cells in triples:
-        written = [_text(one, percent if line["share"] else number) for one, line in zip(cells, lines, strict=True)]
+        written = [
+            _text(one, percent if line["share"] else number)
+            for one, line in zip(cells, lines, strict=True)
+        ]
         columns.append(figures_of(heading, (one[0] for one in cells), written))
-    columns.append(figures_of("adjusted p", (line.get("p_holm") for line in lines), p_text))
+    columns.append(
+        figures_of("adjusted p", (line.get("p_holm") for line in lines), p_text)
+    )
     section.table(table_of(caption, columns), fold)
 
 
@@ -111,9 +148,15 @@ def caveats(section: SectionView, content: Assessment) -> None:
         if facts["part"] in ("alarm", "caution", "trust") or lacks:
             doubts.append(str(one["sentence"]))
     rows = (content.metrics or {}).get("rows", {}).get("test")
-    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
+    explained = (
+        None
+        if content.explanation is None
+        else content.explanation.meta.get("rows_explained")
+    )
     if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
-        doubts.append(f"The importances are of {explained:,} of the {rows:,} test rows.")
+        doubts.append(
+            f"The importances are of {explained:,} of the {rows:,} test rows."
+        )
     section.items([*doubts, *map(clean, content.warnings)])
     needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
@@ -128,17 +171,22 @@ def caveats(section: SectionView, content: Assessment) -> None:
 
 
 # ---- segments --------------------------------------------------------------------------------------------------------
-def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
+def segments(
+    section: SectionView, content: Assessment, stored: Mapping[str, Any]
+) -> None:
     """The scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
     rows, tests, found = stored["rows"], stored["tests"], worse(content)
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
-    measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
+    measure = (
+        "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
+    )
     section.text(
         say("worse", found)
         if found
-        else "No tested group of test rows is clearly worse than the others." * bool(tests),
+        else "No tested group of test rows is clearly worse than the others."
+        * bool(tests),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows.",
         "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
@@ -149,12 +197,20 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
     section.live("segments")
 
 
-def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def shown_segments(
+    content: Assessment, stored: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
     ranking = [] if content.explanation is None else content.explanation.ranking()
-    worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[:MOST_WORSE]
-    places = {name: place for place, name in enumerate(dict.fromkeys([*worse, *ranking]))}
-    return sorted(stored["features"], key=lambda one: places.get(one["feature"], len(places)))[:MOST_FEATURES]
+    worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[
+        :MOST_WORSE
+    ]
+    places = {
+        name: place for place, name in enumerate(dict.fromkeys([*worse, *ranking]))
+    }
+    return sorted(
+        stored["features"], key=lambda one: places.get(one["feature"], len(places))
+    )[:MOST_FEATURES]
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -163,8 +219,13 @@ def intervals(section: SectionView, content: Assessment) -> None:
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
-    asked, whole = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
-    what, of = ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
+    asked, whole = (
+        percent(scored["coverage"]),
+        f"{percent(scored['low'])} to {percent(scored['high'])}",
+    )
+    what, of = (
+        ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
+    )
     words = (
         f"The {what} are made to hold the {of} of {asked} of new rows. They hold it for {percent(scored['covered'])} "
         f"of the {scored['rows']:,} test rows (95\u00a0% interval {whole}). "
@@ -177,8 +238,12 @@ def intervals(section: SectionView, content: Assessment) -> None:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
     if by_class := scored.get("by_class"):
-        frame = pd.DataFrame([{"class": clean(name), **one} for name, one in by_class.items()])
-        missed = frame[frame["high"] < scored["coverage"]].sort_values("covered", kind="stable")["class"]
+        frame = pd.DataFrame(
+            [{"class": clean(name), **one} for name, one in by_class.items()]
+        )
+        missed = frame[frame["high"] < scored["coverage"]].sort_values(
+            "covered", kind="stable"
+        )["class"]
         if len(missed):
             section.text(
                 f"Among the rows of {listed(missed, 5)} they hold it less often. "
@@ -188,7 +253,13 @@ def intervals(section: SectionView, content: Assessment) -> None:
         section.table(_lowest(frame, ["class"], MOST_LINES, caption), "By class")
     # The groups of test rows in which the fewest intervals or sets hold the truth.
     features = (content.segments or {}).get("features", ())
-    frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])
+    frame = pd.DataFrame(
+        [
+            {"feature": one["feature"], **group}
+            for one in features
+            for group in one["groups"]
+        ]
+    )
     if "covered" not in frame:
         return
     frame = frame[frame["covered"].notna() & (frame["rows"] >= FEWEST_ROWS)]
@@ -198,17 +269,25 @@ def intervals(section: SectionView, content: Assessment) -> None:
     below = int((frame["high"] < scored["coverage"]).sum())
     call = "predict_interval" if "width" in scored else "predict_set"
     whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
-    first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
+    first = (
+        f"In {below:,} of the {whole}, {share} is below"
+        if below
+        else f"In none of the {whole} is {share} below"
+    )
     section.text(
         f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
         f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
     )
     caption = f"Groups of test rows whose {what} hold the {of} least often."
-    section.table(_lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups")
+    section.table(
+        _lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups"
+    )
 
 
-def _lowest(frame: pd.DataFrame, named: list[str], most: int, caption: str) -> TableView:
+def _lowest(
+    frame: pd.DataFrame, named: list[str], most: int, caption: str
+) -> TableView:
     """List the groups of rows whose truth is inside least often."""
     low = frame.sort_values("covered", kind="stable")[:most]
     columns = [
@@ -235,18 +314,40 @@ def calibration(section: SectionView, content: Assessment) -> None:
     if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
         answer = f"No clear error in {curves[0].rows.sum():,} rows."
     else:
-        answer = "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
+        answer = (
+            "Nearly: they are off, but by little."
+            if error < LEAST_CALIBRATION_ERROR
+            else "No, they are off."
+        )
     words = Writer(found).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):
-        earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
-        section.text(f"Calibration on the validation rows changed the error from {earlier} to {after}.")
-    some = " (the nine classes with the most rows)" if len(classes) > charts.MOST_CALIBRATION_PANELS else ""
-    what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
+        earlier, after = (
+            number(float(np.mean([each.error for each in errors])), 2)
+            for errors in (older, curves)
+        )
+        section.text(
+            f"Calibration on the validation rows changed the error from {earlier} to {after}."
+        )
+    some = (
+        " (the nine classes with the most rows)"
+        if len(classes) > charts.MOST_CALIBRATION_PANELS
+        else ""
+    )
+    what = (
+        clean(classes[positive])
+        if len(classes) == 2
+        else f"each class versus the rest{some}"
+    )
     section.figure(
         charts.calibration(
-            truth, table, list(classes), before=before, positive=positive, dependence=content.dependence
+            truth,
+            table,
+            list(classes),
+            before=before,
+            positive=positive,
+            dependence=content.dependence,
         ),
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
@@ -272,7 +373,12 @@ P_VALUE = (
     "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature clearly matters if its "
     "importance is above 0 and its adjusted p below 0.05."
 )
-READINGS = {"tabular": "as numbers", "image": "as an image", "linear": "by a line", "trees": "by trees"}
+READINGS = {
+    "tabular": "as numbers",
+    "image": "as an image",
+    "linear": "by a line",
+    "trees": "by trees",
+}
 
 
 def paths_words(parts: Iterable[str]) -> str:
@@ -296,14 +402,24 @@ def reading(section: SectionView, content: Assessment) -> None:
     terms: dict[str, str] = {}
     if explanation is not None:
         quantity = quantity_of(explanation)
-        meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        meaning = (
+            f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        )
         if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
             meaning = f"How much the {loss.label} grows when the feature is shuffled."
         paths = len(explanation.parts) > 1 and content.parts_count
-        alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
-        terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
+        alike = [
+            "features",
+            *["classes"] * (len(explanation.outputs) > 1),
+            *["paths"] * paths,
+        ]
+        terms["Importance"] = (
+            f"{meaning} Numbers of different {listed(alike)} can be compared."
+        )
         if explanation.low is not None:
-            terms["Interval"] = INTERVAL.format(confidence=confidence_words(explanation), noun=content.noun)
+            terms["Interval"] = INTERVAL.format(
+                confidence=confidence_words(explanation), noun=content.noun
+            )
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
         if paths:
@@ -319,9 +435,16 @@ def _times(repeats: Collection[int]) -> str:
 
 def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    rows, repeats = explanation.meta.get("rows_explained"), explanation.meta.get("repeats")
+    rows, repeats = (
+        explanation.meta.get("rows_explained"),
+        explanation.meta.get("repeats"),
+    )
     if isinstance(rows, int):
-        drawn = f", in each of which a value is replaced {_times(repeats.values())}" if repeats else ""
+        drawn = (
+            f", in each of which a value is replaced {_times(repeats.values())}"
+            if repeats
+            else ""
+        )
         section.text(
             f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
@@ -330,7 +453,11 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     ranks, level = shown_ranks(explanation), confidence_words(explanation)
     if ranks is None:
         return
-    first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
+    first = [
+        name
+        for name, number in zip(ranks.names, ranks.sets, strict=True)
+        if number == 1
+    ]
     leading = listed(map(names_apart(explanation.names), first), 5)
     if len(first) == len(ranks.names):
         section.text("No feature is clearly more important than all others.")
@@ -343,7 +470,11 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
         figures_of("rank", range(1, len(ranks.names) + 1), as_count),
         figures_of(f"rank with {level} certainty", ranks.low, rank_texts(ranks)),
     ]
-    section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
+    section.table(
+        table_of(
+            f"Ranks that hold for all features at once with {level} certainty.", columns
+        )
+    )
 
 
 def trainings(section: SectionView, content: Assessment, refits: Explanation) -> None:
@@ -363,27 +494,51 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         spread = (loss.growth(mean + spread) - loss.growth(mean - spread)) / 2
         mean, low, high = map(loss.growth, (mean, low, high))
         quantity = loss.grown
-    ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
+    ranked, first = (
+        [refits.names[place] for place in order],
+        refits.meta["another_training"]["first"],
+    )
 
     def in_trainings(share: float | None) -> str:
-        return "–" if share is None or not np.isfinite(share) else f"{training_text(share, facts['fits'])}\u00a0%"
+        return (
+            "–"
+            if share is None or not np.isfinite(share)
+            else f"{training_text(share, facts['fits'])}\u00a0%"
+        )
 
     columns = [
-        names(ranked, refits.level, ["best" if name in clearly_matter(refits) else "" for name in ranked]),
+        names(
+            ranked,
+            refits.level,
+            ["best" if name in clearly_matter(refits) else "" for name in ranked],
+        ),
         figures_of("importance", mean, numbers(mean)),
         intervals_of(low, high, level=confidence_words(refits)),
         figures_of("between trainings", spread, number),
-        figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
+        figures_of(
+            f"among the first {first}", [shares[name] for name in ranked], in_trainings
+        ),
     ]
-    caption = f"Mean importance over trainings: {quantity}. Between trainings: its standard "
+    caption = (
+        f"Mean importance over trainings: {quantity}. Between trainings: its standard "
+    )
     caption += "deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
 
 
-def methods(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def methods(
+    section: SectionView, content: Assessment, explanation: Explanation
+) -> None:
     """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
-    compared, local = {} if content.paper is None else {content.paper.method: content.paper}, content.local
-    if local is not None and local.method not in compared and set(local.names) == set(explanation.names):
+    compared, local = (
+        {} if content.paper is None else {content.paper.method: content.paper},
+        content.local,
+    )
+    if (
+        local is not None
+        and local.method not in compared
+        and set(local.names) == set(explanation.names)
+    ):
         compared[local.method] = local.to_global("mean_abs")
     if not compared:
         return
@@ -394,15 +549,24 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
             orders[name] = other.ranking(first)
         else:
             sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
-            orders[name] = [other.names[place] for place in np.argsort(-sizes, kind="stable")]
-    titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {explanation.method: "this report"}
-    ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
+            orders[name] = [
+                other.names[place] for place in np.argsort(-sizes, kind="stable")
+            ]
+    titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {
+        explanation.method: "this report"
+    }
+    ranks = {
+        name: pd.Series(range(1, len(order) + 1), order)
+        for name, order in orders.items()
+    }
     top = usual_k(len(explanation.names))
     leading = set(explanation.ranking()[:top])
     lines = []
     for name, names_of in list(orders.items())[1:]:
         both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
-        agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
+        agreement = (
+            spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
+        )
         common = len(leading & set(names_of[:top]))
         lines.append(
             f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
@@ -415,8 +579,14 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
     section.items(lines)
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
-    columns += [figures_of(titles[name], series.reindex(ranking), as_count) for name, series in ranks.items()]
-    section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
+    columns += [
+        figures_of(titles[name], series.reindex(ranking), as_count)
+        for name, series in ranks.items()
+    ]
+    section.table(
+        table_of("Rank of each feature by method (1 is the most important).", columns),
+        "Ranks",
+    )
 
 
 #: Methods of a run in plain words. The tab Details has their names.
@@ -435,13 +605,22 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     keys = ("group", "rows", "score", "low", "high", "rest", "p_holm", "worse")
     features = []
     for one in shown_segments(content, stored):
-        groups = [{key: group[key] for key in (*keys, *_MORE) if key in group} for group in one["groups"]]
+        groups = [
+            {key: group[key] for key in (*keys, *_MORE) if key in group}
+            for group in one["groups"]
+        ]
         features.append({"name": clean(one["feature"]), "groups": groups})
     positive = None
-    if content.task == "classification" and content.predictions is not None and len(content.predictions.classes) == 2:
+    if (
+        content.task == "classification"
+        and content.predictions is not None
+        and len(content.predictions.classes) == 2
+    ):
         classes = content.predictions.classes
         positive = clean(classes[content.positive_place(classes)])
-    facts = {key: stored[key] for key in ("score", "overall", "rows", "all_rows", "tests")}
+    facts = {
+        key: stored[key] for key in ("score", "overall", "rows", "all_rows", "tests")
+    }
     return facts | {
         "features": features,
         "all": len(stored["features"]),

@@ -63,22 +63,39 @@ def explain_table(request: ExplainRequest) -> Outcome:
     """
     method = methods.get(request.method)
     if request.row is not None and request.max_rows is not None:
-        raise InputError("--row and --max-rows cannot be combined", hint="Leave one of them out.", code="PG006")
+        raise InputError(
+            "--row and --max-rows cannot be combined",
+            hint="Leave one of them out.",
+            code="PG006",
+        )
     _method_options(request)  # refuses what the method does not have
     request, is_file = located(request), request.model_folder.is_file()
     model = request.model_folder if is_file else None
-    refuse_input(request.folder, {"table": request.source, "model": model, "groups file": request.groups})
+    refuse_input(
+        request.folder,
+        {"table": request.source, "model": model, "groups file": request.groups},
+    )
     refuse_run_file(request.folder, request.model_folder)
-    engine = make_engine(request.engine, workers=request.workers, address=request.address)
+    engine = make_engine(
+        request.engine, workers=request.workers, address=request.address
+    )
     # The test rows of a run, or a row, are some rows of a table that is read.
     some = is_file or request.test_rows is not None or request.row is not None
     if not some and is_streamed(request.source, None):
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
-        outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
-        lines = [f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."]
+        outcome, count = (
+            outcome_of(request, explanation),
+            explanation.meta["rows_explained"],
+        )
+        lines = [
+            f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."
+        ]
         lines += ["It was already finished. Nothing was computed."] if finished else []
-        return Outcome({**outcome.facts, "rows_explained": count}, "\n".join([*lines, outcome.text]))
+        return Outcome(
+            {**outcome.facts, "rows_explained": count},
+            "\n".join([*lines, outcome.text]),
+        )
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
@@ -114,9 +131,13 @@ def located(request: ExplainRequest) -> ExplainRequest:
                 f"Row {place} is not a test row of this run. The test rows are {some}, … (column 'row' of "
                 "predictions.csv)"
             )
-            raise InputError(problem, hint="Choose one of them, or name the TABLE.", code="PG003")
+            raise InputError(
+                problem, hint="Choose one of them, or name the TABLE.", code="PG003"
+            )
         place = int(np.flatnonzero(rows == place)[0])
-    return replace(request, table=table, sheet=sheet, row=place, test_rows=rows, out=request.folder)
+    return replace(
+        request, table=table, sheet=sheet, row=place, test_rows=rows, out=request.folder
+    )
 
 
 # ---- in memory -------------------------------------------------------------------------------------------------------
@@ -156,7 +177,9 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
     if numbers is None:
         if request.row is not None and request.row >= len(table):
             rows_of = f"{request.source} has {counted(len(table), 'row')}"
-            problem = f"--row must be below the number of rows, got {request.row} ({rows_of})"
+            problem = (
+                f"--row must be below the number of rows, got {request.row} ({rows_of})"
+            )
             raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
         numbers = np.arange(len(table), dtype=np.int64)
     else:
@@ -169,16 +192,24 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
     """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
     predictor = read_onnx(request.model_folder)
     names, y = predictor.names or (), request.y
-    written = read_like(request.source, {"texts": predictor.texts, "sheet": request.sheet}, names)
+    written = read_like(
+        request.source, {"texts": predictor.texts, "sheet": request.sheet}, names
+    )
     table = written.frame
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "--option y=")
         if y in names:
             problem = f"Column {y!r} (target) is a feature of the model"
-            raise InputError(problem, hint="Name the column that the model predicts.", code="PG006")
+            raise InputError(
+                problem, hint="Name the column that the model predicts.", code="PG006"
+            )
     rows = predictor.table_for(table, y)
-    return make_file_model(predictor, rows, None if y is None else table[y]), rows, written
+    return (
+        make_file_model(predictor, rows, None if y is None else table[y]),
+        rows,
+        written,
+    )
 
 
 def _explain_in_memory(
@@ -196,35 +227,51 @@ def _explain_in_memory(
     explained = np.arange(len(read.table)) if read.places is None else read.places
     if measured:
         if truth is None:
-            tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
+            tell_no_targets(
+                read.data, read.columns, request.source, named=request.y is not None
+            )
         explained = _with_targets(request, explained, measurable)
     explained = _at_most(request, explained)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not isinstance(read.model, FileModel):
         with read.lines.named():
-            read.model.preprocessor_.check_cells(rows[list(read.model.preprocessor_.feature_names_in_)])
-    explanation = _computed(request, read, explained, y if measured else None, engine, scope)
+            read.model.preprocessor_.check_cells(
+                rows[list(read.model.preprocessor_.feature_names_in_)]
+            )
+    explanation = _computed(
+        request, read, explained, y if measured else None, engine, scope
+    )
     if explanation.scope == "global":
         return explanation, None, None
     if not np.array_equal(numbers, np.arange(len(explained))):
         # The row number is that of the table in all files: importance.csv and rows.csv agree.
-        explanation = replace(explanation, meta={**explanation.meta, "rows": numbers.tolist()})
+        explanation = replace(
+            explanation, meta={**explanation.meta, "rows": numbers.tolist()}
+        )
     if read.places is None:
         return explanation, None, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
     predicted = read.model.predict_parts(rows)
-    listed_rows = predicting.prediction_table(numbers, no_names, predicted, read.model, truth=truth)
+    listed_rows = predicting.prediction_table(
+        numbers, no_names, predicted, read.model, truth=truth
+    )
     return explanation, listed_rows, read.lines.lines
 
 
-def _with_targets(request: ExplainRequest, places: Integers, measurable: Integers) -> Integers:
+def _with_targets(
+    request: ExplainRequest, places: Integers, measurable: Integers
+) -> Integers:
     """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
     explained = np.intersect1d(places, measurable)
     if not len(explained):
         problem = "None of the chosen rows has a target, so no loss can be explained"
-        raise InputError(problem, hint="Choose others, or leave the target's column out of the table.", code="PG015")
+        raise InputError(
+            problem,
+            hint="Choose others, or leave the target's column out of the table.",
+            code="PG015",
+        )
     if left_out := len(places) - len(explained):
         warn_user(
             f"{left_out:,} of {counted(len(places), 'row')} of {request.source} "
@@ -235,7 +282,11 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
     if request.method == "permgrad_paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
         problem = "permgrad_paper shuffles each feature among the explained rows and needs several, got 1"
-        raise InputError(problem, hint=f"{row}choose more rows, or pass --method permgrad.", code="PG013")
+        raise InputError(
+            problem,
+            hint=f"{row}choose more rows, or pass --method permgrad.",
+            code="PG013",
+        )
     return explained
 
 
@@ -248,12 +299,23 @@ def _at_most(request: ExplainRequest, places: Integers) -> Integers:
 
 
 def _computed(
-    request: ExplainRequest, read: ReadRows, explained: Integers, y: Array | None, engine: Engine, scope: str
+    request: ExplainRequest,
+    read: ReadRows,
+    explained: Integers,
+    y: Array | None,
+    engine: Engine,
+    scope: str,
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
     rows = read.rows.take(explained)
-    names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
-    target = [name if name in names or not name.isdigit() else int(name) for name in request.target]
+    names = [
+        str(label)
+        for label in getattr(read.model, "classes_", np.array(["all"])).tolist()
+    ]
+    target = [
+        name if name in names or not name.isdigit() else int(name)
+        for name in request.target
+    ]
     positive, options = _options(request, read.model, read.data)
     options |= {"scope": scope, "target": target or None}
     if len(rows) > 1 and not {"row_groups", "row_time"} & {*options}:
@@ -264,7 +326,9 @@ def _computed(
         cells = read.table[str(options[name])].iloc[explained]
         # As in a run, rows without a label are one group.
         options[name] = (
-            cells.astype(object).where(cells.notna(), "").tolist() if name == "row_groups" else cells.tolist()
+            cells.astype(object).where(cells.notna(), "").tolist()
+            if name == "row_groups"
+            else cells.tolist()
         )
     if request.row is not None and scope == "local":
         # A single row draws the same donors as among all rows, and is told of in probabilities, as on the page.
@@ -274,12 +338,19 @@ def _computed(
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
-        return explain_by(engine, Arguments(Model(read.model.predictor, **read.model.options), rows, y, **options))
+        return explain_by(
+            engine,
+            Arguments(
+                Model(read.model.predictor, **read.model.options), rows, y, **options
+            ),
+        )
     model = Model(read.model, positive=positive)
     # Saved without rows, or by 0.1 with rows that are images and an encoded table.
     if not rows_in(read.model)[0] or isinstance(read.model.background_, dict):
         drawn = _drawn(read.rows, request.seed) if few or y is None else None
-        return explain_by(engine, Arguments(model, rows, y, background=drawn, **options))
+        return explain_by(
+            engine, Arguments(model, rows, y, background=drawn, **options)
+        )
 
     # The engine changes the result only by rounding, so it is not part of the cache entry.
     def compute(model: Model, X: Any, y: Any = None, **asked: Any) -> Explanation:
@@ -290,19 +361,37 @@ def _computed(
 
 def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
     """Return by which column rows depend on each other, as --row-group or --time told the model's run."""
-    record = None if isinstance(read.model, FileModel) else read_record(run_of(request.model_folder))
+    record = (
+        None
+        if isinstance(read.model, FileModel)
+        else read_record(run_of(request.model_folder))
+    )
     told = {} if record is None else record["configuration"]
     named = {"row_groups": told.get("row_group"), "row_time": told.get("time")}
-    return dict([(name, str(column)) for name, column in named.items() if column in read.table.columns][:1])
+    return dict(
+        [
+            (name, str(column))
+            for name, column in named.items()
+            if column in read.table.columns
+        ][:1]
+    )
 
 
-def _weighed(request: ExplainRequest, data: Mapping[str, Any], columns: Iterable[str], scope: str) -> dict[str, str]:
+def _weighed(
+    request: ExplainRequest, data: Mapping[str, Any], columns: Iterable[str], scope: str
+) -> dict[str, str]:
     """Return the column that weighs rows, as --weight told the model's run. Warn where the table lacks it."""
     weight = data.get("weight")
-    if weight is None or (methods.get(request.method).scopes[0] if scope == "auto" else scope) == "local":
+    if (
+        weight is None
+        or (methods.get(request.method).scopes[0] if scope == "auto" else scope)
+        == "local"
+    ):
         return {}
     if weight not in columns:
-        warn_user(f"The run weighs rows by {weight!r}, which {request.source} lacks. Each of its rows counts once.")
+        warn_user(
+            f"The run weighs rows by {weight!r}, which {request.source} lacks. Each of its rows counts once."
+        )
         return {}
     return {"sample_weight": weight}
 
@@ -316,7 +405,10 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 # ---- targets ---------------------------------------------------------------------------------------------------------
 def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
-    target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
+    target, everywhere = (
+        read.data.get("target"),
+        np.arange(len(read.table), dtype=np.int64),
+    )
     if target is None or target not in read.table.columns:
         return None, everywhere
     values = blank_codes(read.table[[target]], list(read.data.get("na", ())))[target]
@@ -326,15 +418,25 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
     if read.data["task"] == "regression":
         if not pd.api.types.is_numeric_dtype(values.dtype):
             problem = f"Column {target!r} of {request.source} holds text, but the target was numeric in training"
-            raise InputError(problem, hint="Correct it, or leave the column out.", code="PG015")
-        return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(present)
+            raise InputError(
+                problem, hint="Correct it, or leave the column out.", code="PG015"
+            )
+        return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(
+            present
+        )
     # Classes are compared as text: a file may hold 1 where the model learned 1.0, or the reverse.
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     # Of classes that differ by no more than their spelling, training has made one.
-    near = {} if one_spelling(dict.fromkeys(labels, 1)) else {spelling(text): label for text, label in labels.items()}
+    near = (
+        {}
+        if one_spelling(dict.fromkeys(labels, 1))
+        else {spelling(text): label for text, label in labels.items()}
+    )
     names = map(canonical, values.tolist())
-    y = np.array([labels.get(name, near.get(spelling(name))) for name in names], dtype=object)
+    y = np.array(
+        [labels.get(name, near.get(spelling(name))) for name in names], dtype=object
+    )
     strange = present & np.array([value is None for value in y])
     count = int(strange.sum())
     if count and request.test_rows is None:
@@ -343,7 +445,11 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
             f"{count:,} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
             f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})"
         )
-        raise InputError(problem, hint="Correct or remove these rows, or leave the column out.", code="PG015")
+        raise InputError(
+            problem,
+            hint="Correct or remove these rows, or leave the column out.",
+            code="PG015",
+        )
     if count:
         rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
         warn_user(f"{rows}. {by_count(count, 'It is', 'They are')} left out.")
@@ -351,33 +457,49 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
-def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
+def tell_no_targets(
+    data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool
+) -> None:
     """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
     name = data.get("target")
     if name is None or name not in columns:
         return
     if named:
         problem = f"Column {name!r} is empty in {table}"
-        raise InputError(problem, hint="Name another column with --option y=, or leave it out.", code="PG015")
+        raise InputError(
+            problem,
+            hint="Name another column with --option y=, or leave it out.",
+            code="PG015",
+        )
     warn_user(
         f"The target's column {name!r} is empty in {table}, so the divergence from the model's own prediction is "
         "explained. Fill the column in to explain the loss."
     )
 
 
-def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _options(
+    request: ExplainRequest, model: Any, data: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
     method, options = _method_options(request)
     donors = "auto" if request.donors is None else request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
-        options["groups"] = {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
+        options["groups"] = (
+            {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
+        )
     classes = getattr(model, "classes_", np.array([])).tolist()
-    positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
+    positive = [
+        label
+        for label in classes
+        if canonical(label) == canonical(data.get("positive"))
+    ]
     return positive[0] if positive and len(classes) == 2 else None, options
 
 
-def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
+def explain_streamed(
+    request: ExplainRequest, engine: Engine
+) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
     folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(request, table, y)
@@ -385,7 +507,12 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
         name = str(data.get("target"))  # where the table has at least one value of it
-        y = name if name in opened.columns and any_known(opened, name, plain(data.get("na", ()))) else None
+        y = (
+            name
+            if name in opened.columns
+            and any_known(opened, name, plain(data.get("na", ())))
+            else None
+        )
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = saved_in(folder)
@@ -398,7 +525,14 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
     options = _weighed(request, data, opened.columns, request.scope) | options
-    asked = Arguments(None, None, y, max_rows=request.max_rows, target=list(request.target) or None, **options)
+    asked = Arguments(
+        None,
+        None,
+        y,
+        max_rows=request.max_rows,
+        target=list(request.target) or None,
+        **options,
+    )
     explanation = stream(
         Model(model, positive=positive),
         opened,
@@ -413,7 +547,12 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
 
 
 #: Arguments that have an option of their own, and those that the command fills in.
-_OWN = {"method": "--method", "target": "--target", "groups": "--groups", "n_repeats": "--repeats"}
+_OWN = {
+    "method": "--method",
+    "target": "--target",
+    "groups": "--groups",
+    "n_repeats": "--repeats",
+}
 _OWN |= {"random_state": "--seed", "max_rows": "--max-rows"}
 _FILLED = {"model", "X", "background", "progress"}
 
@@ -431,9 +570,17 @@ def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
         name = name.strip().replace("-", "_")
         if not sign:
             problem = f"--option must have the form NAME=VALUE, got {text!r}"
-            raise InputError(problem, hint="For example: --option max_permutations=4000.", code="PG001")
+            raise InputError(
+                problem,
+                hint="For example: --option max_permutations=4000.",
+                code="PG001",
+            )
         if name in _OWN:
-            raise InputError(f"--option {name} has an option of its own", hint=f"Use {_OWN[name]}.", code="PG006")
+            raise InputError(
+                f"--option {name} has an option of its own",
+                hint=f"Use {_OWN[name]}.",
+                code="PG006",
+            )
         check_choice("--option", name, sorted(choices - _FILLED - {*_OWN}))
         try:
             options[name] = json.loads(value)  # JSON where the text is such, else text
@@ -441,5 +588,7 @@ def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
             options[name] = value
     check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
     options.pop("y", None)
-    method = kind(**{name: options.pop(name) for name in kind.options if name in options})
+    method = kind(
+        **{name: options.pop(name) for name in kind.options if name in options}
+    )
     return method, options

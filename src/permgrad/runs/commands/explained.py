@@ -48,7 +48,11 @@ def check_folder(request: ExplainRequest) -> Iterator[Fault]:
         yield problem, "Choose another with --out.", "PG050"
     names = {entry.name for entry in folder.iterdir()}
     if names and ("explanation.json" not in names or names - {*EXPLAINED.names}):
-        yield f"{folder} holds other files", "Choose another folder with --out.", "PG050"
+        yield (
+            f"{folder} holds other files",
+            "Choose another folder with --out.",
+            "PG050",
+        )
     if names and not request.overwrite:
         problem = f"{folder} already holds an explanation"
         yield problem, "Add --overwrite, or choose another folder with --out.", "PG050"
@@ -56,7 +60,10 @@ def check_folder(request: ExplainRequest) -> Iterator[Fault]:
 
 def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:
     """Write an explanation with its plots, and the table of the explained rows."""
-    with writing(folder, "name another with --out"), atomic_path(folder, folder=True) as temporary:
+    with (
+        writing(folder, "name another with --out"),
+        atomic_path(folder, folder=True) as temporary,
+    ):
         explanation.save(temporary)
         write_csv(file_frame(explanation), temporary / "importance.csv")
         if rows is not None:
@@ -87,7 +94,9 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         if not stacks(explanation):
             return figures | {"bar": plot.bar()}
         # The position among the explained rows is not useful: rows.csv has the row of the table.
-        return figures | {"waterfall": plot.waterfall(title=f"{explanation.method}, one row")}
+        return figures | {
+            "waterfall": plot.waterfall(title=f"{explanation.method}, one row")
+        }
     if local:
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     figures = {"bar": plot.bar()}
@@ -98,27 +107,51 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
 def outcome_of(
-    request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None, in_file: Integers | None = None
+    request: ExplainRequest,
+    explanation: Explanation,
+    rows: pd.DataFrame | None = None,
+    in_file: Integers | None = None,
 ) -> Outcome:
     """Return what is printed of an explanation, and of the rows explained. ``in_file``: the line of each row."""
     meta = explanation.meta
     lines = [] if rows is None else _row_lines(rows)
     if request.row is not None and rows is not None:
         row = rows["row"].iloc[0]
-        place = "" if in_file is None else f" Row {row} is line {in_file[row]} of {request.source.name}."
+        place = (
+            ""
+            if in_file is None
+            else f" Row {row} is line {in_file[row]} of {request.source.name}."
+        )
         lines.append(f"Rows are counted from 0.{place}")
     outputs = _shown_outputs(explanation, chosen=bool(request.target))
-    spoken = [one for output in outputs for one in told(explanation, output, _MOST_FEATURES)]
+    spoken = [
+        one for output in outputs for one in told(explanation, output, _MOST_FEATURES)
+    ]
     lines += [line for line, _ in spoken]
     lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
     lines.append(f"Written: {request.folder}")
-    facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
-    facts |= {"quantity": meta.get("quantity", "importance"), "unit": unit_name(meta) or None}
+    facts: dict[str, Any] = {
+        "folder": os.fspath(request.folder),
+        "method": request.method,
+        "scope": explanation.scope,
+    }
+    facts |= {
+        "quantity": meta.get("quantity", "importance"),
+        "unit": unit_name(meta) or None,
+    }
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
     spoken = [(line, about) for line, about in spoken if about["kind"] != "title"]
-    facts["verdict"] = [{"sentence": " ".join(line.split()), "facts": about} for line, about in spoken]
-    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, as_lines(lines))
+    facts["verdict"] = [
+        {"sentence": " ".join(line.split()), "facts": about} for line, about in spoken
+    ]
+    return Outcome(
+        {
+            **facts,
+            "importance": explanation.to_frame().to_dict(orient="records")[:1000],
+        },
+        as_lines(lines),
+    )
 
 
 def _row_lines(rows: pd.DataFrame) -> list[str]:
@@ -126,12 +159,29 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
     for facts in rows.head(_MOST_ROWS).to_dict(orient="records"):
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
-        chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
-        plain = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
-        named = [f"{name} {compact(value, 6) if isinstance(value, float) else value}" for name, value in plain.items()]
-        named = [part.replace("\u2212", "-") for part in named]  # as in the lists below, and as a shell reads it
+        chances = [
+            f"{name}={value:.3f}"
+            for name, value in facts.items()
+            if str(name).startswith("probability_")
+        ]
+        plain = {
+            name: value
+            for name, value in facts.items()
+            if not str(name).startswith("probability_")
+        }
+        named = [
+            f"{name} {compact(value, 6) if isinstance(value, float) else value}"
+            for name, value in plain.items()
+        ]
+        named = [
+            part.replace("\u2212", "-") for part in named
+        ]  # as in the lists below, and as a shell reads it
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
-    return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines
+    return (
+        [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"]
+        if len(rows) > _MOST_ROWS
+        else lines
+    )
 
 
 def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
@@ -139,4 +189,8 @@ def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
         return (outputs[1:] or outputs) if chosen else outputs[:1]
-    return [outputs[positive_output(explanation)]] if len(outputs) == 2 and not chosen else outputs
+    return (
+        [outputs[positive_output(explanation)]]
+        if len(outputs) == 2 and not chosen
+        else outputs
+    )

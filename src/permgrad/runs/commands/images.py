@@ -13,7 +13,12 @@ from PIL import Image
 
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import counted
-from permgrad.base.files import atomic_path, write_json_atomic, write_text_atomic, writing
+from permgrad.base.files import (
+    atomic_path,
+    write_json_atomic,
+    write_text_atomic,
+    writing,
+)
 from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress
 from permgrad.imaging.layout import layout_to_dict
@@ -29,12 +34,16 @@ from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
 PICTURES, LIST = "images", "images.csv"
-FOLDER = FolderKind("images", ("images.json", PICTURES, LIST, "layout.json", "layout.svg"))
+FOLDER = FolderKind(
+    "images", ("images.json", PICTURES, LIST, "layout.json", "layout.svg")
+)
 #: Rows that are drawn together, and the brightness of a column's largest value.
 _ROWS, _WHITE = 512, 255
 
 
-def write_images(request: ImagesRequest, *, say: Callable[[str], None] = print) -> Outcome:
+def write_images(
+    request: ImagesRequest, *, say: Callable[[str], None] = print
+) -> Outcome:
     """Draw every row as a grey PNG, and list the files with the target. ``say`` takes lines on the progress.
 
     Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command goes on where it was.
@@ -43,8 +52,15 @@ def write_images(request: ImagesRequest, *, say: Callable[[str], None] = print) 
     run.check()
     settings = configuration(request)
     refuse_input(folder, request.files, names=FOLDER.names)
-    if not request.overwrite and (done := FOLDER.finished(folder, settings)) is not None:
-        return _outcome(folder, done["finished"], "These images are already finished. Nothing was changed.\n")
+    if (
+        not request.overwrite
+        and (done := FOLDER.finished(folder, settings)) is not None
+    ):
+        return _outcome(
+            folder,
+            done["finished"],
+            "These images are already finished. Nothing was changed.\n",
+        )
     use_threads(request.threads)
     inputs = load_inputs(run, undivided=True)
     rows, model = inputs.parts["train"], make_estimator(run, inputs)
@@ -54,26 +70,49 @@ def write_images(request: ImagesRequest, *, say: Callable[[str], None] = print) 
     _, layout = place_columns(model, resolved, encoded.encoded, rows.y)
     assert layout is not None, "an image is always drawn"
     names = list(encoded.encoder.encoded_names_)
-    draw = Renderer(layout, encoded.encoder.minimum_, encoded.encoder.maximum_, 1, float(_WHITE), clip=True)
+    draw = Renderer(
+        layout,
+        encoded.encoder.minimum_,
+        encoded.encoder.maximum_,
+        1,
+        float(_WHITE),
+        clip=True,
+    )
     width = len(str(int(rows.numbers.max(initial=0))))
     files = [f"{PICTURES}/{number:0{width}d}.png" for number in rows.numbers.tolist()]
     with (
-        FOLDER.open(folder, settings, command=request.command, overwrite=request.overwrite) as record,
+        FOLDER.open(
+            folder, settings, command=request.command, overwrite=request.overwrite
+        ) as record,
         writing(folder),
         Progress(len(rows), "images", lines=False) as bar,
     ):
         (folder / PICTURES).mkdir(exist_ok=True)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
-            missing = [place for place in range(len(rows))[part] if not (folder / files[place]).exists()]
+            missing = [
+                place
+                for place in range(len(rows))[part]
+                if not (folder / files[place]).exists()
+            ]
             with torch.no_grad():
-                drawn = draw(torch.as_tensor(encoded.encoded[missing]))[:, 0].round().byte().numpy()
+                drawn = (
+                    draw(torch.as_tensor(encoded.encoded[missing]))[:, 0]
+                    .round()
+                    .byte()
+                    .numpy()
+                )
             for place, picture in zip(missing, drawn, strict=True):
                 with atomic_path(folder / files[place]) as temporary:
                     Image.fromarray(picture).save(temporary, format="PNG")
             bar.advance(len(range(len(rows))[part]))
-        write_csv(pd.DataFrame({"row": rows.numbers, "image": files, inputs.target: rows.y}), folder / LIST)
-        write_json_atomic(folder / "layout.json", {**layout_to_dict(layout), "columns": names})
+        write_csv(
+            pd.DataFrame({"row": rows.numbers, "image": files, inputs.target: rows.y}),
+            folder / LIST,
+        )
+        write_json_atomic(
+            folder / "layout.json", {**layout_to_dict(layout), "columns": names}
+        )
         write_text_atomic(folder / "layout.svg", layout_svg(layout, names))
         facts = {"rows": len(rows), "pixels": list(layout.shape), "columns": len(names)}
         FOLDER.finish(folder, record, facts)

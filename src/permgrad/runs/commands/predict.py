@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.csv_files import csv_text, write_csv
-from permgrad.base.errors import Fault, InputError, as_lines, by_count, counted, refusing, warn_user
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    as_lines,
+    by_count,
+    counted,
+    refusing,
+    warn_user,
+)
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
 from permgrad.data.encode.encoding import surprises_told_once
@@ -34,8 +42,15 @@ def predict_table(request: PredictRequest) -> Outcome:
     """
     table, out = request.table, request.out
     names_file = out is not None and (str(out) == "-" or _names_csv(out))
-    if is_streamed(table, False if request.stream is None and names_file and table.is_file() else request.stream):
-        from permgrad.runs.commands.predict_parts import predict_stream  # loads torch and all methods
+    if is_streamed(
+        table,
+        False
+        if request.stream is None and names_file and table.is_file()
+        else request.stream,
+    ):
+        from permgrad.runs.commands.predict_parts import (
+            predict_stream,
+        )  # loads torch and all methods
 
         return predict_stream(request)
     # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
@@ -48,7 +63,10 @@ def predict_table(request: PredictRequest) -> Outcome:
         for line in said:  # the predictions are all of stdout
             warn_user(line)
         _say_quoted(quoted)
-        return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text)
+        return Outcome(
+            {**facts, "out": None, "predictions": result.to_dict(orient="records")},
+            text,
+        )
     refuse_input(target, {"table": table})
     refuse_run_file(target, request.model_folder)
     check_free(target, "Predictions")
@@ -57,7 +75,11 @@ def predict_table(request: PredictRequest) -> Outcome:
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
     _say_quoted(quoted)
-    what = "predicted" if data.get("offset") is None else "predicted, as rates of an exposure of 1"
+    what = (
+        "predicted"
+        if data.get("offset") is None
+        else "predicted, as rates of an exposure of 1"
+    )
     lines = [f"{counted(len(result), 'row')} {what}: {target}", *said]
     return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))
 
@@ -67,20 +89,32 @@ def _predicted(
 ) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
     """Return the predictions of a table as they are written, facts about them, and what is said of them."""
     predicting.use_threads(request.threads)
-    rows, written = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
+    rows, written = predicting.read_rows(
+        model, data | {"sheet": request.sheet}, request.table
+    )
     unlike, names = UnlikeRows(), list(model.preprocessor_.feature_names_in_)
     with written.lines.named():
         unlike.add(unlike_training(model.preprocessor_, rows[names]), len(rows))
-    identifiers = written.frame[[name for name in data.get("identifiers", ()) if name in written.frame.columns]]
+    identifiers = written.frame[
+        [name for name in data.get("identifiers", ()) if name in written.frame.columns]
+    ]
     facts: dict[str, Any] = {"rows": len(rows), "unlike": unlike.facts}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
     with surprises_told_once(names):  # they are counted
-        predicted = model.predict_parts(rows, **predicting.intervals_of(request, model, data))
+        predicted = model.predict_parts(
+            rows, **predicting.intervals_of(request, model, data)
+        )
     scores = scores_of_rows(written.frame, data, predicted, model)
     facts |= {} if scores is None else {"scores": scores}
     said = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
-    return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts, said
+    return (
+        predicting.prediction_table(
+            np.arange(len(rows)), identifiers, predicted, model
+        ),
+        facts,
+        said,
+    )
 
 
 @refusing
@@ -112,12 +146,20 @@ def is_streamed(table: Path, wanted: bool | None) -> bool:
     if table.is_dir():
         if wanted is False:
             problem = f"--no-stream does not apply to a folder, and {table} is one"
-            raise InputError(problem, hint="Leave it out, or name one file of the folder.", code="PG006")
+            raise InputError(
+                problem,
+                hint="Leave it out, or name one file of the folder.",
+                code="PG006",
+            )
         return True
     if not table.is_file() or not is_partitioned(table):
         if wanted and table.is_file():
             problem = f"--stream reads Parquet, and {table} is not Parquet"
-            raise InputError(problem, hint="Write it as Parquet, or leave --stream out.", code="PG006")
+            raise InputError(
+                problem,
+                hint="Write it as Parquet, or leave --stream out.",
+                code="PG006",
+            )
         return False
     if wanted is None:
         return open_partitioned(table).bytes >= LARGE_BYTES

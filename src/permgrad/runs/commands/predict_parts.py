@@ -10,10 +10,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from permgrad.attribution.parts.folder import PREDICTED, part_name, writable, written_lines
+from permgrad.attribution.parts.folder import (
+    PREDICTED,
+    part_name,
+    writable,
+    written_lines,
+)
 from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base import __version__
-from permgrad.base.errors import InputError, as_lines, counted, keeping_warnings, warn_first
+from permgrad.base.errors import (
+    InputError,
+    as_lines,
+    counted,
+    keeping_warnings,
+    warn_first,
+)
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
@@ -34,7 +45,11 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
     """Return the run's facts on its data, with another target column if one is named."""
     if y is None:
         return dict(data)
-    return {**data, "target": y, "task": "classification" if hasattr(model, "classes_") else "regression"}
+    return {
+        **data,
+        "target": y,
+        "task": "classification" if hasattr(model, "classes_") else "regression",
+    }
 
 
 def open_streamed(
@@ -44,7 +59,11 @@ def open_streamed(
     opened = open_partitioned(table)
     model, data = predicting.open_model(request.model_folder)
     data = with_target(model, data, y)
-    if isinstance(request, ExplainRequest) and data.get("offset") and data.get("target") in opened.columns:
+    if (
+        isinstance(request, ExplainRequest)
+        and data.get("offset")
+        and data.get("target") in opened.columns
+    ):
         problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
         hint = f"Leave {data['target']!r} out of it, or take fewer rows."
         raise InputError(problem, hint=hint, code="PG004")
@@ -56,15 +75,26 @@ def open_streamed(
 
 def predict_stream(request: PredictRequest) -> Outcome:
     """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
-    target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
-    if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
+    target = (
+        Path(f"{table_name(request.table)}-predictions")
+        if request.out is None
+        else request.out
+    )
+    if (
+        target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq")
+        or str(target) == "-"
+    ):
         problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
-        raise InputError(problem, hint="Name a folder, such as --out predictions.", code="PG003")
+        raise InputError(
+            problem, hint="Name a folder, such as --out predictions.", code="PG003"
+        )
     model, data, table = open_streamed(request, request.table)
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
-    identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
+    identifiers = [
+        name for name in data.get("identifiers", ()) if name in table.columns
+    ]
     intervals = predicting.intervals_of(request, model, data)
     facts: dict[str, Any] = {
         "permgrad": __version__,
@@ -74,13 +104,28 @@ def predict_stream(request: PredictRequest) -> Outcome:
         **intervals,
     }
     columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
-    most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
+    most = max(
+        256,
+        min(
+            _MOST_ROWS,
+            _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_)),
+        ),
+    )
     notes, unlike = dict[str, int](), dict[int, UnlikeRows]()
-    with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
-        files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
+    with (
+        PREDICTED.work(target, facts, overwrite=request.overwrite) as record,
+        writable(target),
+    ):
+        files = {
+            part: target / f"{part_name(part.number)}.parquet" for part in table.parts
+        }
         # A file that has its name is complete, and of these facts, which are those of the folder.
         changed = changed_files(target, record)
-        todo = [part for part, file in files.items() if file.name in changed or not file.is_file()]
+        todo = [
+            part
+            for part, file in files.items()
+            if file.name in changed or not file.is_file()
+        ]
         with Progress(sum(part.rows for part in todo), "predict") as bar:
             for part in todo:
 
@@ -90,10 +135,23 @@ def predict_stream(request: PredictRequest) -> Outcome:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
                                 features = frame[predicting.features_of(model)]
-                                unlike[part.number].add(unlike_training(model.preprocessor_, features), len(frame))
+                                unlike[part.number].add(
+                                    unlike_training(model.preprocessor_, features),
+                                    len(frame),
+                                )
                                 with surprises_told_once(map(str, features)):  # counted
-                                    predicted = model.predict_parts(features, **intervals)
-                                write(_lines(model, table, predicted, frame[identifiers], first))
+                                    predicted = model.predict_parts(
+                                        features, **intervals
+                                    )
+                                write(
+                                    _lines(
+                                        model,
+                                        table,
+                                        predicted,
+                                        frame[identifiers],
+                                        first,
+                                    )
+                                )
 
                 with sparing(), keeping_warnings() as warned:
                     # Rows are read and encoded here. The network may then take them in smaller batches.
@@ -105,24 +163,49 @@ def predict_stream(request: PredictRequest) -> Outcome:
             PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     met = UnlikeRows.of_parts([unlike[part.number] for part in todo])
-    result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
+    result: dict[str, Any] = {
+        "rows": table.rows,
+        "out": str(target),
+        "parts": len(table.parts),
+        "computed": len(todo),
+    }
     result |= {"unlike": met.facts}
     if hasattr(model, "classes_"):
         result["classes"] = model.classes_.tolist()
     was = "" if todo else ", already finished"
     parts = counted(len(table.parts), "part")
-    return Outcome(result, as_lines([f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}", *met.lines]))
+    return Outcome(
+        result,
+        as_lines(
+            [
+                f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}",
+                *met.lines,
+            ]
+        ),
+    )
 
 
 def _lines(
-    model: Any, table: PartitionedTable, predicted: predicting.Predicted, identifiers: pd.DataFrame, first: int
+    model: Any,
+    table: PartitionedTable,
+    predicted: predicting.Predicted,
+    identifiers: pd.DataFrame,
+    first: int,
 ) -> pa.Table:
     """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
-    result = predicting.prediction_table(np.arange(first, first + len(identifiers)), identifiers, predicted, model)
-    lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-    for name, shown in zip(identifiers.columns, result.columns[1:], strict=False):  # they follow the row's number
+    result = predicting.prediction_table(
+        np.arange(first, first + len(identifiers)), identifiers, predicted, model
+    )
+    lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(
+        None
+    )
+    for name, shown in zip(
+        identifiers.columns, result.columns[1:], strict=False
+    ):  # they follow the row's number
         # The type of the complete table, also if all cells of a batch are missing.
-        kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
+        kind = (
+            table.schema.field(name).type if name in table.schema.names else pa.int64()
+        )
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         cells = pa.array(identifiers[name].astype(object), type=kind, from_pandas=True)
         lines = lines.set_column(lines.schema.get_field_index(shown), shown, cells)

@@ -19,7 +19,10 @@ from permgrad.runs.run import predicting
 
 
 def scores_of_rows(
-    table: pd.DataFrame, data: Mapping[str, Any], predicted: predicting.Predicted, model: Any
+    table: pd.DataFrame,
+    data: Mapping[str, Any],
+    predicted: predicting.Predicted,
+    model: Any,
 ) -> dict[str, Any] | None:
     """Return the scores of predictions on the rows that have a target, as ``metrics.json`` has them. None: none has."""
     table, about = predicting.as_rates(table, data)
@@ -32,15 +35,24 @@ def scores_of_rows(
         y: Any = np.array([canonical(value) for value in values], dtype=object)
         there, guess = values.notna().to_numpy(dtype=bool), predicted["probabilities"]
         options["classes"] = [canonical(label) for label in model.classes_.tolist()]
-        called = np.array([canonical(label) for label in predicted["prediction"].tolist()], dtype=object)
+        called = np.array(
+            [canonical(label) for label in predicted["prediction"].tolist()],
+            dtype=object,
+        )
         if about.get("positive") is not None:
             options["positive"] = canonical(about["positive"])
     else:
-        y = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        y = pd.to_numeric(values, errors="coerce").to_numpy(
+            dtype=np.float64, na_value=np.nan
+        )
         there, guess, called = np.isfinite(y), predicted["prediction"], None
-        options["counts"] = bool(getattr(model, "counts", False) or getattr(model, "loss", None) == "poisson")
+        options["counts"] = bool(
+            getattr(model, "counts", False) or getattr(model, "loss", None) == "poisson"
+        )
     if about.get("weight") in table.columns:
-        weights = pd.to_numeric(table[about["weight"]], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        weights = pd.to_numeric(table[about["weight"]], errors="coerce").to_numpy(
+            dtype=np.float64, na_value=np.nan
+        )
         there = there & (weights > 0)
         options["weights"] = weights[there]
     if not there.any():
@@ -48,12 +60,18 @@ def scores_of_rows(
     if called is not None:
         options["called"] = called[there]
     task: Any = "regression" if called is None else "classification"
-    return {"rows": int(there.sum()), "target": str(target), **scores_of(task, y[there], guess[there], **options)}
+    return {
+        "rows": int(there.sum()),
+        "target": str(target),
+        **scores_of(task, y[there], guess[there], **options),
+    }
 
 
 def scores_said(scores: Mapping[str, Any]) -> str:
     """Write scores as a sentence."""
-    said = ", ".join(f"{one.label} {number(scores[one.name])}" for one in metrics_in(scores))
+    said = ", ".join(
+        f"{one.label} {number(scores[one.name])}" for one in metrics_in(scores)
+    )
     words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {said}."
     unknown = sum(scores.get("unseen", {}).values())
     have, count = by_count(unknown, "has", "have"), by_count(unknown, "counts", "count")

@@ -38,13 +38,23 @@ def rebuild_report(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again."""
     path, record = request.folder, finished_record(request.folder)
     if request.against is not None and request.against.resolve() == path.resolve():
-        raise InputError(f"--against {request.against} is the run itself", hint="Name another run.", code="PG006")
+        raise InputError(
+            f"--against {request.against} is the run itself",
+            hint="Name another run.",
+            code="PG006",
+        )
     earlier = None if request.against is None else finished_record(request.against)
     with loading():
         from permgrad.models.save.saving import load
         from permgrad.pages.report import check_path
         from permgrad.pages.sentences import changes_facts
-        from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, read_assessment, write_page
+        from permgrad.runs.run.assessing import (
+            REPORT,
+            SUMMARY_FILE,
+            look_of,
+            read_assessment,
+            write_page,
+        )
 
     look = look_of(record, title=request.title, keep_rows=request.keep_rows)
     target = None if request.out is None else check_path(request.out, overwrite=True)
@@ -54,7 +64,11 @@ def rebuild_report(request: ReportRequest) -> Outcome:
             with believed(request.against):
                 old = FinishedRun.read(request.against, earlier)
             changes = changed(old, FinishedRun.read(path, record))
-    fix = "copy the folder to a place where you may write" if target is None else "Choose another --out."
+    fix = (
+        "copy the folder to a place where you may write"
+        if target is None
+        else "Choose another --out."
+    )
     held = hold_folder(path, fix) if target is None else nullcontext()
     with writing(path if target is None else target, fix), held, believed(path):
         model = load(path / "model")
@@ -91,20 +105,39 @@ class FinishedRun:
         data = read_json(folder / documents.DATA)
         if data.get("weight"):
             problem = f"{folder} is a run with --weight {data['weight']}, and a comparison of runs counts each row once"
-            raise InputError(problem, hint="Compare runs without --weight, or each run's own report.", code="PG006")
+            raise InputError(
+                problem,
+                hint="Compare runs without --weight, or each run's own report.",
+                code="PG006",
+            )
         predictions = documents.read_predictions(folder, data)
         explanation = documents.saved_explanation(folder, "permgrad")
-        return cls(folder, record, data, predictions, explanation, Store(folder).get("dependence"))
+        return cls(
+            folder,
+            record,
+            data,
+            predictions,
+            explanation,
+            Store(folder).get("dependence"),
+        )
 
     @property
     def classes(self) -> list[str]:
         """The classes, in the order of the columns of probabilities."""
         mark = "probability_"
-        return [name.removeprefix(mark) for name in self.predictions.columns if name.startswith(mark)]
+        return [
+            name.removeprefix(mark)
+            for name in self.predictions.columns
+            if name.startswith(mark)
+        ]
 
     def guess(self, rows: pd.DataFrame) -> Floats:
         """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
-        columns: Any = [f"probability_{name}" for name in self.classes] if self.classes else "prediction"
+        columns: Any = (
+            [f"probability_{name}" for name in self.classes]
+            if self.classes
+            else "prediction"
+        )
         return rows[columns].to_numpy(dtype=np.float64)
 
 
@@ -117,12 +150,16 @@ def changed(old: FinishedRun, new: FinishedRun) -> Changes:
     """
     # What identifies the file that the test rows are from: the hash of its content.
     configurations = [run.record["configuration"] for run in (old, new)]
-    first, second = (one.get("test content") or one.get("table content") for one in configurations)
+    first, second = (
+        one.get("test content") or one.get("table content") for one in configurations
+    )
     same = first == second
     _check_alike(old, new, columns=not same)
     result = _of_models(old, new) if same else _of_samples(old, new)
     names = [run.folder.resolve().name for run in (old, new)]
-    runs = [os.fspath(run.folder) for run in (old, new)] if names[0] == names[1] else names
+    runs = (
+        [os.fspath(run.folder) for run in (old, new)] if names[0] == names[1] else names
+    )
     return replace(result, meta={**result.meta, "runs": runs})
 
 
@@ -130,7 +167,11 @@ def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
     """Refuse runs that predict something else, or that read other ``columns``, if these count."""
 
     def kind(run: FinishedRun) -> dict[str, Any]:
-        read = sorted(one["name"] for one in run.data.get("columns", ()) if one["used"]) if columns else []
+        read = (
+            sorted(one["name"] for one in run.data.get("columns", ()) if one["used"])
+            if columns
+            else []
+        )
         named = {"target": run.data["target"], "task": run.data["task"]}
         return named | {"classes": sorted(run.classes), "columns": read}
 
@@ -140,11 +181,18 @@ def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
             continue
         problem = f"The runs have another {what}: {old.folder} has {first!r}, {new.folder} has {second!r}"
         if isinstance(first, list):
-            here, there = ([name for name in one if name not in two] for one, two in ((first, second), (second, first)))
+            here, there = (
+                [name for name in one if name not in two]
+                for one, two in ((first, second), (second, first))
+            )
             folder, names = (old.folder, here) if here else (new.folder, there)
             problem = f"The runs have other {what}: only {folder} has {listed(names, 5, show=repr)}"
         hint = "Compare runs that predict the same column of one table."
-        raise InputError(problem, hint="Leave them out with --drop." if what == "columns" else hint, code="PG051")
+        raise InputError(
+            problem,
+            hint="Leave them out with --drop." if what == "columns" else hint,
+            code="PG051",
+        )
 
 
 def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
@@ -154,23 +202,39 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     rows, tables = _common_rows(old, new)
     classes, truth = old.classes, tables[0]["truth"].to_numpy()
     known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
-    codes = pd.Index(classes).get_indexer(pd.Index(truth)) if classes else truth.astype(np.float64)
+    codes = (
+        pd.Index(classes).get_indexer(pd.Index(truth))
+        if classes
+        else truth.astype(np.float64)
+    )
     one, other = (Predicted(codes[known], old.guess(table)[known]) for table in tables)
     units = new if new.dependence is not None else old
     related = units.dependence
     if related is not None:
-        related = related.take(pd.Index(units.predictions["row"]).get_indexer(pd.Index(rows[known])))
-    explained = None if old.explanation is None or new.explanation is None else (old.explanation, new.explanation)
+        related = related.take(
+            pd.Index(units.predictions["row"]).get_indexer(pd.Index(rows[known]))
+        )
+    explained = (
+        None
+        if old.explanation is None or new.explanation is None
+        else (old.explanation, new.explanation)
+    )
     return changes_of_models((one, other), explained, related)
 
 
 def _common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
-    first, second = (run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new))
+    first, second = (
+        run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new)
+    )
     rows = np.intersect1d(first, second)
     if len(rows) < _LEAST_ROWS:
         problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
-        raise InputError(problem, hint="Split both alike, with the same --time and --row-group.", code="PG013")
+        raise InputError(
+            problem,
+            hint="Split both alike, with the same --time and --row-group.",
+            code="PG013",
+        )
     tables = [run.predictions.set_index("row").loc[rows] for run in (old, new)]
     truth = tables[0]["truth"].to_numpy()
     if (tables[1]["truth"].to_numpy() != truth).any():
@@ -186,18 +250,28 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
 
     seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder)[0]
-    labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
+    labels = {
+        str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()
+    }
     samples: list[tuple[pd.DataFrame, Any]] = []
     related: list[dict[str, Any]] = []
     trained: pd.DataFrame | None = None
     for place, run in enumerate((old, new)):
-        path, rows, sheet = test_rows_of(run.folder, run.record, run.predictions["row"].to_numpy())
+        path, rows, sheet = test_rows_of(
+            run.folder, run.record, run.predictions["row"].to_numpy()
+        )
         table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
         truth = run.predictions["truth"]
-        places = np.flatnonzero(truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool))
-        places = np.sort(generator(seed, "rows compared", place).permutation(places)[:_MOST_ROWS])
+        places = np.flatnonzero(
+            truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool)
+        )
+        places = np.sort(
+            generator(seed, "rows compared", place).permutation(places)[:_MOST_ROWS]
+        )
         y = truth.map(labels) if labels else truth
-        samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
+        samples.append(
+            (table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places])
+        )
         name, codes = ("", None) if run.dependence is None else run.dependence.argument
         related.append({} if codes is None else {name: codes[places].tolist()})
         if trained is None:  # all other rows of the old run's file
@@ -205,8 +279,14 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     groups = old.data.get("groups") if not hasattr(model, "module_") else {}
     common: dict[str, Any] = {"groups": groups, "random_state": seed, "progress": False}
     both = zip(samples, related, strict=True)
-    sides = (Arguments(model, X=X, y=y, scope="global", **common, **told) for (X, y), told in both)
+    sides = (
+        Arguments(model, X=X, y=y, scope="global", **common, **told)
+        for (X, y), told in both
+    )
     result = changes_between(*sides)
     assert trained is not None
-    known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))
+    known, asked = (
+        pd.util.hash_pandas_object(one.astype(str), index=False)
+        for one in (trained, samples[1][0])
+    )
     return replace(result, meta={**result.meta, "copies": int(asked.isin(known).sum())})

@@ -11,7 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from permgrad.attribution.counterfactuals import ALREADY, Counterfactuals, counterfactuals
+from permgrad.attribution.counterfactuals import (
+    ALREADY,
+    Counterfactuals,
+    counterfactuals,
+)
 from permgrad.attribution.model import Model
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted, listed
@@ -44,8 +48,13 @@ Spoken = tuple[str, str, Mapping[Any, Any]]
 
 def told(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
     """Return facts with sentences, which are also the text."""
-    verdict = [{"sentence": words, "facts": {"kind": kind, **about}} for words, kind, about in spoken]
-    return Outcome({**facts, "verdict": verdict}, as_lines(words for words, _, _ in spoken))
+    verdict = [
+        {"sentence": words, "facts": {"kind": kind, **about}}
+        for words, kind, about in spoken
+    ]
+    return Outcome(
+        {**facts, "verdict": verdict}, as_lines(words for words, _, _ in spoken)
+    )
 
 
 def read_run(request: ExplainRequest) -> Outcome:
@@ -61,29 +70,67 @@ def describe_table(request: RunRequest) -> Outcome:
     frame, rows = written.frame, len(written.frame)
     for name in request.kinds:
         find_column(name, [*frame.columns, *written.unread], "--kind")
-    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
-    schema, present = infer_schema(frame, na=codes, kinds=kinds), blank_codes(frame, codes)
+    kinds = {
+        name: kind for name, kind in request.kinds.items() if name not in written.unread
+    }
+    schema, present = (
+        infer_schema(frame, na=codes, kinds=kinds),
+        blank_codes(frame, codes),
+    )
     size = f"{clean(table_name(request.table))} has {counted(rows, 'row')} and {counted(len(schema.names), 'column')}."
-    spoken: list[Spoken] = [(size, "size", {"rows": rows, "columns": len(schema.names)})]
+    spoken: list[Spoken] = [
+        (size, "size", {"rows": rows, "columns": len(schema.names)})
+    ]
     for kind in dict.fromkeys(one.kind for one in schema):
         names = schema.of_kind(kind)
-        spoken.append((f"{kind}: {listed(list(map(clean, names)), 8)}.", kind, {"columns": names}))
-    gaps = {one.name: one.n_missing for one in sorted(schema, key=lambda one: -one.n_missing) if one.n_missing}
-    shares = [f"{clean(name)} ({percent(count / rows)})" for name, count in gaps.items()]
-    spoken += [(f"Cells are missing in {listed(shares, 5)}.", "missing", {"missing": gaps})] if gaps else []
-    spoken += [(note, "note", {}) for note in (*written.notes, *missing_said(written.missing))]
+        spoken.append(
+            (f"{kind}: {listed(list(map(clean, names)), 8)}.", kind, {"columns": names})
+        )
+    gaps = {
+        one.name: one.n_missing
+        for one in sorted(schema, key=lambda one: -one.n_missing)
+        if one.n_missing
+    }
+    shares = [
+        f"{clean(name)} ({percent(count / rows)})" for name, count in gaps.items()
+    ]
+    spoken += (
+        [(f"Cells are missing in {listed(shares, 5)}.", "missing", {"missing": gaps})]
+        if gaps
+        else []
+    )
+    spoken += [
+        (note, "note", {}) for note in (*written.notes, *missing_said(written.missing))
+    ]
     columns = [_column(one, present[one.name]) for one in schema]
     target = None if card is None else card.target
-    return told({"table": request.table, "rows": rows, "target": target, "columns": columns}, spoken)
+    return told(
+        {"table": request.table, "rows": rows, "target": target, "columns": columns},
+        spoken,
+    )
 
 
 def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
     """Return the facts on a column: its type, and its range or its most frequent cells."""
-    facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels, "reason": one.reason}
-    if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype):
-        return facts | {"low": cells.min(), "median": cells.median(), "high": cells.max()}
+    facts = {
+        "name": one.name,
+        "kind": one.kind,
+        "missing": one.n_missing,
+        "levels": one.n_levels,
+        "reason": one.reason,
+    }
+    if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(
+        cells.dtype
+    ):
+        return facts | {
+            "low": cells.min(),
+            "median": cells.median(),
+            "high": cells.max(),
+        }
     counts = cells.astype(str).where(cells.notna()).value_counts().head(_SHOWN)
-    return facts | {"frequent": [{"cell": cell, "rows": count} for cell, count in counts.items()]}
+    return facts | {
+        "frequent": [{"cell": cell, "rows": count} for cell, count in counts.items()]
+    }
 
 
 # ---- a row -----------------------------------------------------------------------------------------------------------
@@ -91,11 +138,19 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
     """Return the rows of a request with its model, the row that it names, and the row's number in the table."""
     request = located(request)
     if request.source.is_dir():
-        raise InputError(f"{request.source} is a folder", hint="Name one file with the row.", code="PG006")
+        raise InputError(
+            f"{request.source} is a folder",
+            hint="Name one file with the row.",
+            code="PG006",
+        )
     read = read_rows_of(request)
     use_threads(request.threads)
     assert read.places is not None, "a row is named"
-    return read, read.rows.take(read.places).reset_index(drop=True), int(read.numbers[read.places[0]])
+    return (
+        read,
+        read.rows.take(read.places).reset_index(drop=True),
+        int(read.numbers[read.places[0]]),
+    )
 
 
 def what_if(request: WhatIfRequest) -> Outcome:
@@ -106,24 +161,44 @@ def what_if(request: WhatIfRequest) -> Outcome:
         find_column(name, [str(column) for column in row.columns], "changes")
         changes[name] = {"from": row[name].iloc[0], "to": cell}
         cells = blank_codes(read.rows[[name]], codes)[name]
-        if isinstance(cell, (int, float)) and pd.api.types.is_numeric_dtype(cells.dtype):
+        if isinstance(cell, (int, float)) and pd.api.types.is_numeric_dtype(
+            cells.dtype
+        ):
             low, high = cells.min(), cells.max()
             words = f"The table's {clean(name)} is {value_text(low)} to {value_text(high)}: the model extrapolates."
-            outside += [] if low <= cell <= high else [(words, "outside", {"column": name, "low": low, "high": high})]
-    new = {name: pd.Series([cell], dtype=object).infer_objects() for name, cell in request.changes.items()}
+            outside += (
+                []
+                if low <= cell <= high
+                else [(words, "outside", {"column": name, "low": low, "high": high})]
+            )
+    new = {
+        name: pd.Series([cell], dtype=object).infer_objects()
+        for name, cell in request.changes.items()
+    }
     rows = pd.concat([row, row.assign(**new)], ignore_index=True)
     if not isinstance(read.model, FileModel):
         read.model.preprocessor_.check_cells(rows)
     none = pd.DataFrame(index=range(len(rows)))
-    table = prediction_table(none.index.to_numpy(), none, read.model.predict_parts(rows), read.model)
+    table = prediction_table(
+        none.index.to_numpy(), none, read.model.predict_parts(rows), read.model
+    )
     before, after = table.drop(columns="row").to_dict(orient="records")
-    ways = [f"{clean(name)} {value_text(one['from'])} → {value_text(one['to'])}" for name, one in changes.items()]
+    ways = [
+        f"{clean(name)} {value_text(one['from'])} → {value_text(one['to'])}"
+        for name, one in changes.items()
+    ]
     spoken: list[Spoken] = [
         (f"The model predicts {_said(before)} for row {number}.", "before", before),
         (f"With {listed(ways, 8)} it predicts {_said(after)}.", "after", after),
         *outside,
     ]
-    facts = {"run": str(request.model_folder), "row": number, "changes": changes, "before": before, "after": after}
+    facts = {
+        "run": str(request.model_folder),
+        "row": number,
+        "changes": changes,
+        "before": before,
+        "after": after,
+    }
     return told(facts, spoken)
 
 
@@ -138,36 +213,62 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find alternatives of a row, and write a line for each if a file is named."""
     asked, out = request.explained, request.out
     if out is not None:
-        refuse_input(out, {"table": asked.table, "model": asked.model_folder if asked.model_folder.is_file() else None})
+        refuse_input(
+            out,
+            {
+                "table": asked.table,
+                "model": asked.model_folder if asked.model_folder.is_file() else None,
+            },
+        )
         refuse_run_file(out, asked.model_folder)
         check_free(out, "Alternatives")
     read, row, number = read_row(asked)
     ranges, direction = request.limits
-    for option, names in (("--fixed", request.fixed), ("--range", ranges), ("--direction", direction)):
+    for option, names in (
+        ("--fixed", request.fixed),
+        ("--range", ranges),
+        ("--direction", direction),
+    ):
         for name in names:
             find_column(name, [str(column) for column in row.columns], option)
-    options: dict[str, Any] = {"ranges": {name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()}}
+    options: dict[str, Any] = {
+        "ranges": {
+            name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()
+        }
+    }
     options |= {"direction": direction, "want": _wanted(request.want, read)}
-    options |= {"fixed": request.fixed, "max_changes": request.max_changes, "count": request.count}
+    options |= {
+        "fixed": request.fixed,
+        "max_changes": request.max_changes,
+        "count": request.count,
+    }
     outcome, result = _alternatives(request, read, row, number, options)
     if result.meta.get("reason") == ALREADY:
         problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
-        raise InputError(problem, hint="Pass another --want, or another --row.", code="PG003")
+        raise InputError(
+            problem, hint="Pass another --want, or another --row.", code="PG003"
+        )
     if out is None:
         return outcome
     with hold_name(out), writing(out, "name another file with --out"):
         write_csv(result.to_frame(), out)
-    return Outcome({**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}")
+    return Outcome(
+        {**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}"
+    )
 
 
 def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
     """Return both ends of a range, or the cells of a column that are written as the listed texts."""
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(
+        column.dtype
+    ):
         known = {canonical(cell): cell for cell in column.dropna().unique().tolist()}
         return [known.get(cell, cell) for cell in limit]
     if len(limit) != 2 or any(isinstance(end, str) for end in limit):
         problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
-        raise InputError(problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001")
+        raise InputError(
+            problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001"
+        )
     return limit
 
 
@@ -189,15 +290,25 @@ def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
         return dated
     encoder = read.model.preprocessor_
     for one in encoder.schema_:
-        if one.kind == "date" and not pd.api.types.is_numeric_dtype(read.rows[one.name].dtype):
+        if one.kind == "date" and not pd.api.types.is_numeric_dtype(
+            read.rows[one.name].dtype
+        ):
             seconds, missing = read_numbers(read.rows[one.name], one, encoder.codes_)
-            if missing.max(initial=0) <= BLANK:  # codes that say in which way a date is missing stay
-                dated[one.name] = pd.Series(pd.to_datetime(seconds, unit="s"), read.rows.index)
+            if (
+                missing.max(initial=0) <= BLANK
+            ):  # codes that say in which way a date is missing stay
+                dated[one.name] = pd.Series(
+                    pd.to_datetime(seconds, unit="s"), read.rows.index
+                )
     return dated
 
 
 def _alternatives(
-    request: CounterfactualsRequest, read: ReadRows, row: pd.DataFrame, number: int, options: dict[str, Any]
+    request: CounterfactualsRequest,
+    read: ReadRows,
+    row: pd.DataFrame,
+    number: int,
+    options: dict[str, Any],
 ) -> tuple[Outcome, Counterfactuals]:
     model: Any = read.model
     if isinstance(model, FileModel):
@@ -205,19 +316,42 @@ def _alternatives(
     dated = _dated(read)
     rows = read.rows.assign(**dated)
     assert read.places is not None, "a row is named"
-    row = row.assign(**{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()})
+    row = row.assign(
+        **{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()}
+    )
     result = counterfactuals(model, row, rows, **options)
-    written = {name: result.cells[name].astype(str).where(result.cells[name].notna()) for name in dated}
+    written = {
+        name: result.cells[name].astype(str).where(result.cells[name].notna())
+        for name in dated
+    }
     result = replace(result, cells=result.cells.assign(**written))
     goal, found, notes = counterfactuals_words(result, f"row {number}")
     alternatives: list[dict[str, Any]] = []
     spoken: list[Spoken] = [(goal, "goal", {"prediction": result.meta["prediction"]})]
-    for place, (changed, (ways, about)) in enumerate(zip(result.changed, found, strict=True)):
+    for place, (changed, (ways, about)) in enumerate(
+        zip(result.changed, found, strict=True)
+    ):
         cells = result.cells.loc[:, changed]
-        columns = {name: {"from": column.iloc[0], "to": column.iloc[place + 1]} for name, column in cells.items()}
-        alternatives.append({**{name: one[place] for name, one in result.measures.items()}, "cells": columns})
-        spoken.append((f"{', '.join(ways)}. {' '.join(about)}", "alternative", alternatives[-1]))
+        columns = {
+            name: {"from": column.iloc[0], "to": column.iloc[place + 1]}
+            for name, column in cells.items()
+        }
+        alternatives.append(
+            {
+                **{name: one[place] for name, one in result.measures.items()},
+                "cells": columns,
+            }
+        )
+        spoken.append(
+            (f"{', '.join(ways)}. {' '.join(about)}", "alternative", alternatives[-1])
+        )
     spoken += [(line, "note", {}) for line in notes]
     facts = {name: value for name, value in result.meta.items() if name != "seed"}
-    facts |= {"run": str(request.model_folder), "row": number, "alternatives": alternatives}
-    return Outcome(told(facts, spoken).facts, counterfactuals_summary(result, f"row {number}")), result
+    facts |= {
+        "run": str(request.model_folder),
+        "row": number,
+        "alternatives": alternatives,
+    }
+    return Outcome(
+        told(facts, spoken).facts, counterfactuals_summary(result, f"row {number}")
+    ), result

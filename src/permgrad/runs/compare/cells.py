@@ -29,7 +29,14 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import MOST_ROWS, ComparedTable, ComparisonPlan, Fold, Model, loss_of
+from permgrad.runs.compare.plan import (
+    MOST_ROWS,
+    ComparedTable,
+    ComparisonPlan,
+    Fold,
+    Model,
+    loss_of,
+)
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -76,27 +83,52 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 
 # ---- what a cell is --------------------------------------------------------------------------------------------------
 def do_cell(
-    model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
+    model: Model,
+    table: ComparedTable,
+    fold: Fold,
+    plan: ComparisonPlan,
+    *,
+    device: str,
+    threads: int | None,
 ) -> ComparisonCell:
     """Fit a model on a fold's training rows, score and explain it on its test rows. A failure is noted in the cell."""
-    rows = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
+    rows = {
+        "train": len(fold.train),
+        "validation": len(fold.validation),
+        "test": len(fold.test),
+    }
     cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
         # A user's estimator gets raw columns.
         X: Any = table.X if model.estimator is None else blank_codes(table.X, table.na)
-        fitted = _fit(model, table, X, fold, seed, device, threads or torch.get_num_threads())
-        cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
+        fitted = _fit(
+            model, table, X, fold, seed, device, threads or torch.get_num_threads()
+        )
+        cell.fit_seconds, cell.processor_seconds = (
+            fitted.seconds,
+            fitted.processor_seconds,
+        )
         guess = fitted.guess(X.iloc[fold.test])
-        values = scores_of(table.task, table.y[fold.test], guess, classes=fitted.classes, positive=table.positive)
-        cell.metrics = {name: value for name, value in values.items() if name in metrics}
+        values = scores_of(
+            table.task,
+            table.y[fold.test],
+            guess,
+            classes=fitted.classes,
+            positive=table.positive,
+        )
+        cell.metrics = {
+            name: value for name, value in values.items() if name in metrics
+        }
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
         cell.problem = one_line(error)
         return cell
     started = time.perf_counter()
     try:
         if plan.methods:
-            cell.importances = _explanations(model, fitted.model, table, X, fold, plan, seed)
+            cell.importances = _explanations(
+                model, fitted.model, table, X, fold, plan, seed
+            )
             cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
         cell.problem = f"It could not be explained: {one_line(error)}"
@@ -104,20 +136,38 @@ def do_cell(
 
 
 def _fit(
-    model: Model, table: ComparedTable, X: Any, fold: Fold, seed: int, device: str, threads: int
+    model: Model,
+    table: ComparedTable,
+    X: Any,
+    fold: Fold,
+    seed: int,
+    device: str,
+    threads: int,
 ) -> FittedBaseline:
     """Fit a model on a fold's training rows, and time it."""
     y, is_network = table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
         rows = X.iloc[fold.train]
-        return fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
+        return fit_estimator(
+            model.estimator, model.name, rows, learned, classes=table.classes, seed=seed
+        )
     kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
     if is_network:
-        settings = {"preset": model.preset, "branches": model.branches or "auto", "progress": False}
+        settings = {
+            "preset": model.preset,
+            "branches": model.branches or "auto",
+            "progress": False,
+        }
         estimator = kind(random_state=seed, device=device, **settings, **table.encoding)
     else:
-        estimator = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)
+        estimator = table_model(
+            table.task,
+            model.name,
+            encoding=table.encoding,
+            random_state=seed,
+            threads=threads,
+        )
     # Rows of a class that no training row has cannot stop the training.
     stop = fold.validation
     stop = stop if table.task == "regression" else stop[np.isin(y[stop], learned)]
@@ -145,8 +195,15 @@ def _explanations(
     if table.task == "classification":
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
     if len(rows) > MOST_ROWS:
-        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]])
-    explained, y, background, is_network = X.iloc[rows], table.y[rows], None, model.kind == "network"
+        rows = np.sort(
+            rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]]
+        )
+    explained, y, background, is_network = (
+        X.iloc[rows],
+        table.y[rows],
+        None,
+        model.kind == "network",
+    )
     if not is_network and len(rows) < OWN_DONORS:  # a network has donors
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
         background = X.iloc[fold.train[np.sort(chosen)]]
@@ -156,24 +213,44 @@ def _explanations(
     if model.read is not None:
         read = replace(model.read, model=fitted, task=model.read.task or table.task)
         options |= {"groups": dict(table.groups)}
-    options |= {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
+    options |= (
+        {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
+    )
 
     def numbers_of(method: str) -> dict[str, Any]:
         chosen: Any = methods.get(method)()
-        off = {name: False for name in ("branches", "direction") if name in chosen.inner and is_network}
-        explanation = explain(read, explained, y, method=tuned(chosen, **off), **options)
-        return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
+        off = {
+            name: False
+            for name in ("branches", "direction")
+            if name in chosen.inner and is_network
+        }
+        explanation = explain(
+            read, explained, y, method=tuned(chosen, **off), **options
+        )
+        return _numbers(
+            explanation.to_global("mean_abs")
+            if explanation.scope == "local"
+            else explanation
+        )
 
-    of_networks = [method for method in plan.methods if method != "permutation" and is_network]
+    of_networks = [
+        method for method in plan.methods if method != "permutation" and is_network
+    ]
     importances = {method: numbers_of(method) for method in of_networks}
     # The total effect of the path game is permutation importance with the same donors. It is computed once.
     same = ("importance", "std_error", "ci_low", "ci_high", "p_value", "names")
-    total = {name: value for name, value in importances.get("permgrad", {}).items() if name in same}
+    total = {
+        name: value
+        for name, value in importances.get("permgrad", {}).items()
+        if name in same
+    }
     importances["permutation"] = total or numbers_of("permutation")
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
             problem = f"{method} gives missing or infinite importances"
-            raise InputError(problem, hint="Check the model's predictions.", code="PG040")
+            raise InputError(
+                problem, hint="Check the model's predictions.", code="PG040"
+            )
     return importances
 
 
@@ -182,7 +259,9 @@ def _numbers(explanation: Any) -> dict[str, Any]:
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     uncertain = {
-        "std_error": missing if explanation.std_error is None else explanation.std_error,
+        "std_error": missing
+        if explanation.std_error is None
+        else explanation.std_error,
         "ci_low": low,
         "ci_high": high,
         "p_value": missing if explanation.p_values is None else explanation.p_values,
@@ -190,11 +269,24 @@ def _numbers(explanation: Any) -> dict[str, Any]:
     # Attributions to several outputs have no column "all": of two the positive class is used, of more the mean over
     # the outputs.
     outputs = explanation.outputs
-    column: Any = 0 if outputs[0] == "all" else (positive_output(explanation) if len(outputs) == 2 else None)
+    column: Any = (
+        0
+        if outputs[0] == "all"
+        else (positive_output(explanation) if len(outputs) == 2 else None)
+    )
     numbers: dict[str, Any] = {"names": list(explanation.names)}
-    for name, array in {"importance": explanation.values, **uncertain, **explanation.parts}.items():
+    for name, array in {
+        "importance": explanation.values,
+        **uncertain,
+        **explanation.parts,
+    }.items():
         if column is not None:
             numbers[name] = array[:, column].astype(float).tolist()
         else:
-            numbers[name] = (missing if name in uncertain else array).mean(axis=1).astype(float).tolist()
+            numbers[name] = (
+                (missing if name in uncertain else array)
+                .mean(axis=1)
+                .astype(float)
+                .tolist()
+            )
     return numbers

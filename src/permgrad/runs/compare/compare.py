@@ -30,7 +30,13 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, choose_device
 from permgrad.pages.words import clean
-from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
+from permgrad.runs.compare.cells import (
+    FOLDER,
+    ComparisonCell,
+    cell_path,
+    do_cell,
+    read_cell,
+)
 from permgrad.runs.compare.plan import (
     MOST_ROWS,
     USUAL_FOLDS,
@@ -55,14 +61,18 @@ if TYPE_CHECKING:
 # ---- the command -----------------------------------------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     """Do a comparison, or the part of it that is not finished, and report progress: ``permgrad compare``."""
-    plan = make_plan(request.models, cv=request.cv, explain=request.explain, seed=request.seed)
+    plan = make_plan(
+        request.models, cv=request.cv, explain=request.explain, seed=request.seed
+    )
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
     choose_device(request.device)
     request.run_request().check()
     # Those of a list that names none are the usual ones that are installed.
     settings, folder = (
-        configuration(replace(request, models=tuple(model.name for model in plan.models))),
+        configuration(
+            replace(request, models=tuple(model.name for model in plan.models))
+        ),
         request.folder,
     )
     refuse_input(folder, request.files, names=FOLDER.names)
@@ -76,7 +86,9 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     job = _job(table, plan, request.metric, request.device, request.threads)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
     with (
-        FOLDER.open(folder, settings, command=request.command, overwrite=request.overwrite) as record,
+        FOLDER.open(
+            folder, settings, command=request.command, overwrite=request.overwrite
+        ) as record,
         told_of_columns(),
     ):
         for note in (*table.notes, *plan.notes):
@@ -105,13 +117,25 @@ class _Job:
     threads: int | None
 
 
-def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: str, threads: int | None) -> _Job:
+def _job(
+    table: ComparedTable,
+    plan: ComparisonPlan,
+    asked: str | None,
+    device: str,
+    threads: int | None,
+) -> _Job:
     """Check what depends on the table, and divide its rows, before anything is written."""
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
-    metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
-    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
+    metric = (
+        primary_metric(table.task, len(table.classes)).name if asked is None else asked
+    )
+    names = [
+        metric.name
+        for metric in metrics.values()
+        if metric.task == table.task and not metric.counts
+    ]
     check_choice(f"metric for {table.task}", metric, names)
     divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
     folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
@@ -119,28 +143,42 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
 
 
 def _do_job(
-    job: _Job, folder: Path | None, record: Mapping[str, Any], say: Say, *, progress: ProgressMode
+    job: _Job,
+    folder: Path | None,
+    record: Mapping[str, Any],
+    say: Say,
+    *,
+    progress: ProgressMode,
 ) -> Comparison:
     """Do all cells, fold by fold, so that an interrupted comparison has every model on the first folds."""
     plan, done, started = job.plan, list[ComparisonCell](), time.perf_counter()
     total = len(job.folds) * len(plan.models)
-    with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
+    with (
+        Progress(total, "comparison", progress, lines=False) as bar,
+        torch_threads(job.threads),
+    ):
         for fold, model in itertools.product(job.folds, plan.models):
             words = f"[{len(done) + 1}/{total}] {model.label}, fold {fold.name}"
             cell = None if folder is None else read_cell(folder, model.name, fold.name)
             if cell is not None:
                 say(f"{words}: finished before")
             else:
-                cell = do_cell(model, job.table, fold, plan, device=job.device, threads=job.threads)
+                cell = do_cell(
+                    model, job.table, fold, plan, device=job.device, threads=job.threads
+                )
                 if folder is not None:
                     with writing(folder):
-                        write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
+                        write_json_atomic(
+                            cell_path(folder, cell.model, cell.fold), asdict(cell)
+                        )
                 say(f"{words}: {_words_of(cell, job.metric)}")
             done.append(cell)
             bar.advance()
     if folder is None:
         return _put_together(job, done, seconds=time.perf_counter() - started)
-    comparison = _put_together(job, done, command=record["command"], started=record["started"])
+    comparison = _put_together(
+        job, done, command=record["command"], started=record["started"]
+    )
     with writing(folder):
         facts = {**record, "metric_asked": job.asked}
         comparison.save(folder, record=facts)
@@ -153,12 +191,18 @@ def _words_of(cell: ComparisonCell, metric: str) -> str:
         return f"failed: {cell.problem}"
     value = cell.metrics.get(metric)
     shown = "undefined" if value is None else compact(value, 4)
-    explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
+    explained = (
+        ""
+        if cell.explain_seconds is None
+        else f", explained in {cell.explain_seconds:.1f} s"
+    )
     explained = f". {cell.problem}" if cell.problem else explained
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
 
 
-def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> Comparison:
+def _put_together(
+    job: _Job, cells: Sequence[ComparisonCell], **facts: Any
+) -> Comparison:
     """Put the cells together. Refuse if every model failed."""
     table, plan = job.table, job.plan
     if not any(cell.metrics for cell in cells):
@@ -166,32 +210,59 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"All {len(plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
             f"{cells[0].problem}"
         )
-        raise InputError(problem, hint="Correct the table or the options, or choose other models.", code="PG032")
-    names = [metric.name for metric in metrics.values() if metric.task == table.task and not metric.counts]
+        raise InputError(
+            problem,
+            hint="Correct the table or the options, or choose other models.",
+            code="PG032",
+        )
+    names = [
+        metric.name
+        for metric in metrics.values()
+        if metric.task == table.task and not metric.counts
+    ]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
     lines, frames = [], []
     for cell in cells:
         place = {"model": cell.model, "fold": cell.fold}
-        numbers = {name: cell.metrics.get(name) for name in names} | {name: getattr(cell, name) for name in seconds}
+        numbers = {name: cell.metrics.get(name) for name in names} | {
+            name: getattr(cell, name) for name in seconds
+        }
         rows = {f"{part}_rows": count for part, count in cell.rows.items()}
         lines.append({**place, **numbers, **rows, "problem": cell.problem})
         for method, columns in cell.importances.items():
-            frame = pd.DataFrame({**place, "method": method, "feature": columns["names"], **columns})
-            frames.append(frame.drop(columns="names").astype(dict.fromkeys(set(columns) - {"names"}, np.float64)))
-    sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
+            frame = pd.DataFrame(
+                {**place, "method": method, "feature": columns["names"], **columns}
+            )
+            frames.append(
+                frame.drop(columns="names").astype(
+                    dict.fromkeys(set(columns) - {"names"}, np.float64)
+                )
+            )
+    sizes = {
+        part: [len(getattr(fold, part)) for fold in job.folds]
+        for part in ("train", "validation", "test")
+    }
     explained = {
-        "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
+        "methods": [
+            name
+            for name in plan.methods
+            if any(name in cell.importances for cell in cells)
+        ],
         "loss": loss_of(table.task),
         "max_rows": MOST_ROWS,
     }
-    counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
+    counts = {
+        str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()
+    }
     about = {
         "rows": len(table.y),
         "columns": table.X.shape[1],
         "classes": counts or None,
         "positive": plain(table.positive),
         "divided": _division(table, plan),
-        "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
+        "fold_rows": {
+            part: round(float(np.mean(counts))) for part, counts in sizes.items()
+        },
         "explained": explained if plan.methods else None,
         "seed": plan.seed,
         "notes": [*table.notes, *plan.notes],
@@ -203,7 +274,9 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
         task=table.task,
         metric=job.metric,
         contestants=plan.models,
-        scores=pd.DataFrame(lines).astype(dict.fromkeys([*names, *seconds], np.float64)),
+        scores=pd.DataFrame(lines).astype(
+            dict.fromkeys([*names, *seconds], np.float64)
+        ),
         importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         facts={**about, **facts},
     )
@@ -220,7 +293,10 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Return the result, read from the folder."""
     record = FOLDER.read(folder) or {}
     page = folder / PAGE
-    names, models = ("task", "metric", "best", "models", "failures", "sentences"), record["models"]
+    names, models = (
+        ("task", "metric", "best", "models", "failures", "sentences"),
+        record["models"],
+    )
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(page),
@@ -229,14 +305,26 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         **{name: record.get(name) for name in names},
         "verdict": [
             # With the facts on the models that it names.
-            {"sentence": one, "facts": {"kind": "models", "models": [m for m in models if clean(m["label"]) in one]}}
+            {
+                "sentence": one,
+                "facts": {
+                    "kind": "models",
+                    "models": [m for m in models if clean(m["label"]) in one],
+                },
+            }
             for one in record["sentences"]
         ],
     }
-    lines = [f"This comparison is already finished ({folder}). Nothing was changed."] if already else []
+    lines = (
+        [f"This comparison is already finished ({folder}). Nothing was changed."]
+        if already
+        else []
+    )
     label = metrics.get(record["metric"]).label
     width = max(len(model["label"]) for model in record["models"])
-    lines.append(f"{'':<{width + 2}}{label:>14}{'± folds':>10}{'mean rank':>11}{'behind by':>11}{'p':>8}{'fit, s':>9}")
+    lines.append(
+        f"{'':<{width + 2}}{label:>14}{'± folds':>10}{'mean rank':>11}{'behind by':>11}{'p':>8}{'fit, s':>9}"
+    )
     for model in record["models"]:
         cells = f"{_text(model['mean'], 4):>14}{_text(model['std'], 2):>10}{_text(model['rank'], 3):>11}"
         cells += f"{_text(model['difference'], 2):>11}{_text(model['p_holm'], 2):>8}{_text(model['fit_seconds'], 3):>9}"

@@ -18,7 +18,15 @@ from permgrad.attribution.model import Model as ReadModel
 from permgrad.attribution.model import as_model
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_names, check_rows, is_whole
-from permgrad.base.errors import Fault, InputError, by_count, counted, refusing, shown, unknown
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    counted,
+    refusing,
+    shown,
+    unknown,
+)
 from permgrad.base.random import derive_seed
 from permgrad.data.read.cells import Code, as_frame
 from permgrad.data.types.as_one import columns_as_one
@@ -34,7 +42,12 @@ from permgrad.models.onnx_model import is_onnx
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_label, target_values
+from permgrad.runs.run.splitting import (
+    choose_task,
+    doubt_on_task,
+    positive_label,
+    target_values,
+)
 
 #: Methods of explanation: permutation applies to all models, the other to networks.
 METHODS = ("permutation", "permgrad")
@@ -42,7 +55,14 @@ USUAL_FOLDS = 5
 #: Test rows of a fold that are explained at most.
 MOST_ROWS = 1000
 #: What a network with one branch reads.
-_READS = {"tabular": "table", "image": "image", "linear": "line", "trees": "trees", "text": "texts", "photo": "photos"}
+_READS = {
+    "tabular": "table",
+    "image": "image",
+    "linear": "line",
+    "trees": "trees",
+    "text": "texts",
+    "photo": "photos",
+}
 #: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
 
@@ -75,22 +95,37 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
 
     An estimator stands alone, or in a pair ``(name, estimator)``.
     """
-    models = tuple(_parse(entry) if isinstance(entry, str) else _of_estimator(entry) for entry in entries)
+    models = tuple(
+        _parse(entry) if isinstance(entry, str) else _of_estimator(entry)
+        for entry in entries
+    )
     names = [model.name for model in models]
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise InputError(f"Model {name!r} is named twice", hint="Leave one out.", code="PG008")
+            raise InputError(
+                f"Model {name!r} is named twice", hint="Leave one out.", code="PG008"
+            )
     if len(models) < 2:
         problem = f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}"
-        raise InputError(problem, hint="Name more, such as default and lightgbm.", code="PG005")
-    check_available(model.name for model in models if model.kind == "baseline" and model.estimator is None)
+        raise InputError(
+            problem, hint="Name more, such as default and lightgbm.", code="PG005"
+        )
+    check_available(
+        model.name
+        for model in models
+        if model.kind == "baseline" and model.estimator is None
+    )
     return models
 
 
 def usual_absent() -> dict[str, str]:
     """Return a sentence for each default model that is not installed: which it is, and how to install it."""
     reasons = {name: why_absent(name) for name in USUAL if name in baselines}
-    return {name: f"{name} is left out, because {why}" for name, why in reasons.items() if why}
+    return {
+        name: f"{name} is left out, because {why}"
+        for name, why in reasons.items()
+        if why
+    }
 
 
 def _of_estimator(entry: Any) -> Model:
@@ -119,8 +154,16 @@ def _parse(name: str) -> Model:
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
         # The default network has the name that it has in a run.
-        about = [] if preset == "default" else [Path(preset).stem if preset.endswith(".json") else preset]
-        about += [f"{' and '.join(_READS[branch] for branch in branches)} only"] if branches else []
+        about = (
+            []
+            if preset == "default"
+            else [Path(preset).stem if preset.endswith(".json") else preset]
+        )
+        about += (
+            [f"{' and '.join(_READS[branch] for branch in branches)} only"]
+            if branches
+            else []
+        )
         label = f"network ({', '.join(about)})" if about else "network"
         return Model(name, label, "network", preset, branches or None)
     if name in baselines:
@@ -145,13 +188,21 @@ class ComparisonPlan:
 
 
 def make_plan(
-    models: Sequence[Any], *, cv: int | str = USUAL_FOLDS, explain: bool = True, seed: int = 0
+    models: Sequence[Any],
+    *,
+    cv: int | str = USUAL_FOLDS,
+    explain: bool = True,
+    seed: int = 0,
 ) -> ComparisonPlan:
     """Check the request of a comparison before any row is read."""
     check_flag("explain", explain)
     # A list with estimators is checked one by one.
-    if not isinstance(models, (list, tuple)) or all(isinstance(entry, (str, bytes)) for entry in models):
-        models = check_names("models", models, "pass for example models=['default', 'linear']")
+    if not isinstance(models, (list, tuple)) or all(
+        isinstance(entry, (str, bytes)) for entry in models
+    ):
+        models = check_names(
+            "models", models, "pass for example models=['default', 'linear']"
+        )
     folds, repeats = read_cv(cv)
     absent = {} if models else usual_absent()
     return ComparisonPlan(
@@ -171,8 +222,14 @@ def read_cv(cv: int | str) -> tuple[int, int]:
         >>> read_cv(5), read_cv("5x3")
         ((5, 1), (5, 3))
     """
-    written = re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv)) if is_whole(cv) or isinstance(cv, str) else None
-    folds, repeats = (0, 0) if written is None else (int(written[1]), int(written[2] or 1))
+    written = (
+        re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv))
+        if is_whole(cv) or isinstance(cv, str)
+        else None
+    )
+    folds, repeats = (
+        (0, 0) if written is None else (int(written[1]), int(written[2] or 1))
+    )
     if folds < 2 or repeats < 1:
         problem = f"cv must be at least 2 folds, as in 5 or 5x3, got {shown(cv)}"
         raise InputError(problem, hint="5x3 divides three times.", code="PG002")
@@ -210,19 +267,33 @@ def make_folds(
         parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), row_groups)
         for number, (training, test) in enumerate(parts):
             name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
-            train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), row_groups)
+            train, validation = _hold_out(
+                training,
+                y,
+                task,
+                derive_seed(seed, "held out", repeat, number),
+                row_groups,
+            )
             divided.append(Fold(name, train, validation, np.sort(test)))
     return divided
 
 
 @refusing
-def _check_folds(y: npt.NDArray[Any], task: Task, folds: int, row_groups: npt.NDArray[Any] | None) -> Iterator[Fault]:
+def _check_folds(
+    y: npt.NDArray[Any], task: Task, folds: int, row_groups: npt.NDArray[Any] | None
+) -> Iterator[Fault]:
     """Refuse a table that cannot be divided into this many folds."""
     if row_groups is not None:
         count = len(set(np.asarray(row_groups).tolist()))
         if count < folds:
-            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
-            yield problem, f"Take {max(count, 2)} folds (cv), or leave the groups out.", "PG018"
+            problem = (
+                f"There are fewer groups than folds: {count} groups, {folds} folds"
+            )
+            yield (
+                problem,
+                f"Take {max(count, 2)} folds (cv), or leave the groups out.",
+                "PG018",
+            )
     elif task == "classification":
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
@@ -232,12 +303,18 @@ def _check_folds(y: npt.NDArray[Any], task: Task, folds: int, row_groups: npt.ND
             problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
             yield problem, f"{fix} rare classes, or leave their rows out.", "PG013"
     elif len(y) < 2 * folds:
-        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
+        problem = (
+            f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
+        )
         yield problem, "Use fewer folds.", "PG013"
 
 
 def _cross(
-    y: npt.NDArray[Any], task: Task, folds: int, seed: int, groups: npt.NDArray[Any] | None
+    y: npt.NDArray[Any],
+    task: Task,
+    folds: int,
+    seed: int,
+    groups: npt.NDArray[Any] | None,
 ) -> list[tuple[Integers, Integers]]:
     kinds = {
         (False, "classification"): model_selection.StratifiedKFold,
@@ -245,22 +322,39 @@ def _cross(
         (True, "classification"): model_selection.StratifiedGroupKFold,
         (True, "regression"): model_selection.GroupKFold,
     }
-    maker: Any = kinds[groups is not None, task](n_splits=folds, shuffle=True, random_state=seed % 2**32)
+    maker: Any = kinds[groups is not None, task](
+        n_splits=folds, shuffle=True, random_state=seed % 2**32
+    )
     with warnings.catch_warnings():
         # If a class is in fewer groups than folds, some folds lack it. That is what groups mean.
         warnings.filterwarnings("ignore", category=UserWarning)
-        return [(training, test) for training, test in maker.split(np.zeros(len(y)), y, groups)]
+        return [
+            (training, test)
+            for training, test in maker.split(np.zeros(len(y)), y, groups)
+        ]
 
 
 def _hold_out(
-    training: Integers, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
+    training: Integers,
+    y: npt.NDArray[Any],
+    task: Task,
+    seed: int,
+    groups: npt.NDArray[Any] | None,
 ) -> tuple[Integers, Integers]:
     """Hold out rows of a training part for early stopping. Every class keeps a row to be fitted on."""
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
-        maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
-        fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
+        maker = model_selection.GroupShuffleSplit(
+            n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32
+        )
+        fitted, stopping = next(
+            maker.split(training, groups=np.asarray(groups)[training])
+        )
     else:
-        codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
+        codes = (
+            np.unique(y[training], return_inverse=True)[1].astype(np.int64)
+            if task == "classification"
+            else None
+        )
         fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
 
@@ -295,7 +389,11 @@ class ComparedTable:
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
         # No groups: none is searched for in the rows of a fold.
-        return {"na": self.na or None, "groups": self.groups, "kinds": self.kinds or None}
+        return {
+            "na": self.na or None,
+            "groups": self.groups,
+            "kinds": self.kinds or None,
+        }
 
 
 def from_request(request: CompareRequest) -> ComparedTable:
@@ -314,34 +412,54 @@ def from_request(request: CompareRequest) -> ComparedTable:
     )
 
 
-def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) -> ComparedTable:
+def from_arrays(
+    X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None
+) -> ComparedTable:
     """Check a table passed in Python."""
     tell_of_other_order(X, y=y, row_groups=row_groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     try:
         column = np.ndim(y) == 2 and np.shape(y)[1] == 1
-        target = pd.Series(np.asarray(y).ravel()) if column else pd.Series(y).reset_index(drop=True)
+        target = (
+            pd.Series(np.asarray(y).ravel())
+            if column
+            else pd.Series(y).reset_index(drop=True)
+        )
     except (ValueError, TypeError):
         problem = f"y must have one value per row, got {shown(y)}"
-        raise InputError(problem, hint="Pass a list, an array or a column.", code="PG001") from None
+        raise InputError(
+            problem, hint="Pass a list, an array or a column.", code="PG001"
+        ) from None
     if len(target) != len(frame):
-        problem = f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
+        problem = (
+            f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
+        )
         raise InputError(problem, hint="Pass one target per row.", code="PG007")
     if missing := int(target.isna().sum()):
         problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
-        raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
+        raise InputError(
+            problem,
+            hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",
+            code="PG015",
+        )
     task, _ = choose_task(target, "auto", title)
     codes = None
     if row_groups is not None:
         labels = np.asarray(row_groups)
         fix = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
         check_rows("row_groups", labels, len(frame), fix)
-        codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
+        codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(
+            np.int64
+        )
     declared = checked_kinds(kinds, list(frame.columns))
     # What the encoders of the folds would refuse is refused here, before anything is computed.
     schema = infer_schema(frame, kinds=declared)
-    found = columns_as_one(frame, schema.of_kind("identifier")) if hasattr(X, "columns") else {}
+    found = (
+        columns_as_one(frame, schema.of_kind("identifier"))
+        if hasattr(X, "columns")
+        else {}
+    )
     values = target_values(target, task, title)
     return ComparedTable(
         name="table",
@@ -354,7 +472,16 @@ def from_arrays(X: Any, y: Any, *, row_groups: Any = None, kinds: Any = None) ->
         groups=found,
         positive=positive_label(values, task, None),
         notes=(
-            *(doubt_on_task(target, title, "y as text") if task == "regression" else ()),
-            *(replace(one, facts={**one.facts, "apart": "leave the others out"}).text() for one in as_one_found(found)),
+            *(
+                doubt_on_task(target, title, "y as text")
+                if task == "regression"
+                else ()
+            ),
+            *(
+                replace(
+                    one, facts={**one.facts, "apart": "leave the others out"}
+                ).text()
+                for one in as_one_found(found)
+            ),
         ),
     )

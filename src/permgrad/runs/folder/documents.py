@@ -20,10 +20,17 @@ from permgrad.runs.options import data_sets
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
+DATA, COLUMNS, METRICS, BRANCHES = (
+    "data.json",
+    "columns.json",
+    "metrics.json",
+    "branches.json",
+)
 
 
-def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> Written:
+def read_like(
+    table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
+) -> Written:
     """Read a table like the one of a run: the same decimal sign, text columns and codes for missing."""
     if str(table) in data_sets():
         from permgrad.data.datasets import load_dataset
@@ -35,7 +42,11 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
         texts=frozenset(data.get("texts", ())),
         codes=MissingCodes.of(data.get("na", ())),
         text=data.get("identifiers", ()),
-        images=[column["name"] for column in data.get("columns", ()) if column.get("kind") == "image"],
+        images=[
+            column["name"]
+            for column in data.get("columns", ())
+            if column.get("kind") == "image"
+        ],
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),
         units=data.get("units", {}),
@@ -46,7 +57,9 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
 
 def read_predictions(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:
     """Read a run's ``predictions.csv``, by what ``data.json`` says."""
-    texts = {"truth": str, "prediction": str} if data["task"] == "classification" else None
+    texts = (
+        {"truth": str, "prediction": str} if data["task"] == "classification" else None
+    )
     return read_csv(folder / "predictions.csv", dtype=texts, keep_default_na=False)
 
 

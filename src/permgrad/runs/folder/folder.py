@@ -51,7 +51,12 @@ STAGES: dict[str, tuple[str, ...]] = {
         CHECKPOINT,
         CACHE,
     ),
-    "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
+    "explanation": (
+        "explanations",
+        "importance.csv",
+        "integrated_gradients.csv",
+        "branches.json",
+    ),
     "report": ("report.html", "report.md", "report.svg"),
 }
 _ORDER = list(STAGES)
@@ -74,7 +79,13 @@ RUN = RunKind(
     "run",
     NAMES,
     same="configuration",
-    holds={"configuration_hash": str, "started": str, "finished_stages": list, "stages": dict, "facts": dict},
+    holds={
+        "configuration_hash": str,
+        "started": str,
+        "finished_stages": list,
+        "stages": dict,
+        "facts": dict,
+    },
 )
 read_record = RUN.read
 
@@ -99,9 +110,15 @@ class RunFolder:
         if name == "model":
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
         sums = sums_of(self.path, STAGES[name])
-        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "sums": sums}
+        self.record["stages"][name] = {
+            "seconds": round(spent, 3),
+            "finished_at": now(),
+            "sums": sums,
+        }
         self.record["finished_stages"].append(name)
-        note_files(self.path, self.record)  # this stage may have changed files of earlier ones
+        note_files(
+            self.path, self.record
+        )  # this stage may have changed files of earlier ones
 
     def forget_from(self, stage: str | None) -> None:
         """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
@@ -110,12 +127,20 @@ class RunFolder:
         """
         done = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
         done = [name for name in self.record["finished_stages"] if name in done]
-        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in done}
+        self.record["stages"] = {
+            name: facts for name, facts in self.record["stages"].items() if name in done
+        }
         self.record["finished_stages"] = done
         # The record is written first: after an interruption here, the folder holds an unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
-        names = [name for other in _ORDER if other not in done for name in STAGES[other]]
-        remove(self.path / name for name in names if stage is not None or name != CHECKPOINT)
+        names = [
+            name for other in _ORDER if other not in done for name in STAGES[other]
+        ]
+        remove(
+            self.path / name
+            for name in names
+            if stage is not None or name != CHECKPOINT
+        )
         sweep(self.path, *NAMES)
         for name in [name for name in NAMES if (self.path / name).is_dir()]:
             sweep(self.path / name)
@@ -125,7 +150,9 @@ def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) 
     """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
     for stage in record["finished_stages"]:
         sums = record["stages"][stage]["sums"]
-        sums |= {name: sum_of(folder / name) for name in sums if not among or name in among}
+        sums |= {
+            name: sum_of(folder / name) for name in sums if not among or name in among
+        }
     write_json_atomic(folder / RECORD, record)
 
 
@@ -167,13 +194,29 @@ def finished_record(path: Path) -> dict[str, Any]:
     RUN.refuse_damaged(path, "Run again with --overwrite.")
     record = read_record(path)
     if record is None:
-        what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+        what = (
+            "has no run.json"
+            if path.is_dir()
+            else "is a file"
+            if path.exists()
+            else "does not exist"
+        )
         problem = f"{path} {what}, so it is not a run's folder"
-        raise InputError(problem, hint=near_file(path, folder=True) or "Pass the folder of permgrad run.", code="PG010")
-    missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
+        raise InputError(
+            problem,
+            hint=near_file(path, folder=True) or "Pass the folder of permgrad run.",
+            code="PG010",
+        )
+    missing = [
+        stage
+        for stage in STAGES
+        if stage != "report" and stage not in record["finished_stages"]
+    ]
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
-        raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
+        raise InputError(
+            problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055"
+        )
     lost = next((one for one in losses(path, record) if one.stage != "report"), None)
     if lost is not None:
         fix = f"Write it again with `{command_for(path, record)}`"
@@ -214,8 +257,17 @@ def open_run(
         check_choice("from", from_stage, STAGES)
     with RUN.hold(folder, configuration, overwrite=overwrite):
         record = read_record(folder)
-        run = RunFolder(folder, RUN.new_record(configuration, command, finished_stages=[], stages={}, facts={}))
-        if record is not None and RUN.is_of(record, configuration) and (from_stage is not None or not overwrite):
+        run = RunFolder(
+            folder,
+            RUN.new_record(
+                configuration, command, finished_stages=[], stages={}, facts={}
+            ),
+        )
+        if (
+            record is not None
+            and RUN.is_of(record, configuration)
+            and (from_stage is not None or not overwrite)
+        ):
             run.record, first = record, from_stage
         else:
             first = from_stage or "data"
@@ -227,7 +279,10 @@ def open_run(
         if record is not None and first is not None:
             _refuse_added(folder, record, first)
         with writing(folder):
-            if first is None and (lost := next(losses(folder, run.record), None)) is not None:
+            if (
+                first is None
+                and (lost := next(losses(folder, run.record), None)) is not None
+            ):
                 first, written = lost.stage, by_count(lost.files, "it", "them")
                 run.lost = f"note: {lost.words}. The stage that writes {written} is repeated, and all later ones."
             run.forget_from(first)
@@ -240,16 +295,27 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
     for stage in _ORDER[_ORDER.index(first) :]:
         facts = record["stages"].get(stage, {})
         if stage in record["finished_stages"] and "sums" in facts:
-            added += [name for name in files_of(folder, STAGES[stage]) if name not in facts["sums"]]
+            added += [
+                name
+                for name in files_of(folder, STAGES[stage])
+                if name not in facts["sums"]
+            ]
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
         hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."
-        raise InputError(f"{folder} holds {files} in folders that would be replaced", hint=hint, code="PG050")
+        raise InputError(
+            f"{folder} holds {files} in folders that would be replaced",
+            hint=hint,
+            code="PG050",
+        )
 
 
 @refusing
 def refuse_input(
-    target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None
+    target: Path,
+    inputs: Mapping[str, Path | None],
+    *,
+    names: Iterable[str] | None = None,
 ) -> Iterator[Fault]:
     """Refuse an output that is an input, or that would replace one, also through links.
 
@@ -260,7 +326,9 @@ def refuse_input(
         if path is None or not path.exists():
             continue
         if any(_lies_in(path, place) for place in written):
-            problem = f"{target} is or contains the {role} {path}, which the command reads"
+            problem = (
+                f"{target} is or contains the {role} {path}, which the command reads"
+            )
             yield problem, "Choose another place with --out.", "PG050"
         if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
             problem = f"{target} is inside the {role} {path}, which the command reads"

@@ -33,7 +33,9 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data, metrics = (read_json(folder / name) for name in (documents.DATA, documents.METRICS))
+    data, metrics = (
+        read_json(folder / name) for name in (documents.DATA, documents.METRICS)
+    )
     content = Assessment(
         title=data["table"],
         target=data["target"],
@@ -45,49 +47,92 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     for name, place in PLACES.items():
         if (value := Store(folder).get(*place)) is not None:
             setattr(content, name, value)
-    classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
+    classes = tuple(
+        str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()
+    )
     table = documents.read_predictions(folder, data)
-    weights = None if content.weights is None else np.asarray(content.weights["weights"], dtype=np.float64)
+    weights = (
+        None
+        if content.weights is None
+        else np.asarray(content.weights["weights"], dtype=np.float64)
+    )
     if data["task"] == "regression":
-        numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.training_mean_)
+        numbers, mean = (
+            table["prediction"].to_numpy(dtype=np.float64),
+            float(model.training_mean_),
+        )
         of_counts = "poisson_deviance" in (metrics.get("test") or {})
         known: dict[str, Any] = {"training_mean": mean, "counts": of_counts}
-        content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, **known)
+        content.predictions = Predictions(
+            truth=table["truth"].to_numpy(), guess=numbers, **known
+        )
     else:
-        guess = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
+        guess = table[[f"probability_{label}" for label in classes]].to_numpy(
+            dtype=np.float64
+        )
         before = before_calibration(getattr(model, "calibration_", None), guess)
         truth = table["truth"].to_numpy(dtype=object)
-        content.predictions = Predictions(truth=truth, classes=classes, guess=guess, before_calibration=before)
+        content.predictions = Predictions(
+            truth=truth, classes=classes, guess=guess, before_calibration=before
+        )
     content.predictions = replace(content.predictions, weights=weights)
     if (folder / BASELINE_PREDICTIONS).exists():
         arrays = read_npz(folder / BASELINE_PREDICTIONS)
-        content.guesses = {name: array for name, array in arrays.items() if name not in ("row", "classes")}
+        content.guesses = {
+            name: array
+            for name, array in arrays.items()
+            if name not in ("row", "classes")
+        }
     return content
 
 
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
     """Return what ``data.json`` and ``columns.json`` say of the table."""
     counts, card = data["class_counts"], data["card"] or {}
-    same = ("rows", "split", "shared_rows", "blank_rows", "alike_rows", "shared_expected", "leaks", "together")
+    same = (
+        "rows",
+        "split",
+        "shared_rows",
+        "blank_rows",
+        "alike_rows",
+        "shared_expected",
+        "leaks",
+        "together",
+    )
     return DataSection(
         **{name: data[name] for name in same},
         columns=pd.DataFrame(data["columns"]),
-        class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
+        class_counts=None
+        if counts is None
+        else pd.DataFrame.from_dict(counts, orient="index"),
         drift=columns.get("drift", ()),
         described=columns,
-        notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
-        card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
+        notes=[
+            f"Task: {data['task']} ({data['task_reason']}).",
+            *data["notes"],
+            *card.get("notes", ()),
+        ],
+        card={
+            name: str(card[name])
+            for name in ("title", "description", "home", "licence")
+            if card.get(name)
+        },
     )
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
-def look_of(record: Mapping[str, Any], *, keep_rows: bool, title: str | None = None) -> dict[str, Any]:
+def look_of(
+    record: Mapping[str, Any], *, keep_rows: bool, title: str | None = None
+) -> dict[str, Any]:
     """Return the title of a run's page, and whether it holds single rows.
 
     What the user does not ask for now is as the record keeps it.
     """
     kept = {"title": None, "keep_rows": True} | record["facts"].get("page", {})
-    return {"title": kept["title"] if title is None else title, "keep_rows": keep_rows and kept["keep_rows"]}
+    return {
+        "title": kept["title"] if title is None else title,
+        "keep_rows": keep_rows and kept["keep_rows"],
+    }
 
 
 def write_page(
@@ -104,8 +149,16 @@ def write_page(
     With ``out``, only the page is written, to that file.
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
-    drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
-    preset, seed, facts = split_preset(configuration.get("preset", ""))[0], configuration.get("seed"), record["facts"]
+    drawing = (
+        layout.read_text(encoding="utf-8", errors="replace")
+        if layout.is_file()
+        else None
+    )
+    preset, seed, facts = (
+        split_preset(configuration.get("preset", ""))[0],
+        configuration.get("seed"),
+        record["facts"],
+    )
     stored = content
     content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
@@ -119,7 +172,9 @@ def write_page(
         configuration_hash=record["configuration_hash"],
         cut=facts.get("time", {}).get("cut", ()),
     )
-    content = replace(content, title=look["title"] or content.title, provenance=provenance)
+    content = replace(
+        content, title=look["title"] or content.title, provenance=provenance
+    )
     if out is not None:
         write_text_atomic(out, render_report(content))
         return out

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
-from permgrad.evaluation.baselines.fitting import check_savable, check_skops, read_settings, try_settings
+from permgrad.evaluation.baselines.fitting import (
+    check_savable,
+    check_skops,
+    read_settings,
+    try_settings,
+)
 from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.options import is_file
 
@@ -65,7 +70,9 @@ def estimator_of(name: str) -> Any:
         hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
         if isinstance(error, ModuleNotFoundError):
             hint = f"Start permgrad where {module}.py is, or install it."
-        return InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031")
+        return InputError(
+            f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031"
+        )
 
     try:
         with turned(said):
@@ -84,10 +91,20 @@ def _unfitted(name: str, made: Any) -> Any:
         problem = f"--model {name} returns a pg.Model with {', '.join(f'{one}=' for one in said)}"
         hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
         raise InputError(problem, hint=hint, code="PG031")
-    lacking = [method for method in ("fit", "predict") if not hasattr(estimator, method)]
+    lacking = [
+        method for method in ("fit", "predict") if not hasattr(estimator, method)
+    ]
     if lacking or isinstance(estimator, type):
-        why = "a class" if isinstance(estimator, type) else f"no {' and no '.join(lacking)}"
-        what = "returns" if isinstance(estimator, type) else f"returns a {type(estimator).__name__}, which has"
+        why = (
+            "a class"
+            if isinstance(estimator, type)
+            else f"no {' and no '.join(lacking)}"
+        )
+        what = (
+            "returns"
+            if isinstance(estimator, type)
+            else f"returns a {type(estimator).__name__}, which has"
+        )
         hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
         raise InputError(f"--model {name} {what} {why}", hint=hint, code="PG031")
     return estimator

@@ -40,7 +40,11 @@ SLOW_BASELINE = 120.0
 
 
 def plan_training(
-    options: TrainingOptions, rows: int, multiplications: int, *, most_seen: float = math.inf
+    options: TrainingOptions,
+    rows: int,
+    multiplications: int,
+    *,
+    most_seen: float = math.inf,
 ) -> tuple[int, int]:
     """Return how many epochs see at most so many rows, each one of how many parts of the rows.
 
@@ -75,7 +79,10 @@ def watch_epochs(
         # Beside other work, one slow epoch says little of the next.
         pace, done = median(seconds[-3:]), len(losses)
         clock.per_row = pace / rows
-        left = expected_epochs(losses, options.max_epochs, options.patience, constant) - done
+        left = (
+            expected_epochs(losses, options.max_epochs, options.patience, constant)
+            - done
+        )
         possible = (clock.left() - reserved()) / max(pace, 1e-9)
         clock.whole.expect(pace * (max(min(left, possible), 0) + beside))
         if done == options.max_epochs or possible >= options.max_epochs - done:
@@ -88,7 +95,9 @@ def watch_epochs(
     return seen
 
 
-def expected_epochs(losses: Sequence[float], most: int, patience: int | None, constant: float) -> int:
+def expected_epochs(
+    losses: Sequence[float], most: int, patience: int | None, constant: float
+) -> int:
     """Return after how many epochs a training will have ended, by its validation losses so far.
 
     The share by which an epoch makes the loss smaller falls with the square of the epochs done, until it is
@@ -102,7 +111,11 @@ def expected_epochs(losses: Sequence[float], most: int, patience: int | None, co
     best = list(accumulate(losses, min))
     since, recent = done - 1 - losses.index(best[-1]), min(4, (done + 1) // 2)
     step = (best[-1 - recent] / max(best[-1], 1e-9) - 1) / recent
-    improving = done * max(1 - best[-1] / max(constant, 1e-9), 0.0) * math.sqrt(max(step, 0.0) / _LAST_STEP)
+    improving = (
+        done
+        * max(1 - best[-1] / max(constant, 1e-9), 0.0)
+        * math.sqrt(max(step, 0.0) / _LAST_STEP)
+    )
     improving = min(improving, USUAL_EPOCHS + 2 * done)
     if not since and done < _SURE:
         improving = (done * improving + (_SURE - done) * USUAL_EPOCHS) / _SURE

@@ -8,7 +8,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permgrad.base.errors import Fault, InputError, did_you_mean, listed, option_of, refusing
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    did_you_mean,
+    listed,
+    option_of,
+    refusing,
+)
 from permgrad.data.read.header import columns_missing, csv_header
 from permgrad.runs.options import data_sets
 from permgrad.runs.requests import run_of
@@ -23,9 +30,15 @@ def refuse_early(request: RunRequest) -> None:
         return
     if not Path(request.table).exists():
         raise no_such_file(request.table, "table", data_sets())
-    names, target = csv_header(request.table), request.target[0] if request.target else None
+    names, target = (
+        csv_header(request.table),
+        request.target[0] if request.target else None,
+    )
     # A column without a name is named by its place, once the table is read.
-    if names and not any(name.startswith("column ") for name in (*chain(*request.columns.values()), *request.kinds)):
+    if names and not any(
+        name.startswith("column ")
+        for name in (*chain(*request.columns.values()), *request.kinds)
+    ):
         find_columns(request, target, names)
 
 
@@ -40,7 +53,9 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
             find_column(name, names, option)
 
 
-def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> InputError:
+def no_such_file(
+    source: str | Path, role: str, names: Collection[str] = ()
+) -> InputError:
     """Return the error for a file that cannot be read. ``names``: of the data sets that could have been meant."""
     from permgrad.base.files import near_file, why_missing  # loads NumPy
 
@@ -48,9 +63,17 @@ def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> 
     what = "is a folder" if path.is_dir() else why_missing(path)
     sets = f" Named data sets: {', '.join(names)}." if names and not path.suffix else ""
     if path.is_dir() and (path / "run.json").is_file():
-        return InputError(f"{os.fspath(path)!r} is the folder of a run", f"Run: permgrad report {path}", "PG010")
+        return InputError(
+            f"{os.fspath(path)!r} is the folder of a run",
+            f"Run: permgrad report {path}",
+            "PG010",
+        )
     problem = f"The {role} file {os.fspath(path)!r} {what}"
-    return InputError(problem, hint=f"{near_file(path, names) or 'Check the path.'}{sets}", code="PG010")
+    return InputError(
+        problem,
+        hint=f"{near_file(path, names) or 'Check the path.'}{sets}",
+        code="PG010",
+    )
 
 
 def find_column(name: str, names: Sequence[str], role: str) -> None:
@@ -79,7 +102,11 @@ def check_model(folder: Path) -> Iterator[Fault]:
         what = "is a file" if folder.exists() else "does not exist"
         is_file = bool(folder.suffix) and not folder.exists()
         problem = f"The model {'file' if is_file else 'folder'} {folder} {what}"
-        usual = "Check the path." if is_file else "Pass a run's folder, such as permgrad-runs/heloc-0."
+        usual = (
+            "Check the path."
+            if is_file
+            else "Pass a run's folder, such as permgrad-runs/heloc-0."
+        )
         hint = near_file(folder, folder=not is_file) or usual
         yield problem, hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
@@ -103,8 +130,14 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
     from permgrad.base.stored import is_intact, read_json  # loads NumPy
 
     try:
-        description, data = read_json(saved_in(folder) / "model.json"), run_of(folder) / "data.json"
-        features = [column["name"] for column in description["preprocessor"]["schema"]["columns"]]
+        description, data = (
+            read_json(saved_in(folder) / "model.json"),
+            run_of(folder) / "data.json",
+        )
+        features = [
+            column["name"]
+            for column in description["preprocessor"]["schema"]["columns"]
+        ]
         silent = known_columns(read_json(data) if data.is_file() else {})
         is_whole = is_intact(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -112,10 +145,16 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
     missing = [name for name in features if name not in names]
     # A column without a name is named by its place, once the table is read.
     if missing and is_whole and not any(name.startswith("column ") for name in missing):
-        raise columns_missing(missing, [name for name in names if name not in {*features, *silent}])
+        raise columns_missing(
+            missing, [name for name in names if name not in {*features, *silent}]
+        )
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
     """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
     named = [row["name"] for row in data.get("columns", ()) if not row["used"]]
-    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]
+    return [
+        name
+        for name in (data.get("target"), *data.get("identifiers", ()), *named)
+        if name is not None
+    ]

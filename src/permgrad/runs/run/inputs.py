@@ -55,7 +55,13 @@ from permgrad.runs.run.noting import (
     notes_on_columns,
     notes_on_counts,
 )
-from permgrad.runs.run.splitting import SplitTable, Task, positive_label, shared_rows, split_table
+from permgrad.runs.run.splitting import (
+    SplitTable,
+    Task,
+    positive_label,
+    shared_rows,
+    split_table,
+)
 from permgrad.runs.run.table import READ, LeftOut, ReadTable, read_table
 
 if TYPE_CHECKING:
@@ -115,15 +121,26 @@ class Inputs:
     def learned(self) -> npt.NDArray[np.bool_]:
         """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
         y = self.parts["validation"].y
-        return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
+        return (
+            np.ones(len(y), dtype=bool)
+            if self.task == "regression"
+            else np.isin(y, self.parts["train"].y)
+        )
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]] | None:
         """How many rows of each part have each class. None for regression."""
         if self.task == "regression":
             return None
-        labels = np.unique(np.concatenate([rows.y for rows in self.parts.values()])).tolist()
-        return {str(one): {part: int((rows.y == one).sum()) for part, rows in self.parts.items()} for one in labels}
+        labels = np.unique(
+            np.concatenate([rows.y for rows in self.parts.values()])
+        ).tolist()
+        return {
+            str(one): {
+                part: int((rows.y == one).sum()) for part, rows in self.parts.items()
+            }
+            for one in labels
+        }
 
     @property
     def described(self) -> tuple[str, list[dict[str, Any]]]:
@@ -131,17 +148,37 @@ class Inputs:
 
         For numbers with units, the reason names the unit.
         """
-        roles = {column: f"part of {name}" for name, members in self.groups.items() for column in members}
+        roles = {
+            column: f"part of {name}"
+            for name, members in self.groups.items()
+            for column in members
+        }
         roles |= {name: str(why) for name, why in self.left_out.items()}
         reasons, lines = dict[str, str](), []
         for one in self.schema:
-            has_unit = one.name in self.units and one.kind == "numeric" and "fused" not in one.flags
-            reasons[one.name] = unit_said(self.units[one.name]) if has_unit else one.reason
-            facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels}
-            role = {"role": roles.get(one.name, "feature"), "used": one.name not in self.left_out}
+            has_unit = (
+                one.name in self.units
+                and one.kind == "numeric"
+                and "fused" not in one.flags
+            )
+            reasons[one.name] = (
+                unit_said(self.units[one.name]) if has_unit else one.reason
+            )
+            facts = {
+                "name": one.name,
+                "kind": one.kind,
+                "missing": one.n_missing,
+                "levels": one.n_levels,
+            }
+            role = {
+                "role": roles.get(one.name, "feature"),
+                "used": one.name not in self.left_out,
+            }
             lines.append({**facts, **role, "reason": reasons[one.name]})
         own = LeftOut.LIKE_AN_IDENTIFIER
-        reasons |= {name: str(why) for name, why in self.left_out.items() if why is not own}
+        reasons |= {
+            name: str(why) for name, why in self.left_out.items() if why is not own
+        }
         return self.schema.to_text(40, reasons), lines
 
 
@@ -155,23 +192,37 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     rows = split_table(request, read, undivided=undivided)
     stated = read.card.positive if read.card is not None and read.is_of_card else None
     # Another split of the same table has the same positive class.
-    labels = np.concatenate([y for part, y in rows.truths.items() if len(y) and part not in rows.files])
+    labels = np.concatenate(
+        [y for part, y in rows.truths.items() if len(y) and part not in rows.files]
+    )
     labels = labels[np.isin(labels, rows.truths["train"])]
     positive = positive_label(labels, rows.task, request.positive, stated)
     columns, rows = decide_columns(request, read, rows, undivided=undivided)
-    features, codes, notes = columns.features, read.reading.codes, [*read.notes, *rows.notes, *columns.notes]
+    features, codes, notes = (
+        columns.features,
+        read.reading.codes,
+        [*read.notes, *rows.notes, *columns.notes],
+    )
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
     tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
     photos = features.of_kind("image")
     images, found = check_images(photos, tables, codes) if photos else ({}, [])
     counts, shared = shared_rows(request, rows, [*features.names, read.target], codes)
     dependence = dependence_of(rows.tables, request.row_group, request.time)
-    parts = {part: _part(request, rows, part, table, dependence.get(part)) for part, table in tables.items()}
+    parts = {
+        part: _part(request, rows, part, table, dependence.get(part))
+        for part, table in tables.items()
+    }
     notes += [*found, *shared]
     if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
-        notes.append(f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out")
+        notes.append(
+            f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out"
+        )
     _check_dependence(request, rows, dependence)
-    written, categories = read.written, [name for name, kind in columns.kinds.items() if kind == "categorical"]
+    written, categories = (
+        read.written,
+        [name for name, kind in columns.kinds.items() if kind == "categorical"],
+    )
     return Inputs(
         name=table_name(request.table),
         target=read.target,
@@ -190,7 +241,9 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         decimal=written.decimal,
         units=dict(written.units),
         texts=list(dict.fromkeys([*written.texts, *categories])),
-        kinds={name: kind for name, kind in columns.kinds.items() if name in features.names},
+        kinds={
+            name: kind for name, kind in columns.kinds.items() if name in features.names
+        },
         positive=positive,
         images=images,
         counts=read.task == "counts",
@@ -198,9 +251,15 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     )
 
 
-def _check_dependence(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
+def _check_dependence(
+    request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]
+) -> None:
     """Refuse test rows of one group, and too few rows, groups or times for refits, which divide the others anew."""
-    if request.row_group is not None and "test" in dependence and dependence["test"].count < 2:
+    if (
+        request.row_group is not None
+        and "test" in dependence
+        and dependence["test"].count < 2
+    ):
         problem = (
             f"The test rows have one value of {request.row_group!r} (--row-group), and an explanation compares rows of "
             "several"
@@ -213,21 +272,41 @@ def _check_dependence(request: RunRequest, rows: SplitTable, dependence: Mapping
 
     known = [dependence[part] for part in ("train", "validation") if part in dependence]
     refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
-    units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
+    units = (
+        np.concatenate([one.codes for one in known])
+        if known
+        else np.arange(len(refitted))
+    )
     what = "rows" if not known else "times" if known[0].timed else "groups"
     classes = refitted if rows.task == "classification" else None
     check_enough(request.refits, len(np.unique(units)), classes, what)
 
 
-def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame, dependence: Dependence | None) -> Rows:
+def _part(
+    request: RunRequest,
+    rows: SplitTable,
+    part: str,
+    table: pd.DataFrame,
+    dependence: Dependence | None,
+) -> Rows:
     """Return the rows of a part, of whose columns the features are read as a ``table``."""
-    columns, judged, weights = rows.tables[part], list(dict.fromkeys(request.sensitive)), None
+    columns, judged, weights = (
+        rows.tables[part],
+        list(dict.fromkeys(request.sensitive)),
+        None,
+    )
     if request.weight is not None:
         with rows.lines[part].named():
-            weights = pd.Series(read_weights(columns[request.weight]), columns.index, name=request.weight)
+            weights = pd.Series(
+                read_weights(columns[request.weight]),
+                columns.index,
+                name=request.weight,
+            )
         if not weights.any():
             problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part} rows"
-            raise InputError(problem, hint="Correct it, or leave --weight out.", code="PG020")
+            raise InputError(
+                problem, hint="Correct it, or leave --weight out.", code="PG020"
+            )
     y = rows.truths[part]
     if request.offset is not None:
         # The likelihood of counts with an offset is that of their rates, weighted by the exposures.
@@ -235,7 +314,11 @@ def _part(request: RunRequest, rows: SplitTable, part: str, table: pd.DataFrame,
             exposure = read_exposures(columns[request.offset])
         y, name = y / exposure, f"exp({request.offset})"
         name = name if request.weight is None else f"{request.weight} × {name}"
-        weights = pd.Series(exposure * (1.0 if weights is None else weights.to_numpy()), columns.index, name=name)
+        weights = pd.Series(
+            exposure * (1.0 if weights is None else weights.to_numpy()),
+            columns.index,
+            name=name,
+        )
     chosen = Rows(
         inputs=table,
         y=y,
@@ -271,21 +354,42 @@ def decide_columns(
     request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool = False
 ) -> tuple[Columns, SplitTable]:
     """Third step of a run: decide each column by the training rows. Return the parts with the needed columns, too."""
-    target, written, codes, card, train = read.target, read.written, read.codes, read.card, rows.tables["train"]
+    target, written, codes, card, train = (
+        read.target,
+        read.written,
+        read.codes,
+        read.card,
+        rows.tables["train"],
+    )
     kinds, left_out, notes = dict(read.kinds), dict(read.left_out), list[str]()
     with written.lines.named():
-        if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
+        if request.time is not None and _what_returns(
+            request, rows, codes, left_out, notes
+        ):
             kinds[str(request.time)] = "calendar"
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
-        coded = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        asked = None if undivided else _asked_target(request, rows)  # else rows that will test are asked
+        coded = {
+            str(name): (*codes, "inf", "-inf") if name in left_out else codes
+            for name in columns
+        }
+        asked = (
+            None if undivided else _asked_target(request, rows)
+        )  # else rows that will test are asked
         na = coded if left_out else codes
-        schema = infer_schema(columns, na=na, kinds=kinds, target=asked) if coded else Schema(())
+        schema = (
+            infer_schema(columns, na=na, kinds=kinds, target=asked)
+            if coded
+            else Schema(())
+        )
     if asked is not None:  # what is trained again on other rows reads them alike
         kinds |= {one.name: one.kind for one in schema if "names" in one.flags}
     notes += _words_of_groups(request, schema, left_out)
-    left_out |= {name: LeftOut.LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
+    left_out |= {
+        name: LeftOut.LIKE_AN_IDENTIFIER
+        for name in schema.of_kind("identifier")
+        if name not in left_out
+    }
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
@@ -298,7 +402,9 @@ def decide_columns(
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)
     if together is not None:
-        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (len(together["columns"]) == 1)
+        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (
+            len(together["columns"]) == 1
+        )
         notes.append(f"{say('together', together_facts(together))}{fix}")
     return Columns(schema, types, left_out, kinds, groups, tuple(notes), together), rows
 
@@ -312,7 +418,11 @@ def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | No
 
 
 def _what_returns(
-    request: RunRequest, rows: SplitTable, codes: Sequence[Any], left_out: dict[str, LeftOut], notes: list[str]
+    request: RunRequest,
+    rows: SplitTable,
+    codes: Sequence[Any],
+    left_out: dict[str, LeftOut],
+    notes: list[str],
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
     time, train = str(request.time), rows.tables["train"]
@@ -322,10 +432,20 @@ def _what_returns(
     later = "the test rows are later than those of training"
     column = infer_schema(train[[time]], na=codes)[time]
     encoder = TableEncoder(kinds={time: "calendar"}, na=codes)
-    parts = () if column.storage != "date" else encoder.fit(train[[time]]).parts_of(time)[1:]
+    parts = (
+        ()
+        if column.storage != "date"
+        else encoder.fit(train[[time]]).parts_of(time)[1:]
+    )
     if not parts:
-        why = "nothing of it returns among them" if column.storage == "date" else "it is no date"
-        notes.append(f"{time!r} orders the rows. It is not a feature, because {later} and {why}.")
+        why = (
+            "nothing of it returns among them"
+            if column.storage == "date"
+            else "it is no date"
+        )
+        notes.append(
+            f"{time!r} orders the rows. It is not a feature, because {later} and {why}."
+        )
         return False
     del left_out[time]
     notes.append(
@@ -336,7 +456,9 @@ def _what_returns(
     return True
 
 
-def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, LeftOut]) -> list[str]:
+def _words_of_groups(
+    request: RunRequest, schema: Schema, left_out: dict[str, LeftOut]
+) -> list[str]:
     """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
     group = request.row_group
     if (
@@ -349,17 +471,31 @@ def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, Le
     del left_out[group]
     is_what, content = READ[schema[group].kind]
     fact = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
-    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
+    return [
+        two_sentences(
+            fact,
+            f"Pass {option_of('--drop', group)} as well to leave its {content} out.",
+        )
+    ]
 
 
 @refusing
 def _check_features(
-    schema: Schema, features: Sequence[str], left_out: Mapping[str, LeftOut], target: str
+    schema: Schema,
+    features: Sequence[str],
+    left_out: Mapping[str, LeftOut],
+    target: str,
 ) -> Iterator[Fault]:
     if not features:
-        reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
+        reasons = "; ".join(
+            f"{name!r} is {why}" for name, why in list(left_out.items())[:3]
+        )
         problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"
-        yield problem, f"Add columns{', or leave fewer out' if reasons else ''}.", "PG015"
+        yield (
+            problem,
+            f"Add columns{', or leave fewer out' if reasons else ''}.",
+            "PG015",
+        )
     if all(schema[name].kind == "constant" for name in features):
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
@@ -375,20 +511,46 @@ def _check_features(
         yield problem, fix, "PG015"
 
 
-def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, codes: MissingCodes) -> SplitTable:
+def _match(
+    request: RunRequest,
+    rows: SplitTable,
+    columns: Schema,
+    target: str,
+    codes: MissingCodes,
+) -> SplitTable:
     """Return the rows with those of their columns that are needed.
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*columns.names, target, *(name for name in (request.weight, request.offset) if name is not None)]
-    optional = [*request.identifier, *(name for name in (request.row_group, request.time) if name is not None)]
+    needed = [
+        *columns.names,
+        target,
+        *(name for name in (request.weight, request.offset) if name is not None),
+    ]
+    optional = [
+        *request.identifier,
+        *(name for name in (request.row_group, request.time) if name is not None),
+    ]
     trained, files = set(rows.tables["train"].columns), dict[str, pd.DataFrame]()
     for part, table in rows.files.items():
-        wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
+        wanted = [
+            *needed,
+            *(
+                name
+                for name in optional
+                if name in table.columns and name not in needed
+            ),
+        ]
         # Only test rows are judged by them.
-        judged = request.sensitive if part == "test" else [name for name in request.sensitive if name in table.columns]
+        judged = (
+            request.sensitive
+            if part == "test"
+            else [name for name in request.sensitive if name in table.columns]
+        )
         wanted = list(dict.fromkeys([*wanted, *judged]))
-        silent = [name for name in table.columns if name in trained and name not in wanted]
+        silent = [
+            name for name in table.columns if name in trained and name not in wanted
+        ]
         files[part] = align_columns(table.drop(columns=silent), wanted)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
     for part in ("validation", "test"):
@@ -400,27 +562,42 @@ def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, 
 
 
 def _groups(
-    request: RunRequest, card: DataCard | None, features: Sequence[str], train: pd.DataFrame
+    request: RunRequest,
+    card: DataCard | None,
+    features: Sequence[str],
+    train: pd.DataFrame,
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the columns that act as one feature, and those of them that nobody declared."""
     if str(request.groups) == NO_GROUPS:
         return {}, {}
     if request.groups is None:
         members = {} if card is None else card.groups
-        present = {name: [column for column in names if column in features] for name, names in members.items()}
+        present = {
+            name: [column for column in names if column in features]
+            for name, names in members.items()
+        }
         declared = {name: names for name, names in present.items() if names}
-        found = columns_as_one(train[list(features)], {column for names in declared.values() for column in names})
+        found = columns_as_one(
+            train[list(features)],
+            {column for names in declared.values() for column in names},
+        )
         return declared | found, found
     groups = read_groups(request.groups)
     for name, names in groups.items():
         for column in names:
             if column not in features:
                 hint = did_you_mean(column, features, f"Correct {request.groups}.")
-                raise InputError(f"Group {name!r} lists {column!r}, which is not a feature", hint=hint, code="PG039")
+                raise InputError(
+                    f"Group {name!r} lists {column!r}, which is not a feature",
+                    hint=hint,
+                    code="PG039",
+                )
     try:
         check_groups(groups, list(features))
     except InputError as error:
-        raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
+        raise InputError(
+            f"{error.message.rstrip('.')} (in {request.groups})", code=error.code
+        ) from None
     return groups, {}
 
 
@@ -434,17 +611,31 @@ def check_images(
     """
     digest, notes = hashlib.sha256(), list[str]()
     for name in columns:
-        cells = {part: Distinct.of(blank_codes(table[[name]], codes)[name], name) for part, table in parts.items()}
-        every = list(dict.fromkeys(text for one in cells.values() for text in one.texts))
+        cells = {
+            part: Distinct.of(blank_codes(table[[name]], codes)[name], name)
+            for part, table in parts.items()
+        }
+        every = list(
+            dict.fromkeys(text for one in cells.values() for text in one.texts)
+        )
         check_image_cells(name, every)
         sources = {text: source_of(text) for text in every}
         for text, source in sources.items():
-            content = source.read_bytes() if isinstance(source, Path) else text.encode()  # which hashes the pixels
+            content = (
+                source.read_bytes() if isinstance(source, Path) else text.encode()
+            )  # which hashes the pixels
             digest.update(hashlib.sha256(content).digest())
-        notes += pages_said(name, [source for source in sources.values() if isinstance(source, Path)])
+        notes += pages_said(
+            name, [source for source in sources.values() if isinstance(source, Path)]
+        )
         # A part may have a file, and a folder, of its own.
-        places = {text: str(one.absolute()) if isinstance(one, Path) else text for text, one in sources.items()}
-        shown = {part: [places[text] for text in one.texts] for part, one in cells.items()}
+        places = {
+            text: str(one.absolute()) if isinstance(one, Path) else text
+            for text, one in sources.items()
+        }
+        shown = {
+            part: [places[text] for text in one.texts] for part, one in cells.items()
+        }
         index = cells["test"].index
         both = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(both[at] for at in index.tolist() if at >= 0):

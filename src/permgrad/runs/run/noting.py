@@ -15,7 +15,13 @@ from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
 from permgrad.data.types.column_types import Kind, Schema
-from permgrad.data.types.findings import Finding, as_one_found, duplicates_found, findings_of, fused_columns
+from permgrad.data.types.findings import (
+    Finding,
+    as_one_found,
+    duplicates_found,
+    findings_of,
+    fused_columns,
+)
 from permgrad.data.types.identifiers import maybe_missing, names_things
 from permgrad.evaluation.kept_together import rows_together
 from permgrad.runs.options import separated
@@ -34,13 +40,21 @@ _ZEROS, _LEAST_COUNT = 0.1, 3
 _KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
 
-def notes_on_cells(request: RunRequest, target: str, rows: SplitTable, written: Written) -> list[str]:
+def notes_on_cells(
+    request: RunRequest, target: str, rows: SplitTable, written: Written
+) -> list[str]:
     """Note codes for missing values that never occur, and a target that is written like codes."""
     notes = []
     if na := separated(request.na):
-        first, *further = [unused_codes(table, na) for table in (written.frame, *rows.files.values())]
+        first, *further = [
+            unused_codes(table, na) for table in (written.frame, *rows.files.values())
+        ]
         unused = [code for code in first if all(code in codes for codes in further)]
-        notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
+        notes += (
+            [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."]
+            if unused
+            else []
+        )
     alike = written.alike.get(target) if rows.task == "classification" else None
     if alike is not None:
         notes.append(
@@ -59,16 +73,27 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
     """Name ``--task counts`` for a target that looks like counts with many zeros, and say what an offset does."""
     if request.offset is not None:
         said = f"{request.offset!r} is the logarithm of each row's exposure, and {target!r} is divided by the exposure"
-        return [f"{said}: predictions, errors and importances are those of rates. Rows count by their exposure."]
+        return [
+            f"{said}: predictions, errors and importances are those of rates. Rows count by their exposure."
+        ]
     y = rows.truths["train"]
-    if request.task != "auto" or y.dtype.kind not in "if" or (y < 0).any() or (y != np.rint(y)).any():
+    if (
+        request.task != "auto"
+        or y.dtype.kind not in "if"
+        or (y < 0).any()
+        or (y != np.rint(y)).any()
+    ):
         return []
     zeros, most = float((y == 0).mean()), float((y == y.max()).mean())
     # Codes of classes have no zeros, or few levels, or as many rows in the last as in the first.
     if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or most > zeros / 2:
         return []
     looks = f"the target {target!r} looks like a count: whole numbers, {percent(zeros)} of them 0"
-    how = "predicted as classes" if rows.task == "classification" else "trained and judged by squared error"
+    how = (
+        "predicted as classes"
+        if rows.task == "classification"
+        else "trained and judged by squared error"
+    )
     fix = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
     return [f"{looks}. It is {how}; {fix}."]
 
@@ -85,25 +110,47 @@ def notes_on_columns(
 
     ``together``: what may say that rows belong together, which has a note of its own.
     """
-    by_user = {name for name, why in left_out.items() if why is not LeftOut.LIKE_AN_IDENTIFIER}
+    by_user = {
+        name for name, why in left_out.items() if why is not LeftOut.LIKE_AN_IDENTIFIER
+    }
     # The order of the rows hangs on how its dates are read.
     found = findings_of(schema, by_user - {request.time})
     if ":" in request.model:
         own = {"reader": "which your estimator gets as it is"}
-        found = [replace(one, facts=own) if one.kind == "free_text" else one for one in found]
+        found = [
+            replace(one, facts=own) if one.kind == "free_text" else one for one in found
+        ]
     undecided = [one for one in schema if one.name not in {*left_out, *request.kinds}]
     # One note has one advice on a column: the first of these that there is.
     told = set[str]() if together is None else {*together["columns"]}
-    many = {one.name: one.n_levels for one in undecided if one.kind == "categorical" and one.name not in told}
+    many = {
+        one.name: one.n_levels
+        for one in undecided
+        if one.kind == "categorical" and one.name not in told
+    }
     many = {name: count for name, count in many.items() if count >= _MANY_LEVELS}
     told |= many.keys()
-    found = [replace(one, columns=_but(one.columns, told)) if one.kind == "names" else one for one in found]
+    found = [
+        replace(one, columns=_but(one.columns, told)) if one.kind == "names" else one
+        for one in found
+    ]
     # Columns that are constant only as float64 are already noted.
-    constant = set(schema.of_kind("constant")).difference(left_out, fused_columns(schema))
-    found += _findings_of_amounts(written, {one.name for one in undecided if one.kind == "numeric"})
+    constant = set(schema.of_kind("constant")).difference(
+        left_out, fused_columns(schema)
+    )
+    found += _findings_of_amounts(
+        written, {one.name for one in undecided if one.kind == "numeric"}
+    )
     found += [
-        Finding("also_levels", _but((one.name for one in undecided if "also_levels" in one.flags), told)),
-        Finding("many_levels", tuple(many), {"shown": [f"{name} ({count:,})" for name, count in many.items()]}),
+        Finding(
+            "also_levels",
+            _but((one.name for one in undecided if "also_levels" in one.flags), told),
+        ),
+        Finding(
+            "many_levels",
+            tuple(many),
+            {"shown": [f"{name} ({count:,})" for name, count in many.items()]},
+        ),
         Finding("constant", tuple(name for name in schema.names if name in constant)),
     ]
     if card is None:
@@ -116,7 +163,11 @@ def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Fin
     """Return what is noted on how amounts are written."""
     units = {name: unit for name, unit in written.units.items() if name in amounts}
     return [
-        Finding("units", tuple(units), {"shown": [f"{name} ({unit})" for name, unit in units.items()]}),
+        Finding(
+            "units",
+            tuple(units),
+            {"shown": [f"{name} ({unit})" for name, unit in units.items()]},
+        ),
         Finding("padded", tuple(name for name in written.padded if name in amounts)),
     ]
 
@@ -130,22 +181,46 @@ def _texts(found: Iterable[Finding]) -> list[str]:
 
 
 def find_together(
-    request: RunRequest, read: ReadTable, rows: SplitTable, types: Schema, left_out: Mapping[str, LeftOut]
+    request: RunRequest,
+    read: ReadTable,
+    rows: SplitTable,
+    types: Schema,
+    left_out: Mapping[str, LeftOut],
 ) -> dict[str, Any] | None:
     """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
     if request.row_group is not None or request.time is not None:
         return None
-    tables, sizes = [table for table in rows.tables.values() if len(table)], list(map(len, rows.tables.values()))
+    tables, sizes = (
+        [table for table in rows.tables.values() if len(table)],
+        list(map(len, rows.tables.values())),
+    )
     unasked = (read.target, request.weight)
-    both = [name for name in tables[0] if all(name in table for table in tables) and name not in unasked]
+    both = [
+        name
+        for name in tables[0]
+        if all(name in table for table in tables) and name not in unasked
+    ]
     table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
-    by_user = {*request.identifier, *(name for name, kind in request.kinds.items() if kind == "identifier")}
+    by_user = {
+        *request.identifier,
+        *(name for name, kind in request.kinds.items() if kind == "identifier"),
+    }
     by_user |= set(filter(names_things, request.drop))
-    named = [name for name, why in left_out.items() if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user]
-    named += [one.name for one in types if one.kind in _KINDS_NAMED and _names_many(one.name, table)]
+    named = [
+        name
+        for name, why in left_out.items()
+        if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user
+    ]
+    named += [
+        one.name
+        for one in types
+        if one.kind in _KINDS_NAMED and _names_many(one.name, table)
+    ]
     found = rows_together(
         table,
-        np.concatenate([rows.truths[part] for part, table in rows.tables.items() if len(table)]),
+        np.concatenate(
+            [rows.truths[part] for part, table in rows.tables.items() if len(table)]
+        ),
         rows.task,
         np.repeat([part == "train" for part in rows.tables], sizes),
         np.repeat([part == "test" for part in rows.tables], sizes),
@@ -162,26 +237,49 @@ def _names_many(name: str, table: pd.DataFrame) -> bool:
     Of a feature with few values, such as shops, new rows have the same ones. A number with decimals measures, whatever
     it is called: a body mass index.
     """
-    if not names_things(name) or table[name].nunique() < max(_FEWEST_NAMED, _SHARE_NAMED * len(table)):
+    if not names_things(name) or table[name].nunique() < max(
+        _FEWEST_NAMED, _SHARE_NAMED * len(table)
+    ):
         return False
-    return not (is_native_number(table[name].dtype) and (table[name].dropna() % 1 != 0).any())
+    return not (
+        is_native_number(table[name].dtype) and (table[name].dropna() % 1 != 0).any()
+    )
 
 
-def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
+def notes_on_codes(
+    features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]
+) -> list[str]:
     """Propose codes for missing that no other column holds as a number."""
-    names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
-    cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
-    candidates = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
+    names = [
+        one.name
+        for one in types
+        if one.kind == "numeric" and is_native_number(features[one.name].dtype)
+    ]
+    cells = {
+        name: features[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in names
+    }
+    candidates = {
+        name: maybe_missing(values)
+        for name, values in cells.items()
+        if name not in kinds
+    }
     proposed: dict[str, list[float]] = {}
     for code in sorted({code for codes in candidates.values() for code in codes}):
         holders = [name for name in names if (cells[name] == code).any()]
-        for name in holders if all(code in candidates.get(name, ()) for name in holders) else ():
+        for name in (
+            holders if all(code in candidates.get(name, ()) for name in holders) else ()
+        ):
             proposed.setdefault(name, []).append(code)
     if not proposed:
         return []
     codes = sorted({code for codes in proposed.values() for code in codes})
-    shown = [f"{name} ({', '.join(map(str, codes))})" for name, codes in proposed.items()]
-    return _texts([Finding("maybe_missing", tuple(proposed), {"shown": shown, "codes": codes})])
+    shown = [
+        f"{name} ({', '.join(map(str, codes))})" for name, codes in proposed.items()
+    ]
+    return _texts(
+        [Finding("maybe_missing", tuple(proposed), {"shown": shown, "codes": codes})]
+    )
 
 
 def notes_on_blocks(
@@ -192,4 +290,6 @@ def notes_on_blocks(
 ) -> list[str]:
     """Note columns that were ``found`` to be one feature, and others that duplicate each other."""
     # Columns of one group may duplicate each other.
-    return _texts([*as_one_found(found), *duplicates_found(features, types, groups.values())])
+    return _texts(
+        [*as_one_found(found), *duplicates_found(features, types, groups.values())]
+    )

@@ -62,7 +62,11 @@ def prediction_table(
     Identifiers stay in order. One gets ``_`` added if predictions use its name.
     """
     labels = model.classes_.tolist() if hasattr(model, "classes_") else None
-    inside = ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
+    inside = (
+        ["interval_low", "interval_high"]
+        if labels is None
+        else [f"in_set_{label}" for label in labels]
+    )
     chances = [f"probability_{label}" for label in labels or ()]
     taken = {"row", "truth", "prediction", *chances, *inside}
     table = pd.DataFrame({"row": rows})
@@ -81,25 +85,41 @@ def prediction_table(
     return table
 
 
-def intervals_of(request: PredictRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+def intervals_of(
+    request: PredictRequest, model: Any, data: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the options of the intervals or sets that were asked for."""
     weight = data.get("weight") or data.get("offset")
     if request.coverage is not None and weight:
         problem = f"--coverage counts each held-out row once, and the run weighs rows by {weight!r}"
         raise InputError(problem, hint="Leave it out.", code="PG006")
-    if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
+    if request.by_class and (
+        request.coverage is None or not hasattr(model, "classes_")
+    ):
         problem = "--by-class is for sets of classes, which --coverage adds"
-        add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
+        add, leave_out = (
+            "Add --coverage 0.9, for example.",
+            "Leave it out: this model predicts numbers.",
+        )
         fix = add if hasattr(model, "classes_") else leave_out
         raise InputError(problem, hint=fix, code="PG004")
-    coverage = None if request.coverage is None else check_confidence(request.coverage, "--coverage")
+    coverage = (
+        None
+        if request.coverage is None
+        else check_confidence(request.coverage, "--coverage")
+    )
     return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
 # ---- models that commands open ---------------------------------------------------------------------------------------
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
-    return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
+    return [
+        str(name)
+        for name in getattr(
+            model, "feature_names_in_", model.preprocessor_.feature_names_in_
+        )
+    ]
 
 
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -115,8 +135,15 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     record = read_record(run)
     if record is None or not (run / DATA).is_file():
         return model, {}
-    if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (None, sum_of(run / DATA)):
-        raise InputError(f"{run / DATA} is damaged or changed", hint="Run again with --from data.", code="PG052")
+    if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (
+        None,
+        sum_of(run / DATA),
+    ):
+        raise InputError(
+            f"{run / DATA} is damaged or changed",
+            hint="Run again with --from data.",
+            code="PG052",
+        )
     with believed(run):
         return model, read_json(run / DATA)
 
@@ -127,7 +154,11 @@ def cache_of(model_folder: Path) -> Cache:
 
     run = run_of(model_folder)
     saved = run / "model"
-    if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
+    if (
+        not saved.is_dir()
+        or model_folder not in (run, saved)
+        or read_record(run) is None
+    ):
         return Cache()
     # This file holds the checksums of the other files of the model.
     return Cache(run / CACHE, file_hash(saved / "model.json"))
@@ -141,26 +172,36 @@ def own_test_rows(folder: Path) -> Source:
         problem = f"{folder} is not a run, so it has no test rows"
         raise InputError(problem, hint="Name the TABLE to explain.", code="PG005")
     with believed(run):
-        return test_rows_of(run, record, np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64))
+        return test_rows_of(
+            run, record, np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64)
+        )
 
 
-def test_rows_of(run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int64]) -> Source:
+def test_rows_of(
+    run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int64]
+) -> Source:
     """Return the table with a run's test rows, if it is unchanged, with ``rows`` and its sheet."""
     sources = record["facts"]["sources"]
     role = "test" if "test" in sources else "table"
     wanted = record["configuration"][f"{role} content"]
     table = str(sources[role])
     try:
-        fact = None if content_of(table, role) == wanted else "has changed since the run"
+        fact = (
+            None if content_of(table, role) == wanted else "has changed since the run"
+        )
     except InputError:
         fact = "no longer exists"
     if fact is not None:
         fix = "Put the file back. To explain other rows, name a TABLE."
-        raise InputError(f"The {role} file of the run {run}, {table}, {fact}", hint=fix, code="PG010")
+        raise InputError(
+            f"The {role} file of the run {run}, {table}, {fact}", hint=fix, code="PG010"
+        )
     return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 
 
-def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, Written]:
+def read_rows(
+    model: Any, data: Mapping[str, Any], path: Path
+) -> tuple[pd.DataFrame, Written]:
     """Return the columns of a table that a model reads, and the complete table as written.
 
     Columns that the model does not use are left out with a warning, except the run's target and identifiers.
@@ -168,23 +209,33 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataF
     features = features_of(model)
     written = read_like(path, data, features)
     table = written.frame
-    silent = [name for name in known_columns(data) if name in table.columns and name not in features]
+    silent = [
+        name
+        for name in known_columns(data)
+        if name in table.columns and name not in features
+    ]
     aligned = align_columns(table.drop(columns=silent), features)
     for name in model.preprocessor_.schema_.of_kind("image"):
         sources = map(source_of, Distinct.of(aligned[name], name).texts)
-        for note in pages_said(name, [source for source in sources if isinstance(source, Path)]):
+        for note in pages_said(
+            name, [source for source in sources if isinstance(source, Path)]
+        ):
             warn_user(note)
     return aligned, written
 
 
-def as_rates(table: pd.DataFrame, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def as_rates(
+    table: pd.DataFrame, data: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a table of counts as one of rates, as a run with an offset read them, with their weights in its column."""
     target, offset, weight = data.get("target"), data.get("offset"), data.get("weight")
     if offset is None or target not in table.columns:
         return table, dict(data)
     find_column(offset, list(table.columns), "--offset")
     exposure = read_exposures(table[offset])
-    weights = exposure * (1.0 if weight not in table.columns else table[weight].to_numpy(dtype=np.float64))
+    weights = exposure * (
+        1.0 if weight not in table.columns else table[weight].to_numpy(dtype=np.float64)
+    )
     rates = pd.to_numeric(table[target], errors="coerce") / exposure
     changed: dict[str, Any] = {str(target): rates, str(offset): weights}
     return table.assign(**changed), {**data, "weight": offset}

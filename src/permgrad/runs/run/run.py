@@ -13,7 +13,16 @@ from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import FEATURES, NAMES, RUN, STAGES, open_run, read_record, refuse_input, whole_stages
+from permgrad.runs.folder.folder import (
+    FEATURES,
+    NAMES,
+    RUN,
+    STAGES,
+    open_run,
+    read_record,
+    refuse_input,
+    whole_stages,
+)
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, load_inputs
@@ -39,7 +48,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
-    settings |= inputs.images  # which columns hold images, and what these show, is known once the table is read
+    settings |= (
+        inputs.images
+    )  # which columns hold images, and what these show, is known once the table is read
     if not again and inputs.images and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     with loading():
@@ -50,13 +61,17 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
-    kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
+    kept = partial(
+        vectors_kept_in, request.folder / FEATURES if request.keep_rows else None
+    )
     if replaces_a_model(request) or is_file(request.model):
         with kept():
             dry_run(request, inputs)
     say(headline(inputs))
 
-    def tell(text: str) -> None:  # in the place of the line of progress, which comes again below it
+    def tell(
+        text: str,
+    ) -> None:  # in the place of the line of progress, which comes again below it
         clock.whole.clear()
         say(text)
 
@@ -101,7 +116,12 @@ def headline(inputs: Inputs) -> str:
 
 def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Outcome:
     """Run the demonstration; the same command shows a finished one again."""
-    run = RunRequest(table="diabetes", out=request.out, threads=request.threads, overwrite=request.overwrite)
+    run = RunRequest(
+        table="diabetes",
+        out=request.out,
+        threads=request.threads,
+        overwrite=request.overwrite,
+    )
     say(f"This is the same as: {run.command}")
     outcome = run_table(run, say=say)
     return Outcome({**outcome.facts, "command": run.command}, outcome.text)

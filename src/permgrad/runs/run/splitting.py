@@ -13,9 +13,23 @@ import pandas as pd
 
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import Fault, InputError, by_count, counted, listed, option_of, refusing
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    by_count,
+    counted,
+    listed,
+    option_of,
+    refusing,
+)
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical, first_no_number
+from permgrad.data.read.cells import (
+    CellError,
+    MissingCodes,
+    RowLines,
+    canonical,
+    first_no_number,
+)
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import are_expected, count_shared_rows, halve, split_rows
@@ -62,11 +76,16 @@ class SplitTable:
     notes: tuple[str, ...] = ()
 
 
-def split_table(request: RunRequest, read: ReadTable, *, undivided: bool = False) -> SplitTable:
+def split_table(
+    request: RunRequest, read: ReadTable, *, undivided: bool = False
+) -> SplitTable:
     """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
     target = read.target
     tables, notes = _rows_with_target(request, read)
-    frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
+    frame, files = (
+        tables["table"],
+        {part: table for part, table in tables.items() if part != "table"},
+    )
     if not undivided and len(frame) < FEWEST_ROWS:
         problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
         raise InputError(problem, hint="Add rows.", code="PG013")
@@ -83,39 +102,64 @@ def split_table(request: RunRequest, read: ReadTable, *, undivided: bool = False
             labels[name] = target_values(table[target], task, target, alike=alike)
     if undivided:
         none = np.zeros(0, dtype=np.int64)
-        places, split = {"train": np.arange(len(frame)), "validation": none, "test": none}, "not divided"
+        places, split = (
+            {"train": np.arange(len(frame)), "validation": none, "test": none},
+            "not divided",
+        )
     else:
         places, split = _divide(request, frame, labels["table"], task, files)
-    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
+    truths = {
+        part: labels["table"][places[part]] if part in places else labels[part]
+        for part in PARTS
+    }
     _check_truths(request, target, task, labels, truths)
-    parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
+    parts = {
+        part: frame.iloc[places[part]] if part in places else files[part]
+        for part in PARTS
+    }
     lines = {part: read.sources.get(part, read.written).lines for part in PARTS}
     return SplitTable(task, reason, files, parts, truths, split, lines, tuple(notes))
 
 
-def _rows_with_target(request: RunRequest, read: ReadTable) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def _rows_with_target(
+    request: RunRequest, read: ReadTable
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return the rows with a target of each file, numbered as in it, and notes on the others and on equal classes."""
     target, tables, notes = read.target, dict[str, pd.DataFrame](), list[str]()
     for name, source in read.sources.items():
-        where, frame = "the table" if name == "table" else f"the {name} file", source.frame
+        where, frame = (
+            "the table" if name == "table" else f"the {name} file",
+            source.frame,
+        )
         blanked = blank_codes(frame[[target]], read.reading.codes)[target]
         if not pd.api.types.is_numeric_dtype(blanked.dtype):
             blanked = blanked.mask(blanked.astype(str).str.strip() == "")
         missing = blanked.isna().to_numpy()
         if missing.all():
             problem = f"Column {target!r} of {where} is missing in every row, so it cannot be the target"
-            raise InputError(problem, hint="Choose another target, or check --na.", code="PG015")
+            raise InputError(
+                problem, hint="Choose another target, or check --na.", code="PG015"
+            )
         if count := int(missing.sum()):
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count:,} of {len(frame):,} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
-    spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
+    spelled = Counter(
+        text
+        for table in tables.values()
+        for text in table[target]
+        if isinstance(text, str)
+    )
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
         pairs = [f"{one!r} is {other!r}" for one, other in merged.items()]
         fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
-        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {fix}.")
+        notes.append(
+            f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {fix}."
+        )
         for name, table in tables.items():
-            tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
+            tables[name] = table.assign(
+                **{target: table[target].astype(object).replace(merged)}
+            )
     return tables, notes
 
 
@@ -130,13 +174,20 @@ def _check_truths(
     """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
     learned, held = truths["train"], truths["validation"]
     classes = np.unique(learned) if task == "classification" else np.zeros(0)
-    kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
+    kinds = {
+        name: ("text" if values.dtype.kind in "UO" else "numbers")
+        for name, values in labels.items()
+    }
     if task == "classification" and len(set(kinds.values())) > 1:
         problem = (
             f"The classes in column {target!r} are of different types: "
             f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}"
         )
-        yield problem, f"Write them alike in {request.table} and the other files.", "PG015"
+        yield (
+            problem,
+            f"Write them alike in {request.table} and the other files.",
+            "PG015",
+        )
     if len(classes) == 1:
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
         hint = "Choose another --row-group or --time, or add rows."
@@ -151,10 +202,18 @@ def _check_truths(
 
 
 def _divide(
-    request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
+    request: RunRequest,
+    frame: pd.DataFrame,
+    y: npt.NDArray[Any],
+    task: Task,
+    files: Mapping[str, pd.DataFrame],
 ) -> tuple[dict[str, Integers], str]:
     """Return the places in the table of each part that is taken from it, and a description of the split."""
-    by: dict[str, Any] = {} if request.row_group is None else {"groups": frame[request.row_group].to_numpy()}
+    by: dict[str, Any] = (
+        {}
+        if request.row_group is None
+        else {"groups": frame[request.row_group].to_numpy()}
+    )
     if request.time is not None:
         by["time"] = frame[request.time]
     if not files and not by and task == "classification" and _is_published(request):
@@ -164,12 +223,19 @@ def _divide(
     # In time, the training rows next to the test rows tell the most of them.
     usual = (0.6, 0.2, 0.2) if request.time is None else (0.7, 0.1, 0.2)
     shares = (0.8, 0.1, 0.1) if files else usual
-    split = split_rows(len(frame), y, task=task, seed=SPLIT_SEED, fractions=shares, **by)
+    split = split_rows(
+        len(frame), y, task=task, seed=SPLIT_SEED, fractions=shares, **by
+    )
     places = {"train": split.train, "validation": split.validation, "test": split.test}
-    text = f"{usual[0] * 100:.0f} % training, {usual[1] * 100:.0f} % validation, 20 % test"
+    text = (
+        f"{usual[0] * 100:.0f} % training, {usual[1] * 100:.0f} % validation, 20 % test"
+    )
     if files:
         # Two parts are needed: both that were split off stop the training.
-        places = {"train": split.train, "validation": np.sort(np.concatenate([split.validation, split.test]))}
+        places = {
+            "train": split.train,
+            "validation": np.sort(np.concatenate([split.validation, split.test])),
+        }
         text = f"80 % training, 20 % validation; test rows from {request.test}"
     how = (
         f"by groups of {request.row_group!r}"
@@ -190,7 +256,9 @@ def _is_published(request: RunRequest) -> bool:
     from permgrad.models.estimators.presets import get_preset  # loads torch
 
     settings = get_preset(request.network)
-    return settings.network.single_logit and (request.branches or tuple(settings.branches)) == ("tabular",)
+    return settings.network.single_logit and (
+        request.branches or tuple(settings.branches)
+    ) == ("tabular",)
 
 
 def shared_rows(
@@ -206,7 +274,10 @@ def shared_rows(
     for part, table in rows.files.items():
         if request.row_group is None or request.row_group not in table.columns:
             continue
-        there, learned = (set(map(canonical, side[request.row_group].dropna().unique())) for side in (table, train))
+        there, learned = (
+            set(map(canonical, side[request.row_group].dropna().unique()))
+            for side in (table, train)
+        )
         if shared := len(there & learned):
             notes.append(
                 f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part} file "
@@ -223,15 +294,20 @@ def shared_rows(
         blank = count_shared_rows(train[columns], test.loc[empty, columns])
         # Rows without any value need not be copies.
         if (copies := equal - blank) and not expected:
-            words = (
-                f"{copies:,} of {len(test):,} test rows ({percent(copies / len(test))}) {by_count(copies, 'is', 'are')}"
-            )
+            words = f"{copies:,} of {len(test):,} test rows ({percent(copies / len(test))}) {by_count(copies, 'is', 'are')}"
             notes.append(f"{words} also in the training rows")
     if alike > equal and not are_expected(train[list(read)], test[list(read)], alike):
         apart = listed([name for name in columns if name not in read], 3)
         further = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
-        notes.append(f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}")
-    counts = {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike, "shared_expected": expected}
+        notes.append(
+            f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}"
+        )
+    counts = {
+        "shared_rows": equal,
+        "blank_rows": blank,
+        "alike_rows": alike,
+        "shared_expected": expected,
+    }
     return counts, notes
 
 
@@ -252,27 +328,49 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
         texts = cells.index.tolist()
         if is_moment(values) or find_date_format(texts) or are_durations(texts):
             hint = "Choose another target, or make it a number, such as days since the first date."
-            problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
+            problem = (
+                f"Column {name!r} holds dates or times, and these cannot be predicted"
+            )
             raise InputError(problem, hint=hint, code="PG015")
         odd = odd_among_numbers(texts, cells.to_numpy())
-        fix = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
+        fix = (
+            ""
+            if odd is None
+            else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
+        )
         if wanted in ("regression", "counts"):
             text = first_no_number(texts) if odd is None else odd[0]
             problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
-            raise InputError(problem, hint=fix or "Choose another target, or --task classification.", code="PG015")
+            raise InputError(
+                problem,
+                hint=fix or "Choose another target, or --task classification.",
+                code="PG015",
+            )
         # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
         if odd is not None and len(texts) > MOST_CLASSES + 1:
-            problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
-            raise InputError(problem, hint=f"{fix} If all are classes, pass --task classification.", code="PG015")
+            problem = (
+                f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
+            )
+            raise InputError(
+                problem,
+                hint=f"{fix} If all are classes, pass --task classification.",
+                code="PG015",
+            )
     if wanted == "counts":
         if is_flag or (values < 0).any():
             example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
             problem = f"Counts must be numbers of at least 0, but column {name!r} holds {example}"
-            raise InputError(problem, hint="Choose another target, or --task.", code="PG015")
+            raise InputError(
+                problem, hint="Choose another target, or --task.", code="PG015"
+            )
         return "regression", "counts, as requested"
     if wanted == "regression":
         return "regression", "as requested"
-    return ("classification", "its values are not numbers") if is_text or is_flag else _task_of_numbers(values)
+    return (
+        ("classification", "its values are not numbers")
+        if is_text or is_flag
+        else _task_of_numbers(values)
+    )
 
 
 def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
@@ -288,7 +386,9 @@ def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
     if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
         return "classification", reason
     thin = different <= MOST_CLASSES
-    return "regression", reason + (f", the rarest in {counted(fewest, 'row')}" if thin else "")
+    return "regression", reason + (
+        f", the rarest in {counted(fewest, 'row')}" if thin else ""
+    )
 
 
 def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
@@ -297,10 +397,14 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
     if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
         return []
     _, reason = choose_task(values, "auto", name)
-    return [f"target {name!r} is predicted as a number: {reason}. If these are classes, pass {option}."]
+    return [
+        f"target {name!r} is predicted as a number: {reason}. If these are classes, pass {option}."
+    ]
 
 
-def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
+def positive_label(
+    y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None
+) -> Any:
     """Return the positive class of two among the rows of a table ``(rows,)`` as a Python value. None: not two classes.
 
     It is the class that the user ``wanted``, else the one ``stated`` by the data card, else the rarer one.
@@ -310,12 +414,24 @@ def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = N
         return classes[find_positive(classes.tolist(), wanted)].item()
     if len(classes) != 2:
         return None
-    named = [label for label in classes.tolist() if stated is not None and canonical(label) == canonical(stated)]
-    return named[0] if named else classes[usual_positive(classes.tolist(), y == classes[1])].item()
+    named = [
+        label
+        for label in classes.tolist()
+        if stated is not None and canonical(label) == canonical(stated)
+    ]
+    return (
+        named[0]
+        if named
+        else classes[usual_positive(classes.tolist(), y == classes[1])].item()
+    )
 
 
 def target_values(
-    values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
+    values: pd.Series[Any],
+    task: Task,
+    name: str,
+    *,
+    alike: tuple[str, str] | None = None,
 ) -> npt.NDArray[Any]:
     """Return the values as an array: float64 for regression, else classes as whole numbers, booleans or text."""
     if task == "regression":
@@ -337,23 +453,37 @@ def target_values(
         return number_target(numbers)
     if pd.api.types.is_bool_dtype(values.dtype):
         classes = values.to_numpy(dtype=bool)
-    elif pd.api.types.is_numeric_dtype(values.dtype) and bool((values == np.floor(values)).all()):
+    elif pd.api.types.is_numeric_dtype(values.dtype) and bool(
+        (values == np.floor(values)).all()
+    ):
         classes = values.to_numpy(dtype=np.int64)
     else:
         classes = np.array([str(value) for value in values], dtype=object).astype(str)
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:
-        why = "" if alike is None else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        why = (
+            ""
+            if alike is None
+            else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        )
         fix = (
             "Choose another target."
             if alike is None
             else f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
         )
-        raise InputError(f"Column {name!r} has only one class: {levels[0].item()!r}{why}", hint=fix, code="PG015")
+        raise InputError(
+            f"Column {name!r} has only one class: {levels[0].item()!r}{why}",
+            hint=fix,
+            code="PG015",
+        )
     if len(levels) > 2 and len(levels) > len(classes) / 2:
         problem = f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows"
-        raise InputError(problem, hint="Choose another target, or --task regression for numbers.", code="PG015")
+        raise InputError(
+            problem,
+            hint="Choose another target, or --task regression for numbers.",
+            code="PG015",
+        )
     return np.asarray(classes)
 
 

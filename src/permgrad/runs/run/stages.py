@@ -55,13 +55,21 @@ def data_stage(work: RunWork) -> None:
         work.say(f"  {line}")
     counts = inputs.class_counts
     if counts is not None:
-        frequent = sorted(((sum(parts.values()), name) for name, parts in counts.items()), key=lambda one: -one[0])
-        work.say(f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}")
+        frequent = sorted(
+            ((sum(parts.values()), name) for name, parts in counts.items()),
+            key=lambda one: -one[0],
+        )
+        work.say(
+            f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}"
+        )
     notes = work.notes
     for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
-    tables = [with_categories(part.frame, inputs.feature_types) for part in (train, held, test)]
+    tables = [
+        with_categories(part.frame, inputs.feature_types)
+        for part in (train, held, test)
+    ]
     held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
@@ -91,16 +99,35 @@ def data_stage(work: RunWork) -> None:
     options: dict[str, Any] = {"targets": targets, "na": inputs.na, "dependence": both}
     compared = compare_parts(tables[0], tables[2], **options)
     # Test rows are later by the split.
-    compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]
+    compared["drift"] = [
+        one for one in compared["drift"] if one["column"] != request.time
+    ]
     work.write(COLUMNS, compared)
-    write_npz(work.folder.path / "split.npz", {part: inputs.parts[part].numbers for part in PARTS})
+    write_npz(
+        work.folder.path / "split.npz",
+        {part: inputs.parts[part].numbers for part in PARTS},
+    )
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
-    paths = {role: path for role in ("table", "test") if (path := getattr(request, role)) is not None}
-    sources = {role: os.fspath(path if path in data_sets() else Path(path).absolute()) for role, path in paths.items()}
+    paths = {
+        role: path
+        for role in ("table", "test")
+        if (path := getattr(request, role)) is not None
+    }
+    sources = {
+        role: os.fspath(path if path in data_sets() else Path(path).absolute())
+        for role, path in paths.items()
+    }
     work.folder.record["facts"].update(
-        plain({"versions": versions(), "machine": machine, "threads": threads, "sources": sources})
+        plain(
+            {
+                "versions": versions(),
+                "machine": machine,
+                "threads": threads,
+                "sources": sources,
+            }
+        )
     )
 
 
@@ -112,15 +139,21 @@ def layout_stage(work: RunWork) -> None:
         return
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
-    _, layout = place_columns(model, settings, rows.encoded, work.inputs.parts["train"].y)
+    _, layout = place_columns(
+        model, settings, rows.encoded, work.inputs.parts["train"].y
+    )
     names, order = list(rows.encoder.encoded_names_), model.order_
     content: dict[str, Any] = {"order": None if order is None else asdict(order)}
     if order is not None:
         work.say(f"  {order.sentence(model.task)}")
     if layout is not None:
         if layout.pixels > 20:
-            work.say(f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns")
-        from permgrad.imaging.picture import layout_svg  # loads matplotlib, which few networks need
+            work.say(
+                f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns"
+            )
+        from permgrad.imaging.picture import (
+            layout_svg,
+        )  # loads matplotlib, which few networks need
 
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
@@ -139,14 +172,22 @@ def model_stage(work: RunWork) -> None:
         with believed(folder.path):
             placed = work.read(LAYOUT)
             layout = StoredLayout.from_dict(placed) if "positions" in placed else None
-        model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+        model.set_params(
+            layout=layout, **({"image": "never"} if layout is None else {})
+        )
         model.order_ = Order(**placed["order"]) if placed.get("order") else None
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
     judging = np.flatnonzero(work.inputs.learned)
     if len(judging) > MOST_HELD and not work.clock.thorough:
         # A random part of very many rows is enough to compare epochs by.
-        judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
+        judging = judging[
+            np.sort(
+                generator(request.seed, "rows that judge").permutation(len(judging))[
+                    :MOST_HELD
+                ]
+            )
+        ]
     baseline_seconds = expect_baselines(work) if request.wanted_baselines else 0.0
     if work.chosen == "network":
         train_network(work, *work.untrained, judging, baseline_seconds)
@@ -160,7 +201,9 @@ def model_stage(work: RunWork) -> None:
         work.say(f"  {first_sentence(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
+        work.say(
+            f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training"
+        )
 
 
 # ---- explanation and report ------------------------------------------------------------------------------------------
@@ -175,10 +218,18 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    found = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
+    found = (
+        related_columns(cells)
+        if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3
+        else {}
+    )
     members = work.assessing.members
     work.write(
-        PROPOSED, {name: [one for own in names for one in members.get(own, (own,))] for name, names in found.items()}
+        PROPOSED,
+        {
+            name: [one for own in names for one in members.get(own, (own,))]
+            for name, names in found.items()
+        },
     )
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
@@ -188,7 +239,11 @@ def report_stage(work: RunWork) -> None:
     """Write the page. Its title stays in the record."""
     record = work.folder.record
     # What was cut from a training of an earlier session stays.
-    earlier = [words for words in record["facts"].get("time", {}).get("cut", ()) if words.startswith("training")]
+    earlier = [
+        words
+        for words in record["facts"].get("time", {}).get("cut", ())
+        if words.startswith("training")
+    ]
     work.clock.cut = list(dict.fromkeys([*earlier, *work.clock.cut]))
     for words in work.clock.cut:
         work.say(f"note: the time limit cut the {words}")

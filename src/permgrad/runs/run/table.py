@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 #: Kinds of columns of groups that stay features, and what is read of them.
 READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 #: The task by kind of the target.
-_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
+_TASK_OF: Mapping[str, str] = {
+    "categorical": "classification",
+    "boolean": "classification",
+    "numeric": "regression",
+}
 
 
 class LeftOut(Enum):
@@ -84,29 +88,58 @@ class ReadTable:
 def read_table(request: RunRequest) -> ReadTable:
     """Read the files of a run. Refuse columns that are not there, and a target that is also left out."""
     card, codes, reading, written = read_request(request)
-    kinds = {name: kind for name, kind in request.kinds.items() if name not in written.unread}
+    kinds = {
+        name: kind for name, kind in request.kinds.items() if name not in written.unread
+    }
     target, roles = _roles(request, card, [*written.frame.columns, *written.unread])
     left_out = {name: why for name, why in roles.items() if name not in written.unread}
     task = _task_of(kinds.pop(target, None), target, request.task)
-    missing = missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
+    missing = missing_said(
+        {name: cells for name, cells in written.missing.items() if name not in left_out}
+    )
     sources = {"table": written}
     if request.test is not None:
-        alike = replace(reading, later=True, like=written.decimal, units=written.units, texts=written.texts)
-        named, sheet = list(written.frame.columns), sheet_of(request.test, request.sheet)
+        alike = replace(
+            reading,
+            later=True,
+            like=written.decimal,
+            units=written.units,
+            texts=written.texts,
+        )
+        named, sheet = (
+            list(written.frame.columns),
+            sheet_of(request.test, request.sheet),
+        )
         alike = replace(alike, classes=[target], named=named, sheet=sheet)
         sources["test"] = read_written(request.test, alike)
-        find_column(target, list(sources["test"].frame.columns), "target of the test file")
-    return ReadTable(card, codes, reading, sources, target, left_out, kinds, task, (*written.notes, *missing))
+        find_column(
+            target, list(sources["test"].frame.columns), "target of the test file"
+        )
+    return ReadTable(
+        card,
+        codes,
+        reading,
+        sources,
+        target,
+        left_out,
+        kinds,
+        task,
+        (*written.notes, *missing),
+    )
 
 
-def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
+def read_request(
+    request: RunRequest,
+) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
     card, columns = None, request.columns
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
         card = get_card(request.table)
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na if card else ())
+    codes: tuple[str | int | float, ...] = separated(request.na) or (
+        card.na if card else ()
+    )
     named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
     reading = Reading(
         codes=MissingCodes.of(codes),
@@ -114,21 +147,34 @@ def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int 
         # A time column is read as a number also if it names rows.
         text=[
             *(name for name in request.identifier if name != request.time),
-            *(name for name, kind in request.kinds.items() if kind == "categorical" and name not in request.target),
+            *(
+                name
+                for name, kind in request.kinds.items()
+                if kind == "categorical" and name not in request.target
+            ),
         ],
         # Columns that an option names are read also if they only name rows.
         named=(*chain(*columns.values()), *request.kinds),
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
-        dropped={*request.drop, *named_kinds}.difference(*(columns[name] for name in columns if name != "--drop")),
+        dropped={*request.drop, *named_kinds}.difference(
+            *(columns[name] for name in columns if name != "--drop")
+        ),
     )
     if card is not None:
-        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na)
+        return (
+            card,
+            codes,
+            reading,
+            Written.typed(load_dataset(request.table).frame, card.na),
+        )
     return None, codes, reading, read_written(request.table, reading)
 
 
-def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -> tuple[str, dict[str, LeftOut]]:
+def _roles(
+    request: RunRequest, card: DataCard | None, columns: Sequence[str]
+) -> tuple[str, dict[str, LeftOut]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
     chosen = request.target[0] if request.target else usual
@@ -150,8 +196,16 @@ def _roles(request: RunRequest, card: DataCard | None, columns: Sequence[str]) -
     for name, kind in request.kinds.items():
         if name in roles and (roles[name] is not LeftOut.ROW_GROUP or kind not in READ):
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
-            raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
-    named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
+            raise InputError(
+                problem,
+                hint="--kind is for features. Leave one of the two out.",
+                code="PG006",
+            )
+    named = [
+        name
+        for name, kind in request.kinds.items()
+        if kind == "identifier" and name != target
+    ]
     return target, roles | dict.fromkeys(named, LeftOut.KIND)
 
 
@@ -162,10 +216,14 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
         hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
-        raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
+        raise InputError(
+            f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015"
+        )
     if task == "counts" and kind == "numeric":
         return task
     if task not in ("auto", kind_task):
-        problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
+        problem = (
+            f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
+        )
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     return kind_task

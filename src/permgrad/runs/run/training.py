@@ -14,7 +14,11 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
-from permgrad.evaluation.baselines.fitting import baselines, estimate_seconds, why_absent
+from permgrad.evaluation.baselines.fitting import (
+    baselines,
+    estimate_seconds,
+    why_absent,
+)
 from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
@@ -49,18 +53,29 @@ if TYPE_CHECKING:
     from permgrad.runs.run.work import RunWork
 
 
-def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, preset: Any = None) -> Any:
+def make_estimator(
+    request: RunRequest, inputs: Inputs, name: str = "", *, preset: Any = None
+) -> Any:
     """Return the unfitted estimator of a run: that of ``--model``, or of another ``name`` or ``preset``.
 
     ``preset``: a ``Preset`` of the network, or ``Settings`` of another model.
     """
     name = name or request.model
-    encoders = {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
-    options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
+    encoders = {
+        "text_encoder": request.text_encoder,
+        "image_encoder": request.image_encoder,
+    }
+    options: dict[str, Any] = {
+        "random_state": request.seed,
+        "device": request.device,
+        **encoders,
+    }
     options |= {"loss": "poisson"} if inputs.counts else {}
     if name != "network":
         from permgrad.evaluation.baselines.fitting import read_settings
-        from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
+        from permgrad.evaluation.baselines.table_model import (
+            table_model,
+        )  # most runs train the network
 
         model: Any = name
         if preset is not None:
@@ -68,15 +83,27 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         elif request.network.endswith(".json"):
             options["settings"] = read_settings(request.network, name)
         if is_file(name):
-            from permgrad.evaluation.baselines.file_model import FileModel  # few runs are about one
+            from permgrad.evaluation.baselines.file_model import (
+                FileModel,
+            )  # few runs are about one
 
             model = FileModel(name, inputs.task, target=inputs.target)
         elif ":" in name:
             model = estimator_of(name)
         threads = torch.get_num_threads()
-        return table_model(inputs.task, model, encoding=inputs.encoder_options, threads=threads, **options)
+        return table_model(
+            inputs.task,
+            model,
+            encoding=inputs.encoder_options,
+            threads=threads,
+            **options,
+        )
     if preset is None and request.network == "default" and not request.thorough:
-        options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
+        options |= (
+            {"network": {"members": FEWER_MEMBERS}}
+            if len(inputs.parts["train"]) > EPOCH_ROWS
+            else {}
+        )
     kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     options |= {"preset": preset or request.network}
     options |= {"branches": request.branches or "auto"}
@@ -86,7 +113,11 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
     """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
     train = inputs.parts["train"]
-    known = {"y": train.y, "sample_weight": train.weights, "dependence": train.dependence}
+    known = {
+        "y": train.y,
+        "sample_weight": train.weights,
+        "dependence": train.dependence,
+    }
     rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
     return rows
 
@@ -94,7 +125,11 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 def check_options(request: RunRequest, task: str) -> None:
     """Refuse a preset or a device that cannot be used."""
     preset = request.network if request.model == "network" else "default"
-    arguments = {"preset": preset, "branches": request.branches or "auto", "device": request.device}
+    arguments = {
+        "preset": preset,
+        "branches": request.branches or "auto",
+        "device": request.device,
+    }
     resolve_settings(arguments, task)
 
 
@@ -105,11 +140,15 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
     """
     # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
     with untouched(), keeping_warnings():
-        model = make_estimator(request, inputs, "linear" if request.model == "auto" else request.model)
+        model = make_estimator(
+            request, inputs, "linear" if request.model == "auto" else request.model
+        )
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         if request.model != "network":
-            if is_file(request.model):  # it is known at once whether its columns and classes are those of the table
+            if is_file(
+                request.model
+            ):  # it is known at once whether its columns and classes are those of the table
                 model.fit(train, inputs.parts["train"].y)
             return
         places = np.flatnonzero(inputs.learned)
@@ -128,7 +167,13 @@ def expect_baselines(work: RunWork) -> float:
     quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
     if quick:
         rows = BaselineRows(work.encoded["train"].encoded, work.inputs.parts["train"].y)
-        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=torch.get_num_threads())
+        seconds = estimate_seconds(
+            work.inputs.task,
+            rows,
+            quick,
+            seed=request.seed,
+            threads=torch.get_num_threads(),
+        )
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
         work.say(f"  baselines: minutes for {listed(slow)}")
@@ -138,26 +183,51 @@ def expect_baselines(work: RunWork) -> float:
 def judged_rows(work: RunWork, judging: npt.NDArray[np.int64]) -> tuple[Any, ...]:
     """Return the validation rows that stop a training, as an ``eval_set``."""
     held = work.inputs.parts["validation"].take(judging)
-    return work.encoded["validation"].take(judging), held.y, *(() if held.weights is None else (held.weights,))
+    return (
+        work.encoded["validation"].take(judging),
+        held.y,
+        *(() if held.weights is None else (held.weights,)),
+    )
 
 
-def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.NDArray[np.int64], others: float) -> None:
+def train_network(
+    work: RunWork,
+    model: Any,
+    train: EncodedRows,
+    judging: npt.NDArray[np.int64],
+    others: float,
+) -> None:
     """Train a network, or finish its training. ``judging``: validation rows. ``others``: seconds of other models."""
     parts, checkpoint = work.inputs.parts, work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
     done, stored = 0, checkpoint / CHECKPOINT_NAME
-    with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
-        done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
+    with suppress(
+        EnvironmentProblem, KeyError, TypeError
+    ):  # one that cannot be read is begun anew
+        done = (
+            len(read_checkpoint(stored, torch.device("cpu"))["history"])
+            if stored.exists()
+            else 0
+        )
     if done:
-        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
+        work.say(
+            f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before"
+        )
     order = getattr(model, "order_", None)
-    ready = model.prepare(train, parts["train"].y, parts["train"].weights, eval_set=judged_rows(work, judging))
+    ready = model.prepare(
+        train,
+        parts["train"].y,
+        parts["train"].weights,
+        eval_set=judged_rows(work, judging),
+    )
     model.order_ = model.order_ if order is None else order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence
     ready = ready.with_epochs(*plan)
-    ready = replace(ready, dependence=None if between is None else between.take(judging))
+    ready = replace(
+        ready, dependence=None if between is None else between.take(judging)
+    )
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     for name, facts in model.branches_.items():
@@ -171,7 +241,13 @@ def _seconds_beside(work: RunWork, ready: Prepared) -> float:
     names = [best_library().name if name == "trees" else name for name in ready.beside]
     train = work.inputs.parts["train"].y[:MOST_ROWS]
     rows = BaselineRows(work.encoded["train"].encoded[: len(train)], train)
-    return estimate_seconds(work.inputs.task, rows, names, seed=work.request.seed, threads=torch.get_num_threads())
+    return estimate_seconds(
+        work.inputs.task,
+        rows,
+        names,
+        seed=work.request.seed,
+        threads=torch.get_num_threads(),
+    )
 
 
 def _plan(
@@ -183,10 +259,15 @@ def _plan(
     planned, turns = options.max_epochs, 1
     if not clock.thorough:
         most = ROWS_SEEN if work.request.network == "default" else math.inf
-        planned, turns = plan_training(options, rows, multiplications(network), most_seen=most)
+        planned, turns = plan_training(
+            options, rows, multiplications(network), most_seen=most
+        )
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / rows
-    tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
+    tested, outputs = (
+        len(parts["test"]),
+        1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y)),
+    )
     # Baselines that were asked for count where a limit was asked for.
     baselines = others if work.request.time_limit is not None else 0.0
     if work.request.time_limit is not None and ready.beside:
@@ -200,21 +281,36 @@ def _plan(
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside)
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
-    expected |= {"explanation": work.budget.expected(tested, features, outputs), "report": REPORT}
+    expected |= {
+        "explanation": work.budget.expected(tested, features, outputs),
+        "report": REPORT,
+    }
     if work.budget.refits is not None:
         sizes = len(parts["train"]), len(parts["validation"])
-        expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
+        expected["refits"] = expected_refits(
+            work.budget.refits, expected["training"], *sizes
+        )
     words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    words["training"] += f" (at most {readable(max(per_epoch * (epochs + beside), 1.0))} for {epochs} epochs)"
+    words["training"] += (
+        f" (at most {readable(max(per_epoch * (epochs + beside), 1.0))} for {epochs} epochs)"
+    )
     limit = clock.limit + expected.get("refits", 0.0)
     in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
-    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{in_all}")
+    work.say(
+        f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{in_all}"
+    )
     clock.whole.expect(**expected)
     held = cast("Rows", ready.job.validation_rows)
     # The loss of a constant prediction: how frequent the classes are, or the mean.
-    logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
+    logits = (
+        held.y.mean()[None]
+        if held.y.is_floating_point()
+        else torch.bincount(held.y, held.weight).log()
+    )
     logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
     constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
     options = replace(options, max_epochs=planned)
-    return (planned, turns), watch_epochs(clock, options, math.ceil(rows / turns), reserved, constant, beside)
+    return (planned, turns), watch_epochs(
+        clock, options, math.ceil(rows / turns), reserved, constant, beside
+    )

@@ -45,7 +45,13 @@ from permgrad.runs.folder.documents import COLUMNS, DATA
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
-from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
+from permgrad.runs.run.assessing import (
+    BASELINE_PREDICTIONS,
+    data_section,
+    look_of,
+    read_assessment,
+    write_page,
+)
 from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose
@@ -54,9 +60,7 @@ from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
 #: Said of a model of a file.
-FITTED_BEFORE = (
-    "{} was fitted before: permgrad does not know on which rows. If test rows are among them, the scores are too good."
-)
+FITTED_BEFORE = "{} was fitted before: permgrad does not know on which rows. If test rows are among them, the scores are too good."
 
 
 @dataclass
@@ -121,14 +125,20 @@ class RunWork:
     def notes(self) -> list[str]:
         """The notes on the table, on the choice of the model, and on columns without a score that helps."""
         inputs, request = self.inputs, self.request
-        why = [] if self.chosen == request.model else [self.folder.record["facts"]["auto"]["sentence"]]
+        why = (
+            []
+            if self.chosen == request.model
+            else [self.folder.record["facts"]["auto"]["sentence"]]
+        )
         if is_file(request.model):
             why = [FITTED_BEFORE.format(Path(request.model).name)]
         notes = [*inputs.notes, *why]
         # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
         if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
             encoder = self.untrained[0].preprocessor_
-            unused = without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+            unused = without_scores(
+                encoder.schema_, encoder.scoreless_, encoder.max_levels
+            )
             notes += [finding.text(command=True) for finding in unused]
         return notes
 
@@ -146,11 +156,19 @@ class RunWork:
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
             # An encoder knows what is one feature. Raw columns are searched for it, unless this is said.
-            facts["options"] = {} if hasattr(self.model, "of_encoded") else {"groups": inputs.groups}
+            facts["options"] = (
+                {} if hasattr(self.model, "of_encoded") else {"groups": inputs.groups}
+            )
             facts["counts"] = inputs.counts
-            model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
+            model = TrainedOther.of(
+                self.model, inputs.parts["train"].frame, self.clock, **facts
+            )
         content = Assessment(
-            title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
+            title=inputs.name,
+            target=inputs.target,
+            task=inputs.task,
+            positive=inputs.positive,
+            subject=model.subject,
         )
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
@@ -161,8 +179,13 @@ class RunWork:
         for part, rows in inputs.parts.items():  # it is encoded once
             known = self.encoded.get(part)
             if known is None or known.encoder is not self.model.preprocessor_:
-                self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
-        parts = {part: replace(rows, inputs=self.encoded[part]) for part, rows in inputs.parts.items()}
+                self.encoded[part] = self.model.encode_rows(
+                    rows.inputs if known is None else known
+                )
+        parts = {
+            part: replace(rows, inputs=self.encoded[part])
+            for part, rows in inputs.parts.items()
+        }
         return Work(
             model,
             parts["test"],
@@ -179,20 +202,39 @@ class RunWork:
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {name: getattr(self.request, name) for name in ("seed", "refits", "cost")}
-        return Budget(clock=self.clock, say=self.say, max_rows=self.request.rows_at_most or "auto", **options)
+        options = {
+            name: getattr(self.request, name) for name in ("seed", "refits", "cost")
+        }
+        return Budget(
+            clock=self.clock,
+            say=self.say,
+            max_rows=self.request.rows_at_most or "auto",
+            **options,
+        )
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
         record = self.folder.record
-        look = record["facts"]["page"] = look_of(record, keep_rows=self.request.keep_rows)
-        return write_page(self.folder.path, record, self.assessing.content, self.model, look)
+        look = record["facts"]["page"] = look_of(
+            record, keep_rows=self.request.keep_rows
+        )
+        return write_page(
+            self.folder.path, record, self.assessing.content, self.model, look
+        )
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network."""
-        inputs, names = self.inputs, [name for name in self.request.wanted_baselines if why_absent(name) is None]
+        inputs, names = (
+            self.inputs,
+            [
+                name
+                for name in self.request.wanted_baselines
+                if why_absent(name) is None
+            ],
+        )
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, rows.weights) for part, rows in inputs.parts.items()
+            part: BaselineRows(self.encoded[part].encoded, rows.y, rows.weights)
+            for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
             inputs.task,
@@ -205,20 +247,33 @@ class RunWork:
             guesses=guesses,
             counts=inputs.counts,
         )
-        times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
+        times = {
+            name: {key: one.pop(key) for key in FIT_TIMES}
+            for name, one in scores.items()
+        }
         self.write(TIMES, {"baselines": times})
         return scores
 
     def measure(self) -> None:
         """Evaluate the model on validation and test rows, train the baselines if requested, and write the metrics."""
         folder, rows = self.folder.path, self.inputs.parts["test"].numbers
-        content, predicted = fill(self.assessing, ("model",)), self.assessing.predictions
+        content, predicted = (
+            fill(self.assessing, ("model",)),
+            self.assessing.predictions,
+        )
         write_csv(self.predictions, folder / "predictions.csv")
         if self.chosen == "network":
-            write_csv(self.model.history_.drop(columns="seconds"), folder / "history.csv")
+            write_csv(
+                self.model.history_.drop(columns="seconds"), folder / "history.csv"
+            )
         if content.guesses:
-            classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
-            write_npz(folder / BASELINE_PREDICTIONS, {"row": rows, **classes, **content.guesses})
+            classes = (
+                {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
+            )
+            write_npz(
+                folder / BASELINE_PREDICTIONS,
+                {"row": rows, **classes, **content.guesses},
+            )
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -230,7 +285,9 @@ class RunWork:
             parts = {"prediction": best, "probabilities": predicted.guess}
         parts |= {} if predicted.inside is None else {"inside": predicted.inside}
         assert test.identifiers is not None
-        return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
+        return prediction_table(
+            test.numbers, test.identifiers, parts, self.model, truth=test.y
+        )
 
     @cached_property
     def importances(self) -> pd.DataFrame:
@@ -253,13 +310,21 @@ class RunWork:
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows."""
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
-        self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
+        self.say(
+            f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows"
+        )
         related = [part.dependence for part in parts if part.dependence is not None]
         further: dict[str, Any] = {}
-        further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
+        further |= (
+            {related[0].argument[0]: np.concatenate([one.codes for one in related])}
+            if related
+            else {}
+        )
         if self.chosen == "network":
             layout = self.model.order_.layout if is_ordered(self.model.layout) else None
-            estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
+            estimator = clone(self.model).set_params(
+                layout=layout, device=self.request.device
+            )
         else:
             estimator = make_estimator(self.request, self.inputs, self.chosen)
         features = len(self.model.preprocessor_.features())
@@ -274,7 +339,9 @@ class RunWork:
         return refit(arguments, refits=refits)
 
 
-def do_stages(work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0) -> None:
+def do_stages(
+    work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0
+) -> None:
     """Do the stages that are not finished. ``reading``: seconds that the table took before there was a folder."""
     folder = work.folder
     for number, (name, stage) in enumerate(stages.items(), start=1):

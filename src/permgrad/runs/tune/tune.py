@@ -29,7 +29,12 @@ from permgrad.base.files import (
     write_text_atomic,
     writing,
 )
-from permgrad.base.folders import FolderKind, believed, changed_files, configuration_hash
+from permgrad.base.folders import (
+    FolderKind,
+    believed,
+    changed_files,
+    configuration_hash,
+)
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import read_json
@@ -81,7 +86,13 @@ _Trained = tuple[float, dict[str, Any], bool]
 #: Errors of a trial that do not end the study: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
-TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = "tune.json", ".workers", "study.guard", "trials", "trials.csv"
+TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = (
+    "tune.json",
+    ".workers",
+    "study.guard",
+    "trials",
+    "trials.csv",
+)
 PRESET, PAGE = "preset.json", "tuning.html"
 STUDY = FolderKind(
     "study",
@@ -119,26 +130,41 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     """
     request.check()
     need_optuna()
-    space = get_space(request.space) if request.model == "network" else get_model_space(request.model, request.space)
+    space = (
+        get_space(request.space)
+        if request.model == "network"
+        else get_model_space(request.model, request.space)
+    )
     # What the results of trials depend on. The preset that a space is around may be a file, too.
-    identity = configuration(request) | {"space content": configuration_hash(space.content)}
+    identity = configuration(request) | {
+        "space content": configuration_hash(space.content)
+    }
     folder = request.folder
     refuse_input(folder, request.files, names=STUDY.names)
     beside = {"storage": request.shown_storage, "study": request.study}
     there = STUDY.find(folder, identity, overwrite=request.overwrite, **beside)
-    if there is not None and (done := finished_outcome(request, identity, space)) is not None:
+    if (
+        there is not None
+        and (done := finished_outcome(request, identity, space)) is not None
+    ):
         return done
     choose_device(request.device)
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     say(headline(inputs))
     with quiet_optuna(), _opened(request, identity) as (study, others):
-        wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
+        wanted = (
+            request.trials
+            if request.trials is not None
+            else space.trials_for(inputs.task)
+        )
         # A study that already has more trials is not shortened.
         before = finished(study)
         total = max([wanted, *(place + 1 for place in before)])
         session = TuneSession(request, inputs, space, total, folder, study, others, say)
-        counts = f"{total} trials" + (f", {len(before)} of them finished before" if before else "")
+        counts = f"{total} trials" + (
+            f", {len(before)} of them finished before" if before else ""
+        )
         say(f"study {request.study!r}, space {space.name}: {space.text}; {counts}")
         for note in inputs.notes:
             say(f"note: {note}")
@@ -157,7 +183,9 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 
 @contextlib.contextmanager
-def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[Any, Callable[[], int]]]:
+def _opened(
+    request: TuneRequest, identity: dict[str, Any]
+) -> Iterator[tuple[Any, Callable[[], int]]]:
     """Open the folder and the storage. A folder that stays empty is removed again."""
     optuna = need_optuna()
     from sqlalchemy.exc import SQLAlchemyError
@@ -172,15 +200,28 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[tuple[An
                         f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
                         "study cannot be replaced"
                     )
-                    raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
+                    raise InputError(
+                        problem, hint="Wait, or choose another --out.", code="PG054"
+                    )
                 guard = workers / GUARD
-                opened = open_study(request.url, request.study, identity, guard, overwrite=request.overwrite)
+                opened = open_study(
+                    request.url,
+                    request.study,
+                    identity,
+                    guard,
+                    overwrite=request.overwrite,
+                )
                 with opened as study, writing(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
                     if STUDY.read(folder) is None:
-                        beside = {"storage": request.shown_storage, "study": request.study}
-                        record = STUDY.new_record(identity, request.command, **beside, finished=None)
+                        beside = {
+                            "storage": request.shown_storage,
+                            "study": request.study,
+                        }
+                        record = STUDY.new_record(
+                            identity, request.command, **beside, finished=None
+                        )
                         write_json_atomic(folder / TUNE_RECORD, record)
                     yield study, others
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
@@ -200,7 +241,9 @@ def _workers(request: TuneRequest) -> Path:
     file = storage_file(request.url)
     if file is not None and not file.parent.is_dir():
         problem = f"The folder {file.parent} of --storage {request.url} does not exist"
-        raise EnvironmentProblem(problem, hint="Make it, or choose another storage.", code="PG062")
+        raise EnvironmentProblem(
+            problem, hint="Make it, or choose another storage.", code="PG062"
+        )
     return (request.folder if file is None else file.parent) / WORKERS
 
 
@@ -216,14 +259,22 @@ def _work_through(session: TuneSession) -> None:
         if free_place(study, session.total) is not None:
             waiting = False
             # Another process may have given this one up, for example of a machine that slept, and repeated its trial.
-            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                study.optimize(lambda trial: _do_trial(session, trial, guard, begun), 1, catch=_TRIAL_FAULTS)
+            with contextlib.suppress(
+                ValueError, optuna.exceptions.UpdateFinishedTrialError
+            ):
+                study.optimize(
+                    lambda trial: _do_trial(session, trial, guard, begun),
+                    1,
+                    catch=_TRIAL_FAULTS,
+                )
             while begun:
                 _tell_of(session, begun.pop())
                 write_table(session)
             continue
         if not waiting:
-            session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
+            session.say(
+                "other processes work on the last trials; waiting (Ctrl-C ends only this process)"
+            )
         waiting = True
         time.sleep(_PAUSE)
 
@@ -238,12 +289,17 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
     """Choose a trial's settings, train it, and return its loss. Add its place to ``begun``."""
     place = claim(session.study, trial, session.total, guard)
     begun.append(place)
-    folder, train = session.folder / TRIALS / str(place), _train if session.request.model == "network" else _train_other
+    folder, train = (
+        session.folder / TRIALS / str(place),
+        _train if session.request.model == "network" else _train_other,
+    )
     set_sampler(session.study, session.space, seed=session.request.seed, place=place)
     try:
         preset = plain(chosen(session.space, place, trial))
         with writing(session.folder):
-            remove([folder])  # of an interrupted trial, or of an older study in this folder
+            remove(
+                [folder]
+            )  # of an interrupted trial, or of an older study in this folder
             folder.mkdir(parents=True)
             write_json_atomic(folder / PRESET, preset)
         value, facts, is_pruned = train(session, trial, preset, place)
@@ -251,7 +307,12 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
             raise ArithmeticError("the validation loss is not a number")
     except _TRIAL_FAULTS as error:
         reason = one_line(error)
-        trial.set_user_attr(REASON, reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}")
+        trial.set_user_attr(
+            REASON,
+            reason
+            if isinstance(error, InputError)
+            else f"{type(error).__name__}: {reason}",
+        )
         raise
     for name, fact in {LOSS: value, **facts}.items():
         trial.set_user_attr(name, fact)
@@ -270,21 +331,31 @@ def _tell_of(session: TuneSession, place: int) -> None:
     if REASON in facts:
         line += f"failed: {facts[REASON]}"
     else:
-        line += f"{facts[LOSS]:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
+        line += f"{facts[LOSS]:.5g}" + (
+            f", {facts[EPOCHS]} epochs" if EPOCHS in facts else ""
+        )
         line += ", pruned" if trial.state.name == "PRUNED" else ""
     if (best := best_of(done)) is not None:
         line += f"; best so far {done[best].value:.5g}, trial {best}"
-    times = [float(one.user_attrs[SECONDS]) for one in done.values() if SECONDS in one.user_attrs]
+    times = [
+        float(one.user_attrs[SECONDS])
+        for one in done.values()
+        if SECONDS in one.user_attrs
+    ]
     left = session.total - len(done)
     if times and left:
         line += f"; about {readable(sum(times) / len(times) * left / (1 + session.others()))} left"
     session.say(line)
 
 
-def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
+def _train(
+    session: TuneSession, trial: Any, content: Mapping[str, Any], place: int
+) -> _Trained:
     """Train a trial's network. Write its epochs into the trial's folder."""
     preset, folder = check_preset(content), session.folder / TRIALS / str(place)
-    request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
+    request = session.request.run_request(
+        session.space.base_name, seed=seed_of(session.request.seed, place)
+    )
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     prunes, pruned = session.space.pruning, False
     set_pruner(session.study, epochs)
@@ -301,12 +372,17 @@ def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: 
             losses.append(float(record["validation_loss"]))
             trial.report(losses[-1], int(record["epoch"]))
             bar.advance()
-            bar.note(f"{min(losses):.4g}" + ("" if best is None else f", best so far {done[best].value:.4g}"))
+            bar.note(
+                f"{min(losses):.4g}"
+                + ("" if best is None else f", best so far {done[best].value:.4g}")
+            )
             pruned = prunes and bool(trial.should_prune())
             return pruned
 
         eval_set = parts["validation"].frame[known], parts["validation"].y[known]
-        model.train(model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch)
+        model.train(
+            model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch
+        )
     with writing(session.folder):
         write_csv(model.history_.drop(columns="seconds"), folder / HISTORY)
     facts = {
@@ -314,21 +390,40 @@ def _train(session: TuneSession, trial: Any, content: Mapping[str, Any], place: 
         BEST_EPOCH: int(model.best_epoch_),
         SECONDS: round(float(model.history_["seconds"].sum()), 3),
     }
-    return float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1]), facts, pruned
+    return (
+        float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1]),
+        facts,
+        pruned,
+    )
 
 
-def _train_other(session: TuneSession, _trial: Any, content: Mapping[str, Any], place: int) -> _Trained:
+def _train_other(
+    session: TuneSession, _trial: Any, content: Mapping[str, Any], place: int
+) -> _Trained:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
     inputs, chosen_model = session.inputs, session.request.model
-    request = session.request.run_request(session.space.base_name, seed=seed_of(session.request.seed, place))
+    request = session.request.run_request(
+        session.space.base_name, seed=seed_of(session.request.seed, place)
+    )
     model = make_estimator(
-        request, inputs, preset=Settings(chosen_model, check_settings(content, chosen_model, PRESET))
+        request,
+        inputs,
+        preset=Settings(chosen_model, check_settings(content, chosen_model, PRESET)),
     )
     known, held = inputs.learned, inputs.parts["validation"]
     X, y = held.frame[known], held.y[known]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    part, score = ("prediction", "rmse") if inputs.task == "regression" else ("probabilities", "log_loss")
-    value = scores_of(inputs.task, y, model.predict_parts(X)[part], classes=getattr(model, "classes_", ()))[score]
+    part, score = (
+        ("prediction", "rmse")
+        if inputs.task == "regression"
+        else ("probabilities", "log_loss")
+    )
+    value = scores_of(
+        inputs.task,
+        y,
+        model.predict_parts(X)[part],
+        classes=getattr(model, "classes_", ()),
+    )[score]
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
 
 
@@ -339,7 +434,9 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
     Nothing in it depends on the clock: an interrupted and resumed study has the same table.
     """
     trials = session.finished
-    names = list(dict.fromkeys(name for trial in trials.values() for name in trial.params))
+    names = list(
+        dict.fromkeys(name for trial in trials.values() for name in trial.params)
+    )
     rows = [
         [
             place,
@@ -364,11 +461,22 @@ def write_page(session: TuneSession) -> None:
     """Write ``tuning.html``."""
     trials = session.finished
     best = best_of(trials)
-    curves = {place: [loss for _, loss in sorted(one.intermediate_values.items())] for place, one in trials.items()}
-    ranges = {name: range_ for trial in trials.values() for name, range_ in trial.distributions.items()}
+    curves = {
+        place: [loss for _, loss in sorted(one.intermediate_values.items())]
+        for place, one in trials.items()
+    }
+    ranges = {
+        name: range_
+        for trial in trials.values()
+        for name, range_ in trial.distributions.items()
+    }
     record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
     model, base = session.request.model, session.space.base_name
-    first = f"preset {base}" if model == "network" else f"usual {baselines.get(model).label}"
+    first = (
+        f"preset {base}"
+        if model == "network"
+        else f"usual {baselines.get(model).label}"
+    )
     facts = {
         "table": session.inputs.name,
         "target": session.inputs.target,
@@ -380,8 +488,12 @@ def write_page(session: TuneSession) -> None:
         "best": best,
         "importances": importances(list(trials.values())),
         "curves": {place: losses for place, losses in curves.items() if losses},
-        "seconds": {place: trial.user_attrs.get(SECONDS) for place, trial in trials.items()},
-        "log_scales": [name for name, range_ in ranges.items() if getattr(range_, "log", False)],
+        "seconds": {
+            place: trial.user_attrs.get(SECONDS) for place, trial in trials.items()
+        },
+        "log_scales": [
+            name for name, range_ in ranges.items() if getattr(range_, "log", False)
+        ],
         "command": record.get("command", session.request.command),
         "again": _again(session, best) if best is not None else "",
         "study": session.request.study,
@@ -391,11 +503,16 @@ def write_page(session: TuneSession) -> None:
         "has_report": (session.folder / "report.html").exists(),
     }
     with writing(session.folder):
-        write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
+        write_text_atomic(
+            session.folder / PAGE, tuning_page(trial_table(session), facts)
+        )
 
 
 def _again(session: TuneSession, best: int) -> str:
-    preset, seed = os.fspath(session.folder / PRESET), seed_of(session.request.seed, best)
+    preset, seed = (
+        os.fspath(session.folder / PRESET),
+        seed_of(session.request.seed, best),
+    )
     return session.request.run_request(preset, seed=seed, out=None).command
 
 
@@ -406,7 +523,9 @@ def export_winner(session: TuneSession) -> Outcome:
     best = best_of(trials)
     if best is None:
         problem = f"All {len(trials)} trials failed, the first with: {trials[0].user_attrs[REASON]}"
-        raise InputError(problem, hint="Choose another --space, or look at the table.", code="PG041")
+        raise InputError(
+            problem, hint="Choose another --space, or look at the table.", code="PG041"
+        )
     states = [STATES[trial.state.name] for trial in trials.values()]
     found = {
         "trials": session.total,
@@ -419,11 +538,19 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") != found or changed_files(folder, record) or not RUN.finished(folder):
-            sweep(folder, TUNE_RECORD, TABLE, PRESET, PAGE)  # unfinished files of an interrupted process
+        if (
+            record.get("finished") != found
+            or changed_files(folder, record)
+            or not RUN.finished(folder)
+        ):
+            sweep(
+                folder, TUNE_RECORD, TABLE, PRESET, PAGE
+            )  # unfinished files of an interrupted process
             write_table(session)
             with writing(folder):
-                write_json_atomic(folder / PRESET, plain(chosen(session.space, best, trials[best])))
+                write_json_atomic(
+                    folder / PRESET, plain(chosen(session.space, best, trials[best]))
+                )
             _run(session, best)
             write_page(session)
             with writing(folder):
@@ -434,20 +561,29 @@ def export_winner(session: TuneSession) -> Outcome:
 def _run(session: TuneSession, best: int) -> None:
     """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
     folder, seed = session.folder, seed_of(session.request.seed, best)
-    request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
+    request = session.request.run_request(
+        os.fspath(folder / PRESET), seed=seed, out=folder
+    )
     there = RUN.read(folder)
     if there is None:
         with writing(folder):
-            RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
+            RUN.clear(
+                folder
+            )  # of a run without its record. The study's record shows that the folder is ours
     if not RUN.is_of(there, configuration(request) | session.inputs.images):
         request = replace(request, overwrite=True)
     session.say(f"the best is trial {best}; it becomes a run in {folder}")
-    known = {headline(session.inputs), *(f"note: {note}" for note in session.inputs.notes)}
+    known = {
+        headline(session.inputs),
+        *(f"note: {note}" for note in session.inputs.notes),
+    }
     run_table(request, say=lambda line: None if line in known else session.say(line))
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
-def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
+def finished_outcome(
+    request: TuneRequest, identity: Mapping[str, Any], space: Space
+) -> Outcome | None:
     """Return the summary of a finished study, else None. Writes nothing."""
     folder = request.folder
     record = STUDY.finished(folder, identity)
@@ -458,10 +594,16 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
             return None
         task = read_json(folder / METRICS)["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
-        return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
+        return (
+            _outcome(request, space, record, already=True)
+            if record["finished"]["trials"] >= total
+            else None
+        )
 
 
-def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
+def _outcome(
+    request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool
+) -> Outcome:
     """Return which trial won, with which settings, and the results of its run."""
     folder, finished = request.folder, record["finished"]
     run = read_summary(folder)
@@ -474,17 +616,27 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         "study": record["study"],
         "space": space.name,
         **{name: finished[name] for name in ("trials", "states", "again")},
-        "best": {name: finished[name] for name in ("best", "value", "seed", "parameters")},
+        "best": {
+            name: finished[name] for name in ("best", "value", "seed", "parameters")
+        },
         "run": run.facts,
     }
-    states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)
+    states = ", ".join(
+        f"{count} {state}" for state, count in finished["states"].items() if count
+    )
     parameters = finished["parameters"].items()
     lines = [
-        *([f"This study is already finished ({folder}). Nothing was changed."] if already else []),
+        *(
+            [f"This study is already finished ({folder}). Nothing was changed."]
+            if already
+            else []
+        ),
         f"{finished['trials']} trials: {states}.",
         f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}",
         *(
-            f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
+            f"  {name} = {value:.4g}"
+            if isinstance(value, float)
+            else f"  {name} = {value}"
             for name, value in parameters
         ),
         run.text,

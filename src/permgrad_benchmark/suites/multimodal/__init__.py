@@ -7,7 +7,20 @@ these columns and the labels, and the importance of each modality. ``pairs`` and
 """
 
 from permgrad_benchmark.suites.multimodal import ours, peers
-from permgrad_benchmark.suites.multimodal.functions import DecisionFunction, linear, register_function, true_importance
+from permgrad_benchmark.suites.multimodal.functions import (
+    DecisionFunction,
+    linear,
+    register_function,
+    true_importance,
+)
 from permgrad_benchmark.suites.multimodal.suite import MultimodalSuite
 
-__all__ = ["DecisionFunction", "MultimodalSuite", "linear", "ours", "peers", "register_function", "true_importance"]
+__all__ = [
+    "DecisionFunction",
+    "MultimodalSuite",
+    "linear",
+    "ours",
+    "peers",
+    "register_function",
+    "true_importance",
+]

@@ -24,7 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import Fault, InputError, did_you_mean, must, refusing, turned, unknown
+from permgrad.base.errors import (
+    Fault,
+    InputError,
+    did_you_mean,
+    must,
+    refusing,
+    turned,
+    unknown,
+)
 from permgrad.base.files import file_hash
 from permgrad.base.random import forked_torch, generator
 from permgrad.base.registry import Registry
@@ -56,12 +64,32 @@ class ImageCard:
 image_cards: Registry[ImageCard] = Registry("image set")
 """Named sets of images; any other file of the same form can be read by its path."""
 
-_SMALLER = ("f5b994ec7c2fe8bc81ae15cbab7c3df8", "a part of 5,030 images: 3,882 + 524 + 624")
+_SMALLER = (
+    "f5b994ec7c2fe8bc81ae15cbab7c3df8",
+    "a part of 5,030 images: 3,882 + 524 + 624",
+)
 for _card in (
-    ImageCard("organamnist", "OrganAMNIST: abdominal CT, axial", "68e3f8846a6bd62f0c9bf841c0d9eacc"),
-    ImageCard("organcmnist", "OrganCMNIST: abdominal CT, coronal", "b9ceb9546e10131b32923c5bbeaea2b1"),
-    ImageCard("organsmnist", "OrganSMNIST: abdominal CT, sagittal", "9ab87b696fb54e2a387ebe992d6ed5f1"),
-    ImageCard("pneumoniamnist", "PneumoniaMNIST: chest X-rays", "28209eda62fecd6e6a2d98b1501bb15f", (_SMALLER,)),
+    ImageCard(
+        "organamnist",
+        "OrganAMNIST: abdominal CT, axial",
+        "68e3f8846a6bd62f0c9bf841c0d9eacc",
+    ),
+    ImageCard(
+        "organcmnist",
+        "OrganCMNIST: abdominal CT, coronal",
+        "b9ceb9546e10131b32923c5bbeaea2b1",
+    ),
+    ImageCard(
+        "organsmnist",
+        "OrganSMNIST: abdominal CT, sagittal",
+        "9ab87b696fb54e2a387ebe992d6ed5f1",
+    ),
+    ImageCard(
+        "pneumoniamnist",
+        "PneumoniaMNIST: chest X-rays",
+        "28209eda62fecd6e6a2d98b1501bb15f",
+        (_SMALLER,),
+    ),
 ):
     image_cards.register(_card.name)(_card)
 
@@ -90,7 +118,11 @@ def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
     """
     path, name = find_medmnist(name_or_path)
     arrays = _arrays_of(path)
-    return Images(name, np.concatenate([arrays[f"{part}_images"] for part in PARTS]), file_hash(path, "md5"))
+    return Images(
+        name,
+        np.concatenate([arrays[f"{part}_images"] for part in PARTS]),
+        file_hash(path, "md5"),
+    )
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -99,18 +131,24 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     if name in image_cards:
         card = image_cards.get(name)
         what, versions = f"image set {name!r}", dict(card.versions)
-        return store.find_file(what, f"{name}.npz", "md5", card.md5, card.url, card.url, versions=versions), name
+        return store.find_file(
+            what, f"{name}.npz", "md5", card.md5, card.url, card.url, versions=versions
+        ), name
     if name.endswith(".npz") or Path(name).name != name:
         path = Path(name).expanduser()
         if not path.is_file():
             hint = f"Correct the path, or use a name: {', '.join(list(image_cards))}."
-            raise InputError(f"Image file {str(path)!r} not found", hint=hint, code="PG010")
+            raise InputError(
+                f"Image file {str(path)!r} not found", hint=hint, code="PG010"
+            )
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
     if folder and (file := Path(folder, f"{name}.npz")).is_file():
         return file, name
     problem = unknown("image set", name, list(image_cards))
-    hint = did_you_mean(name, list(image_cards), "For another set, pass the path of its .npz file.")
+    hint = did_you_mean(
+        name, list(image_cards), "For another set, pass the path of its .npz file."
+    )
     raise InputError(problem.problem, hint=hint, code=problem.code)
 
 
@@ -118,9 +156,16 @@ def _arrays_of(path: Path) -> dict[str, npt.NDArray]:
     """Read the arrays of all parts and check that they are what a MedMNIST file holds."""
     wanted = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
     which = f"Cannot read {str(path)!r} as an .npz file of MedMNIST"
-    with turned(lambda error: InputError(f"{which} ({error})", "Download it again.", "PG011"), OSError, ValueError):
+    with turned(
+        lambda error: InputError(f"{which} ({error})", "Download it again.", "PG011"),
+        OSError,
+        ValueError,
+    ):
         arrays = read_npz(path)
-        must(arrays.keys() >= set(wanted), f"it holds {', '.join(arrays) or 'nothing'} and not {', '.join(wanted)}")
+        must(
+            arrays.keys() >= set(wanted),
+            f"it holds {', '.join(arrays) or 'nothing'} and not {', '.join(wanted)}",
+        )
     _check_parts(path, arrays)
     return arrays
 
@@ -129,7 +174,11 @@ def _arrays_of(path: Path) -> dict[str, npt.NDArray]:
 def _check_parts(path: Path, arrays: Mapping[str, npt.NDArray]) -> Iterator[Fault]:
     for part in PARTS:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or (images.ndim == 4 and images.shape[3] != 3)
+        ):
             problem = (
                 "Images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
                 f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}"
@@ -188,7 +237,9 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
     pixels = images.pixels
     if pixels.shape[1:3] != (SIDE, SIDE):
         problem = f"images must have {SIDE}×{SIDE} pixels, got {pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}"
-        raise InputError(problem, hint="Use the file without a size in its name.", code="PG019")
+        raise InputError(
+            problem, hint="Use the file without a size in its name.", code="PG019"
+        )
     if len(pixels) < _FEWEST:
         problem = f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}"
         raise InputError(problem, hint="Choose a larger set.", code="PG013")
@@ -216,7 +267,10 @@ _BATCH, _RATE = 64, 2e-3
 _DECIMALS = 3
 #: Checksums met with torch 2.13 on x86-64, by the images' MD5 and the epochs.
 KNOWN_CHECKSUMS: dict[tuple[str, int], str] = {
-    ("f5b994ec7c2fe8bc81ae15cbab7c3df8", 20): "99a3b65e136f3ef8d0b2d4b76cd561ebc42067723d8973a09d8d1295a542e463"
+    (
+        "f5b994ec7c2fe8bc81ae15cbab7c3df8",
+        20,
+    ): "99a3b65e136f3ef8d0b2d4b76cd561ebc42067723d8973a09d8d1295a542e463"
 }
 
 
@@ -266,18 +320,28 @@ class Bottleneck:
 @lru_cache(maxsize=4)
 def bottleneck_features(images: ImageSet, epochs: int) -> Bottleneck:
     """Return the standardised bottleneck features of all images of a set, from the cache where they are there."""
-    key = hashlib.sha256(f"{images.md5} {len(images)} {epochs} {SEED} {torch.__version__}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        f"{images.md5} {len(images)} {epochs} {SEED} {torch.__version__}".encode()
+    ).hexdigest()[:16]
     stored = cache_folder() / f"bottleneck-{images.name}-{key}.npz"
     stored_features = _load(stored, len(images))
     if stored_features is None:
         stored_features = _train(images.grey, epochs, SEED)
         # A cache that cannot be written costs time only.
         with contextlib.suppress(OSError):
-            write_npz(stored, {"features": stored_features[0], "explained": np.array(stored_features[1])})
+            write_npz(
+                stored,
+                {
+                    "features": stored_features[0],
+                    "explained": np.array(stored_features[1]),
+                },
+            )
     features, explained = stored_features
     checksum = feature_checksum(features)
     wanted = KNOWN_CHECKSUMS.get((images.md5, epochs))
-    return Bottleneck(features, checksum, explained, None if wanted is None else wanted == checksum)
+    return Bottleneck(
+        features, checksum, explained, None if wanted is None else wanted == checksum
+    )
 
 
 def feature_checksum(features: npt.NDArray[np.float32]) -> str:
@@ -293,16 +357,24 @@ def _load(path: Path, count: int) -> tuple[npt.NDArray[np.float32], float] | Non
         features, explained = content["features"], float(content["explained"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (features, explained) if features.shape == (count, WIDTH) and features.dtype == np.float32 else None
+    return (
+        (features, explained)
+        if features.shape == (count, WIDTH) and features.dtype == np.float32
+        else None
+    )
 
 
-def _train(grey: Tensor, epochs: int, seed: int) -> tuple[npt.NDArray[np.float32], float]:
+def _train(
+    grey: Tensor, epochs: int, seed: int
+) -> tuple[npt.NDArray[np.float32], float]:
     # Sums in parallel are rounded by how the work was cut.
     with forked_torch(seed), torch_threads(1), torch.enable_grad():
         network = Autoencoder()
         optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
         batches = -(-len(grey) // _BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, _RATE, total_steps=epochs * batches
+        )
         for _ in range(epochs):
             for batch in torch.randperm(len(grey)).split(_BATCH):
                 shown = grey[batch]
@@ -314,7 +386,16 @@ def _train(grey: Tensor, epochs: int, seed: int) -> tuple[npt.NDArray[np.float32
     network.eval()
     with torch.no_grad(), torch_threads(1):
         codes = torch.cat([network.encoder(part) for part in grey.split(512)]).double()
-        errors = torch.cat([(network(part) - part).square().mean(dim=(1, 2, 3)) for part in grey.split(512)])
+        errors = torch.cat(
+            [
+                (network(part) - part).square().mean(dim=(1, 2, 3))
+                for part in grey.split(512)
+            ]
+        )
         spread = grey.var(dim=0, correction=0).mean()
-    features = ((codes - codes.mean(dim=0)) / codes.std(dim=0, correction=0).clamp_min(1e-12)).float().numpy()
+    features = (
+        ((codes - codes.mean(dim=0)) / codes.std(dim=0, correction=0).clamp_min(1e-12))
+        .float()
+        .numpy()
+    )
     return features, float(1.0 - errors.mean() / spread)

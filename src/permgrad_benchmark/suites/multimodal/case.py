@@ -14,7 +14,11 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.random import derive_seed, generator
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
-from permgrad_benchmark.suites.multimodal.training import FusedNetwork, MarginNetwork, TrueFunction
+from permgrad_benchmark.suites.multimodal.training import (
+    FusedNetwork,
+    MarginNetwork,
+    TrueFunction,
+)
 from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 
 #: Where the published methods act.
@@ -80,10 +84,17 @@ class PairsCase(SuiteCase):
 
         def losses(rows: Array) -> Floats:
             with torch.no_grad():
-                margin = head(torch.from_numpy(np.asarray(rows)).to(self.fused.dtype))[:, 0].double().numpy()
+                margin = (
+                    head(torch.from_numpy(np.asarray(rows)).to(self.fused.dtype))[:, 0]
+                    .double()
+                    .numpy()
+                )
             return np.asarray(np.logaddexp(0.0, np.where(labels == 1, -margin, margin)))
 
-        columns = {name: np.arange(block.start, block.stop, dtype=np.intp) for name, block in COLUMNS_OF.items()}
+        columns = {
+            name: np.arange(block.start, block.stop, dtype=np.intp)
+            for name, block in COLUMNS_OF.items()
+        }
         return self.fused[:_CURVE_ROWS].double().numpy(), losses, columns
 
     def rows(self, count: int) -> dict[str, Tensor]:
@@ -120,14 +131,19 @@ class Logit(nn.Module):
         return logits
 
 
-def make_case(design: PairsDesign, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> PairsCase:
+def make_case(
+    design: PairsDesign, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes
+) -> PairsCase:
     """Return the case of a trained network on test pairs."""
     margin = MarginNetwork(network).eval()
     with torch.no_grad():
         encoded = [
-            torch.cat([network.encoder(part) for part in images.split(512)]) for images in dict.fromkeys(design.images)
+            torch.cat([network.encoder(part) for part in images.split(512)])
+            for images in dict.fromkeys(design.images)
         ]
-    fused = torch.cat([encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1)
+    fused = torch.cat(
+        [encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1
+    )
     return PairsCase(
         network=margin, inputs=design.inputs(pairs), labels=pairs.labels, fused=fused, pairs=pairs, trained=network,
         seed=seed, sizes=sizes,
@@ -159,6 +175,8 @@ def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:
     )
 
 
-def draw_test_pairs(design: PairsDesign, count: int, seed: int, sample: int = 0) -> Pairs:
+def draw_test_pairs(
+    design: PairsDesign, count: int, seed: int, sample: int = 0
+) -> Pairs:
     """Draw test pairs. Other samples are independent."""
     return design.draw(design.test, count, generator(seed, "test pairs", sample))

@@ -49,13 +49,17 @@ def covariance_with(correlations: dict[tuple[int, int], float]) -> Floats:
     return matrix
 
 
-def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> npt.NDArray[np.float32]:
+def draw_clinical(
+    rows: int, rng: np.random.Generator, covariance: Floats
+) -> npt.NDArray[np.float32]:
     """Draw rows of the clinical columns."""
     values, vectors = np.linalg.eigh(covariance)
     # The symmetric root also exists for singular matrices, unlike Cholesky's, and does not depend on the signs of
     # eigenvectors.
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
-    drawn: npt.NDArray[np.float32] = (rng.standard_normal((rows, COLUMNS)) @ root).astype(np.float32)
+    drawn: npt.NDArray[np.float32] = (
+        rng.standard_normal((rows, COLUMNS)) @ root
+    ).astype(np.float32)
     return drawn
 
 
@@ -63,7 +67,10 @@ def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> np
 MODALITIES = ("X1", "X2", "X3", "X4")
 FEATURES = 40
 WIDTH = FEATURES // len(MODALITIES)
-COLUMNS_OF = {name: slice(WIDTH * index, WIDTH * (index + 1)) for index, name in enumerate(MODALITIES)}
+COLUMNS_OF = {
+    name: slice(WIDTH * index, WIDTH * (index + 1))
+    for index, name in enumerate(MODALITIES)
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,13 @@ functions: Registry[DecisionFunction] = Registry("decision function")
 def register_function(function: DecisionFunction) -> DecisionFunction:
     """Enter a function under its name. ``InputError`` if it does not read exactly the features that it says."""
     # Points of a fixed irrational grid: no symmetry makes a slope vanish there.
-    points = torch.frac(torch.arange(1, 8 * FEATURES + 1, dtype=torch.float64) * 0.6180339887) * 4 - 2
+    points = (
+        torch.frac(
+            torch.arange(1, 8 * FEATURES + 1, dtype=torch.float64) * 0.6180339887
+        )
+        * 4
+        - 2
+    )
     rows = points.reshape(8, FEATURES).requires_grad_()
     with torch.enable_grad():
         (slopes,) = torch.autograd.grad(function.score(rows).sum(), rows)
@@ -118,15 +131,28 @@ def linear(
         vector[position] = weight
 
     def score(features: Tensor) -> Tensor:
-        return features @ torch.as_tensor(vector, dtype=features.dtype, device=features.device)
+        return features @ torch.as_tensor(
+            vector, dtype=features.dtype, device=features.device
+        )
 
     covariances = published_covariance() if covariance is None else covariance
-    return DecisionFunction(name, formula, score, tuple(sorted(weights)), vector, covariances, published, note)
+    return DecisionFunction(
+        name,
+        formula,
+        score,
+        tuple(sorted(weights)),
+        vector,
+        covariances,
+        published,
+        note,
+    )
 
 
 def _all_of(*modalities: str) -> dict[int, float]:
     columns: Iterable[int] = (
-        column for name in modalities for column in range(COLUMNS_OF[name].start, COLUMNS_OF[name].stop)
+        column
+        for name in modalities
+        for column in range(COLUMNS_OF[name].start, COLUMNS_OF[name].stop)
     )
     return dict.fromkeys(columns, 1.0)
 
@@ -191,10 +217,14 @@ class Population:
         """Draw rows of all forty features, ``(rows, 40)``."""
         first = self.first[rng.integers(0, len(self.first), rows)]
         second = self.second[rng.integers(0, len(self.second), rows)]
-        return np.concatenate([first, second, draw_clinical(rows, rng, self.covariance)], axis=1)
+        return np.concatenate(
+            [first, second, draw_clinical(rows, rng, self.covariance)], axis=1
+        )
 
 
-def true_importance(function: DecisionFunction, population: Population, estimand: Estimand) -> Floats:
+def true_importance(
+    function: DecisionFunction, population: Population, estimand: Estimand
+) -> Floats:
     """Return true importances of modalities ``(4,)``: closed if linear, else sampled."""
     check_choice("estimand", estimand, ESTIMANDS)
     if function.weights is None:
@@ -205,20 +235,33 @@ def true_importance(function: DecisionFunction, population: Population, estimand
     # Two independent draws of a sum differ by twice its variance in the mean square.
     moments = np.zeros((FEATURES, FEATURES))
     moments[:WIDTH, :WIDTH] = np.cov(population.first.T, bias=True)
-    moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(population.second.T, bias=True)
+    moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(
+        population.second.T, bias=True
+    )
     moments[2 * WIDTH :, 2 * WIDTH :] = population.covariance
-    return np.array([2.0 * weights[block] @ moments[block, block] @ weights[block] for block in COLUMNS_OF.values()])
+    return np.array(
+        [
+            2.0 * weights[block] @ moments[block, block] @ weights[block]
+            for block in COLUMNS_OF.values()
+        ]
+    )
 
 
 def sampled_importance(
-    function: DecisionFunction, population: Population, estimand: Estimand, *, rows: int = 400_000
+    function: DecisionFunction,
+    population: Population,
+    estimand: Estimand,
+    *,
+    rows: int = 400_000,
 ) -> Floats:
     """Estimate the true importance by plain Monte Carlo, for any function. What the function does not read is 0."""
     rng, done = np.random.default_rng(0), 0
     if estimand == "published":
         sums = np.zeros(FEATURES)
         while done < rows:
-            drawn = torch.from_numpy(population.draw(min(_BATCH, rows - done), rng)).requires_grad_()
+            drawn = torch.from_numpy(
+                population.draw(min(_BATCH, rows - done), rng)
+            ).requires_grad_()
             with torch.enable_grad():
                 (slopes,) = torch.autograd.grad(function.score(drawn).sum(), drawn)
             sums += slopes.abs().sum(dim=0).numpy()
@@ -230,11 +273,17 @@ def sampled_importance(
         features, donors = population.draw(count, rng), population.draw(count, rng)
         before = _values(function, features)
         for index, block in enumerate(COLUMNS_OF.values()):
-            relevant = [column for column in function.relevant if block.start <= column < block.stop]
+            relevant = [
+                column
+                for column in function.relevant
+                if block.start <= column < block.stop
+            ]
             if relevant:
                 edited = features.copy()
                 edited[:, relevant] = donors[:, relevant]
-                totals[index] += float(np.square(_values(function, edited) - before).sum())
+                totals[index] += float(
+                    np.square(_values(function, edited) - before).sum()
+                )
         done += count
     return totals / rows
 

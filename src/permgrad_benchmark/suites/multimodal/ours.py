@@ -29,10 +29,17 @@ LOSSES = ("cross_entropy", "brier", "zero_one")
 
 def _whole(case: PairsCase, **more: Any) -> dict[str, Any]:
     """Whole modalities as players of a global game."""
-    return {"scope": "global", "groups": "modality", "n_repeats": case.sizes.repeats, **more}
+    return {
+        "scope": "global",
+        "groups": "modality",
+        "n_repeats": case.sizes.repeats,
+        **more,
+    }
 
 
-def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[Entry, ...]:
+def _game(
+    name: str, label: str, losses: Iterable[str], **more: Any
+) -> tuple[Entry, ...]:
     """A game of modalities on the margin, and beside it the same game on classification losses."""
     margin = Entry(
         name, label, "effect", "all", lambda case: _whole(case, **more),
@@ -95,11 +102,17 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
     A local answer is summed up as the mean absolute value over rows of every feature, added up by modality.
     """
     count = case.sizes.rows(entry.rows)
-    arguments: dict[str, Any] = {"method": method, "random_state": case.seed, **entry.options(case)}
+    arguments: dict[str, Any] = {
+        "method": method,
+        "random_state": case.seed,
+        **entry.options(case),
+    }
     model, y = Model(case.network, layer=LAYER, task="regression"), None
     if entry.loss is not None:
         network, y = case.classifier(), case.labels[:count].numpy()
-        model = Model(network, layer=f"network.{LAYER}", task="classification", returns="logits")
+        model = Model(
+            network, layer=f"network.{LAYER}", task="classification", returns="logits"
+        )
         arguments["loss"] = entry.loss
     explanation, cost = timed_explanation(model, case.rows(count), y, **arguments)
     return Scores(by_modality(explanation), **cost)
@@ -108,7 +121,11 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
 def by_modality(explanation: Explanation) -> Floats:
     """Return one number for each modality, in their order. 0 for one that has no player."""
     values = explanation.values
-    sizes = np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0) if explanation.scope == "local" else values[:, 0]
+    sizes = (
+        np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0)
+        if explanation.scope == "local"
+        else values[:, 0]
+    )
     sums = np.zeros(len(MODALITIES))
     for value, modality in zip(np.nan_to_num(sizes), explanation.modality, strict=True):
         sums[MODALITIES.index(modality)] += value

@@ -18,7 +18,12 @@ from permgrad_benchmark.suites.multimodal.autoencoder import (
     read_images,
     split_images,
 )
-from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, Population, draw_clinical
+from permgrad_benchmark.suites.multimodal.functions import (
+    WIDTH,
+    DecisionFunction,
+    Population,
+    draw_clinical,
+)
 
 #: Rows from which the threshold is taken as F's median.
 _THRESHOLD_ROWS = 20_000
@@ -62,15 +67,23 @@ class PairsDesign:
 
     def pair(self, first: Tensor, second: Tensor, clinical: Tensor) -> Pairs:
         """Join images and clinical rows and label them."""
-        features = torch.cat([self.features[0][first], self.features[1][second], clinical], dim=1)
+        features = torch.cat(
+            [self.features[0][first], self.features[1][second], clinical], dim=1
+        )
         labels = (self.function.score(features) > self.threshold).long()
         return Pairs(first, second, clinical, features, labels)
 
-    def draw(self, images: tuple[Integers, Integers], count: int, rng: np.random.Generator) -> Pairs:
+    def draw(
+        self, images: tuple[Integers, Integers], count: int, rng: np.random.Generator
+    ) -> Pairs:
         """Draw pairs of some of the images, each image drawn apart from the other, with new clinical rows."""
         first = torch.from_numpy(images[0][rng.integers(0, len(images[0]), count)])
         second = torch.from_numpy(images[1][rng.integers(0, len(images[1]), count)])
-        return self.pair(first, second, torch.from_numpy(draw_clinical(count, rng, self.function.covariance)))
+        return self.pair(
+            first,
+            second,
+            torch.from_numpy(draw_clinical(count, rng, self.function.covariance)),
+        )
 
     def inputs(self, pairs: Pairs) -> dict[str, Tensor]:
         """Return what the network takes."""
@@ -91,14 +104,21 @@ class PairsDesign:
 
 
 def make_design(
-    function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False
+    function: DecisionFunction,
+    image_sets: tuple[str, ...],
+    seed: int,
+    *,
+    quick: bool = False,
 ) -> PairsDesign:
     """Read and split the images and set the threshold."""
     names = (image_sets[0], image_sets[-1])
     read = [read_images(name) for name in dict.fromkeys(names)]
     sets = (read[0], read[-1])
     pixels = [source.standardised() for source in read]
-    made = [bottleneck_features(source, QUICK_EPOCHS if quick else EPOCHS) for source in read]
+    made = [
+        bottleneck_features(source, QUICK_EPOCHS if quick else EPOCHS)
+        for source in read
+    ]
     splits = [split_images(len(source), seed) for source in read]
     features = [torch.from_numpy(source.features) for source in made]
     design = PairsDesign(
@@ -112,4 +132,6 @@ def make_design(
         names=(sets[0].name, sets[1].name),
     )
     sample = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
-    return replace(design, threshold=float(function.score(sample.features.double()).median()))
+    return replace(
+        design, threshold=float(function.score(sample.features.double()).median())
+    )

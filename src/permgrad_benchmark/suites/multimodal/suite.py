@@ -12,14 +12,38 @@ from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import derive_seed, forked_torch
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
-from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, SEED, TRAINING_SHARE, read_images
-from permgrad_benchmark.suites.multimodal.case import FULL, QUICK, PairsCase, draw_test_pairs, make_case, make_oracle
-from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, ESTIMANDS, MODALITIES, functions, true_importance
+from permgrad_benchmark.suites.multimodal.autoencoder import (
+    EPOCHS,
+    QUICK_EPOCHS,
+    SEED,
+    TRAINING_SHARE,
+    read_images,
+)
+from permgrad_benchmark.suites.multimodal.case import (
+    FULL,
+    QUICK,
+    PairsCase,
+    draw_test_pairs,
+    make_case,
+    make_oracle,
+)
+from permgrad_benchmark.suites.multimodal.functions import (
+    COLUMNS_OF,
+    ESTIMANDS,
+    MODALITIES,
+    functions,
+    true_importance,
+)
 from permgrad_benchmark.suites.multimodal.ours import LOSSES
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, make_design
 from permgrad_benchmark.suites.multimodal.training import FULL as FULL_TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
-from permgrad_benchmark.suites.multimodal.training import FusedNetwork, TrainingSettings, accuracy, train
+from permgrad_benchmark.suites.multimodal.training import (
+    FusedNetwork,
+    TrainingSettings,
+    accuracy,
+    train,
+)
 from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
 #: The images of the design as it is run. The published work had organamnist and organcmnist.
@@ -63,7 +87,10 @@ class MultimodalSuite(Suite):
                 one.name: [
                     name
                     for name, columns in COLUMNS_OF.items()
-                    if any(columns.start <= position < columns.stop for position in one.relevant)
+                    if any(
+                        columns.start <= position < columns.stop
+                        for position in one.relevant
+                    )
                 ]
                 for one in decisions
             },
@@ -79,17 +106,27 @@ class MultimodalSuite(Suite):
 
     def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Split, train, draw test pairs. F itself is the oracle."""
-        decision, design = functions.get(function), self.design(function, seed, settings)
+        decision, design = (
+            functions.get(function),
+            self.design(function, seed, settings),
+        )
         training, started = _training(settings), time.perf_counter()
         network = train(design, seed, training, progress=settings.progress)
         seconds = time.perf_counter() - started
         pairs = draw_test_pairs(design, self.sizes(settings).test, seed)
         case = make_case(design, network, pairs, seed, self.sizes(settings))
-        truths = {name: true_importance(decision, design.population(), name) for name in ESTIMANDS}
+        truths = {
+            name: true_importance(decision, design.population(), name)
+            for name in ESTIMANDS
+        }
         quality = {"seconds": seconds, "accuracy": accuracy(network, design, pairs)}
-        return SuiteCell(case, truths, quality, make_oracle(design, case), (design, training))  # type: ignore[arg-type]
+        return SuiteCell(
+            case, truths, quality, make_oracle(design, case), (design, training)
+        )  # type: ignore[arg-type]
 
-    def repetitions(self, cell: SuiteCell) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
+    def repetitions(
+        self, cell: SuiteCell
+    ) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
         """Train on the same split with other seeds. Draw other test pairs."""
         case: PairsCase = cell.case
         (design, training), seed, sizes = cell.design, case.seed, case.sizes
@@ -97,9 +134,14 @@ class MultimodalSuite(Suite):
         assert case.trained is not None, "only the network's case is repeated"
 
         def trained(design: PairsDesign, network_seed: int) -> PairsCase:
-            return make_case(design, train(design, network_seed, training), case.pairs, seed, sizes)
+            return make_case(
+                design, train(design, network_seed, training), case.pairs, seed, sizes
+            )
 
-        seeds = (derive_seed(seed, "multimodal benchmark", "retraining", one) for one in range(sizes.retrainings - 1))
+        seeds = (
+            derive_seed(seed, "multimodal benchmark", "retraining", one)
+            for one in range(sizes.retrainings - 1)
+        )
         retrained = [trained(design, other % 2**31) for other in seeds]
         samples = [
             make_case(
@@ -117,15 +159,21 @@ class MultimodalSuite(Suite):
 
     def design(self, function: str, seed: int, settings: Settings) -> PairsDesign:
         """Return the images, features and splits of one cell."""
-        return make_design(functions.get(function), self._images(settings), seed, quick=settings.quick)
+        return make_design(
+            functions.get(function), self._images(settings), seed, quick=settings.quick
+        )
 
     def _images(self, settings: Settings) -> tuple[str, ...]:
         """Return paths of files in the folder asked for, and names of all others."""
         folder = settings.data_folder
         sets = settings.images or self.image_sets
-        local = [folder / f"{name}.npz" if folder is not None else None for name in sets]
+        local = [
+            folder / f"{name}.npz" if folder is not None else None for name in sets
+        ]
         return tuple(
-            str(path) if settings.data is not None and path is not None and path.is_file() else name
+            str(path)
+            if settings.data is not None and path is not None and path.is_file()
+            else name
             for path, name in zip(local, sets, strict=True)
         )
 
@@ -154,7 +202,9 @@ def _training(settings: Settings) -> TrainingSettings:
 
 def shuffled(design: PairsDesign, seed: int) -> PairsDesign:
     """Return the design with labels that say nothing: F reads the features of other images and other rows."""
-    return replace(design, function=replace(design.function, score=_Noise(seed)), threshold=0.0)
+    return replace(
+        design, function=replace(design.function, score=_Noise(seed)), threshold=0.0
+    )
 
 
 class _Noise:
@@ -162,7 +212,9 @@ class _Noise:
 
     def __init__(self, seed: int) -> None:
         with forked_torch(derive_seed(seed, "multimodal benchmark", "shuffled")):
-            self.waves = 1e3 * torch.randn(4 * COLUMNS_OF["X1"].stop, dtype=torch.float64)
+            self.waves = 1e3 * torch.randn(
+                4 * COLUMNS_OF["X1"].stop, dtype=torch.float64
+            )
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return torch.sin(features.double() @ self.waves).to(features.dtype)

@@ -22,7 +22,11 @@ from torch import Tensor, nn
 
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, forked_torch, generator
-from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction, draw_clinical
+from permgrad_benchmark.suites.multimodal.functions import (
+    WIDTH,
+    DecisionFunction,
+    draw_clinical,
+)
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 
 #: Features that the encoder makes of one image.
@@ -71,7 +75,9 @@ class FusedNetwork(nn.Module):
 
     def classify(self, first: Tensor, second: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
         """Return the logits from encoded images: in training every image is encoded once and paired often."""
-        logits: Tensor = self.head(self.fusion(torch.cat([first, second, X3, X4], dim=1)))
+        logits: Tensor = self.head(
+            self.fusion(torch.cat([first, second, X3, X4], dim=1))
+        )
         return logits
 
 
@@ -93,7 +99,9 @@ class MarginNetwork(nn.Module):
 
     def forward(self, X1: Tensor, X2: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
         """Return the margins."""
-        margins: Tensor = self.head(self.fusion(torch.cat([self.encoder(X1), self.encoder(X2), X3, X4], dim=1)))
+        margins: Tensor = self.head(
+            self.fusion(torch.cat([self.encoder(X1), self.encoder(X2), X3, X4], dim=1))
+        )
         return margins
 
 
@@ -145,20 +153,32 @@ QUICK = TrainingSettings(epochs=4)
 
 
 def train(
-    design: PairsDesign, seed: int, settings: TrainingSettings = FULL, progress: bool | str = False
+    design: PairsDesign,
+    seed: int,
+    settings: TrainingSettings = FULL,
+    progress: bool | str = False,
 ) -> FusedNetwork:
     """Train a network on pairs of the design's training images."""
-    with forked_torch(derive_seed(seed, "multimodal network", design.function.name)), torch.enable_grad():
+    with (
+        forked_torch(derive_seed(seed, "multimodal network", design.function.name)),
+        torch.enable_grad(),
+    ):
         network = FusedNetwork()
         clinical = draw_clinical(
-            settings.clinical_rows, generator(seed, "clinical training rows"), design.function.covariance
+            settings.clinical_rows,
+            generator(seed, "clinical training rows"),
+            design.function.covariance,
         )
         rows = torch.from_numpy(clinical)
         batches = _Batches(design, settings)
         steps = batches.count * settings.epochs
         entrance = list(network.head[0].parameters())
         at_entrance = {id(parameter) for parameter in entrance}
-        behind = [parameter for parameter in network.parameters() if id(parameter) not in at_entrance]
+        behind = [
+            parameter
+            for parameter in network.parameters()
+            if id(parameter) not in at_entrance
+        ]
         optimizer = torch.optim.AdamW(
             [
                 {"params": behind, "weight_decay": settings.weight_decay},
@@ -169,7 +189,9 @@ def train(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.learning_rate, total_steps=max(steps, 2), pct_start=0.2
         )
-        bar = Progress(settings.epochs, f"training {design.function.name}", progress, lines=False)  # type: ignore[arg-type]
+        bar = Progress(
+            settings.epochs, f"training {design.function.name}", progress, lines=False
+        )  # type: ignore[arg-type]
         with bar:
             for _ in range(settings.epochs):
                 for first, second in batches.epoch():
@@ -188,7 +210,9 @@ def accuracy(network: FusedNetwork, design: PairsDesign, pairs: Pairs) -> float:
         inputs = design.inputs(pairs)
         predicted = torch.cat(
             [
-                network(*(inputs[name][part] for name in ("X1", "X2", "X3", "X4"))).argmax(dim=1)
+                network(
+                    *(inputs[name][part] for name in ("X1", "X2", "X3", "X4"))
+                ).argmax(dim=1)
                 for part in torch.arange(len(pairs)).split(1024)
             ]
         )
@@ -208,7 +232,9 @@ class _Batches:
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal the images: positions of X1's and of X2's images for each batch, the same where they share a set."""
-        dealt = [self._dealt(order) for order in self.members[: 1 if self.shared else 2]]
+        dealt = [
+            self._dealt(order) for order in self.members[: 1 if self.shared else 2]
+        ]
         for start in range(0, self.count * self.size, self.size):
             parts = [order[start : start + self.size] for order in dealt]
             yield parts[0], parts[-1]
@@ -216,7 +242,9 @@ class _Batches:
     def _dealt(self, members: Tensor) -> Tensor:
         wanted = self.count * self.size
         turns = -(-wanted // len(members))
-        return torch.cat([members[torch.randperm(len(members))] for _ in range(turns)])[:wanted]
+        return torch.cat([members[torch.randperm(len(members))] for _ in range(turns)])[
+            :wanted
+        ]
 
 
 def _loss(
@@ -233,22 +261,35 @@ def _loss(
     left = torch.arange(size).repeat(settings.pairings)
     right = torch.cat([torch.randperm(size) for _ in range(settings.pairings)])
     pairs = design.pair(
-        batch[0][left], batch[1][right], clinical[torch.randint(0, len(clinical), (size * settings.pairings,))]
+        batch[0][left],
+        batch[1][right],
+        clinical[torch.randint(0, len(clinical), (size * settings.pairings,))],
     )
     logits = network.classify(
-        encoded[0][left], encoded[-1][right], pairs.clinical[:, :WIDTH], pairs.clinical[:, WIDTH:]
+        encoded[0][left],
+        encoded[-1][right],
+        pairs.clinical[:, :WIDTH],
+        pairs.clinical[:, WIDTH:],
     )
     loss = nn.functional.cross_entropy(logits, pairs.labels)
     for features in encoded:
-        standard = (features - features.mean(dim=0)) / (features.std(dim=0, correction=0) + 1e-6)
+        standard = (features - features.mean(dim=0)) / (
+            features.std(dim=0, correction=0) + 1e-6
+        )
         matrix = standard.T @ standard / len(features)
         width = features.shape[1]
         # The mean squared correlation between different encoded features.
-        correlation = (matrix - torch.diag(torch.diagonal(matrix))).square().sum() / (width * (width - 1))
+        correlation = (matrix - torch.diag(torch.diagonal(matrix))).square().sum() / (
+            width * (width - 1)
+        )
         loss = loss + settings.decorrelation * correlation / len(encoded)
     return loss
 
 
-def _encode(network: FusedNetwork, images: Tensor, settings: TrainingSettings) -> Tensor:
-    encoded: Tensor = network.encoder(images + settings.pixel_noise * torch.randn_like(images))
+def _encode(
+    network: FusedNetwork, images: Tensor, settings: TrainingSettings
+) -> Tensor:
+    encoded: Tensor = network.encoder(
+        images + settings.pixel_noise * torch.randn_like(images)
+    )
     return encoded

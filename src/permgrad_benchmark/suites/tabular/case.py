@@ -66,7 +66,9 @@ class TabularCase(SuiteCase):
     @functools.cached_property
     def background(self) -> npt.NDArray[np.float32]:
         """Training rows as the network sees them, in random order ``(rows, encoded)``."""
-        order = generator(self.seed, "tabular background").permutation(len(self.X_train))
+        order = generator(self.seed, "tabular background").permutation(
+            len(self.X_train)
+        )
         return self.model.encode_rows(self.X_train.iloc[order]).encoded
 
     @functools.cached_property
@@ -89,14 +91,20 @@ class TabularCase(SuiteCase):
 
     def integer_seed(self, what: str) -> int:
         """Return a seed of 31 bits for other packages."""
-        return derive_seed(self.seed, "tabular benchmark", self.truth.name, what) % 2**31
+        return (
+            derive_seed(self.seed, "tabular benchmark", self.truth.name, what) % 2**31
+        )
 
     # ---- the network as peers see it ---------------------------------------------------------------------------------
     def outputs(self, encoded: Array) -> Floats:
         """Return the network's outputs in y's units, or logits ``(rows, outputs)``, and count the rows."""
         self.meter.rows += len(encoded)
         raw = self.model.predict_encoded(encoded).astype(np.float64)
-        return raw if self.classify else raw * self.model.target_scale_ + self.model.target_mean_
+        return (
+            raw
+            if self.classify
+            else raw * self.model.target_scale_ + self.model.target_mean_
+        )
 
     def margin(self, encoded: Array) -> Floats:
         """Return the one number that is explained: y's units, or the log-odds of class 1 ``(rows,)``."""
@@ -124,7 +132,9 @@ class TabularCase(SuiteCase):
                 case.meter.rows += len(encoded)
                 margin: Tensor = self.network(encoded)
                 if not case.classify:
-                    margin = margin * float(case.model.target_scale_) + float(case.model.target_mean_)
+                    margin = margin * float(case.model.target_scale_) + float(
+                        case.model.target_mean_
+                    )
                 elif margin.shape[1] == 2:
                     margin = margin[:, 1:] - margin[:, :1]
                 return margin[:, 0] if flat else margin
@@ -140,34 +150,60 @@ class TabularCase(SuiteCase):
         """The network."""
         return self.model.module_
 
-    def curve_rows(self) -> tuple[npt.NDArray[np.float32], Callable[[Array], Floats], Mapping[str, Any]]:
+    def curve_rows(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], Callable[[Array], Floats], Mapping[str, Any]]:
         """Return encoded rows, their losses, and the encoded columns of each feature."""
         y = self.y[:_CURVE_ROWS]
-        return self.encoded[:_CURVE_ROWS], lambda encoded: self.loss_of(self.margin(encoded), y), self.columns
+        return (
+            self.encoded[:_CURVE_ROWS],
+            lambda encoded: self.loss_of(self.margin(encoded), y),
+            self.columns,
+        )
 
 
 def fit_network(
-    truth: Truth, seed: int, sizes: TabularSizes, *, network_seed: int | None = None, shuffled: bool = False
+    truth: Truth,
+    seed: int,
+    sizes: TabularSizes,
+    *,
+    network_seed: int | None = None,
+    shuffled: bool = False,
 ) -> TabularCase:
     """Draw rows of a known function and train a hybrid network on them.
 
     ``network_seed`` is another seed of the network and the contestants. With ``shuffled`` training targets there is
     nothing to learn.
     """
-    X_train, y_train = truth.sample(sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63)
-    X, y = truth.sample(sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63)
+    X_train, y_train = truth.sample(
+        sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63
+    )
+    X, y = truth.sample(
+        sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63
+    )
     if shuffled:
         y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
     case_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
     # With both paths, which some methods need.
     model = kind(
-        max_epochs=sizes.epochs, branches=("tabular", "image"), device="cpu", random_state=case_seed, progress=False
+        max_epochs=sizes.epochs,
+        branches=("tabular", "image"),
+        device="cpu",
+        random_state=case_seed,
+        progress=False,
     )
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
     return TabularCase(
-        truth=truth, model=model, X_train=X_train, y_train=y_train, X=X, y=y, seed=case_seed, sizes=sizes
+        truth=truth,
+        model=model,
+        X_train=X_train,
+        y_train=y_train,
+        X=X,
+        y=y,
+        seed=case_seed,
+        sizes=sizes,
     )
 
 
@@ -180,7 +216,9 @@ def randomised(case: TabularCase) -> TabularCase:
 
 def resampled(case: TabularCase, number: int) -> TabularCase:
     """Return the case with the fresh rows drawn again with replacement, and another seed of the contestants."""
-    rows = generator(case.seed, "benchmark", "resample", number).integers(0, len(case.X), len(case.X))
+    rows = generator(case.seed, "benchmark", "resample", number).integers(
+        0, len(case.X), len(case.X)
+    )
     seed = derive_seed(case.seed, "benchmark", "resample", number) % 2**31
     X = case.X.iloc[rows].reset_index(drop=True)
     return _replaced(case, X=X, y=case.y[rows], seed=seed)

@@ -20,7 +20,9 @@ from permgrad_benchmark.suites.suite import Entry, enrol_methods, timed_explanat
 from permgrad_benchmark.suites.tabular.case import TabularCase
 
 #: Shapley values at a moderate price: orders instead of all coalitions.
-SAMPLED = tuned(methods.Shapley(max_permutations=40, tolerance=0.02), exact=0, min_permutations=20)
+SAMPLED = tuned(
+    methods.Shapley(max_permutations=40, tolerance=0.02), exact=0, min_permutations=20
+)
 
 
 def _effects(name: str, conditional: Any) -> tuple[Entry, Entry]:
@@ -79,11 +81,17 @@ def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     X, y = case.X.iloc[:count], case.y[:count]
     target = y.astype(np.int64) if case.classify else y
     before = case.meter.rows
-    arguments: dict[str, Any] = {"method": method, "random_state": case.seed, **entry.options(case)}
+    arguments: dict[str, Any] = {
+        "method": method,
+        "random_state": case.seed,
+        **entry.options(case),
+    }
     explanation, cost = timed_explanation(case.model, X, target, **arguments)
     if cost["model_rows"] is None and case.meter.rows > before:
         cost["model_rows"] = case.meter.rows - before
-    parts = _local(explanation) if explanation.scope == "local" else _global(explanation)
+    parts = (
+        _local(explanation) if explanation.scope == "local" else _global(explanation)
+    )
     order = [explanation.names.index(name) for name in case.names]
     placed: dict[str, Any] = {name: array[order] for name, array in parts.items()}
     return Scores(**placed, **cost)
@@ -103,7 +111,11 @@ def _local(explanation: Explanation) -> dict[str, Floats]:
 
 def _global(explanation: Explanation) -> dict[str, Floats]:
     parts = {"values": np.nan_to_num(explanation.values[:, 0])}
-    for name, array in (("low", explanation.low), ("high", explanation.high), ("p_values", explanation.p_values)):
+    for name, array in (
+        ("low", explanation.low),
+        ("high", explanation.high),
+        ("p_values", explanation.p_values),
+    ):
         if array is not None and np.isfinite(array[:, 0]).any():
             parts[name] = array[:, 0]
     return parts
@@ -114,7 +126,9 @@ enrol_methods("tabular", ENTRIES, score)
 
 def random_scores(case: TabularCase) -> Scores:
     """Draw importances uniformly between 0 and 1."""
-    return Scores(case.stream("random").random(len(case.names)), seconds=0.0, model_rows=0)
+    return Scores(
+        case.stream("random").random(len(case.names)), seconds=0.0, model_rows=0
+    )
 
 
 def lightgbm_gain(case: TabularCase) -> Scores:
@@ -125,10 +139,18 @@ def lightgbm_gain(case: TabularCase) -> Scores:
     encoded = case.model.encode_rows(case.X_train).encoded
     kind = lightgbm.LGBMClassifier if case.classify else lightgbm.LGBMRegressor
     seed = case.integer_seed("lightgbm")
-    trees = kind(n_estimators=200, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)
+    trees = kind(
+        n_estimators=200,
+        importance_type="gain",
+        random_state=seed,
+        n_jobs=1,
+        verbose=-1,
+    )
     trees.fit(encoded, case.y_train)
     gain = np.asarray(trees.feature_importances_, dtype=np.float64)
-    values = np.asarray(np.bincount(case.owner, gain, len(case.names)), dtype=np.float64)
+    values = np.asarray(
+        np.bincount(case.owner, gain, len(case.names)), dtype=np.float64
+    )
     return Scores(values, seconds=time.perf_counter() - started, model_rows=0)
 
 

@@ -37,7 +37,9 @@ def sage(case: TabularCase) -> Scores:
     def loss(predicted: Floats, y: Floats) -> Floats:
         if not case.classify:
             return np.asarray((predicted[:, 0] - y) ** 2)
-        probability = np.clip(np.where(y == 1, predicted[:, 0], 1 - predicted[:, 0]), 1e-12, 1.0)
+        probability = np.clip(
+            np.where(y == 1, predicted[:, 0], 1 - predicted[:, 0]), 1e-12, 1.0
+        )
         return np.asarray(-np.log(probability))
 
     result = sage_permutation(
@@ -66,7 +68,9 @@ def sklearn_permutation(case: TabularCase) -> Floats:
 
 
 # ---- shap ------------------------------------------------------------------------------------------------------------
-def _by_row_numbers(case: TabularCase, rows: int) -> tuple[Callable[[Any], Floats], Floats, Floats]:
+def _by_row_numbers(
+    case: TabularCase, rows: int
+) -> tuple[Callable[[Any], Floats], Floats, Floats]:
     """Return a function of tables of row numbers, the rows to explain and the background as such tables.
 
     Entry (i, j) is the number of the row that provides feature j of row i. A feature of any kind and width is thus one
@@ -80,8 +84,12 @@ def _by_row_numbers(case: TabularCase, rows: int) -> tuple[Callable[[Any], Float
         which = np.asarray(numbers).astype(np.int64)
         return case.margin(pool[which[:, case.owner], np.arange(pool.shape[1])])
 
-    background = np.repeat(np.arange(references, dtype=np.float64)[:, None], features, axis=1)
-    explained = np.repeat(np.arange(references, len(pool), dtype=np.float64)[:, None], features, axis=1)
+    background = np.repeat(
+        np.arange(references, dtype=np.float64)[:, None], features, axis=1
+    )
+    explained = np.repeat(
+        np.arange(references, len(pool), dtype=np.float64)[:, None], features, axis=1
+    )
     return predict, explained, background
 
 
@@ -94,14 +102,18 @@ def shap_kernel(case: TabularCase) -> Floats:
     rows = max(2, case.sizes.few // 2)
     predict, explained, background = _by_row_numbers(case, rows)
     explainer = shap().KernelExplainer(predict, background)
-    return _mean_absolute(explainer.shap_values(explained, nsamples=case.sizes.draws, silent=True))
+    return _mean_absolute(
+        explainer.shap_values(explained, nsamples=case.sizes.draws, silent=True)
+    )
 
 
 def shap_permutation(case: TabularCase) -> Floats:
     """``shap.PermutationExplainer``, two orders and their reverses per row."""
     predict, explained, background = _by_row_numbers(case, case.sizes.few)
     masker = shap().maskers.Independent(background, max_samples=len(background))
-    explainer = shap().PermutationExplainer(predict, masker, seed=case.integer_seed("shap permutation"))
+    explainer = shap().PermutationExplainer(
+        predict, masker, seed=case.integer_seed("shap permutation")
+    )
     result = explainer(explained, max_evals=2 * (2 * len(case.names) + 1), silent=True)
     return _mean_absolute(result.values)
 
@@ -110,8 +122,12 @@ def shap_gradient(case: TabularCase) -> Floats:
     """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded columns summed by feature."""
     background = case.tensor(case.background[: case.sizes.some])
     explainer = shap().GradientExplainer(case.module(), background)
-    values = explainer.shap_values(case.tensor(case.encoded[: case.sizes.some]), nsamples=50)
-    return _by_feature(case, np.asarray(values, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
+    values = explainer.shap_values(
+        case.tensor(case.encoded[: case.sizes.some]), nsamples=50
+    )
+    return _by_feature(
+        case, np.asarray(values, dtype=np.float64).reshape(-1, case.encoded.shape[1])
+    )
 
 
 def _by_feature(case: TabularCase, attributions: Floats) -> Floats:
@@ -141,7 +157,9 @@ def captum_feature_permutation(case: TabularCase) -> Floats:
     attribution = captum().FeaturePermutation(minus_loss)
     rows = case.tensor(case.encoded)
     values = [
-        _one_column(case, attribution.attribute(rows, feature_mask=_mask(case))).mean(axis=0)
+        _one_column(case, attribution.attribute(rows, feature_mask=_mask(case))).mean(
+            axis=0
+        )
         for _ in range(case.sizes.repeats)
     ]
     return np.asarray(np.mean(values, axis=0))
@@ -151,11 +169,16 @@ def _average_row(case: TabularCase) -> Tensor:
     return case.tensor(case.background.mean(axis=0, keepdims=True))
 
 
-def _from_mean_row(case: TabularCase, attribution: Any, rows: int, **options: Any) -> Floats:
+def _from_mean_row(
+    case: TabularCase, attribution: Any, rows: int, **options: Any
+) -> Floats:
     """Return the mean absolute attribution from the mean row, features masked together."""
     with torch.no_grad():
         values = attribution.attribute(
-            case.tensor(case.encoded[:rows]), baselines=_average_row(case), feature_mask=_mask(case), **options
+            case.tensor(case.encoded[:rows]),
+            baselines=_average_row(case),
+            feature_mask=_mask(case),
+            **options,
         )
     return _mean_absolute(_one_column(case, values))
 
@@ -163,31 +186,54 @@ def _from_mean_row(case: TabularCase, attribution: Any, rows: int, **options: An
 def captum_shapley(case: TabularCase) -> Floats:
     """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
     attribution = captum().ShapleyValueSampling(case.module(flat=True))
-    return _from_mean_row(case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10))
+    return _from_mean_row(
+        case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10)
+    )
 
 
 def captum_kernel_shap(case: TabularCase) -> Floats:
     """``captum.attr.KernelShap`` from the mean row."""
     attribution = captum().KernelShap(case.module(flat=True))
-    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
+    return _from_mean_row(
+        case,
+        attribution,
+        case.sizes.few,
+        n_samples=case.sizes.draws,
+        perturbations_per_eval=64,
+    )
 
 
 def captum_lime(case: TabularCase) -> Floats:
     """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
     from captum._utils.models.linear_model import SkLearnRidge
 
-    attribution = captum().Lime(case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01))
-    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
+    attribution = captum().Lime(
+        case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01)
+    )
+    return _from_mean_row(
+        case,
+        attribution,
+        case.sizes.few,
+        n_samples=case.sizes.draws,
+        perturbations_per_eval=64,
+    )
 
 
 def captum_integrated_gradients(case: TabularCase) -> Floats:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
-    method, rows = captum().IntegratedGradients(case.module(flat=True)), case.tensor(case.encoded[: case.sizes.some])
-    values = method.attribute(rows, baselines=_average_row(case), n_steps=50, internal_batch_size=1024)
+    method, rows = (
+        captum().IntegratedGradients(case.module(flat=True)),
+        case.tensor(case.encoded[: case.sizes.some]),
+    )
+    values = method.attribute(
+        rows, baselines=_average_row(case), n_steps=50, internal_batch_size=1024
+    )
     return _by_feature(case, np.asarray(values.detach().numpy(), dtype=np.float64))
 
 
-_MEAN_ROW = "absent features are set to the mean row, one baseline instead of a distribution"
+_MEAN_ROW = (
+    "absent features are set to the mean row, one baseline instead of a distribution"
+)
 
 for _name, _label, _estimand, _work, _needs, _note in (
     ("sage", "SAGE (ours, from the paper)", "sage", sage, (), "permutation sampling, Algorithm 1"),
@@ -223,7 +269,9 @@ class SageValues:
 
     def p_values(self) -> Floats:
         """Return two-sided p-values of "the value is 0" ``(features,)``. 1 where value and error are exactly 0."""
-        z = np.divide(self.values, self.std, out=np.zeros_like(self.values), where=self.std > 0)
+        z = np.divide(
+            self.values, self.std, out=np.zeros_like(self.values), where=self.std > 0
+        )
         return np.asarray(2 * ndtr(-np.abs(z)))
 
 
@@ -246,7 +294,9 @@ def sage_permutation(
     """
     features = int(owner.max()) + 1
     # NOTE[DIFF]: rows are drawn without replacement as long as there are enough, which only lowers the variance.
-    chosen = np.concatenate([rng.permutation(len(rows)) for _ in range(math.ceil(walks / len(rows)))])[:walks]
+    chosen = np.concatenate(
+        [rng.permutation(len(rows)) for _ in range(math.ceil(walks / len(rows)))]
+    )[:walks]
     orders = rng.permuted(np.tile(np.arange(features), (walks, 1)), axis=1)
     # The prediction that knows nothing: the mean over the background.
     nothing = predict(background).mean(axis=0, keepdims=True)
@@ -255,13 +305,22 @@ def sage_permutation(
     falls = np.zeros((walks, features))
     for step in range(features):
         present[np.arange(walks), orders[:, step]] = True
-        after = loss(_averaged(predict, rows[chosen], background, present[:, owner]), y[chosen])
+        after = loss(
+            _averaged(predict, rows[chosen], background, present[:, owner]), y[chosen]
+        )
         falls[np.arange(walks), orders[:, step]] = before - after
         before = after
-    return SageValues(falls.mean(axis=0), falls.std(axis=0, ddof=1) / math.sqrt(walks), walks)
+    return SageValues(
+        falls.mean(axis=0), falls.std(axis=0, ddof=1) / math.sqrt(walks), walks
+    )
 
 
-def _averaged(predict: Callable[[Array], Floats], rows: Array, background: Array, present: Booleans) -> Floats:
+def _averaged(
+    predict: Callable[[Array], Floats],
+    rows: Array,
+    background: Array,
+    present: Booleans,
+) -> Floats:
     """Return the mean prediction over the background of rows in which only some columns are kept ``(n, outputs)``."""
     means = []
     step = max(1, _ROWS // len(background))

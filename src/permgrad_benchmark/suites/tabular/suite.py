@@ -45,9 +45,21 @@ class TabularSuite(Suite):
     quick: ClassVar[TabularSizes] = QUICK
     # Functions with main effects and pairs, with dependent features, with near-copies, and with classes. Without
     # contestants that cost minutes and compute what a cheaper one does.
-    repeated_functions = ("friedman1", "interactions_correlated", "duplicates", "logistic")
+    repeated_functions = (
+        "friedman1",
+        "interactions_correlated",
+        "duplicates",
+        "logistic",
+    )
     quick_functions = ("product", "interactions", "xor")
-    not_repeated = ("shap:", "captum:", "sklearn:", "sage", "shapley:loss", "permutation:conditional")
+    not_repeated = (
+        "shap:",
+        "captum:",
+        "sklearn:",
+        "sage",
+        "shapley:loss",
+        "permutation:conditional",
+    )
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -73,9 +85,13 @@ class TabularSuite(Suite):
         quality = {"r_squared": float(1 - np.mean((margin - f) ** 2) / np.var(f))}
         if case.classify:
             quality["accuracy"] = float(np.mean((margin > 0) == (case.y == 1)))
-        return SuiteCell(case, {name: truth.known(name).values for name in ESTIMANDS}, quality)
+        return SuiteCell(
+            case, {name: truth.known(name).values for name in ESTIMANDS}, quality
+        )
 
-    def repetitions(self, cell: SuiteCell) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
+    def repetitions(
+        self, cell: SuiteCell
+    ) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
         """Train on the same rows with other seeds. Draw the test rows again with replacement."""
         case: TabularCase = cell.case
         truth, seed, sizes = case.truth, case.seed, case.sizes
@@ -84,14 +100,25 @@ class TabularSuite(Suite):
             for number in range(sizes.retrainings - 1)
         ]
         samples = [resampled(case, number) for number in range(sizes.retrainings)]
-        changed = {"parameters": randomised(case), "labels": fit_network(truth, seed, sizes, shuffled=True)}
+        changed = {
+            "parameters": randomised(case),
+            "labels": fit_network(truth, seed, sizes, shuffled=True),
+        }
         return retrained, samples, changed
 
     def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
         """Yield coverage of intervals, and how well relevant features are separated from irrelevant ones."""
-        if contestant.estimand in ESTIMANDS and scores.low is not None and scores.high is not None:
+        if (
+            contestant.estimand in ESTIMANDS
+            and scores.low is not None
+            and scores.high is not None
+        ):
             truth = cell.truths[contestant.estimand]
-            yield contestant.estimand, "interval_coverage", interval_coverage(truth, scores.low, scores.high)
+            yield (
+                contestant.estimand,
+                "interval_coverage",
+                interval_coverage(truth, scores.low, scores.high),
+            )
         yield from _relevance(cell.case.truth, scores)
 
 

@@ -18,7 +18,9 @@ ROWS = 600
 
 
 def explain(model, X, **options):
-    return explain_with(model, X, method="ale", **{"progress": False, "random_state": 0, **options})
+    return explain_with(
+        model, X, method="ale", **{"progress": False, "random_state": 0, **options}
+    )
 
 
 def correlated(rows: int = ROWS, seed: int = 0, relation: float = 0.9) -> np.ndarray:
@@ -29,7 +31,10 @@ def correlated(rows: int = ROWS, seed: int = 0, relation: float = 0.9) -> np.nda
 
 def curve(explanation, name: str, label: str | None = None) -> pd.DataFrame:
     frame = explanation.effects()
-    return frame[(frame["feature"] == name) & (frame["class"] == (label or explanation.outputs[0]))]
+    return frame[
+        (frame["feature"] == name)
+        & (frame["class"] == (label or explanation.outputs[0]))
+    ]
 
 
 # ---- closed forms ----------------------------------------------------------------------------------------------------
@@ -46,17 +51,25 @@ def test_a_linear_model_has_straight_curves(kind):
         model, rows = torch.nn.Linear(3, 1, bias=False).double(), torch.from_numpy(X)
         model.weight.data = torch.from_numpy(weights)[None]
     explanation = explain(model, rows)
-    np.testing.assert_allclose(explanation.values[:, 0], np.abs(weights) * X.std(axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.values[:, 0], np.abs(weights) * X.std(axis=0), atol=1e-6
+    )
     for place, name in enumerate(explanation.names):
         found = curve(explanation, name)
         value = found["value"].to_numpy(dtype=float)
         assert len(found) == 41
-        np.testing.assert_allclose(found["effect"], weights[place] * (value - X[:, place].mean()), atol=1e-6)
+        np.testing.assert_allclose(
+            found["effect"], weights[place] * (value - X[:, place].mean()), atol=1e-6
+        )
         # The only error is that of the mean, which the curve is centred at.
         error = abs(weights[place]) * X[:, place].std(ddof=1) / math.sqrt(ROWS)
         np.testing.assert_allclose(found["std_error"], error, rtol=1e-6, atol=1e-9)
     unused = explanation.to_frame().iloc[2]
-    assert (unused["importance"], unused["std_error"], unused["p_value"]) == (0.0, 0.0, 1.0)
+    assert (unused["importance"], unused["std_error"], unused["p_value"]) == (
+        0.0,
+        0.0,
+        1.0,
+    )
 
 
 def test_small_effects_of_a_network_add_up():
@@ -67,7 +80,9 @@ def test_small_effects_of_a_network_add_up():
         net.weight.copy_(torch.tensor([[2e-5, 0.0, 0.0]]))
         net.bias.fill_(1.0)
     explanation = explain(net, X)
-    np.testing.assert_allclose(explanation.values[0, 0], 2e-5 * X[:, 0].std().item(), rtol=0.05)
+    np.testing.assert_allclose(
+        explanation.values[0, 0], 2e-5 * X[:, 0].std().item(), rtol=0.05
+    )
     assert explanation.values[1:].tolist() == [[0.0], [0.0]]
 
 
@@ -84,19 +99,30 @@ def test_a_step_is_where_it_is():
 def test_curves_of_a_product_follow_the_other_column():
     """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1). What both do only together is x0 x1 less both curves."""
     X = correlated(20_000)
-    explanation = explain(lambda table: table[:, 0] * table[:, 1], X, pairs=[("x1", "x0")])
+    explanation = explain(
+        lambda table: table[:, 0] * table[:, 1], X, pairs=[("x1", "x0")]
+    )
     assert explanation.names == ("x0", "x1", "x2", "x0 × x1")
     for name in ("x0", "x1"):
         found = curve(explanation, name)
         value = found["value"].to_numpy(dtype=float)
         inside = np.abs(value) < 2
         assert inside.sum() > 30
-        np.testing.assert_allclose(found["effect"][inside], 0.45 * (value[inside] ** 2 - 1), atol=0.06)
+        np.testing.assert_allclose(
+            found["effect"][inside], 0.45 * (value[inside] ** 2 - 1), atol=0.06
+        )
     pair = curve(explanation, "x0 × x1")
     grid = pair["effect"].to_numpy().reshape(11, 11)
-    one, two = (np.unique(pair[key].to_numpy(dtype=float)) for key in ("value", "value_2"))
-    changes, size = np.diff(np.diff(grid, axis=0), axis=1), np.diff(one)[:, None] * np.diff(two)
-    seen = np.histogram2d(X[:, 0], X[:, 1], [one, two])[0] > 4  # other cells are as the nearest one
+    one, two = (
+        np.unique(pair[key].to_numpy(dtype=float)) for key in ("value", "value_2")
+    )
+    changes, size = (
+        np.diff(np.diff(grid, axis=0), axis=1),
+        np.diff(one)[:, None] * np.diff(two),
+    )
+    seen = (
+        np.histogram2d(X[:, 0], X[:, 1], [one, two])[0] > 4
+    )  # other cells are as the nearest one
     assert 50 < seen.sum() < 100
     np.testing.assert_allclose(changes[seen], size[seen], atol=1e-6)
 
@@ -114,14 +140,18 @@ def test_predictions_stay_in_the_data_where_shuffled_ones_leave_it():
     value = found["value"].to_numpy(dtype=float)
     assert max(seen) == 0
     np.testing.assert_allclose(found["effect"], value - X[:, 0].mean(), atol=1e-6)
-    shuffled = pg.explain(model, X, method="permutation", random_state=0, progress=False)
+    shuffled = pg.explain(
+        model, X, method="permutation", random_state=0, progress=False
+    )
     assert max(seen) > 0.02
     assert shuffled.values[0, 0] > 10  # of a variance of 1
 
 
 def test_effects_that_cancel_show_in_pairs():
     X = correlated(relation=0.0)
-    explanation = explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X, pairs="all")
+    explanation = explain(
+        lambda table: table[:, 0] * np.sign(table[:, 1]), X, pairs="all"
+    )
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "p_value"] > 0.05
     assert frame.loc["x0 × x1", "p_value"] < 1e-6
@@ -129,7 +159,9 @@ def test_effects_that_cancel_show_in_pairs():
     assert frame.loc[["x0 × x2", "x1 × x2"], "importance"].tolist() == [0.0, 0.0]
     X[:, 1] = np.abs(X[:, 1])  # one of both sides
     found = curve(explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X), "x0")
-    np.testing.assert_allclose(found["effect"], found["value"].astype(float) - X[:, 0].mean(), atol=1e-9)
+    np.testing.assert_allclose(
+        found["effect"], found["value"].astype(float) - X[:, 0].mean(), atol=1e-9
+    )
 
 
 # ---- the paper's definition, slowly ----------------------------------------------------------------------------------
@@ -137,7 +169,10 @@ def test_effects_that_cancel_show_in_pairs():
 
 def slow_edges(values, bins):
     ordered = sorted(values)
-    picked = [ordered[max(math.ceil(k * len(ordered) / bins - 1e-9) - 1, 0)] for k in range(bins + 1)]
+    picked = [
+        ordered[max(math.ceil(k * len(ordered) / bins - 1e-9) - 1, 0)]
+        for k in range(bins + 1)
+    ]
     return sorted(set(picked))
 
 
@@ -179,23 +214,35 @@ def slow_pair(model, X, columns, bins):
     edges = [slow_edges(X[:, column], bins) for column in columns]
     local = {}
     for row in X:
-        cell = tuple(slow_bin(row[column], edge) for column, edge in zip(columns, edges, strict=True))
+        cell = tuple(
+            slow_bin(row[column], edge)
+            for column, edge in zip(columns, edges, strict=True)
+        )
         corner = {}
         for ends in itertools.product((0, 1), repeat=2):
             moved = row.copy()
             for column, edge, k, end in zip(columns, edges, cell, ends, strict=True):
                 moved[column] = edge[k - 1 + end]
             corner[ends] = model(moved[None])[0]
-        local.setdefault(cell, []).append(corner[1, 1] - corner[0, 1] - (corner[1, 0] - corner[0, 0]))
+        local.setdefault(cell, []).append(
+            corner[1, 1] - corner[0, 1] - (corner[1, 0] - corner[0, 0])
+        )
 
     def middle(cell):
-        return [(edge[k] + edge[k - 1]) / 2 / (edge[-1] - edge[0]) for k, edge in zip(cell, edges, strict=True)]
+        return [
+            (edge[k] + edge[k - 1]) / 2 / (edge[-1] - edge[0])
+            for k, edge in zip(cell, edges, strict=True)
+        ]
 
     known = [cell for cell in sorted(local) if len(local[cell]) >= 2]
     size = [len(edge) for edge in edges]
     whole = np.zeros(size)
     for k, m in itertools.product(range(1, size[0]), range(1, size[1])):
-        nearest = (k, m) if (k, m) in known else min(known, key=lambda cell: math.dist(middle(cell), middle((k, m))))
+        nearest = (
+            (k, m)
+            if (k, m) in known
+            else min(known, key=lambda cell: math.dist(middle(cell), middle((k, m))))
+        )
         step = sum(local[nearest]) / len(local[nearest])
         whole[k, m] = whole[k - 1, m] + whole[k, m - 1] - whole[k - 1, m - 1] + step
     rest = whole.copy()
@@ -210,7 +257,11 @@ def slow_pair(model, X, columns, bins):
         rest -= along[:, None] if way == 0 else along
     centre = np.mean(
         [
-            slow_at(np.array([slow_at(line, row[columns[1]], edges[1]) for line in rest]), row[columns[0]], edges[0])
+            slow_at(
+                np.array([slow_at(line, row[columns[1]], edges[1]) for line in rest]),
+                row[columns[0]],
+                edges[0],
+            )
             for row in X
         ]
     )
@@ -227,7 +278,9 @@ def test_curves_are_those_of_the_paper():
     for column, name in enumerate(explanation.names):
         edges, effects = slow_ale(bent, X, column, 10)
         found = curve(explanation, name)
-        np.testing.assert_allclose(found["value"].to_numpy(dtype=float), edges, rtol=0, atol=0)
+        np.testing.assert_allclose(
+            found["value"].to_numpy(dtype=float), edges, rtol=0, atol=0
+        )
         np.testing.assert_allclose(found["effect"], effects, atol=1e-12)
 
 
@@ -238,7 +291,9 @@ def test_pairs_are_those_of_the_paper():
         expected = slow_pair(bent, X, pair, 5)
         found = curve(explanation, " × ".join(f"x{column}" for column in pair))
         assert np.abs(expected).max() > 0.01 or pair == (1, 2)
-        np.testing.assert_allclose(found["effect"].to_numpy(), expected.ravel(), atol=1e-12)
+        np.testing.assert_allclose(
+            found["effect"].to_numpy(), expected.ravel(), atol=1e-12
+        )
 
 
 def test_curves_are_those_of_effector():
@@ -248,10 +303,14 @@ def test_curves_are_those_of_effector():
     """
     effector = pytest.importorskip("effector")
     bins, each, rng = 8, 30, np.random.default_rng(3)
-    inside = np.arange(bins)[:, None] + np.sort(rng.uniform(0.01, 0.99, (bins, each)), axis=1)
+    inside = np.arange(bins)[:, None] + np.sort(
+        rng.uniform(0.01, 0.99, (bins, each)), axis=1
+    )
     inside[:, -1] = np.arange(1, bins + 1)
     inside[0, 0] = 0
-    X = np.column_stack([inside.ravel(), rng.gamma(2.0, size=bins * each), rng.normal(size=bins * each)])
+    X = np.column_stack(
+        [inside.ravel(), rng.gamma(2.0, size=bins * each), rng.normal(size=bins * each)]
+    )
 
     def model(table):
         return np.exp(table[:, 0] / 4) * table[:, 1] + np.sin(table[:, 2])
@@ -261,8 +320,14 @@ def test_curves_are_those_of_effector():
         other[k, -1] = other[k + 1].mean() * steps[k + 1] / steps[k]
     found = curve(explain(model, X, bins=bins), "x0")
     assert found["value"].tolist() == list(range(bins + 1))
-    theirs = effector.ALE(X * [-1, 1, 1], lambda table: model(table * [-1, 1, 1]), nof_instances="all")
-    theirs.fit(features=0, centering=False, binning_method=effector.axis_partitioning.Fixed(nof_bins=bins))
+    theirs = effector.ALE(
+        X * [-1, 1, 1], lambda table: model(table * [-1, 1, 1]), nof_instances="all"
+    )
+    theirs.fit(
+        features=0,
+        centering=False,
+        binning_method=effector.axis_partitioning.Fixed(nof_bins=bins),
+    )
     expected = theirs.eval(0, -np.arange(bins + 1.0), centering=False)
     effect = found["effect"].to_numpy(dtype=float)
     assert np.ptp(expected) > 5
@@ -271,14 +336,20 @@ def test_curves_are_those_of_effector():
 
 def shops(rows: int = 400, seed: int = 1) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    X = pd.DataFrame({"shop": rng.choice(["a", "b", "c", "d"], rows, p=[0.4, 0.3, 0.2, 0.1])})
+    X = pd.DataFrame(
+        {"shop": rng.choice(["a", "b", "c", "d"], rows, p=[0.4, 0.3, 0.2, 0.1])}
+    )
     # Their order by size is c, a, d, b.
-    X["size"] = X["shop"].map({"c": 0.0, "a": 1.0, "d": 2.0, "b": 3.0}) + 0.5 * rng.normal(size=rows)
+    X["size"] = X["shop"].map(
+        {"c": 0.0, "a": 1.0, "d": 2.0, "b": 3.0}
+    ) + 0.5 * rng.normal(size=rows)
     return X
 
 
 def of_shops(table):
-    return table["shop"].map({"c": 1.0, "a": 0.0, "d": 5.0, "b": 2.0}).astype(float) * (1 + 0.1 * table["size"])
+    return table["shop"].map({"c": 1.0, "a": 0.0, "d": 5.0, "b": 2.0}).astype(float) * (
+        1 + 0.1 * table["size"]
+    )
 
 
 def test_levels_are_ordered_by_how_alike_their_rows_are():
@@ -286,7 +357,10 @@ def test_levels_are_ordered_by_how_alike_their_rows_are():
     X["region"] = np.where(np.isin(X["shop"], ["a", "c"]), "west", "east")
     found = curve(explain(of_shops, X), "shop")
     assert found["value"].tolist() == ["c", "a", "d", "b"]
-    assert found["rows"].tolist() == X["shop"].value_counts()[["c", "a", "d", "b"]].tolist()
+    assert (
+        found["rows"].tolist()
+        == X["shop"].value_counts()[["c", "a", "d", "b"]].tolist()
+    )
 
 
 def test_levels_move_to_both_neighbours():
@@ -298,11 +372,24 @@ def test_levels_move_to_both_neighbours():
     effects = [0.0]
     for low, high in itertools.pairwise(order):
         some = X[X["shop"].isin([low, high])]
-        effects.append(effects[-1] + float((of_shops(some.assign(shop=high)) - of_shops(some.assign(shop=low))).mean()))
-    centred = np.array(effects) - np.mean([effects[order.index(shop)] for shop in X["shop"]])
+        effects.append(
+            effects[-1]
+            + float(
+                (
+                    of_shops(some.assign(shop=high)) - of_shops(some.assign(shop=low))
+                ).mean()
+            )
+        )
+    centred = np.array(effects) - np.mean(
+        [effects[order.index(shop)] for shop in X["shop"]]
+    )
     explanation = explain(of_shops, X)
-    np.testing.assert_allclose(curve(explanation, "shop")["effect"], centred, atol=1e-12)
-    ordered = X.assign(shop=pd.Categorical(X["shop"], ["d", "c", "b", "a"], ordered=True))
+    np.testing.assert_allclose(
+        curve(explanation, "shop")["effect"], centred, atol=1e-12
+    )
+    ordered = X.assign(
+        shop=pd.Categorical(X["shop"], ["d", "c", "b", "a"], ordered=True)
+    )
     assert curve(explain(lambda table: of_shops(table.astype({"shop": str})), ordered), "shop")["value"].tolist() == [
         "d", "c", "b", "a",
     ]  # fmt: skip
@@ -314,9 +401,15 @@ def test_levels_move_to_both_neighbours():
 def test_booleans_dates_counts_and_missing_cells():
     rng, rows = np.random.default_rng(0), 400
     X = pd.DataFrame(
-        {"yes": rng.random(rows) < 0.3, "count": rng.integers(0, 4, rows), "number": rng.normal(size=rows)}
+        {
+            "yes": rng.random(rows) < 0.3,
+            "count": rng.integers(0, 4, rows),
+            "number": rng.normal(size=rows),
+        }
     )
-    X["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 700, rows), unit="D")
+    X["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(
+        rng.integers(0, 700, rows), unit="D"
+    )
     X["shop"] = rng.choice(["a", "b"], rows)
     X.loc[:29, "number"] = np.nan
     X.loc[:4, "shop"] = None
@@ -325,7 +418,12 @@ def test_booleans_dates_counts_and_missing_cells():
 
     def model(table):
         days = (table["day"] - base).dt.days
-        return 2.0 * table["yes"] + 3.0 * table["count"] + table["number"].fillna(100) + days / 100
+        return (
+            2.0 * table["yes"]
+            + 3.0 * table["count"]
+            + table["number"].fillna(100)
+            + days / 100
+        )
 
     explanation = explain(model, X)
     assert curve(explanation, "yes")["value"].tolist() == ["False", "True"]
@@ -338,7 +436,9 @@ def test_booleans_dates_counts_and_missing_cells():
     np.testing.assert_allclose(days["effect"].diff()[1:], at.diff()[1:] / 100)
     # Rows without the number stay as they are: 100 never enters the curve.
     number = curve(explanation, "number")
-    np.testing.assert_allclose(number["effect"], number["value"].astype(float) - X["number"].mean(), atol=1e-9)
+    np.testing.assert_allclose(
+        number["effect"], number["value"].astype(float) - X["number"].mean(), atol=1e-9
+    )
     assert explanation.meta["left_out"] == {
         "number": {"missing": 30, "rare": 0}, "shop": {"missing": 5, "rare": 3},
     }  # fmt: skip
@@ -352,9 +452,18 @@ def test_each_class_has_its_curve():
         scores = np.exp(np.stack([table[:, 0], -table[:, 0], table[:, 1]], axis=1))
         return scores / scores.sum(axis=1, keepdims=True)
 
-    explanation = explain(model, X, scale="probability", returns="probabilities", class_names=["a", "b", "c"])
+    explanation = explain(
+        model,
+        X,
+        scale="probability",
+        returns="probabilities",
+        class_names=["a", "b", "c"],
+    )
     assert explanation.outputs == ("a", "b", "c")
-    effects = [curve(explanation, "x0", label)["effect"].to_numpy() for label in explanation.outputs]
+    effects = [
+        curve(explanation, "x0", label)["effect"].to_numpy()
+        for label in explanation.outputs
+    ]
     assert np.abs(effects).max() > 0.1
     np.testing.assert_allclose(np.sum(effects, axis=0), 0, atol=1e-12)
     assert explanation.meta["unit"] == "probability"
@@ -365,9 +474,21 @@ def test_constant_and_empty_columns():
     with pytest.warns(pg.PermgradWarning, match=r"not one column with values.*: c\."):
         explanation = explain(lambda table: table["a"] + table["b"], X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
-    assert frame.loc["b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
-    assert frame.loc["a × b", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
-    assert frame.loc[["c", "a × c"], ["importance", "std_error", "p_value"]].isna().all(axis=None)
+    assert frame.loc["b", ["importance", "std_error", "p_value"]].tolist() == [
+        0.0,
+        0.0,
+        1.0,
+    ]
+    assert frame.loc["a × b", ["importance", "std_error", "p_value"]].tolist() == [
+        0.0,
+        0.0,
+        1.0,
+    ]
+    assert (
+        frame.loc[["c", "a × c"], ["importance", "std_error", "p_value"]]
+        .isna()
+        .all(axis=None)
+    )
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
@@ -377,7 +498,11 @@ def test_few_rows_have_no_errors_or_wide_ones(rows):
     explanation = explain(lambda table: table[:, 0] + table[:, 1], X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["x0", "importance"] == pytest.approx(X[:, 0].std())
-    assert frame.loc["x1", ["importance", "std_error", "p_value"]].tolist() == [0.0, 0.0, 1.0]
+    assert frame.loc["x1", ["importance", "std_error", "p_value"]].tolist() == [
+        0.0,
+        0.0,
+        1.0,
+    ]
     assert np.isnan(frame.loc["x0", "std_error"]) == (rows in (2, 3))
 
 
@@ -397,7 +522,11 @@ def test_other_inputs_of_a_network_have_none():
     values = explanation.values[:, 0]
     tabular = np.array(explanation.modality) == "table"
     assert np.isnan(values[~tabular]).all()
-    np.testing.assert_allclose(values[tabular], [2 * inputs["table"][:, 0].std(correction=0).item(), 0.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        values[tabular],
+        [2 * inputs["table"][:, 0].std(correction=0).item(), 0.0],
+        rtol=1e-5,
+    )
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -408,9 +537,17 @@ def test_weights_count_rows():
     X = shops()
     weights = np.random.default_rng(0).integers(0, 3, len(X))
     repeated = X.loc[np.repeat(X.index, weights)].reset_index(drop=True)
-    weighed, twice = explain(of_shops, X, sample_weight=weights), explain(of_shops, repeated)
-    np.testing.assert_allclose(curve(weighed, "shop")["effect"], curve(twice, "shop")["effect"], atol=1e-12)
-    assert (curve(weighed, "shop")["std_error"].to_numpy() > curve(twice, "shop")["std_error"].to_numpy()).all()
+    weighed, twice = (
+        explain(of_shops, X, sample_weight=weights),
+        explain(of_shops, repeated),
+    )
+    np.testing.assert_allclose(
+        curve(weighed, "shop")["effect"], curve(twice, "shop")["effect"], atol=1e-12
+    )
+    assert (
+        curve(weighed, "shop")["std_error"].to_numpy()
+        > curve(twice, "shop")["std_error"].to_numpy()
+    ).all()
 
 
 def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
@@ -421,7 +558,9 @@ def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
         for rows, options in ((X, {}), (copies, {}), (copies, {"row_groups": groups}))
     )
     for name in once.names:
-        errors = [curve(one, name)["std_error"].mean() for one in (once, alone, related)]
+        errors = [
+            curve(one, name)["std_error"].mean() for one in (once, alone, related)
+        ]
         assert errors[1] < 0.6 * errors[0]
         assert errors[2] == pytest.approx(errors[0], rel=0.05)
     np.testing.assert_allclose(related.std_error, once.std_error, rtol=0.1)
@@ -432,7 +571,9 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
     groups = np.repeat(np.arange(40), 10)
     X = np.random.default_rng(0).normal(size=(400, 2))
     X[:, 0] = X[groups, 0]
-    found = curve(explain(lambda table: table[:, 0] * table[:, 1], X, row_groups=groups), "x0")
+    found = curve(
+        explain(lambda table: table[:, 0] * table[:, 1], X, row_groups=groups), "x0"
+    )
     assert len(found) <= 40 // 5 + 1
     assert found["std_error"].notna().all()
 
@@ -470,17 +611,36 @@ def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):
     loaded = pg.Explanation.load(explanation.save(tmp_path / "ale"))
     pd.testing.assert_frame_equal(loaded.effects(), frame, check_dtype=False)
     assert explanation.effects("pyarrow").num_rows == len(frame)
-    for plot in (explanation.plot.direction, explanation.plot.bar, explanation.plot.interactions):
+    for plot in (
+        explanation.plot.direction,
+        explanation.plot.bar,
+        explanation.plot.interactions,
+    ):
         assert "<svg" in plot().to_svg()
-    assert explanation.plot.direction().description.startswith("Local effect by feature value")
-    assert explanation.ranking(certain=0.95)["feature"].tolist() == explanation.ranking()
+    assert explanation.plot.direction().description.startswith(
+        "Local effect by feature value"
+    )
+    assert (
+        explanation.ranking(certain=0.95)["feature"].tolist() == explanation.ranking()
+    )
 
 
 def test_curves_of_mean_predictions_have_the_same_frame():
     X = correlated(60)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, X[:, 0])
     frame = pg.explain(model, X, X[:, 0], random_state=0, progress=False).effects()
-    assert list(frame) == ["feature", "class", "value", "effect", "std_error", "ci_low", "ci_high", "rows"]
+    assert list(frame) == [
+        "feature",
+        "class",
+        "value",
+        "effect",
+        "std_error",
+        "ci_low",
+        "ci_high",
+        "rows",
+    ]
     assert frame["effect"].notna().all()
     assert frame["std_error"].isna().all()
     with pytest.raises(pg.InputError, match="method='lime' has no curves"):
@@ -506,8 +666,12 @@ def test_bad_options_are_refused(options, words):
 
 def test_many_pairs_are_refused_unless_they_are_named():
     X = np.random.default_rng(0).normal(size=(60, 30))
-    with pytest.raises(pg.InputError, match="ale computes at most 300 pairs, and 30 features have 435"):
+    with pytest.raises(
+        pg.InputError, match="ale computes at most 300 pairs, and 30 features have 435"
+    ):
         explain(lambda table: table[:, 0] * table[:, 29], X, pairs="all")
-    explanation = explain(lambda table: table[:, 0] * table[:, 29], X, pairs=[("x29", "x0")])
+    explanation = explain(
+        lambda table: table[:, 0] * table[:, 29], X, pairs=[("x29", "x0")]
+    )
     assert explanation.names[-1] == "x0 × x29"
     assert len(explanation.names) == 31

@@ -16,7 +16,15 @@ from permgrad.attribution.replace.coalitions import Blend, select
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.subject import Subject
 
-KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
+KINDS = [
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.int64,
+    torch.uint8,
+    torch.bool,
+]
 #: Too wide for a whole number of the same width.
 KINDS += [torch.complex128]
 
@@ -24,20 +32,30 @@ KINDS += [torch.complex128]
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_select_equals_where(kind):
     generator = torch.Generator().manual_seed(0)
-    own, other = ((torch.randn(5, 1, 7, generator=generator) * 50).abs().to(kind) for _ in range(2))
+    own, other = (
+        (torch.randn(5, 1, 7, generator=generator) * 50).abs().to(kind)
+        for _ in range(2)
+    )
     other = other.expand(5, 3, 7) if kind is torch.float64 else other
     kept = torch.rand(5, 3, 7, generator=generator) < 0.5
     before = own.clone(), other.clone(), kept.clone()
     assert torch.equal(select(kept, own, other), torch.where(kept, own, other))
-    assert torch.equal(select(kept[:, :1], own, other), torch.where(kept[:, :1], own, other))
-    assert all(torch.equal(a, b) for a, b in zip(before, (own, other, kept), strict=True))
+    assert torch.equal(
+        select(kept[:, :1], own, other), torch.where(kept[:, :1], own, other)
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, (own, other, kept), strict=True)
+    )
 
 
 def test_select_keeps_every_number_as_it_is():
     strange = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45])
     kept = torch.tensor([True, True, False, True, False])
     chosen = select(kept, strange, strange.flip(0))
-    assert torch.equal(chosen.view(torch.int32), torch.where(kept, strange, strange.flip(0)).view(torch.int32))
+    assert torch.equal(
+        chosen.view(torch.int32),
+        torch.where(kept, strange, strange.flip(0)).view(torch.int32),
+    )
 
 
 def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
@@ -45,14 +63,20 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(1)
 
     def draw(rows: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(rows, 3, generator=generator), torch.randint(0, 9, (rows, 2, 2), generator=generator)
+        return torch.randn(rows, 3, generator=generator), torch.randint(
+            0, 9, (rows, 2, 2), generator=generator
+        )
 
     def forward(tensors: list[Tensor]) -> Tensor:
         if len(tensors[0]) > largest:
             raise torch.OutOfMemoryError
         table, codes = tensors
         return torch.stack(
-            [(table * torch.tensor([1.0, 3.0, 9.0])).sum(dim=1), codes.flatten(1).double().sum(dim=1)], 1
+            [
+                (table * torch.tensor([1.0, 3.0, 9.0])).sum(dim=1),
+                codes.flatten(1).double().sum(dim=1),
+            ],
+            1,
         )
 
     subject = Subject()
@@ -102,6 +126,8 @@ def test_out_of_memory_halves_the_batch():
     kept = np.random.default_rng(0).random((6, 7, 4)) < 0.5
     whole = Blend(asked("auto")).grid(receivers, others, kept)
     for largest in (1, 10):
-        assert torch.equal(Blend(asked("auto", largest)).grid(receivers, others, kept), whole)
+        assert torch.equal(
+            Blend(asked("auto", largest)).grid(receivers, others, kept), whole
+        )
     with pytest.raises(torch.OutOfMemoryError):
         Blend(asked("auto", 0)).grid(receivers, others, kept)

@@ -67,27 +67,48 @@ def shapley(model, row, background):
 
 
 def explained(model, rows, background, **options):
-    defaults = {"method": "shapley", "scope": "local", "sampling": "conditional", "progress": False, "random_state": 0}
+    defaults = {
+        "method": "shapley",
+        "scope": "local",
+        "sampling": "conditional",
+        "progress": False,
+        "random_state": 0,
+    }
     return explain_with(model, rows, background=background, **{**defaults, **options})
 
 
 def test_linear_models_have_their_closed_form():
     background = table()
-    rows, mean, covariance = background[:4], background.mean().to_numpy(), np.cov(background.T.to_numpy(), ddof=0)
+    rows, mean, covariance = (
+        background[:4],
+        background.mean().to_numpy(),
+        np.cov(background.T.to_numpy(), ddof=0),
+    )
     found = explained(linear, rows, background)
 
     def expected(kept, row):
         """Return the expectation of the Gaussian model with these moments."""
         point, others = mean.copy(), [one for one in range(len(row)) if one not in kept]
-        gain = np.linalg.solve(covariance[np.ix_(kept, kept)], covariance[np.ix_(kept, others)])
-        point[kept], point[others] = row[kept], mean[others] + (row[kept] - mean[kept]) @ gain
+        gain = np.linalg.solve(
+            covariance[np.ix_(kept, kept)], covariance[np.ix_(kept, others)]
+        )
+        point[kept], point[others] = (
+            row[kept],
+            mean[others] + (row[kept] - mean[kept]) @ gain,
+        )
         return linear(point)
 
     for row, values in zip(rows.to_numpy(), found.values[:, :, 0], strict=True):
-        np.testing.assert_allclose(values, shapley(linear, row, background.to_numpy()), atol=1e-8)
-        assert values.sum() == pytest.approx(linear(row) - linear(background).mean(), abs=1e-8)
+        np.testing.assert_allclose(
+            values, shapley(linear, row, background.to_numpy()), atol=1e-8
+        )
+        assert values.sum() == pytest.approx(
+            linear(row) - linear(background).mean(), abs=1e-8
+        )
         for kept in ([0], [1, 3]):
-            assert worth(linear, kept, row, background.to_numpy()) == pytest.approx(expected(kept, row))
+            assert worth(linear, kept, row, background.to_numpy()) == pytest.approx(
+                expected(kept, row)
+            )
     assert found.std_error.max() == 0
     marginal = explained(linear, rows, background, sampling="marginal")
     assert np.abs(found.values - marginal.values).max() > 0.05  # the games differ
@@ -98,23 +119,35 @@ def test_other_models_have_the_values_of_the_slow_twin():
 
     def model(rows):
         cells = np.asarray(rows)
-        return np.tanh(cells[:, 0] * cells[:, 1]) + np.abs(cells[:, 2]) * (cells[:, 3] > 0.2)
+        return np.tanh(cells[:, 0] * cells[:, 1]) + np.abs(cells[:, 2]) * (
+            cells[:, 3] > 0.2
+        )
 
     rows = background[:3]
     slow = [shapley(model, row, background.to_numpy()) for row in rows.to_numpy()]
-    np.testing.assert_allclose(explained(model, rows, background).values[:, :, 0], slow, atol=1e-8)
+    np.testing.assert_allclose(
+        explained(model, rows, background).values[:, :, 0], slow, atol=1e-8
+    )
 
 
 def test_samples_are_within_their_errors_of_all_coalitions():
     first, second = table(60).to_numpy(), table(60, seed=3).to_numpy()
-    background = pd.DataFrame(np.concatenate([first, 0.6 * first + second], axis=1), columns=list("abcdefgh"))
+    background = pd.DataFrame(
+        np.concatenate([first, 0.6 * first + second], axis=1), columns=list("abcdefgh")
+    )
 
     def model(rows):
         cells = np.asarray(rows)
-        return np.tanh(cells[:, 0] * cells[:, 5]) + np.abs(cells[:, 2]) * (cells[:, 7] > 0.2) + cells[:, 4]
+        return (
+            np.tanh(cells[:, 0] * cells[:, 5])
+            + np.abs(cells[:, 2]) * (cells[:, 7] > 0.2)
+            + cells[:, 4]
+        )
 
     exact = explained(model, background[:6], background)
-    sampled = explained(model, background[:6], background, exact=0, max_permutations=240)
+    sampled = explained(
+        model, background[:6], background, exact=0, max_permutations=240
+    )
     assert exact.std_error.max() == 0
     moved = np.abs(exact.values) > 1e-6
     assert np.median(sampled.std_error[moved]) > 1e-3
@@ -126,7 +159,9 @@ def test_samples_are_within_their_errors_of_all_coalitions():
 def test_units_and_columns_that_say_the_same_change_nothing():
     background, scale = table(), pd.Series({"a": 1e7, "b": 1e-5, "c": 1.0, "d": 1.0})
     one = explained(linear, background[:4], background).values
-    scaled = explained(lambda rows: linear(rows / scale), background[:4] * scale, background * scale).values
+    scaled = explained(
+        lambda rows: linear(rows / scale), background[:4] * scale, background * scale
+    ).values
     np.testing.assert_allclose(scaled, one, atol=1e-8)
     twice = background.assign(e=2 * background["a"] + background["b"], f=1.0)
     told = explained(lambda rows: linear(rows[NAMES]), twice[:4], twice)
@@ -149,7 +184,11 @@ def test_networks_and_estimators_of_tables_are_explained_alike():
     names = list(found.names)
     for row, values in zip(cells[:3].numpy(), found.values[:, :, 0], strict=True):
         slow = shapley(model, row, cells.numpy())
-        np.testing.assert_allclose(values[[names.index(f"input[{place}]") for place in range(4)]], slow, atol=1e-8)
+        np.testing.assert_allclose(
+            values[[names.index(f"input[{place}]") for place in range(4)]],
+            slow,
+            atol=1e-8,
+        )
 
 
 def mixed(rows=300, seed=0):
@@ -158,7 +197,9 @@ def mixed(rows=300, seed=0):
     income = np.round(30 + 12.0 * (town == "Ulm") + rng.normal(0, 4, rows), 2)
     owner = np.where(income + rng.normal(0, 3, rows) > 34, "yes", "no")
     rooms = (income / 12 + rng.normal(0, 0.5, rows)).round().astype(int)
-    return pd.DataFrame({"town": town, "income": income, "owner": owner, "rooms": rooms})
+    return pd.DataFrame(
+        {"town": town, "income": income, "owner": owner, "rooms": rooms}
+    )
 
 
 def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
@@ -167,10 +208,16 @@ def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
 
     def model(rows):
         seen.append(rows.copy())
-        return (rows["owner"] == "yes") + rows["rooms"] / 10 + rows["income"].fillna(20) / 100
+        return (
+            (rows["owner"] == "yes")
+            + rows["rooms"] / 10
+            + rows["income"].fillna(20) / 100
+        )
 
     rich = frame[frame["town"] == "Ulm"][:1]
-    explained(model, rich, frame, groups={"all but the town": ["income", "owner", "rooms"]})
+    explained(
+        model, rich, frame, groups={"all but the town": ["income", "owner", "rooms"]}
+    )
     drawn = pd.concat(seen)
     assert set(drawn["owner"]) == {"yes", "no"}
     assert set(drawn["town"]) == set(frame["town"])
@@ -189,14 +236,19 @@ def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
 
 def test_a_column_that_the_model_does_not_read_gets_what_it_tells_of_others():
     frame = mixed()
-    forest = make_pipeline(OneHotEncoder(handle_unknown="ignore"), RandomForestClassifier(20, random_state=0))
+    forest = make_pipeline(
+        OneHotEncoder(handle_unknown="ignore"),
+        RandomForestClassifier(20, random_state=0),
+    )
     forest.fit(frame[["owner"]], frame["rooms"] > 2)
 
     def model(rows):
         return forest.predict_proba(rows[["owner"]])[:, 1]
 
     rows = frame[frame["town"] == "Ulm"][:8]
-    marginal = explained(model, rows, frame, task="classification", sampling="marginal").values
+    marginal = explained(
+        model, rows, frame, task="classification", sampling="marginal"
+    ).values
     conditional = explained(model, rows, frame, task="classification")
     place = list(conditional.names).index("town")
     assert np.abs(marginal[:, place]).max() == 0
@@ -208,8 +260,16 @@ def test_a_column_that_the_model_does_not_read_gets_what_it_tells_of_others():
 def test_losses_are_divided_in_the_same_game():
     background = table(600)
     y = background["d"] + np.random.default_rng(1).normal(size=600)
-    options = {"method": "shapley", "scope": "global", "progress": False, "random_state": 0, "task": "regression"}
-    told = explain_with(lambda rows: rows["d"], background, y, sampling="conditional", **options)
+    options = {
+        "method": "shapley",
+        "scope": "global",
+        "progress": False,
+        "random_state": 0,
+        "task": "regression",
+    }
+    told = explain_with(
+        lambda rows: rows["d"], background, y, sampling="conditional", **options
+    )
     plain = explain_with(lambda rows: rows["d"], background, y, **options)
     assert told.meta["sampling"] == "conditional"
     assert told.values.sum() == pytest.approx(plain.values.sum(), rel=0.05)
@@ -217,8 +277,13 @@ def test_losses_are_divided_in_the_same_game():
     # The model reads d alone, of which c tells.
     assert plain.values[names.index("c"), 0] == 0
     for one, sign in (("c", 1), ("d", -1)):
-        gap, errors = (told.values - plain.values)[names.index(one), 0], (told.std_error, plain.std_error)
-        assert sign * gap > 2 * np.hypot(*(error[names.index(one), 0] for error in errors)), one
+        gap, errors = (
+            (told.values - plain.values)[names.index(one), 0],
+            (told.std_error, plain.std_error),
+        )
+        assert sign * gap > 2 * np.hypot(
+            *(error[names.index(one), 0] for error in errors)
+        ), one
 
 
 def test_columns_without_a_player_cannot_be_drawn():

@@ -31,7 +31,9 @@ def quadratic(rows):
 def network(rows, players=PLAYERS):
     """Return a sum of tanh units, in which interactions of all sizes occur."""
     rng = np.random.default_rng(5)
-    return np.tanh(np.asarray(rows) @ rng.normal(size=(players, 8)) * 0.4) @ rng.normal(size=8)
+    return np.tanh(np.asarray(rows) @ rng.normal(size=(players, 8)) * 0.4) @ rng.normal(
+        size=8
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,9 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     apart = ROWS[:, None] - BACKGROUND
     # Both in the row, one, and none: the product of the differences from the background row, averaged over it.
     truth = np.einsum("rbi,rbj->rij", apart, apart) / len(BACKGROUND) * SQUARE
-    first, second = np.array([each for each, pair in zip(found.members, pairs, strict=True) if pair]).T
+    first, second = np.array(
+        [each for each, pair in zip(found.members, pairs, strict=True) if pair]
+    ).T
     assert np.abs(truth).max() > 1
     assert found.values[:, pairs, 0] == pytest.approx(truth[:, first, second], abs=1e-4)
     assert np.isnan(found.std_error).all()
@@ -71,7 +75,13 @@ def test_more_coalitions_come_closer_to_the_enumerated_numbers(index):
     assert (exact.std_error == 0).all()
     errors = []
     for most in (12, 60):
-        found = explain_with(lambda cells: network(cells, 8), rows, exact=0, max_permutations=most, **call)
+        found = explain_with(
+            lambda cells: network(cells, 8),
+            rows,
+            exact=0,
+            max_permutations=most,
+            **call,
+        )
         assert found.meta["estimator"].endswith("of shapiq")
         assert found.meta["model_rows"] < exact.meta["model_rows"] or most > 12
         errors.append(np.abs(found.values - exact.values).mean())
@@ -93,7 +103,10 @@ def test_outputs_have_the_coalitions_of_one_and_rows_do_not_depend_on_each_other
 
 def test_draws_follow_random_state_and_leave_the_global_states_alone():
     numpy_state, python_state = np.random.get_state()[1].copy(), random.getstate()
-    first, same, other = (explain_with(network, ROWS, **{**CALL, "random_state": seed}) for seed in (0, 0, 1))
+    first, same, other = (
+        explain_with(network, ROWS, **{**CALL, "random_state": seed})
+        for seed in (0, 0, 1)
+    )
     assert (np.random.get_state()[1] == numpy_state).all()
     assert random.getstate() == python_state
     assert (first.values == same.values).all()
@@ -102,7 +115,9 @@ def test_draws_follow_random_state_and_leave_the_global_states_alone():
 
 def test_max_permutations_limits_the_coalitions():
     for index, most in (("k-SII", 500), ("STII", 500), ("FSII", 500)):
-        found = explain_with(network, ROWS[:1], index=index, max_permutations=most, **CALL)
+        found = explain_with(
+            network, ROWS[:1], index=index, max_permutations=most, **CALL
+        )
         names = PLAYERS + PLAYERS * (PLAYERS - 1) // 2
         fewest = names + PLAYERS + 2 if index == "STII" else 2 * names
         coalitions = max(most * PLAYERS // len(BACKGROUND), fewest)
@@ -110,16 +125,26 @@ def test_max_permutations_limits_the_coalitions():
 
 
 def test_players_that_are_the_same_in_a_row_and_its_background_are_0():
-    rows, background = np.tile(ROWS, (1, 2))[:, : PLAYERS + 1], np.tile(BACKGROUND, (1, 2))[:1, : PLAYERS + 1]
+    rows, background = (
+        np.tile(ROWS, (1, 2))[:, : PLAYERS + 1],
+        np.tile(BACKGROUND, (1, 2))[:1, : PLAYERS + 1],
+    )
     rows[:, 3] = background[0, 3]
     rows[0, 5:] = background[0, 5:]
-    found = explain_with(lambda cells: network(cells, PLAYERS + 1), rows, **{**CALL, "background": background})
+    found = explain_with(
+        lambda cells: network(cells, PLAYERS + 1),
+        rows,
+        **{**CALL, "background": background},
+    )
     idle = [place for place, each in enumerate(found.members) if 3 in each]
     assert (found.values[:, idle] == 0).all()
     assert (found.std_error[:, idle] == 0).all()
     assert (found.std_error[0] == 0).all(), "few players differ: enumerated"
     assert np.isnan(np.delete(found.std_error[1], idle, axis=0)).all()
-    assert found.meta["estimator"] == "KernelSHAPIQ of shapiq or enumeration of all coalitions"
+    assert (
+        found.meta["estimator"]
+        == "KernelSHAPIQ of shapiq or enumeration of all coalitions"
+    )
 
 
 def test_results_are_told_drawn_and_stored(tmp_path):
@@ -128,7 +153,10 @@ def test_results_are_told_drawn_and_stored(tmp_path):
     stored = pg.Explanation.load(found.save(tmp_path / "found"))
     np.testing.assert_array_equal(stored.p_values, found.p_values)
     assert len(found.plot.interactions().axes)
-    assert found.to_shapiq(2, row=1)[(0, 1)] == found.values[1, list(found.members).index((0, 1)), 0]
+    assert (
+        found.to_shapiq(2, row=1)[(0, 1)]
+        == found.values[1, list(found.members).index((0, 1)), 0]
+    )
 
 
 @pytest.mark.parametrize("index", INDICES)
@@ -139,11 +167,20 @@ def test_without_shapiq_few_players_are_enumerated_and_more_refused(monkeypatch,
     with pytest.raises(EnvironmentProblem, match=message) as caught:
         explain_with(quadratic, ROWS, **call)
     assert caught.value.code == "PG060"
-    few = explain_with(quadratic, ROWS, groups={"first three": ["x0", "x1", "x2"]}, **call)
+    few = explain_with(
+        quadratic, ROWS, groups={"first three": ["x0", "x1", "x2"]}, **call
+    )
     assert (few.std_error == 0).all()
 
 
 def test_too_many_names_are_refused():
     rows = np.random.default_rng(0).normal(size=(20, 110))
-    with pytest.raises(InputError, match=r"110 players differ .* at most 5,000 features and interactions .* got 6,105"):
-        explain_with(lambda cells: np.asarray(cells).sum(axis=1), rows[:2], **{**CALL, "background": rows})
+    with pytest.raises(
+        InputError,
+        match=r"110 players differ .* at most 5,000 features and interactions .* got 6,105",
+    ):
+        explain_with(
+            lambda cells: np.asarray(cells).sum(axis=1),
+            rows[:2],
+            **{**CALL, "background": rows},
+        )

@@ -24,7 +24,9 @@ def worth(players) -> float:
 def derivative(of: tuple[int, ...], at: tuple[int, ...]) -> float:
     """Return what all of some players bring together to a coalition."""
     return sum(
-        (-1) ** (len(of) - size) * worth({*some, *at}) for size in range(len(of) + 1) for some in combinations(of, size)
+        (-1) ** (len(of) - size) * worth({*some, *at})
+        for size in range(len(of) + 1)
+        for some in combinations(of, size)
     )
 
 
@@ -37,7 +39,10 @@ def sii(of: tuple[int, ...]) -> float:
     others = [player for player in range(PLAYERS) if player not in of]
     n, s = PLAYERS, len(of)
     return sum(
-        factorial(n - len(at) - s) * factorial(len(at)) / factorial(n - s + 1) * derivative(of, at)
+        factorial(n - len(at) - s)
+        * factorial(len(at))
+        / factorial(n - s + 1)
+        * derivative(of, at)
         for at in subsets(others)
     )
 
@@ -47,22 +52,40 @@ def stii(of: tuple[int, ...], order: int) -> float:
     if len(of) < order:
         return derivative(of, ())
     others = [player for player in range(PLAYERS) if player not in of]
-    return order / PLAYERS * sum(derivative(of, at) / comb(PLAYERS - 1, len(at)) for at in subsets(others))
+    return (
+        order
+        / PLAYERS
+        * sum(derivative(of, at) / comb(PLAYERS - 1, len(at)) for at in subsets(others))
+    )
 
 
 def fsii(worths: np.ndarray, order: int) -> dict[tuple[int, ...], float]:
     """Return the faithful index from its regression, exact for nobody and for everybody (equation 2 of its paper)."""
     players = len(worths).bit_length() - 1
-    names = [some for size in range(1, order + 1) for some in combinations(range(players), size)]
+    names = [
+        some
+        for size in range(1, order + 1)
+        for some in combinations(range(players), size)
+    ]
     codes = np.arange(1, len(worths) - 1)
-    holds = np.array([[(code >> np.array(name) & 1).all() for name in names] for code in codes], dtype=float)
+    holds = np.array(
+        [[(code >> np.array(name) & 1).all() for name in names] for code in codes],
+        dtype=float,
+    )
     sizes = np.bitwise_count(codes)
-    weight = np.array([(players - 1) / (comb(players, size) * size * (players - size)) for size in sizes.tolist()])
+    weight = np.array(
+        [
+            (players - 1) / (comb(players, size) * size * (players - size))
+            for size in sizes.tolist()
+        ]
+    )
     # With a multiplier for the sum of all values.
     system = np.ones((len(names) + 1, len(names) + 1))
     system[:-1, :-1] = holds.T @ (weight[:, None] * holds)
     system[-1, -1] = 0.0
-    wanted = np.append(holds.T @ (weight * (worths[codes] - worths[0])), worths[-1] - worths[0])
+    wanted = np.append(
+        holds.T @ (weight * (worths[codes] - worths[0])), worths[-1] - worths[0]
+    )
     return dict(zip(names, np.linalg.solve(system, wanted)[:-1], strict=True))
 
 
@@ -72,7 +95,13 @@ def test_every_index_is_that_of_its_definition(index, order):
     interactions = InteractionIndex(index, order, PLAYERS)
     numbers = interactions.weights(_subsets(PLAYERS)) @ WORTH
     names = len(interactions.members)
-    values = dict(zip(interactions.members, [*numbers[names:], *numbers[PLAYERS:names]], strict=True))
+    values = dict(
+        zip(
+            interactions.members,
+            [*numbers[names:], *numbers[PLAYERS:names]],
+            strict=True,
+        )
+    )
     assert np.abs(numbers).min() > 1e-3, "the game has no interactions"
     if index == "FSII":
         wanted = fsii(WORTH, order)
@@ -81,17 +110,24 @@ def test_every_index_is_that_of_its_definition(index, order):
         wanted = {
             each: sum(
                 bernoulli[len(more)] * sii((*each, *more))
-                for more in subsets([player for player in range(PLAYERS) if player not in each])
+                for more in subsets(
+                    [player for player in range(PLAYERS) if player not in each]
+                )
                 if len(more) + len(each) <= order
             )
             for each in interactions.members
         }
     else:
-        wanted = {each: sii(each) if index == "SII" else stii(each, order) for each in interactions.members}
+        wanted = {
+            each: sii(each) if index == "SII" else stii(each, order)
+            for each in interactions.members
+        }
     assert [values[each] for each in interactions.members] == pytest.approx(
         [wanted[each] for each in interactions.members], abs=1e-12
     )
-    assert numbers[:PLAYERS] == pytest.approx([sii((player,)) for player in range(PLAYERS)], abs=1e-12)
+    assert numbers[:PLAYERS] == pytest.approx(
+        [sii((player,)) for player in range(PLAYERS)], abs=1e-12
+    )
     if index != "SII":
         assert sum(values.values()) == pytest.approx(WORTH[-1] - WORTH[0], abs=1e-12)
 
@@ -99,19 +135,32 @@ def test_every_index_is_that_of_its_definition(index, order):
 def test_ten_players_agree_with_shapiq():
     shapiq = pytest.importorskip("shapiq")
     worths = np.random.default_rng(1).normal(size=2**10)
-    game = shapiq.ExactComputer(n_players=10, game=lambda some: worths[(some.astype(int) << np.arange(10)).sum(axis=1)])
+    game = shapiq.ExactComputer(
+        n_players=10,
+        game=lambda some: worths[(some.astype(int) << np.arange(10)).sum(axis=1)],
+    )
     for index in INDICES:
         interactions, theirs = InteractionIndex(index, 2, 10), game(index, order=2)
         numbers = interactions.weights(_subsets(10)) @ worths
-        assert numbers[10:55] == pytest.approx([theirs[each] for each in interactions.members[10:]], abs=1e-8)
-        assert numbers[55:] == pytest.approx([theirs[(player,)] for player in range(10)], abs=1e-8)
+        assert numbers[10:55] == pytest.approx(
+            [theirs[each] for each in interactions.members[10:]], abs=1e-8
+        )
+        assert numbers[55:] == pytest.approx(
+            [theirs[(player,)] for player in range(10)], abs=1e-8
+        )
     # The last index is also that of its regression.
     exact = fsii(worths, 2)
-    assert numbers[10:55] == pytest.approx([exact[each] for each in interactions.members[10:]], abs=1e-10)
+    assert numbers[10:55] == pytest.approx(
+        [exact[each] for each in interactions.members[10:]], abs=1e-10
+    )
 
 
 def product(rows):
-    return 2 * rows[:, 0] * rows[:, 1] + rows[:, 2] + 3.0 * rows[:, 3] * rows[:, 4] * rows[:, 0]
+    return (
+        2 * rows[:, 0] * rows[:, 1]
+        + rows[:, 2]
+        + 3.0 * rows[:, 3] * rows[:, 4] * rows[:, 0]
+    )
 
 
 ROWS = np.random.default_rng(2).normal(size=(8, 6))
@@ -124,14 +173,20 @@ def test_interactions_of_the_output_follow_the_features():
     assert both.names[:6] == plain.names
     assert both.names[6:8] == ("x0 × x1", "x0 × x2")
     assert both.values[:, :6] == pytest.approx(plain.values, abs=1e-12)
-    moved = ROWS[:, 0, None] - ROWS[:, 0]  # the mean over donors of (x0 − x0')(x1 − x1')
+    moved = (
+        ROWS[:, 0, None] - ROWS[:, 0]
+    )  # the mean over donors of (x0 − x0')(x1 − x1')
     closed = (2 * moved * (ROWS[:, 1, None] - ROWS[:, 1])).mean(axis=1)
     assert both.values[:, 6, 0] == pytest.approx(closed, abs=1e-9)
     assert np.abs(closed).max() > 0.5
     of_x5 = [place for place, each in enumerate(both.members) if 5 in each]
     assert (both.values[:, of_x5] == 0).all()
-    assert both.values[:, :6].sum(axis=1) + both.base_values == pytest.approx(both.predictions, abs=1e-9)
-    assert both.parts["k-SII"].sum(axis=1) + both.base_values == pytest.approx(both.predictions, abs=1e-9)
+    assert both.values[:, :6].sum(axis=1) + both.base_values == pytest.approx(
+        both.predictions, abs=1e-9
+    )
+    assert both.parts["k-SII"].sum(axis=1) + both.base_values == pytest.approx(
+        both.predictions, abs=1e-9
+    )
     assert both.meta["interactions"] == {
         "order": 2, "kind": "output", "index": "k-SII", "candidates": 15, "looked_at": 15, "share": 1.0,
         "left_out": 0, "bound": 0.0,
@@ -150,7 +205,10 @@ def test_interactions_of_the_loss_divide_its_decrease():
 
 
 def test_this_process_computes_what_other_engines_do_not():
-    here, plain = (explain_with(product, ROWS, **CALL, **engine, order=2) for engine in ({"engine": "local"}, {}))
+    here, plain = (
+        explain_with(product, ROWS, **CALL, **engine, order=2)
+        for engine in ({"engine": "local"}, {})
+    )
     assert max(plain.order) == 2
     np.testing.assert_array_equal(here.values, plain.values)
 

@@ -21,7 +21,9 @@ def sizes_of(players: int) -> list[int]:
     return drawn_size(players, (np.arange(players - 1) + 0.5) / (players - 1)).tolist()
 
 
-@pytest.mark.parametrize("players", [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 16, 23, 65, 100])
+@pytest.mark.parametrize(
+    "players", [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 16, 23, 65, 100]
+)
 def test_designs_are_balanced_and_exact_for_additive_games(players):
     values = np.random.default_rng(0).normal(size=players)
     for size in range(1, players // 2 + 1):
@@ -30,7 +32,9 @@ def test_designs_are_balanced_and_exact_for_additive_games(players):
             assert (design.sets.sum(axis=1) == size).all()
             assert (design.sets.sum(axis=0) == size).all()
         odd = (design.sets - 0.5) @ values
-        np.testing.assert_allclose(design.weights @ odd, values - values.mean(), atol=1e-9)
+        np.testing.assert_allclose(
+            design.weights @ odd, values - values.mean(), atol=1e-9
+        )
         # What is the same for all coalitions is nobody's.
         np.testing.assert_allclose(design.weights.sum(axis=0), 0, atol=1e-9)
 
@@ -80,12 +84,22 @@ class Game(nn.Module):
 
     def forward(self, table: Tensor) -> Tensor:
         if self.kind == "parity":
-            return torch.sign(table[:, :7]).prod(dim=1, keepdim=True) + table[:, 7:].sum(dim=1, keepdim=True)
+            return torch.sign(table[:, :7]).prod(dim=1, keepdim=True) + table[
+                :, 7:
+            ].sum(dim=1, keepdim=True)
         if self.kind == "triples":
-            return table[:, :3].prod(1, True) + table[:, 3:6].prod(1, True) + table[:, 6:9].prod(1, True)
+            return (
+                table[:, :3].prod(1, True)
+                + table[:, 3:6].prod(1, True)
+                + table[:, 6:9].prod(1, True)
+            )
         if self.kind == "all":
             return (table > -1.5).all(dim=1, keepdim=True).double()
-        return self.last(torch.sign(self.first.double()(table))).double() if self.kind == "steps" else table
+        return (
+            self.last(torch.sign(self.first.double()(table))).double()
+            if self.kind == "steps"
+            else table
+        )
 
 
 @pytest.mark.parametrize("kind", ["parity", "triples", "all", "steps"])
@@ -93,13 +107,18 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
     """Where a step of an order tells more than a coalition does, orders are played."""
     net = Game(kind).double()
     drawn = torch.Generator().manual_seed(0)
-    rows, background = (torch.randn(count, 14, generator=drawn, dtype=torch.float64) for count in (6, 20))
+    rows, background = (
+        torch.randn(count, 14, generator=drawn, dtype=torch.float64)
+        for count in (6, 20)
+    )
 
     def errors() -> tuple[float, float]:
         method = tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0)
         asked = {"method": method, "background": background, "progress": False}
         model = pg.Model(net, task="regression")
-        found = [explain_with(model, rows, random_state=seed, **asked) for seed in range(6)]
+        found = [
+            explain_with(model, rows, random_state=seed, **asked) for seed in range(6)
+        ]
         values = np.stack([own.values for own in found])
         told = np.mean([(own.std_error**2).mean() for own in found])
         return float(values.var(axis=0, ddof=1).mean()), float(told)
@@ -122,7 +141,12 @@ def test_players_one_output_does_not_use_are_zero_there():
         net[0].weight[:, 9] = 0
     rows, background = torch.randn(5, 14).double(), torch.randn(20, 14).double()
     found = pg.explain(
-        net, rows, method=tuned(pg.methods.Shapley(), exact=0), background=background, random_state=0, progress=False
+        net,
+        rows,
+        method=tuned(pg.methods.Shapley(), exact=0),
+        background=background,
+        random_state=0,
+        progress=False,
     )
     np.testing.assert_array_equal(found.values[:, 4, 0], 0)
     np.testing.assert_array_equal(found.values[:, 9], 0)
@@ -136,7 +160,10 @@ def test_a_player_that_only_some_rows_use_is_used_there():
 
     class Gated(nn.Module):
         def forward(self, table: Tensor) -> Tensor:
-            return table[:, :13].sum(dim=1, keepdim=True) + (table[:, :1] > 50) * table[:, 13:]
+            return (
+                table[:, :13].sum(dim=1, keepdim=True)
+                + (table[:, :1] > 50) * table[:, 13:]
+            )
 
     rows, background = torch.randn(4, 14).double(), torch.randn(20, 14).double()
     rows[1, 0] = 100.0

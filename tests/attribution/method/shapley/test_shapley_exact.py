@@ -26,12 +26,21 @@ class Mixed(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.embedding = nn.Embedding(4, 2)
-        self.body = nn.Sequential(nn.Linear(4 + 4 + 4, 16), nn.ReLU(), nn.Linear(16, outputs))
+        self.body = nn.Sequential(
+            nn.Linear(4 + 4 + 4, 16), nn.ReLU(), nn.Linear(16, outputs)
+        )
         self.body[0].weight.data[:, 2] = 0
         self.double()
 
     def forward(self, table: Tensor, codes: Tensor, picture: Tensor) -> Tensor:
-        return self.body(torch.cat([table, self.embedding(codes).flatten(1), picture.flatten(1)], dim=1)) * 3
+        return (
+            self.body(
+                torch.cat(
+                    [table, self.embedding(codes).flatten(1), picture.flatten(1)], dim=1
+                )
+            )
+            * 3
+        )
 
 
 def draw(rows: int, seed: int) -> dict[str, Tensor]:
@@ -61,22 +70,33 @@ def blended(row: int, kept: Iterable[int], rows=ROWS, background=BACKGROUND) -> 
         return NET(**mixed)
 
 
-def by_formula(worth: Callable[[tuple[int, ...]], np.ndarray], count: int) -> np.ndarray:
+def by_formula(
+    worth: Callable[[tuple[int, ...]], np.ndarray], count: int
+) -> np.ndarray:
     """Return the Shapley values of a game, from the formula."""
-    known = {own: worth(own) for size in range(count + 1) for own in combinations(range(count), size)}
+    known = {
+        own: worth(own)
+        for size in range(count + 1)
+        for own in combinations(range(count), size)
+    }
     values = []
     for player in range(count):
         others = [own for own in known if player not in own]
         values.append(
             sum(
-                (known[tuple(sorted((*own, player)))] - known[own]) / (count * comb(count - 1, len(own)))
+                (known[tuple(sorted((*own, player)))] - known[own])
+                / (count * comb(count - 1, len(own)))
                 for own in others
             )
         )
     return np.array(values)
 
 
-def by_orders(worth: Callable[[tuple[int, ...]], np.ndarray], orders: list[tuple[int, ...]], count: int) -> np.ndarray:
+def by_orders(
+    worth: Callable[[tuple[int, ...]], np.ndarray],
+    orders: list[tuple[int, ...]],
+    count: int,
+) -> np.ndarray:
     """Return the mean contribution over the orders that are allowed."""
     total = np.zeros((count, *np.shape(worth(()))))
     for order in orders:
@@ -87,7 +107,12 @@ def by_orders(worth: Callable[[tuple[int, ...]], np.ndarray], orders: list[tuple
 
 
 def explain(**options) -> pg.Explanation:
-    given = {"background": BACKGROUND, "segments": SEGMENTS, "progress": False, **options}
+    given = {
+        "background": BACKGROUND,
+        "segments": SEGMENTS,
+        "progress": False,
+        **options,
+    }
     return explain_with(NET, ROWS, given.pop("y", None), method="shapley", **given)
 
 
@@ -100,9 +125,18 @@ def test_equals_the_formula(output):
 
     def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
         outputs = blended(row, kept)
-        return (outputs.softmax(dim=1) if output == "probability" else outputs).mean(dim=0).numpy()
+        return (
+            (outputs.softmax(dim=1) if output == "probability" else outputs)
+            .mean(dim=0)
+            .numpy()
+        )
 
-    want = np.array([by_formula(lambda kept, row=row: worth(row, kept), PLAYERS) for row in range(5)])
+    want = np.array(
+        [
+            by_formula(lambda kept, row=row: worth(row, kept), PLAYERS)
+            for row in range(5)
+        ]
+    )
     assert np.ptp(want) > 0.1
     np.testing.assert_allclose(found.values, want, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(found.std_error, 0)
@@ -112,12 +146,19 @@ def test_equals_the_formula(output):
 
 
 def test_equals_shapiq():
-    shapiq = pytest.importorskip("shapiq", reason="shapiq is a peer, in the extra 'peers'")
+    shapiq = pytest.importorskip(
+        "shapiq", reason="shapiq is a peer, in the extra 'peers'"
+    )
     found = explain(target=1)
     for row in range(3):
 
         def game(coalitions, row=row):
-            return np.array([blended(row, np.flatnonzero(own)).mean(dim=0)[1].item() for own in coalitions])
+            return np.array(
+                [
+                    blended(row, np.flatnonzero(own)).mean(dim=0)[1].item()
+                    for own in coalitions
+                ]
+            )
 
         values = shapiq.ExactComputer(n_players=PLAYERS, game=game)("SV", order=1)
         want = [values[(player,)] for player in range(PLAYERS)]
@@ -126,11 +167,18 @@ def test_equals_shapiq():
 
 def test_linear_closed_form():
     net = nn.Linear(6, 2).double()
-    rows, background = torch.randn(8, 6, dtype=torch.float64), torch.randn(30, 6, dtype=torch.float64)
-    found = pg.explain(net, rows, method="shapley", background=background, progress=False)
+    rows, background = (
+        torch.randn(8, 6, dtype=torch.float64),
+        torch.randn(30, 6, dtype=torch.float64),
+    )
+    found = pg.explain(
+        net, rows, method="shapley", background=background, progress=False
+    )
     want = (rows - background.mean(dim=0))[:, :, None] * net.weight.T.detach()
     np.testing.assert_allclose(found.values, want.numpy(), atol=1e-12)
-    np.testing.assert_allclose(found.base_values, net(background).mean(dim=0).detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        found.base_values, net(background).mean(dim=0).detach().numpy(), atol=1e-12
+    )
 
 
 def test_values_add_up_and_unused_players_are_exactly_zero():
@@ -150,7 +198,13 @@ def test_float32_networks_give_unused_players_exactly_zero():
     torch.manual_seed(3)
     net = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 2))
     net[0].weight.data[:, 1] = 0
-    found = pg.explain(net, torch.randn(40, 5), method="shapley", background=torch.randn(33, 5), progress=False)
+    found = pg.explain(
+        net,
+        torch.randn(40, 5),
+        method="shapley",
+        background=torch.randn(33, 5),
+        progress=False,
+    )
     np.testing.assert_array_equal(found.values[:, 1], 0)
     assert (np.delete(found.values, 1, axis=1) != 0).all()
 
@@ -169,13 +223,20 @@ def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
     small = (torch.randn(300, 4, generator=generator) + 2).to(dtype)
     large = (3 * torch.randn(300, 1, generator=generator)).to(dtype)
     rows = {"small": small[:5], "large": large[:5]}
-    options = {"returns": "values", "task": "regression", "random_state": 0, "progress": False}
+    options = {
+        "returns": "values",
+        "task": "regression",
+        "random_state": 0,
+        "progress": False,
+    }
     options |= {"background": {"small": small, "large": large}, "exact": exact}
     found = explain_with(Sum(), rows, method="shapley", **options)
     wide = small.double()
     expected = (weights * (wide - wide.mean(dim=0)))[:5].numpy()
     assert (np.abs(expected[:, 2]) < 0.5).all(), "smaller than the outputs' last digits"
-    np.testing.assert_allclose(found.values[:, :4, 0], expected, atol=0.05 if exact else 0.25)
+    np.testing.assert_allclose(
+        found.values[:, :4, 0], expected, atol=0.05 if exact else 0.25
+    )
     assert (found.values[:, :3] != 0).all()
     np.testing.assert_array_equal(found.values[:, 3], 0)
 
@@ -186,7 +247,12 @@ def test_alike_players_share_alike():
             return (table[:, :1] * table[:, 1:2]) + table[:, 2:]
 
     rows = torch.tensor([[2.0, 2.0, 1.0]])
-    found = pg.explain(pg.Model(Alike(), task="regression"), rows, method="shapley", background=torch.zeros(1, 3))
+    found = pg.explain(
+        pg.Model(Alike(), task="regression"),
+        rows,
+        method="shapley",
+        background=torch.zeros(1, 3),
+    )
     np.testing.assert_allclose(found.values[0, :, 0], [2.0, 2.0, 1.0])
 
 
@@ -226,16 +292,25 @@ def test_owen_equals_the_mean_over_allowed_orders():
                 known[kept] = blended(row, kept).mean(dim=0)[0].numpy()
             return known[kept]
 
-        np.testing.assert_allclose(found.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12)
+        np.testing.assert_allclose(
+            found.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12
+        )
     assert np.abs(found.values - explain(target=0).values).max() > 1e-3
 
 
 def test_groups_are_the_blocks_of_owen_values_on_a_table():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(6, 4)), columns=["age", "dose", "mass", "sex"])
-    rule = lambda rows: (rows["age"] * rows["dose"] + rows["age"] * rows["mass"] * rows["sex"]).to_numpy()  # noqa: E731
+    rule = lambda rows: (  # noqa: E731
+        rows["age"] * rows["dose"] + rows["age"] * rows["mass"] * rows["sex"]
+    ).to_numpy()
     groups = {"body": ["mass", "age"], "drug": ["dose"]}
-    options = {"method": "shapley", "background": X.iloc[[5]], "random_state": 0, "progress": False}
+    options = {
+        "method": "shapley",
+        "background": X.iloc[[5]],
+        "random_state": 0,
+        "progress": False,
+    }
     owen = explain_with(rule, X[:3], blocks=groups, **options)
     assert owen.names == tuple(X)
     places = [[0, 2], [1], [3]]  # age and mass join one after the other
@@ -250,12 +325,22 @@ def test_groups_are_the_blocks_of_owen_values_on_a_table():
         shares = np.zeros(4)
         for order in orders:
             for place, player in enumerate(order):
-                shares[player] += worth(row, order[: place + 1]) - worth(row, order[:place])
-        np.testing.assert_allclose(owen.values[row, :, 0], shares / len(orders), atol=1e-10)
-    flat, joined = explain_with(rule, X[:3], **options), explain_with(rule, X[:3], groups=groups, **options)
+                shares[player] += worth(row, order[: place + 1]) - worth(
+                    row, order[:place]
+                )
+        np.testing.assert_allclose(
+            owen.values[row, :, 0], shares / len(orders), atol=1e-10
+        )
+    flat, joined = (
+        explain_with(rule, X[:3], **options),
+        explain_with(rule, X[:3], groups=groups, **options),
+    )
     assert np.abs(owen.values - flat.values).max() > 0.01
     own = owen.values[:, :, 0]
-    np.testing.assert_allclose(np.stack([own[:, [0, 2]].sum(1), own[:, 1], own[:, 3]], 1), joined.values[:, :, 0])
+    np.testing.assert_allclose(
+        np.stack([own[:, [0, 2]].sum(1), own[:, 1], own[:, 3]], 1),
+        joined.values[:, :, 0],
+    )
     with pytest.raises(pg.InputError, match="'height', which is not a feature"):
         explain_with(rule, X[:3], blocks={"body": ["height"]}, **options)
 
@@ -270,12 +355,15 @@ def test_trees_of_three_levels():
     orders = [
         order
         for order in allowed_orders([[0, 1, 2, 3], [4]])
-        if abs(order.index(0) - order.index(1)) == 1 and abs(order.index(2) - order.index(3)) == 1
+        if abs(order.index(0) - order.index(1)) == 1
+        and abs(order.index(2) - order.index(3)) == 1
     ]
     assert len(orders) == 2 * 2 * 2 * 2
     coalitions = tree.coalitions()
     worths = np.array([worth(tuple(np.flatnonzero(own))) for own in coalitions.kept])
-    np.testing.assert_allclose(coalitions.weights @ worths, by_orders(worth, orders, 5), atol=1e-12)
+    np.testing.assert_allclose(
+        coalitions.weights @ worths, by_orders(worth, orders, 5), atol=1e-12
+    )
 
 
 def test_owen_counts_blocks_not_players():
@@ -291,10 +379,18 @@ def test_owen_counts_blocks_not_players():
             return self.net(torch.cat([left, right], dim=1))
 
     def both(rows: int) -> dict[str, Tensor]:
-        return {name: torch.randn(rows, 8, dtype=torch.float64) for name in ("left", "right")}
+        return {
+            name: torch.randn(rows, 8, dtype=torch.float64)
+            for name in ("left", "right")
+        }
 
     rows, background = both(2), both(3)
-    given = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    given = {
+        "method": "shapley",
+        "background": background,
+        "task": "regression",
+        "progress": False,
+    }
     owen = explain_with(Two(), rows, blocks="modality", **given)
     assert owen.meta["permutations"] == 0
     modality = explain_with(Two(), rows, groups="modality", **given)
@@ -309,20 +405,33 @@ Y = np.array([0, 2, 1, 0, 2])
 def minus_loss(row: int, kept: tuple[int, ...], game: str) -> np.ndarray:
     """Return what a coalition is worth, as SAGE defines it, or with the loss inside the mean."""
     probabilities = blended(row, kept).softmax(dim=1)[:, Y[row]]
-    return (probabilities.mean().log() if game == "prediction" else probabilities.log().mean()).numpy()
+    return (
+        probabilities.mean().log()
+        if game == "prediction"
+        else probabilities.log().mean()
+    ).numpy()
 
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_loss_equals_the_formula(game):
     found = explain(y=Y, scope="global", game=game, exact=PLAYERS)
-    rows = np.array([by_formula(lambda kept, row=row: minus_loss(row, kept, game), PLAYERS) for row in range(5)])
+    rows = np.array(
+        [
+            by_formula(lambda kept, row=row: minus_loss(row, kept, game), PLAYERS)
+            for row in range(5)
+        ]
+    )
     assert found.outputs == ("all", "0", "1", "2")
     np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
     for label in (0, 2):
-        np.testing.assert_allclose(found.values[:, 1 + label], rows[label == Y].mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(
+            found.values[:, 1 + label], rows[label == Y].mean(axis=0), atol=1e-12
+        )
     # The overall importance is the mean of the classes, weighted by their rows.
     shares = np.bincount(Y) / 5
-    np.testing.assert_allclose(found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12
+    )
     of_rows = rows.std(axis=0, ddof=1) / 5**0.5
     if game == "prediction":
         np.testing.assert_allclose(found.std_error[:, 0], of_rows, atol=1e-12)
@@ -341,7 +450,12 @@ def test_divergence_without_y():
         mean = blended(row, kept).softmax(dim=1).mean(dim=0)
         return -(own * (own.log() - mean.log())).sum().numpy()
 
-    rows = np.array([by_formula(lambda kept, row=row: worth(row, kept), PLAYERS) for row in range(5)])
+    rows = np.array(
+        [
+            by_formula(lambda kept, row=row: worth(row, kept), PLAYERS)
+            for row in range(5)
+        ]
+    )
     np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
     assert found.meta["quantity"] == "part of the divergence"
 
@@ -349,19 +463,34 @@ def test_divergence_without_y():
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
 def test_regression_loss(loss):
     net = nn.Linear(4, 1).double()
-    rows, background = torch.randn(30, 4, dtype=torch.float64), torch.randn(25, 4, dtype=torch.float64)
+    rows, background = (
+        torch.randn(30, 4, dtype=torch.float64),
+        torch.randn(25, 4, dtype=torch.float64),
+    )
     y = np.random.default_rng(0).normal(size=30)
-    given = {"method": "shapley", "scope": "global", "background": background, "loss": loss, "progress": False}
+    given = {
+        "method": "shapley",
+        "scope": "global",
+        "background": background,
+        "loss": loss,
+        "progress": False,
+    }
     found = explain_with(net, rows, y, **given)
     error = {"squared_error": np.square, "absolute_error": np.abs}[loss]
     with torch.no_grad():
         nothing = error(net(background).mean().item() - y).mean()
         everything = error(net(rows)[:, 0].numpy() - y).mean()
-    np.testing.assert_allclose(found.values[:, 0].sum(), nothing - everything, atol=1e-12)
+    np.testing.assert_allclose(
+        found.values[:, 0].sum(), nothing - everything, atol=1e-12
+    )
     weights = np.arange(30) + 1.0
     weighted = explain_with(net, rows, y, sample_weight=weights, **given)
-    alone = [explain_with(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)]
-    np.testing.assert_allclose(weighted.values[:, 0], np.average(alone, axis=0, weights=weights), atol=1e-12)
+    alone = [
+        explain_with(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)
+    ]
+    np.testing.assert_allclose(
+        weighted.values[:, 0], np.average(alone, axis=0, weights=weights), atol=1e-12
+    )
 
 
 def test_saved_and_shown(tmp_path):
@@ -386,7 +515,10 @@ def test_saved_and_shown(tmp_path):
             "exact must be at most 16, got 30: each player doubles the coalitions. Leave it out",
         ),
         ({"references": 0}, "references must be an integer of at least 1, got 0"),
-        ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, got 2.5"),
+        (
+            {"max_permutations": 2.5},
+            "max_permutations must be an integer of at least 4, got 2.5",
+        ),
         (
             {"min_permutations": 100, "max_permutations": 50},
             "min_permutations=100 is above max_permutations=50",
@@ -406,7 +538,9 @@ def test_bad_options(options, message):
 def test_freedom_is_counted_as_by_a_plain_loop():
     rng = np.random.default_rng(3)
     for players in range(1, 9):
-        levels = rng.integers(0, 3, (int(rng.integers(0, 3)), players)).astype(str).tolist()
+        levels = (
+            rng.integers(0, 3, (int(rng.integers(0, 3)), players)).astype(str).tolist()
+        )
         tree = Tree.build(*levels) if levels else Tree.flat(players)
         loop = [sum(map(len, tree._siblings(player))) for player in range(players)]
         assert tree.freedom() == 1 + max(loop)

@@ -12,34 +12,59 @@ import permgrad as pg
 from permgrad.attribution.players.tree import Tree
 
 PLAYERS, ROWS = 8, 40
-DESIGNS, ORDERS = "balanced coalitions and their complements", "pairs of an order and its reverse"
+DESIGNS, ORDERS = (
+    "balanced coalitions and their complements",
+    "pairs of an order and its reverse",
+)
 
 
 def network(outputs: int = 3) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Linear(PLAYERS, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, outputs)
+        nn.Linear(PLAYERS, 20),
+        nn.Tanh(),
+        nn.Linear(20, 20),
+        nn.Tanh(),
+        nn.Linear(20, outputs),
     ).double()
 
 
 def drawn(rows: int, seed: int) -> torch.Tensor:
-    return 2 * torch.randn(rows, PLAYERS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 2 * torch.randn(
+        rows,
+        PLAYERS,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
 
 
 NET, X, BACKGROUND = network(), drawn(ROWS, 1), drawn(12, 2)
 Y = np.random.default_rng(0).integers(0, 3, ROWS)
 
 
-def explain(net: nn.Module = NET, rows: torch.Tensor = X, y=Y, **options) -> pg.Explanation:
-    given = {"exact": 0, "tolerance": 0, "n_repeats": 1, "background": BACKGROUND, "random_state": 0, **options}
-    return explain_with(net, rows, y, method="shapley", scope="global", progress=False, **given)
+def explain(
+    net: nn.Module = NET, rows: torch.Tensor = X, y=Y, **options
+) -> pg.Explanation:
+    given = {
+        "exact": 0,
+        "tolerance": 0,
+        "n_repeats": 1,
+        "background": BACKGROUND,
+        "random_state": 0,
+        **options,
+    }
+    return explain_with(
+        net, rows, y, method="shapley", scope="global", progress=False, **given
+    )
 
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 @pytest.mark.parametrize("y", [Y, None], ids=["loss", "divergence"])
 def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
     exact = explain(y=y, game=game, exact=PLAYERS, references=12)
-    found = [explain(y=y, game=game, n_repeats=25, random_state=seed) for seed in range(8)]
+    found = [
+        explain(y=y, game=game, n_repeats=25, random_state=seed) for seed in range(8)
+    ]
     assert {own.meta["estimator"] for own in found} == {DESIGNS}
     values = np.stack([own.values for own in found])
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
@@ -55,7 +80,9 @@ def test_sums_are_exact_after_a_single_sample():
     assert found.meta["permutations"] == 2
     assert exact.meta["permutations"] == 0, "all coalitions, no order"
     assert np.abs(found.values - exact.values).max() > 1e-4
-    np.testing.assert_allclose(found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
+    )
     assert found.meta["completeness_gap"] < 1e-12
 
 
@@ -63,11 +90,17 @@ def test_sums_are_exact_after_a_single_sample():
 def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     population = drawn(4000, 3)
     y = NET(population).detach().argmax(dim=1).numpy()
-    picked = [np.random.default_rng(seed).choice(4000, 100, replace=False) for seed in range(30)]
+    picked = [
+        np.random.default_rng(seed).choice(4000, 100, replace=False)
+        for seed in range(30)
+    ]
 
     def spread() -> tuple[float, float]:
         alike = [explain(random_state=seed).values[:, 0] for seed in range(30)]
-        found = [explain(rows=population[own], y=y[own], random_state=seed) for seed, own in enumerate(picked)]
+        found = [
+            explain(rows=population[own], y=y[own], random_state=seed)
+            for seed, own in enumerate(picked)
+        ]
         told = np.mean([(own.std_error[:, 0] ** 2).sum() for own in found])
         return float(np.var(alike, axis=0, ddof=1).sum()), float(
             told / np.var([own.values[:, 0] for own in found], axis=0, ddof=1).sum()
@@ -86,11 +119,18 @@ def test_a_row_has_the_same_sample_whoever_stands_beside_it():
 
     def of_the_third(rows: torch.Tensor, y: np.ndarray) -> np.ndarray:
         assert explain(rows=rows, y=y).meta["estimator"] == DESIGNS
-        return 3 * explain(rows=rows, y=y).values[:, 0] - 2 * explain(rows=rows[:2], y=y[:2]).values[:, 0]
+        return (
+            3 * explain(rows=rows, y=y).values[:, 0]
+            - 2 * explain(rows=rows[:2], y=y[:2]).values[:, 0]
+        )
 
     others, theirs = torch.cat([X[20:22], X[2:3]]), np.append(Y[20:22], Y[2])
-    np.testing.assert_allclose(of_the_third(others, theirs), of_the_third(X[:3], Y[:3]), atol=1e-12)
-    moved = of_the_third(torch.cat([X[:1], X[2:3], X[2:3]]), np.array([Y[0], Y[2], Y[2]]))
+    np.testing.assert_allclose(
+        of_the_third(others, theirs), of_the_third(X[:3], Y[:3]), atol=1e-12
+    )
+    moved = of_the_third(
+        torch.cat([X[:1], X[2:3], X[2:3]]), np.array([Y[0], Y[2], Y[2]])
+    )
     np.testing.assert_allclose(moved, of_the_third(X[:3], Y[:3]), atol=1e-12)
     assert not np.allclose(of_the_third(X[1:4], Y[1:4]), of_the_third(X[:3], Y[:3]))
 

@@ -13,14 +13,22 @@ import permgrad as pg
 PLAYERS, ROWS = 15, 5
 
 
-def explain(net: nn.Module, rows: torch.Tensor, background: torch.Tensor, **options: object) -> pg.Explanation:
-    return explain_with(net, rows, method="shapley", background=background, progress=False, **options)
+def explain(
+    net: nn.Module, rows: torch.Tensor, background: torch.Tensor, **options: object
+) -> pg.Explanation:
+    return explain_with(
+        net, rows, method="shapley", background=background, progress=False, **options
+    )
 
 
 def smooth() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(PLAYERS, 40), nn.Tanh(), nn.Linear(40, 1)).double()
-    return net, 2 * torch.randn(ROWS, PLAYERS, dtype=torch.float64), torch.full((1, PLAYERS), 0.5, dtype=torch.float64)
+    return (
+        net,
+        2 * torch.randn(ROWS, PLAYERS, dtype=torch.float64),
+        torch.full((1, PLAYERS), 0.5, dtype=torch.float64),
+    )
 
 
 def test_one_background_row_is_played_in_balanced_coalitions():
@@ -28,19 +36,36 @@ def test_one_background_row_is_played_in_balanced_coalitions():
     truth = explain(net, rows, background, exact=PLAYERS).values
     errors, told = [], []
     for seed in range(6):
-        found = explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100)
+        found = explain(
+            net, rows, background, random_state=seed, tolerance=0, max_permutations=100
+        )
         assert found.meta["estimator"].startswith("balanced coalitions")
         errors.append(found.values - truth)
         told.append(found.std_error)
     owen = [
-        explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100, blocks="modality")
+        explain(
+            net,
+            rows,
+            background,
+            random_state=seed,
+            tolerance=0,
+            max_permutations=100,
+            blocks="modality",
+        )
         for seed in range(6)
     ]
-    assert {own.meta["estimator"] for own in owen} == {"pairs of an order and its reverse"}
-    of_designs, of_orders = (np.sqrt(np.mean(np.square(own))) for own in (errors, [one.values - truth for one in owen]))
+    assert {own.meta["estimator"] for own in owen} == {
+        "pairs of an order and its reverse"
+    }
+    of_designs, of_orders = (
+        np.sqrt(np.mean(np.square(own)))
+        for own in (errors, [one.values - truth for one in owen])
+    )
     assert of_orders > 1e-4
     assert of_designs < 0.85 * of_orders
-    assert 0.6 < np.sqrt(np.mean(np.square(told))) / of_designs < 1.6, "the error that is told is the one there is"
+    assert 0.6 < np.sqrt(np.mean(np.square(told))) / of_designs < 1.6, (
+        "the error that is told is the one there is"
+    )
     assert np.abs(np.mean(errors)) < 4 * of_designs / np.sqrt(6 * ROWS * PLAYERS)
 
 
@@ -53,7 +78,10 @@ class Unused(nn.Module):
 
 def test_unused_inputs_have_exactly_nothing():
     torch.manual_seed(1)
-    rows, background = torch.randn(3, PLAYERS, dtype=torch.float64), torch.zeros(1, PLAYERS, dtype=torch.float64)
+    rows, background = (
+        torch.randn(3, PLAYERS, dtype=torch.float64),
+        torch.zeros(1, PLAYERS, dtype=torch.float64),
+    )
     found = explain(Unused(), rows, background, random_state=0)
     assert np.abs(found.values[:, :-1]).max() > 0.1
     assert (found.values[:, -1] == 0).all()
@@ -102,4 +130,6 @@ def test_players_that_change_nothing_end_the_question_whether_all_do():
     assert found.meta["estimator"] == "pairs of an order and its reverse"
     assert found.meta["model_rows"] < len(rows) * columns * (orders + 4) + 1000
     np.testing.assert_allclose(found.values[:, 9, 0], rows[:, 9], atol=1e-12)
-    np.testing.assert_allclose(found.values[:, 0, 0], rows[:, 0] * rows[:, 5] / 2, atol=1e-12)
+    np.testing.assert_allclose(
+        found.values[:, 0, 0], rows[:, 0] * rows[:, 5] / 2, atol=1e-12
+    )

@@ -46,24 +46,35 @@ def test_background_rows_come_in_turn_and_lie_evenly(references):
     for start in (0, references // 2, references):
         some = np.sort(whole[:, start : start + references], axis=1)
         np.testing.assert_array_equal(some, np.tile(np.arange(references), (200, 1)))
-    np.testing.assert_array_equal(_spread_donors(3, KEYS, 5, 4, references), _wrapped(whole, 5, 4, references))
+    np.testing.assert_array_equal(
+        _spread_donors(3, KEYS, 5, 4, references), _wrapped(whole, 5, 4, references)
+    )
     if references > 20:
         # Steps of the golden section leave gaps of at most about 1.62² / n of the whole after n of them.
         for walks in (5, 12):
             taken = np.sort(whole[:, :walks], axis=1)
-            gaps = np.diff(np.concatenate([taken, taken[:, :1] + references], axis=1), axis=1)
+            gaps = np.diff(
+                np.concatenate([taken, taken[:, :1] + references], axis=1), axis=1
+            )
             assert gaps.max() <= 2.7 * references / walks + 1
         assert len(np.unique(whole[:, 0])) > 0.4 * references, "rows begin anywhere"
-        assert not np.array_equal(whole, _spread_donors(4, KEYS, 0, 2 * references, references))
+        assert not np.array_equal(
+            whole, _spread_donors(4, KEYS, 0, 2 * references, references)
+        )
 
 
 def _wrapped(whole: np.ndarray, first: int, count: int, references: int) -> np.ndarray:
-    return np.stack([whole[:, (first + step) % references] for step in range(count)], axis=1)
+    return np.stack(
+        [whole[:, (first + step) % references] for step in range(count)], axis=1
+    )
 
 
 @pytest.mark.parametrize("around", [True, False])
 def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
-    rounds = [_sizes(3, KEYS, number * 10 + np.arange(10), 10 if around else 0) for number in range(20)]
+    rounds = [
+        _sizes(3, KEYS, number * 10 + np.arange(10), 10 if around else 0)
+        for number in range(20)
+    ]
     every = np.stack(rounds)
     assert every.shape == (20, 200, 10)
     assert every.min() >= 0
@@ -75,7 +86,9 @@ def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
             ideal = (np.arange(len(order)) + 0.5) / len(order)
             assert np.abs(order - ideal).max() < 1.6 / np.sqrt(len(order)) / 1.5
     spread = np.sort(every[0, :, 0])
-    assert np.abs(spread - (np.arange(200) + 0.5) / 200).max() < 0.12, "rows begin anywhere"
+    assert np.abs(spread - (np.arange(200) + 0.5) / 200).max() < 0.12, (
+        "rows begin anywhere"
+    )
     drawn = np.bincount(drawn_size(9, every.ravel()))
     np.testing.assert_allclose(drawn[1:] / drawn.sum(), 0.25, atol=0.01)
 
@@ -83,17 +96,33 @@ def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 
-def walks(background: int, references: int, *, expected: bool = False, exact: bool = False, offset: int = 0) -> _Walks:
+def walks(
+    background: int,
+    references: int,
+    *,
+    expected: bool = False,
+    exact: bool = False,
+    offset: int = 0,
+) -> _Walks:
     """Return what draws the donors of rows, without a game."""
     made = object.__new__(_Walks)
     made.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
     made.lenders = Lenders(background, shared=False)
-    made.plan = LossPlan(expected=expected, references=references, exact=exact, designs=False, tolerance=0.0, most=4)
+    made.plan = LossPlan(
+        expected=expected,
+        references=references,
+        exact=exact,
+        designs=False,
+        tolerance=0.0,
+        most=4,
+    )
     made.order = np.random.default_rng(0).permutation(background)
     return made
 
 
-@pytest.mark.parametrize(("background", "references"), [(40, 40), (40, 60), (40, 10), (37, 10), (40, 1)])
+@pytest.mark.parametrize(
+    ("background", "references"), [(40, 40), (40, 60), (40, 10), (37, 10), (40, 1)]
+)
 def test_every_row_has_an_even_sample_of_the_background(background, references):
     rows = np.arange(300)
     own = walks(background, references)
@@ -106,7 +135,9 @@ def test_every_row_has_an_even_sample_of_the_background(background, references):
     again = own._donors(rows, 1)
     if count < background:
         places = np.sort(np.argsort(own.order)[donors], axis=1)
-        assert np.diff(places, axis=1).max(initial=0) <= background / count + 1, "systematic: about equally far apart"
+        assert np.diff(places, axis=1).max(initial=0) <= background / count + 1, (
+            "systematic: about equally far apart"
+        )
         assert not np.array_equal(donors, again), "another sample in each round"
         later = walks(background, references, offset=100)
         np.testing.assert_array_equal(later._donors(rows[:50], 0), donors[100:150])
@@ -119,7 +150,12 @@ def test_a_single_donor_is_any_row_but_the_own(shared):
     background, rows = 12, np.arange(12)
     request = SimpleNamespace(seed=3, shared=shared)
     order = np.random.default_rng(0).permutation(background)
-    found = np.stack([_other_rows(request, order, rows, rows, number, background) for number in range(3000)])
+    found = np.stack(
+        [
+            _other_rows(request, order, rows, rows, number, background)
+            for number in range(3000)
+        ]
+    )
     for row in rows:
         used = np.bincount(found[:, row], minlength=background) / 3000
         if shared:
@@ -129,11 +165,16 @@ def test_a_single_donor_is_any_row_but_the_own(shared):
             np.testing.assert_allclose(used, 1 / 12, atol=0.025)
 
 
-@pytest.mark.parametrize(("game", "exact"), [("prediction", None), ("expected", None), ("prediction", 0)])
+@pytest.mark.parametrize(
+    ("game", "exact"), [("prediction", None), ("expected", None), ("prediction", 0)]
+)
 def test_weights_of_rows_are_rows_that_stand_there_more_often(game, exact):
     """A row of weight 3 is three rows, up to what chance does: all coalitions give the same number."""
     generator = torch.Generator().manual_seed(0)
-    rows, background = (torch.randn(count, 3, generator=generator, dtype=torch.float64) for count in (12, 9))
+    rows, background = (
+        torch.randn(count, 3, generator=generator, dtype=torch.float64)
+        for count in (12, 9)
+    )
     y, weight = (rows[:, 0] * rows[:, 1] + rows[:, 2]).numpy(), np.arange(12) % 3 + 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -173,7 +214,10 @@ def test_losses_are_sampled_until_errors_are_small():
             **more,
         )
 
-    spent = [explain(tolerance=tolerance).meta["permutations"] for tolerance in (0, 1e-6, 0.05, 10.0)]
+    spent = [
+        explain(tolerance=tolerance).meta["permutations"]
+        for tolerance in (0, 1e-6, 0.05, 10.0)
+    ]
     assert spent[0] == 2 * 40, "0: all that are allowed"
     assert spent[0] >= spent[1] >= spent[2] >= spent[3] == 2
 
@@ -181,7 +225,10 @@ def test_losses_are_sampled_until_errors_are_small():
 def test_losses_take_as_many_samples_in_any_unit():
     """When samples no longer matter is told by shares of the variance, which have no unit."""
     generator = torch.Generator().manual_seed(0)
-    background, noise = (torch.randn(count, 4, generator=generator, dtype=torch.float64) for count in (20, 60))
+    background, noise = (
+        torch.randn(count, 4, generator=generator, dtype=torch.float64)
+        for count in (20, 60)
+    )
     # Rows that are much alike: what differs between them are mostly their orders.
     rows = 1 + 0.3 * noise
 
@@ -194,11 +241,20 @@ def test_losses_take_as_many_samples_in_any_unit():
             return self.times * (x[:, :1] * x[:, 1:2] * x[:, 2:3] + x[:, 3:])
 
     method = tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0)
-    given = {"scope": "global", "background": background, "n_repeats": 40, "progress": False}
+    given = {
+        "scope": "global",
+        "background": background,
+        "n_repeats": 40,
+        "progress": False,
+    }
     spent = {
-        times: explain_with(Products(times), rows, times * (2 + rows[:, 0].numpy()), method=method, **given).meta[
-            "permutations"
-        ]
+        times: explain_with(
+            Products(times),
+            rows,
+            times * (2 + rows[:, 0].numpy()),
+            method=method,
+            **given,
+        ).meta["permutations"]
         for times in (1, 64, 1 / 64)
     }
     assert 2 * 2 < spent[1] < 2 * 40
@@ -215,7 +271,11 @@ def test_losses_take_as_many_samples_in_any_unit():
 )  # fmt: skip
 def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, count):
     request = SimpleNamespace(
-        donors=[np.zeros((known, 2))], background_kind=kind, seed=0, sample_weight=None, shared=False
+        donors=[np.zeros((known, 2))],
+        background_kind=kind,
+        seed=0,
+        sample_weight=None,
+        shared=False,
     )
     found = choose_references(request, wanted)
     assert len(found) == len(set(found.tolist())) == count
@@ -230,22 +290,36 @@ def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, c
 @pytest.mark.parametrize(("most", "references"), [(64, 8), (64, 5), (40, 100), (16, 8)])
 def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, references):
     generator = torch.Generator().manual_seed(0)
-    rows, background = (torch.randn(count, 5, generator=generator, dtype=torch.float64) for count in (4, 100))
+    rows, background = (
+        torch.randn(count, 5, generator=generator, dtype=torch.float64)
+        for count in (4, 100)
+    )
 
     class Triple(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3] * x[:, 4] * x[:, 0])[:, None]
 
-    with pytest.warns(pg.PermgradWarning, match=r"After \d+ orders, the standard error is above"):
+    with pytest.warns(
+        pg.PermgradWarning, match=r"After \d+ orders, the standard error is above"
+    ):
         found = pg.explain(
             pg.Model(Triple(), task="regression"),
             rows,
-            method=tuned(pg.methods.Shapley(tolerance=0, references=references, max_permutations=most), exact=0),
+            method=tuned(
+                pg.methods.Shapley(
+                    tolerance=0, references=references, max_permutations=most
+                ),
+                exact=0,
+            ),
             background=background,
             random_state=0,
             progress=False,
         )
-    size = references if 4 * references <= most or references <= most // 2 < 2 * references else None
+    size = (
+        references
+        if 4 * references <= most or references <= most // 2 < 2 * references
+        else None
+    )
     if size is not None:
         assert found.meta["permutations"] == most // (2 * size) * 2 * size
     assert most / 2 < found.meta["permutations"] <= most
@@ -258,7 +332,9 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
     (1.0, 1.0, "balanced coalitions and their complements"), (1.0, 3.0, "balanced coalitions and their complements"),
     (1.0, 0.3, "pairs of an order and its reverse"), (5.0, 1.0, "pairs of an order and its reverse"),
 ])  # fmt: skip
-def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs, of_orders, estimator):
+def test_orders_are_played_where_they_vary_clearly_less(
+    monkeypatch, of_designs, of_orders, estimator
+):
     """What either gives is drawn here, about a mean that differs from pair to pair and must not count."""
     rng = np.random.default_rng(0)
 
@@ -272,11 +348,16 @@ def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs,
 
     monkeypatch.setattr(sampled, "solve", drawn(of_designs))
     monkeypatch.setattr(sampled, "walk", drawn(of_orders))
-    rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.randn(
+        40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     found = pg.explain(
         pg.Model(nn.Linear(12, 1).double(), task="regression"),
         rows[:4],
-        method=tuned(pg.methods.Shapley(max_permutations=64, references=8, tolerance=1.0), exact=0),
+        method=tuned(
+            pg.methods.Shapley(max_permutations=64, references=8, tolerance=1.0),
+            exact=0,
+        ),
         background=rows,
         random_state=0,
         progress=False,
@@ -294,7 +375,9 @@ def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs,
         ([[0.0, 0.0]] * 4, 4, True),
     ],
 )
-def test_pairs_that_tell_nothing_are_followed_by_others(monkeypatch, told, calls, designs):
+def test_pairs_that_tell_nothing_are_followed_by_others(
+    monkeypatch, told, calls, designs
+):
     """``told``: how much designs and orders vary for each of four pairs, one entry for each time they are compared."""
     asked: list[int] = []
 
@@ -305,19 +388,28 @@ def test_pairs_that_tell_nothing_are_followed_by_others(monkeypatch, told, calls
     monkeypatch.setattr(sampled, "used_players", lambda game: np.ones(2, dtype=bool))
     monkeypatch.setattr(sampled, "_pilot", compared)
     game = SimpleNamespace(request=SimpleNamespace(donors=[torch.zeros(40, 2)], seed=0))
-    assert sampled.prefers_designs(game, SimpleNamespace(free=True, players=2))[0] == designs
+    assert (
+        sampled.prefers_designs(game, SimpleNamespace(free=True, players=2))[0]
+        == designs
+    )
     assert len(asked) == len(set(asked)) == 8 * calls, "others each time"
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize("background", [2, 3, 8, 11])
-def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, background):
+def test_designs_and_orders_are_compared_between_rows_that_differ(
+    monkeypatch, background
+):
     pairs: dict[str, list[tuple[int, int]]] = {}
 
     def watched(name: str):
         def numbers(game, *given) -> np.ndarray:
-            receivers, donors = [own for own in given if isinstance(own, np.ndarray)][:2]
-            pairs.setdefault(name, list(zip(receivers.tolist(), donors[:, 0].tolist(), strict=True)))
+            receivers, donors = [own for own in given if isinstance(own, np.ndarray)][
+                :2
+            ]
+            pairs.setdefault(
+                name, list(zip(receivers.tolist(), donors[:, 0].tolist(), strict=True))
+            )
             return np.zeros((len(receivers), game.players, game.width))
 
         return numbers
@@ -325,7 +417,9 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, b
     monkeypatch.setattr(sampled, "used_players", lambda game: np.ones(12, dtype=bool))
     monkeypatch.setattr(sampled, "solve", watched("designs"))
     monkeypatch.setattr(sampled, "walk", watched("orders"))
-    rows = torch.randn(background, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.randn(
+        background, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     pg.explain(
         pg.Model(nn.Linear(12, 1).double(), task="regression"),
         rows,
@@ -338,4 +432,6 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, b
     first, again = pairs["designs"][::2], pairs["designs"][1::2]
     assert first == again, "each pair twice"
     assert len(first) == min(background // 2, 4)
-    assert len({row for pair in first for row in pair}) == 2 * len(first), "no row in two pairs, or with itself"
+    assert len({row for pair in first for row in pair}) == 2 * len(first), (
+        "no row in two pairs, or with itself"
+    )

@@ -10,7 +10,13 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:After")
-OPTIONS = {"method": "shapley", "exact": 0, "tolerance": 0, "same_orders": True, "random_state": 3}
+OPTIONS = {
+    "method": "shapley",
+    "exact": 0,
+    "tolerance": 0,
+    "same_orders": True,
+    "random_state": 3,
+}
 
 
 def product(rows):
@@ -24,7 +30,9 @@ def _table():
 
 def test_values_are_the_steps_along_the_stored_orders_and_back(table):
     row, background = table[:1], table[1:4]
-    explanation = explain_with(product, row, background=background, max_permutations=6, **OPTIONS)
+    explanation = explain_with(
+        product, row, background=background, max_permutations=6, **OPTIONS
+    )
     ranks = shared_orders(3, 5, 3)
     steps = np.zeros((3, 5))
     for walk, donor in enumerate(background):
@@ -35,16 +43,26 @@ def test_values_are_the_steps_along_the_stored_orders_and_back(table):
                 mixed[player] = row[0, player]
                 steps[walk, player] += (product(mixed[None])[0] - before) / 2
     assert steps.std(axis=0).max() > 0.1  # walks differ
-    np.testing.assert_allclose(explanation.values[0, :, 0], steps.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.values[0, :, 0], steps.mean(axis=0), atol=1e-12
+    )
     assert explanation.meta["permutations"] == 6
 
 
 def test_what_does_not_change_between_two_rows_keeps_its_value(table):
     two = np.stack([table[0], table[0]])
     two[1, 3] += 1.0  # an additive feature
-    same = explain_with(product, two, background=table[1:5], max_permutations=8, **OPTIONS)
+    same = explain_with(
+        product, two, background=table[1:5], max_permutations=8, **OPTIONS
+    )
     np.testing.assert_allclose(same.values[0, :3], same.values[1, :3], atol=1e-12)
-    each = explain_with(product, two, background=table[1:5], max_permutations=8, **OPTIONS | {"same_orders": False})
+    each = explain_with(
+        product,
+        two,
+        background=table[1:5],
+        max_permutations=8,
+        **OPTIONS | {"same_orders": False},
+    )
     assert np.abs(each.values[0, :3] - each.values[1, :3]).max() > 1e-3
 
 

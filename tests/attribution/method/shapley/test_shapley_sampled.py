@@ -25,7 +25,13 @@ from permgrad.base.random import content_keys
 
 def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(players, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, outputs))
+    net = nn.Sequential(
+        nn.Linear(players, 24),
+        nn.ReLU(),
+        nn.Linear(24, 24),
+        nn.ReLU(),
+        nn.Linear(24, outputs),
+    )
     for part in net:
         if isinstance(part, nn.Linear):
             part.weight.data *= 2
@@ -33,7 +39,12 @@ def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
 
 
 def draw(rows: int, players: int = 8, seed: int = 1) -> Tensor:
-    return torch.randn(rows, players, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows,
+        players,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
 
 
 #: Background rows that go through the network again, to see how far rounding goes.
@@ -43,10 +54,23 @@ NET, ROWS, BACKGROUND = make_net(), draw(12), draw(20, seed=2)
 
 
 def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
-    given = {"background": BACKGROUND, "exact": 0, "random_state": 0, "progress": False, "tolerance": 0, **options}
+    given = {
+        "background": BACKGROUND,
+        "exact": 0,
+        "random_state": 0,
+        "progress": False,
+        "tolerance": 0,
+        **options,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(NET, rows, method="shapley", max_permutations=given.pop("orders", 100), **given)
+        return explain_with(
+            NET,
+            rows,
+            method="shapley",
+            max_permutations=given.pop("orders", 100),
+            **given,
+        )
 
 
 @pytest.fixture
@@ -54,7 +78,9 @@ def no_pilot(monkeypatch):
     """Designs are played wherever they can be, and nothing is tried before."""
     for module in (shapley_method, shapley_sampled):
         monkeypatch.setattr(
-            module, "prefers_designs", lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool))
+            module,
+            "prefers_designs",
+            lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool)),
         )
 
 
@@ -72,8 +98,12 @@ def test_values_add_up_when_the_background_is_gone_round():
 
 def test_the_gap_is_told_where_the_background_is_too_large():
     found = explain(background=draw(60, seed=3))
-    gap = np.abs(found.values.sum(axis=1) - (found.predictions - found.base_values)).max(axis=0)
-    assert found.meta["completeness_gap"] == pytest.approx((gap / found.meta["output_range"]).max())
+    gap = np.abs(
+        found.values.sum(axis=1) - (found.predictions - found.base_values)
+    ).max(axis=0)
+    assert found.meta["completeness_gap"] == pytest.approx(
+        (gap / found.meta["output_range"]).max()
+    )
     assert found.meta["completeness_gap"] > 1e-3
 
 
@@ -98,10 +128,17 @@ def test_every_background_row_is_used_equally_often(monkeypatch, blocks):
 def test_pairs_are_exact_where_two_players_interact():
     class Products(nn.Module):
         def forward(self, table: Tensor) -> Tensor:
-            return (table[:, :3].sum(dim=1, keepdim=True) ** 2) + table[:, 3:4] * table[:, :1]
+            return (table[:, :3].sum(dim=1, keepdim=True) ** 2) + table[:, 3:4] * table[
+                :, :1
+            ]
 
     rows, background = draw(3, 4), draw(5, 4, seed=2)
-    options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    options = {
+        "method": "shapley",
+        "background": background,
+        "task": "regression",
+        "progress": False,
+    }
     exact = explain_with(Products(), rows, **options)
     sampled = explain_with(Products(), rows, random_state=0, exact=0, **options)
     assert sampled.meta["permutations"] > 0
@@ -114,10 +151,19 @@ def test_unused_players_get_exactly_zero():
     net[0].weight.data[:, 3] = 0
     for double in (False, True):
         used = net.double() if double else net.float()
-        options = {"background": BACKGROUND.to(torch.float64 if double else torch.float32), "progress": False}
+        options = {
+            "background": BACKGROUND.to(torch.float64 if double else torch.float32),
+            "progress": False,
+        }
         rows = ROWS.to(options["background"].dtype)
-        found = explain_with(used, rows, method="shapley", random_state=0, exact=0, **options)
-        for array, number in ((found.values, 0), (found.std_error, 0), (found.p_values, 1)):
+        found = explain_with(
+            used, rows, method="shapley", random_state=0, exact=0, **options
+        )
+        for array, number in (
+            (found.values, 0),
+            (found.std_error, 0),
+            (found.p_values, 1),
+        ):
             np.testing.assert_array_equal(array[:, 3], number)
         assert (np.delete(found.values, 3, axis=1) != 0).all()
 
@@ -158,7 +204,11 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     # Reading the network takes one look at the rows, and a few at some of them: again, turned round, in halves, alone
     # and beside four that are mixed of them; one and two rows tell what memory a row takes, and
     # eight asked thrice whether the network remembers.
-    assert 0 <= evaluated - found.meta["model_rows"] <= len(ROWS) + 5 * 8 + (8 + 4) + 4 + 3 + 3 * 8
+    assert (
+        0
+        <= evaluated - found.meta["model_rows"]
+        <= len(ROWS) + 5 * 8 + (8 + 4) + 4 + 3 + 3 * 8
+    )
 
 
 def test_what_is_tried_before_is_counted_too(monkeypatch):
@@ -180,7 +230,9 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
     counted, for_reading = rows_of_a_run()
     for module in (shapley_method, shapley_sampled):
         monkeypatch.setattr(
-            module, "prefers_designs", lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool))
+            module,
+            "prefers_designs",
+            lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool)),
         )
     without, known = rows_of_a_run()
     assert counted > without
@@ -191,10 +243,17 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
 @pytest.mark.usefixtures("no_pilot")
 def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     """Codes often agree with the donor's; what is left out changes nothing."""
-    rows, background = (draw(6, seed=3) > 0.4).double(), (draw(20, seed=4) > 0.4).double()
+    rows, background = (
+        (draw(6, seed=3) > 0.4).double(),
+        (draw(20, seed=4) > 0.4).double(),
+    )
     rows[0] = background[0]
     sparing = explain(rows, background=background, blocks=blocks)
-    monkeypatch.setattr(ShapleyGame, "differs", lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool))
+    monkeypatch.setattr(
+        ShapleyGame,
+        "differs",
+        lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool),
+    )
     whole = explain(rows, background=background, blocks=blocks)
 
     each = 14 if blocks is not None else 16
@@ -202,8 +261,17 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     assert whole.meta["model_rows"] == 6 + 20 + PROBES + 6 * 40 * each
     assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
     # A smaller design has other coalitions; along an order, what is left out changes nothing.
-    exact = pg.explain(NET, rows, method=pg.methods.Shapley(blocks=blocks), background=background, progress=False)
-    assert np.abs(sparing.values - exact.values).max() < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
+    exact = pg.explain(
+        NET,
+        rows,
+        method=pg.methods.Shapley(blocks=blocks),
+        background=background,
+        progress=False,
+    )
+    assert (
+        np.abs(sparing.values - exact.values).max()
+        < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
+    )
     if blocks is not None:
         np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
         np.testing.assert_allclose(sparing.std_error, whole.std_error, atol=1e-12)
@@ -245,7 +313,9 @@ def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
 
     def orders(times: float) -> tuple[float, int]:
         monkeypatch.setattr(NET, "forward", lambda rows: times * plain(rows))
-        meta = explain(tolerance=0.006, orders=2000, min_permutations=2, task="regression").meta
+        meta = explain(
+            tolerance=0.006, orders=2000, min_permutations=2, task="regression"
+        ).meta
         return meta["mean_permutations"], meta["permutations"]
 
     mean, most = orders(1)
@@ -254,11 +324,16 @@ def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
 
 
 def test_rows_that_do_not_settle_are_told():
-    with pytest.warns(pg.PermgradWarning, match=r"After 100 orders, .* for 12 of 12 rows .*\. Raise max_permutations"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match=r"After 100 orders, .* for 12 of 12 rows .*\. Raise max_permutations",
+    ):
         pg.explain(
             NET,
             ROWS,
-            method=tuned(pg.methods.Shapley(tolerance=1e-6, max_permutations=100), exact=0),
+            method=tuned(
+                pg.methods.Shapley(tolerance=1e-6, max_permutations=100), exact=0
+            ),
             background=BACKGROUND,
             random_state=0,
             progress=False,
@@ -288,7 +363,11 @@ def test_rounds(references, least, most, walks):
 
 @pytest.mark.parametrize(
     "options",
-    [{"orders": 240}, {"orders": 240, "blocks": "modality"}, {"orders": 80, "large": True}],
+    [
+        {"orders": 240},
+        {"orders": 240, "blocks": "modality"},
+        {"orders": 80, "large": True},
+    ],
     ids=["round", "owen", "large"],
 )
 def test_intervals_cover_the_exact_values(options):
@@ -297,11 +376,17 @@ def test_intervals_cover_the_exact_values(options):
     background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)
     exact = pg.explain(
-        NET, rows, method=pg.methods.Shapley(blocks=given.get("blocks")), background=background, progress=False
+        NET,
+        rows,
+        method=pg.methods.Shapley(blocks=given.get("blocks")),
+        background=background,
+        progress=False,
     )
     inside, scaled = [], []
     for seed in range(3):
-        found = explain(rows, background=background, random_state=seed, min_permutations=2, **given)
+        found = explain(
+            rows, background=background, random_state=seed, min_permutations=2, **given
+        )
         assert np.abs(found.values - exact.values).max() > 1e-3
         inside.append((found.low <= exact.values) & (exact.values <= found.high))
         scaled.append((found.values - exact.values) / found.std_error)
@@ -338,14 +423,20 @@ def test_orders_are_permutations_that_depend_on_their_counter_alone(players, cou
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(2, 5), st.integers(0, 2**16))
 @settings(max_examples=30, deadline=None)
 def test_strata_equal_the_plain_formula(strata, walks, rounds, seed):
-    sample = np.random.default_rng(seed).normal(size=(rounds, 2, strata, walks, 3, 1)) + 100
+    sample = (
+        np.random.default_rng(seed).normal(size=(rounds, 2, strata, walks, 3, 1)) + 100
+    )
     running = Strata((2, strata, 3, 1))
     for own in sample:
         running.add(own)
     mean, std, freedom = running.estimate()
     pooled = sample.transpose(1, 2, 0, 3, 4, 5).reshape(2, strata, rounds * walks, 3, 1)
     np.testing.assert_allclose(mean, pooled.mean(axis=(1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(std**2, pooled.var(axis=2, ddof=1).sum(axis=1) / (strata**2 * rounds * walks), rtol=1e-9)
+    np.testing.assert_allclose(
+        std**2,
+        pooled.var(axis=2, ddof=1).sum(axis=1) / (strata**2 * rounds * walks),
+        rtol=1e-9,
+    )
     assert freedom == strata * (rounds * walks - 1)
 
 
@@ -354,7 +445,9 @@ def test_strata_equal_the_plain_formula(strata, walks, rounds, seed):
 def test_content_keys(columns, dtype):
     rows = (np.random.default_rng(columns).normal(size=(50, columns)) * 5).astype(dtype)
     keys = content_keys([rows, np.zeros((50, 2))])
-    np.testing.assert_array_equal(keys[3:9], content_keys([rows[3:9], np.zeros((6, 2))]))
+    np.testing.assert_array_equal(
+        keys[3:9], content_keys([rows[3:9], np.zeros((6, 2))])
+    )
     assert len(np.unique(keys)) == len(np.unique(rows, axis=0))
     assert (keys != content_keys([rows, np.ones((50, 2))])).all()
 
@@ -370,10 +463,19 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
     """Few orders see them, so that all contributions of a row's player can be equal."""
 
     def tree(rows: np.ndarray) -> np.ndarray:
-        return rows[:, 0] + 2.0 * (rows[:, 1:4] > 0.4).all(axis=1) + (rows[:, 4:8] > -0.3).all(axis=1)
+        return (
+            rows[:, 0]
+            + 2.0 * (rows[:, 1:4] > 0.4).all(axis=1)
+            + (rows[:, 4:8] > -0.3).all(axis=1)
+        )
 
     rows, background = draw(40, 9, seed=4).numpy(), draw(20, 9, seed=2).numpy()
-    options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    options = {
+        "method": "shapley",
+        "background": background,
+        "task": "regression",
+        "progress": False,
+    }
     exact = explain_with(tree, rows, **options)
     found = explain_with(tree, rows, random_state=0, exact=0, **options)
     used = exact.values[:, :8] != 0
@@ -393,15 +495,28 @@ Y = np.random.default_rng(0).integers(0, 2, 12)
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_sampled_losses_meet_the_enumerated(game):
-    given = {"method": "shapley", "scope": "global", "background": BACKGROUND, "game": game, "progress": False}
+    given = {
+        "method": "shapley",
+        "scope": "global",
+        "background": BACKGROUND,
+        "game": game,
+        "progress": False,
+    }
     exact = explain_with(NET, ROWS, Y, exact=8, **given)
-    found = explain_with(NET, ROWS, Y, n_repeats=200, random_state=0, exact=0, tolerance=0, **given)
+    found = explain_with(
+        NET, ROWS, Y, n_repeats=200, random_state=0, exact=0, tolerance=0, **given
+    )
     assert found.meta["permutations"] == 400
     if game == "prediction":
         assert found.meta["completeness_gap"] < 1e-12
-        np.testing.assert_allclose(found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12)
+        np.testing.assert_allclose(
+            found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
+        )
     spread = exact.std_error.max()
-    assert np.abs(found.values - exact.values).max() < (0.1 if game == "prediction" else 0.5) * spread
+    assert (
+        np.abs(found.values - exact.values).max()
+        < (0.1 if game == "prediction" else 0.5) * spread
+    )
     np.testing.assert_allclose(found.std_error[:, 0], exact.std_error[:, 0], rtol=0.35)
     frame = found.to_frame()
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
@@ -411,22 +526,41 @@ def test_sampled_losses_meet_the_enumerated(game):
 @pytest.mark.slow
 def test_loss_intervals_cover_the_value_over_all_rows():
     rng = np.random.default_rng(1)
-    population, noise = draw(20000, seed=11), torch.as_tensor(rng.normal(size=(20000, 2)))
+    population, noise = (
+        draw(20000, seed=11),
+        torch.as_tensor(rng.normal(size=(20000, 2))),
+    )
     y = (NET(population).detach() + noise).argmax(dim=1).numpy()
-    given = {"method": "shapley", "scope": "global", "exact": 8, "references": 5, "background": BACKGROUND[:5]}
-    truth = explain_with(NET, population[:4000], y[:4000], progress=False, **given).values[:, 0]
+    given = {
+        "method": "shapley",
+        "scope": "global",
+        "exact": 8,
+        "references": 5,
+        "background": BACKGROUND[:5],
+    }
+    truth = explain_with(
+        NET, population[:4000], y[:4000], progress=False, **given
+    ).values[:, 0]
     inside = []
     for seed in range(20):
         rows = rng.choice(np.arange(4000, 20000), 150, replace=False)
         found = explain_with(
-            NET, population[rows], y[rows], random_state=seed, n_repeats=1, progress=False, **{**given, "exact": 0}
+            NET,
+            population[rows],
+            y[rows],
+            random_state=seed,
+            n_repeats=1,
+            progress=False,
+            **{**given, "exact": 0},
         )
         inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
 @pytest.mark.parametrize(("blocks", "sampler"), [(None, "solve"), ("modality", "walk")])
-def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, blocks, sampler):
+def test_rows_as_their_own_background_never_donate_to_themselves(
+    monkeypatch, blocks, sampler
+):
     from permgrad.attribution.method.shapley import loss as shapley_loss
 
     seen = []
@@ -438,7 +572,12 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, bl
         return plain(game, *given)
 
     monkeypatch.setattr(shapley_loss, sampler, watched)
-    given = {"method": "shapley", "scope": "global", "game": "expected", "blocks": blocks}
+    given = {
+        "method": "shapley",
+        "scope": "global",
+        "game": "expected",
+        "blocks": blocks,
+    }
     explain_with(NET, ROWS, Y, random_state=0, progress=False, exact=0, **given)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
@@ -455,7 +594,9 @@ def test_intervals_over_rows_that_are_their_own_background(game):
     hits = 0
     for seed in range(60):
         rows = torch.as_tensor(np.random.default_rng(seed).normal(size=(80, 2)))
-        y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(size=80)
+        y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(
+            size=80
+        )
         found = pg.explain(
             net,
             rows,
@@ -472,12 +613,22 @@ def test_intervals_over_rows_that_are_their_own_background(game):
 
 def test_a_single_round_uses_every_background_row_once():
     """Where two rounds cannot be afforded, one adds up exactly; its error is told too large rather than too small."""
-    given = {"method": "shapley", "background": BACKGROUND, "exact": 0, "progress": False, "tolerance": 0}
-    exact = pg.explain(NET, ROWS, method="shapley", background=BACKGROUND, progress=False)
+    given = {
+        "method": "shapley",
+        "background": BACKGROUND,
+        "exact": 0,
+        "progress": False,
+        "tolerance": 0,
+    }
+    exact = pg.explain(
+        NET, ROWS, method="shapley", background=BACKGROUND, progress=False
+    )
     orders = 2 * len(BACKGROUND)
     inside, cases = 0, 0
     for seed in range(20):
-        found = explain_with(NET, ROWS, random_state=seed, max_permutations=orders, **given)
+        found = explain_with(
+            NET, ROWS, random_state=seed, max_permutations=orders, **given
+        )
         assert found.meta["permutations"] == orders
         assert found.meta["completeness_gap"] < 1e-12
         low, high = found.ci()

@@ -23,7 +23,11 @@ ROWS, BACKGROUND, MANY = draw(6, 1), draw(20, 2), draw(100, 3)
 
 def sparse(table: np.ndarray) -> np.ndarray:
     """Four columns act together, two of them rarely."""
-    return table[:, 3] * table[:, 30] + 2 * ((table[:, 11] > 1) & (table[:, 50] > 0)) + table[:, 3]
+    return (
+        table[:, 3] * table[:, 30]
+        + 2 * ((table[:, 11] > 1) & (table[:, 50] > 0))
+        + table[:, 3]
+    )
 
 
 def labels(table: np.ndarray) -> np.ndarray:
@@ -41,7 +45,11 @@ def values_of_dense(rows: np.ndarray) -> np.ndarray:
     """Return the Shapley values of ``dense``, from its formula."""
     weights, mean = np.random.default_rng(7).normal(size=COLUMNS), MANY.mean(axis=0)
     values = weights * (rows - mean)
-    one, other, both = rows[:, ::2], rows[:, 1::2], (MANY[:, ::2] * MANY[:, 1::2]).mean(axis=0)
+    one, other, both = (
+        rows[:, ::2],
+        rows[:, 1::2],
+        (MANY[:, ::2] * MANY[:, 1::2]).mean(axis=0),
+    )
     alone, beside = one * mean[1::2] - both, other * mean[::2] - both
     last, before = one * other - other * mean[::2], one * other - one * mean[1::2]
     values[:, ::2] += weights[::2] * (alone + last) / 2
@@ -49,11 +57,18 @@ def values_of_dense(rows: np.ndarray) -> np.ndarray:
     return values
 
 
-def explain(function, rows: np.ndarray = ROWS, seed: int = 0, **options) -> pg.Explanation:
+def explain(
+    function, rows: np.ndarray = ROWS, seed: int = 0, **options
+) -> pg.Explanation:
     model = pg.Model(function, task="regression")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        given = {"background": BACKGROUND, "random_state": seed, "progress": False, **options}
+        given = {
+            "background": BACKGROUND,
+            "random_state": seed,
+            "progress": False,
+            **options,
+        }
         return explain_with(model, rows, method="shapley", **given)
 
 
@@ -64,7 +79,9 @@ def wide(monkeypatch):
 
 
 @pytest.mark.parametrize("function", [sparse, labels])
-def test_players_that_change_nothing_are_not_played_and_values_stay(monkeypatch, function):
+def test_players_that_change_nothing_are_not_played_and_values_stay(
+    monkeypatch, function
+):
     whole = explain(function, tolerance=0, max_permutations=400)
     monkeypatch.setattr(sampled, "_MANY_CELLS", 150_000)
     short = explain(function, tolerance=0, max_permutations=400)
@@ -79,7 +96,9 @@ def test_players_that_change_nothing_are_not_played_and_values_stay(monkeypatch,
 def test_many_players_get_few_walks_whose_values_add_up_and_whose_intervals_cover():
     inside = []
     for seed in range(4):
-        found = explain(dense, draw(10, 10 + seed), seed, background=MANY, tolerance=0.2)
+        found = explain(
+            dense, draw(10, 10 + seed), seed, background=MANY, tolerance=0.2
+        )
         assert found.meta["permutations"] == 42
         gap = found.values.sum(axis=1) - (found.predictions - found.base_values)
         assert np.abs(gap).max() < 1e-10

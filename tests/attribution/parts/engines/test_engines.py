@@ -15,7 +15,13 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.parts.engines import Engine, LocalEngine, RayEngine, engines, make_engine
+from permgrad.attribution.parts.engines import (
+    Engine,
+    LocalEngine,
+    RayEngine,
+    engines,
+    make_engine,
+)
 from permgrad.attribution.parts.engines import ray as ray_session
 from permgrad.attribution.parts.engines.frames import join_rows, packed, spans, unpacked
 from permgrad.attribution.parts.engines.ray import RaySession, _check_address
@@ -34,7 +40,9 @@ class SendingEngine:
         sent = pickle.dumps(work)
         workers = [pickle.loads(sent), pickle.loads(sent)]
         for place, task in enumerate(reversed(tasks)):
-            yield pickle.loads(pickle.dumps(workers[place % 2](pickle.loads(pickle.dumps(task)))))
+            yield pickle.loads(
+                pickle.dumps(workers[place % 2](pickle.loads(pickle.dumps(task))))
+            )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,13 @@ def target(table: pd.DataFrame) -> pd.Series:
 @pytest.fixture(scope="module")
 def regressor(table: pd.DataFrame, target: pd.Series) -> pg.HyNNRegressor:
     model = pg.HyNNRegressor(
-        preset="fast", image="always", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0
+        preset="fast",
+        image="always",
+        pixels=6,
+        network=SMALL,
+        max_epochs=3,
+        device="cpu",
+        random_state=0,
     )
     return model.fit(table, target)
 
@@ -65,7 +79,13 @@ def classes(target: pd.Series) -> np.ndarray[Any, Any]:
 @pytest.fixture(scope="module")
 def classifier(table: pd.DataFrame, classes: np.ndarray[Any, Any]) -> pg.HyNNClassifier:
     model = pg.HyNNClassifier(
-        preset="fast", image="always", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0
+        preset="fast",
+        image="always",
+        pixels=6,
+        network=SMALL,
+        max_epochs=3,
+        device="cpu",
+        random_state=0,
     )
     return model.fit(table, classes)
 
@@ -96,16 +116,39 @@ def test_an_engine_of_ones_own_is_taken_as_it_is() -> None:
     ("arguments", "message"),
     [
         ({"engine": "spark"}, "engine must be one of 'local', 'ray', got 'spark'"),
-        ({"engine": 3}, "engine must be one of 'local', 'ray', or an object with run(tasks, work), got 3"),
-        ({"engine": RayEngine}, "engine must be one of 'local', 'ray', or an object with run(tasks, work)"),
-        ({"engine": "ray", "workers": 0}, "workers must be an integer of at least 1, got 0"),
-        ({"engine": "ray", "workers": True}, "workers must be an integer of at least 1, got True"),
-        ({"engine": "local", "workers": 2}, "engine='local' uses one process, got workers=2"),
-        ({"engine": "local", "address": "auto"}, "The address 'auto' of a Ray cluster does not go with engine='local'"),
-        ({"engine": SendingEngine(), "workers": 2}, "workers and address go with the name of an engine"),
+        (
+            {"engine": 3},
+            "engine must be one of 'local', 'ray', or an object with run(tasks, work), got 3",
+        ),
+        (
+            {"engine": RayEngine},
+            "engine must be one of 'local', 'ray', or an object with run(tasks, work)",
+        ),
+        (
+            {"engine": "ray", "workers": 0},
+            "workers must be an integer of at least 1, got 0",
+        ),
+        (
+            {"engine": "ray", "workers": True},
+            "workers must be an integer of at least 1, got True",
+        ),
+        (
+            {"engine": "local", "workers": 2},
+            "engine='local' uses one process, got workers=2",
+        ),
+        (
+            {"engine": "local", "address": "auto"},
+            "The address 'auto' of a Ray cluster does not go with engine='local'",
+        ),
+        (
+            {"engine": SendingEngine(), "workers": 2},
+            "workers and address go with the name of an engine",
+        ),
     ],
 )
-def test_what_cannot_be_an_engine_is_refused(arguments: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_an_engine_is_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(pg.InputError) as caught:
         make_engine(**arguments)
     assert str(caught.value).startswith(message)
@@ -114,14 +157,31 @@ def test_what_cannot_be_an_engine_is_refused(arguments: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cpus": 0}, "cpus must be an integer of at least 1, got 0. Pass for example 1."),
-        ({"gpus": -1}, "gpus must be 'auto' or a number of at least 0, got -1. Pass for example 0."),
-        ({"gpus": "all"}, "gpus must be 'auto' or a number of at least 0, got 'all'. Pass for example 0."),
-        ({"gpus": None}, "gpus must be 'auto' or a number of at least 0, got None. Pass for example 0."),
-        ({"gpus": np.nan}, "gpus must be 'auto' or a number of at least 0, got nan. Pass for example 0."),
+        (
+            {"cpus": 0},
+            "cpus must be an integer of at least 1, got 0. Pass for example 1.",
+        ),
+        (
+            {"gpus": -1},
+            "gpus must be 'auto' or a number of at least 0, got -1. Pass for example 0.",
+        ),
+        (
+            {"gpus": "all"},
+            "gpus must be 'auto' or a number of at least 0, got 'all'. Pass for example 0.",
+        ),
+        (
+            {"gpus": None},
+            "gpus must be 'auto' or a number of at least 0, got None. Pass for example 0.",
+        ),
+        (
+            {"gpus": np.nan},
+            "gpus must be 'auto' or a number of at least 0, got nan. Pass for example 0.",
+        ),
     ],
 )
-def test_what_a_worker_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
+def test_what_a_worker_cannot_have_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(pg.InputError) as caught:
         RayEngine(**options)
     assert caught.value.message == message
@@ -158,14 +218,22 @@ def test_workers_and_their_accelerators_are_those_of_the_session(
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_session_in_which_no_worker_has_room_is_refused(shared: bool) -> None:
-    with pytest.raises(pg.InputError, match="workers=1 of 4 processors each exceed the 3 processors of the Ray"):
+    with pytest.raises(
+        pg.InputError,
+        match="workers=1 of 4 processors each exceed the 3 processors of the Ray",
+    ):
         RayEngine(workers=1, cpus=4)._plan(has(3, shared=shared), tasks=2)
 
 
 def test_a_cluster_may_grow_and_one_machine_not() -> None:
-    with pytest.raises(pg.InputError, match="exceed the 2 processors of the Ray session"):
+    with pytest.raises(
+        pg.InputError, match="exceed the 2 processors of the Ray session"
+    ):
         RayEngine(workers=3)._plan(has(2), tasks=9)
-    with pytest.warns(pg.PermgradWarning, match="has room for 2 of 3 workers. The others join if the cluster grows"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="has room for 2 of 3 workers. The others join if the cluster grows",
+    ):
         assert RayEngine(workers=3)._plan(has(2, shared=True), tasks=9) == (3, 0)
 
 
@@ -186,18 +254,25 @@ class PretendedRay:
 
 
 @pytest.mark.parametrize("machines", [1, 2])
-def test_a_session_of_one_machine_is_shared_with_nobody(monkeypatch: pytest.MonkeyPatch, machines: int) -> None:
+def test_a_session_of_one_machine_is_shared_with_nobody(
+    monkeypatch: pytest.MonkeyPatch, machines: int
+) -> None:
     monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(machines))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with ray_session.session(workers=None, address=None) as found:
         assert found == RaySession(2.0 * machines, 0.0, shared=machines > 1)
 
 
-def test_the_address_in_the_environment_is_looked_at_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_in_the_environment_is_looked_at_before_ray_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(0))
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
     with (
-        pytest.raises(pg.InputError, match="address of a cluster must be 'auto' or host:port, got 'somewhere'"),
+        pytest.raises(
+            pg.InputError,
+            match="address of a cluster must be 'auto' or host:port, got 'somewhere'",
+        ),
         ray_session.session(workers=None, address=None),
     ):
         pass
@@ -206,25 +281,39 @@ def test_the_address_in_the_environment_is_looked_at_before_ray_starts(monkeypat
 # ---- what goes wrong before a session --------------------------------------------------------------------------------
 
 
-def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_message_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(pg.EnvironmentProblem) as caught:
         list(make_engine("ray").run([1], str))
-    assert caught.value.message.startswith("engine='ray' needs Ray, which cannot be imported (")
+    assert caught.value.message.startswith(
+        "engine='ray' needs Ray, which cannot be imported ("
+    )
     assert caught.value.message.endswith("pip install 'permgrad[scale]'.")
     assert caught.value.exit_code == 3
 
 
-def test_a_cluster_is_joined_quietly_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_is_joined_quietly_and_left_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: dict[str, Any] = {}
     left: list[str] = []
-    ray = SimpleNamespace(is_initialized=lambda: False, shutdown=lambda: left.append("ray"))
+    ray = SimpleNamespace(
+        is_initialized=lambda: False, shutdown=lambda: left.append("ray")
+    )
     monkeypatch.setattr(ray_session, "import_ray", lambda: ray)
-    monkeypatch.setattr(ray_session, "_start", lambda _, **options: asked.update(options))
+    monkeypatch.setattr(
+        ray_session, "_start", lambda _, **options: asked.update(options)
+    )
     monkeypatch.setattr(ray_session, "_look", lambda _, **found: found)
     monkeypatch.setattr(ray_session, "_check_address", lambda _: None)
     with ray_session.session(workers=None, address="head:6379") as found:
-        assert asked == {"address": "head:6379", "log_to_driver": False, "configure_logging": False}
+        assert asked == {
+            "address": "head:6379",
+            "log_to_driver": False,
+            "configure_logging": False,
+        }
         assert found == {"shared": True}
         assert not left
     assert left == ["ray"]
@@ -234,7 +323,9 @@ def test_a_cluster_is_joined_quietly_and_left_again(monkeypatch: pytest.MonkeyPa
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(pg.InputError) as caught:
         _check_address(address)
-    assert str(caught.value).startswith(f"The address of a cluster must be 'auto' or host:port, got {address!r}")
+    assert str(caught.value).startswith(
+        f"The address of a cluster must be 'auto' or host:port, got {address!r}"
+    )
 
 
 def test_an_address_where_nobody_answers_is_told_at_once() -> None:
@@ -272,8 +363,17 @@ LOCAL: list[dict[str, Any]] = [
 ]
 
 
-def explain(model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **more: Any) -> pg.Explanation:
-    given = {"y": y, "n_repeats": 2, "random_state": 3, "progress": False, **options, **more}
+def explain(
+    model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **more: Any
+) -> pg.Explanation:
+    given = {
+        "y": y,
+        "n_repeats": 2,
+        "random_state": 3,
+        "progress": False,
+        **options,
+        **more,
+    }
     if isinstance(given.get("background"), str):
         given["background"] = table[:60]
     if isinstance(given.get("sample_weight"), str):
@@ -282,16 +382,36 @@ def explain(model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **
 
 
 def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) -> None:
-    for name in ("values", "std_error", "low", "high", "p_values", "predictions", "base_values"):
+    for name in (
+        "values",
+        "std_error",
+        "low",
+        "high",
+        "p_values",
+        "predictions",
+        "base_values",
+    ):
         mine, theirs = getattr(alone, name), getattr(shared, name)
         assert (mine is None) == (theirs is None), name
         if mine is not None:
-            np.testing.assert_allclose(theirs, mine, rtol=0, atol=tolerance, equal_nan=True, err_msg=name)
-    for own, other in ((alone.parts, shared.parts), (alone.part_std, shared.part_std), (alone.maps, shared.maps)):
+            np.testing.assert_allclose(
+                theirs, mine, rtol=0, atol=tolerance, equal_nan=True, err_msg=name
+            )
+    for own, other in (
+        (alone.parts, shared.parts),
+        (alone.part_std, shared.part_std),
+        (alone.maps, shared.maps),
+    ):
         assert own.keys() == other.keys()
         for name, array in own.items():
-            np.testing.assert_allclose(other[name], array, rtol=0, atol=tolerance, err_msg=name)
-    assert (shared.names, shared.outputs, shared.modality) == (alone.names, alone.outputs, alone.modality)
+            np.testing.assert_allclose(
+                other[name], array, rtol=0, atol=tolerance, err_msg=name
+            )
+    assert (shared.names, shared.outputs, shared.modality) == (
+        alone.names,
+        alone.outputs,
+        alone.modality,
+    )
     assert shared.direction == alone.direction
     assert shared.branches == alone.branches
     assert shared.meta["engine"] == {"engine": "sending", "workers": 2}
@@ -300,24 +420,36 @@ def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) 
 @pytest.mark.parametrize("options", GLOBAL, ids=str)
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_losses_in_parts_are_losses_in_one_piece(
-    task: str, options: dict[str, Any], request: pytest.FixtureRequest, table: pd.DataFrame
+    task: str,
+    options: dict[str, Any],
+    request: pytest.FixtureRequest,
+    table: pd.DataFrame,
 ) -> None:
-    model = request.getfixturevalue("regressor" if task == "regression" else "classifier")
+    model = request.getfixturevalue(
+        "regressor" if task == "regression" else "classifier"
+    )
     y = request.getfixturevalue("target" if task == "regression" else "classes")
     alone = explain(model, table, y, options)
     assert len(spans(ROWS)) > 2
     assert np.abs(alone.values).max() > 1e-3, "something must matter"
     # Batches are cut elsewhere, which moves last digits of float32.
-    compare(alone, explain(model, table, y, options, engine=SendingEngine()), tolerance=1e-7)
+    compare(
+        alone, explain(model, table, y, options, engine=SendingEngine()), tolerance=1e-7
+    )
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize("options", LOCAL, ids=str)
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_rows_in_parts_are_rows_in_one_piece(
-    task: str, options: dict[str, Any], request: pytest.FixtureRequest, table: pd.DataFrame
+    task: str,
+    options: dict[str, Any],
+    request: pytest.FixtureRequest,
+    table: pd.DataFrame,
 ) -> None:
-    model = request.getfixturevalue("regressor" if task == "regression" else "classifier")
+    model = request.getfixturevalue(
+        "regressor" if task == "regression" else "classifier"
+    )
     few = table[:700]
     assert len(spans(len(few))) == 2
     alone = explain(model, few, None, options)
@@ -329,12 +461,17 @@ def test_rows_in_parts_are_rows_in_one_piece(
 
 
 def test_donors_are_those_of_the_row_in_the_whole_table(
-    monkeypatch: pytest.MonkeyPatch, regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+    monkeypatch: pytest.MonkeyPatch,
+    regressor: pg.HyNNRegressor,
+    table: pd.DataFrame,
+    target: pd.Series,
 ) -> None:
     drawn: list[dict[tuple[str, int], tuple[int, ...]]] = []
     add = PairMoments.add
 
-    def noted(self: PairMoments, rows: Any, donors: Any, effects: Any, **options: Any) -> None:
+    def noted(
+        self: PairMoments, rows: Any, donors: Any, effects: Any, **options: Any
+    ) -> None:
         for row, donor in zip(rows.tolist(), donors.tolist(), strict=True):
             key = (str(self.quantities), row)
             drawn[-1][key] = (*drawn[-1].get(key, ()), donor)
@@ -343,7 +480,9 @@ def test_donors_are_those_of_the_row_in_the_whole_table(
     monkeypatch.setattr(PairMoments, "add", noted)
     for more in ({}, {"engine": SendingEngine()}):
         drawn.append({})
-        explain(regressor, table, target, {"branches": False, "method": "permgrad"}, **more)
+        explain(
+            regressor, table, target, {"branches": False, "method": "permgrad"}, **more
+        )
     assert len(drawn[0]) == ROWS
     assert drawn[0] == drawn[1]
 
@@ -354,25 +493,36 @@ def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
     whole, merged = PairMoments(*sizes), PairMoments(*sizes)
     for start in range(0, 50, 10):
         rows = np.repeat(np.arange(start, start + 10), 2)
-        donors, effects = rng.integers(0, 50, len(rows)), rng.normal(size=(len(rows), 3))
+        donors, effects = (
+            rng.integers(0, 50, len(rows)),
+            rng.normal(size=(len(rows), 3)),
+        )
         own = PairMoments(*sizes)
         for moments in (whole, own):
             moments.add(rows, donors, effects, classes=rows % 2)
         merged.merge(unpacked(pickle.loads(pickle.dumps(packed(own)))))
     for name, array in whole.to_arrays().items():
-        np.testing.assert_allclose(merged.to_arrays()[name], array, atol=1e-13, err_msg=name)
+        np.testing.assert_allclose(
+            merged.to_arrays()[name], array, atol=1e-13, err_msg=name
+        )
 
 
-def test_a_warning_of_many_parts_is_said_once(classifier: pg.HyNNClassifier, table: pd.DataFrame) -> None:
+def test_a_warning_of_many_parts_is_said_once(
+    classifier: pg.HyNNClassifier, table: pd.DataFrame
+) -> None:
     # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
     with pytest.warns(pg.PermgradWarning) as said:
-        pg.explain_stream(classifier, table, method="gradcam", engine=SendingEngine(), progress=False)
+        pg.explain_stream(
+            classifier, table, method="gradcam", engine=SendingEngine(), progress=False
+        )
     texts = [str(one.message) for one in said if "maps at layer" in str(one.message)]
     assert len(texts) == 1
     assert texts[0].startswith("In a part of the rows: ")
 
 
-def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, table: pd.DataFrame) -> None:
+def test_one_local_explanation_is_joined_to_itself(
+    regressor: pg.HyNNRegressor, table: pd.DataFrame
+) -> None:
     alone = pg.explain(regressor, table[:5], method="gradient", progress=False)
     joined = join_rows([alone])
     assert np.array_equal(joined.values, alone.values)
@@ -393,17 +543,25 @@ def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, 
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused(
-    options: dict[str, Any], message: str, regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+    options: dict[str, Any],
+    message: str,
+    regressor: pg.HyNNRegressor,
+    table: pd.DataFrame,
+    target: pd.Series,
 ) -> None:
     with pytest.raises(pg.InputError) as caught:
-        explain_with(regressor, table, target, progress=False, engine=SendingEngine(), **options)
+        explain_with(
+            regressor, table, target, progress=False, engine=SendingEngine(), **options
+        )
     assert str(caught.value).startswith(message)
 
 
 def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
     rows = table[list("abcd")].to_numpy(dtype=np.float32)
     with pytest.raises(pg.InputError) as caught:
-        pg.explain_stream(torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine())
+        pg.explain_stream(
+            torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine()
+        )
     assert str(caught.value).startswith(
         "engine= needs an estimator of permgrad or a predictor on a table, got a Linear."
     )
@@ -412,10 +570,16 @@ def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
 def test_the_users_model_and_rows_stay_as_they_are(
     regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
 ) -> None:
-    before, weights = table.copy(), {name: value.clone() for name, value in regressor.module_.state_dict().items()}
+    before, weights = (
+        table.copy(),
+        {name: value.clone() for name, value in regressor.module_.state_dict().items()},
+    )
     explain(regressor, table, target, {}, engine=SendingEngine())
     pd.testing.assert_frame_equal(table, before)
-    assert all(torch.equal(value, weights[name]) for name, value in regressor.module_.state_dict().items())
+    assert all(
+        torch.equal(value, weights[name])
+        for name, value in regressor.module_.state_dict().items()
+    )
 
 
 def test_local_named_as_engine_is_no_engine_at_all(

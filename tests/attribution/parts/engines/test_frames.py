@@ -43,16 +43,34 @@ def part(number: int, **meta: Any) -> pg.Explanation:
 def test_rows_follow_each_other_in_every_field():
     parts = [part(number) for number in range(3)]
     joined = join_rows(parts)
-    for name in ("values", "std_error", "low", "high", "p_values", "predictions", "base_values"):
-        np.testing.assert_array_equal(getattr(joined, name), np.concatenate([getattr(own, name) for own in parts]))
+    for name in (
+        "values",
+        "std_error",
+        "low",
+        "high",
+        "p_values",
+        "predictions",
+        "base_values",
+    ):
+        np.testing.assert_array_equal(
+            getattr(joined, name), np.concatenate([getattr(own, name) for own in parts])
+        )
     for name in ("parts", "part_std", "maps"):
         (key,) = getattr(joined, name)
         np.testing.assert_array_equal(
-            getattr(joined, name)[key], np.concatenate([getattr(own, name)[key] for own in parts])
+            getattr(joined, name)[key],
+            np.concatenate([getattr(own, name)[key] for own in parts]),
         )
-    assert joined.feature_values["b"].tolist() == [f"{n}:{row}" for n in range(3) for row in range(LENGTHS[n])]
+    assert joined.feature_values["b"].tolist() == [
+        f"{n}:{row}" for n in range(3) for row in range(LENGTHS[n])
+    ]
     assert joined.feature_values.index.tolist() == list(range(10))
-    assert (joined.names, joined.outputs, joined.method, joined.scope) == (NAMES, OUTPUTS, "lime", "local")
+    assert (joined.names, joined.outputs, joined.method, joined.scope) == (
+        NAMES,
+        OUTPUTS,
+        "lime",
+        "local",
+    )
 
 
 def test_a_baseline_of_all_rows_is_averaged_by_their_number():
@@ -64,9 +82,20 @@ def test_a_baseline_of_all_rows_is_averaged_by_their_number():
 
 
 def test_what_a_method_does_not_give_is_not_there():
-    bare = [pg.Explanation(part(n).values, NAMES, WHERE, OUTPUTS, "lime", "local") for n in range(3)]
+    bare = [
+        pg.Explanation(part(n).values, NAMES, WHERE, OUTPUTS, "lime", "local")
+        for n in range(3)
+    ]
     joined = join_rows(bare)
-    for name in ("std_error", "low", "high", "p_values", "predictions", "base_values", "feature_values"):
+    for name in (
+        "std_error",
+        "low",
+        "high",
+        "p_values",
+        "predictions",
+        "base_values",
+        "feature_values",
+    ):
         assert getattr(joined, name) is None
     assert (joined.parts, joined.part_std, joined.maps, joined.meta) == ({}, {}, {}, {})
 
@@ -81,24 +110,41 @@ def test_facts_about_rows_are_facts_about_all_rows():
     numbers = (4.0, 1.0, 2.0)
     facts = [
         dict.fromkeys((*SUMS, *MEANS, *LARGEST), number)
-        | {"local_r2": [number] * length, "unit": "logit", "seed": 3, "background": {"rows": 9}}
+        | {
+            "local_r2": [number] * length,
+            "unit": "logit",
+            "seed": 3,
+            "background": {"rows": 9},
+        }
         for number, length in zip(numbers, LENGTHS, strict=True)
     ]
     meta = join_rows([part(number, **facts[number]) for number in range(3)]).meta
     assert set(meta) == set(facts[0])
-    mean = sum(number * length for number, length in zip(numbers, LENGTHS, strict=True)) / sum(LENGTHS)
-    assert len({sum(numbers), mean, max(numbers), numbers[0]}) == 3, "the first part's is the largest"
+    mean = sum(
+        number * length for number, length in zip(numbers, LENGTHS, strict=True)
+    ) / sum(LENGTHS)
+    assert len({sum(numbers), mean, max(numbers), numbers[0]}) == 3, (
+        "the first part's is the largest"
+    )
     assert {name: meta[name] for name in SUMS} == dict.fromkeys(SUMS, sum(numbers))
-    assert {name: meta[name] for name in MEANS} == pytest.approx(dict.fromkeys(MEANS, mean))
-    assert {name: meta[name] for name in LARGEST} == dict.fromkeys(LARGEST, max(numbers))
+    assert {name: meta[name] for name in MEANS} == pytest.approx(
+        dict.fromkeys(MEANS, mean)
+    )
+    assert {name: meta[name] for name in LARGEST} == dict.fromkeys(
+        LARGEST, max(numbers)
+    )
     later = join_rows([part(number, **facts[number]) for number in (1, 2, 0)]).meta
-    assert {name: later[name] for name in LARGEST} == dict.fromkeys(LARGEST, max(numbers))
+    assert {name: later[name] for name in LARGEST} == dict.fromkeys(
+        LARGEST, max(numbers)
+    )
     assert meta["local_r2"] == [4.0] * 3 + [1.0] + [2.0] * 6
     assert (meta["unit"], meta["seed"], meta["background"]) == ("logit", 3, {"rows": 9})
 
 
 def test_facts_that_are_not_known_of_every_part():
-    assert join_fact("mean_steps", [None, 2.0, 5.0], [100.0, 1.0, 2.0]) == pytest.approx(4.0)
+    assert join_fact(
+        "mean_steps", [None, 2.0, 5.0], [100.0, 1.0, 2.0]
+    ) == pytest.approx(4.0)
     assert join_fact("seconds", [None, 2.0, 5.0], [1.0, 1.0, 1.0]) == 7.0
     assert join_fact("completeness_gap", [None, None], [1.0, 1.0]) is None
     assert join_fact("empty_maps", [{"conv": 1, "last": 0}, {"conv": 4, "last": 2}], [1.0, 9.0]) == {
@@ -137,9 +183,16 @@ def case():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
     y = X["a"].to_numpy() + X["b"].to_numpy() * X["c"].to_numpy()
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
-    engine, whole = Keeping(), {"background": X[:50] + 1.0, "progress": False, "random_state": 0}
-    found = explain_with(model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole)
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, y)
+    engine, whole = (
+        Keeping(),
+        {"background": X[:50] + 1.0, "progress": False, "random_state": 0},
+    )
+    found = explain_with(
+        model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole
+    )
     return model, X, engine.work, found
 
 
@@ -152,12 +205,17 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
     shipped(slice(0, 10))
     assert made is shipped.opened, "made once"
     assert vars(pickle.loads(pickle.dumps(shipped))).keys() == vars(kept).keys()
-    assert pickle.loads(pickle.dumps(shipped)).opened is None, "what a worker has made is not sent on"
+    assert pickle.loads(pickle.dumps(shipped)).opened is None, (
+        "what a worker has made is not sent on"
+    )
     for found, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
         assert len(found) == 1
         np.testing.assert_array_equal(found[0].numpy(), model.encode_rows(rows).encoded)
     pd.testing.assert_frame_equal(opened.raw, X)
-    encoded, background = model.encode_rows(X).encoded, model.encode_rows(X[:50]).encoded
+    encoded, background = (
+        model.encode_rows(X).encoded,
+        model.encode_rows(X[:50]).encoded,
+    )
     shown = X.memory_usage(deep=True).sum()
     assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
     opened.encoded[:] = 0
@@ -173,7 +231,9 @@ def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):
     assert (part, notes) == (span, [])
     np.testing.assert_allclose(result.values, whole.values[200:260], rtol=0, atol=1e-5)
     assert np.abs(whole.values).max() > 1e-3
-    pd.testing.assert_frame_equal(result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True)
+    )
     assert whole.meta["engine"] == Keeping.facts
 
 
@@ -189,15 +249,31 @@ def test_texts_count_with_all_their_letters(case):
     shipped = pickle.loads(pickle.dumps(kept))
     before = shipped.store_bytes - X.memory_usage(deep=True).sum()
     shipped.raw = texts
-    assert shipped.store_bytes - before > 300 * 12 * 50 > 10 * texts.memory_usage(deep=False).sum()
+    assert (
+        shipped.store_bytes - before
+        > 300 * 12 * 50
+        > 10 * texts.memory_usage(deep=False).sum()
+    )
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"), [("cpu", "cpu"), (torch.device("cpu"), "cpu"), ("auto", "meta"), ("cuda:1", "meta")]
+    ("wanted", "found"),
+    [
+        ("cpu", "cpu"),
+        (torch.device("cpu"), "cpu"),
+        ("auto", "meta"),
+        ("cuda:1", "meta"),
+    ],
 )
-def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelerator(monkeypatch, wanted, found):
+def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelerator(
+    monkeypatch, wanted, found
+):
     # What holds no numbers stands for the accelerator of the worker.
-    monkeypatch.setattr(base, "choose_device", {"cpu": torch.device("cpu"), "auto": torch.device("meta")}.get)
+    monkeypatch.setattr(
+        base,
+        "choose_device",
+        {"cpu": torch.device("cpu"), "auto": torch.device("meta")}.get,
+    )
     model = SimpleNamespace(device=wanted, module_=torch.nn.Linear(1, 1))
     settle_model(model)
     assert model.module_.weight.device.type == found
@@ -245,7 +321,10 @@ def test_tasks_are_handed_to_workers_and_all_come_back_once():
     ("deadly", "message"),
     [
         ({2}, r"4 workers crashed on the same part\. If memory"),
-        ({None}, r"Workers keep crashing after 0 of 4 parts \(RayError: the node is gone\)\. Check the cluster,"),
+        (
+            {None},
+            r"Workers keep crashing after 0 of 4 parts \(RayError: the node is gone\)\. Check the cluster,",
+        ),
     ],
 )
 def test_workers_that_ray_could_not_keep_alive_are_told(deadly, message):

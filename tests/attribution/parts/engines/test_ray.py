@@ -26,8 +26,12 @@ from permgrad.attribution.parts.engines import ray as ray_engine
 from permgrad.base.processors import processors
 from permgrad.models.devices import torch_threads
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[scale]'")
-linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found under /proc")
+ray = pytest.importorskip(
+    "ray", reason="Ray is not installed: pip install 'permgrad[scale]'"
+)
+linux = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="processes are found under /proc"
+)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(processors() < 2, reason="two workers need two processors"),
@@ -41,7 +45,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Give a model and a table of eight parts."""
     from verification import verify_ray
 
-    return verify_ray.make_case(tmp_path_factory.mktemp("ray"), parts=8, rows=60, repeats=2, preset="fast")
+    return verify_ray.make_case(
+        tmp_path_factory.mktemp("ray"), parts=8, rows=60, repeats=2, preset="fast"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,9 @@ def test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice(
 
 
 @linux
-def test_the_only_worker_is_killed_and_its_successor_is_told_of(session: None, tmp_path: Path) -> None:
+def test_the_only_worker_is_killed_and_its_successor_is_told_of(
+    session: None, tmp_path: Path
+) -> None:
     marker = tmp_path / "killed"
 
     def work(task: int) -> int:
@@ -103,14 +111,19 @@ def test_the_only_worker_is_killed_and_its_successor_is_told_of(session: None, t
         return task
 
     engine = RayEngine(workers=1)
-    with pytest.warns(pg.PermgradWarning, match="A worker crashed and was started again. .* results do not change"):
+    with pytest.warns(
+        pg.PermgradWarning,
+        match="A worker crashed and was started again. .* results do not change",
+    ):
         found = list(engine.run(list(range(4)), work))
     assert marker.exists()
     assert sorted(found) == [0, 1, 2, 3]
     assert engine.facts["workers_restarted"] == 1
 
 
-def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case: Any) -> None:
+def test_rows_in_memory_give_what_they_give_in_this_process(
+    session: None, case: Any
+) -> None:
     model, rows = pg.load(case.model), pd.read_parquet(case.table)
     X, y = rows.drop(columns="y"), rows["y"]
     options: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
@@ -125,7 +138,9 @@ def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case:
     assert ray.is_initialized(), "the user's session goes on"
 
 
-def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any) -> None:
+def test_an_error_of_a_worker_is_the_error_of_the_call(
+    session: None, case: Any
+) -> None:
     def work(task: int) -> int:
         if task == 3:
             raise pg.InputError("A part is bad")
@@ -138,18 +153,24 @@ def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any)
     assert ray.is_initialized()
 
 
-def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(session: None, tmp_path: Path) -> None:
+def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(
+    session: None, tmp_path: Path
+) -> None:
     def work(task: int) -> tuple[int, str, int]:
         import torch
 
         (tmp_path / str(os.getpid())).touch()
         waited_until = time.monotonic() + 60
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < waited_until:
-            time.sleep(0.05)  # until the second worker has come, which needs a task of its own
+            time.sleep(
+                0.05
+            )  # until the second worker has come, which needs a task of its own
         return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
     found = set(RayEngine().run(list(range(4)), work))
-    assert len({process for process, _, _ in found}) == 2, "one worker for each accelerator"
+    assert len({process for process, _, _ in found}) == 2, (
+        "one worker for each accelerator"
+    )
     assert {device for _, device, _ in found} == {"0", "1"}
     assert {threads for _, _, threads in found} == {1}
 
@@ -172,7 +193,9 @@ def test_a_worker_that_cannot_load_says_where(session: None) -> None:
     assert "No module named 'elsewhere'" in str(error)
 
 
-def test_a_part_that_kills_every_worker_is_given_up(session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_kills_every_worker_is_given_up(
+    session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ray_engine, "_ATTEMPTS", 2)
 
     def work(task: int) -> int:
@@ -193,7 +216,9 @@ def test_more_workers_than_the_session_has_room_for_are_refused(session: None) -
     )
     with pytest.raises(pg.InputError) as caught:
         list(RayEngine(workers=2, gpus=2).run([1], str))
-    assert str(caught.value).startswith("gpus=2 for each of 2 workers exceed the 2 accelerators")
+    assert str(caught.value).startswith(
+        "gpus=2 for each of 2 workers exceed the 2 accelerators"
+    )
 
 
 def test_another_cluster_than_the_sessions_is_refused(session: None) -> None:
@@ -219,22 +244,43 @@ def test_no_tasks_need_no_workers() -> None:
 
 
 @linux
-def test_a_session_of_ours_leaves_nothing_behind(case: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_session_of_ours_leaves_nothing_behind(
+    case: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     ray.shutdown()
     time.sleep(0.5)
     loggers = {name: logging.getLogger(name).level for name in ("", "ray", "ray.data")}
-    before = dict(os.environ), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.excepthook
-    hint = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "PYTHONBREAKPOINT")}
+    before = (
+        dict(os.environ),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        sys.excepthook,
+    )
+    hint = {
+        name: os.environ.get(name)
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "PYTHONBREAKPOINT")
+    }
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error", pg.PermgradWarning)
         found = pg.explain_stream(
-            case.model, case.table, "y", engine=pg.RayEngine(workers=2), n_repeats=1, rows_per_part=1, random_state=0
+            case.model,
+            case.table,
+            "y",
+            engine=pg.RayEngine(workers=2),
+            n_repeats=1,
+            rows_per_part=1,
+            random_state=0,
         )
     said = capfd.readouterr()
     assert found.meta["engine"] == {"engine": "ray", "workers": 2}
     assert not ray.is_initialized()
-    after = dict(os.environ), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.excepthook
+    after = (
+        dict(os.environ),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        sys.excepthook,
+    )
     assert after == before
     assert {name: os.environ.get(name) for name in hint} == hint
     assert {name: logging.getLogger(name).level for name in loggers} == loggers
@@ -272,17 +318,30 @@ def test_more_workers_than_processors_are_refused() -> None:
         ),
     ],
 )
-def test_why_there_is_no_session_is_told(address: str, error: Exception, message: str) -> None:
+def test_why_there_is_no_session_is_told(
+    address: str, error: Exception, message: str
+) -> None:
     # A real attempt would find whatever Ray session runs on this machine.
     assert str(ray_engine._refused(address, error)).startswith(message)
 
 
 @linux
-def test_the_leader_is_killed_and_the_command_goes_on(case: Any, tmp_path: Path, script: ModuleType) -> None:
+def test_the_leader_is_killed_and_the_command_goes_on(
+    case: Any, tmp_path: Path, script: ModuleType
+) -> None:
     """The command line is killed with its parts half done; the same command, in one process, does the others."""
     ray.shutdown()
     out = tmp_path / "why"
-    words = ["explain", str(case.model), str(case.table), "--out", str(out), "--method", "lime", "--json"]
+    words = [
+        "explain",
+        str(case.model),
+        str(case.table),
+        "--out",
+        str(out),
+        "--method",
+        "lime",
+        "--json",
+    ]
     leader = subprocess.Popen(
         [sys.executable, "-m", "permgrad", *words, "--engine", "ray", "--workers", "2"],
         env={**os.environ, "MPLBACKEND": "Agg"},
@@ -299,7 +358,11 @@ def test_the_leader_is_killed_and_the_command_goes_on(case: Any, tmp_path: Path,
     accepted = {own.stem for own in out.glob("parts/part-*.npz")}
     assert 1 <= len(accepted) < 8
     assert call(*words).startswith("{"), "nothing but the result is printed"
-    assert all(own.stat().st_mtime_ns == was for own, was in finished.items() if own.stem in accepted)
+    assert all(
+        own.stat().st_mtime_ns == was
+        for own, was in finished.items()
+        if own.stem in accepted
+    )
     rows = pd.read_parquet(out / "local")
     assert sorted(rows["row"].unique()) == list(range(8 * 60))
     assert not rows.duplicated(["row", "feature", "class"]).any()

@@ -25,7 +25,13 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from permgrad.attribution.explanation.statistics import independent, interval, most_waves, spread, too_few
+from permgrad.attribution.explanation.statistics import (
+    independent,
+    interval,
+    most_waves,
+    spread,
+    too_few,
+)
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.direction import numbers_and_missing
 from permgrad.attribution.request import Request
@@ -51,7 +57,11 @@ class Curve(NamedTuple):
 
 
 def accumulated(
-    axes: Sequence[Axis], rows: Integers, steps: Sequence[Integers], effects: Floats, sampled: Sampled
+    axes: Sequence[Axis],
+    rows: Integers,
+    steps: Sequence[Integers],
+    effects: Floats,
+    sampled: Sampled,
 ) -> Curve:
     """Return the curve of one column, or what two do only together, from the effects of moves ``(moves, outputs)``.
 
@@ -59,23 +69,44 @@ def accumulated(
     effects of this sum are taken off. A cell of fewer than two independent rows has the effect of the nearest one.
     """
     shape = [len(axis.at) - 1 for axis in axes]
-    count, cells = int(np.prod(shape)), sum((each * shape[-1] for each in steps[:-1]), steps[-1])
+    count, cells = (
+        int(np.prod(shape)),
+        sum((each * shape[-1] for each in steps[:-1]), steps[-1]),
+    )
     means, nearest = _means(rows, cells, effects, count, sampled), np.arange(count)
     known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
     firsts = []
     inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
     located = axes[0].located(inside)
     if len(axes) == 2:
-        middles = [(axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300)) for axis in axes]
-        places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(count, 2)
+        middles = [
+            (axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300))
+            for axis in axes
+        ]
+        places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(
+            count, 2
+        )
         if len(known):
-            nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)]
+            nearest = known[
+                ((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)
+            ]
         for axis, other in (axes, axes[::-1]):
             moved, step = axis.moves
             both = np.isfinite(other.places[moved])
             lying = other.located(moved[both])
-            firsts.append(_means(moved[both], step[both], lying, len(axis.at) - 1, sampled, widen=False))
-        located = (located[:, :, None] * axes[1].located(inside)[:, None]).reshape(len(inside), -1)
+            firsts.append(
+                _means(
+                    moved[both],
+                    step[both],
+                    lying,
+                    len(axis.at) - 1,
+                    sampled,
+                    widen=False,
+                )
+            )
+        located = (located[:, :, None] * axes[1].located(inside)[:, None]).reshape(
+            len(inside), -1
+        )
 
     def together(weights: Tensor) -> Tensor:
         whole = means(weights)[nearest].reshape(*shape, effects.shape[1])
@@ -84,7 +115,9 @@ def accumulated(
         rest = whole
         for way, lying in enumerate(firsts):
             # The mean step of the sum along one axis, of rows at their own places on the other.
-            step = torch.einsum("sp,spo->so", lying(weights), whole.diff(dim=way).movedim(way, 0))
+            step = torch.einsum(
+                "sp,spo->so", lying(weights), whole.diff(dim=way).movedim(way, 0)
+            )
             rest = rest - _added_up(step, 0).unsqueeze(1 - way)
         return rest.flatten(0, -2)
 
@@ -109,7 +142,13 @@ def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Flo
 
 
 def _means(
-    rows: Integers, which: Integers, values: Floats, count: int, sampled: Sampled, *, widen: bool = True
+    rows: Integers,
+    which: Integers,
+    values: Floats,
+    count: int,
+    sampled: Sampled,
+    *,
+    widen: bool = True,
 ) -> Callable[[Tensor], Tensor]:
     """Return a function from the rows' weights to the means of values ``(moves, *)`` by step, ``(count, *)``.
 
@@ -118,20 +157,37 @@ def _means(
     # Rows of one stretch of time say more than nothing about their spread.
     timed = sampled.units is not None and sampled.units.timed
     size = np.maximum(_sizes(rows, which, count, sampled), 2 if timed else 1 + 1e-9)
-    factor = torch.from_numpy(np.sqrt(size / (size - 1)) if widen else np.ones(count))[:, None]
-    moved, of, held = torch.from_numpy(rows), torch.from_numpy(which), torch.from_numpy(values)
+    factor = torch.from_numpy(np.sqrt(size / (size - 1)) if widen else np.ones(count))[
+        :, None
+    ]
+    moved, of, held = (
+        torch.from_numpy(rows),
+        torch.from_numpy(which),
+        torch.from_numpy(values),
+    )
 
     def means(weights: Tensor) -> Tensor:
         own = weights[moved]
-        total = torch.zeros(count, dtype=torch.float64).index_add(0, of, own).clamp_min(1e-300)
-        sums = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add(0, of, own[:, None] * held)
+        total = (
+            torch.zeros(count, dtype=torch.float64)
+            .index_add(0, of, own)
+            .clamp_min(1e-300)
+        )
+        sums = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add(
+            0, of, own[:, None] * held
+        )
         mean = sums / total[:, None]
         return mean.detach() + factor * (mean - mean.detach())
 
     return means
 
 
-def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Integers, sampled: Sampled) -> Curve:
+def _measured(
+    effects: Callable[[Tensor], Tensor],
+    located: Floats,
+    rows: Integers,
+    sampled: Sampled,
+) -> Curve:
     """Return effects, centred over rows that lie at ``located`` ``(rows, points)``, with their errors."""
     places, chosen = torch.from_numpy(located), torch.from_numpy(rows)
 
@@ -147,13 +203,18 @@ def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Intege
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
         given = torch.from_numpy(weights)
         found, squared = centred(given).numpy(), squares(given).numpy()
-        parts, by_row = ((jacobian(of, given) * given).numpy() for of in (centred, squares))
+        parts, by_row = (
+            (jacobian(of, given) * given).numpy() for of in (centred, squares)
+        )
     own = np.zeros_like(weights)
     own[rows] = weights[rows]
     numbers = np.stack([found, *np.full((3, *found.shape), np.nan)])
     importance = np.stack([np.sqrt(squared), *np.full((4, len(squared)), np.nan)])
     quiet = ~found.any(axis=0)  # in no row anything changes
-    numbers[1:, :, quiet], importance[:, quiet] = 0.0, np.array([0.0, 0, 0, 0, 1])[:, None]
+    numbers[1:, :, quiet], importance[:, quiet] = (
+        0.0,
+        np.array([0.0, 0, 0, 0, 1])[:, None],
+    )
     if too_few(own, units):
         return Curve(numbers, importance, by_row)
     apart = located - own[rows] @ located / own.sum()
@@ -162,29 +223,47 @@ def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Intege
         scores = np.ascontiguousarray(parts[:, output])
         variance, correction, freedom = spread(scores, own, units)
         std = np.sqrt(variance * correction)
-        numbers[1:, :, output] = std, *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2]
+        numbers[1:, :, output] = (
+            std,
+            *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2],
+        )
         split = scores if units is None else independent(scores, units)
-        if units is not None and units.timed:  # a mean over as few waves as any point asks for
+        if (
+            units is not None and units.timed
+        ):  # a mean over as few waves as any point asks for
             split = split[:, : int(freedom.min())] / freedom.min() ** 0.5
         by_chance = covariance @ (split @ split.T)
         variance, correction, freedom = spread(by_row[None, output], own, units)
         chance = 2 * (by_chance * by_chance.T).sum()
         value = max(squared[output] - np.trace(by_chance), 0.0)
-        own_part = max(float(variance[0] * correction) - 2 * chance, 0.0) if value else 0.0
-        importance[:, output] = _root(value, chance, own_part, freedom[:, 0], sampled.confidence)
+        own_part = (
+            max(float(variance[0] * correction) - 2 * chance, 0.0) if value else 0.0
+        )
+        importance[:, output] = _root(
+            value, chance, own_part, freedom[:, 0], sampled.confidence
+        )
     return Curve(numbers, importance, by_row)
 
 
-def _root(value: float, chance: float, own: float, freedom: Floats, confidence: float) -> list[float]:
+def _root(
+    value: float, chance: float, own: float, freedom: Floats, confidence: float
+) -> list[float]:
     """Return the root of a square, its error, both ends of its interval and p-value.
 
     The square has the variance ``chance`` if it is 0, and ``own`` beside it if it is ``value``, in proportion between.
     Ends are those values from which the estimate is as far as chance allows there (as Wilson 1927 for shares).
     """
-    quantiles, slope = t_quantile(0.5 + confidence / 2, freedom), own / value if value else 0.0
+    quantiles, slope = (
+        t_quantile(0.5 + confidence / 2, freedom),
+        own / value if value else 0.0,
+    )
     apart = quantiles * np.sqrt(chance + own + quantiles**2 * slope**2 / 4) * (-1, 1)
     low, high = np.maximum(value + quantiles**2 * slope / 2 + apart, 0.0)
-    p_value = 1.0 if not value else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
+    p_value = (
+        1.0
+        if not value
+        else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
+    )
     error = (value + (chance + own) ** 0.5) ** 0.5 - value**0.5
     return [value**0.5, error, low**0.5, high**0.5, p_value]
 
@@ -213,42 +292,74 @@ class Column:
     labels: tuple[str, ...] = ()  # of levels, by their codes
     nominal: bool = False  # whether its levels have no order
     dates: bool = False
-    words: tuple[str, ...] = ()  # of numbers that count words in their order, such as minutes of the day
+    words: tuple[
+        str, ...
+    ] = ()  # of numbers that count words in their order, such as minutes of the day
 
     def written(self, value: float) -> str:
         """Write a value as people read it."""
         if self.labels or self.words:
             return (self.labels or self.words)[int(value)]
         if self.dates:
-            return str(np.datetime64(0, "s") + np.timedelta64(round(value), "s")).removesuffix("T00:00:00")
+            return str(
+                np.datetime64(0, "s") + np.timedelta64(round(value), "s")
+            ).removesuffix("T00:00:00")
         return f"{value:.6g}"
 
 
 def read_columns(request: Request) -> dict[int, Column]:
     """Return the players that are one column of a table, or one number of an input, by their positions."""
-    encoder, space, columns = request.subject.preprocessor, request.space, dict[int, Column]()
-    frame = shown_values(request) if request.shown is None else as_features(request.shown, request.as_one)
+    encoder, space, columns = (
+        request.subject.preprocessor,
+        request.space,
+        dict[int, Column](),
+    )
+    frame = (
+        shown_values(request)
+        if request.shown is None
+        else as_features(request.shown, request.as_one)
+    )
     for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
         if frame is None or name not in frame:
             continue
         cells = frame[name]
         if request.raw is None:
-            modality = space.modality[player]  # of a layer's units, that of what they read
+            modality = space.modality[
+                player
+            ]  # of a layer's units, that of what they read
             if modality not in space.inputs:
                 continue
             real = request.subject.real[space.inputs.index(modality)]
-            missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
-            columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
-        elif name in request.as_one and name not in request.raw:  # the category that dummies encode
+            missing = (
+                cells.isna().to_numpy()
+            )  # whole numbers of a network are mostly codes
+            columns[player] = (
+                Column(name, cells.to_numpy(float))
+                if real
+                else _levels(name, cells, missing)
+            )
+        elif (
+            name in request.as_one and name not in request.raw
+        ):  # the category that dummies encode
             columns[player] = _levels(name, cells, cells.isna().to_numpy())
-        elif size == 1 or name in request.as_one if encoder is None else _is_column(space, encoder, name):
+        elif (
+            size == 1 or name in request.as_one
+            if encoder is None
+            else _is_column(space, encoder, name)
+        ):
             numbers, missing, dates = numbers_and_missing(request, name)
             if numbers is None:
                 columns[player] = _levels(name, cells, missing)
             else:
                 numbers = np.where(missing | ~np.isfinite(numbers), np.nan, numbers)
-                words = tuple(cells.cat.categories) if dates and isinstance(cells.dtype, pd.CategoricalDtype) else ()
-                columns[player] = Column(name, numbers, dates=dates and not words, words=words)
+                words = (
+                    tuple(cells.cat.categories)
+                    if dates and isinstance(cells.dtype, pd.CategoricalDtype)
+                    else ()
+                )
+                columns[player] = Column(
+                    name, numbers, dates=dates and not words, words=words
+                )
     return columns
 
 
@@ -260,7 +371,9 @@ def _is_column(space: PlayerSpace, encoder: Any, name: str) -> bool:
 def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:
     if isinstance(cells.dtype, pd.CategoricalDtype) and cells.dtype.ordered:
         labels = tuple(map(str, cells.dtype.categories))
-        return Column(name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels)
+        return Column(
+            name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels
+        )
     # One by one, because pandas' text type cannot hold half a character.
     texts = np.array([str(cell) for cell in cells.astype(object)], dtype=object)
     values = np.full(len(texts), np.nan)
@@ -303,45 +416,85 @@ class Axis:
 
     def located(self, rows: Integers) -> Floats:
         """Return the weights of the points between which rows lie, ``(rows, points)``."""
-        return np.maximum(1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0)
+        return np.maximum(
+            1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0
+        )
 
 
 def make_axes(
-    players: Iterable[int], columns: Mapping[int, Column], sampled: Sampled, bins: int, least: int
+    players: Iterable[int],
+    columns: Mapping[int, Column],
+    sampled: Sampled,
+    bins: int,
+    least: int,
 ) -> dict[int, Axis]:
     """Return the axes of columns, but for those without any value.
 
     A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
     are fewer.
     """
-    beside = {player: [column for other, column in columns.items() if other != player] for player in players}
-    axes = {player: _axis(columns[player], others, sampled, bins, least) for player, others in beside.items()}
+    beside = {
+        player: [column for other, column in columns.items() if other != player]
+        for player in players
+    }
+    axes = {
+        player: _axis(columns[player], others, sampled, bins, least)
+        for player, others in beside.items()
+    }
     return {player: axis for player, axis in axes.items() if len(axis.at)}
 
 
-def _axis(column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int) -> Axis:
+def _axis(
+    column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int
+) -> Axis:
     used, units = sampled.weights > 0, sampled.units
     places, steps = np.full(len(used), np.nan), np.full((len(used), 2), -1)
     rows = np.flatnonzero(used & np.isfinite(column.values))
-    values, codes, counts = np.unique(column.values[rows], return_inverse=True, return_counts=True)
+    values, codes, counts = np.unique(
+        column.values[rows], return_inverse=True, return_counts=True
+    )
     alone = len(values) < 2
-    levels = alone or bool(column.labels) or (len(values) <= _VALUES and counts.min() >= least)
+    levels = (
+        alone
+        or bool(column.labels)
+        or (len(values) <= _VALUES and counts.min() >= least)
+    )
     if not levels:
         bins = min(bins, _MOMENTS - 1) if column.dates else bins
-        at = _edges(column.values[rows], None if units is None else units.codes[rows], bins, least)
+        at = _edges(
+            column.values[rows],
+            None if units is None else units.codes[rows],
+            bins,
+            least,
+        )
         step = np.maximum(np.searchsorted(at, column.values[rows]) - 1, 0)
-        steps[rows, 0], places[rows] = step, step + (column.values[rows] - at[step]) / np.diff(at)[step]
+        steps[rows, 0], places[rows] = (
+            step,
+            step + (column.values[rows] - at[step]) / np.diff(at)[step],
+        )
     else:
-        kept = np.flatnonzero(counts >= (1 if alone else min(least, max(2, len(rows) // 8))))
+        kept = np.flatnonzero(
+            counts >= (1 if alone else min(least, max(2, len(rows) // 8)))
+        )
         among, codes = np.isin(codes, kept), np.searchsorted(kept, codes)
         rows, codes = rows[among], codes[among]
-        order = _alike(codes, len(kept), rows, others) if column.nominal and len(kept) > 2 else np.arange(len(kept))
+        order = (
+            _alike(codes, len(kept), rows, others)
+            if column.nominal and len(kept) > 2
+            else np.arange(len(kept))
+        )
         at, places[rows] = values[kept[order]], np.argsort(order)[codes]
         steps[rows] = places[rows, None] + (-1, 0)
         steps[steps == len(at) - 1] = -1
-    donors = np.array([np.flatnonzero(used & (column.values == value))[0] for value in at], dtype=np.int64)
+    donors = np.array(
+        [np.flatnonzero(used & (column.values == value))[0] for value in at],
+        dtype=np.int64,
+    )
     missing = used & ~np.isfinite(column.values)
-    left_out = {"missing": int(missing.sum()), "rare": int((used & ~missing & ~np.isfinite(places)).sum())}
+    left_out = {
+        "missing": int(missing.sum()),
+        "rare": int((used & ~missing & ~np.isfinite(places)).sum()),
+    }
     return Axis(column, at, donors, places, steps, levels, left_out)
 
 
@@ -349,18 +502,26 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
     """Return the quantiles that cut a number into bins of enough rows, and of enough groups."""
     bins = max(1, min(bins, len(values) // least))
     # In whole numbers: a share such as 0.3 of the rows may round to one row more.
-    edges = np.unique(np.sort(values)[np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)])
+    edges = np.unique(
+        np.sort(values)[
+            np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)
+        ]
+    )
     chosen = edges[:1]
     for edge in edges[1:]:
         inside = (values > chosen[-1]) | (len(chosen) == 1)
         inside &= values <= edge
-        if inside.sum() >= least and (groups is None or len(np.unique(groups[inside])) >= FEWEST_GROUPS):
+        if inside.sum() >= least and (
+            groups is None or len(np.unique(groups[inside])) >= FEWEST_GROUPS
+        ):
             chosen = np.append(chosen, edge)
     # What is left at the end joins the last bin.
     return np.append(chosen[: max(len(chosen) - 1, 1)], edges[-1])
 
 
-def _alike(codes: Integers, count: int, rows: Integers, others: Sequence[Column]) -> Integers:
+def _alike(
+    codes: Integers, count: int, rows: Integers, others: Sequence[Column]
+) -> Integers:
     """Return levels in an order in which the rows of neighbours are alike, the first in writing in its first half.
 
     The distance of two levels is added up over the other columns: the largest difference of the distribution functions
@@ -374,13 +535,29 @@ def _alike(codes: Integers, count: int, rows: Integers, others: Sequence[Column]
         values = other.values[rows]
         known = member & np.isfinite(values)
         if other.nominal:
-            each, metric, part = values[:, None] == np.arange(len(other.labels)), "cityblock", 0.5
+            each, metric, part = (
+                values[:, None] == np.arange(len(other.labels)),
+                "cityblock",
+                0.5,
+            )
         else:
-            points = np.quantile(values[known.any(axis=0)], np.linspace(0, 1, _COMPARED)) if known.any() else values[:0]
+            points = (
+                np.quantile(values[known.any(axis=0)], np.linspace(0, 1, _COMPARED))
+                if known.any()
+                else values[:0]
+            )
             each, metric, part = values[:, None] <= points, "chebyshev", 1.0
-        shares = known @ each.astype(np.float64) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        shares = (
+            known
+            @ each.astype(np.float64)
+            / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        )
         distance += part * cdist(shares, shares, metric) if shares.shape[1] else 0.0
     centring = np.eye(count) - 1 / count
     sizes, vectors = np.linalg.eigh(-centring @ distance**2 @ centring / 2)
     along = vectors[:, -1] * (-1 if vectors[0, -1] > 0 else 1)
-    return np.argsort(along.round(12), kind="stable") if sizes[-1] > 1e-12 else np.arange(count)
+    return (
+        np.argsort(along.round(12), kind="stable")
+        if sizes[-1] > 1e-12
+        else np.arange(count)
+    )

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import independent, shared_errors
-from permgrad.attribution.method.ale.effects import Axis, Curve, Sampled, accumulated, make_axes, read_columns
+from permgrad.attribution.method.ale.effects import (
+    Axis,
+    Curve,
+    Sampled,
+    accumulated,
+    make_axes,
+    read_columns,
+)
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
@@ -73,7 +80,10 @@ class Ale(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         pairs, sizes = _pairs(request), ("bins", "least_rows")
-        bins, least = (check_whole(name, request.options[name], "Pass for example 10.") for name in sizes)
+        bins, least = (
+            check_whole(name, request.options[name], "Pass for example 10.")
+            for name in sizes
+        )
         columns = read_columns(request)
         if not columns:
             raise InputError(
@@ -87,21 +97,46 @@ class Ale(Configured):
                 hint="Pass more rows, or choose method='shapley' for single rows.",
                 code="PG007",
             )
-        weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
+        weights = (
+            np.ones(request.count)
+            if request.sample_weight is None
+            else request.sample_weight
+        )
         sampled = Sampled(weights, request.units, request.confidence)
         singles = make_axes(columns, columns, sampled, bins, least)
         fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
-        coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
-        work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
-        work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
+        coarse = make_axes(
+            {player for pair in pairs for player in pair} & set(singles),
+            columns,
+            sampled,
+            fewer,
+            least,
+        )
+        work: dict[Pair, list[Axis]] = {
+            (player,): [axis] for player, axis in singles.items()
+        }
+        work |= {
+            pair: [coarse[player] for player in pair]
+            for pair in pairs
+            if set(pair) <= set(coarse)
+        }
         game, curves = Blend(request), dict[Pair, Curve]()
-        with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
+        with (
+            Progress(len(work), "ale", request.progress) as progress,
+            request.subject.open(),
+        ):
             if request.y is not None:
                 tell_of_dependence(request, game.base())
             for players, axes in work.items():
-                curves[players] = accumulated(axes, *_moved(game, players, axes), sampled)
+                curves[players] = accumulated(
+                    axes, *_moved(game, players, axes), sampled
+                )
                 progress.advance(1)
-        without = [name for player, name in enumerate(request.space.names) if player not in singles]
+        without = [
+            name
+            for player, name in enumerate(request.space.names)
+            if player not in singles
+        ]
         if without:
             warn_user(
                 f"These are not one column with values, and have no accumulated local effects: {listed(without, 8)}",
@@ -112,11 +147,22 @@ class Ale(Configured):
             "unit": output_unit(request),
             "direction_label": "local effect",
             "model_rows": game.evaluations,
-            "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
+            "left_out": {
+                axis.column.name: axis.left_out
+                for axis in singles.values()
+                if any(axis.left_out.values())
+            },
         }
         if pairs:
-            facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
-        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, work))
+            facts["interactions"] = {
+                "order": 2,
+                "kind": "output",
+                "index": "ALE",
+                "candidates": len(pairs),
+            }
+        return build(
+            request, "ale", facts=facts, **_fields(request, pairs, curves, work)
+        )
 
 
 def _pairs(request: Request) -> list[Pair]:
@@ -127,9 +173,16 @@ def _pairs(request: Request) -> list[Pair]:
     pairs: list[Pair] = list(combinations(range(len(names)), 2))
     if not (isinstance(asked, str) and asked == "all"):
         given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
-        if not all(isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2 for pair in given):
+        if not all(
+            isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2
+            for pair in given
+        ):
             hint = f"Pass for example pairs=[{tuple(names[:2])}]."
-            raise InputError(f"pairs must be a list of two names each, got {shown(asked)}", hint=hint, code="PG001")
+            raise InputError(
+                f"pairs must be a list of two names each, got {shown(asked)}",
+                hint=hint,
+                code="PG001",
+            )
         for name in (name for pair in given for name in pair):
             check_choice("feature", name, names)
         chosen = {tuple(sorted({names.index(name) for name in pair})) for pair in given}
@@ -143,29 +196,44 @@ def _pairs(request: Request) -> list[Pair]:
     return pairs
 
 
-def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+def _moved(
+    game: Blend, players: Pair, axes: Sequence[Axis]
+) -> tuple[Integers, list[Integers], Floats]:
     """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
     Of two axes it is the second difference. A row at a point is predicted once.
     """
     request = game.request
-    ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
-    each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
+    ways = np.meshgrid(
+        *(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij"
+    )
+    each = [
+        axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)
+    ]  # (rows, moves of a row)
     rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
     steps = [step[rows, which] for step in each]
     shape = [len(axis.at) for axis in axes]
     points = [
-        np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
+        np.ravel_multi_index(
+            [step + by for step, by in zip(steps, corner, strict=True)], shape
+        )
         for corner in product((0, 1), repeat=len(axes))
     ]
     count, sizes = int(np.prod(shape)), np.concatenate(points)
-    once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
+    once, place = np.unique(
+        np.tile(rows, len(points)) * count + sizes, return_inverse=True
+    )
     if not len(rows):
         return rows, steps, np.zeros((0, len(request.targets)))
     mask = np.isin(np.arange(len(request.space)), players)
-    found = game.predict_one(once // count, once % count, mask, _lent(request, players, axes))
+    found = game.predict_one(
+        once // count, once % count, mask, _lent(request, players, axes)
+    )
     outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-    read = [request.subject.outputs.readout(one, request.scale)[:, list(request.targets)] for one in outputs]
+    read = [
+        request.subject.outputs.readout(one, request.scale)[:, list(request.targets)]
+        for one in outputs
+    ]
     effects = seen = np.array([one.cpu().double().numpy() for one in read])
     for _ in axes:
         effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
@@ -182,34 +250,65 @@ def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]
     lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
     points = []
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
-        lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
-        spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+        lent = [
+            tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)]
+            for lender in lenders
+        ]
+        spot = (
+            (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+        )
         lent[0][:, spot] = lent[-1][:, spot]
         points.append(lent[0].reshape(-1, *tensor.shape[1:]))
     return points
 
 
 def _fields(
-    request: Request, pairs: list[Pair], curves: dict[Pair, Curve], axes: dict[Pair, list[Axis]]
+    request: Request,
+    pairs: list[Pair],
+    curves: dict[Pair, Curve],
+    axes: dict[Pair, list[Axis]],
 ) -> dict[str, Any]:
     """Return the fields of the explanation of curves and surfaces."""
     members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
     fields: dict[str, Any] = named(request, members) if pairs else {}
     names = fields.get("names", request.space.names)
     unknown = np.full((5, len(request.targets)), np.nan)
-    numbers = np.stack([curves[each].importance if each in curves else unknown for each in members], axis=1)
-    fields |= zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True)
+    numbers = np.stack(
+        [curves[each].importance if each in curves else unknown for each in members],
+        axis=1,
+    )
+    fields |= zip(
+        ("values", "std_error", "low", "high", "p_values"), numbers, strict=True
+    )
     nothing = np.zeros((len(request.targets), request.count))
-    scores = [curves[each].scores if each in curves else nothing for each in members[: len(request.space)]]
+    scores = [
+        curves[each].scores if each in curves else nothing
+        for each in members[: len(request.space)]
+    ]
     every = np.array(scores).swapaxes(0, 1)
-    apart = list(every) if request.units is None else [independent(one, request.units) for one in every]
-    fields["correlation"] = shared_errors(len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1])
+    apart = (
+        list(every)
+        if request.units is None
+        else [independent(one, request.units) for one in every]
+    )
+    fields["correlation"] = shared_errors(
+        len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1]
+    )
     direction = {}
     for name, each in zip(names, members, strict=True):
         if each in curves:
-            parts = dict(zip(("mean", "std_error", "low", "high"), curves[each].effects.tolist(), strict=True))
+            parts = dict(
+                zip(
+                    ("mean", "std_error", "low", "high"),
+                    curves[each].effects.tolist(),
+                    strict=True,
+                )
+            )
             points = [_points(axis) for axis in axes[each]]
-            direction[name] = {**(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}), **parts}
+            direction[name] = {
+                **(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}),
+                **parts,
+            }
     return {**fields, "direction": direction}
 
 

@@ -74,10 +74,17 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
         blocks = np.eye(1, players, dtype=bool)
     else:
         # Drawn by the same numbers in every call: a design is a constant of its size.
-        blocks = generator(0, "design", players, size).random((_CANDIDATES, players)).argsort(axis=1) < size
+        blocks = (
+            generator(0, "design", players, size)
+            .random((_CANDIDATES, players))
+            .argsort(axis=1)
+            < size
+        )
     coefficients = np.fft.fft(blocks, axis=1)
     coefficients[:, 0] = np.inf
-    error = (1 / np.maximum(np.abs(coefficients), np.finfo(np.float64).eps) ** 2).sum(axis=1)
+    error = (1 / np.maximum(np.abs(coefficients), np.finfo(np.float64).eps) ** 2).sum(
+        axis=1
+    )
     best = int(error.argmin())
     return blocks[best], np.fft.ifft(1 / coefficients[best].conj()).real
 
@@ -103,44 +110,83 @@ _NUMBERS = 2**22
 _TRIALS = (2, 14)
 
 
-def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
+def solve(
+    game: ShapleyGame,
+    rows: Integers,
+    donors: Integers,
+    counters: Counters,
+    place: Floats,
+) -> Floats:
     """Return each player's value from one shuffled design, ``(samples, players, V)``, sized by ``place`` in [0, 1)."""
     values = np.empty((len(rows), game.players, game.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
-        values[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
+        values[part] = _solve(
+            game, rows[part], donors[part], counters[part], place[part]
+        )
     return values
 
 
-def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
+def _solve(
+    game: ShapleyGame,
+    rows: Integers,
+    donors: Integers,
+    counters: Counters,
+    place: Floats,
+) -> Floats:
     players, active = game.players, game.differs(rows, donors)
     count = active.sum(axis=1)
     total = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
-        numbered = counters[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
+        numbered = counters[:, None] * np.uint64(players) + np.arange(
+            players, dtype=np.uint64
+        )
     # Players that take no part come last.
-    ranks = places(np.where(active, uniform(game.request.seed, ("design",), numbered), 2.0))
-    values = np.where(active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0)
+    ranks = places(
+        np.where(active, uniform(game.request.seed, ("design",), numbered), 2.0)
+    )
+    values = np.where(
+        active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0
+    )
     # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
     # once.
     laid: list[tuple[Integers, Integers, Floats, Booleans]] = []
     for number in np.unique(count[count > 1]).tolist():
         samples = np.flatnonzero(count == number)
-        sizes, which = np.unique(drawn_size(number, place[samples]), return_inverse=True)
+        sizes, which = np.unique(
+            drawn_size(number, place[samples]), return_inverse=True
+        )
         designs = [make_design(number, int(size)) for size in sizes]
         # Whose place is the last one takes no part: in no coalition, where nothing depends on it.
-        table = np.zeros((len(designs), number + 1, 2 * len(designs[0].sets)), dtype=bool)
-        table[:, :number] = [np.concatenate([design.sets, ~design.sets]).T for design in designs]
+        table = np.zeros(
+            (len(designs), number + 1, 2 * len(designs[0].sets)), dtype=bool
+        )
+        table[:, :number] = [
+            np.concatenate([design.sets, ~design.sets]).T for design in designs
+        ]
         whose = np.minimum(ranks[samples], number)
-        held = table.reshape(-1, table.shape[2]).take((whose + which[:, None] * (number + 1)).reshape(-1), axis=0)
+        held = table.reshape(-1, table.shape[2]).take(
+            (whose + which[:, None] * (number + 1)).reshape(-1), axis=0
+        )
         keeps = held.reshape(len(samples), players, -1).transpose(0, 2, 1)
-        laid.append((samples, whose, np.stack([design.weights for design in designs])[which], keeps))
+        laid.append(
+            (
+                samples,
+                whose,
+                np.stack([design.weights for design in designs])[which],
+                keeps,
+            )
+        )
     if not laid:
         return values
-    repeated = np.concatenate([np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid])
+    repeated = np.concatenate(
+        [np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid]
+    )
     together = np.concatenate([keeps.reshape(-1, players) for *_, keeps in laid])
     worth = game.values(rows[repeated], donors[repeated], together[:, None])[:, 0]
     ends = np.cumsum([keeps.shape[0] * keeps.shape[1] for *_, keeps in laid])
-    for (samples, whose, weights, _), part in zip(laid, np.split(worth, ends[:-1]), strict=True):
+    for (samples, whose, weights, _), part in zip(
+        laid, np.split(worth, ends[:-1]), strict=True
+    ):
         sides = part.reshape(len(samples), 2, weights.shape[2], -1)
         # What each player has beyond an equal share; nobody whose place is beyond the last takes part.
         solved = weights @ ((sides[:, 0] - sides[:, 1]) / 2)
@@ -160,26 +206,44 @@ def used_players(game: ShapleyGame) -> Booleans:
     def play(row: Integers, player: Integers, _trials: int) -> Floats:
         first = rng.integers(0, background, len(player))
         second = (first + rng.integers(1, background, len(player))) % background
-        both = _with_and_without(player, rng.random(len(player)), rng.random((len(player), game.players)))
+        both = _with_and_without(
+            player, rng.random(len(player)), rng.random((len(player), game.players))
+        )
         outputs = grid.grid(first, second[:, None], both)
-        return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(len(player), 2, -1)
+        return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(
+            len(player), 2, -1
+        )
 
-    used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
+    used = _seen(
+        np.ones((1, game.players), dtype=bool),
+        game.rounding(np.zeros(1, dtype=np.int64), 1),
+        play,
+    )
     game.evaluations += grid.evaluations
     return used[0]
 
 
-def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
+def all_used_in(
+    game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers
+) -> Booleans:
     """Return for each row whether all players are used, with a single donor: draws are counted from a key for each."""
 
     def play(row: Integers, player: Integers, trials: int) -> Floats:
         with np.errstate(over="ignore"):
-            start = keys[row] + (player * trials + np.arange(len(player)) % trials).astype(np.uint64)
-            numbered = start[:, None] * np.uint64(game.players + 1) + np.arange(game.players + 1, dtype=np.uint64)
+            start = keys[row] + (
+                player * trials + np.arange(len(player)) % trials
+            ).astype(np.uint64)
+            numbered = start[:, None] * np.uint64(game.players + 1) + np.arange(
+                game.players + 1, dtype=np.uint64
+            )
         drawn = uniform(game.request.seed, ("used", trials), numbered)
-        return game.values(rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:]))
+        return game.values(
+            rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:])
+        )
 
-    seen = _seen(game.differs(rows, donors), game.rounding(rows, 1), play, all_or_none=True)
+    seen = _seen(
+        game.differs(rows, donors), game.rounding(rows, 1), play, all_or_none=True
+    )
     return np.asarray(seen.all(axis=1))
 
 
@@ -196,10 +260,14 @@ def _seen(
     """
 
     def ask(row: Integers, player: Integers, trials: int) -> None:
-        for part in slices(len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))):
+        for part in slices(
+            len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))
+        ):
             which, whose = np.repeat(row[part], trials), np.repeat(player[part], trials)
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
-            moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
+            moved = np.asarray(steps > rounding[which]).reshape(
+                -1, trials, steps.shape[1]
+            )
             doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
 
     for trials in _TRIALS:
@@ -208,9 +276,13 @@ def _seen(
             ask(row, player, trials)
             continue
         # Of each row one player, then two, four and so on, until one was not seen.
-        waves = np.log2(np.arange(len(row)) - np.searchsorted(row, row) + 1).astype(np.int64)
+        waves = np.log2(np.arange(len(row)) - np.searchsorted(row, row) + 1).astype(
+            np.int64
+        )
         for wave in range(int(waves.max(initial=-1)) + 1):
-            asked = (waves == wave) & ~np.isin(row, row[(waves < wave) & doubted[row, player]])
+            asked = (waves == wave) & ~np.isin(
+                row, row[(waves < wave) & doubted[row, player]]
+            )
             ask(row[asked], player[asked], trials)
     return np.logical_not(doubted)
 

@@ -52,25 +52,42 @@ class _Columns:
         """Learn from the background of a request."""
         background = _table(request.donors[0])
         design = request.subject.design(background)
-        form: Any = design or request.subject.preprocessor or PlainColumns(background.shape[1])
-        places = [np.asarray(request.space.columns[name]) for name in request.space.names]
-        of_player = places if design is None else [np.asarray(design.columns_of(one)) for one in places]
+        form: Any = (
+            design or request.subject.preprocessor or PlainColumns(background.shape[1])
+        )
+        places = [
+            np.asarray(request.space.columns[name]) for name in request.space.names
+        ]
+        of_player = (
+            places
+            if design is None
+            else [np.asarray(design.columns_of(one)) for one in places]
+        )
         cells = background if design is None else np.asarray(design.expand(background))
         weights = request.sample_weight if request.shared else None
         continuous = set(np.asarray(form.numeric_columns_).tolist())
-        continuous |= {at for at, kind in enumerate(form.kinds_) if kind in ("score", "date_part")}
+        continuous |= {
+            at for at, kind in enumerate(form.kinds_) if kind in ("score", "date_part")
+        }
         levels = []
         for own in of_player:
-            flags = np.flatnonzero([column not in continuous for column in own.tolist()])
+            flags = np.flatnonzero(
+                [column not in continuous for column in own.tolist()]
+            )
             few = cells[:, own[flags]]
             exclusive = np.isin(few, (0.0, 1.0)).all() and (few.sum(axis=1) <= 1).all()
             levels.append(flags if exclusive else flags[:0])
-        covariance = np.atleast_2d(np.cov(cells, rowvar=False, aweights=weights, ddof=0))
+        covariance = np.atleast_2d(
+            np.cov(cells, rowvar=False, aweights=weights, ddof=0)
+        )
         spread = np.sqrt(np.diag(covariance))
         spread = np.where(spread > 0, spread, 1.0)
         correlation = covariance / np.outer(spread, spread)
         sizes = np.linalg.eigvalsh(correlation)
-        mean, flat = np.average(cells, axis=0, weights=weights), bool(sizes[0] <= _FLAT * sizes[-1])
+        mean, flat = (
+            np.average(cells, axis=0, weights=weights),
+            bool(sizes[0] <= _FLAT * sizes[-1]),
+        )
         return cls(design, of_player, levels, mean, spread, correlation, flat)
 
     def expand(self, table: Floats) -> Floats:
@@ -88,14 +105,21 @@ class ConditionalGame(ShapleyGame):
     probabilities.
     """
 
-    def __init__(self, request: Request, measured: str, columns: _Columns | None = None) -> None:
+    def __init__(
+        self, request: Request, measured: str, columns: _Columns | None = None
+    ) -> None:
         super().__init__(request, measured)
         if not self.covered:
             problem = "Draws that fit the other columns need a table whose every column has a player"
             raise InputError(problem, hint="Leave sampling= out.", code="PG006")
         self.columns = columns or _Columns.fit(request)
-        self._rows, self._lent = (self.columns.expand(_table(one[0])) for one in (request.inputs, request.donors))
-        self._solved: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]] = {}
+        self._rows, self._lent = (
+            self.columns.expand(_table(one[0]))
+            for one in (request.inputs, request.donors)
+        )
+        self._solved: dict[
+            tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]
+        ] = {}
 
     def same(self, request: Request, measured: str) -> ConditionalGame:
         """Return this game on other rows and donors, with the same regressions."""
@@ -117,9 +141,13 @@ class ConditionalGame(ShapleyGame):
             at = order[edges[number] : edges[number + 1]]
             drawn[at] = self._drawn(kept, rows[at // count], donors[at // count])
         made = self._cells(drawn, np.repeat(rows, count), flat)
-        table = torch.from_numpy(made.reshape(-1, made.shape[2])).to(self.request.inputs[0].dtype)
+        table = torch.from_numpy(made.reshape(-1, made.shape[2])).to(
+            self.request.inputs[0].dtype
+        )
         device = self.subject.device
-        outputs = self._gather(len(table), lambda part: self.subject.predict([table[part].to(device)]))
+        outputs = self._gather(
+            len(table), lambda part: self.subject.predict([table[part].to(device)])
+        )
         return outputs.cpu().reshape(len(rows), count, width, -1)
 
     def _cells(self, drawn: Floats, rows: Integers, keeps: Booleans) -> Floats:
@@ -127,10 +155,15 @@ class ConditionalGame(ShapleyGame):
         source, space = _table(self.request.inputs[0]), self.request.space
         cells = np.empty((*drawn.shape[:2], source.shape[1]))
         for player, columns in enumerate(self.columns.of_player):
-            places, values = np.asarray(space.columns[space.names[player]]), drawn[..., columns]
+            places, values = (
+                np.asarray(space.columns[space.names[player]]),
+                drawn[..., columns],
+            )
             if self.columns.design is not None:
                 flat = values.reshape(-1, len(columns))
-                values = np.asarray(self.columns.design.collapse(places, flat)).reshape(*drawn.shape[:2], -1)
+                values = np.asarray(self.columns.design.collapse(places, flat)).reshape(
+                    *drawn.shape[:2], -1
+                )
             kept = keeps[:, player, None, None]
             cells[..., places] = np.where(kept, source[rows][:, None, places], values)
         return cells
@@ -144,7 +177,9 @@ class ConditionalGame(ShapleyGame):
         if known:  # else a donor's cells fit each other as they are
             drawn = np.flatnonzero(~kept).tolist()
             # Drawn one after the other, numbers are what they are at once: regressions follow from each other.
-            numbers = [player for player in drawn if not len(self.columns.levels[player])]
+            numbers = [
+                player for player in drawn if not len(self.columns.levels[player])
+            ]
             if numbers:
                 self._move(numbers, known, values, donors)
             known += numbers
@@ -155,42 +190,78 @@ class ConditionalGame(ShapleyGame):
         return values
 
     def _move(
-        self, players: Sequence[int], known: Sequence[int], values: Floats, donors: Integers
+        self,
+        players: Sequence[int],
+        known: Sequence[int],
+        values: Floats,
+        donors: Integers,
     ) -> tuple[Floats, Integers, Floats]:
         """Move columns as others moved. Return by how much, and the regression: its columns and coefficients."""
         given, matrix = self._regression(tuple(players), tuple(sorted(known)))
-        own, lent = np.concatenate([self.columns.of_player[one] for one in players]), self._lent[donors]
+        own, lent = (
+            np.concatenate([self.columns.of_player[one] for one in players]),
+            self._lent[donors],
+        )
         move = (values[..., given] - lent[..., given]) @ matrix
         values[..., own] = lent[..., own] + move
         return move, given, matrix
 
-    def _draw(self, player: int, known: Sequence[int], values: Floats, donors: Integers) -> None:
+    def _draw(
+        self, player: int, known: Sequence[int], values: Floats, donors: Integers
+    ) -> None:
         """Write the columns of a player with levels, given those of ``known``."""
-        own, levels, mean = self.columns.of_player[player], self.columns.levels[player], self.columns.mean
+        own, levels, mean = (
+            self.columns.of_player[player],
+            self.columns.levels[player],
+            self.columns.mean,
+        )
         move, given, matrix = self._move([player], known, values, donors)
         lent = self._lent[donors]
-        expected = (lent[..., given] - mean[given]) @ matrix[:, levels] + mean[own[levels]]
+        expected = (lent[..., given] - mean[given]) @ matrix[:, levels] + mean[
+            own[levels]
+        ]
         theirs, ours = _shares(expected), _shares(expected + move[..., levels])
         is_level = lent[..., own[levels]]
-        at = np.where(is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels))[..., None]
+        at = np.where(is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels))[
+            ..., None
+        ]
         # A place within the donor's level that no prediction decides, the same wherever the donor lends.
-        chance = uniform(self.request.seed, ("level within", player), np.arange(len(self._lent), dtype=np.uint64))
+        chance = uniform(
+            self.request.seed,
+            ("level within", player),
+            np.arange(len(self._lent), dtype=np.uint64),
+        )
         share = np.take_along_axis(theirs, at, axis=-1)
-        quantile = np.take_along_axis(np.cumsum(theirs, axis=-1), at, axis=-1) - share * chance[donors][..., None]
+        quantile = (
+            np.take_along_axis(np.cumsum(theirs, axis=-1), at, axis=-1)
+            - share * chance[donors][..., None]
+        )
         chosen = (np.cumsum(ours, axis=-1) <= quantile).sum(axis=-1)[..., None]
-        values[..., own[levels]] = np.arange(len(levels)) == np.minimum(chosen, len(levels))
+        values[..., own[levels]] = np.arange(len(levels)) == np.minimum(
+            chosen, len(levels)
+        )
 
-    def _regression(self, players: tuple[int, ...], known: tuple[int, ...]) -> tuple[Integers, Floats]:
+    def _regression(
+        self, players: tuple[int, ...], known: tuple[int, ...]
+    ) -> tuple[Integers, Floats]:
         """Return the columns of ``known``, and the coefficients ``(those, own columns)`` of the players on them."""
         if (players, known) not in self._solved:
-            own, given = (np.concatenate([self.columns.of_player[one] for one in some]) for some in (players, known))
-            inner, outer = (self.columns.correlation[np.ix_(given, other)] for other in (given, own))
+            own, given = (
+                np.concatenate([self.columns.of_player[one] for one in some])
+                for some in (players, known)
+            )
+            inner, outer = (
+                self.columns.correlation[np.ix_(given, other)] for other in (given, own)
+            )
             if self.columns.flat:
                 solved = np.linalg.pinv(inner, rcond=_FLAT, hermitian=True) @ outer
             else:
                 solved = np.linalg.solve(inner, outer)
             spread = self.columns.spread
-            self._solved[players, known] = given, solved * spread[own] / spread[given, None]
+            self._solved[players, known] = (
+                given,
+                solved * spread[own] / spread[given, None],
+            )
         return self._solved[players, known]
 
 

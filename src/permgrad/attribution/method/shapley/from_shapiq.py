@@ -47,7 +47,9 @@ class RowInteractions(RowValues):
                 enumerated = rows[part][few[part]]
                 self._enumerate(enumerated, active[enumerated])
                 progress.advance(len(enumerated))
-                keys = content_keys([row_bytes(tensor[part]) for tensor in request.inputs])
+                keys = content_keys(
+                    [row_bytes(tensor[part]) for tensor in request.inputs]
+                )
                 seeds = uniform_integers(request.seed, ("shapiq",), keys, 2**31)
                 for row in rows[part][~few[part]].tolist():
                     self._estimate(row, active[row], int(seeds[row - part.start]))
@@ -56,13 +58,21 @@ class RowInteractions(RowValues):
     def _check(self, players: int) -> None:
         """Refuse more names than are estimated, and interactions without shapiq."""
         more = f"more than the {self.exact} whose coalitions are all played"
-        names = len(InteractionIndex(self.interactions.index, self.interactions.order, players).members)
+        names = len(
+            InteractionIndex(
+                self.interactions.index, self.interactions.order, players
+            ).members
+        )
         if names > _MOST_NAMES:
             problem = (
                 f"{players} players differ in a row and its background, {more}, and at most {_MOST_NAMES:,} features "
                 f"and interactions are estimated, got {names:,}"
             )
-            raise InputError(problem, hint="Join players with groups=, or pass order=2.", code="PG002")
+            raise InputError(
+                problem,
+                hint="Join players with groups=, or pass order=2.",
+                code="PG002",
+            )
         try:
             import shapiq  # noqa: F401 — imported in the first row otherwise
         except ImportError as error:
@@ -77,7 +87,9 @@ class RowInteractions(RowValues):
         played = _Played(self.game, row, self.references, active)
         for output in range(self.game.width):
             estimator, budget = _estimator(some, coalitions, seed)
-            found = estimator.approximate(budget, lambda sets, output=output: played(sets)[:, output])
+            found = estimator.approximate(
+                budget, lambda sets, output=output: played(sets)[:, output]
+            )
             of_index = np.array([found[each] for each in some.members])
             # What an index gives to a set, divided among its players, makes their Shapley values, where all values add
             # up to the worth of everybody. Those of SII do not, and its values of single players are Shapley's.
@@ -85,7 +97,11 @@ class RowInteractions(RowValues):
             for each, value in zip(some.members, of_index, strict=True):
                 if some.index != "SII" or len(each) == 1:
                     shapley[list(each)] += value / len(each)
-            self.values[row, numbers, output] = [*shapley, *of_index[some.players :], *of_index[: some.players]]
+            self.values[row, numbers, output] = [
+                *shapley,
+                *of_index[some.players :],
+                *of_index[: some.players],
+            ]
         self.std[row, numbers] = np.nan
         self.ways.add(f"{type(estimator).__name__} of shapiq")
         self.orders[row] = -(-played.count * len(self.references) // some.players)
@@ -94,8 +110,15 @@ class RowInteractions(RowValues):
 class _Played:
     """The worth of a row's coalitions ``(coalitions, V)``, each of which is played once."""
 
-    def __init__(self, game: ShapleyGame, row: int, references: Integers, active: Booleans) -> None:
-        self.game, self.active, self.row, self.donors = game, active, np.array([row]), references[None]
+    def __init__(
+        self, game: ShapleyGame, row: int, references: Integers, active: Booleans
+    ) -> None:
+        self.game, self.active, self.row, self.donors = (
+            game,
+            active,
+            np.array([row]),
+            references[None],
+        )
         self._known: dict[bytes, Floats] = {}
 
     @property
@@ -107,9 +130,15 @@ class _Played:
         """Return the worth of coalitions of the active players ``(coalitions, players)``, or of a single one."""
         sets = np.atleast_2d(coalitions).astype(bool)
         codes = [one.tobytes() for one in sets]
-        new = {code: one for code, one in zip(codes, sets, strict=True) if code not in self._known}
+        new = {
+            code: one
+            for code, one in zip(codes, sets, strict=True)
+            if code not in self._known
+        }
         if new:
-            self._known.update(zip(new, self._play(np.stack(list(new.values()))), strict=True))
+            self._known.update(
+                zip(new, self._play(np.stack(list(new.values()))), strict=True)
+            )
         return np.stack([self._known[code] for code in codes])
 
     def _play(self, sets: Booleans) -> Floats:
@@ -118,7 +147,9 @@ class _Played:
         worth, sizes = np.empty((len(sets), self.game.width)), sets.sum(axis=1)
         between = (sizes > 0) & (sizes < sets.shape[1])
         if between.any():
-            worth[between] = self.game.values(self.row, self.donors, keeps[:, between])[0]
+            worth[between] = self.game.values(self.row, self.donors, keeps[:, between])[
+                0
+            ]
         worth[sizes == 0] = self.game.empty(self.row, self.donors)
         worth[sizes == sets.shape[1]] = self.game.full(self.row)
         return worth
@@ -129,7 +160,11 @@ def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any,
 
     STII is estimated from orders of the players, the others by regressions on coalitions and their complements.
     """
-    from shapiq.approximator import KernelSHAPIQ, PermutationSamplingSTII, RegressionFSII
+    from shapiq.approximator import (
+        KernelSHAPIQ,
+        PermutationSamplingSTII,
+        RegressionFSII,
+    )
 
     players, order, names = some.players, some.order, len(some.members)
     settings: dict[str, Any] = {"n": players, "max_order": order, "random_state": seed}
@@ -137,7 +172,9 @@ def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any,
         # An order has as many different coalitions as there are names, and nobody. They are counted more than once.
         smaller = sum(comb(players, size) for size in range(order))
         orders = max(1, (coalitions - smaller) // (names + 1))
-        return PermutationSamplingSTII(**settings), smaller + 1 + orders * 2**order * comb(players, order)
+        return PermutationSamplingSTII(
+            **settings
+        ), smaller + 1 + orders * 2**order * comb(players, order)
     # With more than half of all coalitions, drawing those that are still missing takes long.
     half, fewest = 2 ** (players - 1), 2 * names
     budget = max(coalitions, fewest)

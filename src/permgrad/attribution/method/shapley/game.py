@@ -29,12 +29,20 @@ class ShapleyGame(Blend):
 
     def __init__(self, request: Request, measured: str) -> None:
         super().__init__(request)
-        self.row_outputs, self.background_outputs = finite(self.base()).cpu(), self.donor_outputs().cpu()
+        self.row_outputs, self.background_outputs = (
+            finite(self.base()).cpu(),
+            self.donor_outputs().cpu(),
+        )
         self._noise = self.noise
-        self.measured, self.width = measured, len(request.targets) if measured == "output" else 1
+        self.measured, self.width = (
+            measured,
+            len(request.targets) if measured == "output" else 1,
+        )
         self.players = len(request.space.names)
         #: True if every position has a player. Positions without a player keep the row's values.
-        self.covered = all(bool((segments >= 0).all()) for segments in request.space.segments)
+        self.covered = all(
+            bool((segments >= 0).all()) for segments in request.space.segments
+        )
 
     def same(self, request: Request, measured: str) -> ShapleyGame:
         """Return a game of the same kind on other rows and donors."""
@@ -49,10 +57,19 @@ class ShapleyGame(Blend):
         form, y, donors = self.request.subject.outputs, self.request.y, outputs.shape[1]
         flat = outputs.flatten(0, 1).double()
         if self.measured == "output":
-            chosen = form.readout(flat, self.request.scale)[:, list(self.request.targets)]
+            chosen = form.readout(flat, self.request.scale)[
+                :, list(self.request.targets)
+            ]
             return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
-        base, loss = self.row_outputs[torch.from_numpy(np.array(rows))].double(), self.request.loss
-        if self.measured == "expected" or form.task == "regression" or isinstance(loss, OtherLoss):
+        base, loss = (
+            self.row_outputs[torch.from_numpy(np.array(rows))].double(),
+            self.request.loss,
+        )
+        if (
+            self.measured == "expected"
+            or form.task == "regression"
+            or isinstance(loss, OtherLoss)
+        ):
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1
             if y is None:
@@ -64,31 +81,55 @@ class ShapleyGame(Blend):
         averaged = form.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
         if form.task == "multilabel":
             names, columns = form.output_names, form.loss_columns
-            labels = OutputForm("multilabel", "probabilities", form.count, (), names, loss_columns=columns)
+            labels = OutputForm(
+                "multilabel",
+                "probabilities",
+                form.count,
+                (),
+                names,
+                loss_columns=columns,
+            )
             if y is None:
-                return -labels.divergence_rows(averaged, form.probabilities(base))[:, None]
+                return -labels.divergence_rows(averaged, form.probabilities(base))[
+                    :, None
+                ]
             return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if y is not None:
-            of_rows = find_loss(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
+            of_rows = find_loss(loss)(
+                logarithm, torch.as_tensor(y[rows], device=logarithm.device)
+            )
         else:
             unchanged = form.probabilities(base)
-            of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
+            of_rows = (
+                (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm))
+                .sum(dim=1)
+                .clamp_min(0)
+            )
             if form.of_labels:  # the share of donors with another label
                 of_rows = 1 - (unchanged * averaged).sum(dim=1)
         return -of_rows.cpu().numpy()[:, None]
 
     def full(self, rows: Integers) -> Floats:
         """Return the worth of the coalition of all players, ``(n, V)``: the unchanged row."""
-        return self.measure(self.row_outputs[torch.from_numpy(np.array(rows))][:, None], rows)
+        return self.measure(
+            self.row_outputs[torch.from_numpy(np.array(rows))][:, None], rows
+        )
 
     def empty(self, rows: Integers, donors: Integers) -> Floats:
         """Return the worth of the empty coalition, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
         if not self.covered:
-            return self.values(rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool))[:, 0]
+            return self.values(
+                rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool)
+            )[:, 0]
         worths = [
-            self.measure(self.background_outputs[torch.from_numpy(np.array(donors[part]))], rows[part])
-            for part in slices(len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1)))
+            self.measure(
+                self.background_outputs[torch.from_numpy(np.array(donors[part]))],
+                rows[part],
+            )
+            for part in slices(
+                len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1))
+            )
         ]
         return np.concatenate(worths)
 
@@ -96,29 +137,43 @@ class ShapleyGame(Blend):
         """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n, coalitions, players)``."""
         count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
         worths = np.empty((count, coalitions, self.width))
-        wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
+        wide = max(
+            1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1)
+        )
         for columns in slices(coalitions, wide):
             size = columns.stop - columns.start
             for part in slices(count, wide // size):
                 outputs = self.predicted(rows[part], donors[part], keeps[part, columns])
-                measured = self.measure(outputs.flatten(0, 1), np.repeat(rows[part], size))
+                measured = self.measure(
+                    outputs.flatten(0, 1), np.repeat(rows[part], size)
+                )
                 worths[part, columns] = measured.reshape(-1, size, measured.shape[1])
         return worths
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)``. With several inputs, each branch runs once per row."""
-        alone = sum(bool((owners >= 0).any()) for owners in self.request.space.segments) == 1
-        if len(self.request.inputs) == 1 or (alone and self._branches(keeps[..., 0].size * donors.shape[1]) is None):
+        alone = (
+            sum(bool((owners >= 0).any()) for owners in self.request.space.segments)
+            == 1
+        )
+        if len(self.request.inputs) == 1 or (
+            alone and self._branches(keeps[..., 0].size * donors.shape[1]) is None
+        ):
             return self.grid(rows, donors, keeps)
         shape = (len(rows), keeps.shape[1], donors.shape[1])
         receivers = np.broadcast_to(rows[:, None, None], shape).flatten()
         lenders = np.broadcast_to(donors[:, None], shape).flatten()
-        replaced = ~np.broadcast_to(keeps[:, :, None], (*shape, self.players)).reshape(-1, self.players)
+        replaced = ~np.broadcast_to(keeps[:, :, None], (*shape, self.players)).reshape(
+            -1, self.players
+        )
         return self.predict(receivers, lenders, replaced).cpu().reshape(*shape, -1)
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
         """Return the change of the values by the network's rounding, ``(n, V)``."""
-        unchanged, kind = self.row_outputs[torch.from_numpy(np.array(rows))], self.row_outputs.dtype
+        unchanged, kind = (
+            self.row_outputs[torch.from_numpy(np.array(rows))],
+            self.row_outputs.dtype,
+        )
         mean = self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
         largest = np.zeros((len(rows), self.width))
         for point in (unchanged.double(), mean):
@@ -161,7 +216,10 @@ class Enumeration:
         self.active = np.ones(tree.players, dtype=bool) if active is None else active
         tree = tree if active is None else tree.among(active)
         self.coalitions = tree.coalitions()
-        self._shown, self._further = self.active, np.zeros((0, len(self.coalitions.kept)))
+        self._shown, self._further = (
+            self.active,
+            np.zeros((0, len(self.coalitions.kept))),
+        )
         if interactions is not None:
             some, self._shown = interactions.among(self.active)
             self._further = some.weights(self.coalitions.kept)[tree.players :]
@@ -171,7 +229,9 @@ class Enumeration:
 
     def blocks(self, rows: int) -> Iterator[slice]:
         """Yield the rows in blocks whose coalitions fit in memory."""
-        numbers = self.game.width * (len(self.coalitions.kept) + len(self.coalitions.joined) + len(self._shown))
+        numbers = self.game.width * (
+            len(self.coalitions.kept) + len(self.coalitions.joined) + len(self._shown)
+        )
         return slices(rows, max(1, min(8192, _BLOCK_NUMBERS // max(1, numbers))))
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
@@ -183,15 +243,24 @@ class Enumeration:
         if len(self._between):
             shown = np.ones((len(self._between), len(self.active)), dtype=bool)
             shown[:, self.active] = keeps[self._between]
-            worth[:, self._between] = self.game.values(rows, donors, np.broadcast_to(shown, (len(rows), *shown.shape)))
-        shares: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
+            worth[:, self._between] = self.game.values(
+                rows, donors, np.broadcast_to(shown, (len(rows), *shown.shape))
+            )
+        shares: Floats = np.einsum(
+            "pc,ncv->npv", self.coalitions.weights, worth, optimize=True
+        )
         owner, before, after = self.coalitions.joined.T
         starts = np.searchsorted(owner, np.arange(len(self.coalitions.weights)))
-        largest = np.maximum.reduceat(np.abs(worth[:, after] - worth[:, before]), starts, axis=1)
+        largest = np.maximum.reduceat(
+            np.abs(worth[:, after] - worth[:, before]), starts, axis=1
+        )
         shares[largest <= self.game.rounding(rows, donors.shape[1])[:, None]] = 0.0
         further: Floats = np.einsum("pc,ncv->npv", self._further, worth, optimize=True)
         # An interaction of the size that rounding alone can give is 0.
-        noise = np.abs(self._further).sum(axis=1)[:, None] * self.game.rounding(rows, donors.shape[1])[:, None]
+        noise = (
+            np.abs(self._further).sum(axis=1)[:, None]
+            * self.game.rounding(rows, donors.shape[1])[:, None]
+        )
         further[np.abs(further) <= noise] = 0.0
         values = np.zeros((len(rows), len(self._shown), worth.shape[2]))
         values[:, self._shown] = np.concatenate([shares, further], axis=1)

@@ -21,7 +21,24 @@ from permgrad.base.arrays import Booleans, Floats
 
 INDICES = ("k-SII", "SII", "STII", "FSII")
 _BERNOULLI = tuple(
-    map(Fraction, ("1", "-1/2", "1/6", "0", "-1/30", "0", "1/42", "0", "-1/30", "0", "5/66", "0", "-691/2730"))
+    map(
+        Fraction,
+        (
+            "1",
+            "-1/2",
+            "1/6",
+            "0",
+            "-1/30",
+            "0",
+            "1/42",
+            "0",
+            "-1/30",
+            "0",
+            "5/66",
+            "0",
+            "-691/2730",
+        ),
+    )
 )
 #: Largest order of interactions.
 MOST_ORDER = 12
@@ -33,7 +50,10 @@ def share(index: str, order: int, size: int, of: int) -> Fraction:
         return Fraction(1, of - size + 1)
     if index == "k-SII":
         steps = range(min(order, of) - size + 1)
-        terms = (comb(of - size, step) * _BERNOULLI[step] / (of - size - step + 1) for step in steps)
+        terms = (
+            comb(of - size, step) * _BERNOULLI[step] / (of - size - step + 1)
+            for step in steps
+        )
         return sum(terms, start=Fraction(0))
     if of <= order:
         return Fraction(of == size)
@@ -58,7 +78,11 @@ class InteractionIndex:
     @cached_property
     def members(self) -> tuple[tuple[int, ...], ...]:
         """The players of each name: single ones, pairs and so on."""
-        return tuple(each for size in range(1, self.order + 1) for each in combinations(range(self.players), size))
+        return tuple(
+            each
+            for size in range(1, self.order + 1)
+            for each in combinations(range(self.players), size)
+        )
 
     @property
     def numbers(self) -> int:
@@ -68,7 +92,9 @@ class InteractionIndex:
     def among(self, active: Booleans) -> tuple[InteractionIndex, Booleans]:
         """Return the index over some players, and which numbers these are, ``(numbers,)``."""
         shown = [bool(active[list(each)].all()) for each in self.members]
-        return InteractionIndex(self.index, self.order, int(active.sum())), np.array([*shown, *active])
+        return InteractionIndex(self.index, self.order, int(active.sum())), np.array(
+            [*shown, *active]
+        )
 
     def shares(self, sets: Booleans) -> Floats:
         """Return how much of a(T) goes to each number, ``(numbers, sets)``, for sets T ``(sets, players)``."""
@@ -76,9 +102,14 @@ class InteractionIndex:
         result = np.zeros((self.numbers, len(sets)))
         every = [*self.members, *self.members[: self.players]]
         for place, each in enumerate(every):
-            index, order = ("SII", 1) if place < self.players else (self.index, self.order)
+            index, order = (
+                ("SII", 1) if place < self.players else (self.index, self.order)
+            )
             table = np.zeros(self.players + 1)
-            table[len(each) :] = [share(index, order, len(each), of) for of in range(len(each), self.players + 1)]
+            table[len(each) :] = [
+                share(index, order, len(each), of)
+                for of in range(len(each), self.players + 1)
+            ]
             result[place] = np.where(sets[:, each].all(axis=1), table[sizes], 0.0)
         return result
 

@@ -16,7 +16,12 @@ from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import receiver_classes
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
+from permgrad.attribution.replace.moments import (
+    NO_DONOR,
+    PairMoments,
+    estimated,
+    row_scores,
+)
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -43,15 +48,24 @@ class LossPlan:
     interactions: InteractionIndex | None = None
 
 
-def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]) -> tuple[dict[str, Any], int, float]:
+def play_loss(
+    game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]
+) -> tuple[dict[str, Any], int, float]:
     """Return fields of the explanation ``(players, shown)``, walks per row, and the gap. Output 0 is all rows."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
     groups = [place - 1 if place else None for place in shown]
-    numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
-    fields = dict(zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True))
+    numbers = np.stack(
+        [estimated(walks.moments, game.request.confidence, group) for group in groups],
+        axis=2,
+    )
+    fields = dict(
+        zip(("values", "std_error", "low", "high", "p_values"), numbers, strict=True)
+    )
     fields["correlation"] = shared_errors(
-        tree.players, shown, lambda group: row_scores(walks.moments, group, by_unit=True)[: tree.players]
+        tree.players,
+        shown,
+        lambda group: row_scores(walks.moments, group, by_unit=True)[: tree.players],
     )
     return fields, count, walks.gap()
 
@@ -67,8 +81,17 @@ class _Walks:
         # rows would hide it, and intervals would be too narrow.
         single, names = plan.expected, max(1, len(request.subject.outputs.class_names))
         shared = request.shared and single
-        numbers = tree.players if plan.interactions is None else plan.interactions.numbers
-        self.moments = PairMoments(request.count, background if single else 1, shared, names, numbers, request.units)
+        numbers = (
+            tree.players if plan.interactions is None else plan.interactions.numbers
+        )
+        self.moments = PairMoments(
+            request.count,
+            background if single else 1,
+            shared,
+            names,
+            numbers,
+            request.units,
+        )
         self.lenders = Lenders.of(request)
         self.sums, self.squares = np.zeros((2, request.count, numbers))
         #: Sums over plays: loss without information, its reduction by all players, the sum of values, number of plays.
@@ -77,7 +100,10 @@ class _Walks:
 
     def enumerate(self) -> int:
         """Play every coalition of every row once."""
-        exact, request = Enumeration(self.game, self.tree, interactions=self.plan.interactions), self.request
+        exact, request = (
+            Enumeration(self.game, self.tree, interactions=self.plan.interactions),
+            self.request,
+        )
         with Progress(request.count, "shapley", request.progress) as progress:
             for part in exact.blocks(request.count):
                 rows = np.arange(part.start, part.stop, dtype=np.int64)
@@ -86,7 +112,11 @@ class _Walks:
                     # Never the row itself, where rows are their own background.
                     other = (column != rows + request.row_offset) | (not request.shared)
                     if other.any():
-                        self._add(rows[other], column[other, None], exact(rows[other], column[other, None]))
+                        self._add(
+                            rows[other],
+                            column[other, None],
+                            exact(rows[other], column[other, None]),
+                        )
                 if not self.plan.expected:
                     self._add(rows, donors, exact(rows, donors))
                 progress.advance(len(rows))
@@ -96,15 +126,25 @@ class _Walks:
         """Play all rows in turn, repeatedly, until errors are small or more samples no longer help."""
         rows = np.arange(self.request.count, dtype=np.int64)
         shifted = (rows + self.request.row_offset).astype(np.uint64)
-        start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
-        with Progress(len(rows) * self.plan.most, "shapley", self.request.progress) as progress:
+        start = uniform(
+            self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64)
+        )
+        with Progress(
+            len(rows) * self.plan.most, "shapley", self.request.progress
+        ) as progress:
             for number in range(self.plan.most):
                 for part in slices(len(rows), _WALKS):
-                    drawn = rows[part], self._donors(rows[part], number), shifted[part] + np.uint64(number << 32)
+                    drawn = (
+                        rows[part],
+                        self._donors(rows[part], number),
+                        shifted[part] + np.uint64(number << 32),
+                    )
                     if self.plan.designs:
                         # Sizes lie evenly over neighbouring rows, and over the samples of a row.
                         turned = (shifted[part] % _TURN).astype(np.float64) * GOLDEN
-                        played = solve(self.game, *drawn, (start + turned + number * SILVER) % 1.0)
+                        played = solve(
+                            self.game, *drawn, (start + turned + number * SILVER) % 1.0
+                        )
                     else:
                         played = walk(self.game, self.tree, *drawn)
                     self._add(*drawn[:2], played)
@@ -115,7 +155,9 @@ class _Walks:
 
     def gap(self) -> float:
         """Return the gap of the sum of the values, relative to the loss without any information."""
-        return float(abs(self._totals[2] - self._totals[1]) / self._totals[3] / self._scale())
+        return float(
+            abs(self._totals[2] - self._totals[1]) / self._totals[3] / self._scale()
+        )
 
     def _donors(self, rows: Integers, number: int) -> Integers:
         """Return the donors of each row, ``(rows, donors)``: all, a systematic sample for the row, or a single one."""
@@ -126,35 +168,54 @@ class _Walks:
             # Evenly along those who lend to the row, from a start of its own.
             count = 1 if self.plan.expected and not self.plan.exact else count
             start = uniform(request.seed, ("donor", number), shifted)
-            return self.lenders.at(rows, (start[:, None] + np.arange(count) / count) % 1.0)
+            return self.lenders.at(
+                rows, (start[:, None] + np.arange(count) / count) % 1.0
+            )
         if self.plan.expected and not self.plan.exact:
             # Never the row itself, where rows are their own background.
-            return _other_rows(request, self.order, shifted, rows, number, count)[:, None]
+            return _other_rows(request, self.order, shifted, rows, number, count)[
+                :, None
+            ]
         if count == background:
             return np.broadcast_to(np.sort(self.order), (len(rows), background))
         start = uniform(request.seed, ("references", number), shifted)
-        places = ((start[:, None] + np.arange(count)) * (background / count)).astype(np.int64)
+        places = ((start[:, None] + np.arange(count)) * (background / count)).astype(
+            np.int64
+        )
         return self.order[places % background]
 
     def _add(self, rows: Integers, donors: Integers, played: Floats) -> None:
         request, effects = self.request, played[:, :, 0]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
-        numbers = donors[:, 0] if self.plan.expected else np.full(len(rows), NO_DONOR, dtype=np.int64)
+        numbers = (
+            donors[:, 0]
+            if self.plan.expected
+            else np.full(len(rows), NO_DONOR, dtype=np.int64)
+        )
         groups = None if self.classes is None else self.classes[rows]
         self.moments.add(rows, numbers, effects, classes=groups, weights=weights)
         self.sums[rows] += effects
         self.squares[rows] += effects**2
         nobody = self.game.empty(rows, donors)
         worth = (self.game.full(rows) - nobody).sum()
-        self._totals += (-nobody.sum(), worth, effects[:, : self.tree.players].sum(), len(rows))
+        self._totals += (
+            -nobody.sum(),
+            worth,
+            effects[:, : self.tree.players].sum(),
+            len(rows),
+        )
 
     def _scale(self) -> float:
         """Return the mean loss without any information, the natural size of all values."""
-        return max(float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny))
+        return max(
+            float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny)
+        )
 
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""
-        spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
+        spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (
+            walks - 1
+        )
         return spread / (walks * self.request.count**2)
 
     def _settled(self, walks: int) -> bool:
@@ -169,10 +230,17 @@ class _Walks:
 
 
 def _other_rows(
-    request: Request, order: Integers, shifted: Integers, rows: Integers, number: int, count: int
+    request: Request,
+    order: Integers,
+    shifted: Integers,
+    rows: Integers,
+    number: int,
+    count: int,
 ) -> Integers:
     if request.shared:
-        drawn = uniform_integers(request.seed, ("donor", number), shifted, max(count - 1, 1))
+        drawn = uniform_integers(
+            request.seed, ("donor", number), shifted, max(count - 1, 1)
+        )
         chosen = order[drawn]
         # The last one replaces a row that would be its own donor.
         return np.where(chosen == rows, order[count - 1], chosen)

@@ -15,7 +15,11 @@ from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.conditional import ConditionalGame
 from permgrad.attribution.method.shapley.from_shapiq import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
-from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
+from permgrad.attribution.method.shapley.indices import (
+    INDICES,
+    MOST_ORDER,
+    InteractionIndex,
+)
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.sampled import (
     DESIGNS,
@@ -128,29 +132,42 @@ class Shapley(Configured):
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Refuse invalid options. Return them with the largest number of players to enumerate, and the index."""
     need_background(request.count, shared=request.shared)
-    check_whole("max_permutations", options["max_permutations"], "pass for example 2000", least=4)
+    check_whole(
+        "max_permutations",
+        options["max_permutations"],
+        "pass for example 2000",
+        least=4,
+    )
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if options[name] is not None:
             check_whole(name, options[name], "leave it out", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
         problem = f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions"
-        raise InputError(problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002")
-    if (options["min_permutations"] or 0) > options["max_permutations"]:
-        problem = (
-            f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}"
+        raise InputError(
+            problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002"
         )
-        raise InputError(problem, hint="Lower the first or raise the second.", code="PG006")
+    if (options["min_permutations"] or 0) > options["max_permutations"]:
+        problem = f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}"
+        raise InputError(
+            problem, hint="Lower the first or raise the second.", code="PG006"
+        )
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
     if options["blocks"] is not None and not isinstance(options["blocks"], Mapping):
         check_choice("blocks", options["blocks"], ("modality",))
     check_choice("game", options["game"], GAMES)
-    standard = _EXACT_LOCAL if request.scope == "local" or options["order"] > 1 else _EXACT_GLOBAL
+    standard = (
+        _EXACT_LOCAL
+        if request.scope == "local" or options["order"] > 1
+        else _EXACT_GLOBAL
+    )
     exact = standard if options["exact"] is None else options["exact"]
     _check_interactions(request, options, exact)
     index = None
     if options["order"] > 1:
-        index = InteractionIndex(options["index"], int(options["order"]), len(request.space))
+        index = InteractionIndex(
+            options["index"], int(options["order"]), len(request.space)
+        )
     return {**options, "exact": exact, "interactions": index}
 
 
@@ -168,10 +185,14 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     if request.shared and weights is not None and (weights != weights[0]).any():
         # Evenly along the weights, so that heavy rows occur more often.
         along = np.cumsum(weights)
-        return np.searchsorted(along, (np.arange(wanted) + 0.5) / wanted * along[-1]).astype(np.int64)
+        return np.searchsorted(
+            along, (np.arange(wanted) + 0.5) / wanted * along[-1]
+        ).astype(np.int64)
     if wanted >= background:
         return np.arange(background, dtype=np.int64)
-    return np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)
+    return np.sort(
+        generator(request.seed, "references").permutation(background)[:wanted]
+    ).astype(np.int64)
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
@@ -180,12 +201,22 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     rows = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
     first = rows[:1] if game.covered else rows
-    nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
+    nobody = game.empty(
+        first, np.broadcast_to(references, (len(first), len(references)))
+    )
     # The outputs' range is taken over the background only, so that a row's result does not depend on other rows
     # explained in the same call. It is 1 where an output does not vary.
-    seen = game.measure(game.background_outputs[:, None], np.zeros(len(request.donors[0]), dtype=np.int64))
-    scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
-    least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
+    seen = game.measure(
+        game.background_outputs[:, None],
+        np.zeros(len(request.donors[0]), dtype=np.int64),
+    )
+    scale = output_range(
+        torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1
+    ).numpy()
+    least, most = (
+        int(options["min_permutations"] or _LEAST),
+        int(options["max_permutations"]),
+    )
     rule = StoppingRule(float(options["tolerance"]), least, most)
     interactions = options["interactions"]
     kind = RowValues if interactions is None else RowInteractions
@@ -198,12 +229,20 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         scale,
         np.broadcast_to(nobody, (request.count, game.width)),
     )
-    estimates = kind(*settings, same_orders=options["same_orders"], interactions=interactions)
+    estimates = kind(
+        *settings, same_orders=options["same_orders"], interactions=interactions
+    )
     estimates.fill()
     predictions = game.full(rows)
-    gap = np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody)) / scale
+    gap = (
+        np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody))
+        / scale
+    )
     low, high, p_values = interval(
-        estimates.values, estimates.std, estimates.freedom[:, None, None] + 1, request.confidence
+        estimates.values,
+        estimates.std,
+        estimates.freedom[:, None, None] + 1,
+        request.confidence,
     )
     relative = (estimates.std / scale).max(axis=(1, 2))
     if (relative > rule.tolerance).any():
@@ -224,9 +263,17 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
     }
-    fields = dict[str, Any](values=estimates.values, std_error=estimates.std, low=low, high=high, p_values=p_values)
+    fields = dict[str, Any](
+        values=estimates.values,
+        std_error=estimates.std,
+        low=low,
+        high=high,
+        p_values=p_values,
+    )
     if interactions is not None:
-        facts, fields = _with_interactions(request, interactions, "output", facts, fields)
+        facts, fields = _with_interactions(
+            request, interactions, "output", facts, fields
+        )
     return build(
         request,
         "shapley",
@@ -248,7 +295,9 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
         # rows explained and the requested outputs are not used, so values do not depend on them.
         every_output = tuple(range(len(request.subject.outputs.output_names)))
-        outputs_game = game.same(replace(request, inputs=request.donors, targets=every_output), "output")
+        outputs_game = game.same(
+            replace(request, inputs=request.donors, targets=every_output), "output"
+        )
         designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
     plan = LossPlan(
@@ -265,9 +314,14 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     fields, walks, gap = play_loss(game, tree, plan, shown)
     every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
-    loss, scale = "divergence" if request.y is None else str(request.loss), loss_scale(request)
+    loss, scale = (
+        "divergence" if request.y is None else str(request.loss),
+        loss_scale(request),
+    )
     facts = {
-        "quantity": "part of the decrease of the loss" if request.y is not None else "part of the divergence",
+        "quantity": "part of the decrease of the loss"
+        if request.y is not None
+        else "part of the divergence",
         "unit": loss_unit(request, loss),
         "loss": loss,
         "loss_scale": scale,
@@ -283,12 +337,18 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     }
     outputs = tuple(every[place] for place in shown)
     if plan.interactions is not None:
-        facts, fields = _with_interactions(request, plan.interactions, "loss", facts, fields)
-    return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
+        facts, fields = _with_interactions(
+            request, plan.interactions, "loss", facts, fields
+        )
+    return build(
+        request, "shapley", facts=facts, outputs=outputs, additive=True, **fields
+    )
 
 
 @refusing
-def _check_interactions(request: Request, options: dict[str, Any], exact: int) -> Iterator[Fault]:
+def _check_interactions(
+    request: Request, options: dict[str, Any], exact: int
+) -> Iterator[Fault]:
     """Refuse an index without interactions, and interactions that cannot be computed."""
     check_choice("index", options["index"], INDICES)
     if options["order"] == 1 and options["index"] != INDICES[0]:
@@ -297,14 +357,20 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
     if options["order"] > min(MOST_ORDER, len(request.space)):
         problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
         yield problem, "Pass 2 for pairs.", "PG002"
-    names = sum(comb(len(request.space), size) for size in range(1, options["order"] + 1))
+    names = sum(
+        comb(len(request.space), size) for size in range(1, options["order"] + 1)
+    )
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
             f"order={options['order']} of {len(request.space)} players are {names:,} names, and at most "
             f"{_MOST_NAMES:,} are computed"
         )
         yield problem, "Join players with groups=.", "PG002"
-    if options["order"] > 1 and request.scope == "global" and len(request.space) > exact:
+    if (
+        options["order"] > 1
+        and request.scope == "global"
+        and len(request.space) > exact
+    ):
         yield (
             f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
             "Join players with groups=, or choose pg.methods.Permutation(order=2).",
@@ -313,18 +379,36 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
 
 
 def _with_interactions(
-    request: Request, interactions: InteractionIndex, kind: str, facts: dict[str, Any], fields: dict[str, Any]
+    request: Request,
+    interactions: InteractionIndex,
+    kind: str,
+    facts: dict[str, Any],
+    fields: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the facts with those of interactions that were all looked at, and the fields with names.
 
     What the index gives to single players becomes a part.
     """
     players, names = interactions.players, len(interactions.members)
-    result = {name: array[..., :names, :] if name != "correlation" else array for name, array in fields.items()}
+    result = {
+        name: array[..., :names, :] if name != "correlation" else array
+        for name, array in fields.items()
+    }
     for group, name in (("parts", "values"), ("part_std", "std_error")):
         beyond = result[name][..., players:, :]
-        result[group] = {interactions.index: np.concatenate([fields[name][..., names:, :], beyond], axis=-2)}
+        result[group] = {
+            interactions.index: np.concatenate(
+                [fields[name][..., names:, :], beyond], axis=-2
+            )
+        }
     pairs = len(interactions.members) - interactions.players
-    about = {"order": interactions.order, "kind": kind, "index": interactions.index, "candidates": pairs}
+    about = {
+        "order": interactions.order,
+        "kind": kind,
+        "index": interactions.index,
+        "candidates": pairs,
+    }
     about |= {"looked_at": pairs, "share": 1.0, "left_out": 0, "bound": 0.0}
-    return facts | {"interactions": about}, result | named(request, interactions.members)
+    return facts | {"interactions": about}, result | named(
+        request, interactions.members
+    )

@@ -13,7 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad.attribution.method.shapley.balanced import all_used_in, solve, used_players
+from permgrad.attribution.method.shapley.balanced import (
+    all_used_in,
+    solve,
+    used_players,
+)
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.players.tree import Counters, Tree
@@ -22,7 +26,10 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform, uniform_integers
 
 ENUMERATION = "enumeration of all coalitions"
-ORDERS, DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
+ORDERS, DESIGNS = (
+    "pairs of an order and its reverse",
+    "balanced coalitions and their complements",
+)
 #: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are memory that the system hands out
 #: anew each time, which takes longer than the masks.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**23, 2**22
@@ -54,23 +61,40 @@ GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 
-def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
+def walk(
+    game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters
+) -> Floats:
     """Return each player's contribution along one order and its reverse, drawn by counters, ``(walks, players, V)``."""
     return _walk(game, tree, rows, donors, counters, None)[0]
 
 
 def _walk(
-    game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters, seen: Booleans | None
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    donors: Integers,
+    counters: Counters,
+    seen: Booleans | None,
 ) -> tuple[Floats, Booleans]:
     """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen``: as of ``_path``."""
     players = tree.players
-    values, moved = np.empty((len(rows), players, game.width)), np.empty((len(rows), players), dtype=bool)
+    values, moved = (
+        np.empty((len(rows), players, game.width)),
+        np.empty((len(rows), players), dtype=bool),
+    )
     for part in slices(len(rows), max(1, _MASK_BYTES // (_PATH_BYTES * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
         receivers, theirs, reverse = rows[part], donors[part], players - 1 - ranks
         rounding = game.rounding(receivers, theirs.shape[1])
         both = np.stack([ranks, reverse], axis=1)
-        path = _path(game, receivers, theirs, both, None if seen is None else seen[part], rounding)
+        path = _path(
+            game,
+            receivers,
+            theirs,
+            both,
+            None if seen is None else seen[part],
+            rounding,
+        )
         steps = np.diff(path, axis=2)
         steps[np.abs(steps) <= rounding[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
@@ -81,7 +105,12 @@ def _walk(
 
 
 def _path(
-    game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers, seen: Booleans | None, rounding: Floats
+    game: ShapleyGame,
+    rows: Integers,
+    donors: Integers,
+    ranks: Integers,
+    seen: Booleans | None,
+    rounding: Floats,
 ) -> Floats:
     """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``.
 
@@ -92,7 +121,9 @@ def _path(
     joins = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
     changed, alone = np.zeros((2, count, orders, players + 1), dtype=bool)
     np.put_along_axis(changed[:, :, 1:], ranks, joins, axis=2)
-    np.put_along_axis(alone[:, :, 1:], ranks, joins if seen is None else joins & seen[:, None], axis=2)
+    np.put_along_axis(
+        alone[:, :, 1:], ranks, joins if seen is None else joins & seen[:, None], axis=2
+    )
     # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
@@ -109,7 +140,9 @@ def _path(
     few = seen is None or (seen.sum(axis=1) <= _FEW_SEEN)[walk_of]
     asked = (ends_alone | (np.append(ends_alone[1:], False) & few)) & ~known
     # Narrow numbers, because this array is the largest one here.
-    narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
+    narrow = ranks.reshape(-1, players).astype(
+        np.int32 if players > np.iinfo(np.int16).max else np.int16
+    )
     while asked.any():
         places = np.flatnonzero(asked)
         for part in slices(len(places), max(1, _MASK_BYTES // (4 * players))):
@@ -119,18 +152,24 @@ def _path(
             worth[some] = game.values(rows[one], donors[one], keeps[:, None])[:, 0]
         known |= asked
         before, after = (found := np.flatnonzero(known))[:-1], found[1:]
-        moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(axis=-1)
+        moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(
+            axis=-1
+        )
         asked = np.zeros(len(known), dtype=bool)
         middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
         asked[middle[moves & (after - before > 1)]] = True
     path = np.zeros((count, orders, players + 1, game.width))
-    path[walk_of, order_of, size] = worth[np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))]
+    path[walk_of, order_of, size] = worth[
+        np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))
+    ]
     return np.take_along_axis(path, source[..., None], axis=2)
 
 
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
     """Return each player's place in the orders that all rows share, ``(walks, players)``, for ``same_orders``."""
-    return Tree.flat(players).ranks(seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE)
+    return Tree.flat(players).ranks(
+        seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE
+    )
 
 
 class Rounds(NamedTuple):
@@ -175,7 +214,9 @@ class Strata:
         mean = sample.mean(axis=2)
         change = mean - self.mean
         share = self.count * walks / (self.count + walks)
-        self.squares += ((sample - mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (change**2).sum(axis=1) * share
+        self.squares += ((sample - mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (
+            change**2
+        ).sum(axis=1) * share
         self.count += walks
         self.mean += change * (walks / self.count)
 
@@ -183,7 +224,11 @@ class Strata:
         """Return means and errors ``(rows, players, V)``, too large after a single round, and degrees of freedom."""
         strata, count = self.mean.shape[1], self.count
         if count == 1 and strata > 1:
-            return self.mean.mean(axis=1), self.mean.std(axis=1, ddof=1) / np.sqrt(strata), strata - 1
+            return (
+                self.mean.mean(axis=1),
+                self.mean.std(axis=1, ddof=1) / np.sqrt(strata),
+                strata - 1,
+            )
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
@@ -218,15 +263,34 @@ class RowValues:
         same_orders: bool,
         interactions: InteractionIndex | None,
     ) -> None:
-        self.game, self.tree, self.references, self.rule, self.scale = game, tree, references, rule, scale
+        self.game, self.tree, self.references, self.rule, self.scale = (
+            game,
+            tree,
+            references,
+            rule,
+            scale,
+        )
         self.nobody, self.rounds = nobody, rule.walks(len(references))
-        self.exact, self.same_orders, self.interactions, self.ways = exact, same_orders, interactions, set[str]()
-        count, numbers = game.request.count, tree.players if interactions is None else interactions.numbers
+        self.exact, self.same_orders, self.interactions, self.ways = (
+            exact,
+            same_orders,
+            interactions,
+            set[str](),
+        )
+        count, numbers = (
+            game.request.count,
+            tree.players if interactions is None else interactions.numbers,
+        )
         self.values, self.std = np.zeros((2, count, numbers, game.width))
-        self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
+        self.freedom, self.orders = (
+            np.full(count, np.inf),
+            np.zeros(count, dtype=np.int64),
+        )
         self.used = np.zeros(tree.players, dtype=bool)
         #: Whether designs and full walks would need too many predictions.
-        self.wide = 2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
+        self.wide = (
+            2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
+        )
 
     def fill(self) -> None:
         """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
@@ -239,14 +303,19 @@ class RowValues:
         elif not everyone and background > 1:
             all_by_designs, self.used = prefers_designs(game, tree)
         walks = max(len(references), self.rounds.size)
-        size = max(1, min(1024, _BLOCK_NUMBERS // max(1, 3 * walks * game.players * game.width)))
+        size = max(
+            1,
+            min(1024, _BLOCK_NUMBERS // max(1, 3 * walks * game.players * game.width)),
+        )
         with Progress(count, "shapley", game.request.progress) as progress:
             for part in slices(count, size):
                 rows = np.arange(part.start, part.stop, dtype=np.int64)
                 active = np.ones((len(rows), tree.players), dtype=bool)
                 if not everyone:
                     # Players that are the same in the row and in all background rows change nothing.
-                    active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
+                    active = game.differs(
+                        rows, np.broadcast_to(references, (len(rows), len(references)))
+                    )
                 few = (active.sum(axis=1) <= self.exact) | everyone
                 self._enumerate(rows[few], active[few])
                 progress.advance(int(few.sum()))
@@ -254,16 +323,26 @@ class RowValues:
                 if not len(rows):
                     continue
                 # Keyed by the row's contents, so that its position and the other rows make no difference.
-                keys = content_keys([row_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
+                keys = content_keys(
+                    [row_bytes(tensor[part]) for tensor in game.request.inputs]
+                )[~few]
                 keys = np.zeros_like(keys) if self.same_orders else keys
                 designs = np.full(len(rows), bool(all_by_designs))
                 if all_by_designs is None:
-                    designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
+                    designs = rows_that_prefer_designs(
+                        game, tree, rows, keys, int(references[0])
+                    )
                 if self.wide:
                     self._sample_wide(rows, keys, active, progress)
                     continue
                 for way in np.unique(designs).tolist():
-                    self._sample(rows[designs == way], keys[designs == way], active[designs == way], way, progress)
+                    self._sample(
+                        rows[designs == way],
+                        keys[designs == way],
+                        active[designs == way],
+                        way,
+                        progress,
+                    )
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values. Rows with the same active players are enumerated together."""
@@ -271,13 +350,22 @@ class RowValues:
         patterns, which = np.unique(active, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             if pattern.any():
-                exact = Enumeration(self.game, self.tree, None if pattern.all() else pattern, self.interactions)
+                exact = Enumeration(
+                    self.game,
+                    self.tree,
+                    None if pattern.all() else pattern,
+                    self.interactions,
+                )
                 receivers = rows[which.reshape(-1) == number]
                 for part in exact.blocks(len(receivers)):
-                    donors = np.broadcast_to(self.references, (len(receivers[part]), len(self.references)))
+                    donors = np.broadcast_to(
+                        self.references, (len(receivers[part]), len(self.references))
+                    )
                     self.values[receivers[part]] = exact(receivers[part], donors)
 
-    def _sample_wide(self, rows: Integers, keys: Counters, active: Booleans, progress: Progress) -> None:
+    def _sample_wide(
+        self, rows: Integers, keys: Counters, active: Booleans, progress: Progress
+    ) -> None:
         """Sample rows of many players, of which the first walks show who changes an output.
 
         Where these are few, walks are short, and there are as many as with few players. Else there are fewer walks.
@@ -290,10 +378,23 @@ class RowValues:
         many = _MANY_CELLS // self.tree.players
         short = usual.size * usual.least * each <= many
         if short.any():
-            self._sample(rows[short], keys[short], active[short], False, progress, seen=seen[short])
+            self._sample(
+                rows[short],
+                keys[short],
+                active[short],
+                False,
+                progress,
+                seen=seen[short],
+            )
         for row in np.flatnonzero(~short).tolist():
             one = slice(row, row + 1)
-            walks = int(np.clip(many / (_SEEN_LATER * each[row]), _FEWEST_WALKS, usual.size * usual.least))
+            walks = int(
+                np.clip(
+                    many / (_SEEN_LATER * each[row]),
+                    _FEWEST_WALKS,
+                    usual.size * usual.least,
+                )
+            )
             # In a few rounds, because many predictions together cost less.
             size = max(whole, min(walks // 3, _LOOSE_WALKS))
             rounds = Rounds(size, min(1 + walks // size, most // size), most // size)
@@ -308,19 +409,36 @@ class RowValues:
                 first.reshape(len(rows), whole, *first.shape[1:])[row],
             )
 
-    def _walks(self, rows: Integers, keys: Counters, number: int, size: int, seen: Booleans) -> tuple[Floats, Booleans]:
+    def _walks(
+        self, rows: Integers, keys: Counters, number: int, size: int, seen: Booleans
+    ) -> tuple[Floats, Booleans]:
         """Return the walks of a round ``(rows * size, players, V)``, and who moved an output in those of each row."""
         drawn = self._drawn(rows, keys, number, size)
-        values, moved = _walk(self.game, self.tree, *drawn, np.repeat(seen, size, axis=0))
+        values, moved = _walk(
+            self.game, self.tree, *drawn, np.repeat(seen, size, axis=0)
+        )
         return values, np.asarray(moved.reshape(len(rows), size, -1).any(axis=1))
 
-    def _drawn(self, rows: Integers, keys: Counters, number: int, size: int) -> tuple[Integers, Integers, Counters]:
+    def _drawn(
+        self, rows: Integers, keys: Counters, number: int, size: int
+    ) -> tuple[Integers, Integers, Counters]:
         """Return the row, the background row and the counter of each sample of a round."""
         seed, count = self.game.request.seed, len(self.references)
-        counters = keys[:, None] + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
+        counters = (
+            keys[:, None]
+            + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
+        )
         in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
-        places = in_turn if size % count == 0 else _spread_donors(seed, keys, number * size, size, count)
-        return np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
+        places = (
+            in_turn
+            if size % count == 0
+            else _spread_donors(seed, keys, number * size, size, count)
+        )
+        return (
+            np.repeat(rows, size),
+            self.references[places].reshape(-1, 1),
+            counters.reshape(-1),
+        )
 
     def _sample(
         self,
@@ -344,8 +462,12 @@ class RowValues:
         strata = Strata((len(rows), count if around else 1, *self.values.shape[1:]))
         for number in range(most):
             if designs:
-                sizes = _sizes(seed, keys, number * size + np.arange(size), count if around else 0)
-                sample = solve(game, *self._drawn(rows, keys, number, size), sizes.reshape(-1))
+                sizes = _sizes(
+                    seed, keys, number * size + np.arange(size), count if around else 0
+                )
+                sample = solve(
+                    game, *self._drawn(rows, keys, number, size), sizes.reshape(-1)
+                )
             elif seen is None:
                 sample = walk(game, self.tree, *self._drawn(rows, keys, number, size))
             elif number == 0 and first is not None:
@@ -354,17 +476,26 @@ class RowValues:
                 sample, moved = self._walks(rows, keys, number, size, seen)
                 seen = seen | moved
             # By row, time round and background row; of each row its walks with each background row.
-            laid_out = sample.reshape(len(rows), -1, count if around else 1, *sample.shape[1:])
+            laid_out = sample.reshape(
+                len(rows), -1, count if around else 1, *sample.shape[1:]
+            )
             strata.add(laid_out.swapaxes(1, 2))
             # The least number of rounds is most of a row's progress.
-            progress.advance(_BEFORE_SETTLED * len(rows) / least if number < least else 0)
+            progress.advance(
+                _BEFORE_SETTLED * len(rows) / least if number < least else 0
+            )
             if number + 1 < least:
                 continue
             mean, std, freedom = strata.estimate()
-            settled = np.asarray((std <= self.rule.tolerance * self.scale).all(axis=(1, 2)) | (number + 1 == most))
+            settled = np.asarray(
+                (std <= self.rule.tolerance * self.scale).all(axis=(1, 2))
+                | (number + 1 == most)
+            )
             done = rows[settled]
             # Players that changed an output in any walk.
-            changed = ((strata.squares != 0) | (strata.mean != 0).any(axis=1)).any(axis=-1)
+            changed = ((strata.squares != 0) | (strata.mean != 0).any(axis=1)).any(
+                axis=-1
+            )
             moves = changed[settled] | (self.used & active[settled])
             self.values[done] = mean[settled]
             self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
@@ -374,7 +505,10 @@ class RowValues:
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
             rows, keys, active = rows[~settled], keys[~settled], active[~settled]
             seen = None if seen is None else seen[~settled]
-            strata.mean, strata.squares = strata.mean[~settled], strata.squares[~settled]
+            strata.mean, strata.squares = (
+                strata.mean[~settled],
+                strata.squares[~settled],
+            )
             if not len(rows):
                 break
 
@@ -383,21 +517,36 @@ class RowValues:
         gap = self.game.full(rows) - self.nobody[rows] - self.values[rows].sum(axis=1)
         variance = self.std[rows] ** 2
         total = variance.sum(axis=1, keepdims=True)
-        self.values[rows] += gap[:, None] * np.divide(variance, total, out=np.zeros_like(variance), where=total > 0)
+        self.values[rows] += gap[:, None] * np.divide(
+            variance, total, out=np.zeros_like(variance), where=total > 0
+        )
 
 
 def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Return the bytes of each row, ``(rows, bytes)``."""
     # Copy even contiguous tensors: with one column, their strides may be anything.
-    flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
+    flat = (
+        tensor.detach()
+        .cpu()
+        .reshape(len(tensor), -1)
+        .clone(memory_format=torch.contiguous_format)
+    )
     return flat.view(torch.uint8).numpy()
 
 
-def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
+def _spread_donors(
+    seed: int, keys: Counters, first: int, walks: int, references: int
+) -> Integers:
     """Return the background row of each walk, ``(rows, walks)``: in golden steps, none twice before all once."""
-    step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
+    step = next(
+        size
+        for size in range(max(1, round(0.618 * references)), references + 1)
+        if gcd(size, references) == 1
+    )
     start = uniform_integers(seed, ("reference",), keys, references)
-    return (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
+    return (
+        start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step
+    ) % references
 
 
 def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
@@ -413,7 +562,9 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
     used = used_players(game)
     if not used.all():
         return False, used
-    chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
+    chosen = generator(game.request.seed, "pilot").permutation(background)[
+        : 2 * _PILOT_PAIRS * _PILOTS
+    ]
     parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
     sums, telling = np.zeros(2), 0
     for number, part in enumerate(piece for piece in parts if len(piece) > 1):
@@ -425,21 +576,40 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
     return bool(sums[1] >= _CLEARLY_LESS * sums[0]), used
 
 
-def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int) -> Booleans:
+def rows_that_prefer_designs(
+    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int
+) -> Booleans:
     """Return ``prefers_designs`` for each row where there is one background row, with separate draws."""
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
-    for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.width))):
-        used = all_used_in(game, rows[part], keys[part], np.full((len(rows[part]), 1), donor, dtype=np.int64))
+    for part in slices(
+        len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.width))
+    ):
+        used = all_used_in(
+            game,
+            rows[part],
+            keys[part],
+            np.full((len(rows[part]), 1), donor, dtype=np.int64),
+        )
         if used.any():
             counters = (
-                keys[part][used, None] + (_PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)).astype(np.uint64) * _STRIDE
+                keys[part][used, None]
+                + (_PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)).astype(np.uint64)
+                * _STRIDE
             )
             receivers = np.repeat(rows[part][used], counters.shape[1])
-            varied = _varied(game, tree, receivers, np.full((len(receivers), 1), donor), counters.reshape(-1))
+            varied = _varied(
+                game,
+                tree,
+                receivers,
+                np.full((len(receivers), 1), donor),
+                counters.reshape(-1),
+            )
             designs, orders = varied.reshape(2, -1, _PILOTS_OF_ROW).sum(axis=2)
-            prefers[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
+            prefers[np.flatnonzero(used) + part.start] = (
+                orders >= _CLEARLY_LESS * designs
+            )
     return prefers
 
 
@@ -448,16 +618,27 @@ def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> 
     few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
     pilot = game.same(replace(game.request, inputs=few, donors=few), "output")
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
-    counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
-    varied = _varied(pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters)
+    counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(
+        number * len(receivers)
+    )
+    varied = _varied(
+        pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters
+    )
     game.evaluations += pilot.evaluations
     return varied
 
 
-def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
+def _varied(
+    game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters
+) -> Floats:
     """Return the squared differences of neighbouring samples of both kinds, ``(2, samples / 2)``: each pair twice."""
     place = uniform(game.request.seed, ("pilot",), counters)
-    samples = np.stack([solve(game, rows, donors, counters, place), walk(game, tree, rows, donors, counters)])
+    samples = np.stack(
+        [
+            solve(game, rows, donors, counters, place),
+            walk(game, tree, rows, donors, counters),
+        ]
+    )
     twice = samples.reshape(2, -1, 2, *samples.shape[2:])
     return ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
 
@@ -468,5 +649,9 @@ def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Flo
     ``references``: how many background rows are used in turn, each with even sizes; 0 where they are not.
     """
     start = uniform(seed, ("design size",), keys)[:, None]
-    along = numbers % references * GOLDEN + numbers // references * SILVER if references else numbers * GOLDEN
+    along = (
+        numbers % references * GOLDEN + numbers // references * SILVER
+        if references
+        else numbers * GOLDEN
+    )
     return (start + along) % 1.0

@@ -4,7 +4,20 @@ What a task computes depends on the task alone, so that results on all engines a
 engine is one file: a class decorated with ``@engines.register("name")``, and one import here.
 """
 
-from permgrad.attribution.parts.engines.base import Engine, LocalEngine, engines, make_engine, settle_model
+from permgrad.attribution.parts.engines.base import (
+    Engine,
+    LocalEngine,
+    engines,
+    make_engine,
+    settle_model,
+)
 from permgrad.attribution.parts.engines.ray import RayEngine
 
-__all__ = ["Engine", "LocalEngine", "RayEngine", "engines", "make_engine", "settle_model"]
+__all__ = [
+    "Engine",
+    "LocalEngine",
+    "RayEngine",
+    "engines",
+    "make_engine",
+    "settle_model",
+]

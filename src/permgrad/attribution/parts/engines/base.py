@@ -43,13 +43,23 @@ engines: Registry[Callable[..., Engine]] = Registry("engine")
 class LocalEngine:
     """Runs tasks in this process, in their order, with one in memory at a time."""
 
-    def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self, *, workers: int | None = None, address: str | None = None
+    ) -> None:
         if address is not None:
             problem = f"The address {shown(address)} of a Ray cluster does not go with engine='local'"
-            raise InputError(problem, hint="Add engine='ray' (--engine ray), or leave the address out", code="PG006")
+            raise InputError(
+                problem,
+                hint="Add engine='ray' (--engine ray), or leave the address out",
+                code="PG006",
+            )
         if workers not in (None, 1):
             hint = "Add engine='ray' (--engine ray) for several processes, or leave workers out"
-            raise InputError(f"engine='local' uses one process, got workers={workers}", hint=hint, code="PG006")
+            raise InputError(
+                f"engine='local' uses one process, got workers={workers}",
+                hint=hint,
+                code="PG006",
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -61,7 +71,9 @@ class LocalEngine:
         return map(work, tasks)
 
 
-def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
+def make_engine(
+    engine: str | Engine, *, workers: int | None = None, address: str | None = None
+) -> Engine:
     """Return the engine of that name, or the engine itself. ``InputError``: an option does not go with it."""
     if isinstance(engine, str):
         return engines.get(engine)(workers=check_workers(workers), address=address)
@@ -70,16 +82,24 @@ def make_engine(engine: str | Engine, *, workers: int | None = None, address: st
             f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), got "
             f"{shown(engine)}"
         )
-        raise InputError(problem, hint="Leave it out, or pass engine='ray'", code="PG003")
+        raise InputError(
+            problem, hint="Leave it out, or pass engine='ray'", code="PG003"
+        )
     if workers is not None or address is not None:
-        problem = "workers and address go with the name of an engine, and engine is an object"
+        problem = (
+            "workers and address go with the name of an engine, and engine is an object"
+        )
         raise InputError(problem, hint="Pass them to the engine's class", code="PG006")
     return engine
 
 
 def check_workers(workers: Any) -> int | None:
     """Refuse an invalid number of workers."""
-    return None if workers is None else check_whole("workers", workers, "pass for example 2")
+    return (
+        None
+        if workers is None
+        else check_whole("workers", workers, "pass for example 2")
+    )
 
 
 def settle_model(model: Any) -> None:

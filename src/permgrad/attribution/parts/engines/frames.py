@@ -18,7 +18,13 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, loss_scale, loss_value, receiver_classes, rounds
+from permgrad.attribution.replace.game import (
+    Game,
+    loss_scale,
+    loss_value,
+    receiver_classes,
+    rounds,
+)
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request, methods
@@ -47,11 +53,15 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
         )
         raise InputError(problem, hint="Leave engine= out", code="PG006")
     if request.scope == "global":
-        explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
+        explanation = methods.get(method)()(
+            replace(request, engine=partial(_play_parts, engine))
+        )
     else:
         if request.shared:
             problem = "engine= needs a separate background"
-            raise InputError(problem, hint="Pass background=, or leave engine= out", code="PG006")
+            raise InputError(
+                problem, hint="Pass background=, or leave engine= out", code="PG006"
+            )
         explanation = join_rows(_run(engine, OnRows(request, method), request.progress))
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
@@ -60,16 +70,34 @@ class OnRows:
     """The work of each worker: the model, all rows, and how a part of them is explained. ``opened`` is not sent."""
 
     def __init__(
-        self, request: Request, method: str, plays: Plays | None = None, steps: Mapping[range, list[Play]] | None = None
+        self,
+        request: Request,
+        method: str,
+        plays: Plays | None = None,
+        steps: Mapping[range, list[Play]] | None = None,
     ) -> None:
         self.model = request.subject.model
         self.encoded = request.encoded
-        self.background = None if request.shared else request.donors[0].detach().cpu().numpy()
+        self.background = (
+            None if request.shared else request.donors[0].detach().cpu().numpy()
+        )
         # What is not sent: tensors that show the same rows again, and the subject where it is made anew of the model.
         subject: Any = request.subject.to_send() if request.subject.travels else None
-        self.request = replace(request, subject=subject, engine=None, progress=False, inputs=(), donors=(), raw=None)
+        self.request = replace(
+            request,
+            subject=subject,
+            engine=None,
+            progress=False,
+            inputs=(),
+            donors=(),
+            raw=None,
+        )
         self.raw = request.raw if plays is None else None
-        self.method, self.plays, self.steps = method, plays, {} if steps is None else steps
+        self.method, self.plays, self.steps = (
+            method,
+            plays,
+            {} if steps is None else steps,
+        )
         self.opened: tuple[Request, Game | None] | None = None
 
     @property
@@ -86,7 +114,13 @@ class OnRows:
         """Return a part, its explanation (or the sums of a loss game), and the warnings to be passed on."""
         with full_float32(), keeping_warnings() as notes:
             request, game = self.opened = self.opened or self._open()
-            return rows, self._explained(request, rows) if game is None else self._played(request, game, rows), notes
+            return (
+                rows,
+                self._explained(request, rows)
+                if game is None
+                else self._played(request, game, rows),
+                notes,
+            )
 
     def _open(self) -> tuple[Request, Game | None]:
         subject = self.request.subject
@@ -95,32 +129,48 @@ class OnRows:
             subject = HybridSubject(self.model)
         # Arrays in shared memory cannot be written to, which PyTorch warns of.
         inputs = (torch.from_numpy(np.array(self.encoded)),)
-        donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
-        request = replace(self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw)
+        donors = (
+            inputs
+            if self.background is None
+            else (torch.from_numpy(np.array(self.background)),)
+        )
+        request = replace(
+            self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw
+        )
         plays = self.plays
         if plays is None:
             return request, None
-        return request, Game(request, loss_value(request), plays.fixed, joint=plays.joint)
+        return request, Game(
+            request, loss_value(request), plays.fixed, joint=plays.joint
+        )
 
     def _explained(self, request: Request, rows: slice) -> Explanation:
         y, weight, offset = request.y, request.sample_weight, request.row_offset
         part = replace(
             request,
-            raw=None if self.raw is None else self.raw.iloc[rows].reset_index(drop=True),
+            raw=None
+            if self.raw is None
+            else self.raw.iloc[rows].reset_index(drop=True),
             y=None if y is None else y[rows],
             sample_weight=None if weight is None else weight[rows],
-            units=None if request.units is None else replace(request.units, codes=request.units.codes[rows]),
+            units=None
+            if request.units is None
+            else replace(request.units, codes=request.units.codes[rows]),
             inputs=(request.inputs[0][rows],),
             row_offset=offset + rows.start,
             started=time.perf_counter(),
         )
         return methods.get(self.method)()(part)
 
-    def _played(self, request: Request, game: Game, rows: slice) -> dict[str, dict[str, Any]]:
+    def _played(
+        self, request: Request, game: Game, rows: slice
+    ) -> dict[str, dict[str, Any]]:
         """Return the sums of every player over the pairs of a part's receivers."""
         assert self.plays is not None
         y = None if request.y is None else request.y[rows]
-        classes, count = receiver_classes(replace(request, y=y), game.back_end.explained(rows))
+        classes, count = receiver_classes(
+            replace(request, y=y), game.back_end.explained(rows)
+        )
         if classes is not None:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
@@ -152,12 +202,16 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> G
     game.loss_scale, moments = loss_scale(request), game.moments
     for steps in rounds(request, plays, game):
         # Merged in the order of the rows, so that the last digits do not depend on who was first.
-        for result in _run(engine, OnRows(request, label, plays, steps), request.progress):
+        for result in _run(
+            engine, OnRows(request, label, plays, steps), request.progress
+        ):
             for name, arrays in result.items():
                 part = unpacked(arrays)
                 part.units = request.units
                 moments[name] = moments[name].merge(part) if name in moments else part
-    game.back_end.evaluations = sum(game.repeats.values()) * request.count * plays.coalitions
+    game.back_end.evaluations = (
+        sum(game.repeats.values()) * request.count * plays.coalitions
+    )
     return game
 
 
@@ -195,19 +249,36 @@ def join_rows(parts: Sequence[Explanation]) -> Explanation:
         fields[name] = None if arrays[0] is None else np.concatenate(arrays)
     for name in ("parts", "part_std", "maps"):
         mappings = [getattr(part, name) for part in parts]
-        fields[name] = {key: np.concatenate([one[key] for one in mappings]) for key in mappings[0]}
+        fields[name] = {
+            key: np.concatenate([one[key] for one in mappings]) for key in mappings[0]
+        }
     if first.base_values is not None:
         bases = [np.asarray(part.base_values) for part in parts]
         by_row = bases[0].ndim == 2
-        fields["base_values"] = np.concatenate(bases) if by_row else np.average(bases, axis=0, weights=weights)
+        fields["base_values"] = (
+            np.concatenate(bases)
+            if by_row
+            else np.average(bases, axis=0, weights=weights)
+        )
     if first.feature_values is not None:
-        fields["feature_values"] = pd.concat([part.feature_values for part in parts], ignore_index=True)
-    meta = {name: join_fact(name, [part.meta.get(name) for part in parts], weights) for name in first.meta}
+        fields["feature_values"] = pd.concat(
+            [part.feature_values for part in parts], ignore_index=True
+        )
+    meta = {
+        name: join_fact(name, [part.meta.get(name) for part in parts], weights)
+        for name in first.meta
+    }
     return replace(first, **fields, meta=meta)
 
 
 #: Facts about rows that add up over parts, that are averaged over rows, and of which the largest counts.
-_SUMMED = {"rows_explained", "seconds", "model_rows", "gradient_evaluations", "empty_maps"}
+_SUMMED = {
+    "rows_explained",
+    "seconds",
+    "model_rows",
+    "gradient_evaluations",
+    "empty_maps",
+}
 _AVERAGED = {"mean_steps", "mean_permutations", "local_r2_mean", "background_share"}
 _LARGEST = {"completeness_gap", "quadrature_error", "steps", "permutations"}
 #: Facts that are a list with one entry for each row.
@@ -222,7 +293,10 @@ def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any
     if name not in _SUMMED | _AVERAGED | _LARGEST:
         return first
     if isinstance(first, dict):
-        return {key: join_fact(name, [value[key] for value in values], weights) for key in first}
+        return {
+            key: join_fact(name, [value[key] for value in values], weights)
+            for key in first
+        }
     numbers = {place: value for place, value in enumerate(values) if value is not None}
     if not numbers:
         return None

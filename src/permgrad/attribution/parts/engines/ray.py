@@ -82,11 +82,21 @@ class RayEngine:
         gpus: float | Literal["auto"] = "auto",
     ) -> None:
         self.workers = check_workers(workers)
-        check_kind("address", address, str | None, "'auto' or 'host:port'", "Pass one of them, or leave it out")
+        check_kind(
+            "address",
+            address,
+            str | None,
+            "'auto' or 'host:port'",
+            "Pass one of them, or leave it out",
+        )
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
-        if not (isinstance(gpus, str) and gpus == "auto") and not (is_number(gpus) and 0 <= gpus < math.inf):
-            problem = f"gpus must be 'auto' or a number of at least 0, got {shown(gpus)}"
+        if not (isinstance(gpus, str) and gpus == "auto") and not (
+            is_number(gpus) and 0 <= gpus < math.inf
+        ):
+            problem = (
+                f"gpus must be 'auto' or a number of at least 0, got {shown(gpus)}"
+            )
             raise InputError(problem, hint="Pass for example 0", code="PG002")
         self.gpus = gpus
         self._restarted = 0
@@ -108,13 +118,18 @@ class RayEngine:
         ray = import_ray()
         needed = None if self.workers is None else self.workers * self.cpus
         store_bytes = int(getattr(work, "store_bytes", 0))
-        with session(workers=needed, address=self.address, store_bytes=store_bytes) as resources:
+        with session(
+            workers=needed, address=self.address, store_bytes=store_bytes
+        ) as resources:
             count, gpus = self._plan(resources, len(tasks))
             actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus)(_Worker)
             # The reference keeps the work in shared memory until the last worker that may have to be started is done.
             reference = _share(ray, work)
             pool = _Pool(
-                ray, tasks, lambda: actor.remote(__version__, self.cpus, [reference]), is_shared=resources.shared
+                ray,
+                tasks,
+                lambda: actor.remote(__version__, self.cpus, [reference]),
+                is_shared=resources.shared,
             )
             try:
                 yield from pool.run(count)
@@ -122,9 +137,15 @@ class RayEngine:
                 pool.end()
                 self._restarted += pool.died
         if pool.died:
-            who = by_count(pool.died, "A worker crashed and was", f"{pool.died} workers crashed and were")
+            who = by_count(
+                pool.died,
+                "A worker crashed and was",
+                f"{pool.died} workers crashed and were",
+            )
             parts = by_count(pool.died, "Its part was", "Their parts were")
-            warn_user(f"{who} started again. {parts} computed again, so results do not change.")
+            warn_user(
+                f"{who} started again. {parts} computed again, so results do not change."
+            )
 
     def _plan(self, resources: RaySession, tasks: int) -> tuple[int, float]:
         """Return how many workers are started, and how many accelerators each of them has."""
@@ -132,13 +153,21 @@ class RayEngine:
         wanted = self.workers or max(1, int(resources.gpus) or room)
         if room < 1 or (wanted > room and not resources.shared):
             problem = f"workers={wanted} of {self.cpus} processors each exceed the {resources.cpus:g} processors"
-            raise InputError(f"{problem} of the Ray session", hint="Use fewer workers", code="PG002")
+            raise InputError(
+                f"{problem} of the Ray session", hint="Use fewer workers", code="PG002"
+            )
         if wanted > room:
-            warn_user(f"The Ray cluster has room for {room} of {wanted} workers. The others join if the cluster grows.")
+            warn_user(
+                f"The Ray cluster has room for {room} of {wanted} workers. The others join if the cluster grows."
+            )
         gpus = self.gpus if self.gpus != "auto" else float(resources.gpus >= wanted)
         if gpus * min(wanted, room) > resources.gpus and not resources.shared:
             problem = f"gpus={gpus:g} for each of {wanted} workers exceed the {resources.gpus:g} accelerators"
-            raise InputError(f"{problem} of the Ray session", hint="Use fewer workers, or gpus='auto'", code="PG002")
+            raise InputError(
+                f"{problem} of the Ray session",
+                hint="Use fewer workers, or gpus='auto'",
+                code="PG002",
+            )
         self.workers = wanted
         return min(wanted, tasks), float(gpus)
 
@@ -146,7 +175,14 @@ class RayEngine:
 class _Pool:
     """Hands tasks to workers that are free, and replaces those that die. ``start`` starts a worker."""
 
-    def __init__(self, ray: ModuleType, tasks: Sequence[Any], start: Callable[[], Any], *, is_shared: bool) -> None:
+    def __init__(
+        self,
+        ray: ModuleType,
+        tasks: Sequence[Any],
+        start: Callable[[], Any],
+        *,
+        is_shared: bool,
+    ) -> None:
         self.ray, self.tasks, self.start, self.is_shared = ray, tasks, start, is_shared
         self.waiting = list(range(len(tasks)))[::-1]
         self.attempts = Counter[int | None]()
@@ -172,7 +208,10 @@ class _Pool:
                 raise _blame(*met, opened=number is not None, is_shared=self.is_shared)
             if self.waiting:
                 further = self.waiting.pop()
-                self.running[worker.do.remote(pickle.dumps(self.tasks[further]))] = worker, further
+                self.running[worker.do.remote(pickle.dumps(self.tasks[further]))] = (
+                    worker,
+                    further,
+                )
             if number is not None:
                 done += 1
                 yield result
@@ -224,7 +263,9 @@ class _Worker:
     def _open(self) -> None:
         if __version__ != self.version:
             problem = f"A worker has permgrad {__version__}, and this process has {self.version}"
-            raise EnvironmentProblem(problem, hint="Install the same version on all machines", code="PG060")
+            raise EnvironmentProblem(
+                problem, hint="Install the same version on all machines", code="PG060"
+            )
         self.work = import_ray().get(self.reference[0])
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.threads)
@@ -235,7 +276,11 @@ def _answered(work: Callable[[], Any]) -> bytes:
     try:
         return pickle.dumps((work(), None))
     except Exception as error:  # noqa: BLE001 — the driver raises it again
-        met: tuple[Exception, str, str] = (error, socket.gethostname(), traceback.format_exc())
+        met: tuple[Exception, str, str] = (
+            error,
+            socket.gethostname(),
+            traceback.format_exc(),
+        )
         try:
             pickle.loads(pickle.dumps(met))  # noqa: S301 — our own, just written
         except Exception:  # noqa: BLE001 — whatever its class does wrong
@@ -250,10 +295,16 @@ def _share(ray: ModuleType, work: Any) -> Any:
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         text = " ".join(str(error).split())
         hint = "Define its classes and functions in a module, or explain it in this process, without engine='ray'"
-        raise InputError(f"The model cannot be sent to workers: {text[:300]}", hint=hint, code="PG031") from error
+        raise InputError(
+            f"The model cannot be sent to workers: {text[:300]}",
+            hint=hint,
+            code="PG031",
+        ) from error
 
 
-def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool) -> Exception:
+def _blame(
+    error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool
+) -> Exception:
     """Return the error of a worker, in the form for the caller."""
     blamed, where = error, f"on the worker at {host}"
     if not opened and not isinstance(error, PermgradError):
@@ -264,11 +315,17 @@ def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: 
             code="PG065",
         )
     elif is_shared and isinstance(error, (PermgradError, OSError)):
-        shared = error if isinstance(error, PermgradError) else EnvironmentProblem(str(error), code="PG062")
+        shared = (
+            error
+            if isinstance(error, PermgradError)
+            else EnvironmentProblem(str(error), code="PG062")
+        )
         kind = InputError if isinstance(error, InputError) else EnvironmentProblem
         hint = "Put tables and folders on storage that all machines share"
         hint = two_sentences(shared.hint, hint) if shared.hint else hint
-        blamed = kind(f"{shared.problem.rstrip('.')} ({where})", hint=hint, code=shared.code)
+        blamed = kind(
+            f"{shared.problem.rstrip('.')} ({where})", hint=hint, code=shared.code
+        )
     blamed.__cause__ = RuntimeError(f"\n{trace}")
     return blamed
 
@@ -290,14 +347,18 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         problem = f"engine='ray' needs Ray, which cannot be imported ({error})"
-        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[scale]'", code="PG060") from None
+        raise EnvironmentProblem(
+            problem, hint="Run pip install 'permgrad[scale]'", code="PG060"
+        ) from None
     finally:
         sys.excepthook = hook
     return ray
 
 
 @contextmanager
-def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[RaySession]:
+def session(
+    *, workers: int | None, address: str | None, store_bytes: int = 0
+) -> Iterator[RaySession]:
     """Yield a Ray session: the one of this process, the cluster at ``address``, or a new one on this machine.
 
     A new one has ``workers`` logical processors (None: all there are) and shared memory for ``store_bytes``.
@@ -305,10 +366,18 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
-        present = address if address in ("auto", "local") else str(ray.get_runtime_context().gcs_address)
+        present = (
+            address
+            if address in ("auto", "local")
+            else str(ray.get_runtime_context().gcs_address)
+        )
         if present != address:
             problem = f"This process is connected to the Ray session {present}, and address is {address}"
-            raise InputError(problem, hint="Leave the address out, or call ray.shutdown() first", code="PG006")
+            raise InputError(
+                problem,
+                hint="Leave the address out, or call ray.shutdown() first",
+                code="PG006",
+            )
         yield _look(ray, shared=len(ray.nodes()) > 1)
         return
     options: dict[str, Any] = {}
@@ -316,8 +385,14 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     if address != "local":
         _check_address(address)
     elif workers is not None and workers > processors():
-        problem = f"workers={workers} exceeds the {processors()} processors of this machine"
-        raise InputError(problem, hint="Use fewer workers, or name a cluster with --ray-address", code="PG002")
+        problem = (
+            f"workers={workers} exceeds the {processors()} processors of this machine"
+        )
+        raise InputError(
+            problem,
+            hint="Use fewer workers, or name a cluster with --ray-address",
+            code="PG002",
+        )
     else:
         folder = tempfile.mkdtemp(prefix="pg-ray-")
         options = {"num_cpus": workers or processors(), "include_dashboard": False}
@@ -326,7 +401,13 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     with _restored(ray):
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            _start(ray, address=address, log_to_driver=False, configure_logging=False, **options)
+            _start(
+                ray,
+                address=address,
+                log_to_driver=False,
+                configure_logging=False,
+                **options,
+            )
             yield _look(ray, shared=address != "local")
         finally:
             ray.shutdown()
@@ -349,17 +430,29 @@ def _start(ray: ModuleType, **options: Any) -> None:
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
     text, cause = " ".join(str(error).split()), error.__cause__
     if "Authentication" in f"{text} {cause}":
-        problem = f"The Ray cluster at {address} requires its token and refused this process"
+        problem = (
+            f"The Ray cluster at {address} requires its token and refused this process"
+        )
         hint = "Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
         return EnvironmentProblem(problem, hint=hint, code="PG065")
     what = "start on this machine" if address == "local" else f"connect to {address}"
-    hint = "Free memory or disk, or leave engine='ray' out" if address == "local" else "Check --ray-address"
-    return EnvironmentProblem(f"Ray cannot {what}: {type(error).__name__}: {text[:300]}", hint=hint, code="PG065")
+    hint = (
+        "Free memory or disk, or leave engine='ray' out"
+        if address == "local"
+        else "Check --ray-address"
+    )
+    return EnvironmentProblem(
+        f"Ray cannot {what}: {type(error).__name__}: {text[:300]}",
+        hint=hint,
+        code="PG065",
+    )
 
 
 def _look(ray: ModuleType, *, shared: bool) -> RaySession:
     resources = ray.cluster_resources()
-    return RaySession(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), shared)
+    return RaySession(
+        float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), shared
+    )
 
 
 def _check_address(address: str) -> None:
@@ -375,10 +468,14 @@ def _check_address(address: str) -> None:
             code="PG001",
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        socket.create_connection(
+            (host.strip("[]"), int(port)), timeout=_PATIENCE
+        ).close()
     except (OSError, OverflowError) as error:
         problem = f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
-        hint = "Check --ray-address, or start the cluster's head with `ray start --head`"
+        hint = (
+            "Check --ray-address, or start the cluster's head with `ray start --head`"
+        )
         raise EnvironmentProblem(problem, hint=hint, code="PG065") from error
 
 
@@ -388,7 +485,11 @@ def _restored(ray: ModuleType) -> Iterator[None]:
 
     Its driver shows on stdout what happens to workers, for which there is a private switch alone.
     """
-    environment, hook, logger = dict(os.environ), sys.excepthook, logging.getLogger("ray")
+    environment, hook, logger = (
+        dict(os.environ),
+        sys.excepthook,
+        logging.getLogger("ray"),
+    )
     main, level = threading.current_thread() is threading.main_thread(), logger.level
     handler = signal.getsignal(signal.SIGTERM) if main else None
     worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
