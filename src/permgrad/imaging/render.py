@@ -298,9 +298,10 @@ class Renderer(nn.Module):
         """Return the columns without those that are never seen."""
         indexes = np.atleast_1d(
             np.asarray(
-                columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64
+                columns if np.ndim(columns) == 0 else list(columns),  # type: ignore[arg-type]
+                dtype=np.int64,
             )
-        )  # type: ignore[arg-type]
+        )
         return np.intersect1d(indexes, self._visible)
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------

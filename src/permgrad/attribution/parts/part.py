@@ -236,8 +236,8 @@ class Merged:
         effects: Any = self.total.sums.get(EFFECTS)
         return {
             name: effects.player(place)
-            for place, name in enumerate(self.total.header["played"])
-        }  # type: ignore[index]
+            for place, name in enumerate(self.total.header["played"])  # type: ignore[index]
+        }
 
     def goals(self, plan: StreamPlan) -> dict[str, int]:
         """Return the donors a row of features for which more than were drawn pay."""

@@ -287,8 +287,10 @@ EFFECTS, BRANCHES = "effects", "branches"
 def merge_sums(one: Sums, other: Sums) -> Sums:
     """Return the sums over two parts, either of which may lack some."""
     both: dict[str, Any] = {
-        name: sums.merge(other[name]) for name, sums in one.items() if name in other
-    }  # type: ignore[arg-type]
+        name: sums.merge(other[name])  # type: ignore[arg-type]
+        for name, sums in one.items()
+        if name in other
+    }
     return {**one, **other, **both}
 
 

@@ -121,8 +121,12 @@ class MultimodalSuite(Suite):
         }
         quality = {"seconds": seconds, "accuracy": accuracy(network, design, pairs)}
         return SuiteCell(
-            case, truths, quality, make_oracle(design, case), (design, training)
-        )  # type: ignore[arg-type]
+            case,
+            truths,  # type: ignore[arg-type]
+            quality,
+            make_oracle(design, case),
+            (design, training),
+        )
 
     def repetitions(
         self, cell: SuiteCell

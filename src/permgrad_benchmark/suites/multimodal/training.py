@@ -190,8 +190,11 @@ def train(
             optimizer, settings.learning_rate, total_steps=max(steps, 2), pct_start=0.2
         )
         bar = Progress(
-            settings.epochs, f"training {design.function.name}", progress, lines=False
-        )  # type: ignore[arg-type]
+            settings.epochs,
+            f"training {design.function.name}",
+            progress,  # type: ignore[arg-type]
+            lines=False,
+        )
         with bar:
             for _ in range(settings.epochs):
                 for first, second in batches.epoch():
