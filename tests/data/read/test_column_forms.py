@@ -317,7 +317,7 @@ def test_other_units_and_signs_in_doubt_stay_text(tmp_path, cells):
     assert written.units == {}
 
 
-@pytest.mark.parametrize("unit", [" kg", " mg/dL", "k", " °C"])
+@pytest.mark.parametrize("unit", ["k", "M"])
 def test_a_note_names_numbers_with_a_unit(tmp_path, unit):
     written = read(
         tmp_path,

@@ -299,7 +299,6 @@ def test_dates_of_other_programs(form, clock):
         ["PT{}M3S", "PT{}H"],
         ["{}:23.456", "{}:59.1"],
         ["{}h05", "{}h30"],
-        ["{}m 3s", "{}m 40s"],
     ],
 )
 def test_durations_of_other_programs_are_text_with_a_note(texts):

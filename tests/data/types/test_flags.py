@@ -34,7 +34,7 @@ def table() -> pd.DataFrame:
         "written": [f"{number % 12 + 1}/{number % 9 + 1}/62" for number in COUNTED],
         "word": np.resize(list("abc"), ROWS), "odd": ["?", *map(str, COUNTED[1:])],
         "code": [f"A-{number}" for number in COUNTED],
-        "weight": [f"{number % 20} kg" for number in COUNTED],
+        "weight": [f"{number % 20} kg" for number in COUNTED], "pay": [f"{number % 20}k" for number in COUNTED],
     })  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_damaged_flags_are_refused(flags):
 
 def test_every_flag_has_a_clause():
     facts = dict.fromkeys(
-        ("date_format", "true_level", "false_level", "odd", "what", "how", "example"),
+        ("date_format", "true_level", "false_level", "odd", "what", "how", "example", "unit_said"),
         "x",
     )
     numbers = dict.fromkeys(("n_levels", "n_known", "different", "left", "share"), 3)
@@ -95,7 +95,7 @@ def test_findings_leave_out_columns_of_which_the_user_decided():
     assert {"swapped", "spelled"} <= set(found)
     declared = infer_schema(
         table(),
-        kinds=dict.fromkeys(("customer_id", "shop", "weight", "part"), "categorical"),
+        kinds=dict.fromkeys(("customer_id", "shop", "pay", "part"), "categorical"),
     )
     found = {
         finding.kind: finding.columns

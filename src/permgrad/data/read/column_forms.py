@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from permgrad.data.read import written_numbers
+from permgrad.data.read.amounts import Notation, find_amounts
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, code_words
+from permgrad.data.read.reading import (
+    MISSING_ANYWAY,
+    Reading,
+    Written,
+    code_words,
+    holds_text,
+)
 from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nullable
+from permgrad.data.read.written_numbers import is_dot
 
 #: Cells of thousands, written with points, that any reader of CSV takes for decimals.
 _DOTTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
@@ -112,7 +120,10 @@ def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
     )
     if name in reading.text or name in reading.texts:
         column.keep_as_text()
-    elif column.cells.null_count == len(column.cells):
+        return
+    if numbers is None and _take_out_dots(column, reading):
+        numbers = _cast(column.cells, has_hexadecimal)
+    if column.cells.null_count == len(column.cells):
         column.values = pd.Series(np.full(len(column.cells), np.nan))
     elif numbers is not None:
         _take_standard(column, numbers, reading)
@@ -165,6 +176,9 @@ def _take_written(column: _Column, reading: Reading) -> None:
         if reading.later
         else written_numbers.unit_of(first)
     )
+    has_sign = unit is not None and written_numbers.is_sign(unit)
+    if not has_sign and _take_amounts(column, bare, unit, reading):
+        return
     if unit is not None:
         without, had_all = written_numbers.without_unit(bare, unit)
         # 0.05 beside 5 % may be the same share.
@@ -181,6 +195,41 @@ def _take_written(column: _Column, reading: Reading) -> None:
         _set_numbers(column, column.proven)
     elif signs and not pc.any(pc.match_substring_regex(bare, "[.,]")).as_py():
         _set_numbers(column, ".")
+
+
+def _take_amounts(
+    column: _Column, bare: pa.ChunkedArray, unit: str | None, reading: Reading
+) -> bool:
+    """Set amounts with units as numbers in one unit, and return whether they are such. Codes stay beside them.
+
+    In a later table, a cell that cannot be read stays as it is, to be refused.
+    """
+    if reading.later and unit is None:
+        return False
+    counted = bare.drop_null().value_counts()
+    texts = counted.field("values").to_pylist()
+    if reading.later:
+        notation: Notation | None = Notation(unit, reading.like or ".")
+    else:
+        notation = find_amounts(texts, counted.field("counts").to_pylist())
+    if notation is None:
+        return False
+    numbers = dict(zip(texts, notation.read(texts).tolist(), strict=True))
+    values = [numbers.get(text, np.nan) for text in bare.to_pylist()]
+    column.unit, column.bare = notation.unit, None
+    are_odd = any(np.isnan(number) for number in numbers.values())
+    if bare.null_count == column.cells.null_count and not are_odd:
+        column.values = pd.Series(values, dtype=np.float64)
+        return True
+    cells = column.cells.to_pylist()
+    column.values = pd.Series(
+        [
+            np.nan if cell is None else cell if np.isnan(number) else repr(number)
+            for cell, number in zip(cells, values, strict=True)
+        ],
+        dtype=object,
+    )
+    return True
 
 
 def _set_numbers(column: _Column, sign: str) -> None:
@@ -394,3 +443,79 @@ def _take_out_missing(
     written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
     column.missing = {word: counts[word] / len(hit) for word in written}
     return _cast(column.cells, has_hexadecimal)
+
+
+def _take_out_dots(column: _Column, reading: Reading) -> bool:
+    """Turn ``.`` and ``.a`` to ``.z`` among numbers into missing cells. Return whether there were any.
+
+    Stata and SAS write missing numbers so.
+    """
+    different = column.cells.unique().drop_null().to_pylist()
+    kept = {*reading.not_na, *reading.na.holds_for(column.name)}
+    kept |= {*reading.codes.holds_for(column.name)}
+    dots = {text for text in different if is_dot(text) and text.strip() not in kept}
+    others = [text for text in different if not is_dot(text)][:_LOOKED_AT]
+    numbers = [text for text in others if written_numbers.may_be_number(text)]
+    if not dots or not numbers or 2 * len(numbers) < len(others):
+        return False
+    hit = pc.is_in(column.cells, pa.array(sorted(dots), pa.string()))
+    counted = column.cells.filter(hit).value_counts().to_pylist()
+    for entry in sorted(counted, key=lambda entry: -entry["counts"]):
+        column.missing[entry["values"].strip()] = entry["counts"] / len(hit)
+    column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
+    return True
+
+
+# ---- tables that say themselves which columns are numbers -----------------------------------------------------------
+def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
+    """Return a table of typed columns in which texts that write numbers are numbers, as those of a CSV file are.
+
+    Texts of plain numbers stay: whoever stored them as text may have meant codes.
+    """
+    columns = list[_Column]()
+    for name in [str(name) for name in frame if holds_text(frame[name])]:
+        is_declared = name in reading.text or name in reading.texts
+        if is_declared or isinstance(frame[name].dtype, pd.CategoricalDtype):
+            continue
+        texts = [cell if isinstance(cell, str) else None for cell in frame[name]]
+        if len(frame) - texts.count(None) < frame[name].notna().sum():
+            continue  # it holds numbers, too
+        column = _Column(name, pa.chunked_array([pa.array(texts, pa.string())]))
+        _read_written(column, reading)
+        columns.append(column)
+    decimal = _settle_signs(columns, reading, ",")
+    made = {one.name: one.values for one in columns if one.values is not None}
+    for values in made.values():
+        values.index = frame.index
+    written = Written.typed(frame.assign(**made), reading.codes)
+    units = {one.name: one.unit for one in columns if one.unit is not None}
+    missing = {one.name: one.missing for one in columns if one.missing}
+    return written._replace(
+        decimal=decimal,
+        units={name: units[name] for name in units if name in made},
+        missing={name: missing[name] for name in missing if name in made},
+    )
+
+
+def _read_written(column: _Column, reading: Reading) -> None:
+    """Set the values of a column of texts that write numbers in a way that is not the usual one. None: it has others."""
+    plain = _cast(column.cells)
+    if plain is not None:
+        return
+    stored = column.cells
+    numbers = _take_out_missing(column, reading, None, has_hexadecimal=False)
+    if numbers is None and _take_out_dots(column, reading):
+        numbers = _cast(column.cells)
+    is_blank = column.cells.null_count == len(column.cells)
+    if is_blank or (
+        numbers is None and not reading.later and _is_text(column, reading)
+    ):
+        column.cells, column.missing = stored, {}
+    elif numbers is None:
+        _take_written(column, reading)
+    elif pc.any(pc.match_substring_regex(column.cells, r"^\s*0\d")).as_py():
+        column.cells, column.missing = stored, {}  # they may be codes
+    else:
+        column.values = _as_series(numbers, column.cells)
+    if column.is_text:
+        column.values, column.missing = None, {}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, listed, option_of, shown
 from permgrad.data.read.cells import CodesArgument, MissingCodes, RowLines
-from permgrad.data.read.written_numbers import signs_of
+from permgrad.data.read.written_numbers import is_dot, signs_of
 
 #: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
 #: French, Spanish, Italian, Dutch and Portuguese ones show it where that is another word.
@@ -95,9 +95,7 @@ class Written(NamedTuple):
     ) -> Written:
         """Return a table whose file says itself which columns are numbers."""
         texts, missing = list[str](), MissingCodes.of(codes)
-        for name in (
-            str(name) for name, column in frame.items() if _holds_text(column)
-        ):
+        for name in (str(name) for name, column in frame.items() if holds_text(column)):
             words = code_words(missing, name)
             cells = [str(cell).strip() for cell in pd.unique(frame[name].dropna())]
             if not signs_of(
@@ -109,7 +107,8 @@ class Written(NamedTuple):
         return cls(frame, texts=tuple(texts))
 
 
-def _holds_text(column: pd.Series[Any]) -> bool:
+def holds_text(column: pd.Series[Any]) -> bool:
+    """Whether a column has cells of text."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return any(isinstance(level, str) for level in column.cat.categories)
     is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
@@ -151,7 +150,7 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
     """Return texts that are kept although they usually mean missing. Others, or declared ones, are refused."""
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
     for name in names:
-        if name not in MISSING_ANYWAY:
+        if name not in MISSING_ANYWAY and not is_dot(name):
             problem = f"Text {shown(name)} is not read as missing, so there is nothing to keep"
             hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
             raise InputError(problem, hint=hint, code="PG004")

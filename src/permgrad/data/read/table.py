@@ -37,7 +37,7 @@ from permgrad.data.read.cells import (
     Distinct,
     MissingCodes,
 )
-from permgrad.data.read.column_forms import read_columns
+from permgrad.data.read.column_forms import read_columns, read_typed
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
@@ -58,6 +58,7 @@ from permgrad.data.read.text_files import (
     unzipped,
 )
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
+from permgrad.data.read.written_numbers import is_dot
 from permgrad.data.types.column_types import Kind, checked_kinds
 
 #: Rows of a part that is a whole file.
@@ -233,11 +234,11 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     # No cell of lists or records can be used, so that nobody needs them of a column that is left out.
     unread = tuple(name for name in table.nested if name in reading.dropped)
     frame = table.read_all([name for name in table.columns if name not in unread])
-    written = Written.typed(blank_codes(frame, reading.na), reading.codes)
+    written = read_typed(blank_codes(frame, reading.na), reading)
     if not unread:
         return written
     note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
-    return Written(*written[:-2], (f"{note}: {listed(unread)}",), unread)
+    return written._replace(notes=(f"{note}: {listed(unread)}",), unread=unread)
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -287,7 +288,9 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     labels = [
         label for place, label in enumerate(codes.labels) if place + 2 not in used
     ]
-    return [label for label in labels if label not in MISSING_ANYWAY]
+    return [
+        label for label in labels if label not in MISSING_ANYWAY and not is_dot(label)
+    ]
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from permgrad.base.errors import warn_user
 from permgrad.base.late import pa, pc
@@ -53,6 +54,33 @@ def standard(texts: pa.ChunkedArray, sign: str) -> pa.ChunkedArray:
     return pc.replace_substring(pc.replace_substring(plain, ",", "."), "−", "-")
 
 
+def standard_text(text: str, sign: str) -> str:
+    """Return one number with a decimal ``sign`` as ``standard`` does."""
+    between = f"[{'.' if sign == ',' else ','}{_SPACES}]|^\\+"
+    return re.sub(between, "", text).replace(",", ".").replace("−", "-")
+
+
+def is_sign(unit: str) -> bool:
+    """Whether numbers are read without a unit: the per cent sign, or a currency."""
+    return unit == "%" or re.fullmatch(CURRENCY, unit) is not None
+
+
+def bare_text(text: str, unit: str | None) -> str:
+    """Return one text without a currency or a per cent sign, as ``without_unit`` does."""
+    if unit is None:
+        return text.strip()
+    match = _around(unit).fullmatch(text.strip())
+    return text.strip() if match is None else "".join(filter(None, match.groups()))
+
+
+@lru_cache(maxsize=64)
+def _around(unit: str) -> re.Pattern[str]:
+    sign = re.escape(unit)
+    return re.compile(
+        rf"([+\-−]?)[{_SPACES}]*{sign}[{_SPACES}]*({_BODY}+)|({_BODY}+?)[{_SPACES}]*{sign}"
+    )
+
+
 def unit_of(text: str) -> str | None:
     """Return the currency or the per cent sign of an amount, or None.
 
@@ -92,10 +120,13 @@ def warn_of_sign(name: str, example: str, sign: str, why: str) -> None:
     )
 
 
-def unit_said(unit: str) -> str:
+def is_dot(text: str) -> bool:
+    """Whether a text is how Stata and SAS write a missing number: a full stop, or one with a letter."""
+    return re.fullmatch(r"\.[A-Za-z_]?", text.strip()) is not None
+
+
+def unit_said(unit: str | None) -> str:
     """Return how the numbers of a column are written, for the table of columns."""
-    return (
-        "numbers with a per cent sign, as written: 7.4 % is 7.4"
-        if unit == "%"
-        else f"numbers in {unit}"
-    )
+    if unit == "%":
+        return "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    return "numbers" if unit is None else f"numbers in {unit}"

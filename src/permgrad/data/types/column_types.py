@@ -16,6 +16,7 @@ from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, must, printable
 from permgrad.base.late import pd
 from permgrad.data.read import cells, dates
+from permgrad.data.read.amounts import Notation, find_notation
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -27,7 +28,13 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import different_and_left
-from permgrad.data.read.written_numbers import CURRENCY, MEASURE, NUMBERS
+from permgrad.data.read.written_numbers import (
+    CURRENCY,
+    MEASURE,
+    NUMBERS,
+    is_dot,
+    unit_said,
+)
 from permgrad.data.types import identifiers
 from permgrad.data.types.flags import FLAGS, Flag, reason_of
 from permgrad.data.types.identifiers import (
@@ -76,7 +83,8 @@ class ColumnType:
     ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
     is stored as text or as whole numbers there is the format and how many different texts no format read: they count as
     missing, and where there were none, a text that cannot be read is refused later on. Numbers with a format are times
-    of day or durations. Of a pair the ``true_level`` counts as 1.
+    of day or durations, those with a ``decimal`` sign are text with signs or a ``unit``. Of a pair the ``true_level``
+    counts as 1.
     """
 
     name: str
@@ -90,6 +98,13 @@ class ColumnType:
     true_level: str | None = None
     false_level: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    unit: str | None = None
+    decimal: str | None = None
+
+    @property
+    def notation(self) -> Notation | None:
+        """How numbers are written that are stored as text, if not in the usual way."""
+        return None if self.decimal is None else Notation(self.unit, self.decimal)
 
     @property
     def n_known(self) -> int:
@@ -100,7 +115,13 @@ class ColumnType:
     def reason(self) -> str:
         """Why the column is what it is, in one clause for people. Nothing reads it back."""
         return reason_of(
-            self.flags, {**vars(self), "n_known": self.n_known, **self.facts}
+            self.flags,
+            {
+                **vars(self),
+                "n_known": self.n_known,
+                "unit_said": unit_said(self.unit),
+                **self.facts,
+            },
         )
 
     def flagged(self, *flags: Flag, **changes: Any) -> ColumnType:
@@ -350,6 +371,10 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         return _constant(base) if len(levels) <= 1 else base
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
+    if _are_dots_missing(texts):
+        kept = np.array([not is_dot(text) for text in texts], dtype=bool)
+        n_missing += int(counts[~kept].sum())
+        texts, counts = [text for text in texts if not is_dot(text)], counts[kept]
     base = ColumnType(
         name, "categorical", "text", ("text",), len(series), n_missing, len(texts)
     )
@@ -369,12 +394,43 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     ]  # no date or time is longer, and a text may have megabytes
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    if dates.are_durations(starts):
-        base = base.flagged(
+    return _written_type(base, series, starts, counts) or _text_type(
+        base, series, texts, counts
+    )
+
+
+def _written_type(
+    base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers
+) -> ColumnType | None:
+    """Find times, durations, and numbers with signs or units. None: most texts are something else."""
+    if dates.are_durations(texts):
+        durations = base.flagged(
             "durations", kind="numeric", storage="number", date_format=dates.DURATION
         )
-        return _decided_by_type(series, texts, base)
-    return _text_type(base, series, texts, counts)
+        return _decided_by_type(series, texts, durations)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return None
+    notation = find_notation(texts, counts.tolist())
+    if notation is None:
+        return None
+    return base.flagged(
+        "written",
+        kind="numeric",
+        storage="number",
+        unit=notation.unit,
+        decimal=notation.decimal,
+    )
+
+
+def _are_dots_missing(texts: Sequence[str]) -> bool:
+    """Whether the texts of a column are numbers but for those with which Stata and SAS write missing ones."""
+    others = [text for text in texts if not is_dot(text)]
+    if not others or len(others) == len(texts):
+        return False
+    return (
+        not np.isnan(cells.text_numbers(others)).any()
+        or find_notation(others, [1] * len(others)) is not None
+    )
 
 
 def _text_number_type(
@@ -756,6 +812,9 @@ def read_numbers(
     kinds = np.array(
         [codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16
     )
+    if column.storage == "number":
+        dots = np.array([is_dot(text) for text in distinct.texts], dtype=bool)
+        kinds[dots & (kinds == PRESENT)] = BLANK
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
@@ -804,6 +863,9 @@ def _numbers_of_texts(
             dates.duration_seconds(texts),
             "hold times such as 10:30, or durations",
         )
+    elif column.notation is not None:
+        numbers = column.notation.read(texts)
+        must = f"be {unit_said(column.unit)}"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}

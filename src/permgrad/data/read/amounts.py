@@ -1,0 +1,275 @@
+"""How a column writes its numbers: with signs ($1,234.50, 27.5 %) or units (71 kg, 14 yrs 11 mons, 5'8")."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from permgrad.base.arrays import Floats
+from permgrad.data.read.written_numbers import (
+    NUMBERS,
+    bare_text,
+    is_sign,
+    standard_text,
+    unit_of,
+)
+
+#: What units measure, and for each unit its size and the ways in which it is written.
+#: The first way is its name, which no two units share.
+_FAMILIES: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
+    "time": {
+        "ms": (0.001, ("msec", "millisecond", "milliseconds")),
+        "s": (1, ("sec", "secs", "second", "seconds")),
+        "min": (60, ("m", "mins", "minute", "minutes")),
+        "h": (3600, ("hr", "hrs", "hour", "hours", "std")),
+        "days": (86_400, ("d", "day")),
+        "weeks": (604_800, ("w", "wk", "wks", "week")),
+        "months": (2_629_800, ("mo", "mos", "mon", "mons", "mth", "mths", "month")),
+        "years": (31_557_600, ("y", "yr", "yrs", "year")),
+    },
+    "bytes": {
+        "B": (1, ("byte", "bytes")),
+        "KB": (1e3, ("kB", "kb")),
+        "MB": (1e6, ("mb",)),
+        "GB": (1e9, ("gb",)),
+        "TB": (1e12, ("tb",)),
+        "KiB": (2**10, ()),
+        "MiB": (2**20, ()),
+        "GiB": (2**30, ()),
+        "TiB": (2**40, ()),
+    },
+    "length": {
+        "mm": (0.001, ()),
+        "cm": (0.01, ()),
+        "metres": (1, ("m", "metre", "meter", "meters")),
+        "km": (1000, ("kms", "kilometer", "kilometers", "kilometre", "kilometres")),
+        "in": (0.0254, ('"', "″", "”", "''", "inch", "inches")),
+        "ft": (0.3048, ("'", "′", "’", "foot", "feet")),
+        "yd": (0.9144, ("yard", "yards")),
+        "mi": (1609.344, ("mile", "miles")),
+    },
+    "mass": {
+        "mg": (1e-6, ()),
+        "g": (0.001, ("gram", "grams")),
+        "kg": (1, ("kgs", "kilo", "kilos")),
+        "t": (1000, ("tonne", "tonnes")),
+        "oz": (0.028349523125, ("ounce", "ounces")),
+        "lb": (0.45359237, ("lbs", "pound", "pounds")),
+        "st": (6.35029318, ("stone",)),
+    },
+    "volume": {
+        "ml": (0.001, ("mL",)),
+        "cl": (0.01, ("cL",)),
+        "l": (1, ("L", "litre", "litres", "liter", "liters")),
+    },
+}
+#: A unit may be any word, also one that has no family, such as mg/dL.
+_UNIT = r"[^\s\d.,;()+\-−%]{1,12}"
+_NUMBER = r"\d(?:[\d.,\u00a0\u202f]*\d)?|[.,]\d+"
+_PIECE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})(?:\s+|,\s*|$|(?=\d))")
+_AND = re.compile(r"\s+(?:and|und|et)\s+")
+_ZERO = re.compile(r"[+\-−]?0+(?:[.,]0*)?")
+#: Fewer different cells may well be categories.
+FEWEST = 10
+#: So many pieces a cell has at most.
+_MOST_PIECES = 4
+
+
+class _Piece(NamedTuple):
+    """A number of a cell with the unit behind it, as they are written."""
+
+    number: str
+    unit: str
+
+
+def _sizes(family: str) -> dict[str, tuple[str, float]]:
+    """Return for each way in which a family's units are written the name and the size."""
+    ways = dict[str, tuple[str, float]]()
+    for name, (size, others) in _FAMILIES[family].items():
+        for way in (name, *others):
+            ways[way] = name, size
+    return ways
+
+
+_SIZES = {family: _sizes(family) for family in _FAMILIES}
+
+
+def _pieces(text: str) -> list[_Piece]:
+    """Return what a cell is made of, nothing if it is no amount."""
+    rest = _AND.sub(" ", text.strip().lstrip("+-−").strip())
+    pieces, place = list[_Piece](), 0
+    while place < len(rest) and len(pieces) < _MOST_PIECES:
+        match = _PIECE.match(rest, place)
+        if match is None:
+            return []
+        pieces.append(_Piece(match["number"], match["unit"].rstrip(".")))
+        place = match.end()
+    return pieces if place == len(rest) else []
+
+
+def _way(unit: str, ways: Iterable[str]) -> str:
+    """Return how a family writes a unit: capitals of words mean nothing."""
+    return unit if unit in ways or len(unit) < 3 else unit.lower()
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a column's numbers are written: the unit that they are read in, and their decimal sign.
+
+    The unit is a currency or the per cent sign, which numbers are read without, or a unit. None: bare numbers.
+    """
+
+    unit: str | None = None
+    decimal: str = "."
+
+    @property
+    def family(self) -> str | None:
+        """What the unit measures. None: it is of no family, and all cells have it."""
+        return next((one for one in _FAMILIES if self.unit in _FAMILIES[one]), None)
+
+    def read(self, texts: Sequence[str]) -> Floats:
+        """Return numbers in the unit, NaN for a text that is none. Bare numbers have the unit."""
+        return np.array([self._value(text) for text in texts], dtype=np.float64)
+
+    def _value(self, text: str) -> float:
+        if self.unit is None or is_sign(self.unit):
+            return _number(bare_text(text, self.unit), self.decimal)
+        sign = -1.0 if text.strip()[:1] in ("-", "−") else 1.0
+        pieces = _pieces(text)
+        if not pieces:
+            return _number(text, self.decimal)
+        if self.family is None or {piece.unit for piece in pieces} == {self.unit}:
+            is_one = len(pieces) == 1 and pieces[0].unit == self.unit
+            return sign * _number(pieces[0].number, self.decimal) if is_one else np.nan
+        ways = _SIZES[self.family]
+        sizes = [ways.get(_way(piece.unit, ways), ("", np.nan))[1] for piece in pieces]
+        if self.family == "time":
+            sizes = _minutes_or_months(pieces, sizes)
+        if sizes != sorted(set(sizes), reverse=True):
+            return np.nan
+        total = 0.0
+        for piece, size in zip(pieces, sizes, strict=True):
+            total += size * _number(piece.number, self.decimal)
+        # As 12 months are a year in whole numbers.
+        return sign * float(f"{total / ways[self.unit][1]:.12g}")
+
+
+def _minutes_or_months(pieces: Sequence[_Piece], sizes: list[float]) -> list[float]:
+    """Return the sizes of units of time: in ``1y 3m``, m are months."""
+    months = _SIZES["time"]["months"][1]
+    are_long = max(sizes) > months
+    return [
+        months if are_long and piece.unit == "m" else size
+        for piece, size in zip(pieces, sizes, strict=True)
+    ]
+
+
+def _number(text: str, decimal: str) -> float:
+    """Return a number that is written with a decimal sign, NaN if it is none."""
+    text = text.strip()
+    if re.fullmatch(NUMBERS[decimal], text) is None:
+        return np.nan
+    return float(standard_text(text, decimal))
+
+
+def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | None:
+    """Return how the different texts of a column are written if all are numbers with signs or units, else None.
+
+    Examples:
+        >>> find_notation(["$1,234.50", "$12"], [1, 1]), find_notation(["1.234,5", "a"], [1, 1])
+        (Notation(unit='$', decimal='.'), None)
+    """
+    first = texts[0].strip() if texts else ""
+    unit = unit_of(first)
+    for sign in NUMBERS:
+        notation = Notation(unit, sign)
+        if all(
+            (unit is None or bare_text(text, unit) != text.strip())
+            and not np.isnan(notation.read([text])[0])
+            for text in texts
+        ):
+            return notation if texts else None
+    return find_amounts(texts, counts)
+
+
+def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None:
+    """Return how the different texts of a column are written if all are amounts with units, else None.
+
+    All have one unit, or the units of a family, of which that of most cells is taken. Zeros need none.
+
+    Examples:
+        >>> find_amounts([f"{m // 12} yrs {m % 12} mons" for m in range(40)], [1] * 40).unit
+        'months'
+        >>> find_amounts([f"{gb} GB" for gb in range(20)] + ["512 MB"], [1] * 21).unit
+        'GB'
+        >>> find_amounts([f"{n}A" for n in range(40)], [1] * 40), find_amounts(["5 kg", "7 kg"], [9, 9])
+        (None, None)
+    """
+    if len(texts) < FEWEST or not _pieces(texts[0]):
+        return None
+    used, pieces = Counter[str](), list[_Piece]()
+    for text, count in zip(texts, counts, strict=True):
+        parts = _pieces(text)
+        if not parts and not _ZERO.fullmatch(text.strip()):
+            return None
+        pieces += parts
+        used.update(dict.fromkeys((piece.unit for piece in parts), count))
+    unit = _common_unit(texts, used)
+    if unit is None:
+        return None
+    signs = [
+        sign
+        for sign in NUMBERS
+        if all(re.fullmatch(NUMBERS[sign], piece.number) for piece in pieces)
+    ]
+    found = [Notation(unit, sign) for sign in signs]
+    return next((one for one in found if not np.isnan(one.read(texts)).any()), None)
+
+
+def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
+    """Return the unit in which all amounts can be said. ``used``: the cells that have each unit."""
+    families = [
+        family
+        for family, ways in _SIZES.items()
+        if all(_way(u, ways) in ways for u in used)
+    ]
+    if len(used) == 1:
+        (unit,) = used
+        if not families and not _is_unit(unit, texts):
+            return None
+        if len(families) != 1:
+            return unit
+        ways = _SIZES[families[0]]
+        return ways[_way(unit, ways)][0]
+    if not families:
+        return None
+    ways = _SIZES[families[0]]
+    cells = Counter[str]()
+    for unit, count in used.items():
+        name = ways[_way(unit, ways)][0]
+        if families[0] == "time" and unit == "m" and "years" in _names(used, ways):
+            name = "months"
+        cells[name] += count
+    sizes = dict(ways.values())
+    return max(cells, key=lambda name: (cells[name], -sizes[name]))
+
+
+def _names(used: Iterable[str], ways: dict[str, tuple[str, float]]) -> set[str]:
+    return {ways[_way(unit, ways)][0] for unit in used}
+
+
+def _is_unit(unit: str, texts: Sequence[str]) -> bool:
+    """Whether what stands behind all numbers may be a unit nobody knows: 12A and 12th have none, 12M may be millions."""
+    if len(unit) == 1 and unit in "kKmMbB":
+        return False
+    with_blank = re.compile(rf"\d\s+{re.escape(unit)}\.?")
+    if all(with_blank.search(text) or _ZERO.fullmatch(text.strip()) for text in texts):
+        return True
+    return (
+        len(unit) > 1 and unit != unit.upper() and unit not in ("st", "nd", "rd", "th")
+    )
