@@ -11,7 +11,7 @@ import pytest
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scaling import ScalingMode
 from permgrad.data.encode.scores import Target
-from permgrad.data.encode.unlike import unlike_training
+from permgrad.data.encode.unlike import UnlikeRows, unlike_training
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +88,16 @@ def test_levels_with_scores_are_known_and_those_of_one_encoded_column_are_not():
 def test_a_constant_column_has_no_range():
     frame = pd.DataFrame({"x": np.arange(50.0), "same": 3.0})
     assert told(TableEncoder().fit(frame), frame.assign(same=1e9)) == []
+
+
+def test_a_column_a_hundred_times_smaller_than_in_training_is_told():
+    rates = np.random.default_rng(5).uniform(0, 80, 300)
+    encoder = TableEncoder().fit(pd.DataFrame({"rate": rates, "x": -rates}))
+    new = pd.DataFrame({"rate": rates[:30] / 100, "x": -rates[:30]})
+    (found,) = unlike_training(encoder, new)
+    assert (found.column, found.kind, found.rows.all()) == ("rate", "scale", True)
+    counts = UnlikeRows()
+    counts.add([found], 30)
+    assert "have rate about a hundred times smaller than in training" in counts.lines[0]
+    assert unlike_training(encoder, new[:9]) == [], "nine small rows may be chance"
+    assert unlike_training(encoder, new.assign(rate=rates[:30])) == []

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad.data.read.reading import Reading
+from permgrad.data.read.table import read_written
 
 ROWS = [
     ["id", "age", "price", "day", "town", "ok", "code", "note"],
@@ -124,3 +126,45 @@ def test_formulas_without_stored_results_are_named(tmp_path):
     found = pg.read_table(tmp_path / "b.xlsx", sheet="data")["both"]
     assert found.isna().tolist() == [False, True, False, False, False]
     assert found.dropna().tolist() == [7, 7, 7, 7]
+
+
+def _book(path, rows, merged=(), shares=()):
+    """Write a workbook with merged ranges, and with columns that are shown per cent."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    for place in merged:
+        book.active.merge_cells(place)
+    for column in shares:
+        for cell in book.active[column][1:]:
+            cell.number_format = "0.00%"
+    book.save(path)
+    return path
+
+
+def test_cells_merged_downwards_have_one_value_and_headers_are_joined(tmp_path):
+    rows = [["Trial of May"], ["site", "dose", None, "y"], [None, "mg", "ml", None]]
+    rows += [["north", 1, 2, 3], [None, 2, 3, 4], [None, 3, 4, 5], ["south", 4, 5, 6]]
+    merged = ["A1:D1", "A2:A3", "B2:C2", "D2:D3", "A4:A6"]
+    written = read_written(_book(tmp_path / "t.xlsx", rows, merged))
+    assert written.frame["site"].tolist() == ["north"] * 3 + ["south"]
+    assert written.frame.columns.tolist() == ["site", "dose mg", "dose ml", "y"]
+    assert written.lines.lines.tolist() == [4, 5, 6, 7]
+    assert written.notes == (
+        "the names of two header rows are joined: 'dose mg', 'dose ml'",
+        "cells that are merged over several rows have the same value in all of them: site",
+        "1 line above the header is left out: 'Trial of May'",
+    )
+
+
+def test_numbers_shown_per_cent_are_those_of_a_file_with_the_sign(tmp_path):
+    rows = [["rate", "x"], [0.123, 1], [0.07, 2], [0, 3], [1.5, 4]]
+    path = _book(tmp_path / "t.xlsx", rows, shares=["A"])
+    written = read_written(path)
+    assert written.units == {"rate": "%"}
+    assert written.frame["rate"].tolist() == [12.3, 7, 0, 150]
+    later = read_written(path, Reading(later=True, units=written.units))
+    assert later.frame["rate"].tolist() == [12.3, 7, 0, 150]
+    bare = read_written(path, Reading(later=True))
+    assert bare.frame["rate"].tolist() == [0.123, 0.07, 0, 1.5]

@@ -61,7 +61,16 @@ def test_damaged_flags_are_refused(flags):
 
 def test_every_flag_has_a_clause():
     facts = dict.fromkeys(
-        ("date_format", "true_level", "false_level", "odd", "what", "how", "example", "unit_said"),
+        (
+            "date_format",
+            "true_level",
+            "false_level",
+            "odd",
+            "what",
+            "how",
+            "example",
+            "unit_said",
+        ),
         "x",
     )
     numbers = dict.fromkeys(("n_levels", "n_known", "different", "left", "share"), 3)

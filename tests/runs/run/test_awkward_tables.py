@@ -56,7 +56,7 @@ def test_what_is_unusual_of_columns_is_noted(here):
             'taken as missing: "None" in garage (60 %); if a text is a level, keep it with --not-na None (in Python: '
             'not_na=["None"])'
         ),
-        "Read as numbers with a sign: pay (£). For categories, pass --kind pay=categorical.",
+        "Read as numbers with a sign or unit: pay (£). For categories, pass --kind pay=categorical",
     ]
     assert {line["name"]: line["reason"] for line in inputs.described[1]}[
         "pay"

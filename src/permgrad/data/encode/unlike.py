@@ -19,6 +19,8 @@ from permgrad.data.read.header import some_names
 
 #: Shares of its range, and of its size, by which the end of a column is not known: it is kept as float32.
 _OF_RANGE, _OF_SIZE = 1e-5, 1e-6
+#: Rows that show another unit, how many times smaller that is, and how far below the median all of them are.
+_FEWEST_SMALLER, _TIMES, _FAR_BELOW = 10, 100, 20
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,12 @@ class Unlike:
     """Which ``rows`` ``(rows,)`` have a cell of a ``column`` that no training row had. The first one is an ``example``.
 
     ``kind``: a level, one of those that training had rarely or never, which share an encoded column, a word beside the
-    two of training, a number or date outside the ``range`` of training, whose ends are ``ends``, or a missing cell.
+    two of training, a number or date outside the ``range`` of training, whose ends are ``ends``, numbers of another
+    ``scale``, or a missing cell.
     """
 
     column: str
-    kind: Literal["level", "rare", "word", "range", "missing"]
+    kind: Literal["level", "rare", "word", "range", "scale", "missing"]
     rows: Booleans
     example: str = ""
     ends: tuple[str, str] | None = None
@@ -143,6 +146,28 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
             if slot.kind == "date_part":
                 example, *shown = map(date_text, (outside, first, last))
             yield Unlike(name, "range", rows, example, (shown[0], shown[1]))
+        elif slot.kind == "numeric" and _are_hundredths(
+            cells, float(encoder.scaling_.fill[at]), first, last
+        ):
+            rows = ~np.isnan(cells) & (cells != 0)
+            shown = [f"{end:.6g}" for end in (first, last)]
+            example = f"{float(cells[rows][0]):.10g}"
+            yield Unlike(name, "scale", rows, example, (shown[0], shown[1]))
+
+
+def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bool:
+    """Whether numbers are as small as if another unit was meant, such as shares instead of per cent.
+
+    A row is below the training ``median`` by chance half of the time: ten rows in a row are not. A hundred times as
+    large they are numbers ``low`` to ``high`` of training.
+    """
+    present = np.abs(cells[~np.isnan(cells)])
+    if len(present) < _FEWEST_SMALLER or not present.any():
+        return False
+    usual = _TIMES * float(np.median(present))
+    is_small = bool((present < abs(median) / _FAR_BELOW).all())
+    ends = sorted((abs(low), abs(high)))
+    return is_small and low * high >= 0 and ends[0] <= usual <= ends[1]
 
 
 def _is_amount(slot: Slot) -> bool:
@@ -158,6 +183,10 @@ _WORDS = {
     "rare": "a level of {column} that training had rarely or never, such as {example}",
     "word": "a word in {column} beside the two of training, such as {example}, which counts as missing",
     "range": "{column} outside the training range of {low} to {high}, such as {example}",
+    "scale": (
+        "{column} about a hundred times smaller than in training ({low} to {high}), such as {example}: another unit, or "
+        "a share instead of per cent?"
+    ),
     "missing": "no {column}, which every training row had",
 }
 

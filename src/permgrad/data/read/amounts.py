@@ -210,7 +210,7 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
         >>> find_amounts([f"{n}A" for n in range(40)], [1] * 40), find_amounts(["5 kg", "7 kg"], [9, 9])
         (None, None)
     """
-    if len(texts) < FEWEST or not _pieces(texts[0]):
+    if len(texts) < FEWEST or not any(map(_pieces, texts[:2])):
         return None
     used, pieces = Counter[str](), list[_Piece]()
     for text, count in zip(texts, counts, strict=True):
@@ -240,7 +240,8 @@ def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
     ]
     if len(used) == 1:
         (unit,) = used
-        if not families and not _is_unit(unit, texts):
+        is_letter = len(unit) == 1 and unit.isupper()
+        if (not families or is_letter) and not _is_unit(unit, texts):
             return None
         if len(families) != 1:
             return unit

@@ -8,10 +8,12 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,20 +30,33 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.data.read.parquet import DAMAGE
+from permgrad.data.read.reading import Reading
 from permgrad.data.read.text_files import check_fits
 
 #: A decimal number that could also be a whole one with a sign between its thousands.
 _LIKE_THOUSANDS = re.compile(r"-?\d{1,3}\.\d{3}")
 #: A cell of a sheet has a formula.
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
+#: A range of merged cells.
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\b[^>]*\bref="([A-Z0-9:$]+)"')
 #: A workbook unpacks to at most this many bytes, or this many times its size.
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 200
 
 
-def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Integers]:
-    """Return a sheet of a workbook as the text of a CSV file, and the row of the sheet that each row comes from.
+class Sheet(NamedTuple):
+    """A sheet as the text of a CSV file, the row of the sheet that each row comes from, and notes on its cells."""
 
-    By default the first sheet that is not hidden. Empty rows and columns are left out.
+    text: str
+    lines: Integers
+    notes: tuple[str, ...]
+
+
+def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
+    """Return a sheet of a workbook as the text of a CSV file.
+
+    By default the first sheet that is not hidden. Empty rows and columns are left out. Cells that are merged over
+    several rows have one value, and merged cells of the header stand above names. Numbers that the sheet shows per cent
+    are written so (27.5 %), but for a table that is read like one whose numbers are bare.
 
     Raises:
         EnvironmentProblem: openpyxl is not installed.
@@ -70,14 +85,11 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         book = openpyxl.load_workbook(
             io.BytesIO(content), read_only=True, data_only=True
         )
-        chosen = _choose(book.worksheets, file, sheet)
+        chosen = _choose(book.worksheets, file, reading.sheet)
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
-        rows = [
-            (place, row)
-            for place, row in enumerate(chosen.iter_rows(values_only=True), start=1)
-            if _holds(row)
-        ]
+        rows, shares = _rows_of(chosen)
+        merged = _merged(content, chosen)
         _check_formulas(content, file, chosen.title)
     if not rows:
         raise InputError(
@@ -85,7 +97,129 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
             "Choose another with --sheet.",
             "PG011",
         )
-    return _as_csv(rows)
+    width = max(len(row) for row in rows.values())
+    for row in rows.values():
+        row.extend([None] * (width - len(row)))
+    notes = _fill_merged(rows, merged)
+    _write_shares(rows, shares, reading)
+    return Sheet(*_as_csv(rows), tuple(notes))
+
+
+def _rows_of(sheet: Any) -> tuple[dict[int, list[Any]], dict[int, int]]:
+    """Return the cells of each row that is not empty, and how many numbers each column shows per cent."""
+    rows, shares = dict[int, list[Any]](), Counter[int]()
+    for place, cells in enumerate(sheet.iter_rows(), start=1):
+        row = [cell.value for cell in cells]
+        if not _holds(row):
+            continue
+        rows[place] = row
+        for column, cell in enumerate(cells):
+            if _is_number(cell.value) and "%" in str(cell.number_format):
+                shares[column] += 1
+    return rows, dict(shares)
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+# ---- numbers shown per cent ------------------------------------------------------------------------------------------
+def _write_shares(
+    rows: Mapping[int, list[Any]], shares: Mapping[int, int], reading: Reading
+) -> None:
+    """Write the numbers of columns that the sheet shows per cent with their sign: .275 is 27.5 %."""
+    for column, count in shares.items():
+        cells = [row[column] for row in rows.values()]
+        names = [cell for cell in cells if isinstance(cell, str)]
+        units = {reading.units[name] for name in names if name in reading.units}
+        if 2 * count < sum(map(_is_number, cells)) or (
+            reading.later and units != {"%"}
+        ):
+            continue
+        for row in rows.values():
+            if _is_number(row[column]):
+                row[column] = f"{(Decimal(repr(row[column])) * 100).normalize():f} %"
+
+
+# ---- merged cells ----------------------------------------------------------------------------------------------------
+def _merged(content: bytes, sheet: Any) -> list[tuple[int, int, int, int]]:
+    """Return the ranges of merged cells: first column, first row, last column, last row, columns from 0."""
+    from openpyxl.utils.cell import range_boundaries
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        stored = archive.read(sheet._worksheet_path.lstrip("/"))  # noqa: SLF001 — nothing public names the part
+    ranges = list[tuple[int, int, int, int]]()
+    for match in _MERGED.finditer(stored):
+        left, top, right, bottom = range_boundaries(match[1].decode())
+        if None not in (left, top, right, bottom):
+            ranges.append((left - 1, top, right - 1, bottom))
+    return ranges
+
+
+def _fill_merged(
+    rows: dict[int, list[Any]], merged: Sequence[tuple[int, int, int, int]]
+) -> list[str]:
+    """Fill merged cells with their value, and join a header of two rows. Return notes on it.
+
+    A range over all columns is a title, and one over several columns of one row below the header is a heading.
+    """
+    width, notes = max(map(len, rows.values())), list[str]()
+    header = _header_row(rows)
+    above = [
+        one for one in merged if one[1] == header and 0 < one[2] - one[0] < width - 1
+    ]
+    if above and (below := _next_row(rows, header)) is not None:
+        notes.append(_join_header(rows, header, below, merged))
+        header = below
+    filled = list[str]()
+    for left, top, _, bottom in merged:
+        if top <= header or bottom == top or top not in rows or left >= width:
+            continue
+        for place in range(top + 1, bottom + 1):
+            if place in rows:
+                rows[place][left] = rows[top][left]
+        filled.append(str(rows[header][left]))
+    if filled:
+        columns = listed(list(dict.fromkeys(filled)))
+        notes.append(
+            f"cells that are merged over several rows have the same value in all of them: {columns}"
+        )
+    return notes
+
+
+def _header_row(rows: Mapping[int, list[Any]]) -> int:
+    """Return the first row that is no title: more than one of its cells is filled."""
+    several = (
+        place for place in rows if sum(_holds([cell]) for cell in rows[place]) > 1
+    )
+    return next(several, next(iter(rows)))
+
+
+def _next_row(rows: Mapping[int, list[Any]], header: int) -> int | None:
+    """Return the row below the header if it goes on with names."""
+    below = next((place for place in rows if place > header), None)
+    if below is None or any(_is_number(cell) for cell in rows[below]):
+        return None
+    return below
+
+
+def _join_header(
+    rows: dict[int, list[Any]],
+    header: int,
+    below: int,
+    merged: Sequence[tuple[int, int, int, int]],
+) -> str:
+    """Join the names of two rows, of which the upper ones stand above several columns. Return the note on it."""
+    upper = list(rows[header])
+    for left, top, right, bottom in merged:
+        if top == header and bottom == top:
+            upper[left : right + 1] = [rows[header][left]] * (right + 1 - left)
+    pairs = zip(upper, rows[below], strict=True)
+    names = [" ".join(str(x).strip() for x in pair if x is not None) for pair in pairs]
+    rows[below] = names
+    del rows[header]
+    joined = [name for name, cell in zip(names, upper, strict=True) if name != cell]
+    return f"the names of two header rows are joined: {listed(joined, 3, show=repr)}"
 
 
 def _check_size(content: bytes, file: Path) -> None:
@@ -173,22 +307,21 @@ def _holds(row: Iterable[Any]) -> bool:
     return any(cell is not None and str(cell).strip() for cell in row)
 
 
-def _as_csv(rows: list[tuple[int, tuple[Any, ...]]]) -> tuple[str, Integers]:
+def _as_csv(rows: Mapping[int, list[Any]]) -> tuple[str, Integers]:
     """Return rows as the text of a CSV file with a line for its delimiter."""
-    width = max(len(row) for _, row in rows)
+    width = max(map(len, rows.values()))
     filled = [
         column
         for column in range(width)
-        if any(_holds(row[column : column + 1]) for _, row in rows)
+        if any(_holds([row[column]]) for row in rows.values())
     ]
     stream = io.StringIO(newline="")
     stream.write("sep=,\n")
     writer = csv.writer(stream, lineterminator="\n")
-    for _, row in rows:
-        cells = [_text(row[column]) if column < len(row) else "" for column in filled]
+    for row in rows.values():
         # A single empty field would be a blank line, which readers leave out.
-        writer.writerow(cells)
-    return stream.getvalue(), np.array([place for place, _ in rows[1:]], dtype=np.int64)
+        writer.writerow([_text(row[column]) for column in filled])
+    return stream.getvalue(), np.array(list(rows)[1:], dtype=np.int64)
 
 
 def _text(cell: Any) -> str:

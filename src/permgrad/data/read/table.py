@@ -208,10 +208,14 @@ def _read_texts(file: Path, reading: Reading) -> Written:
     ):
         from permgrad.data.read.excel import read_sheet
 
-        text, lines = read_sheet(content, file, reading.sheet)
-        table = parse_csv(text, file, reading)
-        is_known = len(lines) == table.above + table.rows
-        table = replace(table, lines=lines[table.above :] if is_known else None)
+        sheet = read_sheet(content, file, reading)
+        table = parse_csv(sheet.text, file, reading)
+        is_known = len(sheet.lines) == table.above + table.rows
+        table = replace(
+            table,
+            lines=sheet.lines[table.above :] if is_known else None,
+            notes=(*sheet.notes, *table.notes),
+        )
     else:
         texts = [read_text(content, file)]
         del content  # nobody holds what the next one reads

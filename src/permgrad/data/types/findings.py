@@ -50,7 +50,7 @@ _TEXTS = {
         "Whole numbers that are stored as text are read as amounts: {columns}. If they name things, pass {categorical}."
     ),
     "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, pass {categorical}.",
-    "units": "Read as numbers with a sign: {columns}. For categories, pass {categorical}.",
+    "units": "Read as numbers with a sign or unit: {columns}. For categories, pass {categorical}",
     "free_text": (
         "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one out, or {categorical} to read its "
         "cells as categories."
@@ -162,6 +162,14 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
         Finding(flag, _names(one for one in columns if flag in one.flags))
         for flag in ("names", "whole_texts")
     ]
+    written = [one for one in columns if "written" in one.flags and one.unit]
+    found.append(
+        Finding(
+            "units",
+            _names(written),
+            {"shown": [f"{one.name} ({one.unit})" for one in written]},
+        )
+    )
     texts = _names(one for one in columns if "free_text" in one.flags)
     found.append(
         Finding(
