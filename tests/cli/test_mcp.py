@@ -151,10 +151,9 @@ def test_a_table_is_described(agent, world):
     assert (
         columns["town"]["frequent"][0]["rows"] == table()["town"].value_counts().max()
     )
-    assert (
-        agent.told("describe_table", table=str(world / "outside" / "other.csv"))["rows"]
-        == 60
-    ), "read only"
+    with Agent(world / "inside", tables_in_folder=False) as anywhere:
+        table_outside = str(world / "outside" / "other.csv")
+        assert anywhere.told("describe_table", table=table_outside)["rows"] == 60
     assert agent.told("describe_table", table="breast_cancer")["target"] == "diagnosis"
 
 
@@ -251,6 +250,17 @@ def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent)
         for one in facts["verdict"]
         if one["facts"]["kind"] == "outside"
     ] == ["age"]
+    # However it is written, it is the number that the encoder reads.
+    for cell, expected in (("400", ["age"]), (True, ["age"]), ("51", []), (51, [])):
+        facts = agent.told(
+            "what_if", run="runs/one", table="table.csv", row=0, changes={"age": cell}
+        )
+        columns = [
+            sentence["facts"]["column"]
+            for sentence in facts["verdict"]
+            if sentence["facts"]["kind"] == "outside"
+        ]
+        assert columns == expected, cell
     facts = agent.told(
         "what_if", run="runs/one", table="table.csv", row=0, changes={"town": "Rom"}
     )
@@ -342,7 +352,8 @@ DEEP = json.loads("[" * 60 + "]" * 60)
 WRONG = [
     *((name, {"nonsense": 1}) for name in TOOLS),
     *((name, {"table": place}) for name in ("describe_table", "run", "explain_row", "compare")
-      for place in ("nothing.csv", "", "\0", "/dev/zero", "loop", "x" * 5000, "inside\n", "model.pkl", "empty.csv",
+      for place in ("nothing.csv", "", "\0", "/dev/zero", "/etc/passwd", "../outside/other.csv",
+                    "link/other.csv", "loop", "x" * 5000, "inside\n", "model.pkl", "empty.csv",
                     "noise.bin", 3, None, ["table.csv"], {"a": 1}, "http://127.0.0.1:9/table.csv", "/proc/self/mem")),
     *((name, {"run": place}) for name in ("read_run", "explain_row", "what_if", "counterfactuals")
       for place in ("nothing", "", ".", "..", "../outside/run", "link/run", "/etc", "loop", "\0", "table.csv",
@@ -356,6 +367,7 @@ WRONG = [
     *(("run", arguments) for arguments in (
         {"target": "outcom"}, {"target": ["outcome", "age"]}, {"target": []}, {"target": [["outcome"]]}, {"seed": -1},
         {"seed": "a"}, {"preset": "../outside/p.json"}, {"preset": "nonsense"}, {"time_limit": "soon"}, {"refits": 1},
+        {"refits": 10**9},
         {"kind": ["age"]}, {"kind": ["age=nonsense"]}, {"drop": "nobody"}, {"task": "guess"}, {"overwrite": "yes"},
         {"time": "nobody"}, {"test": "nothing.csv"}, {"test": "model.pkl"}, {"positive": "Rom"}, {"sheet": "one"},
         {"trust": ["os.system"]}, {"groups": "notes.json"}, {"device": "cuda"}, {"target": None})),
@@ -369,6 +381,7 @@ WRONG = [
         {"max_changes": 0})),
     *(("explain_row", arguments) for arguments in (
         {"method": "nonsense"}, {"method": "aggregate"}, {"target": "Rom"}, {"baseline": "zeros"}, {"repeats": 0},
+        {"repeats": 10**9},
         {"positive": "Rom"}, {"option": ["scope=global"]})),
     *(("compare", arguments) for arguments in (
         {"models": ["../outside/p.json"]}, {"models": ["os:system"]}, {"models": [3]}, {"models": "nonsense"},
@@ -478,6 +491,33 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path / 'none'} is no folder. Make it")
+
+
+@pytest.mark.slow
+def test_a_client_that_goes_away_leaves_silence(world):
+    """Its pipes are closed while a call is under way: nobody is left to read an error."""
+    command = [sys.executable, "-m", "permgrad", "mcp", "--folder", world / "inside"]
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    client = {"name": "test", "version": "1"}
+    begin = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+    call = {"name": "describe_table", "arguments": {"table": "table.csv"}}
+    for message in (
+        {"id": 1, "method": "initialize", "params": begin},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": call},
+    ):
+        line = json.dumps({"jsonrpc": "2.0", **message}) + "\n"
+        server.stdin.write(line.encode())
+        server.stdin.flush()
+        if "id" in message and message["id"] == 1:
+            assert b"permgrad" in server.stdout.readline()
+    server.stdout.close()
+    time.sleep(0.2)
+    server.stdin.close()
+    server.wait(timeout=120)
+    assert server.stderr.read().decode() == ""
 
 
 def test_without_the_package_the_extra_is_named(tmp_path):

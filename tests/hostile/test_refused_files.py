@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import struct
@@ -842,3 +843,41 @@ def test_image_sets_that_do_not_fit_are_refused(tmp_path, changes, said):
     np.savez(tmp_path / "set.npz", **{**arrays, **changes})
     with pytest.raises(pg.InputError, match=said):
         load_medmnist(tmp_path / "set.npz")
+
+
+# ---- files that are none -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "arrays.npz"])
+@pytest.mark.parametrize("what", ["pipe", "device", "elsewhere", "huge"])
+def test_only_files_of_the_folder_are_read(stored, tmp_path, name, what):
+    folder = tmp_path / "model"
+    shutil.copytree(stored / "model", folder)
+    assert pg.load(folder) is not None
+    (file := folder / name).rename(tmp_path / "elsewhere")
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "device":
+        file.symlink_to("/dev/zero")
+    elif what == "elsewhere":
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(2**43)  # no block of it is on the disk
+    reason = r"link that leads out|no regular file|more than the memory"
+    with pytest.raises(pg.InputError, match=rf"{name} is damaged: it .*({reason})"):
+        pg.load(folder)
+
+
+def test_a_changed_bit_of_a_checkpoint_is_noticed(trained, tmp_path):
+    state, train = trained
+    content = bytearray(saved(state))
+    weights = state["network"][first(state["network"])].numpy().tobytes()
+    start = content.find(weights)
+    assert start > 0, "the weights lie in the file as they are"
+    (tmp_path / "training.pt").write_bytes(content)
+    train(tmp_path)
+    content[start + 2] ^= 1
+    (tmp_path / "training.pt").write_bytes(content)
+    with pytest.raises(pg.EnvironmentProblem, match="cannot be read"):
+        train(tmp_path)

@@ -21,8 +21,11 @@ mcp = pytest.importorskip(
 class Agent:
     """A session with ``permgrad mcp``, in a thread."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *, tables_in_folder: bool = True, **environment: str
+    ) -> None:
         self.folder = folder
+        anywhere = () if tables_in_folder else ("--no-tables-in-folder",)
         # The folder of data may be named from where the tests are, which is not where the server starts.
         data = {
             name: str(Path(os.environ[name]).resolve())
@@ -31,7 +34,10 @@ class Agent:
         }
         self.parameters = mcp.StdioServerParameters(
             command=sys.executable,
-            args=["-m", "permgrad", "mcp", "--folder", str(folder), "--threads", "1"],
+            args=[
+                *("-m", "permgrad", "mcp", "--folder", str(folder), "--threads", "1"),
+                *anywhere,
+            ],
             env={**os.environ, **data, **environment},
             cwd=folder.parent,
         )

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,15 +20,34 @@ if TYPE_CHECKING:
 Formulas = Literal["quote", "keep"]
 MODES: tuple[Formulas, ...] = ("quote", "keep")
 
-#: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and skip white space.
-_SIGNS = "=+\\-@\t\r\n＝＋－＠"
-_FORMULA = re.compile(
-    rf"\A(?![{_SIGNS}]\Z|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z)'*[{_SIGNS}]"
+#: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and skip
+#: white space.
+_SIGNS = "=+\\-@＝＋－＠"
+_FIRST_SIGNS = _SIGNS + "\t\r\n"
+_NUMBER = r"[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_FORMULA = re.compile(rf"\A(?![{_FIRST_SIGNS}]\Z|{_NUMBER}\Z)'*[{_FIRST_SIGNS}]")
+#: Where a spreadsheet that splits lines at semicolons, tabs or line ends begins a cell within
+#: a text, and where this cell ends. Double quotes protect whole cells alone.
+_INNER_START, _INNER_END = "[;\t\r\n] *", r"(?=[;\t\r\n]|\Z)"
+_INNER_FORMULA = re.compile(
+    rf"({_INNER_START})(?![{_SIGNS}]{_INNER_END}|{_NUMBER}{_INNER_END})('*[{_SIGNS}])"
 )
-#: Return a text as a cell that no spreadsheet evaluates as a formula. Numbers and a single sign are harmless.
-quoted = partial(_FORMULA.sub, r"'\g<0>")
-#: Return the text that ``quoted`` was given.
-unquoted = partial(re.compile(rf"\A'(?='*[{_SIGNS}])").sub, "")
+_QUOTE = re.compile(rf"\A'(?='*[{_FIRST_SIGNS}])")
+_INNER_QUOTE = re.compile(rf"({_INNER_START})'(?='*[{_SIGNS}])")
+
+
+def quoted(text: str) -> str:
+    """Return a text as a cell that no spreadsheet evaluates as a formula.
+
+    Numbers and a single sign are harmless.
+    """
+    return _INNER_FORMULA.sub(r"\1'\2", _FORMULA.sub(r"'\g<0>", text))
+
+
+def unquoted(text: str) -> str:
+    """Return the text that ``quoted`` was given."""
+    return _QUOTE.sub("", _INNER_QUOTE.sub(r"\1", text))
+
 
 _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 

@@ -189,6 +189,26 @@ def printable(text: str, *, lines: bool = False) -> str:
     )
 
 
+#: Signs that turn the order of all letters after them.
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def in_reading_order(text: str, before: str = "\\u") -> str:
+    r"""Return a text whose signs for other directions are shown, so that none is obeyed.
+
+    One such sign in a name would turn the rest of its sentence round, numbers too.
+
+    Args:
+        text: Any text, a page too.
+        before: What stands before the four digits of a sign.
+
+    Examples:
+        >>> print(in_reading_order("\u202eage: from 1.3 to 17"))
+        \u202eage: from 1.3 to 17
+    """
+    return _DIRECTIONS.sub(lambda sign: f"{before}{ord(sign[0]):04x}", text)
+
+
 def as_lines(lines: Iterable[str]) -> str:
     """Return lines as one text for a terminal, in which no name breaks a line."""
     return "\n".join(map(printable, lines))

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -18,7 +19,7 @@ import numpy as np
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_number
 from permgrad.base.errors import InputError, must
-from permgrad.base.files import atomic_path, plain
+from permgrad.base.files import atomic_path, free_memory, plain
 
 _SEAL = "seal"
 _HEADERS = {
@@ -35,6 +36,29 @@ _KINDS = "biufcSUmM"
 
 #: File of the times that a work took. They differ each time, so no file with a checksum holds them.
 TIMES = "times.json"
+
+
+# ---- files of saved folders ------------------------------------------------------------------------------------------
+def read_saved(file: Path) -> bytes:
+    """Return the content of a file of a saved folder, which somebody else may have made.
+
+    ``ValueError``: it is a link that leads out of its folder, a pipe or a device, or it
+    is larger than the memory that is free. ``OSError``: it cannot be opened.
+    """
+    is_inside = file.resolve().parent == file.parent.resolve()
+    must(is_inside, "it is a link that leads out of its folder")
+
+    # Opening a pipe waits for someone who writes, unless it is told not to.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        must(stat.S_ISREG(status.st_mode), "it is no regular file")
+        available = free_memory()
+        must(
+            available is None or status.st_size < available,
+            f"it has {status.st_size:,} bytes, more than the memory that is free",
+        )
+        return stream.read(status.st_size)
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -62,8 +86,11 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a JSON file of ours says. ``ValueError``: as ``parse_json``."""
-    return parse_json(file.read_bytes())
+    """Return what a JSON file of ours says.
+
+    ``ValueError``: as ``parse_json`` and ``read_saved``.
+    """
+    return parse_json(read_saved(file))
 
 
 def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
@@ -110,10 +137,8 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
     for which NumPy would reserve memory. Or it unpacks to more than 256 MB and a hundred times its size.
     """
-    stream: BinaryIO = (
-        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
-    )
-    with stream:
+    content = source if isinstance(source, bytes) else read_saved(Path(source))
+    with io.BytesIO(content) as stream:
         must(
             stream.read(1) != b"\x80",
             "it looks like a pickle, which could run code on loading and is never opened",
@@ -137,7 +162,10 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def check_archive(stream: BinaryIO) -> None:
-    """Raise ``ValueError`` for what is no zip file whose parts lie in it as they are, each in its own place."""
+    """Raise ``ValueError`` unless this is a zip file whose parts lie in it as they are.
+
+    Each part has its own place, and is what its checksum says.
+    """
     size = stream.seek(0, os.SEEK_END)
     with zipfile.ZipFile(stream) as file:
         parts = file.infolist()
@@ -150,6 +178,8 @@ def check_archive(stream: BinaryIO) -> None:
             "its parts are compressed",
         )
         must(sum(part.file_size for part in parts) <= size, "its parts overlap")
+        changed = file.testzip()
+        must(changed is None, f"its part {changed!r} differs from its checksum")
 
 
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:

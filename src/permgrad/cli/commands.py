@@ -504,8 +504,9 @@ def demo(request: requests.DemoRequest) -> Outcome:
 def mcp(request: McpRequest) -> Outcome:
     """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
 
-    They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may
-    be anywhere. Nothing is written outside the folder.
+    They describe a table, run, compare, and explain rows, with the results of --json
+    (docs/for-programs.md). Tables are files in the folder, unless
+    --no-tables-in-folder. Nothing is written outside it.
     """
     from permgrad.base.late import optional
 
@@ -519,7 +520,7 @@ def mcp(request: McpRequest) -> Outcome:
     optional("mcp", "permgrad[agents]")
     from permgrad.cli.server import serve
 
-    serve(folder, request.threads)
+    serve(folder, request.threads, tables_in_folder=request.tables_in_folder)
     return Outcome()
 
 

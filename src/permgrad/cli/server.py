@@ -49,7 +49,7 @@ from permgrad.runs.row_requests import CounterfactualsRequest, WhatIfRequest
 
 _ABOUT = (
     "permgrad trains models on tables and explains them. Describe the table, run, read the verdict, then ask about "
-    "rows. Paths are relative to {0}. Tables may be anywhere; nothing is written outside this folder."
+    "rows. Paths are relative to {0}. {1}; nothing is written outside this folder."
 )
 #: Options of tables, and of a row of a table with the model of a run.
 _TABLE = ("table", "sheet", "kind", "na", "not_na")
@@ -186,14 +186,25 @@ TOOLS: dict[str, Tool] = {
 
 
 # ---- the process that computes ---------------------------------------------------------------------------------------
-def request_of(
-    tool: Tool, arguments: Mapping[str, Any], folder: Path, threads: int | None
-) -> Any:
-    """Return the request of a call. Refuse places to write outside the folder."""
-    values, hints = (
-        {**dict(tool.fixed), "threads": threads},
-        get_type_hints(tool.request),
-    )
+@dataclass(frozen=True)
+class Settings:
+    """What a server was started with.
+
+    ``folder``: of runs and results. ``threads``: to compute with. ``scratch``: a folder for
+    temporary files. ``tables_in_folder``: whether tables elsewhere are refused.
+    """
+
+    folder: Path
+    threads: int | None
+    scratch: str
+    tables_in_folder: bool
+
+
+def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> Any:
+    """Return the request of a call. Refuse places outside the folder."""
+    folder = settings.folder
+    values = {**dict(tool.fixed), "threads": settings.threads}
+    hints = get_type_hints(tool.request)
     for name, value in arguments.items():
         field, kinds = (
             tool.names[name],
@@ -204,7 +215,10 @@ def request_of(
                 map(str, value if isinstance(value, list) else [value])
             )
         elif Path in kinds or field == "table":
-            path = _place(name, value, folder, reading=field in ("table", "test"))
+            is_table = field in ("table", "test")
+            path = _place(name, value, folder, reading=is_table)
+            if is_table and settings.tables_in_folder:
+                _refuse_table_elsewhere(name, value, path, folder)
             values[field] = str(path) if str in kinds else path
         else:
             values[field] = value
@@ -236,6 +250,17 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
             f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050"
         )
     return path if reading else path.relative_to(folder)
+
+
+def _refuse_table_elsewhere(argument: str, text: str, path: Path, folder: Path) -> None:
+    """Refuse a table outside the folder: who asks could read the first line of any file."""
+    if text in data_sets() or folder in path.parents:
+        return
+    raise InputError(
+        f"{argument} {text!r} is not inside {folder}, the folder of permgrad mcp",
+        hint="Copy the table there, or start permgrad mcp with --no-tables-in-folder.",
+        code="PG050",
+    )
 
 
 #: What changes a file or folder, and which of its arguments name it.
@@ -306,11 +331,10 @@ def _settle(folder: Path, scratch: str) -> None:
 
 
 def answer(
-    name: str, arguments: Mapping[str, Any], settings: tuple[Any, ...], said: Path
+    name: str, arguments: Mapping[str, Any], settings: Settings, said: Path
 ) -> CallToolResult:
     """Return what a call results in: text and facts, or the sentence of an error. ``said``: where progress is told."""
-    folder, threads, scratch = settings
-    _settle(folder, scratch)
+    _settle(settings.folder, settings.scratch)
     with said.open("w", encoding="utf8", buffering=1) as lines:
         sys.stdout = sys.stderr = lines
         os.dup2(lines.fileno(), 2)
@@ -320,7 +344,7 @@ def answer(
                 keeping_warnings() as warned,
                 csv_formulas("quote"),
             ):
-                request = request_of(TOOLS[name], arguments, folder, threads)
+                request = request_of(TOOLS[name], arguments, settings)
                 module, _, function = TOOLS[name].function.partition(":")
                 outcome = getattr(import_module(module), function)(request)
         except Exception as error:  # noqa: BLE001 — whatever happens is answered in words
@@ -351,11 +375,16 @@ def _refusal(sentence: str) -> CallToolResult:
 class Server(MCPServer):
     """The server of the tools, which refuses wrong arguments in one sentence."""
 
-    def __init__(self, *settings: Any) -> None:
+    def __init__(self, settings: Settings) -> None:
+        tables = (
+            "Tables are files in it"
+            if settings.tables_in_folder
+            else "Tables may be anywhere"
+        )
         super().__init__(
             "permgrad",
             version=__version__,
-            instructions=_ABOUT.format(settings[0]),
+            instructions=_ABOUT.format(settings.folder, tables),
             log_level="CRITICAL",
         )
         self._settings, self._turn = settings, anyio.CapacityLimiter(1)
@@ -373,7 +402,7 @@ class Server(MCPServer):
             given = {
                 key: value for key, value in arguments.items() if value is not None
             }
-            file, path = tempfile.mkstemp(dir=self._settings[2])
+            file, path = tempfile.mkstemp(dir=self._settings.scratch)
             os.close(file)
             result = _refusal(
                 "The process that computes ended. Is there enough memory? Call again to resume."
@@ -432,12 +461,17 @@ async def _follow(path: Path, context: Context) -> None:
             await anyio.sleep(0.1)
 
 
-def serve(folder: Path, threads: int | None) -> None:
-    """Serve the tools until the client closes stdin."""
+def serve(folder: Path, threads: int | None, *, tables_in_folder: bool = True) -> None:
+    """Serve the tools until the client closes stdin, or is gone."""
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # what is under way ends as by Ctrl-C
     with tempfile.TemporaryDirectory(
         prefix=".permgrad-mcp-", dir=folder, ignore_cleanup_errors=True
     ) as scratch:
-        Server(folder, threads, scratch).run()
+        settings = Settings(folder, threads, scratch, tables_in_folder)
+        try:
+            Server(settings).run()
+        except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # Nobody is left who could read an answer, or why there is none.
+            pass

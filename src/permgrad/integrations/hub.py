@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,12 @@ def load_from_hub(
     """
     hub = optional("huggingface_hub", _INSTALL)
     files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]
-    folder = hub.snapshot_download(
+    cached = hub.snapshot_download(
         repository, revision=revision, token=token, allow_patterns=files
     )
-    return load(folder, device=device)
+    # Files of the cache are links, which a saved folder may not hold.
+    with tempfile.TemporaryDirectory() as folder:
+        for name in files:
+            if (file := Path(cached, name)).is_file():
+                shutil.copyfile(file, Path(folder, name))
+        return load(folder, device=device)

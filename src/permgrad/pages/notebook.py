@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base import style
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import listed
+from permgrad.base.errors import in_reading_order, listed
 from permgrad.base.numerals import number, numbers
 from permgrad.base.significance import shares_level
 from permgrad.pages import choices
@@ -86,11 +86,10 @@ def to_html(
         blocks = _global(explanation, target)
     else:
         blocks = _row(explanation, row, choices.pick_output(explanation, target))
-    return NotebookHtml(
-        Markup('<div class="pg-view">{}{}</div>').format(
-            _STYLE, Markup("").join(blocks)
-        )
+    view = Markup('<div class="pg-view">{}{}</div>').format(
+        _STYLE, Markup("").join(blocks)
     )
+    return NotebookHtml(in_reading_order(view))
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 
+from permgrad.base.errors import in_reading_order
 from permgrad.base.files import plain
 from permgrad.base.numerals import fixed, number
 from permgrad.base.numerals import numbers as number_texts
@@ -42,6 +43,8 @@ def page_data(data: Mapping[str, Any]) -> str:
     """
     short = json.loads(json.dumps(plain(data)), parse_float=_short)
     text = json.dumps(short, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Scripts show names as well: a backslash of JSON keeps the sign as text there, too.
+    text = in_reading_order(text, before="\\\\u")
     return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.base.arrays import Array
-from permgrad.base.errors import text_of
+from permgrad.base.errors import in_reading_order, text_of
 from permgrad.base.late import pd
 from permgrad.base.numerals import fixed, number
 
@@ -26,8 +26,13 @@ _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 def clean(text: object) -> str:
-    """Make any value printable on one line: control characters and line ends become spaces."""
-    return _BLANKS.sub(" ", text_of(text)).strip() or "(blank)"
+    """Make any value printable on one line.
+
+    Control characters and line ends become spaces. Signs that turn the order of letters
+    are shown.
+    """
+    words = _BLANKS.sub(" ", text_of(text)).strip()
+    return in_reading_order(words) or "(blank)"
 
 
 def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:

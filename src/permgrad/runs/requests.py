@@ -262,7 +262,11 @@ class RunRequest(SplitRequest):
         "Cost of a false positive and of a false negative.", None, "A B"
     )
     refits: int | None = option(
-        "Train N networks more: what would other trainings say?", None, "N", least=5
+        "Train N networks more: what would other trainings say?",
+        None,
+        "N",
+        least=5,
+        most=1000,
     )
     sensitive: Names = option(
         "Column by whose levels the model is judged (repeatable).", (), "COL"
@@ -603,6 +607,7 @@ class ExplainRequest(ComputingRequest):
         "Donors of each row, for the methods that draw (default: as many as pay, 2 to 10).",
         None,
         least=1,
+        most=1000,
         name="--repeats",
     )
     engine: str = option(

@@ -20,6 +20,11 @@ class McpRequest(ThreadedRequest):
     folder: Path = option(
         "Folder with the runs; nothing is written outside it.", Path(), "DIR"
     )
+    tables_in_folder: bool = option(
+        "Refuse tables that are not in the folder.",
+        True,
+        name="--tables-in-folder/--no-tables-in-folder",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ class CounterfactualsRequest(ThreadedRequest):
         "COL=up|down",
     )
     max_changes: int | None = option(
-        "Columns that may change (default: all).", None, least=1
+        "Columns that may change (default: all).", None, least=1, most=100_000
     )
     count: int = option("Alternatives to find at most.", 4, least=1, most=100)
     out: Path | None = option(

@@ -22,6 +22,7 @@ from permgrad.base.stored import (
     TIMES,
     parse_json,
     read_json,
+    read_saved,
     sealed,
     write_npz,
     write_times,
@@ -124,7 +125,9 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_saved(path)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
     except FileNotFoundError:
         problem = (
             f"The folder {path.parent} has no {path.name}, so it is no complete model"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from permgrad.base.errors import EnvironmentProblem, must
 from permgrad.base.files import atomic_path, writing
-from permgrad.base.stored import check_archive
+from permgrad.base.stored import check_archive, read_saved
 
 CHECKPOINT_NAME = "training.pt"
 #: What a learner has beside weights, optimizer, and what a training began with.
@@ -42,10 +42,12 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Return the state that ``write_checkpoint`` wrote, on a device. Nothing executes."""
     try:
-        # Older forms of PyTorch's files are pickles. This one is looked at first.
-        with path.open("rb") as stream:
-            check_archive(stream)
-        state = torch.load(path, map_location=device, weights_only=True)
+        # Older forms of PyTorch's files are pickles, and PyTorch reads no checksum.
+        # So the file is checked first.
+        content = io.BytesIO(read_saved(path))
+        check_archive(content)
+        content.seek(0)
+        state = torch.load(content, map_location=device, weights_only=True)
     except Exception as error:
         raise damaged(path, f"cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict):

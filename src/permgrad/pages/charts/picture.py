@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from permgrad.base.errors import in_reading_order
 from permgrad.base.numerals import number
 from permgrad.base.style import TOKENS
 from permgrad.pages.charts.chart import WIDTH, Chart
@@ -61,4 +62,4 @@ def bars_svg(chart: Chart) -> str:
         lines.append(
             f'<text x="{behind}" y="{middle + 4}" fill="{ink}">{escape(data["texts"][at])}</text>'
         )
-    return "\n".join([*lines, "</svg>", ""])
+    return in_reading_order("\n".join([*lines, "</svg>", ""]))

@@ -14,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
+from permgrad.base.errors import in_reading_order
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
@@ -156,7 +157,7 @@ def _html(
     legend = (
         f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
     )
-    return (
+    return in_reading_order(
         f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
         f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'
     )

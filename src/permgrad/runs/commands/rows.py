@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from permgrad.attribution.counterfactuals import (
@@ -156,21 +157,10 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
 def what_if(request: WhatIfRequest) -> Outcome:
     """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
     read, row, number = read_row(request)
-    changes, outside, codes = {}, list[Spoken](), list(read.data.get("na", ()))
+    changes: dict[str, dict[str, Any]] = {}
     for name, cell in request.changes.items():
         find_column(name, [str(column) for column in row.columns], "changes")
         changes[name] = {"from": row[name].iloc[0], "to": cell}
-        cells = blank_codes(read.rows[[name]], codes)[name]
-        if isinstance(cell, (int, float)) and pd.api.types.is_numeric_dtype(
-            cells.dtype
-        ):
-            low, high = cells.min(), cells.max()
-            words = f"The table's {clean(name)} is {value_text(low)} to {value_text(high)}: the model extrapolates."
-            outside += (
-                []
-                if low <= cell <= high
-                else [(words, "outside", {"column": name, "low": low, "high": high})]
-            )
     new = {
         name: pd.Series([cell], dtype=object).infer_objects()
         for name, cell in request.changes.items()
@@ -178,6 +168,9 @@ def what_if(request: WhatIfRequest) -> Outcome:
     rows = pd.concat([row, row.assign(**new)], ignore_index=True)
     if not isinstance(read.model, FileModel):
         read.model.preprocessor_.check_cells(rows)
+    outside: list[Spoken] = []
+    for name, cell in request.changes.items():
+        outside += _outside(read, name, cell)
     none = pd.DataFrame(index=range(len(rows)))
     table = prediction_table(
         none.index.to_numpy(), none, read.model.predict_parts(rows), read.model
@@ -200,6 +193,36 @@ def what_if(request: WhatIfRequest) -> Outcome:
         "after": after,
     }
     return told(facts, spoken)
+
+
+def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
+    """Say that a new cell is a number outside those of the table, if it is one.
+
+    A number is what the model's encoder reads, however the cell is written.
+    """
+    new, numbers = pd.Series([cell], dtype=object), read.rows[name]
+    if isinstance(read.model, FileModel):
+        numbers = blank_codes(read.rows[[name]], list(read.data.get("na", ())))[name]
+        if not pd.api.types.is_numeric_dtype(numbers.dtype):
+            return []
+        value = float(pd.to_numeric(new, errors="coerce").iloc[0])
+        low, high = numbers.min(), numbers.max()
+    else:
+        encoder = read.model.preprocessor_
+        column = next((one for one in encoder.schema_ if one.name == name), None)
+        if column is None or column.storage != "number":
+            return []
+        value = float(read_numbers(new, column, encoder.codes_)[0][0])
+        present = read_numbers(numbers, column, encoder.codes_)[0]
+        present = present[~np.isnan(present)]
+        if not present.size:
+            return []
+        low, high = present.min(), present.max()
+    if np.isnan(value) or low <= value <= high:
+        return []
+    limits = f"{value_text(low)} to {value_text(high)}"
+    words = f"The table's {clean(name)} is {limits}: the model extrapolates."
+    return [(words, "outside", {"column": name, "low": low, "high": high})]
 
 
 def _said(line: Mapping[Any, Any]) -> str:
