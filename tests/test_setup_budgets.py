@@ -1,29 +1,56 @@
-"""Each folder of the source has a number of lines that it may have, and one that grows beyond it is named."""
+"""What each folder's code may ask of a reader has numbers, and a folder beyond is named."""
 
 from __future__ import annotations
 
-from tools.budgets import ROOT, faults, lines_of, main
+import pytest
+from tools.budgets import ROOT, faults, main, numbers_of
 
 
 def test_every_folder_of_the_source_has_a_budget_and_keeps_to_it(capsys):
-    counts = lines_of(ROOT / "src")
-    assert {"permgrad/base", "permgrad/pages", "permgrad_benchmark"} <= counts.keys()
-    assert sum(counts.values()) > 10_000
+    numbers = numbers_of(ROOT / "src")
+    assert {"permgrad/base", "permgrad/pages", "permgrad_benchmark"} <= numbers.keys()
+    assert sum(folder["statements"] for folder in numbers.values()) > 10_000
     assert main([]) == 0, capsys.readouterr().err
 
 
-def test_a_folder_that_grows_is_new_or_is_gone_is_named(tmp_path):
-    folder = tmp_path / "permgrad" / "base"
-    folder.mkdir(parents=True)
-    (folder / "a.py").write_text("x = 1\n" * 12)
-    (folder / "b.js").write_text("let x;\n" * 3)
-    counts = lines_of(tmp_path)
-    assert counts == {"permgrad/base": 15}
-    assert faults(counts, {"permgrad/base": 15}) == []
-    assert faults(counts, {"permgrad/base": 14}) == [
-        "src/permgrad/base has 15 lines, its budget is 14"
-    ]
-    assert faults(counts, {"permgrad/old": 9}) == [
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of a package with eleven statements, one of them a script's."""
+    inside = tmp_path / "permgrad" / "base"
+    inside.mkdir(parents=True)
+    lines = ['"""Words."""', "", "# a comment", *["x = 1"] * 6]
+    lines += ["a, b = 1, 2", "c = [i for i in (1 if a else 2, 3)]"]
+    (inside / "a.py").write_text("\n".join(lines) + "\n")
+    (inside / "b.js").write_text("let x;\nlet y;\n")
+    return tmp_path
+
+
+def test_statements_and_density_are_counted(folder):
+    numbers = numbers_of(folder)["permgrad/base"]
+    assert numbers["statements"] == 9 + 2, "the docstring is a statement of Python"
+    assert numbers["characters_per_line"] == round((6 * 5 + 11 + 35) / 8, 1)
+    tokens = 6 * 3 + 7 + 17
+    assert numbers["tokens_per_line"] == round(tokens / 8, 2)
+    for name in ("if_expressions", "comprehensions", "several_at_once"):
+        assert numbers[name] == round(1000 / 11, 1)
+    assert numbers["long_functions"] == 0
+
+
+def test_a_folder_that_grows_is_new_or_is_gone_is_named(folder):
+    numbers = numbers_of(folder)
+    budget = numbers["permgrad/base"]
+    assert faults(numbers, numbers) == []
+    denser = {**budget, "tokens_per_line": budget["tokens_per_line"] - 1}
+    words = "src/permgrad/base: tokens per line {:g}, budget {:g}"
+    expected = words.format(budget["tokens_per_line"], denser["tokens_per_line"])
+    assert faults(numbers, {"permgrad/base": denser}) == [expected]
+    assert faults(numbers, {"permgrad/old": budget}) == [
         "src/permgrad/base has no budget",
         "src/permgrad/old has a budget, and is no folder",
     ]
+
+
+def test_a_long_function_is_counted(folder):
+    statements = "\n".join("    x = x + 1" for _ in range(100))
+    (folder / "permgrad" / "base" / "c.py").write_text(f"def f(x):\n{statements}\n")
+    assert numbers_of(folder)["permgrad/base"]["long_functions"] == 1

@@ -1,74 +1,187 @@
-"""Whether each folder of the source keeps to the number of lines that it may have.
+"""Whether each folder of the source keeps to what its code may ask of a reader.
 
-The numbers are in ``pyproject.toml`` under ``[tool.permgrad.lines]``. Raise one only with a line in
-benchmarks/decisions.md, *Budgets of lines*, that says what users got for it.
+The numbers are in ``pyproject.toml`` under ``[tool.permgrad.budgets]``: the statements of
+a folder (of Python, and of the page's scripts), and how dense they are: tokens and
+characters in a line of code; if-expressions, comprehensions and assignments of several
+values at once per 1,000 statements; functions over 400 tokens. Lines are not counted.
+Raise a number only with a line in benchmarks/decisions.md, *Budgets*, that says what users
+got for it.
 
-    python -m tools.budgets         exit 1 if a folder has more lines, or no number
-    python -m tools.budgets --now   the table as it would be now, each number 2 % above what is there
+    python -m tools.budgets         exit 1 if a folder has more, or has no numbers
+    python -m tools.budgets --now   the table as it would be now, statements 2 % above it
 """
 
 from __future__ import annotations
 
+import ast
+import io
+import math
 import sys
+import tokenize
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: Room for small corrections, as a share of a folder's lines.
+#: Room for small corrections, as a share of a folder's statements.
 _ROOM = 0.02
+#: Tokens that a function may hold before it counts as long.
+_LONG_FUNCTION = 400
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_COUNTED_TOKENS = (tokenize.NAME, tokenize.OP, tokenize.NUMBER)
+
+#: The numbers of a folder, by name.
+Numbers = dict[str, float]
 
 
-def lines_of(source: Path) -> dict[str, int]:
-    """Return the lines of Python and of the page's scripts in each folder of a package, and of its own files."""
-    counts: Counter[str] = Counter()
-    for file in source.glob("*/**/*"):
-        if (
-            file.suffix in {".py", ".js", ".css", ".html"}
-            and "__pycache__" not in file.parts
-        ):
-            inside = file.relative_to(source).parts
-            folder = (
-                inside[:2]
-                if len(inside) > 2 and inside[0] == "permgrad"
-                else inside[:1]
-            )
-            counts["/".join(folder)] += file.read_text(encoding="utf-8").count("\n")
-    return dict(sorted(counts.items()))
+@dataclass
+class Counts:
+    """What was counted in the files of a folder."""
+
+    statements: int = 0
+    lines: int = 0
+    characters: int = 0
+    tokens: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def add_python(self, source: str) -> None:
+        """Count a file of Python."""
+        tree = ast.parse(source)
+        tokens_of_line = _tokens_of_lines(source)
+        self.tokens += sum(tokens_of_line.values())
+
+        documented = _docstring_lines(tree)
+        for number, line in enumerate(source.splitlines(), 1):
+            text = line.strip()
+            if text and number not in documented and not text.startswith("#"):
+                self.lines += 1
+                self.characters += len(text)
+
+        for node in ast.walk(tree):
+            self._add_node(node, tokens_of_line)
+
+    def _add_node(self, node: ast.AST, tokens_of_line: Mapping[int, int]) -> None:
+        if isinstance(node, ast.stmt):
+            self.statements += 1
+        if isinstance(node, ast.IfExp):
+            self.kinds["if_expressions"] += 1
+        elif isinstance(node, _COMPREHENSIONS):
+            self.kinds["comprehensions"] += 1
+        elif isinstance(node, ast.Assign):
+            several = isinstance(node.targets[0], ast.Tuple)
+            if several and isinstance(node.value, ast.Tuple):
+                self.kinds["several_at_once"] += 1
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            size = sum(tokens_of_line[number] for number in numbers)
+            if size > _LONG_FUNCTION:
+                self.kinds["long_functions"] += 1
+
+    def add_script(self, source: str) -> None:
+        """Count a script of the page: its statements end in semicolons."""
+        self.statements += source.count(";")
+
+    def numbers(self) -> Numbers:
+        """Return the numbers that budgets are about."""
+        thousands = max(self.statements, 1) / 1000
+        lines = max(self.lines, 1)
+        shares = {
+            name: round(self.kinds[name] / thousands, 1)
+            for name in ("if_expressions", "comprehensions", "several_at_once")
+        }
+        return {
+            "statements": self.statements,
+            "tokens_per_line": round(self.tokens / lines, 2),
+            "characters_per_line": round(self.characters / lines, 1),
+            **shares,
+            "long_functions": self.kinds["long_functions"],
+        }
 
 
-def faults(counts: Mapping[str, int], most: Mapping[str, int]) -> list[str]:
-    """Say which folders have more lines than they may, have no number, or are gone."""
-    found = [f"src/{name} has no budget" for name in counts.keys() - most.keys()]
-    found += [
-        f"src/{name} has a budget, and is no folder"
-        for name in most.keys() - counts.keys()
-    ]
-    for name in counts.keys() & most.keys():
-        if counts[name] > most[name]:
-            found.append(
-                f"src/{name} has {counts[name]} lines, its budget is {most[name]}"
-            )
-    return sorted(found)
+def _tokens_of_lines(source: str) -> Counter[int]:
+    """Return how many names, operators and numbers each line holds."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return Counter(token.start[0] for token in tokens if token.type in _COUNTED_TOKENS)
+
+
+def _docstring_lines(tree: ast.AST) -> set[int]:
+    """Return the numbers of the lines that docstrings take."""
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False):
+            docstring = node.body[0]
+            end = docstring.end_lineno or docstring.lineno
+            lines.update(range(docstring.lineno, end + 1))
+    return lines
+
+
+def _files_of_folders(source: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the counted files of a package, each with the name of its folder."""
+    for file in sorted(source.glob("*/**/*")):
+        is_code = file.suffix in {".py", ".js"} and "__pycache__" not in file.parts
+        if not is_code:
+            continue
+        inside = file.relative_to(source).parts
+        depth = 2 if len(inside) > 2 and inside[0] == "permgrad" else 1
+        yield "/".join(inside[:depth]), file
+
+
+def numbers_of(source: Path) -> dict[str, Numbers]:
+    """Return the numbers of each folder of a package, and of its own files."""
+    counts: dict[str, Counts] = {}
+    for folder, file in _files_of_folders(source):
+        folder_counts = counts.setdefault(folder, Counts())
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".py":
+            folder_counts.add_python(text)
+        else:
+            folder_counts.add_script(text)
+    return {folder: counted.numbers() for folder, counted in sorted(counts.items())}
+
+
+def faults(numbers: Mapping[str, Numbers], budgets: Mapping[str, Numbers]) -> list[str]:
+    """Say which folders have more than they may, have no budget, or are gone."""
+    lines = [f"src/{name} has no budget" for name in numbers.keys() - budgets.keys()]
+    gone = budgets.keys() - numbers.keys()
+    lines += [f"src/{folder} has a budget, and is no folder" for folder in gone]
+    for folder in numbers.keys() & budgets.keys():
+        for name, number in numbers[folder].items():
+            most = budgets[folder].get(name, -math.inf)
+            if number > most:
+                words = name.replace("_", " ")
+                lines.append(f"src/{folder}: {words} {number:g}, budget {most:g}")
+    return sorted(lines)
+
+
+def _print_table(numbers: Mapping[str, Numbers]) -> None:
+    """Print the budgets as they would be now."""
+    print("[tool.permgrad.budgets]")
+    for folder, entries in numbers.items():
+        statements = entries["statements"] + round(entries["statements"] * _ROOM)
+        budget = {**entries, "statements": statements}
+        pairs = ", ".join(f"{name} = {number:g}" for name, number in budget.items())
+        print(f'"{folder}" = {{ {pairs} }}')
 
 
 def main(arguments: list[str]) -> int:
     """Check the budgets, or print what they would be."""
-    counts = lines_of(ROOT / "src")
+    numbers = numbers_of(ROOT / "src")
     if arguments == ["--now"]:
-        print("[tool.permgrad.lines]")
-        for name, count in counts.items():
-            print(f'"{name}" = {count + round(count * _ROOM)}')
+        _print_table(numbers)
         return 0
+
     with (ROOT / "pyproject.toml").open("rb") as file:
-        found = faults(counts, tomllib.load(file)["tool"]["permgrad"]["lines"])
-    for fault in found:
-        print(
-            f"{fault}. Make it smaller, or raise the number with a line in benchmarks/decisions.md.",
-            file=sys.stderr,
-        )
-    return bool(found)
+        budgets = tomllib.load(file)["tool"]["permgrad"]["budgets"]
+    lines = faults(numbers, budgets)
+    remedy = (
+        "Make it simpler, or raise the number with a line in benchmarks/decisions.md."
+    )
+    for fault in lines:
+        print(f"{fault}. {remedy}", file=sys.stderr)
+    return bool(lines)
 
 
 if __name__ == "__main__":
