@@ -21,6 +21,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.subject.examples import Gathered, drawn_rows
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, unknown
@@ -28,7 +29,7 @@ from permgrad.base.frames import taken
 from permgrad.base.late import is_frame, pd
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import resolve_seed, uniform
+from permgrad.base.random import resolve_seed
 from permgrad.base.registry import registered
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.findings import tell_of_other_order
@@ -67,7 +68,8 @@ def explain(
         X: the rows to explain. For an estimator: a DataFrame or array with the columns of ``fit``. For a network: the
             arguments of its forward, rows first, as a dict by parameter name (or the only argument it needs), a tuple,
             or a single tensor, array or frame. Tables are ``(rows, columns)``, images ``(rows, [channels,] height,
-            width)``.
+            width)``. Also a ``DataLoader``, a ``Dataset`` or a list of examples, with
+            ``y`` from their pairs or the key ``labels``.
         y: the targets. With targets, global games measure the loss. Without, they measure the divergence from the
             model's own prediction. Masks ``(rows, …)`` are compared with a network's maps place by place.
         method: the name of a method, a method with options such as ``pg.methods.Shapley(max_permutations=200)``, or a
@@ -102,7 +104,8 @@ def explain(
         row_time: the time of each row, ``(rows,)`` numbers or dates, or the name of a column. Neighbours in time may
             then depend on each other: standard errors follow from how long effects are related to themselves, and
             donors are at least a tenth of the times away.
-        max_rows: explain at most so many of the rows, drawn at random, which takes as much less time. None: all.
+        max_rows: explain at most so many of the rows, drawn at random, which takes as much less time. None: all (of a
+            ``DataLoader``, a ``Dataset`` or a list of examples 2,000).
         n_repeats: donors per row and feature, for methods that draw them one by one. ``"auto"``: two, or of few
             rows as many as make 1,000 pairs, and up to ten for the features whose interval is wider than a twentieth of
             the largest importance, as long as the noise of the draws is more than a quarter of the variance
@@ -133,6 +136,20 @@ def explain(
 
 def answer(arguments: Arguments) -> Explanation:
     """Return the explanation that arguments ask for."""
+    explanation = _answer(arguments)
+    if arguments.gathered is not None:
+        _note_examples(explanation, arguments.gathered)
+    return explanation
+
+
+def _note_examples(explanation: Explanation, found: Gathered) -> None:
+    """Note how many examples of a set are explained, and which."""
+    explanation.meta["rows_drawn"] = found.facts
+    if explanation.scope == "local" and found.places is not None:
+        explanation.meta["rows"] = found.places.tolist()
+
+
+def _answer(arguments: Arguments) -> Explanation:
     if isinstance(arguments.X, (str, os.PathLike)):
         problem = (
             f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
@@ -198,12 +215,6 @@ def find_method(method: Any) -> tuple[Any, str]:
     )
     adapted = CaptumMethod(*given)
     return adapted, adapted.name
-
-
-def drawn_rows(rows: int, count: int, seed: int) -> npt.NDArray[np.intp]:
-    """Return which rows are explained, in rising order: they depend only on the seed and their numbers."""
-    order = np.argsort(uniform(seed, ("receivers",), np.arange(rows)), kind="stable")
-    return np.sort(order[:count])
 
 
 def explain_some(

@@ -137,7 +137,7 @@ class Missing:
 def missing_modalities(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     groups: Mapping[str, Iterable[str]] | None = None,
     scoring: Any = None,
@@ -190,17 +190,17 @@ def missing_modalities(
         >>> result.to_frame()["loss"].round(1).tolist()[0]
         0.0
     """
-    if y is None:
-        hint = "Pass the targets of the rows."
-        raise InputError(
-            "missing_modalities needs y to measure the loss", hint=hint, code="PG005"
-        )
     scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
         model, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
         n_repeats=n_repeats, random_state=random_state, progress=progress,
     )  # fmt: skip
-    tell_of_other_order(X, y=y, row_groups=row_groups)
+    if arguments.y is None:
+        hint = "Pass the targets of the rows."
+        raise InputError(
+            "missing_modalities needs y to measure the loss", hint=hint, code="PG005"
+        )
+    tell_of_other_order(arguments.X, y=arguments.y, row_groups=row_groups)
     with sparing(), full_float32():
         request = build_request(arguments, None, "missing_modalities")
         return _play(replace(request, space=_modalities(request.space)), scorers)

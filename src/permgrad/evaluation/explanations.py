@@ -33,6 +33,7 @@ from permgrad.attribution.request.arguments import REPEATS, Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.subject.examples import MOST, gathered
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names, check_whole
 from permgrad.base.errors import (
@@ -497,6 +498,7 @@ def evaluate(
     )
     check_whole("n_repeats", repeats, "pass for example 10")
     read = as_model(model)
+    X, y = _explained_rows(explanation, read, X, y)
     arguments = _call(explanation, read, X, y, background)
     explanation = of_order(explanation, 1)
     with sparing(), full_float32():
@@ -535,6 +537,17 @@ def evaluate(
         left_out,
         {**about, "n_repeats": repeats, "confidence": _CONFIDENCE},
     )
+
+
+def _explained_rows(
+    explanation: Explanation, model: Model, X: Any, y: Any
+) -> tuple[Any, Any]:
+    """Return the rows that were drawn of a DataLoader, a Dataset or a list."""
+    meta = explanation.meta
+    most = meta.get("rows_drawn", {}).get("rows", MOST)
+    asked = {"seed": meta.get("seed", 0), "tokenizer": model.tokenizer}
+    found = gathered(model.model, X, y, most=most, **asked)
+    return (X, y) if found is None else (found.X, found.y)
 
 
 @refusing

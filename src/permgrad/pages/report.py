@@ -27,6 +27,7 @@ from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.model import described
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.subject.examples import may_be_examples
 from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import write_text_atomic, writing
@@ -199,6 +200,14 @@ def report(
     _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
     file = None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
     seed = resolve_seed(random_state)
+    most: Any = None if _is_auto(max_rows) else max_rows
+    rows = Arguments(
+        model, X, y, sample_weight=sample_weight, row_groups=row_groups,
+        row_time=row_time, max_rows=most, random_state=seed,
+    )  # fmt: skip
+    X, y, sample_weight = rows.X, rows.y, rows.sample_weight
+    row_groups, row_time = rows.row_groups, rows.row_time
+    train = _train_rows(model, train, most, seed)
     tell_of_other_order(
         X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time
     )
@@ -237,6 +246,18 @@ def report(
         picture=picture,
     )
     return page if file is None else page.save(file)
+
+
+def _train_rows(model: Any, train: Any, most: Any, seed: int) -> Any:
+    """Return training rows and targets, also of a DataLoader or a Dataset."""
+    pair = isinstance(train, (tuple, list))
+    if not pair and may_be_examples(train):
+        train, pair = (train, None), True
+    if not pair or len(train) < 2 or not may_be_examples(train[0]):
+        return train
+    inputs, y, *related = train
+    rows = Arguments(model, inputs, y, max_rows=most, random_state=seed)
+    return (rows.X, rows.y, *related)
 
 
 def _is_auto(value: Any) -> bool:

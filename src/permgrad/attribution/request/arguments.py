@@ -14,6 +14,13 @@ from torch import Tensor
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.request import Scope
+from permgrad.attribution.subject.examples import (
+    MOST,
+    Gathered,
+    gathered,
+    may_be_examples,
+    warn_of_rest,
+)
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.outputs import OutputForm, as_target, loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
@@ -37,6 +44,8 @@ from permgrad.base.errors import (
     synonym,
     unknown,
 )
+from permgrad.base.frames import taken
+from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
     FITS,
@@ -83,6 +92,9 @@ class Arguments:
     row_offset: int | None = None
     #: what the players are: features, groups, a network's inputs, or raw columns where ``groups`` is empty
     level: str = field(init=False)
+    #: how many examples of a DataLoader, a Dataset or a list were gathered, and where
+    #: they come from (None: X is one batch of rows)
+    gathered: Gathered | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Refuse arguments that fit no model, before anything is read."""
@@ -111,6 +123,13 @@ class Arguments:
             else "column"
         )
         object.__setattr__(self, "level", "feature" if self.groups is None else level)
+        self._gather()
+
+    def _gather(self) -> None:
+        """Put the rows of a DataLoader, a Dataset or a list of examples in its place."""
+        changes = of_examples(self)
+        for name, value in changes.items():
+            object.__setattr__(self, name, value)
 
     def _check_groups(self) -> None:
         groups = self.groups
@@ -138,6 +157,38 @@ class EncodedBackground:
 
     rows: Floats32  # ``(donors, encoded)``
     kind: str  # the value of ``meta["background"]["kind"]``
+
+
+def of_examples(arguments: Arguments) -> dict[str, Any]:
+    """Return the fields that change where X or background is a set of examples."""
+    model, changes = arguments.model, dict[str, Any]()
+    if not may_be_examples(arguments.X) and not may_be_examples(arguments.background):
+        return changes
+    most = MOST if arguments.max_rows is None else int(arguments.max_rows)
+    seed = resolve_seed(arguments.random_state)
+    asked = {"seed": seed, "most": most, "tokenizer": model.tokenizer}
+    found = gathered(model.model, arguments.X, arguments.y, **asked)
+    if found is not None:
+        changes |= {"X": found.X, "y": found.y, "gathered": found}
+        changes["random_state"] = seed
+        changes |= _of_the_set(arguments, found)
+        if arguments.max_rows is None:
+            warn_of_rest(found, most)
+    rows = gathered(model.model, arguments.background, None, **asked)
+    return changes if rows is None else changes | {"background": rows.X}
+
+
+def _of_the_set(arguments: Arguments, found: Gathered) -> dict[str, Any]:
+    """Return what says something of each example of a set, of those that are drawn."""
+    if found.places is None or found.count is None:
+        return {}
+    changes = {}
+    for name in ("sample_weight", "row_groups", "row_time", "target"):
+        value = getattr(arguments, name)
+        by_row = hasattr(value, "__len__") and not isinstance(value, (str, tuple))
+        if by_row and len(value) == found.count:
+            changes[name] = taken(value, found.places, found.count)
+    return changes
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import signs_of_dependence
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.subject.examples import gathered
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted, keeping_warnings
@@ -32,9 +33,12 @@ _KINDS = {
 def description(model: Model, X: Any, y: Any = None) -> str:
     """Return what is taken for inputs, features, outputs, classes and rows that depend on each other, in lines."""
     with sparing(), full_float32(), keeping_warnings():
-        request = build_request(Arguments(model, X, y), None, "describe")
-        subject = request.subject
+        arguments = Arguments(model, X, y)
+        request = build_request(arguments, None, "describe")
+        subject, y = request.subject, arguments.y
         lines = [f"{_kind(model.model)}, {subject.task}", f"inputs: {_inputs(request)}"]
+        if arguments.gathered is not None:
+            lines.append(f"rows: {arguments.gathered.in_words}")
         held = subject.facts.get("held") or []
         if held:
             lines.append(f"held, and no features: {', '.join(held)}")
@@ -58,6 +62,9 @@ def description(model: Model, X: Any, y: Any = None) -> str:
 def explained_outputs(model: Model, X: Any) -> Floats:
     """Return the outputs that local explanations explain by default, float64 ``(rows, outputs)``."""
     with sparing(), full_float32(), keeping_warnings():
+        asked = {"seed": 0, "tokenizer": model.tokenizer}
+        found = gathered(model.model, X, None, most=None, **asked)
+        X = X if found is None else found.X
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
         read: Floats = (

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from permgrad.attribution.subject.inputs import first_names
 from permgrad.base.errors import InputError, counted, shown, unknown
 
 #: Names under which networks return the output that matters, in the order in which they are looked for.
@@ -46,7 +47,9 @@ def pick_head(
     for name in (*usual, *tensors):
         if _may_be_explained(tensors[name], rows, places=places):
             return _flat(tensors[name], rows, f"Output {name!r}", places=places), name
-    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
+    shapes = first_names(
+        f"{name} {tuple(part.shape)}" for name, part in tensors.items()
+    )
     problem = f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)"
     hint = "Wrap it in a module that returns such a tensor, of maps (rows, outputs, …) for example their mean"
     raise InputError(problem, hint=hint, code="PG032")

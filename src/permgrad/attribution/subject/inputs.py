@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -20,8 +20,11 @@ from torch import Tensor, fx, nn
 
 from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
 from permgrad.base.arrays import Array
-from permgrad.base.errors import Fault, InputError, refusing, shown
+from permgrad.base.errors import Fault, InputError, listed, refusing, shown
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
+
+#: Inputs that a message lists.
+_LISTED = 5
 
 Passing = Literal["keywords", "positions", "whole", "listed"]
 
@@ -113,7 +116,7 @@ class InputForm:
         ours = [leaf.place for leaf in self.leaves]
         if pairs.keys() != set(ours):
             expected, shown = (
-                ", ".join(str(place[0]) for place in places) for places in (ours, pairs)
+                first_names(place[0] for place in places) for places in (ours, pairs)
             )
             problem = f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}"
             raise InputError(
@@ -153,7 +156,7 @@ def read_forms(
     The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
     itself, or else a list of its values, is passed to a forward that needs no other argument.
     """
-    parameters, inputs = _parameters(module), _with_fields(inputs)
+    parameters, inputs = parameters_of(module), _with_fields(inputs)
     if inputs is not None and not _has_values(inputs):
         problem = "The inputs hold no tensor, array or table"
         raise InputError(
@@ -166,7 +169,7 @@ def read_forms(
         raise InputError(problem, hint="Pass rows", code="PG001")
     inputs = [inputs] if alone else inputs
     named = getattr(inputs, "_fields", ())
-    if named and _fits(inspect.Signature(parameters), **dict.fromkeys(named)):
+    if named and fits(inspect.Signature(parameters), **dict.fromkeys(named)):
         inputs = (
             inputs._asdict()
         )  # the names of a named tuple are those of the parameters
@@ -212,8 +215,8 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Faul
             yield problem, hint, "PG007"
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        problem = f"All inputs must have the same number of rows, got {listed}"
+        words = first_names(f"{name} {length}" for name, length in lengths.items())
+        problem = f"All inputs must have the same number of rows, got {words}"
         # The edges of a graph are pairs of numbers of its nodes.
         pairs = any(
             one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors
@@ -224,12 +227,18 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Faul
         yield "The inputs have no rows", "Pass the rows to explain", "PG013"
 
 
+def first_names(names: Iterable[Any]) -> str:
+    """Return at most five names of inputs, and how many more there are."""
+    return listed(list(names), _LISTED)
+
+
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     """Return names, shapes and types of inputs, for error messages."""
-    return ", ".join(
+    words = [
         f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in zip(names, tensors, strict=True)
-    )
+    ]
+    return first_names(words)
 
 
 def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
@@ -248,7 +257,7 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 
 
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
-def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
     """Return the parameters of a network's forward, or none if Python does not know them."""
     stored, forward = "forward" in vars(module), module.forward
     try:
@@ -292,7 +301,7 @@ def _names_by_position(
     return names
 
 
-def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> bool:
+def fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> bool:
     """Return whether a function accepts these arguments."""
     try:
         return bool(signature.bind(*arguments, **named))
@@ -312,8 +321,8 @@ def _ways(
     parameters: Sequence[inspect.Parameter], inputs: Any, *, by_place: bool
 ) -> list[Passing]:
     """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
-    fits = partial(_fits, inspect.Signature(parameters))
-    takes_one = fits(None) and all(
+    takes = partial(fits, inspect.Signature(parameters))
+    takes_one = takes(None) and all(
         each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters
     )
     if isinstance(inputs, Mapping):
@@ -321,16 +330,16 @@ def _ways(
         named = (
             by_place
             and keys == [each.name for each in parameters][: len(keys)]
-            and fits(*keys)
+            and takes(*keys)
         )
-        if named and not fits(**dict.fromkeys(keys)):
+        if named and not takes(**dict.fromkeys(keys)):
             return ["positions"]
         return (
             _ways_of_keys(parameters, keys, takes_one=takes_one) + ["positions"] * named
         )
     if len(inputs) < 2 or not takes_one:
         return ["positions"]
-    return ["positions", "whole"] if fits(*inputs) else ["whole"]
+    return ["positions", "whole"] if takes(*inputs) else ["whole"]
 
 
 def _ways_of_keys(
@@ -348,8 +357,8 @@ def _ways_of_keys(
     missing = [
         name for name, required in names.items() if required and name not in keys
     ]
-    in_order = len(strange) == len(keys) and (not parameters or _fits(signature, *keys))
-    if _fits(signature, **dict.fromkeys(keys)):
+    in_order = len(strange) == len(keys) and (not parameters or fits(signature, *keys))
+    if fits(signature, **dict.fromkeys(keys)):
         return ["keywords", "positions"] if in_order else ["keywords"]
     ways: list[Passing] = []
     # The dict itself is the argument, unless it holds that.
@@ -368,16 +377,16 @@ def _unfit_keys(
     keys: list[str], names: list[str], strange: list[str], missing: list[str]
 ) -> InputError:
     """Return the error of keys that the forward cannot be called with."""
-    fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
-    fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
+    fault = f"The keys of the inputs ({first_names(keys)}) do not match the forward's parameters"
+    fault, hint = f"{fault} ({first_names(names) or 'none'})", "Rename the keys"
     if strange and not missing:
         fault, hint = (
-            f"The forward takes no {', '.join(strange)}, only {', '.join(names)}",
+            f"The forward takes no {first_names(strange)}, only {first_names(names)}",
             "Leave that out",
         )
     elif missing and not strange:
         fault, hint = (
-            f"The forward also needs {', '.join(missing)}",
+            f"The forward also needs {first_names(missing)}",
             "Add it to the inputs",
         )
     return InputError(fault, hint=hint, code="PG007")
@@ -411,8 +420,8 @@ def _in_order_of(
         place not in (None, number) for number, place in enumerate(places)
     ):
         problem = (
-            f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
-            f"({', '.join(names)})"
+            f"The keys of the inputs ({first_names(inputs)}) are not the names of the forward's parameters "
+            f"({first_names(names)})"
         )
         raise InputError(
             problem,
@@ -428,7 +437,7 @@ def in_doubt(
     """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
     names = [
         each
-        for each in _parameters(module)
+        for each in parameters_of(module)
         if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     ]
     places = (

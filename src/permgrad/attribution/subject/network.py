@@ -19,6 +19,7 @@ from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.heads import heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import (
     InputForm,
+    first_names,
     in_doubt,
     in_type_of,
     is_exported,
@@ -292,7 +293,7 @@ class NetworkSubject(Subject):
                 f"choose it or {listed(self._other_heads)}."
             )
         if keys := in_doubt(self.module, self.form, self.inputs):
-            pairs = ", ".join(f"{key} as {name}" for key, name in keys)
+            pairs = first_names(f"{key} as {name}" for key, name in keys)
             warn_user(
                 f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}."
             )

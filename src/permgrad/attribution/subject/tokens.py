@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.attribution.subject.inputs import first_names
 from permgrad.attribution.subject.lookups import configured_pad
 from permgrad.attribution.subject.words import (
     NO_LIMIT,
@@ -25,7 +26,7 @@ from permgrad.attribution.subject.words import (
     split_ids,
 )
 from permgrad.base.checks import check_choice, check_kind, is_whole
-from permgrad.base.errors import InputError, by_count, listed, warn_user
+from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Tensors = tuple[Tensor, ...]
 Cuts = dict[str, tuple[Tensor, list[str]]]
 
 #: Names, in small letters, under which networks take what says where a row's tokens are.
-_LENGTHS = (
+LENGTHS = (
     "length",
     "lengths",
     "seq_len",
@@ -107,7 +108,7 @@ def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Role
     if news and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
-            f"{listed(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
+            f"{first_names(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
             f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(news), 'it', 'them')} too."
         )
     masks = tuple(
@@ -119,7 +120,7 @@ def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Role
         (
             position
             for position in explicit | automatic
-            if _base(names[position]) in _LENGTHS
+            if _base(names[position]) in LENGTHS
         ),
         None,
     )
@@ -155,7 +156,7 @@ def _find_tokens(subject: NetworkSubject, hold: frozenset[int]) -> int | None:
         if place in looked_up
         and place not in hold
         and subject.form.leaves[place].columns is None
-        and _base(names[place]) not in (*_LENGTHS, *_POSITIONS)
+        and _base(names[place]) not in (*LENGTHS, *_POSITIONS)
         and "mask" not in names[place].lower()
     ]
     return sequences[0] if sequences else None
@@ -174,7 +175,7 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
     """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
     name, tensor = _base(subject.input_names[position]), subject.inputs[position]
     integers = not tensor.is_floating_point()
-    if name in _LENGTHS:
+    if name in LENGTHS:
         return integers and tensor.ndim <= 2 and tensor[0].numel() == 1
     if name in _POSITIONS:
         return integers and tensor.ndim == 2

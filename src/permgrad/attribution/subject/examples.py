@@ -1,0 +1,537 @@
+"""A DataLoader, a Dataset or a list of examples, gathered into the rows of one call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+)
+
+from permgrad.attribution.subject.inputs import first_names, fits, parameters_of
+from permgrad.attribution.subject.tokens import LENGTHS, pad_of
+from permgrad.base.arrays import Integers
+from permgrad.base.errors import InputError, counted, listed, warn_user
+from permgrad.base.late import is_pandas, pd
+from permgrad.base.random import seeded, uniform
+from permgrad.models.undisturbed import undisturbed
+
+#: Examples that are gathered where ``max_rows`` says nothing.
+MOST = 2000
+#: Keys of a dict under which examples have their target. Networks also take the first.
+_TARGETS = ("labels", "label", "target", "targets", "y")
+#: Values of targets at places that an example does not have.
+VOID_PLACE = -100
+#: Rows on which a network is asked whether a list holds its arguments.
+_ASKED = 2
+#: Dimensions of a batch of series, of which each row may have its own length.
+_SERIES = 3
+#: Entries of a list of lists that are looked at.
+_LOOKED_AT = 5
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Rows, and where in the whole set they come from (None: it has no length)."""
+
+    X: Any
+    y: Any
+    places: Integers | None
+    count: int | None
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """How many rows were gathered, of how many where that is known."""
+        rows = _rows(self.X)
+        return (
+            {"rows": rows} if self.count is None else {"rows": rows, "of": self.count}
+        )
+
+    @property
+    def in_words(self) -> str:
+        """How many examples were gathered, and how."""
+        rows = _rows(self.X)
+        if self.count is None:
+            return f"the first {counted(rows, 'example')} of a set without a length"
+        if rows == self.count:
+            return f"all {counted(rows, 'example')}"
+        return f"{rows:,} of {counted(self.count, 'example')}, drawn at random"
+
+
+def drawn_rows(rows: int, count: int, seed: int) -> Integers:
+    """Return which rows are explained, in rising order.
+
+    They depend only on the seed and their numbers.
+    """
+    order = np.argsort(uniform(seed, ("receivers",), np.arange(rows)), kind="stable")
+    return np.sort(order[:count])
+
+
+def gathered(
+    model: Any, X: Any, y: Any, *, most: int | None, seed: int, tokenizer: Any = None
+) -> Gathered | None:
+    """Return the rows of a DataLoader, a Dataset or a list of examples.
+
+    Args:
+        model: the model that takes them.
+        X: what may be such a set. Anything else gives None.
+        y: the targets of the whole set. None: those that its examples hold.
+        most: at most so many examples, drawn over the whole set where that has a
+            length, else the first ones. None: all.
+        seed: the same seed draws the same examples.
+        tokenizer: its id of padding fills examples of several lengths.
+
+    Raises:
+        InputError: The examples cannot be one batch of rows.
+    """
+    module = model if isinstance(model, nn.Module) else None
+    source = _source(X, y, module)
+    if source is None:
+        return None
+    places = None
+    if source.count is not None:
+        rows = source.count if most is None else min(most, source.count)
+        places = drawn_rows(source.count, rows, seed)
+    with seeded(), _kept_generators(X):
+        pieces = _first(source, places, most)
+    if not pieces:
+        raise InputError("X has no examples", "Pass the rows to explain", "PG013")
+    forward = None if module is None else inspect.Signature(parameters_of(module))
+    pairs = [_with_target(piece, forward) for piece in pieces]
+    fill = 0 if module is None else pad_of(module, tokenizer) or 0
+    joined = _Joined(batches=source.batches, fill=fill)
+    inputs = joined.of([inputs for inputs, _ in pairs], "X")
+    inputs = _in_form(inputs, forward, joined)
+    if y is None:
+        targets = [target for _, target in pairs]
+        held = _Joined(batches=source.batches, fill=VOID_PLACE)
+        y = None if targets[0] is None else held.of(targets, "y")
+    elif places is not None and len(y) == source.count:
+        y = _some(y, places)
+    found = Gathered(inputs, y, places, source.count)
+    if places is None and most is not None and _rows(inputs) > most:
+        return replace(found, X=_cut(inputs, most), y=_cut(y, most))
+    return found
+
+
+def may_be_examples(X: Any) -> bool:
+    """Return whether X may be a set of examples, without a look at each."""
+    return isinstance(X, (list, Dataset, DataLoader)) or hasattr(X, "with_format")
+
+
+# ---- where examples come from --------------------------------------------------------
+@dataclass(frozen=True)
+class _Source:
+    """A set of examples: ``pieces`` are examples or batches of some of them, or of all.
+
+    ``count`` is None where the set has no length.
+    """
+
+    count: int | None
+    pieces: Callable[[Any], Iterator[Any]]
+    batches: bool = False
+
+
+def _source(X: Any, y: Any, module: nn.Module | None) -> _Source | None:
+    if isinstance(X, DataLoader):
+        return _of_loader(X)
+    # Hugging Face's sets are no class of torch's.
+    if isinstance(X, Dataset) or hasattr(X, "with_format"):
+        if isinstance(X, IterableDataset) or not hasattr(X, "__len__"):
+            return _Source(None, lambda _: iter(X))
+        return _indexed(X)
+    if isinstance(X, list) and are_examples(X, y, module):
+        return _indexed(X)
+    return None
+
+
+def _indexed(examples: Any) -> _Source:
+    return _Source(
+        len(examples), lambda places: (examples[int(place)] for place in places)
+    )
+
+
+def _of_loader(loader: DataLoader[Any]) -> _Source:
+    """Return the set that a loader draws from, in batches as the loader makes them."""
+    examples, makes = loader.dataset, loader.batch_sampler
+    unknown = isinstance(examples, IterableDataset) or not hasattr(examples, "__len__")
+    if unknown or makes is None:
+        return _Source(None, lambda _: iter(loader), batches=True)
+    order, size = _order(loader), loader.batch_size or 32
+
+    def pieces(places: Integers) -> Iterator[Any]:
+        numbers = order[places].tolist()
+        for start in range(0, len(numbers), size):
+            some = numbers[start : start + size]
+            yield loader.collate_fn([examples[number] for number in some])
+
+    return _Source(len(order), pieces, batches=True)
+
+
+def _order(loader: DataLoader[Any]) -> Integers:
+    """Return the numbers of a loader's examples in rising order, without the shuffle."""
+    count = len(loader.dataset)  # type: ignore[arg-type]
+    plain = type(loader.batch_sampler) is BatchSampler
+    shuffled = _is_shuffle(loader.sampler, count)
+    if plain and (shuffled or isinstance(loader.sampler, SequentialSampler)):
+        return np.arange(count)
+    with seeded(), _kept_generators(loader):
+        numbers: Any = loader.sampler
+        if not plain:
+            numbers = chain.from_iterable(loader.batch_sampler or ())
+        # A sampler may never end.
+        return np.sort(np.array(list(islice(numbers, 2 * count)), dtype=np.int64))
+
+
+def _is_shuffle(sampler: Any, count: int) -> bool:
+    whole = isinstance(sampler, torch.utils.data.RandomSampler)
+    return whole and not sampler.replacement and sampler.num_samples == count
+
+
+@contextmanager
+def _kept_generators(X: Any) -> Iterator[None]:
+    """Leave the generators of a loader and its sampler in the state they have."""
+    owners = (X, getattr(X, "sampler", None))
+    generators = [getattr(owner, "generator", None) for owner in owners]
+    states = [(each, each.get_state()) for each in generators if each is not None]
+    try:
+        yield
+    finally:
+        for each, state in states:
+            each.set_state(state)
+
+
+def _first(source: _Source, places: Any, most: int | None) -> list[Any]:
+    """Return the pieces, of a set without a length as many as hold ``most`` rows."""
+    pieces, rows = list[Any](), 0
+    for piece in source.pieces(places):
+        pieces.append(piece)
+        rows += _rows(piece) if source.batches else 1
+        if places is None and most is not None and rows >= most:
+            break
+    return pieces
+
+
+# ---- whether a list holds examples or a network's arguments ---------------------------
+def are_examples(X: list[Any], y: Any, module: nn.Module | None) -> bool:
+    """Return whether a list holds one row in each entry, not one input in each.
+
+    Its entries say so by their lengths, ``y`` by its own, and else the network, which
+    takes them as its arguments or does not.
+    """
+    if not X or isinstance(X[0], (str, bytes, Number)) or is_pandas(X[0]):
+        return False
+    if module is None:
+        pair = isinstance(X[0], (tuple, list)) and len(X[0]) == 2
+        return isinstance(X[0], Mapping) or (pair and np.ndim(_array(X[0][0])) > 0)
+    return _array(X) is None if _is_numbers(X) else _are_of(module, X, y)
+
+
+def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
+    """Return whether entries are rows, where a network could also take them all."""
+    forms = [_form(entry) for entry in X]
+    if any(form != forms[0] for form in forms):
+        return False
+    parameters = parameters_of(module)
+    signature = inspect.Signature(parameters)
+    required = [each for each in parameters if each.default is each.empty]
+    lengths = {length for entry in X for length in _lengths(entry)}
+    by_place = len(required) == len(X) and fits(signature, *X)
+    if len(lengths) != 1 or None in lengths:  # no rows of several inputs
+        return not by_place or len(X) == 1
+    if y is not None and len(y) not in lengths:
+        return len(y) == len(X)
+    return not by_place and not _takes(module, signature, X)
+
+
+def _takes(module: nn.Module, signature: inspect.Signature, X: list[Any]) -> bool:
+    """Return whether a network takes the entries of a list as its arguments."""
+    few = [_cut(entry, _ASKED) for entry in X]
+    for arguments in (few, [few]):
+        if not fits(signature, *arguments):
+            continue
+        with suppress(Exception), torch.no_grad(), undisturbed(module):
+            module(*arguments)
+            return True
+    return False
+
+
+def _form(value: Any) -> Any:
+    """Return what examples have in common: their structure, and how many dimensions."""
+    if isinstance(value, Mapping):
+        return {key: _form(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)) and not _is_numbers(value):
+        return [_form(each) for each in value]
+    array = _array(value)
+    return type(value) if array is None else array.ndim
+
+
+def _lengths(value: Any) -> list[int | None]:
+    """Return the first sizes of the arrays in an entry, None for a single number."""
+    if isinstance(value, Mapping):
+        return [length for each in value.values() for length in _lengths(each)]
+    if isinstance(value, (tuple, list)) and not _is_numbers(value):
+        return [length for each in value for length in _lengths(each)]
+    array = _array(value)
+    return [None if array is None or not array.ndim else len(array)]
+
+
+def _is_numbers(value: Any) -> bool:
+    """Return whether a list holds numbers only, at any depth."""
+    if isinstance(value, (tuple, list)):
+        return all(_is_numbers(each) for each in value[:_LOOKED_AT])
+    return isinstance(value, (Number, np.number))
+
+
+def _array(value: Any) -> Any:
+    """Return a tensor, or the array of numbers that a value is, or None."""
+    if isinstance(value, Tensor):
+        return value
+    with suppress(ValueError, TypeError):
+        array = np.asarray(value)
+        return array if array.dtype.kind in "fiub" else None
+    return None
+
+
+# ---- inputs and target of an example ---------------------------------------------------
+def _with_target(piece: Any, forward: inspect.Signature | None) -> tuple[Any, Any]:
+    """Return the inputs of an example or a batch, and its target or None."""
+    if isinstance(piece, Mapping):
+        key = _target_key(piece, forward)
+        rest = {name: value for name, value in piece.items() if name != key}
+        return rest, None if key is None else piece[key]
+    if not isinstance(piece, (tuple, list)) or _is_numbers(piece):
+        return piece, None
+    if len(piece) == 1:
+        return piece[0], None
+    if _needs_all(forward, piece):
+        return tuple(piece), None
+    *inputs, target = piece
+    if len(inputs) == 1:
+        return inputs[0], target
+    if forward is None or not fits(forward, *inputs):
+        names = [] if forward is None else list(forward.parameters)
+        taken = f", and the forward takes {first_names(names)}" if names else ""
+        raise InputError(
+            f"An example has {len(piece)} parts{taken}",
+            hint="Let the Dataset return a pair: the inputs as one value, tuple or "
+            "dict, and the target",
+            code="PG007",
+        )
+    return tuple(inputs), target
+
+
+def _target_key(
+    piece: Mapping[Any, Any], forward: inspect.Signature | None
+) -> str | None:
+    """Return the key of the target: of a table's rows ``"labels"`` alone."""
+    if _TARGETS[0] in piece or forward is None:
+        return _TARGETS[0] if _TARGETS[0] in piece else None
+    takes = set(forward.parameters)
+    keys = [key for key in _TARGETS if key in piece and key not in takes]
+    return keys[0] if keys else None
+
+
+def _needs_all(forward: inspect.Signature | None, piece: Sequence[Any]) -> bool:
+    """Return whether a forward takes all parts of an example, and no fewer."""
+    if forward is None or isinstance(piece[0], (Mapping, tuple, list)):
+        return False
+    return fits(forward, *piece) and not fits(forward, *piece[:-1])
+
+
+def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) -> Any:
+    """Return inputs without what a forward does not take, with the mask it needs."""
+    if forward is None:
+        columns = isinstance(inputs, Mapping) and all(
+            np.ndim(value) == 1 for value in inputs.values()
+        )
+        return pd.DataFrame(dict(inputs)) if columns else inputs
+    if isinstance(inputs, Mapping):
+        inputs = _taken_keys(inputs, forward)
+    if not joined.lengths:
+        return inputs
+    names = list(forward.parameters)
+    if not isinstance(inputs, Mapping):
+        values = inputs if isinstance(inputs, tuple) else (inputs,)
+        inputs = dict(zip(names, values, strict=False))
+    if any(_says_lengths(str(name)) for name in inputs):
+        return inputs
+    lengths = torch.as_tensor(next(iter(joined.lengths.values())))
+    name = next((name for name in names if _says_lengths(name)), None)
+    if name is None:
+        least, most = int(lengths.min()), int(lengths.max())
+        raise InputError(
+            f"The examples have several lengths ({least} to {most}), and the network's "
+            "forward takes no mask or lengths, so padding would count as values",
+            hint="Give its forward a parameter attention_mask or lengths, or cut the "
+            "examples to one length",
+            code="PG007",
+        )
+    return {**inputs, name: _mask(name, lengths)}
+
+
+def _taken_keys(inputs: Mapping[Any, Any], forward: inspect.Signature) -> Any:
+    """Return the keys that a forward takes, or all where it names none of them."""
+    kinds = {each.kind for each in forward.parameters.values()}
+    by_name = [key for key in inputs if str(key) in forward.parameters]
+    numbers = [key for key, value in inputs.items() if not isinstance(value, list)]
+    taken = numbers
+    if by_name and inspect.Parameter.VAR_KEYWORD not in kinds:
+        taken = by_name
+    left = [str(key) for key in inputs if key not in taken]
+    if left and taken:
+        warn_user(
+            f"{first_names(left)} of the examples "
+            f"{'is no input' if len(left) == 1 else 'are no inputs'} of the network "
+            "and left out."
+        )
+    return {key: inputs[key] for key in taken} if taken else inputs
+
+
+def _says_lengths(name: str) -> bool:
+    return name.lower() in LENGTHS or name.lower().endswith("mask")
+
+
+def _mask(name: str, lengths: Tensor) -> Tensor:
+    """Return lengths, or a mask of them: torch's masks of padding are True there."""
+    if name.lower() in LENGTHS:
+        return lengths
+    inside = torch.arange(int(lengths.max())) < lengths[:, None]
+    if "pad" in name.lower():
+        return ~inside
+    return inside.long() if name.lower() == "attention_mask" else inside
+
+
+# ---- one batch of many pieces ------------------------------------------------------------
+class _Joined:
+    """Examples, or batches, one below the other. ``fill``: what shorter ones end with."""
+
+    def __init__(self, *, batches: bool, fill: int) -> None:
+        self.batches, self.fill = batches, fill
+        #: of inputs that are padded, the length of each row
+        self.lengths: dict[str, list[int]] = {}
+
+    def of(self, pieces: Sequence[Any], name: str) -> Any:
+        """Return pieces of one structure as one batch of that structure."""
+        first = pieces[0]
+        if isinstance(first, Mapping):
+            return {key: self.of(_each(pieces, key), str(key)) for key in first}
+        if first is None:
+            return None
+        if isinstance(first, str):
+            return list(pieces)
+        if isinstance(first, (tuple, list)) and not _is_numbers(first):
+            if self.batches and isinstance(first[0], str):
+                return [text for piece in pieces for text in piece]
+            parts = [
+                self.of(_each(pieces, k), f"{name}[{k}]") for k in range(len(first))
+            ]
+            return tuple(parts)
+        return self._stacked(pieces, name)
+
+    def _stacked(self, pieces: Sequence[Any], name: str) -> Any:
+        arrays = [_array(piece) for piece in pieces]
+        strange = next((k for k, each in enumerate(arrays) if each is None), None)
+        if strange is not None:
+            raise InputError(
+                f"An example holds {type(pieces[strange]).__name__} for {name}, which "
+                "is no tensor or number",
+                hint="Convert it in the Dataset, as transform=ToTensor() does of "
+                "images",
+                code="PG001",
+            )
+        tensors = [torch.as_tensor(each).detach() for each in arrays]
+        if not self.batches:
+            tensors = [each[None] for each in tensors]
+        joined = torch.cat(self._of_one_length(tensors, name))
+        # The precision of NumPy's numbers is not the user's choice.
+        loose = not any(isinstance(piece, Tensor) for piece in pieces)
+        return joined.numpy() if loose else joined
+
+    def _of_one_length(self, tensors: list[Tensor], name: str) -> list[Tensor]:
+        shapes = {tuple(each.shape[1:]) for each in tensors}
+        if len(shapes) == 1:
+            return tensors
+        sizes: list[set[int]] = []
+        if len({len(shape) for shape in shapes}) == 1:
+            sizes = [set(each) for each in zip(*shapes, strict=True)]
+        several = [place for place, each in enumerate(sizes) if len(each) > 1]
+        # Of images of several sizes no network takes a mask.
+        if len(several) != 1 or tensors[0].ndim > _SERIES:
+            some = listed(sorted(shapes), 3)
+            raise InputError(
+                f"The examples of {name} have several shapes: {some}",
+                hint="Bring them to one shape in the Dataset, as a transform that "
+                "resizes images does",
+                code="PG007",
+            )
+        axis, most = several[0] + 1, max(sizes[several[0]])
+        self.lengths[name] = [each.shape[axis] for each in tensors for _ in each]
+        return [self._padded(each, axis, most, name) for each in tensors]
+
+    def _padded(self, tensor: Tensor, axis: int, most: int, name: str) -> Tensor:
+        fill = self.fill
+        if self.fill >= 0 and (tensor.is_floating_point() or _says_lengths(name)):
+            fill = int("pad" in name.lower() and _says_lengths(name))
+        shape = list(tensor.shape)
+        shape[axis] = most - shape[axis]
+        return torch.cat([tensor, tensor.new_full(shape, fill)], dim=axis)
+
+
+def _each(pieces: Sequence[Any], key: Any) -> list[Any]:
+    """Return one part of each piece."""
+    try:
+        return [piece[key] for piece in pieces]
+    except (KeyError, IndexError):
+        raise InputError(
+            f"Not all examples have {key!r}",
+            hint="Let the Dataset return the same parts for each",
+            code="PG007",
+        ) from None
+
+
+def _rows(value: Any) -> int:
+    """Return the number of rows of a batch."""
+    while isinstance(value, (Mapping, tuple, list)) and len(value):
+        first = next(iter(value.values())) if isinstance(value, Mapping) else value[0]
+        if isinstance(first, (str, Number)):
+            break
+        value = first
+    return len(value)
+
+
+def _cut(value: Any, most: int) -> Any:
+    """Return the first rows of a batch."""
+    if isinstance(value, Mapping):
+        return {key: _cut(each, most) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_cut(each, most) for each in value)
+    return None if value is None else value[:most]
+
+
+def _some(y: Any, places: Integers) -> Any:
+    """Return the targets of some examples."""
+    if hasattr(y, "iloc"):
+        return y.iloc[places]
+    return y[places] if hasattr(y, "shape") else [y[place] for place in places]
+
+
+def warn_of_rest(found: Gathered, most: int) -> None:
+    """Say that a limit which nobody asked for leaves examples out."""
+    rows = _rows(found.X)
+    if rows == found.count or (found.count is None and rows < most):
+        return
+    warn_user(f"Explained are {found.in_words}", "Pass max_rows= for another number")
