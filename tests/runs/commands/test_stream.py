@@ -519,3 +519,27 @@ def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None
     )
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 1)
     assert "divergence from the model's own prediction" in said
+
+
+def test_a_model_of_files_keeps_the_name_of_its_target(tmp_path: Path) -> None:
+    """Explained of a table that holds it, it is the loss of this column that is measured."""
+    frame = table().drop(columns="case").dropna()
+    source = write(tmp_path / "lake", frame)
+    extra = frame.iloc[:40].assign(remark="only here")
+    extra.to_parquet(source / "99999.parquet", index=False)
+    features = ["age", "dose", "town"]
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    )
+    with pytest.raises(pg.InputError, match="features="):
+        model.fit_stream(source, "outcome")
+    model.fit_stream(source, "outcome", features=features).save(tmp_path / "model")
+    assert pg.load(tmp_path / "model").target_name_ == "outcome"
+    rows = tmp_path / "rows.parquet"
+    frame.iloc[:60].to_parquet(rows)
+    for number, data in enumerate((rows, source)):
+        out = tmp_path / f"why{number}"
+        words = ["explain", tmp_path / "model", data, "--out", out, "--repeats", "1"]
+        call(*words)
+        assert "loss" in pg.Explanation.load(out).meta["quantity"]
+    assert model.fit(frame[features], frame["outcome"]).target_name_ is None

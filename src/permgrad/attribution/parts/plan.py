@@ -400,6 +400,7 @@ def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
 def _check_table(
     table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]
 ) -> Iterator[Fault]:
+    table.check_even(features)
     missing = [name for name in features if name not in table.columns]
     if missing:
         further = sorted(set(table.columns) - set(features))

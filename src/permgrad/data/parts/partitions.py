@@ -7,7 +7,7 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,6 +100,8 @@ class PartitionedTable:
     ``schema`` has the types of all columns, over all files. ``null_counts`` the missing cells of each (None where a
     file does not say). ``large`` are columns of whole numbers that floats may round. ``keys`` those that stand in the
     names of folders (``year=2024/``), with whether they are whole numbers. ``path`` is as the user gave it.
+    ``uneven`` says of columns that differ between files what differs, and the remedy:
+    they are no columns of the table.
     """
 
     root: str
@@ -110,6 +112,7 @@ class PartitionedTable:
     large: frozenset[str] = frozenset()
     keys: dict[str, bool] = field(default_factory=dict)
     path: str = ""
+    uneven: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -210,8 +213,21 @@ class PartitionedTable:
                 )
                 raise InputError(problem, hint=hint, code="PG014")
 
+    def check_even(self, columns: Iterable[str] | None = None, hint: str = "") -> None:
+        """Refuse columns that differ between files, of those that a work reads.
+
+        Args:
+            columns: The columns that are read. None: all that any file has.
+            hint: A further remedy, such as leaving the column out.
+        """
+        for name in self.uneven if columns is None else columns:
+            if name in self.uneven:
+                problem, remedy = self.uneven[name]
+                raise InputError(problem, hint=hint or remedy, code="PG011")
+
     def check_columns(self, columns: Sequence[str]) -> None:
         """Refuse names that are not columns of the table, with an ``InputError``."""
+        self.check_even(columns)
         for name in columns:
             if name not in self.columns:
                 problem = f"Column {shown(name)} not found in {self.path!r}"
@@ -376,7 +392,8 @@ def open_partitioned(
     files, schemas, nulls, large = zip(
         *(_read_footer(one, root) for one in paths), strict=True
     )
-    schema, keys = _common_schema(files, schemas), _keys(files)
+    schema, uneven = _common_schema(files, schemas)
+    keys = _keys(files)
     if taken := [name for name in keys if name in schema.names]:
         problem = (
             f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}"
@@ -398,8 +415,20 @@ def open_partitioned(
         schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
     all_large = frozenset[str]().union(*large)
     table = PartitionedTable(
-        str(root), files, parts, schema, null_counts, all_large, keys, os.fspath(path)
+        str(root),
+        files,
+        parts,
+        schema,
+        null_counts,
+        all_large,
+        keys,
+        os.fspath(path),
+        uneven,
     )
+    # Labels of rows that differ leave no common one.
+    table.check_even(name for one in schemas for name in parquet.index_names(one))
+    if not table.columns:
+        table.check_even()
     _check_names(table.columns, table.path)
     return table
 
@@ -546,45 +575,54 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
     }
 
 
-def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Return types that hold the values of all files. A missing column or one of another kind is refused."""
+def _common_schema(
+    files: Sequence[_File], schemas: Sequence[pa.Schema]
+) -> tuple[pa.Schema, dict[str, tuple[str, str]]]:
+    """Return types that hold the values of all files, and what differs between files.
+
+    What differs is a column that some files lack, or that has another kind in some: its
+    problem and the remedy stand under its name.
+    """
     # A file without rows says nothing about types. Writers often give it others.
     telling = [
         pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)
     ]
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
+    expected = {*common.names, *parquet.index_formulas(common)}
+    uneven: dict[str, tuple[str, str]] = {}
     for file, schema in telling:
-        columns, expected = (
-            {*one.names, *parquet.index_formulas(one)} for one in (schema, common)
-        )
-        if odd := sorted(columns ^ expected):
-            without, having = (file, first) if odd[0] not in columns else (first, file)
+        columns = {*schema.names, *parquet.index_formulas(schema)}
+        for name in sorted(columns ^ expected):
+            without, having = (first, file) if name in columns else (file, first)
             problem = (
-                f"All files of a table must have the same columns, but {having.name!r} has column {odd[0]!r} "
-                f"and {without.name!r} does not"
+                f"All files of a table must have the same columns, but {having.name!r} "
+                f"has column {name!r} and {without.name!r} does not"
             )
-            raise InputError(
-                problem, hint="Add it, or move the files that differ.", code="PG011"
+            uneven.setdefault(name, (problem, "Add it, or move the files that differ."))
+        for name in sorted(
+            (set(schema.names) ^ set(common.names)) & columns & expected
+        ):
+            stored, index = (file, first) if name in schema.names else (first, file)
+            problem = (
+                f"{name!r} is a column in {stored.name!r} "
+                f"and a counted index in {index.name!r}"
             )
-        if moved := sorted(set(schema.names) ^ set(common.names)):
-            stored, index = (file, first) if moved[0] in schema.names else (first, file)
-            problem = f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}"
-            raise InputError(
-                problem, hint="Write the files that differ again.", code="PG011"
-            )
-        for name in schema.names:
+            uneven.setdefault(name, (problem, "Write the files that differ again."))
+        for name in set(schema.names) & set(common.names):
             kind, so_far = schema.field(name).type, common.field(name).type
             wider = so_far if kind == so_far else _wider(so_far, kind)
             if wider is None:
-                problem = f"Column {name!r} is {so_far} in {first.name!r} but {kind} in {file.name!r}"
-                raise InputError(
-                    problem, hint="Write the files that differ again.", code="PG011"
+                problem = (
+                    f"Column {name!r} is {so_far} in {first.name!r} "
+                    f"but {kind} in {file.name!r}"
                 )
-            common = common.set(
-                common.get_field_index(name), common.field(name).with_type(wider)
-            )
-    return common
+                uneven.setdefault(name, (problem, "Write the files that differ again."))
+            else:
+                place = common.get_field_index(name)
+                common = common.set(place, common.field(name).with_type(wider))
+    even = [field for field in common if field.name not in uneven]
+    return pa.schema(even, metadata=common.metadata), uneven
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

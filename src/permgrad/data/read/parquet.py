@@ -214,6 +214,15 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
     }
 
 
+def index_names(schema: pa.Schema) -> list[str]:
+    """Return the names of the columns that pandas stored as labels of rows."""
+    described = (schema.pandas_metadata or {}).get("index_columns", [])
+    names = [
+        entry.get("name") if isinstance(entry, dict) else entry for entry in described
+    ]
+    return [name for name in names if isinstance(name, str)]
+
+
 def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
     """Return the named index columns that are stored as a start and a step. ``ValueError``: they number no rows."""
     formulas: dict[str, tuple[int, int]] = {}

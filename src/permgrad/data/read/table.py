@@ -237,12 +237,17 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     table = open_partitioned(path, rows_per_part=_ALL_ROWS)
     # No cell of lists or records can be used, so that nobody needs them of a column that is left out.
     unread = tuple(name for name in table.nested if name in reading.dropped)
+    # Neither is a column that differs between files.
+    uneven = tuple(name for name in table.uneven if name in reading.dropped)
+    table.check_even(name for name in table.uneven if name not in uneven)
     frame = table.read_all([name for name in table.columns if name not in unread])
     written = read_typed(blank_codes(frame, reading.na), reading)
     if not unread:
-        return written
+        return written._replace(unread=uneven)
     note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
-    return written._replace(notes=(f"{note}: {listed(unread)}",), unread=unread)
+    return written._replace(
+        notes=(f"{note}: {listed(unread)}",), unread=unread + uneven
+    )
 
 
 def is_parquet_folder(path: Path) -> bool:

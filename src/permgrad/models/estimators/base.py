@@ -87,6 +87,8 @@ class HyNNBase(BaseEstimator):
     calibration_: Calibration
     held_out_: HeldOut | None
     branches_: dict[str, dict[str, Any]]
+    #: The target's column, of a model that learned from files.
+    target_name_: str | None = None
     target_mean_: float
     target_scale_: float
 

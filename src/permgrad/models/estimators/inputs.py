@@ -79,6 +79,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         raise InputError(
             str(error).strip(), hint=f"Pass {fix}.", code="PG017"
         ) from error
+    if reset:
+        estimator.target_name_ = None  # rows in memory come without their target
     if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
         return X
     if is_frame:

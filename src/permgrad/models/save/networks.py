@@ -101,6 +101,10 @@ def _restore(
     model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     model.seed_ = int(description["seed"])
     model.best_epoch_ = int(description["best_epoch"])
+    if "target_name" in description:
+        name = str(description["target_name"])
+        check_characters([name], "the target's name")
+        model.target_name_ = name
     model.history_ = pd.DataFrame(
         {name: arrays[f"history.{name}"] for name in description["history"]}
     )

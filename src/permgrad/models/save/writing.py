@@ -39,6 +39,8 @@ def save(
         "history": list(model.history_.columns),
         "preprocessor": model.preprocessor_.to_dict(),
     }
+    if getattr(model, "target_name_", None) is not None:
+        description["target_name"] = model.target_name_
     if hasattr(model, "classes_"):
         description["class_weights"] = model.class_weights_.tolist()
     if hasattr(model, "target_mean_"):

@@ -94,6 +94,7 @@ def prepare_stream(
     with Progress(table.rows, "reading", model.progress, lines=False) as bar:
         scanned = scan(source, typed, model, encoder.kinds, bar.advance)
     model.seed_ = seed
+    model.target_name_ = target
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
     encoder.groups_ |= scanned.as_one
@@ -193,7 +194,11 @@ def _features(
     named = [target] if sample_weight is None else [target, sample_weight]
     table.check_columns(named)
     features = [name for name in table.columns if name not in named]
-    if chosen is not None:
+    if chosen is None:
+        table.check_even(
+            hint="Add it, or name the columns to learn from with features=, without it."
+        )
+    else:
         features = list(
             check_names(
                 "features", chosen, "pass for example features=['age', 'income']"

@@ -68,6 +68,7 @@ def open_streamed(
         hint = f"Leave {data['target']!r} out of it, or take fewer rows."
         raise InputError(problem, hint=hint, code="PG004")
     silent, features = set(known_columns(data)), predicting.features_of(model)
+    opened.check_even([*features, *filter(None, [data.get("target")])])
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened

@@ -134,7 +134,7 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
             _ = fitted.model.predict  # its file is read, or refused, now
     record = read_record(run)
     if record is None or not (run / DATA).is_file():
-        return model, {}
+        return model, _learned_target(model)
     if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (
         None,
         sum_of(run / DATA),
@@ -146,6 +146,15 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         )
     with believed(run):
         return model, read_json(run / DATA)
+
+
+def _learned_target(model: Any) -> dict[str, Any]:
+    """Return what a model outside a run knows of its target: the column, and the task."""
+    name = getattr(model, "target_name_", None)
+    if name is None:
+        return {}
+    task = "classification" if hasattr(model, "classes_") else "regression"
+    return {"target": name, "task": task}
 
 
 def cache_of(model_folder: Path) -> Cache:
