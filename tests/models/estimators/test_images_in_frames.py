@@ -395,7 +395,7 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
 
     file.write_bytes(published + b"x")
-    with pytest.raises(pg.EnvironmentProblem, match="weights .* are damaged"):
+    with pytest.raises(pg.EnvironmentProblem, match=r"weights .* are damaged"):
         image_models.load_encoder("efficientnet-lite0")
 
 
