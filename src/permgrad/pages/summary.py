@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +49,8 @@ ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
 FEW_CARRY = 3.0
 _NAMED = 3
+#: Maps whose layers are named.
+_MAPS = 5
 
 
 class RankedLine(NamedTuple):
@@ -404,6 +407,18 @@ def _scored(explanation: Explanation) -> bool:
     return "scores" in explanation.meta
 
 
+def _layers_of_maps(meta: Mapping[str, Any]) -> Iterator[str]:
+    """Yield at which layer the map of each image was read, and its cells."""
+    layers, shapes = meta.get("layer"), meta.get("layer_shape")
+    if isinstance(layers, Mapping) and isinstance(shapes, Mapping):
+        for name, layer in itertools.islice(layers.items(), _MAPS):
+            cells = " × ".join(map(str, shapes[name][1:]))
+            image = f" of {clean(name)}" if len(layers) > 1 else ""
+            yield f"Map{image} read at layer {clean(layer)!r} ({cells} cells)"
+        if len(layers) > _MAPS:
+            yield f"{len(layers) - _MAPS} further maps"
+
+
 def circumstances(explanation: Explanation) -> str:
     """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
     meta, parts = explanation.meta, []
@@ -430,6 +445,7 @@ def circumstances(explanation: Explanation) -> str:
         kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
         parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
+    parts += _layers_of_maps(meta)
     if conditional := conditional_words(explanation):
         parts.append(conditional)
     elif meta.get("sampling") == "conditional":

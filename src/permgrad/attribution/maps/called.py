@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.maps.drawn import Picture, Read, weighted_maps
-from permgrad.attribution.maps.heard import Call, Heard, Listener, hands_on, version
+from permgrad.attribution.maps.heard import (
+    NORMALISING,
+    RECTIFYING,
+    Call,
+    Heard,
+    Listener,
+    hands_on,
+    version,
+)
 from permgrad.attribution.maps.placed import (
     ROUNDING,
     Layout,
@@ -40,35 +48,8 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.base.random import seeded
-from permgrad.models.network.options import ACTIVATIONS
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_ACTIVATIONS: tuple[Any, ...] = (
-    *ACTIVATIONS.values(),
-    *(
-        nn.CELU,
-        nn.ELU,
-        nn.Hardsigmoid,
-        nn.Hardswish,
-        nn.Hardtanh,
-        nn.LeakyReLU,
-        nn.PReLU,
-        nn.RReLU,
-        nn.ReLU6,
-    ),
-    *(nn.Sigmoid, nn.Softplus, nn.Softsign),
-)
-#: The functions behind them and behind normalisations, as ``name_of`` gives them.
-_RECTIFYING = frozenset(
-    (
-        "leaky_relu",
-        "threshold",
-        *(activation.__name__.lower() for activation in _ACTIVATIONS),
-    )
-)
-_NORMALISING = frozenset(
-    ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm")
-)
 #: What helps where a network makes an image inside, such as a spectrogram.
 MADE_INSIDE = "To see a map of an image that the network makes inside, pass that image to a module of what follows it"
 #: Rows on which it is found out which calls see which input.
@@ -129,8 +110,11 @@ class Place:
 class _Probe:
     """A network asked for a few rows, of which parts of one image are disturbed."""
 
-    def __init__(self, request: Request, place: int, shape: ImageShape) -> None:
+    def __init__(
+        self, request: Request, place: int, shape: ImageShape, listener: Listener
+    ) -> None:
         self.request, self.place, self.shape = request, place, shape
+        self.listener = listener
         self.rows = _few_rows(request)
         self.modules = dict(request.subject.module.named_modules())
         numbers = self.rows[place].double()
@@ -146,10 +130,29 @@ class _Probe:
         self.astray: set[Call] = set()
         self._asked: set[Call] = set()
 
-    def look(self, calls: Collection[Call]) -> None:
-        """Find out which calls see the image, and how their values are laid out."""
-        new = set(calls) - self._asked
-        self._asked |= new
+    def look(self, made: Iterable[tuple[Call, Tensor]]) -> None:
+        """Find out which calls see the image, and how the values they made are laid out.
+
+        The few cells of a last stage all see the whole image. They lie in the order of
+        those that they are made of by convolutions, which tell where they lie.
+        """
+        first = {call: self.listener.first_map(value) for call, value in made}
+        before = {call: source for call, source in first.items() if source is not None}
+        self._look({*first, *before.values()} - self._asked)
+        for call, source in before.items():
+            read, lies = self.layouts.get(call), self.layouts.get(source)
+            if (
+                read is not None
+                and lies is not None
+                and read.layout is None
+                and lies.layout is not None
+                and (read.copies, read.before) == (lies.copies, lies.before)
+            ):
+                self.layouts[call] = replace(read, layout=lies.layout)
+
+    def _look(self, new: Collection[Call]) -> None:
+        """Find out which new calls see the image, and how they are laid out alone."""
+        self._asked |= set(new)
         if not new:
             return
         before = self._values(new, self.rows[self.place])
@@ -327,12 +330,13 @@ def image_calls(
         )
         wanted = [(heard.call, heard.value) for heard in candidates] + named
         probes = {
-            place: _Probe(request, place, shape) for place, shape in shapes.items()
+            place: _Probe(request, place, shape, listener)
+            for place, shape in shapes.items()
         }
         read = _last_maps(probes, outputs, candidates)
         for place, probe in probes.items():
             if place not in read:
-                probe.look([call for call, _ in named])
+                probe.look(named)
                 last = next(
                     (made for made in reversed(named) if made[0] in probe.layouts), None
                 )
@@ -479,7 +483,7 @@ def _views(
         if heard is not None and id(heard) not in own:
             own.add(id(heard))
             before += heard.sources
-    like = [read]
+    like = {read: value}
     for call, one in dict(wanted).items():
         maker = listener.maker(one)
         alike = (call.layer, call.function, one.shape) == (
@@ -494,8 +498,8 @@ def _views(
             and maker is not None
             and id(maker) not in own
         ):
-            like.append(call)
-    probe.look(like)
+            like[call] = one
+    probe.look(like.items())
     views = [
         call
         for call in like
@@ -533,7 +537,7 @@ def _last_maps(
             if not heard.inward and (slope is not None or not outputs.requires_grad)
         ]
         for place in list(pending):
-            probes[place].look([heard.call for heard, _ in used])
+            probes[place].look([(heard.call, heard.value) for heard, _ in used])
             for heard, slope in used:
                 read = probes[place].layouts.get(heard.call)
                 if read is None or read.layout is None:
@@ -554,7 +558,7 @@ def _candidates(
     listener: Listener, rows: int, *, before_activation: bool
 ) -> list[Heard]:
     """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
-    skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
+    skipped = RECTIFYING | NORMALISING if before_activation else frozenset()
     return [
         heard
         for heard in listener.heard
@@ -577,7 +581,7 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
     """Return the call of the activation of a convolution's value, or the convolution's own if there is none."""
     current = next((candidate for candidate in heard if candidate.call == call), None)
     while current is not None and (
-        current.call == call or current.function in _NORMALISING
+        current.call == call or current.function in NORMALISING
     ):
         source = current
         current = next(
@@ -588,7 +592,7 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
             ),
             None,
         )
-    rectified = current is not None and current.function in _RECTIFYING
+    rectified = current is not None and current.function in RECTIFYING
     return (
         (current.call, current.value)
         if rectified and current is not None
@@ -649,12 +653,17 @@ class CalledMaps:
             for place, one in enumerate(request.shapes)
             if one is not None and not one.vectors
         }
-        found, numbers = image_calls(
-            request,
-            options["layer"],
-            self._shapes,
-            before_activation=options["before_activation"],
-        )
+        # Where a layer lies is measured once for each ``pg.Model``.
+        sizes = tuple(tensor.shape[1:] for tensor in request.inputs)
+        key = ("maps", options["layer"], options["before_activation"], sizes)
+        if key not in request.found:
+            request.found[key] = image_calls(
+                request,
+                options["layer"],
+                self._shapes,
+                before_activation=options["before_activation"],
+            )
+        found, numbers = request.found[key]
         self._places = {place: own for place, (own, _) in found.items()}
         self._lies = {place: lie for place, (_, lie) in found.items()}
         self.pictures = []

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.subject.tracing import Site, name_of, tensors_in
+from permgrad.models.network.options import ACTIVATIONS
 
 #: Functions that make no new map: they move or copy what another has made, or put it together.
 _HANDING_ON = frozenset({
@@ -24,6 +25,42 @@ _HANDING_ON = frozenset({
     "type", "type_as", "detach", "alias", "requires_grad", "mean", "sum", "amax", "amin", "max", "min", "median",
     "logsumexp", "std", "var", "norm", "prod", "cumsum", "pad", "interpolate", "upsample", "dropout", "",
 })  # fmt: skip
+_ACTIVATIONS: tuple[Any, ...] = (
+    *ACTIVATIONS.values(),
+    *(
+        nn.CELU,
+        nn.ELU,
+        nn.Hardsigmoid,
+        nn.Hardswish,
+        nn.Hardtanh,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.RReLU,
+        nn.ReLU6,
+    ),
+    *(nn.Sigmoid, nn.Softplus, nn.Softsign),
+)
+#: The functions behind them and behind normalisations, as ``name_of`` gives them.
+RECTIFYING = frozenset(
+    (
+        "leaky_relu",
+        "threshold",
+        *(activation.__name__.lower() for activation in _ACTIVATIONS),
+    )
+)
+NORMALISING = frozenset(
+    ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm")
+)
+#: Functions of each cell alone, or of several maps cell by cell.
+_CELL_BY_CELL = (
+    RECTIFYING
+    | NORMALISING
+    | {
+        *("add", "iadd", "radd", "sub", "isub", "rsub", "mul", "imul", "rmul", "div"),
+        *("truediv", "itruediv", "neg", "clamp", "cat", "concat", "dropout", "clone"),
+        *("contiguous", "to", "float", "double", "half", "type", "type_as"),
+    }
+)
 _PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
 _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
 
@@ -141,6 +178,13 @@ class Listener(TorchFunctionMode):
         """Return what made a value."""
         return self._made.get((id(value), version(value)))
 
+    def first_map(self, value: Tensor) -> Call | None:
+        """Return the first map whose cells a value's lie in the order of, None if it is it."""
+        heard = last = self.maker(value)
+        while heard is not None:
+            last, heard = heard, _map_before(heard)
+        return None if last is None or last.value is value else last.call
+
     def _handed_on(self, call: Call, value: Any) -> Any:
         if (
             call not in (self.wanted or ())
@@ -188,6 +232,20 @@ class Listener(TorchFunctionMode):
                     self.follow(value)
                     self._made[id(value), version(value)] = heard
         return value
+
+
+def _map_before(heard: Heard) -> Heard | None:
+    """Return a map that another is made of by a function that keeps cells in order."""
+    moves = "conv" in heard.function or "pool" in heard.function
+    if not moves and heard.function not in _CELL_BY_CELL:
+        return None
+    cells = heard.value.shape[2:]
+    for source in heard.sources:
+        others = source.value.shape[2:]
+        alike = len(others) == len(cells) and others.numel() > 1
+        if alike and (moves or others == cells):
+            return source
+    return None
 
 
 def version(value: Tensor) -> int:

@@ -152,8 +152,9 @@ def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float
     places, middles = places[known], middles[known]
     if len(places) < 2 or np.ptp(places) == 0 or np.ptp(middles) == 0:
         return 0.0, 0.0
-    slope, offset = np.polyfit(places, middles, 1)
-    beside = middles - slope * places - offset
+    apart = places - places.mean()
+    slope = float(apart @ middles / (apart @ apart))
+    beside = middles - middles.mean() - slope * apart
     told = 1 - float(beside.var() / middles.var())
     far = abs(slope) * np.ptp(places) >= _REACH * reach
     return float(slope), told if far and told >= _STRAIGHT and np.abs(

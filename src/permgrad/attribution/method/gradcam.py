@@ -36,8 +36,9 @@ class GradCam(Configured):
     Inputs without a map do not appear. By default a map is read at the last value with spatial extent before the
     output, whatever computed it (a convolution and its activation, the sum of two branches, a normalisation). Tokens of
     image patches are arranged as a grid, without the class token. ``meta["layer"]`` and ``meta["layer_shape"]`` name
-    the layer. A map lies where the layer looks: on the crop of a network that crops, turned back where it flips, and 0
-    elsewhere. Where the layer's cells are no grid over the input, as of a rotated one, the call is refused.
+    the layer, and so does ``summary()``. A map lies where the layer looks: on the crop of a network that crops, turned
+    back where it flips, and 0 elsewhere. This is measured on two rows, once for each ``pg.Model``. Where the layer's
+    cells are no grid over the input, as of a rotated one, the call is refused.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.

@@ -127,6 +127,7 @@ def build_request(
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count) if related else None,
         sampling=options.get("sampling", "marginal"),
+        found=arguments.model.found,
     )
 
 

@@ -50,7 +50,8 @@ class Request:
     ``as_one``: columns of a table that are one feature, because an encoder says so or because they say one thing.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
-    is the number of its first row. ``automatic``: fewer donors than ``n_repeats`` where more would not pay.
+    is the number of its first row. ``automatic``: fewer donors than ``n_repeats`` where more would not pay. ``found``
+    is what a ``pg.Model`` remembers of its model.
     """
 
     subject: Subject
@@ -86,6 +87,7 @@ class Request:
     positive_by_y: bool = False
     row_target: RowTarget | None = None
     kept: dict[str, Any] | None = None
+    found: dict[Any, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @property
