@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -103,6 +103,12 @@ class Heard:
     version: int
     #: Whether it was made on the way into an attention, as queries, keys and values are.
     inward: bool = False
+    #: The first map whose cells lie in the order of this one's: of a stage, the image's
+    #: own first map.
+    first: Heard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self
 
 
 class Listener(TorchFunctionMode):
@@ -167,12 +173,12 @@ class Listener(TorchFunctionMode):
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
-        sources = [
-            maker
-            for maker in map(self.maker, tensors_in(args, options))
-            if maker is not None
+        makers = [
+            self.maker(tensor)
+            for tensor in tensors_in(args, options)
+            if self.follows(tensor)
         ]
-        return self._hear(call, func, args, options, sources, func(*args, **options))
+        return self._hear(call, func, args, options, makers, func(*args, **options))
 
     def maker(self, value: Tensor) -> Heard | None:
         """Return what made a value."""
@@ -180,10 +186,9 @@ class Listener(TorchFunctionMode):
 
     def first_map(self, value: Tensor) -> Call | None:
         """Return the first map whose cells a value's lie in the order of, None if it is it."""
-        heard = last = self.maker(value)
-        while heard is not None:
-            last, heard = heard, _map_before(heard)
-        return None if last is None or last.value is value else last.call
+        heard = self.maker(value)
+        first = None if heard is None else heard.first
+        return None if first is None or first is heard else first.call
 
     def _handed_on(self, call: Call, value: Any) -> Any:
         if (
@@ -203,10 +208,13 @@ class Listener(TorchFunctionMode):
         func: Any,
         args: Sequence[Any],
         options: Mapping[str, Any],
-        sources: list[Heard],
+        makers: Sequence[Heard | None],
         value: Any,
     ) -> Any:
-        """Follow and store the results of a function. Return those that the network continues with."""
+        """Follow and store the results of a function. Return those that the network continues with.
+
+        ``makers`` of what went in, None for an input.
+        """
         followed = [
             tensor for tensor in tensors_in(args, options) if self.follows(tensor)
         ]
@@ -223,7 +231,10 @@ class Listener(TorchFunctionMode):
             if result.is_floating_point() and self.maker(result) is None:
                 if torch.is_grad_enabled() and not result.requires_grad:
                     result.requires_grad_()  # whole numbers that become real ones, or frozen weights
+                sources = [maker for maker in makers if maker is not None]
                 heard = Heard(call, name, sources, result, version(result))
+                if len(sources) == len(makers):
+                    heard.first = _first_map(name, result, sources) or heard
                 self._made[id(result), heard.version] = heard
                 self.heard.append(heard)
                 if result is value and not hands_on(name):
@@ -234,18 +245,22 @@ class Listener(TorchFunctionMode):
         return value
 
 
-def _map_before(heard: Heard) -> Heard | None:
-    """Return a map that another is made of by a function that keeps cells in order."""
-    moves = "conv" in heard.function or "pool" in heard.function
-    if not moves and heard.function not in _CELL_BY_CELL:
+def _first_map(name: str, value: Tensor, sources: Sequence[Heard]) -> Heard | None:
+    """Return the first map whose cells a value's lie in the order of, if it is one map.
+
+    A convolution sees cells side by side, so that its own are in the same order.
+    """
+    moves = "conv" in name or "pool" in name
+    if not moves and name not in _CELL_BY_CELL:
         return None
-    cells = heard.value.shape[2:]
-    for source in heard.sources:
+    cells = value.shape[2:]
+    firsts: dict[int, Heard] = {}
+    for source in sources:
         others = source.value.shape[2:]
         alike = len(others) == len(cells) and others.numel() > 1
         if alike and (moves or others == cells):
-            return source
-    return None
+            firsts[id(source.first)] = source.first
+    return next(iter(firsts.values())) if len(firsts) == 1 else None
 
 
 def version(value: Tensor) -> int:
