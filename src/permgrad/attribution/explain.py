@@ -71,7 +71,8 @@ def explain(
             width)``. Also a ``DataLoader``, a ``Dataset`` or a list of examples, with
             ``y`` from their pairs or the key ``labels``.
         y: the targets. With targets, global games measure the loss. Without, they measure the divergence from the
-            model's own prediction. Masks ``(rows, …)`` are compared with a network's maps place by place.
+            model's own prediction. Labels or masks ``(rows, …)`` are compared with a network's outputs by
+            place. −100 and 255 there mean no label.
         method: the name of a method, a method with options such as ``pg.methods.Shapley(max_permutations=200)``, or a
             Captum attribution object, alone or in a pair with a dict of the options of its call. ``"permgrad"`` is the
             path game (of modalities, for a network). A dict chooses a method for each input, and the values keep the

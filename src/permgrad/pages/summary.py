@@ -419,6 +419,15 @@ def _layers_of_maps(meta: Mapping[str, Any]) -> Iterator[str]:
             yield f"{len(layers) - _MAPS} further maps"
 
 
+def _without_label(places: Any) -> str:
+    """Say how many places of y are left out."""
+    if not places or not places["void"]:
+        return ""
+    return (
+        f"{places['void']:,} of {places['of']:,} places have no label and are left out"
+    )
+
+
 def circumstances(explanation: Explanation) -> str:
     """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
     meta, parts = explanation.meta, []
@@ -455,6 +464,7 @@ def circumstances(explanation: Explanation) -> str:
                 f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values"
             )
     parts.append(part_words(meta.get("part")))
+    parts.append(_without_label(meta.get("places")))
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
         parts.append(

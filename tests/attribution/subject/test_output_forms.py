@@ -577,12 +577,16 @@ def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
 
 def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
     net, images, masks = _masked(3)
-    for y, options in ((masks[:, :3], {}), (masks[:, :, :5], {})):
-        with pytest.raises(
-            pg.InputError,
-            match="Masks as y, of the size of the maps, are compared with them place by",
-        ):
-            _of_masks(net, images, y, **options)
+    for y in (masks[:, :3], masks[:, :, :5]):
+        size = ", ".join(map(str, y.shape[1:]))
+        with pytest.raises(pg.InputError) as refused:
+            _of_masks(net, images, y)
+        assert str(refused.value) == (
+            f"y (rows, {size}) does not fit the network's output (rows, 3, 6, 6). Pass "
+            "y (rows, 6, 6) with a label at each place, or (rows, 3, 6, 6) with 0 or 1 "
+            "for each label: pg.explain(net, X, y). To compare others, pass loss= a "
+            "function (outputs, y) -> (rows,). [PG007]"
+        )
     with pytest.raises(
         pg.InputError,
         match=r"^y must hold class numbers from 0 to 2 or class names .* got 5",

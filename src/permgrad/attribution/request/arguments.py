@@ -22,7 +22,8 @@ from permgrad.attribution.subject.examples import (
     warn_of_rest,
 )
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import OutputForm, as_target, loss_of_places
+from permgrad.attribution.subject.outputs import OutputForm, as_target
+from permgrad.attribution.subject.places import Layout, loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
@@ -270,9 +271,9 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
-def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
-    """Return the positions of the outputs asked for."""
-    names = subject.outputs.output_names
+def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
+    """Return the positions of the outputs asked for, of those with these names."""
+    names = tuple(names)
     count = len(names)
     if target is None:
         return tuple(range(count))
@@ -328,15 +329,29 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
     return names[1 if codes is None else usual_positive(names, codes)]
 
 
-def resolve_loss(
-    outputs: OutputForm, loss: Any, place: OutputForm | None = None
+def loss_at_places(
+    place: OutputForm, layout: Layout, loss: Any, target: Any
 ) -> str | OtherLoss:
-    """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused.
+    """Return the loss of outputs that are compared with y place by place.
 
-    ``place``: the meaning of maps at one place, where they are compared with masks.
+    ``target`` names one of a place's labels, whose loss is meant. None: that of all.
     """
-    if place is not None and not callable(loss):
-        return read_loss(loss_of_places(place, resolve_loss(place, loss)))
+    label = None
+    if target is not None:
+        names = place.output_names
+        if place.task == "classification" and place.count > 1:
+            names = place.class_names
+        chosen = resolve_targets(names, target)
+        if len(chosen) > 1:
+            problem = "target names several labels of a place"
+            raise InputError(problem, hint="Pass one of them.", code="PG035")
+        label = chosen[0]
+    read = resolve_loss(place, loss)
+    return read_loss(loss_of_places(place, layout, read, label))
+
+
+def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
+    """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused."""
     read, usual = (
         read_loss(loss),
         read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -12,6 +13,8 @@ from permgrad.attribution.request.related import signs_of_dependence
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.examples import gathered
+from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.places import Layout
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted, keeping_warnings
@@ -36,7 +39,10 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         arguments = Arguments(model, X, y)
         request = build_request(arguments, None, "describe")
         subject, y = request.subject, arguments.y
-        lines = [f"{_kind(model.model)}, {subject.task}", f"inputs: {_inputs(request)}"]
+        lines = [
+            f"{_kind(model.model)}, {(subject.place or subject.outputs).task}",
+            f"inputs: {_inputs(request)}",
+        ]
         if arguments.gathered is not None:
             lines.append(f"rows: {arguments.gathered.in_words}")
         held = subject.facts.get("held") or []
@@ -111,6 +117,16 @@ def _inputs(request: Request) -> str:
     return ", ".join(words)
 
 
+def _places(place: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str:
+    """Say what outputs are at each of a row's places."""
+    sizes = " × ".join(map(str, layout.places))
+    names = place.class_names if place.task == "classification" else place.output_names
+    of = f" of {_names(names)}" if len(names) > 1 else ""
+    void = f", {counts['void']:,} of {counts['of']:,} without a label in y"
+    left_out = void if counts["void"] else ""
+    return f"{_KINDS[place.kind]}{of} at each of {sizes} places{left_out}"
+
+
 def _names(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return (
@@ -122,6 +138,8 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _outputs(request: Request) -> str:
     subject = request.subject
+    if subject.layout is not None and subject.place is not None:
+        return _places(subject.place, subject.layout, subject.facts["places"])
     kind = "labels" if subject.outputs.of_labels else _KINDS[subject.outputs.kind]
     head = subject.facts.get("head")
     of_head = "" if head is None else f" of head {head!r}"

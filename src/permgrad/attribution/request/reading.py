@@ -18,6 +18,7 @@ from permgrad.attribution.request.arguments import (
     Arguments,
     EncodedBackground,
     check_conditional,
+    loss_at_places,
     read_y,
     resolve_loss,
     resolve_method,
@@ -34,6 +35,7 @@ from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, Hybrid
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.places import unfit
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself, outputs_of
 from permgrad.attribution.subject.subject import Subject
@@ -84,11 +86,9 @@ def build_request(
         len(rows["inputs"][0]),
         arguments.sample_weight,
     )
-    if subject.outputs.of_labels:  # whose logits are infinite
-        arguments = replace(arguments, scale="probability")
     if subject.place is not None:
         refuse_apart(chosen, name, said | {"masks": "y of masks"})
-    loss = resolve_loss(subject.outputs, arguments.loss, subject.place)
+    loss, arguments = _loss_asked(subject, arguments)
     if loss == "zero_one" and decided:
         rows["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
@@ -100,7 +100,8 @@ def build_request(
             return build_request(
                 replace(arguments, scope="local"), chosen, name, decided=decided
             )
-    targets = resolve_targets(subject, arguments.target if row_target is None else None)
+    named = arguments.target if row_target is None else None
+    targets = resolve_targets(subject.outputs.output_names, named)
     scored = arguments.scoring is not None
     y, classes = read_y(
         subject, arguments.y, loss, rows["inputs"], targets, scored=scored
@@ -129,6 +130,24 @@ def build_request(
         sampling=options.get("sampling", "marginal"),
         found=arguments.model.found,
     )
+
+
+def _loss_asked(
+    subject: Subject, arguments: Arguments
+) -> tuple[str | OtherLoss, Arguments]:
+    """Return the loss of a call, and its arguments without what that says already.
+
+    Of maps it is the mean over places unless it is the user's.
+    """
+    if subject.outputs.of_labels:  # whose logits are infinite
+        arguments = replace(arguments, scale="probability")
+    place, layout = subject.place, subject.layout
+    if callable(arguments.loss) or not subject.by_place:
+        return resolve_loss(subject.outputs, arguments.loss), arguments
+    if place is None or layout is None:
+        raise unfit(subject.output_shape, arguments.y)
+    loss = loss_at_places(place, layout, arguments.loss, arguments.target)
+    return loss, replace(arguments, target=None)
 
 
 def _is_by_row(

@@ -54,7 +54,8 @@ _GIVEN = (*MODELS, *CALLERS, "parts", "global parts", "local files")
 _HINTS = {
     "global": "Leave it out and call .to_global() on the result.",
     "row_time": "Pass row_groups if rows of different groups are independent, else row_time.",
-    "masks": "Leave y out, or choose method='permutation' without scoring=.",
+    "masks": "Wrap the network in a module that returns one row of numbers, such as "
+    "output.flatten(2).mean(2), or choose method='permutation' without scoring=.",
     "row target": "Pass target= one output, or scope='local' for one of each row.",
 }
 

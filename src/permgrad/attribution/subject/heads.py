@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.inputs import first_names
+from permgrad.attribution.subject.places import taken_in_words
 from permgrad.base.errors import InputError, counted, shown, unknown
 
 #: Names under which networks return the output that matters, in the order in which they are looked for.
@@ -22,31 +23,40 @@ _USUAL_HEADS = (
     "y",
     "probabilities",
 )
-#: How masks as ``y`` are compared with maps.
-MASKS = "Masks as y, of the size of the maps, are compared with them place by place"
+#: Whether a row's output of a shape is compared with ``y`` place by place.
+Fits = Callable[[tuple[int, ...]], bool]
+
+
+def never(shape: tuple[int, ...]) -> bool:  # noqa: ARG001 — whatever its shape
+    """Compare no output place by place."""
+    return False
 
 
 def pick_head(
-    returned: Any, head: int | str | None, rows: int, *, places: bool = False
+    returned: Any, head: int | str | None, rows: int, *, places: Fits = never
 ) -> tuple[Tensor, int | str | None]:
     """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
 
-    ``places``: all numbers of maps are explained, because masks are compared with them.
+    ``places``: of which outputs all numbers are explained, because ``y`` is compared
+    with them place by place.
     """
     if isinstance(returned, Tensor):
         if head is not None:
             problem = f"head={shown(head)} picks one of several outputs, but the network returns a single tensor"
             raise InputError(problem, hint="Leave head out", code="PG004")
-        return _flat(returned, rows, "The network's output", places=places), None
+        by_place = places(tuple(returned.shape[1:]))
+        return _flat(returned, rows, "The network's output", places=by_place), None
     tensors = heads(returned)
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"Output {head!r}", places=places), head
+        by_place = places(tuple(tensors[head].shape[1:]))
+        return _flat(tensors[head], rows, f"Output {head!r}", places=by_place), head
     usual = [name for last in _USUAL_HEADS for name in tensors if _last(name) == last]
     for name in (*usual, *tensors):
         if _may_be_explained(tensors[name], rows, places=places):
-            return _flat(tensors[name], rows, f"Output {name!r}", places=places), name
+            by_place = places(tuple(tensors[name].shape[1:]))
+            return _flat(tensors[name], rows, f"Output {name!r}", places=by_place), name
     shapes = first_names(
         f"{name} {tuple(part.shape)}" for name, part in tensors.items()
     )
@@ -56,7 +66,7 @@ def pick_head(
 
 
 def other_heads(
-    returned: Any, picked: int | str | None, rows: int, *, places: bool
+    returned: Any, picked: int | str | None, rows: int, *, places: Fits
 ) -> list[str]:
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
     if picked is None or _last(picked) in _USUAL_HEADS:
@@ -106,8 +116,8 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     } | nested
 
 
-def _may_be_explained(part: Tensor, rows: int, *, places: bool) -> bool:
-    shaped = part.ndim in (1, 2) or (part.ndim > 2 and places)
+def _may_be_explained(part: Tensor, rows: int, *, places: Fits) -> bool:
+    shaped = part.ndim in (1, 2) or (part.ndim > 2 and places(tuple(part.shape[1:])))
     return shaped and len(part) == rows and part.is_floating_point()
 
 
@@ -141,9 +151,12 @@ def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
     elif output.ndim > 2 and (places or output.numel() == len(output)):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = f", of maps for example output.flatten(2).mean(2). {MASKS}" * (
-            output.ndim > 2
-        )
+        maps = ""
+        if output.ndim > 2:
+            maps = (
+                ", of maps for example output.flatten(2).mean(2), or pass y "
+                f"{taken_in_words(output.shape[1:])}"
+            )
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",

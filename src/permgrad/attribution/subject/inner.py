@@ -110,6 +110,8 @@ class InnerSubject(NetworkSubject):
             outer.words,
         )
         self.head, self.picked, self.by_place = outer.head, outer.picked, outer.by_place
+        self.layout, self._masks = outer.layout, None
+        self.output_shape = outer.output_shape
         self.in_pairs, self.moved, self.rewrites = (
             outer.in_pairs,
             outer.moved,

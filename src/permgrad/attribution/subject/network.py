@@ -37,9 +37,14 @@ from permgrad.attribution.subject.memory import (
 )
 from permgrad.attribution.subject.outputs import (
     as_target,
-    form_of_places,
     kind_with,
     resolve_outputs,
+)
+from permgrad.attribution.subject.places import (
+    Layout,
+    form_of_places,
+    layout_of,
+    unfit,
 )
 from permgrad.attribution.subject.readings import find_readings
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
@@ -74,6 +79,8 @@ _LOOKED_AT = 2
 #: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they exceed.
 #: An accelerator has its own memory. Several such results are alive at once.
 _WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
+#: Dimensions of a table of targets.
+_MATRIX = 2
 #: Of a row where not even two fit in memory.
 _TOO_MANY = 2**62
 
@@ -135,7 +142,9 @@ class NetworkSubject(Subject):
         batch_size: Any = "auto",
     ) -> None:
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
-        self.by_place = y is not None and as_target(y).ndim > 2
+        #: y, until it is known whether outputs are compared with it place by place
+        self._masks = None if y is None or as_target(y).ndim < 2 else as_target(y)
+        self.by_place = False
         self.module: Any = unwrap(module)
         _check_initialised(self.module)
         parameter = next(
@@ -153,7 +162,8 @@ class NetworkSubject(Subject):
         self._casts: Casts = (None,) * len(tensors)
         self._width: int | None = None
         self._other_heads: list[str] = []
-        self._map_size: Sequence[int] = ()
+        self.output_shape: tuple[int, ...] = ()
+        self.layout: Layout | None = None
         self._most_rows: int | None = None
         self.rewrites = False
         self._readings: dict[int, str] | None = None
@@ -175,17 +185,28 @@ class NetworkSubject(Subject):
             "task": task,
             "class_names": class_names,
         }
-        self.place = (
-            form_of_places(probe, self._map_size, y, **described)
-            if self.by_place
-            else None
-        )
-        if self.place is not None:
-            y, described = (
-                None,
-                {"kind": "values", "task": "regression", "class_names": None},
-            )
+        if self.by_place:
+            self.layout = layout_of(self.output_shape, y, self._sizes())
+        if self.layout is not None:
+            self.place, counts = form_of_places(probe, self.layout, y, **described)
+            self.noted["places"] = counts
+        if self.by_place:
+            y = None
+            described = {"kind": "values", "task": "regression", "class_names": None}
+        self._masks = None
         self.outputs = resolve_outputs(probe, y, **described)
+
+    def _sizes(self) -> list[int]:
+        """Return the sizes of one row's inputs."""
+        return [size for tensor in self.inputs for size in tensor.shape[1:]]
+
+    def _fits_y(self, shape: tuple[int, ...]) -> bool:
+        """Return whether an output of a shape is compared with y place by place."""
+        if self._width is not None or self._masks is None:
+            return self.by_place
+        # A loss of the user's may take masks of another size.
+        others = self._masks.ndim > _MATRIX and len(shape) > 1
+        return others or layout_of(shape, self._masks) is not None
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
@@ -541,9 +562,11 @@ class NetworkSubject(Subject):
     def taken(self, returned: Any, rows: int) -> Tensor:
         """Return the output that is explained from all that the network returned for rows."""
         try:
-            output, picked = pick_head(returned, self.head, rows, places=self.by_place)
+            output, picked = pick_head(returned, self.head, rows, places=self._fits_y)
         except InputError as error:
             if self._width is None:
+                if self._masks is not None and isinstance(returned, Tensor):
+                    raise unfit(returned.shape[1:], self._masks) from None
                 raise
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
@@ -556,13 +579,13 @@ class NetworkSubject(Subject):
                 kinds, key=lambda kind: torch.finfo(kind).eps, default=None
             )
             self._other_heads = (
-                other_heads(returned, picked, rows, places=self.by_place)
+                other_heads(returned, picked, rows, places=self._fits_y)
                 if self.head is None
                 else []
             )
-            self._map_size = (
-                returned if picked is None else heads(returned)[picked]
-            ).shape[2:]
+            whole = returned if picked is None else heads(returned)[picked]
+            self.output_shape = tuple(whole.shape[1:])
+            self.by_place = self._masks is not None and self._fits_y(self.output_shape)
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:

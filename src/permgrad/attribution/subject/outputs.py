@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.heads import MASKS
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
@@ -317,7 +315,7 @@ class OutputForm:
             problem = f"y must have one class per row, got the shape {values.shape}"
             raise InputError(
                 problem,
-                hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2),
+                hint="Pass an array (rows,)",
                 code="PG007",
             )
         count = len(self.class_names)
@@ -659,37 +657,3 @@ def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor
     return torch.where(
         spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread)
     )
-
-
-# ---- maps compared with masks ----------------------------------------------------------------------------------------
-def form_of_places(
-    outputs: Tensor, size: Sequence[int], y: Any, **described: Any
-) -> OutputForm | None:
-    """Return the meaning of maps of a size, ``(rows, K · places)``, at one place, or None for masks of another."""
-    masks = as_target(y)
-    if tuple(masks.shape[1:]) not in (tuple(size), (1, *size)):
-        return None
-    return resolve_outputs(
-        _by_place(outputs, math.prod(size)), masks.reshape(-1), **described
-    )
-
-
-def loss_of_places(
-    form: OutputForm, loss: str | OtherLoss
-) -> Callable[[Floats, Any], Floats]:
-    """Return the mean of a place's loss over the places of each row, as a function of outputs and masks."""
-
-    def mean(outputs: Floats, y: Any) -> Floats:
-        masks = as_target(y).reshape(len(outputs), -1)
-        levels, level = np.unique(masks, return_inverse=True)
-        target = form.encode_target(levels, len(levels))[level.reshape(-1)]
-        places = _by_place(torch.from_numpy(outputs), masks.shape[1])
-        return form.loss_rows(places, target, loss).reshape(masks.shape).mean(axis=1)
-
-    mean.__name__ = f"{loss}, mean over places"
-    return mean
-
-
-def _by_place(outputs: Tensor, places: int) -> Tensor:
-    """Return the numbers of each place, ``(rows · places, K)``."""
-    return outputs.reshape(len(outputs), -1, places).transpose(1, 2).flatten(0, 1)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
     from permgrad.attribution.subject.design import CellDesign
     from permgrad.attribution.subject.lookups import Lookup
+    from permgrad.attribution.subject.places import Layout
 
 #: Rows of a network whose activations are small.
 ANY_ROWS = 2**20
@@ -67,6 +68,11 @@ class Subject:
     place: OutputForm | None = (
         None  # the meaning of its maps at one place, where they are compared with masks
     )
+    layout: Layout | None = None  # how y lies on outputs that it is compared with so
+    by_place: bool = False  # whether the numbers of maps are the outputs
+    output_shape: tuple[
+        int, ...
+    ] = ()  # that of one row's output as the network returns it
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor

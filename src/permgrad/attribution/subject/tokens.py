@@ -264,7 +264,7 @@ def with_tokens(
 
     The subject's form and inputs change if a row has places without a token.
     """
-    subject.noted = {"held": roles.held}
+    subject.noted["held"] = roles.held
     if roles.tokens is None:
         if tokenizer is not None:
             problem = "tokenizer= needs an input of tokens, and none was recognised"

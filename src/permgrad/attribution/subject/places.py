@@ -1,0 +1,269 @@
+"""Outputs by place, such as maps and a label for each token, compared with ``y``.
+
+A layout says which dimension of the output holds the labels, and whether ``y`` names one
+label at each place or has a number for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from permgrad.attribution.subject.outputs import (
+    OutputForm,
+    as_target,
+    resolve_outputs,
+)
+from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.errors import InputError, by_count, counted
+from permgrad.models.losses import OtherLoss
+
+#: Labels of places that have none, by the conventions of losses and of image files.
+_VOID = (-100, 255)
+#: Dimensions of one row's output that is a sequence of places with labels.
+_SEQUENCE = 2
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How ``y`` lies on the output of one row.
+
+    Attributes:
+        shape: that of one row's output.
+        axis: the dimension of its labels (None: one number at each place).
+        several: whether ``y`` has a number for each label, not one label a place.
+        size: how many labels there are.
+    """
+
+    shape: Shape
+    axis: int | None
+    several: bool
+
+    @property
+    def size(self) -> int:
+        """Return the number of labels of a place."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def places(self) -> Shape:
+        """Return the shape of one row's places."""
+        return tuple(
+            size for place, size in enumerate(self.shape) if place != self.axis
+        )
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """Return the numbers of each place, ``(rows, places, labels)``."""
+        maps = numbers.reshape(len(numbers), *self.shape)
+        if self.axis is not None:
+            maps = maps.movedim(1 + self.axis, -1)
+        return maps.reshape(len(numbers), -1, self.size)
+
+    def targets(self, y: Array) -> Array:
+        """Return ``y`` at each place, ``(rows, places)``, with several ``(…, labels)``."""
+        if not self.several:
+            return y.reshape(len(y), -1)
+        shaped = y.reshape(len(y), *self.shape)
+        moved = np.moveaxis(shaped, 1 + (self.axis or 0), -1)
+        return moved.reshape(len(y), -1, self.size)
+
+
+def layout_of(shape: Sequence[int], y: Any, sizes: Iterable[int] = ()) -> Layout | None:
+    """Return how ``y`` lies on outputs, or None where it does not.
+
+    Args:
+        shape: that of one row's output.
+        y: targets of all rows.
+        sizes: those of one row's inputs. A dimension of an output that is none of them
+            holds the labels.
+    """
+    shape, masks = tuple(shape), as_target(y)
+    tail = tuple(masks.shape[1:])
+    if len(shape) == 1:
+        void = bool(_unnamed(masks).any()) and _are_switches(masks)
+        fits = tail == shape and void
+        return Layout(shape, None, several=False) if fits else None
+    if not tail:
+        return None
+    labels = _labels_axis(shape, sizes)
+    if tail == shape:
+        alone = labels is None or shape[labels] == 1
+        return Layout(shape, labels, several=not alone)
+    first = tail in (shape[1:], (1, *shape[1:]))
+    last = tail == shape[:-1]
+    if len(shape) > _SEQUENCE:  # as of images whose channels come last
+        last = last and set(tail) <= set(sizes)
+    if first and last:
+        last = len(shape) == _SEQUENCE and labels == 1
+        first = not last
+    axis = 0 if first else len(shape) - 1
+    return Layout(shape, axis, several=False) if first or last else None
+
+
+def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
+    """Return which dimension holds labels: of maps the first, else one of no input."""
+    if len(shape) > _SEQUENCE:
+        return 0
+    known = set(sizes)
+    strange = [axis for axis, size in enumerate(shape) if size not in known]
+    return strange[0] if len(strange) == 1 else None
+
+
+# ---- places that have no label ---------------------------------------------------------
+def _unnamed(y: Array) -> Booleans:
+    """Return where ``y`` has a number that conventions leave out of a loss."""
+    missing = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    unnamed: Booleans = np.isin(y, _VOID) | missing
+    return unnamed
+
+
+def _are_switches(y: Array) -> bool:
+    """Return whether ``y`` holds 0 and 1, apart from places without a label."""
+    if y.dtype.kind not in "fiub":
+        return False
+    return bool(np.isin(y[~_unnamed(y)], (0, 1)).all())
+
+
+def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Booleans:
+    """Return which places of ``y`` have no label, ``(rows, places)``.
+
+    They hold −100 or 255 where labels are classes or switches, or no number.
+    """
+    targets = layout.targets(y)
+    if targets.dtype.kind not in "fiu":
+        return np.zeros(targets.shape[:2], dtype=bool)
+    classes = layout.size > 1 and not layout.several
+    if classes or _are_switches(y):
+        names = set(class_names)
+        codes = [
+            code
+            for code in _VOID
+            if str(code) not in names and not 0 <= code < layout.size
+        ]
+        void = np.isin(targets, codes)
+    else:
+        void = np.zeros(targets.shape, dtype=bool)
+    if targets.dtype.kind == "f":
+        void |= np.isnan(targets)
+    return void.any(axis=2) if layout.several else void
+
+
+# ---- what outputs mean at one place, and their loss ------------------------------------
+def form_of_places(
+    outputs: Tensor, layout: Layout, y: Any, **described: Any
+) -> tuple[OutputForm, dict[str, int]]:
+    """Return the meaning of outputs at one place, and how many places there are.
+
+    Args:
+        outputs: of the first rows, ``(rows, K)``, as they are flattened.
+        layout: how ``y`` lies on them.
+        y: the targets of all rows.
+        described: what is said of outputs, for ``resolve_outputs``.
+
+    Raises:
+        InputError: A row has no place with a label.
+    """
+    masks = as_target(y)
+    names = described.get("class_names") or ()
+    names = [str(name) for name in names]
+    void = void_places(masks, layout, names)
+    empty = int(void.all(axis=1).sum())
+    if empty:
+        has = by_count(empty, "has", "have")
+        problem = f"{counted(empty, 'row')} of y {has} no place with a label"
+        hint = f"Leave {by_count(empty, 'that row', 'those rows')} out"
+        raise InputError(problem, hint=hint, code="PG015")
+    targets = layout.targets(masks)[~void]
+    numbers = layout.of(outputs).flatten(0, 1)
+    form = resolve_outputs(numbers, targets, **described)
+    return form, {"void": int(void.sum()), "of": int(void.size)}
+
+
+def loss_of_places(
+    form: OutputForm, layout: Layout, loss: str | OtherLoss, label: int | None = None
+) -> Callable[[Floats, Any], Floats]:
+    """Return the mean of a place's loss over a row's places that have a label.
+
+    ``label``: the loss of telling this one from the others.
+    """
+    name = loss if isinstance(loss, str) else loss.name
+    words = f"{name}, mean over places"
+    if label is not None:
+        words = f"{name} of {form.output_names[label]}, mean over places"
+
+    def mean(outputs: Floats, y: Any) -> Floats:
+        masks = as_target(y)
+        void = void_places(masks, layout, form.class_names)
+        targets = _encoded(form, layout.targets(masks)[~void])
+        places = layout.of(torch.from_numpy(outputs))[torch.from_numpy(~void)]
+        if label is None:
+            losses = form.loss_rows(places, targets, loss)
+        else:
+            losses = _of_label(form, places, targets, loss, label)
+        rows = np.nonzero(~void)[0]
+        total = np.bincount(rows, weights=losses, minlength=len(masks))
+        return total / (~void).sum(axis=1)
+
+    mean.__name__ = words
+    return mean
+
+
+def _encoded(form: OutputForm, targets: Array) -> Array:
+    """Return targets as a loss takes them. Of classes each is looked up once."""
+    if targets.ndim > 1:
+        return form.encode_target(targets, len(targets))
+    levels, level = np.unique(targets, return_inverse=True)
+    return form.encode_target(levels, len(levels))[level.reshape(-1)]
+
+
+def _of_label(
+    form: OutputForm, places: Tensor, targets: Array, loss: str | OtherLoss, label: int
+) -> Floats:
+    """Return the loss of one label at each place: of a class against all others."""
+    if form.task != "classification":
+        return replace(form, loss_columns=(label,)).loss_rows(places, targets, loss)
+    if form.count == 1:
+        return form.loss_rows(places, targets, loss)
+    names = ("others", form.class_names[label])
+    alone = replace(
+        form, kind="probabilities", count=1, class_names=names, output_names=names[1:]
+    )
+    chance = form.probabilities(places.double())[:, [label]]
+    return alone.loss_rows(chance, (targets == label).astype(np.int64), loss)
+
+
+# ---- y that does not fit ---------------------------------------------------------------
+def in_words(sizes: Iterable[Any]) -> str:
+    """Return a shape whose first size is that of the rows."""
+    return f"(rows, {', '.join(map(str, sizes))})"
+
+
+def taken_in_words(shape: Sequence[int]) -> str:
+    """Say which targets are compared with outputs of a shape, place by place."""
+    shape = tuple(shape)
+    if len(shape) == _SEQUENCE:
+        return (
+            f"{in_words(shape[:-1])} or {in_words(shape[1:])} with a label at each "
+            f"place, or {in_words(shape)} with 0 or 1 for each label"
+        )
+    return (
+        f"{in_words(shape[1:])} with a label at each place, or {in_words(shape)} with 0 "
+        "or 1 for each label"
+    )
+
+
+def unfit(shape: Sequence[int], y: Any) -> InputError:
+    """Return the error of targets that do not lie on outputs by place."""
+    seen = in_words(np.shape(as_target(y))[1:])
+    return InputError(
+        f"y {seen} does not fit the network's output {in_words(shape)}",
+        hint=f"Pass y {taken_in_words(shape)}: pg.explain(net, X, y). To compare "
+        "others, pass loss= a function (outputs, y) -> (rows,)",
+        code="PG007",
+    )
