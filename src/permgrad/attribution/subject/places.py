@@ -118,8 +118,8 @@ def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
 # ---- places that have no label ---------------------------------------------------------
 def _unnamed(y: Array) -> Booleans:
     """Return where ``y`` has a number that conventions leave out of a loss."""
-    missing = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
-    unnamed: Booleans = np.isin(y, _VOID) | missing
+    unnamed = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    unnamed |= np.isin(y, _VOID)
     return unnamed
 
 
