@@ -118,8 +118,10 @@ def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
 # ---- places that have no label ---------------------------------------------------------
 def _unnamed(y: Array) -> Booleans:
     """Return where ``y`` has a number that conventions leave out of a loss."""
-    unnamed = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
-    unnamed |= np.isin(y, _VOID)
+    unnamed = np.zeros(y.shape, dtype=bool)
+    if y.dtype.kind == "f":
+        unnamed[np.isnan(y)] = True
+    unnamed[np.isin(y, _VOID)] = True
     return unnamed
 
 
