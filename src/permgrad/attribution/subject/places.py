@@ -140,6 +140,7 @@ def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Bo
     targets = layout.targets(y)
     if targets.dtype.kind not in "fiu":
         return np.zeros(targets.shape[:2], dtype=bool)
+    void = np.zeros(targets.shape, dtype=bool)
     classes = layout.size > 1 and not layout.several
     if classes or _are_switches(y):
         names = set(class_names)
@@ -148,12 +149,13 @@ def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Bo
             for code in _VOID
             if str(code) not in names and not 0 <= code < layout.size
         ]
-        void = np.isin(targets, codes)
-    else:
-        void = np.zeros(targets.shape, dtype=bool)
+        void[np.isin(targets, codes)] = True
     if targets.dtype.kind == "f":
-        void |= np.isnan(targets)
-    return void.any(axis=2) if layout.several else void
+        void[np.isnan(targets)] = True
+    if not layout.several:
+        return void
+    places: Booleans = np.any(void, axis=2)
+    return places
 
 
 # ---- what outputs mean at one place, and their loss ------------------------------------
