@@ -326,9 +326,9 @@ def _harder_rows(_: Any) -> list[list[str]]:
 
 
 _CUTS = {
-    "logit 0": "logit 0",
-    "logit 0.5, as published": "logit 0.5, as published",
-    "logit log 7.55": "logit 2.021, corrected for the class weight",
+    "logit 0": "0.5",
+    "logit 0.5, as published": "0.622, as published (a logit of 0.5)",
+    "logit log 7.55": "0.883, corrected for the class weight",
     "chosen for f1": "best F1 on held-out rows",
     "chosen for balanced_accuracy": "best balanced accuracy on held-out rows",
     "chosen for cost": "`--cost 1 5`: least cost on held-out rows",

@@ -103,6 +103,7 @@ _ENTRIES: Schema = {
     "branches": _each(ANY),
     "time": _each(ANY),
     "cuts": _each(ANY),
+    "decision": _each(ANY),
     "never_predicted": _list(ANY),
     "failures": _list(_each(ANY)),
     "loss": {
@@ -162,7 +163,7 @@ _FOUND = {
 }
 _run = _output(
     _RUN,
-    "positive never_predicted cuts time command changes warnings",
+    "positive decision never_predicted cuts time command changes warnings",
     rows=_each(COUNT),
     changes=_each(ANY),
 )

@@ -35,7 +35,7 @@ report(model, X, y=None, *, path=None, train=None, title=None, target=None, grou
 Explanation.evaluate(model, X, y=None, *, metrics=None, target=None, background=None, n_repeats="auto", random_state=0, progress="auto")
 Model(model, *, task=None, class_names=None, positive=None, returns=None, head=None, hold=(), segments=None, tokenizer=None, layer=None, batch_size="auto")
 RayEngine(*, workers=None, address=None, cpus=1, gpus="auto")
-HyNNClassifier(preset="default", network=None, branches="auto", image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, class_weight=None, calibration=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
+HyNNClassifier(preset="default", network=None, branches="auto", image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, class_weight=None, calibration=None, cost=None, threshold=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
 HyNNRegressor(preset="default", network=None, branches="auto", image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, loss=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
 methods.PermGrad(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")
 methods.Permutation(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")

@@ -381,8 +381,8 @@ def test_outcomes():
 # --- the report -------------------------------------------------------------------------------------------------------
 def test_cuts_and_gradients_in_the_report(undrawn):
     row = {
-        "cut": "logit 0",
-        "logit": 0.0,
+        "cut": "half",
+        "threshold": 0.5,
         "accuracy": 0.8,
         "balanced_accuracy": 0.7,
         "precision": 0.1,
@@ -391,11 +391,10 @@ def test_cuts_and_gradients_in_the_report(undrawn):
     line = {**row, "f1": 0.2}
     stored = {
         "positive": "yes",
-        "shift": 2.0,
         "held_out_rows": 10,
         "share_positive": 0.1,
     }
-    stored["test"] = [line, {**line, "cut": "majority", "logit": None}]
+    stored["test"] = [line, {**line, "cut": "majority", "threshold": None}]
     frame = pd.DataFrame(
         {
             "baseline": "zeros",
@@ -421,7 +420,7 @@ def test_cuts_and_gradients_in_the_report(undrawn):
     )
     text = render_report(content)
     for words in (
-        "Thresholds of the logit",
+        "Thresholds compared",
         "majority",
         "Integrated gradients",
         "Baseline: all at 0",

@@ -87,7 +87,6 @@ class Budget:
         max_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
         interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
         refits: how many further trainings are explained.
-        cost: cost of a false positive and of a false negative.
         say: takes notes for the user.
     """
 
@@ -96,7 +95,6 @@ class Budget:
     max_rows: int | Literal["auto"] | None = "auto"
     interactions: int | None = None
     refits: int | None = None
-    cost: tuple[float, float] | None = None
     say: Say = silent
 
     # ---- the plan ----------------------------------------------------------------------------------------------------

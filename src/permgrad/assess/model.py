@@ -35,8 +35,8 @@ from permgrad.data.encode.calendar import CIRCLES
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
-from permgrad.data.types.positive import usual_positive
 from permgrad.evaluation.metrics import Task, scores_of
+from permgrad.models.decision import Decision
 
 _SUMS = "sums.json"
 
@@ -182,6 +182,11 @@ class EvaluatedModel:
             else self.described
         )
 
+    @property
+    def decision(self) -> Decision | None:
+        """From which probability on the model predicts the positive class, or None where that is not known."""
+        return getattr(self.model, "decision_", None)
+
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
         return np.asarray(rows.y if rows.truth is None else rows.truth)
@@ -316,6 +321,10 @@ class Trained(EvaluatedModel):
             classes=self.classes,
             positive=self.positive,
             inside=parts.get("inside"),
+            called=None
+            if self.decision is None
+            else self.decision.called(parts["probabilities"]),
+            decision=self.decision,
             training_mean=None if self.classes else float(self.model.training_mean_),
             counts=self.counts,
             before_calibration=before_calibration(
@@ -417,11 +426,7 @@ class Network(Trained):
         names = tuple(map(str, labels))
         paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
-            # The one that the user names, else the rarer one in the training rows that the model keeps.
-            place = usual_positive(
-                labels, np.asarray(model.background_target_) == labels[1]
-            )
-            facts |= {"positive": names[place]}
+            facts |= {"positive": names[model.decision_.positive]}
         renderer, options = (
             getattr(model, "renderer_", None),
             getattr(model, "network_options_", {}),

@@ -177,6 +177,12 @@ def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
     return {
         "task": "classification",
         "classes": [str(label) for label in classes.tolist()],
+        "decision": None
+        if model.decision_ is None
+        else {
+            "positive": model.decision_.positive,
+            "threshold": model.decision_.threshold,
+        },
         "calibration": None
         if calibration is None or calibration.method is None
         else calibration.to_dict(),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.evaluation.skill import Predicted
+from permgrad.models.decision import Decision
 
 #: Share of rows whose truth the intervals and sets of an assessment hold.
 COVERAGE = 0.9
@@ -30,6 +31,7 @@ class Predictions:
         training_mean: the number that a constant predicts.
         before_calibration: the probabilities before they were calibrated.
         called: positions of the classes that the model decides for, where these are not the most probable ones.
+        decision: the threshold of two classes that ``called`` follow, where that is known.
         weights: how much each row counts ``(rows,)``. None: all alike.
         counts: the numbers are counts or rates.
 
@@ -49,6 +51,7 @@ class Predictions:
     training_mean: float | None = None
     before_calibration: npt.NDArray[np.floating] | None = None
     called: npt.NDArray[np.integer] | None = None
+    decision: Decision | None = None
     weights: npt.NDArray[np.float64] | None = None
     counts: bool = False
 

@@ -108,6 +108,7 @@ PANELS = {
             "preset",
             "baselines",
             "cost",
+            "threshold",
             "refits",
             "sensitive",
             "models",

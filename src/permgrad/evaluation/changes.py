@@ -240,9 +240,7 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
     guess = np.asarray(subject.outputs.predicted(outputs), dtype=np.float64)
     if subject.task == "classification":
         decided = subject.deciding()
-        called = decided.outputs.predicted(outputs_of(decided, request.inputs)).argmax(
-            axis=1
-        )
+        called = decided.decided(outputs_of(decided, request.inputs))
         codes = np.asarray(
             y if request.classes is None else request.classes, dtype=np.int64
         )

@@ -6,7 +6,6 @@ network is overconfident on training rows. Evaluate it on other rows again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -18,6 +17,7 @@ from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
 from permgrad.base.errors import Fault, InputError, refusing, shown, unknown
 from permgrad.base.files import plain
+from permgrad.models.decision import HALF, every_cut
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
 
@@ -77,7 +77,7 @@ def choose_threshold(
         )
     prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
-    values, hits, alarms = _all_cuts(truth, numbers)
+    values, hits, alarms = every_cut(truth, numbers)
     measures = _measures(truth, hits, alarms, prices)
     goodness = -measures["cost"] if by == "cost" else measures[by]
     best = int(np.argmax(goodness))
@@ -164,14 +164,18 @@ def never_predicted(
 
 
 def operating_points(
-    positive: npt.ArrayLike, scores: npt.ArrayLike, most: int = 300
+    positive: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    most: int = 300,
+    *,
+    start: float = HALF,
 ) -> dict[str, Any]:
     """Return the counts at thresholds of a probability, from the highest to the lowest, at most about so many.
 
     ``positive`` ``(rows,)`` tells which rows are positive. The result has ``rows, positives`` and for each threshold
     its ``value`` (at the ends 1 and 0), ``called``, the rows predicted positive, ``hits``, those of them that are, and
     ``least``, the lowest probability of a row predicted positive (1 if there is none). ``start`` is the position of the
-    threshold of one half. If there are more thresholds, half of them are evenly spread over the rows, half over the
+    threshold ``start``. If there are more thresholds, half of them are evenly spread over the rows, half over the
     positives, with those of 0.01, 0.02 … 0.99 and that of the largest F1.
 
     Examples:
@@ -193,9 +197,9 @@ def operating_points(
             "least": [],
             "start": 0,
         }
-    values, hits, alarms = _all_cuts(truth, numbers)
+    values, hits, alarms = every_cut(truth, numbers)
     called = hits + alarms
-    half = int(np.searchsorted(called, np.count_nonzero(numbers >= 0.5)))
+    half = int(np.searchsorted(called, np.count_nonzero(numbers >= start)))
     places = np.arange(len(values))
     if len(values) > most:
         sides = [counts / max(int(counts[-1]), 1) for counts in (called, hits)]
@@ -229,24 +233,6 @@ def operating_points(
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
-def _all_cuts(truth: Booleans, scores: Floats) -> tuple[Floats, Any, Any]:
-    """Return every threshold that divides the rows differently, falling, with its true and false positives."""
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    # The last row of each run of equal scores, because a cut cannot divide them.
-    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    high, low = falling[last[:-1]], falling[last[:-1] + 1]
-    middle = low / 2 + high / 2
-    # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
-    middle = np.where((middle > low) & (middle <= high), middle, high)
-    hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
-    return (
-        np.concatenate([[math.inf], middle, [-math.inf]]),
-        hits,
-        np.concatenate([[0], last + 1]) - hits,
-    )
-
-
 def _measures(
     truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 ) -> dict[str, Any]:

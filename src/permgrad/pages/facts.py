@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.attribution.explanation.explanation import clearly_matter
+from permgrad.base.numerals import number
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.data.encode.groups import PROPOSED
@@ -19,6 +20,7 @@ from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.related import MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
+from permgrad.models.decision import HALF
 from permgrad.pages.sentences import (
     best_baseline,
     changes_facts,
@@ -30,6 +32,7 @@ from permgrad.pages.words import shorten, shown_ranks, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.assess.predictions import Predictions
 
 #: The numbers and names of a finding. ``form`` says which of its sentences is meant, ``options`` what the command that
 #: is advised adds to that of the run.
@@ -191,17 +194,26 @@ def finds(content: Assessment) -> Facts | None:
     ):
         return None
     right = int((called & (texts_of(scored.truth) == label)).sum())
-    threshold = (
-        "a threshold of 50\u00a0%"
-        if scored.called is None
-        else "the model's own threshold"
-    )
     return {
         "class": label,
         "recall": right / counts[label],
         "precision": right / int(called.sum()),
-        "at": threshold,
+        "at": threshold_words(scored),
     }
+
+
+def in_percent(threshold: float) -> str:
+    """Write a probability with two digits: 50 %, 3.1 %."""
+    return f"{number(100 * threshold, 2)}\u00a0%"
+
+
+def threshold_words(scored: Predictions) -> str:
+    """Return by which threshold the classes of predictions were decided, in words."""
+    if scored.decision is not None:
+        return f"a threshold of {in_percent(scored.decision.threshold)}"
+    if scored.called is None:
+        return f"a threshold of {in_percent(HALF)}"
+    return "the model's own threshold"
 
 
 def baselines(content: Assessment) -> Facts | None:
@@ -311,15 +323,28 @@ def features(content: Assessment) -> Facts | None:
 
 def levels(content: Assessment) -> list[Facts]:
     """What differs between the levels of each column that the user named."""
-    stored = content.sensitive or {}
-    return [
-        {
-            "column": one["column"],
-            "fairness": one["fairness"],
-            "_said": level_words(one, stored["positive"])[0],
-        }
-        for one in stored.get("columns", ())
-    ]
+    stored, missed = content.sensitive or {}, never_of_two(content)
+    found = []
+    for one in stored.get("columns", ()):
+        about: Facts = {"column": one["column"], "fairness": one["fairness"]}
+        about["_said"] = level_words(one, stored["positive"])[0]
+        about["form"] = "compared"
+        if missed is not None:
+            # Rates that are 0 or 1 on every level are no sign of equal treatment.
+            of_class = {name: missed[name] for name in ("class", "at", "options")}
+            about |= of_class | {"form": "never"}
+            clear = any(line.get("clear") for line in one["measures"])
+            about["_said"] = f" {about['_said']}" if clear else ""
+        found.append(about)
+    return found
+
+
+def never_of_two(content: Assessment) -> Facts | None:
+    """Which of two classes the model never predicts in the test rows, and at which threshold."""
+    found, scored = never_predicted(content), content.predictions
+    if found is None or scored is None or found["form"] == "many":
+        return None
+    return {"options": [], **found, "at": threshold_words(scored)}
 
 
 # ---- what makes the numbers doubtful ---------------------------------------------------------------------------------
@@ -530,7 +555,20 @@ def never_predicted(content: Assessment) -> Facts | None:
         facts
         | {key: first[key] for key in keys}
         | {"form": "threshold", "precision": first["found"] / first["called"]}
+        | {"options": _threshold_of(content, first)}
     )
+
+
+def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
+    """Return the option that sets a threshold from which on a class is predicted that never was."""
+    decision = None if content.predictions is None else content.predictions.decision
+    if decision is None or decision.cost is not None:
+        return []
+    classes = [str(name) for name in content.predictions.classes]
+    value = missed["threshold"]
+    if classes.index(str(missed["class"])) != decision.positive:
+        value = 1 - value
+    return ["--threshold", f"{value:.3g}"]
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:

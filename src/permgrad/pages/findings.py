@@ -96,7 +96,13 @@ WORDS: dict[str, Template] = {
         "unshown": "It is not shown that what it relies on helps to predict {target}.",
         "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% after Holm's correction).",
     },
-    "levels": "{_said:as it is}",
+    "levels": {
+        "compared": "{_said:as it is}",
+        "never": (
+            "At {at:as it is} it predicts no row as {class}, so its rates by level of {column} say nothing."
+            "{_said:as it is}"
+        ),
+    },
     "noted": "{notes:sentences} {feature} is the feature that it relies on most.",
     "duplicates": (
         "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. Scores of such rows can be too good."
@@ -174,6 +180,7 @@ ADVICE: dict[str, Template] = {
         "few": "Test it on more rows before you use its predictions",
         "none": "Do not use its predictions. Look for features that say more about {target}",
     },
+    "levels": {"never": "Decide what a missed class costs, and set the threshold"},
     "noted": "Train again without {feature}, unless it is known when you predict",
     "duplicates": "Check whether equal rows are copies of one case. If so, remove the copies",
     "nearly_perfect": {

@@ -168,7 +168,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         return ""
     words, given = [], iter(shlex.split(made.command))
     for word in given:
-        if word == "--out" or (word == options[0] == "--task"):  # each once
+        if word == "--out" or word == options[0] in ("--task", "--threshold"):  # once
             next(given)
         else:
             words.append(word)
@@ -176,6 +176,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         "--drop": "without",
         "--row-group": "together",
         "--groups": "grouped",
+        "--threshold": "threshold",
     }.get(options[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 

@@ -106,6 +106,7 @@ _LAST = (
         "threads",
         "baselines",
         "cost",
+        "threshold",
         "trials",
         "storage",
         "space",

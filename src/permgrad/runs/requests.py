@@ -81,7 +81,10 @@ _EXCLUSIVE = (
     *(("weight", other) for other in ("cost", "sensitive", "refits")),
     *(("offset", other) for other in ("sensitive", "refits")),
     ("row_group", "time"),
+    ("cost", "threshold"),
 )
+#: Values of options that were not passed. A number 0 was.
+_NOT_PASSED: tuple[Any, ...] = (None, (), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +262,12 @@ class RunRequest(SplitRequest):
         named=True,
     )
     cost: tuple[float, float] | None = option(
-        "Cost of a false positive and of a false negative.", None, "A B"
+        "Cost of a false positive and of a false negative: sets the threshold.",
+        None,
+        "A B",
+    )
+    threshold: float | None = option(
+        "Probability of the positive class from which on it is predicted.", None, "P"
     )
     refits: int | None = option(
         "Train N networks more: what would other trainings say?",
@@ -318,18 +326,14 @@ class RunRequest(SplitRequest):
             self.image_encoder,
         )
         for one, other in _EXCLUSIVE:
-            if getattr(self, one) and getattr(self, other):
+            if all(getattr(self, name) not in _NOT_PASSED for name in (one, other)):
                 problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
                 yield problem, "Leave one of them out.", "PG006"
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
             yield problem, "Run once for each target.", "PG006"
-        if self.cost is not None and not (
-            min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")
-        ):
-            problem = f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
-            yield problem, "For example: --cost 1 5.", "PG002"
+        yield from self._decision_faults()
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
             from permgrad.data.read.reading import check_not_na
@@ -345,6 +349,19 @@ class RunRequest(SplitRequest):
             from permgrad.evaluation.baselines.fitting import check_available
 
             check_available(named)
+
+    def _decision_faults(self) -> Iterator[Fault]:
+        """Refuse costs and a threshold that are none."""
+        if self.cost is not None and not (
+            min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")
+        ):
+            problem = f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
+            yield problem, "For example: --cost 1 5.", "PG002"
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            problem = (
+                f"--threshold must be a number from 0 to 1, got {self.threshold:g}"
+            )
+            yield problem, "For example: --threshold 0.2.", "PG002"
 
     @property
     def network(self) -> str:
@@ -563,6 +580,9 @@ class PredictRequest(ComputingRequest):
     )
     by_class: bool = option(
         "With --coverage: the share holds within each class.", False
+    )
+    threshold: float | None = option(
+        "Probability of the positive class from which on it is predicted.", None, "P"
     )
     stream: bool | None = option(
         "Read Parquet in parts (default: folders, and files of 1 GB and more).",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -29,13 +30,14 @@ from permgrad.evaluation.thresholds import (
     metrics_at,
     operating_points,
 )
+from permgrad.models.decision import Decision
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import data, decisions, trust
 from permgrad.pages.views import SectionView, page_data
 
 EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
 ROWS = 400
-CUTS = {"shift": 0.0, "held_out_rows": 9, "share_positive": 0.5, "test": []}
+CUTS = {"held_out_rows": 9, "share_positive": 0.5, "test": []}
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
@@ -312,17 +314,27 @@ def test_many_rows_are_told_about():
 def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     content = content_of("classification", ("no", "yes"))
     content.metrics = {"cuts": {**CUTS, "positive": "yes", "cost": [1.0, 5.0]}}
+    decision = Decision(positive=1, threshold=0.2, cost=(1.0, 5.0), rows=90)
+    content.predictions = replace(content.predictions, decision=decision)
+    assert decisions.live_data(content)["threshold"] == 0.2
     assert decisions.live_data(content)["cost"] == [1.0, 5.0]
     assert "The loss in training was weighted" not in render_report(content)
     content.positive = "no"
     assert decisions.live_data(content)["cost"] == [5.0, 1.0], (
         "the other class is the positive one"
     )
-    content.metrics["cuts"]["shift"] = 2.02
+    assert decisions.live_data(content)["threshold"] == 0.8
+    page = render_report(content)
     assert (
-        "The loss in training was weighted, which shifts every logit by about 2.02"
-        in render_report(content)
+        "at least the threshold, which is 0.8 in this model: the cheapest on 90 rows "
+        "held out of training where a false alarm costs 5 and a miss 1."
+    ) in page
+    line = dict.fromkeys(
+        ("threshold", "accuracy", "balanced_accuracy", "precision", "recall", "f1"), 0.5
     )
+    line["cut"] = "corrected for the class weight"
+    content.metrics["cuts"]["test"] = [line]
+    assert "The loss in training was weighted, so both" in render_report(content)
     assert decisions.live_data(content_of("classification"))["cost"] is None
 
 
@@ -408,6 +420,8 @@ def test_classes_in_a_browser(tmp_path):
     content.metrics = {
         "cuts": {**CUTS, "positive": content.positive, "cost": [2.0, 3.5]}
     }
+    decision = Decision(positive=1, threshold=0.5, cost=(2.0, 3.5))
+    content.predictions = replace(content.predictions, decision=decision)
     seen = seen_in_browser(content, "0.3", tmp_path)
     assert seen["costs"] == ["2", "3.5"], "those of the run"
     scored = content.predictions

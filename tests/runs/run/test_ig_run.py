@@ -99,13 +99,17 @@ def test_every_cut_equals_what_scikit_learn_says(place, model, split):
     truth = table()["y"].to_numpy()[split["test"]] == "yes"
     logits = logits_of(model, split, "test")
     assert 0.05 < truth.mean() < 0.4, "the precondition: uneven classes"
-    assert [round(row["logit"], 3) for row in stored["test"][:2]] == [0.0, 0.5]
+    named = {row["cut"]: row["threshold"] for row in stored["test"]}
+    assert named["half"] == 0.5
+    assert named["as published"] == pytest.approx(1 / (1 + np.exp(-0.5)))
     weight = (table()["y"].to_numpy()[split["train"]] == "no").sum() / (
         table()["y"].to_numpy()[split["train"]] == "yes"
     ).sum()
-    assert stored["test"][2]["logit"] == pytest.approx(np.log(weight), abs=1e-6)
+    share = weight / (1 + weight)
+    assert named["corrected for the class weight"] == pytest.approx(share)
+    chances = 1 / (1 + np.exp(-logits.astype(np.float64)))
     for row in stored["test"][:-1]:
-        said = logits > row["logit"]
+        said = chances >= row["threshold"]
         assert row["accuracy"] == pytest.approx((said == truth).mean())
         assert row["f1"] == pytest.approx(f1_score(truth, said))
         assert row["balanced_accuracy"] == pytest.approx(
@@ -130,10 +134,10 @@ def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(place, model, 
     }
     stored = json.loads((place / "run" / "metrics.json").read_text())["cuts"]["test"]
     for aim, score in scorers.items():
-        (cut,) = [
-            row["logit"] for row in stored if row["cut"].startswith(f"best {aim}")
-        ]
-        assert score(logits > cut) == pytest.approx(
+        start = "this model: least cost" if aim == "cost" else f"best {aim}"
+        (cut,) = [row["threshold"] for row in stored if row["cut"].startswith(start)]
+        said = 1 / (1 + np.exp(-logits)) >= cut
+        assert score(said) == pytest.approx(
             max(score(logits > other) for other in every)
         ), aim
 
@@ -202,7 +206,7 @@ def test_the_report_says_it_all(place):
     text = (place / "run" / "report.html").read_text()
     for words in (
         "Where to set the threshold",
-        "logit 0.5, as published",
+        "as published",
         "The 4 raw features in the",
         "The 7 encoded inputs in the",
     ):

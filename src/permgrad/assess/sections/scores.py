@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
+from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import COVERAGE, Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.work import Work
@@ -26,6 +28,7 @@ from permgrad.evaluation.thresholds import (
     metrics_at,
     never_predicted,
 )
+from permgrad.models.decision import HALF, Decision
 
 #: Columns that are looked at for rows that repeat, evenly over all.
 _MOST_COLUMNS = 50
@@ -91,12 +94,14 @@ def scores(work: Work) -> None:
     )
     for name, facts in compared.items():
         metrics["baselines"][name]["ahead"] = facts
+    metrics |= _decision_of(model)
+    decision = model.decision
     if (
         work.validation is not None
-        and len(model.classes) == 2
-        and (model.has_one_logit or work.budget.cost)
+        and decision is not None
+        and (model.has_one_logit or decision != Decision(positive=decision.positive))
     ):
-        thresholds = _cuts(work, (held, held_predicted), (test, predicted))
+        thresholds = _cuts(work, held_predicted, predicted, decision)
         metrics |= {} if thresholds is None else {"cuts": thresholds}
     if len(work.model.classes) > 2:
         _judge_by_order(work, metrics, (held_predicted, predicted))
@@ -209,102 +214,90 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
 
-#: The threshold of the published example, on the logit.
-_PUBLISHED_CUT = 0.5
-_OUTCOMES = ("false_positive", "false_negative")
+#: The threshold of the published example is 0.5 of the logit.
+_PUBLISHED_LOGIT = 0.5
 _MEASURES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 
 
-def _cuts(
-    work: Work, validation: tuple[Rows, Predictions], test: tuple[Rows, Predictions]
-) -> dict[str, Any] | None:
-    """Measure every threshold of the logit on the test rows. Thresholds are chosen on the validation rows.
+def _decision_of(model: EvaluatedModel) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a model's threshold, or nothing."""
+    decision = model.decision
+    if decision is None:
+        return {}
+    facts = {**decision.to_dict(), "positive": plain(model.labels[decision.positive])}
+    return {"decision": facts}
 
-    With a weighted loss the network's logit is not the log odds of the data: weight w for the second class shifts it by
-    log w (Elkan 2001, theorem 2). The published example uses the threshold 0.5, which is neither that nor the middle.
-    All these are reported, with thresholds chosen on held-out rows.
+
+def _cuts(
+    work: Work, validation: Predictions, test: Predictions, decision: Decision
+) -> dict[str, Any] | None:
+    """Measure several thresholds of the positive class's probability on the test rows.
+
+    Some are chosen on the validation rows. With a weighted loss, an even probability of
+    the network is not an even chance in the data: weight w for the positive class shifts
+    the log odds by log w (Elkan 2001, theorem 2). The published example uses a logit of
+    0.5, which is neither that nor the middle.
 
     Returns None if all rows have one class, or weights.
     """
-    network, cost = work.model.model, work.budget.cost
-    classes, positive = work.model.classes, str(work.model.positive)
-    place = classes.index(positive) if positive in classes else 1
-    label = work.model.labels[place]
-    logits: dict[str, Floats] = {}
-    for part, (rows, _) in (("validation", validation), ("test", test)):
-        outputs = np.asarray(
-            network.predict_encoded(rows.inputs.encoded), dtype=np.float64
-        )
-        # The log odds of the positive class, as the network returns them.
-        second = (
-            outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-        )
-        logits[part] = second if place == 1 else -second
-    truth = {"validation": validation[1].codes == place, "test": test[1].codes == place}
+    place = decision.positive
+    sides = [(told.codes == place, told.guess[:, place]) for told in (validation, test)]
     if work.test.weights is not None or any(
-        len(np.unique(positive)) < 2 for positive in truth.values()
+        len(np.unique(member)) < 2 for member, _ in sides
     ):
         return None
-    weights = (
-        np.ones(2)
-        if network.class_weights_ is None
-        else np.asarray(network.class_weights_, dtype=np.float64)
-    )
-    shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
-    named_cuts: list[tuple[str, float]] = [
-        ("logit 0", 0.0),
-        ("logit 0.5, as published", _PUBLISHED_CUT),
-    ]
-    if shift:
-        named_cuts.append((f"logit {shift:.3f}: corrected for the class weight", shift))
+    (held_member, held_chances), (member, chances) = sides
+    named = {"half": HALF, **_of_weighted_loss(work.model, place)}
     aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
-    aims |= (
-        {}
-        if cost is None
-        else {
-            "cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"
-        }
-    )
     for aim, words in aims.items():
-        prices = (
-            dict(zip(_OUTCOMES, cost, strict=False))
-            if aim == "cost" and cost is not None
-            else None
-        )
-        chosen = choose_threshold(
-            truth["validation"],
-            logits["validation"],
-            by=aim,
-            cost=prices,
-            positive=True,
-        )
-        named_cuts.append((f"best {words} on held-out rows", chosen.value))
+        chosen = choose_threshold(held_member, held_chances, by=aim, positive=True)
+        named[f"best {words} on held-out rows"] = float(np.clip(chosen.value, 0, 1))
+    named[_words_of(decision, work.model.labels[place])] = decision.threshold
 
     def line(name: str, value: float | None, scores: Floats) -> dict[str, Any]:
-        measured = metrics_at(
-            truth["test"], scores, 0.5 if value is None else value, positive=True
-        )
+        cut = HALF if value is None else value
+        measured = metrics_at(member, scores, cut, positive=True)
         shown = {metric: measured[metric] or 0.0 for metric in _MEASURES}
-        return {
-            "cut": name,
-            "logit": value if value is not None and np.isfinite(value) else None,
-            **shown,
-        }
+        return {"cut": name, "threshold": value, **shown}
 
     # The majority class of the training rows: the best guess without a model.
     assert work.train is not None
     usual = float(np.mean(work.model.codes(work.train) == place)) > 0.5
-    majority = line(
-        "majority class, no model", None, np.full(len(truth["test"]), float(usual))
-    )
+    majority = np.full(len(member), float(usual))
     return {
-        "positive": label,
-        "share_positive": float(truth["test"].mean()),
-        "shift": shift,
-        "held_out_rows": len(truth["validation"]),
-        "cost": None if cost is None else list(cost),
+        "positive": work.model.labels[place],
+        "share_positive": float(member.mean()),
+        "held_out_rows": len(held_member),
+        "cost": None if decision.cost is None else list(decision.cost),
         "test": [
-            *(line(name, value, logits["test"]) for name, value in named_cuts),
-            majority,
+            *(line(name, value, chances) for name, value in named.items()),
+            line("majority class, no model", None, majority),
         ],
     }
+
+
+def _of_weighted_loss(model: EvaluatedModel, place: int) -> dict[str, float]:
+    """Return the thresholds of a network whose probabilities are as its loss has them, by name."""
+    weights = getattr(model.model, "class_weights_", None)
+    if weights is None or model.model.calibration_.method is not None:
+        return {}
+    cuts = {}
+    if model.has_one_logit:
+        # The logit is that of the second class.
+        logit = _PUBLISHED_LOGIT if place == 1 else -_PUBLISHED_LOGIT
+        cuts["as published"] = float(special.expit(logit))
+    if weights[0] != weights[1]:
+        share = float(weights[place] / weights.sum())
+        cuts["corrected for the class weight"] = share
+    return cuts
+
+
+def _words_of(decision: Decision, label: Any) -> str:
+    """Name the threshold of a model."""
+    if decision.cost is None:
+        return "this model"
+    alarm, miss = decision.cost
+    return (
+        f"this model: least cost ({alarm:g} for a false {label}, {miss:g} for a "
+        "missed one)"
+    )

@@ -318,13 +318,16 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
 def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | None:
     """Return the name of the positive one of two classes, or None where there are not two.
 
-    The default is the rarer class: among the training rows that an estimator keeps, or in ``y`` for a network.
+    The default is that of a model's decision, else the rarer class: among the training rows that an estimator
+    keeps, or in ``y`` for a network.
     """
     names = subject.outputs.class_names
     if positive is not None:
         return names[find_positive(names, positive)]
     if len(names) != 2:
         return None
+    if subject.decision is not None:
+        return names[subject.decision.positive]
     codes = y if subject.background_classes is None else subject.background_classes
     return names[1 if codes is None else usual_positive(names, codes)]
 

@@ -15,10 +15,11 @@ from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
+from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.undisturbed import undisturbed
@@ -104,7 +105,7 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
             self.outputs = replace(
                 self.outputs, loss="poisson"
             )  # what the model is judged by
-        self.preprocessor = model.preprocessor_
+        self.preprocessor, self.decision = model.preprocessor_, model.decision_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
 
     @property
@@ -147,6 +148,7 @@ class HybridSubject(EncodedSubject):
 
         check_fitted(model)
         self.model = model
+        self.decision = model.decision_ if is_classifier(model) else None
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
         self.paths = tuple(self.module.paths)
@@ -211,6 +213,11 @@ class HybridSubject(EncodedSubject):
             rows.encoded.copy() if rows is inputs else rows.encoded
         )  # the caller's own are left alone
         return (torch.from_numpy(np.ascontiguousarray(encoded)),)
+
+    def decided(self, outputs: Tensor) -> Integers:
+        """Return the position of each row's predicted class, as the estimator's ``predict`` does."""
+        chances = self.model.calibration_.probabilities(outputs.cpu().numpy())
+        return decided(chances, self.decision)
 
     def without_trees(self) -> HybridSubject:
         """Return the subject of the network without its trees, whose slope is 0 wherever they have one."""

@@ -49,9 +49,7 @@ def outputs_of(
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     """Return the output of each row that the model decides for, ``(rows,)``."""
     chosen = subject.deciding()
-    return (
-        chosen.outputs.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
-    )
+    return torch.from_numpy(chosen.decided(outputs_of(chosen, inputs)))
 
 
 def resolve_row_target(

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm, Task
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Integers
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.design import CellDesign
     from permgrad.attribution.subject.lookups import Lookup
     from permgrad.attribution.subject.places import Layout
+    from permgrad.models.decision import Decision
 
 #: Rows of a network whose activations are small.
 ANY_ROWS = 2**20
@@ -73,6 +75,8 @@ class Subject:
     output_shape: tuple[
         int, ...
     ] = ()  # that of one row's output as the network returns it
+    #: from which probability of the positive class on the model predicts it, where that is known
+    decision: Decision | None = None
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
@@ -114,6 +118,10 @@ class Subject:
     def deciding(self) -> Subject:
         """Return the subject with the classes that the model itself decides for in place of their probabilities."""
         return self
+
+    def decided(self, outputs: Tensor) -> Integers:
+        """Return the position of the class that the model decides for in each row ``(rows,)``, by its raw outputs."""
+        return np.asarray(self.outputs.predicted(outputs)).argmax(axis=1)
 
     def to_send(self) -> Subject:
         """Return the subject without the rows explained, for another process."""

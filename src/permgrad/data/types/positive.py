@@ -44,8 +44,13 @@ def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
-    """Return the place of the positive class by rows' ``codes``: the rarer. Of equals 1, yes or true, or the second."""
-    first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
+    """Return the place of the positive class by rows' ``codes``, as ``rarer`` does by counts."""
+    return rarer(classes, [int(np.sum(np.asarray(codes) == place)) for place in (0, 1)])
+
+
+def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
+    """Return the place of the rarer of two classes. Of equally frequent ones 1, yes or true, or the second."""
+    first, second = (int(count) for count in counts)
     if first != second:
         return int(second < first)
     named = [

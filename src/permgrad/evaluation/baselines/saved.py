@@ -75,6 +75,7 @@ def save(
         (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     )
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
+    decision = model.decision_
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "task": model.task,
@@ -91,6 +92,7 @@ def save(
         **({"loss": model.loss} if model.counts else {}),
         **({} if shift is None else {"shift": shift}),
         **({} if file is None else {"file": file}),
+        **({} if decision is None else {"decision": decision.to_dict()}),
     }
     arrays = {
         "seen": fitted.seen,

@@ -27,6 +27,13 @@ from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.saved import LazyModel, read_boosted, save
 from permgrad.evaluation.metrics import Task
+from permgrad.models.decision import (
+    Decision,
+    check_decision,
+    choose_decision,
+    decided,
+    read_decision,
+)
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.prepared import EncodedRows
@@ -49,6 +56,7 @@ class _Learned(BaseEstimator):
     fitted_: FittedBaseline
     classes_: Array
     held_out_: HeldOut | None
+    decision_: Decision | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -70,11 +78,14 @@ class TableModel(_Learned):
         threads: number of threads.
         device: where images and texts are encoded.
         loss: ``"poisson"`` for counts and rates, which a baseline minimises where its library can. None: the usual one.
+        cost: what errors cost, as for ``HyNNClassifier``.
+        threshold: of the probability of the positive class, as for ``HyNNClassifier``.
 
     Attributes:
         preprocessor_: the fitted ``TableEncoder``.
         fitted_: the ``FittedBaseline``.
         held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
+        decision_: the positive class and the threshold of two classes, else None.
         target_mean_: mean of the training targets. Regression only.
     """
 
@@ -89,6 +100,13 @@ class TableModel(_Learned):
     threads: int = 1
     device: Any = "cpu"
     loss: str | None = None
+    cost: Any = None
+    threshold: Any = None
+
+    @property
+    def decision_threshold_(self) -> float | None:
+        """The probability of the positive class from which on it is predicted. None: not two classes."""
+        return None if self.decision_ is None else self.decision_.threshold
 
     @property
     def counts(self) -> bool:
@@ -176,6 +194,7 @@ class TableModel(_Learned):
         of these rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
+        check_decision(self.cost, self.threshold)
         if (
             eval_set is None
             and isinstance(self.model, str)
@@ -226,8 +245,22 @@ class TableModel(_Learned):
             )
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
+        if self.task == "classification":
+            self._decide(y, stopping)
         self._learn_errors(stopping, dependence)
         return self
+
+    def _decide(self, y: Array, held: tuple[Any, ...] | None) -> None:
+        """Choose the positive class and its threshold, by costs on held-out rows."""
+        counts = [int(np.sum(y == label)) for label in self.classes_]
+        asked = {"cost": self.cost, "threshold": self.threshold}
+        self.decision_ = choose_decision(self.classes_, counts, **asked)
+        if self.decision_ is None or self.decision_.cost is None or held is None:
+            return
+        codes = np.searchsorted(self.classes_, held[1])
+        weights = held[2] if len(held) > 2 else None
+        chances = self.fitted_.guess(self._readable(held[0]))
+        self.decision_ = self.decision_.on_held_out(codes, chances, weights)
 
     def _learn_errors(
         self, held: tuple[Any, ...] | None, dependence: Dependence | None
@@ -323,13 +356,13 @@ class TableModel(_Learned):
         if self.task == "regression":
             return {"prediction": guess, **inside}
         return {
-            "prediction": self.classes_[guess.argmax(axis=1)],
+            "prediction": self.classes_[decided(guess, self.decision_)],
             "probabilities": guess,
             **inside,
         }
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable classes, or the predicted numbers, ``(rows,)``."""
+        """Return the predicted classes or numbers ``(rows,)``. Of two classes, ``decision_threshold_`` decides."""
         return self.predict_parts(X)["prediction"]
 
     def save(
@@ -375,8 +408,9 @@ class _EncodedClassifier(_EncodedRegressor):
         return self.guess(encoded)
 
     def predict(self, encoded: Array) -> Array:
-        """Return the most probable classes ``(rows,)``."""
-        return np.asarray(self.classes_[self.guess(encoded).argmax(axis=1)])
+        """Return the predicted classes ``(rows,)``."""
+        codes = decided(self.guess(encoded), self.model.decision_)
+        return np.asarray(self.classes_[codes])
 
 
 class TableClassifier(ClassifierMixin, TableModel):
@@ -437,6 +471,7 @@ def restore(
             if description.get("classes_are_objects")
             else classes
         )
+        model.decision_ = read_decision(description, model.classes_)
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))

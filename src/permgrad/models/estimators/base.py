@@ -32,6 +32,7 @@ from permgrad.data.types.findings import (
 )
 from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
+from permgrad.models.decision import Decision, decided
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import (
@@ -78,6 +79,8 @@ class HyNNBase(BaseEstimator):
     progress: ProgressMode
     kinds: Any
     calibration: str | None
+    cost: Any
+    threshold: Any
     # What fitting leaves behind.
     module_: HybridNetwork
     history_: pd.DataFrame
@@ -85,6 +88,7 @@ class HyNNBase(BaseEstimator):
     classes_: Array
     class_weights_: Floats
     calibration_: Calibration
+    decision_: Decision | None
     held_out_: HeldOut | None
     branches_: dict[str, dict[str, Any]]
     #: The target's column, of a model that learned from files.
@@ -583,9 +587,8 @@ class HyNNBase(BaseEstimator):
         parts: dict[str, Array] = {}
         if self.task == "classification":
             probabilities = self.calibration_.probabilities(outputs)
-            parts["prediction"] = np.asarray(
-                self.classes_[probabilities.argmax(axis=1)]
-            )
+            codes = decided(probabilities, self.decision_)
+            parts["prediction"] = np.asarray(self.classes_[codes])
             parts["probabilities"] = probabilities
             if calibrated is not None:
                 parts["inside"] = calibrated[0].members(

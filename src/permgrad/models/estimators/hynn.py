@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import check_confidence, check_flag
@@ -35,6 +36,8 @@ class _Arguments(HyNNBase):
     class_weight: Any = None
     loss: str | None = None
     calibration: str | None = None
+    cost: Any = None
+    threshold: Any = None
     max_epochs: int | None = None
     batch_size: int | Literal["auto"] | None = None
     learning_rate: float | None = None
@@ -51,8 +54,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
 
     Arguments that are None are the preset's. The constructor stores. ``fit`` checks.
 
-    With few rows of one class, ``class_weight`` moves training, ``calibration`` the probabilities, and
-    ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
+    With few rows of one class, ``class_weight`` moves training, ``calibration`` the
+    probabilities, and ``cost`` or ``threshold`` the classes that are predicted. Ranking
+    (ROC-AUC) needs none of them.
 
     Args:
         preset: where all other choices come from. ``"default"``, ``"fast"``, ``"paper"``, ``"ig_example"`` (the
@@ -101,6 +105,13 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
             sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
+        cost: what errors cost, for two classes: of a false positive and of a false
+            negative, ``(1, 12)``, or of missing each class, ``{"good": 1, "bad": 12}``,
+            whose last class is positive. The threshold of least cost is chosen on
+            held-out rows, or without them as for reliable probabilities. None: 0.5.
+        threshold: the probability of the positive class from which on a row is
+            predicted as it, ``0.2`` or ``{"bad": 0.2}``. The positive class is the
+            rarer one in training, unless ``threshold`` or ``cost`` names classes.
         max_epochs: epochs at most. None, here and below: the preset's.
         batch_size: rows per training step, or ``"auto"``.
         learning_rate: peak of the schedule.
@@ -115,6 +126,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         classes_ (array): labels, sorted.
         class_weights_ (array): each class's weight in the loss.
         calibration_ (Calibration): turns outputs into probabilities.
+        decision_ (Decision): the positive class and the threshold. None: more classes.
+        decision_threshold_ (float): that threshold of the probability of the positive
+            class.
         module_ (HybridNetwork): the network in eval mode.
         preprocessor_ (TableTransformer): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
@@ -167,8 +181,18 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
         return self.predict_parts(X)["probabilities"]
 
+    @property
+    def decision_threshold_(self) -> float | None:
+        """The probability of the positive class from which on it is predicted. None: more classes."""
+        check_is_fitted(self, "decision_")
+        return None if self.decision_ is None else self.decision_.threshold
+
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
+        """Return the predicted class of each row ``(rows,)``, by ``predict_proba``.
+
+        Of two classes, a row is positive from ``decision_threshold_`` on. Of more, the
+        most probable class is predicted.
+        """
         return self.predict_parts(X)["prediction"]
 
     def predict_set(
@@ -251,6 +275,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
 
     class_weight: None = field(init=False)
     calibration: None = field(init=False)
+    cost: None = field(init=False)
+    threshold: None = field(init=False)
 
     @property
     def training_mean_(self) -> float:

@@ -31,6 +31,7 @@ from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.splitting import dependence_of
 from permgrad.data.weights import exposures
+from permgrad.models.decision import choose_decision
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.settings import FitSettings
@@ -346,13 +347,18 @@ def per_exposure(
 def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -> Array:
     """Give a model what it must know of the training rows' target, and return it as the network sees it.
 
-    Of classes ``classes_`` and ``class_weights_``. Of numbers ``target_mean_`` and ``target_scale_``, the deviation. Of
-    counts, by ``loss``, the scale is their mean rate, which the ``weights`` of the rows belong to, and the mean is 0.
+    Of classes ``classes_``, ``class_weights_`` and ``decision_``. Of numbers ``target_mean_``
+    and ``target_scale_``, the deviation. Of counts, by ``loss``, the scale is
+    their mean rate, which the ``weights`` of the rows belong to, and the mean is 0.
     """
     if model.task == "classification":
         model.classes_, coded = class_target(y)
+        counts = np.bincount(coded)
         model.class_weights_ = class_weights(
-            settings.class_weight, model.classes_, np.bincount(coded)
+            settings.class_weight, model.classes_, counts
+        )
+        model.decision_ = choose_decision(
+            model.classes_, counts, cost=model.cost, threshold=model.threshold
         )
         return coded
     numbers = number_target(y)

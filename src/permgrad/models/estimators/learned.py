@@ -54,6 +54,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
             model.calibration_ = fit_calibration(
                 model.calibration, model.class_weights_, outputs, y, weights
             )
+        _learn_decision(model, held, prepared.validation_weight)
     model.held_out_, model.raised_ = None, 0.0
     if held is None or not len(held):
         return
@@ -90,6 +91,16 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
             return
         samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
     model.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
+
+
+def _learn_decision(model: Any, held: Rows | None, weights: Floats) -> None:
+    """Choose the threshold of a model with costs on held-out rows."""
+    decision = model.decision_
+    if decision is None or decision.cost is None or held is None or not len(held):
+        return
+    outputs = model.predict_encoded(held.x.cpu().numpy())
+    chances = model.calibration_.probabilities(outputs)
+    model.decision_ = decision.on_held_out(held.y.cpu().numpy(), chances, weights)
 
 
 def _raise_to(model: Any, held: Rows, weights: Floats, between: Dependence) -> float:

@@ -17,6 +17,7 @@ from permgrad.base.errors import InputError, did_you_mean, listed, shown, unknow
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
+from permgrad.models.decision import check_decision
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.encoders import image_encoders, is_text_encoder, text_encoders
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
@@ -201,6 +202,8 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
             check_layout(arguments["layout"])
     with collecting(faults):
         MissingCodes.of(arguments.get("na"))
+    with collecting(faults):
+        check_decision(arguments.get("cost"), arguments.get("threshold"))
     encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
     if (
         callable(encoder)

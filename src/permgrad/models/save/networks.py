@@ -22,6 +22,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import renderer_from_dict
 from permgrad.imaging.render import Renderer
+from permgrad.models.decision import read_decision
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.intervals import HeldOut
@@ -171,6 +172,7 @@ def _rebuild(
     model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
+        model.decision_ = read_decision(description, model.classes_)
     return model
 
 

@@ -139,6 +139,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
             np.asarray(model.classes_).dtype == object
         )
         content["calibration"] = model.calibration_.to_dict()
+    if getattr(model, "decision_", None) is not None:
+        content["decision"] = model.decision_.to_dict()
     return content
 
 

@@ -24,6 +24,7 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.types.findings import tell_of_columns, without_scores
+from permgrad.models.decision import choose_decision
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
@@ -274,6 +275,9 @@ def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     counts[coded] = list(scanned.labels.values())
     model.class_weights_ = inputs.class_weights(
         settings.class_weight, model.classes_, counts
+    )
+    model.decision_ = choose_decision(
+        model.classes_, counts, cost=model.cost, threshold=model.threshold
     )
 
 

@@ -18,6 +18,7 @@ from permgrad.evaluation.thresholds import (
     metrics_at,
     operating_points,
 )
+from permgrad.models.decision import HALF, Decision
 from permgrad.pages.charts import errors as charts
 from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import (
@@ -57,15 +58,18 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     place = content.positive_place(classes)
     member, scores = truth == classes[place], table[:, place]
     positive = names_apart(classes)(classes[place])
+    decision = None if content.predictions is None else content.predictions.decision
+    threshold = HALF if decision is None else decision.of(place)
     section.text(
-        f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
-        "threshold finds more of them, with more false alarms. The right one depends on what each error costs."
+        f"A row is predicted as {positive} if its probability of {positive} is at least the threshold"
+        f"{_chosen_by(decision, place)}. A lower threshold finds more of them, with more false alarms. The right one depends "
+        "on what each error costs."
     )
     if member.any() and not member.all():
         best = choose_threshold(member, scores, positive=True)
-        half = metrics_at(member, scores, 0.5, positive=True)
+        usual = metrics_at(member, scores, threshold, positive=True)
         sentences = []
-        for measured in (half, best.metrics):
+        for measured in (usual, best.metrics):
             sentences.append(
                 f"the model finds {percent(measured['recall'])} of the {positive} rows"
             )
@@ -73,17 +77,34 @@ def thresholds(section: SectionView, content: Assessment) -> None:
                 sentences[-1] += (
                     f", and {percent(measured['precision'])} of those it predicts are right"
                 )
-        words = f"With a threshold of 0.5, {sentences[0]}."
-        if best.metrics["confusion_matrix"] != half[
+        words = f"With a threshold of {threshold:.3g}, {sentences[0]}."
+        if best.metrics["confusion_matrix"] != usual[
             "confusion_matrix"
         ] and math.isfinite(best.value):
             words += f" The F1 score is largest with {number(best.value, 2)}: there, {sentences[1]}."
-        if content.predictions is not None and content.predictions.called is not None:
+        scored_by = content.predictions
+        if scored_by is not None and decision is None and scored_by.called is not None:
             words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
         section.text(words)
     section.live("threshold")
     section.text(
         "A threshold chosen on these test rows looks a little better here than on new rows."
+    )
+
+
+def _chosen_by(decision: Decision | None, place: int) -> str:
+    """Say what a model's threshold is for a class, and where it is from."""
+    if decision is None:
+        return ""
+    words = f", which is {decision.of(place):.3g} in this model"
+    if decision.cost is None:
+        return words
+    prices = decision.cost if place == decision.positive else decision.cost[::-1]
+    alarm, miss = (f"{price:g}" for price in prices)
+    where = f" on {decision.rows:,} rows held out of training" if decision.rows else ""
+    return (
+        f"{words}: the cheapest{where} where a false alarm costs {alarm} and a miss "
+        f"{miss}"
     )
 
 
@@ -303,14 +324,17 @@ def _residuals(section: SectionView, content: Assessment) -> None:
 
 
 def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
-    """The results on the test rows for several thresholds of the logit."""
+    """The results on the test rows for several thresholds."""
     positive = clean(stored["positive"])
-    weighted = "The loss in training was weighted, which shifts every logit by about "
-    weighted += f"{number(stored['shift'])} (the logarithm of the weight), so both classes are not equally likely at 0. "
-    weighted = weighted if stored["shift"] else ""
+    weighted = any("class weight" in line["cut"] for line in stored["test"])
+    why = (
+        "The loss in training was weighted, so both classes are not equally likely at "
+        "a probability of 0.5. "
+    )
     section.text(
-        f"A row is predicted as {positive} if its logit is above the threshold. {weighted}The right threshold depends "
-        "on the cost of each error.",
+        f"A row is predicted as {positive} if its probability of {positive} is at "
+        f"least the threshold. {why * weighted}The right threshold depends on the cost "
+        "of each error.",
         f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of training, never on test rows. "
         f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
     )
@@ -321,7 +345,7 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
     }
     columns = [
         names((line["cut"] for line in lines), "cut"),
-        figures_of("logit", (line["logit"] for line in lines)),
+        figures_of("threshold", (line["threshold"] for line in lines)),
     ]
     for name, heading in {**headings, "f1": "F1"}.items():
         columns.append(figures_of(heading, (line[name] for line in lines), fixed))
@@ -356,18 +380,22 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
             POINTS_OF_MANY,
         )
     shown = []
+    scored_by = content.predictions
+    decision = None if scored_by is None else scored_by.decision
+    start = HALF if decision is None else decision.of(places[0])
     for place in places:
-        points = operating_points(truth == classes[place], table[:, place], most)
+        points = operating_points(
+            truth == classes[place], table[:, place], most, start=start
+        )
         shown.append({"name": clean(classes[place]), **points})
-    # The costs of a false alarm and of a miss that the run was given (``--cost``), perhaps for the other class.
-    cost = content.cuts.get("cost")
-    if cost is not None and str(content.cuts["positive"]) != str(
-        classes[content.positive_place(classes)]
-    ):
+    # The costs of a false alarm and of a miss that the model was given, perhaps for the other class.
+    cost = None if decision is None else decision.cost
+    if cost is not None and decision is not None and decision.positive != places[0]:
         cost = cost[::-1]
     return {
         "classes": shown,
         "all": len(classes),
+        "threshold": start,
         "cost": None if cost is None else list(cost),
     }
 
@@ -379,7 +407,7 @@ TAB = Tab(
         ("threshold", "Where to set the threshold", thresholds),
         ("tolerance", "How large errors are", tolerance, "predictions.predictions"),
         ("errors", "Where it errs", errors),
-        ("cuts", "Thresholds of the logit", cuts, "cuts"),
+        ("cuts", "Thresholds compared", cuts, "cuts"),
     ),
     data=live_data,
     scripts=("panels.js", "decisions.js"),

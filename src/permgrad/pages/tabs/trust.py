@@ -21,6 +21,7 @@ from permgrad.pages.facts import (
     beyond_chance,
     calibration_facts,
     curves_of,
+    never_of_two,
     worse,
 )
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
@@ -63,8 +64,16 @@ if TYPE_CHECKING:
 _ENDS = ("value", "low", "high")
 
 
-def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
+def sensitive(
+    section: SectionView, content: Assessment, stored: Mapping[str, Any]
+) -> None:
     """The rates and errors of the model by the levels of the columns that the user names."""
+    if (missed := never_of_two(content)) is not None:
+        section.text(
+            f"At {missed['at']} the model predicts no row as {clean(missed['class'])}, so "
+            "its rates say nothing of how it treats the levels. Choose a threshold: by "
+            "what errors cost (--cost), or in the tab Decisions."
+        )
     for facts in stored["columns"]:
         section.add("heading", f"By {(name := shorten(facts['column'], 40))}")
         section.text(*level_words(facts, stored["positive"]))

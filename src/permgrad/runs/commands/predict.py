@@ -56,6 +56,7 @@ def predict_table(request: PredictRequest) -> Outcome:
     # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
     # there is no model.
     model, data = predicting.open_model(request.model_folder)
+    predicting.decide_at(model, request.threshold)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
         result, facts, said = _predicted(request, model, data)

@@ -90,6 +90,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
             problem, hint="Name a folder, such as --out predictions.", code="PG003"
         )
     model, data, table = open_streamed(request, request.table)
+    predicting.decide_at(model, request.threshold)
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
@@ -103,6 +104,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         "table": table_digest(table),
         "identifiers": identifiers,
         **intervals,
+        **({} if request.threshold is None else {"threshold": request.threshold}),
     }
     columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
     most = max(

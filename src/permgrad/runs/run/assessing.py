@@ -72,8 +72,14 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         )
         before = before_calibration(getattr(model, "calibration_", None), guess)
         truth = table["truth"].to_numpy(dtype=object)
+        decision = model.decision_
         content.predictions = Predictions(
-            truth=truth, classes=classes, guess=guess, before_calibration=before
+            truth=truth,
+            classes=classes,
+            guess=guess,
+            before_calibration=before,
+            called=None if decision is None else decision.called(guess),
+            decision=decision,
         )
     content.predictions = replace(content.predictions, weights=weights)
     if (folder / BASELINE_PREDICTIONS).exists():

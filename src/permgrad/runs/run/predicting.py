@@ -111,6 +111,27 @@ def intervals_of(
     return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
+def check_threshold(threshold: float | None, model: Any) -> None:
+    """Refuse a threshold that is none, or of a model that does not decide between two classes."""
+    if threshold is None:
+        return
+    if not 0 <= threshold <= 1:
+        problem = f"--threshold must be a number from 0 to 1, got {threshold:g}"
+        raise InputError(problem, "For example: --threshold 0.2.", "PG002")
+    if getattr(model, "decision_", None) is None:
+        classes = len(getattr(model, "classes_", ()))
+        fact = f"predicts {classes} classes" if classes else "predicts numbers"
+        problem = f"--threshold is for models of two classes, and this one {fact}"
+        raise InputError(problem, "Leave it out.", "PG004")
+
+
+def decide_at(model: Any, threshold: float | None) -> None:
+    """Let an opened model predict by another threshold than its own."""
+    check_threshold(threshold, model)
+    if threshold is not None:
+        model.decision_ = model.decision_.at(threshold)
+
+
 # ---- models that commands open ---------------------------------------------------------------------------------------
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""

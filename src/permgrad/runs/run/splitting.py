@@ -192,10 +192,12 @@ def _check_truths(
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
         hint = "Choose another --row-group or --time, or add rows."
         yield problem, hint, "PG018"
-    if request.cost is not None and len(classes) != 2:
+    flag = "--cost" if request.threshold is None else "--threshold"
+    decides = request.cost is not None or request.threshold is not None
+    if decides and len(classes) != 2:
         fact = f"the training rows of {target!r} hold {len(classes)} classes"
-        problem = f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
-        yield problem, "Leave --cost out, or choose another --target.", "PG004"
+        problem = f"{flag} needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
+        yield problem, f"Leave {flag} out, or choose another --target.", "PG004"
     if len(classes) and len(held) and not np.isin(held, classes).any():
         problem = "No validation row has a class of the training rows"
         yield problem, "Choose another --row-group or --time, or add rows.", "PG018"

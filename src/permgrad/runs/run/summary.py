@@ -104,7 +104,7 @@ def summarise(
         },
         **{
             name: stored[name]
-            for name in ("positive", "never_predicted", "cuts")
+            for name in ("positive", "decision", "never_predicted", "cuts")
             if name in stored
         },
         "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",

@@ -19,6 +19,7 @@ from permgrad.evaluation.baselines.fitting import (
     estimate_seconds,
     why_absent,
 )
+from permgrad.models.decision import HALF
 from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
@@ -71,6 +72,7 @@ def make_estimator(
         **encoders,
     }
     options |= {"loss": "poisson"} if inputs.counts else {}
+    options |= decision_options(request, inputs)
     if name != "network":
         from permgrad.evaluation.baselines.fitting import read_settings
         from permgrad.evaluation.baselines.table_model import (
@@ -108,6 +110,20 @@ def make_estimator(
     options |= {"preset": preset or request.network}
     options |= {"branches": request.branches or "auto"}
     return kind(**options, **inputs.encoder_options)
+
+
+def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
+    """Return the arguments that decide between two classes, which name the positive one."""
+    if inputs.positive is None:
+        return {}
+    if request.cost is None:
+        value = HALF if request.threshold is None else request.threshold
+        return {"threshold": {inputs.positive: value}}
+    labels = np.unique(inputs.parts["train"].y).tolist()
+    others = [label for label in labels if label != inputs.positive]
+    false_positive, false_negative = request.cost
+    missed = dict.fromkeys(others, false_positive)
+    return {"cost": missed | {inputs.positive: false_negative}}
 
 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:

@@ -202,9 +202,7 @@ class RunWork:
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {
-            name: getattr(self.request, name) for name in ("seed", "refits", "cost")
-        }
+        options = {name: getattr(self.request, name) for name in ("seed", "refits")}
         return Budget(
             clock=self.clock,
             say=self.say,
@@ -281,7 +279,7 @@ class RunWork:
         test, predicted = self.inputs.parts["test"], self.assessing.predictions
         parts = {"prediction": predicted.guess}
         if predicted.classes:
-            best = np.asarray(self.model.classes_)[predicted.guess.argmax(axis=1)]
+            best = np.asarray(self.model.classes_)[predicted.scored.decided]
             parts = {"prediction": best, "probabilities": predicted.guess}
         parts |= {} if predicted.inside is None else {"inside": predicted.inside}
         assert test.identifiers is not None

@@ -148,7 +148,7 @@ const Alternatives = (() => {
     const { model, place, predicted } = about, { element } = Page, classes = model.result.classes;
     const columns = columnsOf(model, about.cellOf, about.other);
     if (!columns.length) return element("div", {});
-    const now = predicted.indexOf(Math.max(...predicted)), write = (/** @type {number} */ value) => Charts.write(value, 4);
+    const now = classes ? model.network.decided(predicted) : 0, write = (/** @type {number} */ value) => Charts.write(value, 4);
     const answer = element("div", { role: "status" });
     const goals = classes ? classes.flatMap((/** @type {string} */ name, /** @type {number} */ k) => (k === now ? [] : [[String(k), name]])) : [["1", "at least"], ["-1", "at most"]];
     const goal = Panels.choice(goals), start = Number((predicted[0] + model.range[0] / 10).toPrecision(3));
@@ -162,8 +162,7 @@ const Alternatives = (() => {
       const what = classes ? classes[wish] : `${wish > 0 ? "at least" : "at most"} ${write(to)}`;
       const margin = (/** @type {Float64Array} */ outputs) => {
         const found = model.network.predicted(outputs);
-        // Of two equally probable classes the first is predicted.
-        return classes ? found[wish] - Math.max(...found.filter((/** @type {number} */ _, /** @type {number} */ k) => k !== wish)) - 1e-9 : wish * (found[0] - to);
+        return classes ? model.network.margin(found, wish) : wish * (found[0] - to);
       };
       if (margin(model.network.outputs(model.encode(place, {}))) >= 0) return answer.replaceChildren(element("p", {}, "The model predicts so already."));
       answer.replaceChildren(element("p", { class: "quiet" }, "Searching …"));

@@ -96,7 +96,7 @@ const Decisions = (() => {
     let at = points.start;
 
     const bar = slider(STEPS, (step) => { at = place(points, step / STEPS); typed.value = String(step / STEPS); show(true); });
-    const typed = amount(0.5, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: "any" });
+    const typed = amount(data.threshold, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: "any" });
     const alarm = amount(cost.alarm, (value) => { cost.alarm = value; costs(); }, { min: 0 });
     const miss = amount(cost.miss, (value) => { cost.miss = value; costs(); }, { min: 0 });
     const jump = (/** @type {string} */ words, /** @type {() => number} */ where) =>
@@ -107,7 +107,7 @@ const Decisions = (() => {
       field("Threshold", bar), field("Value", typed), field("Cost of a false alarm", alarm), field("Cost of a miss", miss),
       jump("Lowest cost", () => best(points, (place) => -total(points, place, cost))),
       jump("Largest F1", () => best(points, (place) => measures(points, place).f1 ?? 0)),
-      jump("0.5", () => points.start),
+      jump(data.threshold === 0.5 ? "0.5" : `This model (${write(data.threshold)})`, () => points.start),
     );
     const words = element("p", { role: "status" });
     const numbers = element("div", { class: "beside" });
@@ -176,7 +176,7 @@ const Decisions = (() => {
       const all = points.value.map((_, to) => measures(points, to));
       precision.draw(all.map((one) => one.recall ?? NaN), all.map((one) => one.precision ?? NaN), [0, 1]);
       gain.draw(all.map((one) => one.share ?? NaN), all.map((one) => one.recall ?? NaN), [0, 1], true);
-      typed.value = "0.5";
+      typed.value = String(Number(data.threshold.toPrecision(3)));
       costs();
     };
     box.append(controls, words, numbers, element("div", { class: "beside charts" }, shown.precision, shown.gain, shown.price));

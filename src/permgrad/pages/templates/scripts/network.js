@@ -143,6 +143,22 @@ const Network = (() => {
       if (calibration.shift.length) scores = scores.map((score, k) => score - calibration.shift[k]);
       return softmax(scores.map((score) => score / calibration.temperature));
     }
+
+    /** By how much a row is predicted as a class, or falls short of it (negative). @param {number[]} predicted @param {number} wish */
+    margin(predicted, wish) {
+      const decision = this.form.result.decision;
+      // Where several classes are equally probable, the first is predicted.
+      if (!decision) return predicted[wish] - Math.max(...predicted.filter((_, k) => k !== wish)) - 1e-9;
+      const above = predicted[decision.positive] - decision.threshold;
+      return wish === decision.positive ? above : -above - 1e-9;
+    }
+
+    /** The position of the class that the model predicts: of two by its threshold. @param {number[]} predicted */
+    decided(predicted) {
+      const decision = this.form.result.decision;
+      if (!decision) return predicted.indexOf(Math.max(...predicted));
+      return predicted[decision.positive] >= decision.threshold ? decision.positive : 1 - decision.positive;
+    }
   }
 
   /** Rows without their last numbers. @param {Float32Array} rows @param {number} count @param {number} last */

@@ -343,7 +343,7 @@ const WhatIf = (() => {
       const name = classes ? classes[output] : "the prediction";
       const [was, is] = [original.predicted[output], predicted[output]];
       const changed = Object.keys(changes).length;
-      const best = predicted.indexOf(Math.max(...predicted)), before = original.predicted.indexOf(Math.max(...original.predicted));
+      const best = model.network.decided(predicted), before = model.network.decided(original.predicted);
       result.replaceChildren(
         Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.write(is, 4)}`),
         changed ? ` (was ${classes ? Charts.percent(was) : Charts.write(was, 4)})` : "",
@@ -402,7 +402,7 @@ const WhatIf = (() => {
     if (mine === turn) update();
   };
 
-  /** The most probable class in words, and the one before a change. @param {string} now @param {string} was */
+  /** The predicted class in words, and the one before a change. @param {string} now @param {string} was */
   const decision = (now, was) => {
     if (!was) return `Predicted: ${now}`;
     return now === was ? `Still predicted: ${now}` : `Now predicted: ${now}, was ${was}`;
