@@ -12,6 +12,7 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.attribution.units_of_change import Combinations, Unit, units_of
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import check_choice, check_kind, check_names, is_number
 from permgrad.base.errors import InputError, shown, unknown
@@ -37,7 +38,8 @@ class RowCells:
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
     number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
     them apart, but count as missing. ``values``: what each column may be, in rising order, nothing if it stays.
-    ``ordered``: whether a column holds numbers or dates.
+    ``ordered``: whether a column holds numbers or dates. ``units``: what changes together, ``blocks`` of columns that
+    are one feature, and every other column by itself.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RowCells:
         fixed: Any,
         ranges: Any,
         direction: Any,
+        blocks: Iterable[Sequence[str]] = (),
     ) -> None:
         self.names = form.names
         self._pools = {
@@ -116,6 +119,13 @@ class RowCells:
             each[:0] if place in fixed_places else each
             for place, each in enumerate(values)
         ]
+        together = [[self.names.index(name) for name in block] for block in blocks]
+        for block in together:  # a feature counts once, however many columns it has
+            for place in block:
+                self._spreads[place] *= len(block)
+        known, own = self.known(self.rows), self.known(self.row[None])[0]
+        self.units = units_of(self.values, self.ordered, together, known, own)
+        self._combinations = Combinations(self.units, known, own)
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -261,32 +271,41 @@ class RowCells:
         ]
         return np.stack(apart, axis=1)
 
+    def moved_units(self, rows: Floats) -> Floats:
+        """Return how far each unit of rows is from the row's ``(rows, units)``. Unchanged units have 0."""
+        moved = self.moved(rows)
+        sums = [moved[:, unit.columns].sum(axis=1) for unit in self.units]
+        return np.stack(sums, axis=1)
+
+    def possible(self, rows: Floats) -> Booleans:
+        """Return which rows combine what they change with cells that some row of the table has beside it."""
+        return self._combinations.occur(self.known(rows))
+
     def offered(self, donors: Floats) -> Floats:
         """Return the row with what it may take from donors: on a scale the nearest allowed value."""
-        rows = np.repeat(self.row[None], len(donors), axis=0)
-        for place, values in enumerate(self.values):
-            theirs = self.known(donors[:, place], place)
-            if len(values):
-                taken = (
-                    theirs.clip(values[0], values[-1])
-                    if self.ordered[place]
-                    else theirs
-                )
-                allowed = np.isin(taken, values)
-                rows[allowed, place] = taken[allowed]
+        rows, theirs = (
+            np.repeat(self.row[None], len(donors), axis=0),
+            self.known(donors),
+        )
+        for unit in self.units:
+            if not len(unit.patterns):
+                continue
+            taken = theirs[:, unit.columns]
+            if unit.ordered and len(unit.columns) == 1:
+                taken = taken.clip(unit.patterns[0], unit.patterns[-1])
+            allowed = np.flatnonzero(unit.allowed(taken))
+            rows[np.ix_(allowed, unit.columns)] = taken[allowed]
         return rows
 
     def alone(self) -> Floats:
-        """Return the row with one cell changed: on a scale to either end, else to each of its values."""
+        """Return the row with one unit changed: on a scale to either end, else to each of its patterns."""
         rows = [self.row[None][:0]]
-        for place, values in enumerate(self.values):
-            tried = (
-                values[[0, -1]]
-                if self.ordered[place] and len(values)
-                else values[:_TRIED]
-            )
+        for unit in self.units:
+            tried = unit.patterns[:_TRIED]
+            if unit.ordered and len(unit.patterns):
+                tried = unit.patterns[[0, -1]]
             changed = np.repeat(self.row[None], len(tried), axis=0)
-            changed[:, place] = tried
+            changed[:, unit.columns] = tried
             rows.append(changed)
         return np.concatenate(rows)
 
@@ -427,11 +446,15 @@ class Goal:
         return np.concatenate(first), np.concatenate(second)
 
     def __call__(self, rows: Floats) -> Booleans:
-        """Return which rows reach the goal."""
+        """Return which rows reach the goal, of those that combine what rows of the table do."""
         if not len(rows):
             return np.zeros(0, dtype=bool)
-        outputs = self._outputs(rows, self.subject if self.ends else self._decides)
-        return self.judged(outputs, outputs)
+        reached, possible = np.zeros(len(rows), dtype=bool), self.cells.possible(rows)
+        if possible.any():
+            subject = self.subject if self.ends else self._decides
+            outputs = self._outputs(rows[possible], subject)
+            reached[possible] = self.judged(outputs, outputs)
+        return reached
 
     def judged(self, outputs: Floats, decided: Floats) -> Booleans:
         """Return the same of rows that were predicted."""
@@ -491,13 +514,13 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
     starts = offered[nearest[reach[nearest]]][:_STARTS]
     alone = cells.alone()
     rows = _undone(cells, goal, np.concatenate([starts, alone[goal(alone)]]))
-    rows = rows[(cells.moved(rows) > 0).sum(axis=1) <= most]
+    rows = rows[(cells.moved_units(rows) > 0).sum(axis=1) <= most]
     return _in_order(cells, _nearer(cells, goal, _in_order(cells, rows)[: 2 * count]))
 
 
 def _in_order(cells: RowCells, rows: Floats) -> Floats:
-    """Return the nearest of the rows that change the same columns, those with the fewest changes first."""
-    moved = cells.moved(rows)
+    """Return the nearest of the rows that change the same units, those with the fewest changes first."""
+    moved = cells.moved_units(rows)
     order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
     _, first = np.unique(moved[order] > 0, axis=0, return_index=True)
     return rows[order[np.sort(first)]]
@@ -505,12 +528,14 @@ def _in_order(cells: RowCells, rows: Floats) -> Floats:
 
 def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     """Undo changes that are not needed, the largest first."""
-    moved = cells.moved(rows)
+    moved = cells.moved_units(rows)
     order, changes = np.argsort(-moved, axis=1, kind="stable"), (moved > 0).sum(axis=1)
     for turn in range(int(changes.max(initial=0))):
         of = np.flatnonzero(changes > max(turn, 1))
-        tried, place = rows[of], order[of, turn]
-        tried[np.arange(len(of)), place] = cells.row[place]
+        tried = rows[of]
+        for at, number_of in enumerate(order[of, turn].tolist()):
+            columns = cells.units[number_of].columns
+            tried[at, columns] = cells.row[columns]
         valid = goal(tried)
         rows[of[valid]] = tried[valid]
     return rows
@@ -518,14 +543,14 @@ def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
 
 def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     """Bring changed numbers as near to the row as the goal allows, the largest change first, by bisection."""
-    moved = cells.moved(rows) * cells.ordered
+    moved = cells.moved_units(rows) * [unit.ordered for unit in cells.units]
     order = np.argsort(-moved, axis=1, kind="stable")
     for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
         of = np.flatnonzero((moved > 0).sum(axis=1) > turn)
-        columns = order[of, turn]
+        units = [cells.units[number_of] for number_of in order[of, turn]]
         steps = [
-            _steps(cells, rows[row, column], column)
-            for row, column in zip(of, columns, strict=True)
+            _steps(cells, rows[row, unit.columns], unit)
+            for row, unit in zip(of, units, strict=True)
         ]
         low, high = (
             np.zeros(len(of), dtype=np.int64),
@@ -538,10 +563,9 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
                 + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
             )
             tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
-            values = [steps[k][step] for k, step in zip(live, between, strict=True)]
-            tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = (
-                np.concatenate(values)
-            )
+            for at, (k, step) in enumerate(zip(live, between, strict=True)):
+                some = slice(at * _BETWEEN, (at + 1) * _BETWEEN)
+                tried[some, units[k].columns] = steps[k][step]
             valid = goal(tried).reshape(between.shape)
             first, ends = (
                 np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN),
@@ -552,16 +576,18 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
                 np.where(first > 0, ends[each, first - 1] + 1, low[live]),
                 ends[each, first],
             )
-        rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
+        for row, unit, step, k in zip(of, units, steps, high, strict=True):
+            rows[row, unit.columns] = step[k]
     return rows
 
 
-def _steps(cells: RowCells, value: float, column: int) -> Floats:
-    """Return the values between a cell of the row and a changed one, from the row's own on."""
-    own, values = float(cells.known(cells.row[column], column)), cells.values[column]
+def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:
+    """Return the patterns between a unit of the row and a changed one, from the row's own on ``(steps, columns)``."""
+    column, value = int(unit.columns[0]), float(changed[0])
+    own, values = float(cells.known(cells.row[column], column)), unit.patterns[:, 0]
     # Nothing is between a missing cell and a number.
-    inside = values[(values > min(own, value)) & (values < max(own, value))]
-    return np.array([*(inside if value > own else inside[::-1]), value])
+    inside = unit.patterns[(values > min(own, value)) & (values < max(own, value))]
+    return np.concatenate([inside if value > own else inside[::-1], changed[None]])
 
 
 def near_data(cells: RowCells, goal: Goal, rows: Floats) -> tuple[Floats, Floats]:

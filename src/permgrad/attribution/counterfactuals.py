@@ -23,6 +23,7 @@ from permgrad.base.near_names import with_near_names
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.data.read.cells import MissingCodes
+from permgrad.data.types.as_one import adjacent_dummies, columns_as_one
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -56,9 +57,11 @@ class Counterfactuals:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per counterfactual: its measures, and the columns that change in any of them.
 
-        ``changes`` counts changed columns. ``distance`` is that from the row, summed over columns: of
-        numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
-        the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
+        ``changes`` counts changed columns, of which those that are one feature count
+        once. ``distance`` is that from the row, summed over columns: of numbers and dates
+        in median absolute deviations, of other cells 1, shared between columns that are
+        one feature. ``to_data`` is that to the nearest row with the outcome, and
+        ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
         changed = [
             name
@@ -106,8 +109,10 @@ def counterfactuals(
 
     Cells take values that the table has, or the end of a range. They never become missing. The search starts from the
     nearest rows of the table that reach the goal, and from single cells changed. Changes that are not needed are
-    undone, the largest first, and numbers are brought back towards the row by bisection. Cells that no row of the table
-    combines are not tried together. Results change different sets of columns, the fewest first. Each is predicted again
+    undone, the largest first, and numbers are brought back towards the row by bisection. Columns that are one feature,
+    such as the dummies of a category, change together, to cells that some row of ``X`` has in them. A category or flag
+    is only changed to one that some row has beside each other category or flag of the result. Results change
+    different sets of columns, the fewest first. Each is predicted again
     (one by one, if the model's prediction of a row depends on the other rows of its table). The rows of the table
     nearest to the row are predicted first, and the others only if few of those have the outcome. It says what the model
     would predict, not what would happen if someone changed these things.
@@ -122,7 +127,7 @@ def counterfactuals(
         ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of
             values of other columns. A cell that stays may be outside.
         direction: ``"up"`` or ``"down"`` of numbers and dates.
-        max_changes: how many columns may change. None: all.
+        max_changes: how many columns may change, of which those that are one feature count once. None: all.
         count: how many results to return at most.
         random_state: seed of the rows drawn from ``X``.
 
@@ -172,12 +177,15 @@ def counterfactuals(
             "fixed": fixed,
             **{name: {} if value is None else value for name, value in named.items()},
         }
-        cells = RowCells(form, drawn, cells_of_row, codes=codes, **rules)
+        frame = form.frame(torch.from_numpy(drawn))
+        blocks = list(columns_as_one(frame).values())
+        blocks += adjacent_dummies(frame, {name for block in blocks for name in block})
+        cells = RowCells(form, drawn, cells_of_row, codes=codes, blocks=blocks, **rules)
         # The nearest rows first.
         cells.rows = cells.rows[
             np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
         ]
-        most = min(max_changes or len(cells.names), len(cells.names))
+        most = min(max_changes or len(cells.units), len(cells.units))
         goal = Goal(subject, cells, want)
         cases = cells.rows[:0] if goal.already else search(cells, goal, most, count)
         seen = goal.again(cases) if len(cases) else (goal.own[0][:0], goal.own[1][:0])
@@ -192,7 +200,7 @@ def counterfactuals(
         if goal.already:
             meta["reason"] = ALREADY
         elif not len(cases):
-            few = f" with at most {most} changes" if most < len(cells.names) else ""
+            few = f" with at most {most} changes" if most < len(cells.units) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
         outputs, decided = (
             np.concatenate(each) for each in zip(goal.own, seen, strict=True)
@@ -205,7 +213,7 @@ def counterfactuals(
         )
         measures = {
             **{name: values[1:] for name, values in described.items()},
-            "changes": (moved > 0).sum(axis=1),
+            "changes": (cells.moved_units(cases) > 0).sum(axis=1),
             "distance": moved.sum(axis=1),
             "to_data": to_data,
             "plausibility": plausibility,

@@ -158,6 +158,34 @@ def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def adjacent_dummies(
+    frame: pd.DataFrame, but_for: Collection[str] = ()
+) -> list[list[str]]:
+    """Find neighbouring columns of 0 and 1 that are dummies of one variable, whatever their names are.
+
+    Columns of ``but_for`` are left out. As for ``columns_as_one``, exactly one of the columns is set in every row, or
+    at most one of three or more, and that is no chance.
+
+    Examples:
+        >>> rows = [[1, 0, 0, 5], [0, 1, 0, 4], [0, 0, 1, 3]] * 6
+        >>> adjacent_dummies(pd.DataFrame(rows, columns=["old", "new", "used", "size"]))
+        [['old', 'new', 'used']]
+    """
+    blocks, block, flags = list[list[str]](), list[str](), list[Array]()
+    for name in [*map(str, frame.columns), None]:
+        column = None if name is None or name in but_for else _flags(frame[name])
+        also = column is not None and not any((column & flag).any() for flag in flags)
+        complete = bool(flags) and bool(np.any(flags, axis=0).all())
+        if not also or complete:
+            if len(block) > 1 and _are_exclusive(flags):
+                blocks.append(block)
+            block, flags = [], []
+        if column is not None and name is not None:
+            block.append(name)
+            flags.append(column)
+    return blocks
+
+
 def _flags(column: pd.Series[Any]) -> Array | None:
     """Return a column of 0 and 1, or of True and False, as booleans, or None for any other."""
     is_bool = pd.api.types.is_bool_dtype(column.dtype)

@@ -12,7 +12,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.checks import check_confidence, check_flag
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
@@ -422,11 +423,30 @@ class TableClassifier(ClassifierMixin, TableModel):
         """Return probabilities ``(rows, classes)``."""
         return np.asarray(self.predict_parts(X)["probabilities"])
 
+    def predict_set(
+        self, X: Any, coverage: float = 0.9, *, by_class: bool = False
+    ) -> Booleans:
+        """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
+
+        As ``HyNNClassifier.predict_set`` does, with the same limits for every row.
+        """
+        share = check_confidence(coverage, "coverage")
+        flag = check_flag("by_class", by_class)
+        return np.asarray(self.predict_parts(X, share, by_class=flag)["inside"])
+
 
 class TableRegressor(RegressorMixin, TableModel):
     """A regressor of another library on raw columns."""
 
     task = "regression"
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
+        """Return the ends of an interval for each row ``(rows, 2)``, of the same width for all.
+
+        As ``HyNNRegressor.predict_interval`` does otherwise.
+        """
+        share = check_confidence(coverage, "coverage")
+        return np.asarray(self.predict_parts(X, share)["inside"])
 
 
 def table_model(task: Task, model: Any, **options: Any) -> TableModel:

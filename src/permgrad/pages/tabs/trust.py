@@ -285,13 +285,23 @@ def intervals(section: SectionView, content: Assessment) -> None:
     )
     section.text(
         f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
-        f"such groups are expected. "
-        f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
+        f"such groups are expected."
     )
+    if not content.subject:  # models of other libraries have the same width for all
+        column = clean(str(_lowest_group(frame)["feature"]))
+        section.text(
+            f"In Python, model.{call}(X, by={column!r}) makes the share hold in each "
+            f"group of {column}."
+        )
     caption = f"Groups of test rows whose {what} hold the {of} least often."
     section.table(
         _lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups"
     )
+
+
+def _lowest_group(frame: pd.DataFrame) -> Mapping[str, Any]:
+    """Return the group of rows whose truth is inside least often."""
+    return dict(frame.loc[frame["covered"].idxmin()])
 
 
 def _lowest(
