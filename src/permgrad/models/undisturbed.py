@@ -8,9 +8,12 @@ after an error.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from operator import is_ as _is
 from typing import Any
 
 import torch
@@ -24,14 +27,16 @@ from permgrad.base.threads import Change, Undo
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 MOST_COPIED = 2**27
 #: Where a part keeps its weights, buffers, parts and hooks.
-_REGISTRIES = tuple(
+REGISTRIES = tuple(
     name for name, value in vars(nn.Module()).items() if isinstance(value, dict)
 )
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
+def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
     """Run the body with a network in eval mode and seeded generators, and restore both afterwards.
+
+    ``first``: the body is a first call, whose attributes stay even if it adds hooks.
 
     Threads may do so at the same time: the last to leave restores the state from before the first. A network that
     another thread trains keeps what that thread changes, and the explanation is refused.
@@ -78,13 +83,17 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     for part in reversed([part for part in parts if _has_own_mode(part)]):
         changes["own mode", id(part)] = partial(_OwnMode.begin, part, fresh)
     changes["eval", id(module)] = partial(_evaluate, module, fresh)
+    if not first:
+        changes["all or none", id(module)] = partial(_all_or_none, module)
     try:
         with followed, seeded(changes):
             # Another thread may have begun to train it. Else once: an own eval may add to a weight each time.
             if any(getattr(part, "training", True) for part in parts):
                 _evaluate(module)
-            yield
-            training = [part for part in module.modules() if part.training]
+            try:
+                yield
+            finally:
+                training = [part for part in module.modules() if part.training]
     finally:
         handle.remove()
         for part in training if steps else ():
@@ -169,7 +178,7 @@ def _kept(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Un
             undone.callback(
                 _put_back_registries,
                 own,
-                {name: dict(own[name]) for name in _REGISTRIES},
+                {name: dict(own[name]) for name in REGISTRIES},
                 steps,
             )
             for name, tensor in _without_inference(part):
@@ -194,6 +203,27 @@ def _kept(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Un
             ]
         undone.callback(_put_back_numbers, numbers, steps)
         return undone.pop_all().close
+
+
+def _all_or_none(module: nn.Module) -> Undo:
+    """Return a function that puts attributes back where hooks, parts or weights differ.
+
+    These are put back too. A network that remembers that it has added them would wait
+    for them for ever.
+    """
+    before = attributes_of(module)
+    entries = [_entries_of(one.part) for one in before]
+
+    def undo() -> None:
+        if entries != [_entries_of(one.part) for one in before]:
+            put_back(before)
+
+    return undo
+
+
+def _entries_of(part: nn.Module) -> list[list[Any]]:
+    """Return the names in the registries of a part."""
+    return [list(vars(part)[name]) for name in REGISTRIES]
 
 
 def _put_back_registries(
@@ -236,12 +266,12 @@ def _cut_off(buffer: Tensor, trained: bool) -> None:
 def _put_back_numbers(
     numbers: Sequence[tuple[Tensor, Tensor, Tensor]], steps: Sequence[Any]
 ) -> None:
-    for tensor, alias, copy in () if steps else numbers:
+    for tensor, alias, before in () if steps else numbers:
         # What was resized has the same place, but other numbers.
         if tensor.data_ptr() != alias.data_ptr() or tensor.shape != alias.shape:
             tensor.data = alias
-        if not same_numbers(alias, copy):
-            alias.copy_(copy)
+        if not same_numbers(alias, before):
+            alias.copy_(before)
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -263,29 +293,57 @@ def same_numbers(one: Tensor, two: Tensor) -> bool:
 
 
 # ---- attributes ------------------------------------------------------------------------------------------------------
-#: The attributes of a part, and a copy of them.
-Attributes = tuple[dict[str, Any], dict[str, Any]]
+@dataclass(frozen=True)
+class Attributes:
+    """A part of a network with its class and attributes, and what those held."""
+
+    part: nn.Module
+    kind: type[nn.Module]
+    values: dict[str, Any]
+    contents: dict[str, Any]
+
+    def put_back(self) -> None:
+        """Put back the class and the attributes, and remove those that are new."""
+        own = vars(self.part)
+        if type(self.part) is not self.kind:
+            self.part.__class__ = self.kind
+        for name in own.keys() - self.values.keys():
+            del own[name]
+        for name, value in self.values.items():
+            if own.get(name, own) is not value:
+                own[name] = value
+        for name, held in self.contents.items():
+            _refill(self.values[name], held)
 
 
 def attributes_of(module: nn.Module) -> list[Attributes]:
     """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
-    parts = (
-        part
-        for part in module.modules()
-        if not isinstance(part, torch.jit.ScriptModule)
-    )
-    return [(vars(part), dict(vars(part))) for part in parts]
+    found = []
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+        values = dict(vars(part))
+        contents = {
+            name: copy.copy(value)
+            for name, value in values.items()
+            if type(value) in (list, dict, set) and name not in REGISTRIES
+        }
+        found.append(Attributes(part, type(part), values, contents))
+    return found
 
 
 def put_back(attributes: Sequence[Attributes]) -> None:
     """Put the attributes of parts back, and remove those that are new."""
-    for own, before in attributes:
-        for name in own.keys() - before.keys():
-            del own[name]
-        own.update(
-            {
-                name: value
-                for name, value in before.items()
-                if own.get(name, own) is not value
-            }
-        )
+    for one in attributes:
+        one.put_back()
+
+
+def _refill(container: Any, held: Any) -> None:
+    """Give a list, a dict or a set what it held, if it holds something else."""
+    if len(container) == len(held) and all(map(_is, container, held)):
+        return
+    if isinstance(container, list):
+        container[:] = held
+    else:
+        container.clear()
+        container.update(held)

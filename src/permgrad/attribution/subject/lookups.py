@@ -32,6 +32,23 @@ _MOVING = frozenset({
     "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile", "repeat_interleave",
     "broadcast_to", "roll", "flip", "unfold", "pack_padded_sequence",
 })  # fmt: skip
+#: Functions that write numbers into others, with the positions of what they write.
+_WRITING: dict[str, tuple[int, ...]] = {
+    "setitem": (2,),
+    "copy": (1,),
+    "index_copy": (3,),
+    "index_put": (2,),
+    "scatter": (3,),
+    "masked_scatter": (2,),
+    "put": (2,),
+    "slice_scatter": (1,),
+    "select_scatter": (1,),
+    "diagonal_scatter": (1,),
+}
+#: Names of what such functions write.
+_NAMED_VALUES = frozenset(("src", "source", "value", "values"))
+#: Functions that change something else of a tensor than its numbers.
+_SAME_NUMBERS = frozenset(("requires_grad", "share_memory", "rename"))
 _JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 #: Rows on which it is found out what is looked up, if memory allows.
 _PROBE_ROWS = 64
@@ -56,21 +73,22 @@ class Lookup:
 
 
 class Copying(TorchFunctionMode):
-    """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed) or changed one by one."""
+    """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed, written) or changed."""
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
         super().__init__()
-        # The place of each number in its input, flat over rows, NaN for what is none of it. Tensors are held as long
-        # as this lives, so that no other one takes over their number.
-        self._followed: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
+        # For each input the place that each number has in it, flat over rows, NaN for
+        # what is none of it: of the inputs, and beside each memory that holds followed
+        # numbers. The tensors are held as long as this lives, so that no other one
+        # takes over their memory.
+        self._inputs: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
+        self._followed: dict[int | None, tuple[Tensor, dict[int, Tensor]]] = {}
         for place, tensor in enumerate(rows):
             number = torch.arange(
                 tensor.numel(), dtype=torch.float64, device=tensor.device
             )
-            self._followed[id(tensor)] = (
-                tensor,
-                {**self._of(tensor), place: number.reshape(tensor.shape)},
-            )
+            _, places = self._inputs.setdefault(id(tensor), (tensor, {}))
+            places[place] = number.reshape(tensor.shape)
 
     def sources(self, value: Any) -> dict[int, Tensor]:
         """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
@@ -95,64 +113,185 @@ class Copying(TorchFunctionMode):
         options, name = kwargs or {}, name_of(func)
         value = func(*args, **options)
         self.look(name, args, options, value)
-        followed = [
-            tensor
-            for tensor in tensors_in(args, options)
-            if id(tensor) in self._followed
-        ]
-        results = list(tensors_in(value))
-        for place in dict.fromkeys(
-            place for tensor in followed for place in self._of(tensor)
-        ):
+        places = dict.fromkeys(
+            place for tensor in tensors_in(args, options) for place in self._of(tensor)
+        )
+        written = args[0] if args and _writes(func, value, args[0]) else None
+        results = [written] if written is not None else list(tensors_in(value))
+        options = {key: one for key, one in options.items() if key != "out"}
+        for place in places:
             with torch.no_grad():
-                if name in _MOVING:
-                    there = self._moved(func, args, options, place)
-                else:
-                    sources = [
-                        self._of(tensor)[place]
-                        for tensor in followed
-                        if place in self._of(tensor)
-                    ]
-                    there = [_alone(name, args, sources, result) for result in results]
-            for result, numbers in zip(results, there, strict=False):
-                if numbers is not None:
-                    self._followed[id(result)] = (
-                        result,
-                        {**self._of(result), place: numbers},
-                    )
+                there = self._where(func, args, options, place, results, written)
+                if written is not None:
+                    there = there or [None]
+                for result, numbers in zip(results, there, strict=False):
+                    self._note_result(result, place, numbers, written, name)
         return value
 
-    def _of(self, value: Any) -> dict[int, Tensor]:
-        return self._followed.get(id(value), (None, {}))[1]
-
-    def _moved(
-        self, func: Any, args: Sequence[Any], options: Mapping[str, Any], place: int
-    ) -> list[Tensor | None]:
-        """Call a function that moves numbers on their places."""
-
-        def stand_in(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor):
-                return leaf
-            numbers = self._of(leaf).get(place)
-            if numbers is not None:
-                return numbers.contiguous() if name_of(func) == "view" else numbers
-            # Whole numbers may be indexes.
-            number = leaf.is_floating_point() or name_of(func) in _JOINING
-            return (
-                torch.full(
-                    leaf.shape, math.nan, device=leaf.device, dtype=torch.float64
-                )
-                if number
-                else leaf
+    def _note_result(
+        self,
+        result: Tensor,
+        place: int,
+        numbers: Tensor | None,
+        written: Tensor | None,
+        name: str,
+    ) -> None:
+        """Note where the numbers of a call's result come from."""
+        if written is None:
+            # A view has the places of its memory.
+            if numbers is not None and place not in self._of(result):
+                self._follow(result, place, numbers)
+        elif name not in _SAME_NUMBERS:
+            self._follow(
+                result, place, _nowhere(result) if numbers is None else numbers
             )
 
-        replaced = pytree.tree_map(stand_in, (args, options))
+    def _where(
+        self,
+        func: Any,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        place: int,
+        results: Sequence[Tensor],
+        written: Tensor | None,
+    ) -> Sequence[Tensor | None]:
+        """Return the places of the numbers of a call's results, None for no place."""
+        name = name_of(func)
+        if name in _MOVING and written is not None:  # it is turned in its memory
+            return [self._of(written).get(place)]
+        if name in _MOVING or name in _WRITING:
+            return self._moved(func, args, options, place, written)
+        sources = [
+            self._of(tensor)[place]
+            for tensor in tensors_in(args, options)
+            if place in self._of(tensor)
+        ]
+        there = [_alone(name, args, sources, result) for result in results]
+        if name == "where" and None in there:  # it chooses between two orders
+            return self._moved(func, args, options, place)
+        return there
+
+    def _of(self, value: Any) -> dict[int, Tensor]:
+        """Return the places of a tensor's numbers: an input's, or those of its memory."""
+        if id(value) in self._inputs:
+            return self._inputs[id(value)][1]
+        _, places = self._followed.get(_memory_of(value), (None, {}))
+        return {
+            place: numbers.as_strided(
+                value.size(), value.stride(), value.storage_offset()
+            )
+            for place, numbers in places.items()
+            if _reach(value) <= len(numbers)
+        }
+
+    def _follow(self, tensor: Tensor, place: int, numbers: Tensor) -> None:
+        """Note the places of a tensor's numbers beside its memory."""
+        memory = _memory_of(tensor)
+        if memory is None or numbers.shape != tensor.shape or _overlaps(tensor):
+            return
+        _, places = self._followed.setdefault(memory, (tensor, {}))
+        if place not in places:
+            length = tensor.untyped_storage().nbytes() // tensor.element_size()
+            places[place] = torch.full(
+                (length,), math.nan, device=tensor.device, dtype=torch.float64
+            )
+        layout = tensor.size(), tensor.stride(), tensor.storage_offset()
+        places[place].as_strided(*layout).copy_(numbers)
+
+    def _moved(
+        self,
+        func: Any,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        place: int,
+        written: Tensor | None = None,
+    ) -> list[Tensor | None]:
+        """Call a function that moves numbers on their places."""
+        name = name_of(func)
+
+        def stand_in(leaf: Any) -> Any:
+            return self._stand_in(leaf, place, name)
+
+        replaced, named = pytree.tree_map(stand_in, (list(args), dict(options)))
+        for at in _values(name, args):
+            replaced[at] = self._written(args[at], place)
+        for key in _NAMED_VALUES & options.keys() if name in _WRITING else ():
+            named[key] = self._written(options[key], place)
+        if written is not None:
+            replaced[0] = replaced[0].clone()
         try:
-            found = list(tensors_in(func(*replaced[0], **replaced[1])))
+            moved = func(*replaced, **named)
         except (RuntimeError, TypeError, IndexError):
             return []  # a function that takes other arguments than numbers and shapes
+        if written is not None:
+            return [replaced[0]]
         # Places are no whole numbers, as sizes of batches are.
-        return [one if one.is_floating_point() else None for one in found]
+        return [one if one.is_floating_point() else None for one in tensors_in(moved)]
+
+    def _stand_in(self, leaf: Any, place: int, name: str) -> Any:
+        """Return the places of an argument's numbers. Whole numbers may be indexes."""
+        if not isinstance(leaf, Tensor):
+            return leaf
+        numbers = self._of(leaf).get(place)
+        if numbers is not None:
+            return numbers.contiguous() if name == "view" else numbers
+        if leaf.is_floating_point() or name in _JOINING:
+            return _nowhere(leaf)
+        return leaf
+
+    def _written(self, value: Any, place: int) -> Any:
+        """Return the places of what is written, NaN for a number that is none of it."""
+        if not isinstance(value, Tensor):
+            return math.nan
+        numbers = self._of(value).get(place)
+        return _nowhere(value) if numbers is None else numbers
+
+
+def _nowhere(tensor: Tensor) -> Tensor:
+    """Return places of numbers that come from no input."""
+    return torch.full(tensor.shape, math.nan, device=tensor.device, dtype=torch.float64)
+
+
+def _values(name: str, args: Sequence[Any]) -> list[int]:
+    """Return the positions of a function's arguments that are numbers to write, not indexes."""
+    if name == "where":
+        return [at for at, one in enumerate(args) if not _is_switch(one)]
+    if name not in _WRITING:
+        return []
+    return [at for at in (0, *_WRITING[name]) if at < len(args)]
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.bool
+
+
+def _writes(func: Any, value: Any, into: Any) -> bool:
+    """Return whether a call writes into its first argument."""
+    name = str(getattr(func, "__name__", ""))
+    if not isinstance(into, Tensor):
+        return False
+    return name == "__setitem__" or (value is into and name.endswith("_"))
+
+
+def _memory_of(value: Any) -> int | None:
+    """Return the number of a tensor's memory, None where it has none of its own."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return None
+    try:
+        return value.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):  # such as rows under vmap
+        return None
+
+
+def _reach(tensor: Tensor) -> int:
+    """Return how many numbers of its memory a tensor reaches over."""
+    steps = zip(tensor.size(), tensor.stride(), strict=True)
+    return tensor.storage_offset() + 1 + sum((size - 1) * step for size, step in steps)
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Return whether a tensor has more numbers than its memory."""
+    return tensor.numel() > _reach(tensor) - tensor.storage_offset()
 
 
 def _alone(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.subject.soundness import changed
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.base.threads import turn
 from permgrad.models.batches import with_fewer
+from permgrad.models.installed import Changes, contents_of
 from permgrad.models.undisturbed import (
     MOST_COPIED,
     Attributes,
+    attributes_of,
     is_plain,
     put_back,
     same_numbers,
+    undisturbed,
 )
 
 #: Rows that are asked again.
@@ -30,6 +34,9 @@ _SWITCH_OFF = (
     "Switch that off before it is explained (observers of quantisation: "
     "net.apply(torch.ao.quantization.disable_observer))"
 )
+
+#: Held by who calls a network for the first time: another thread waits for the change.
+_one_calls_first = turn()
 
 
 @contextmanager
@@ -70,6 +77,49 @@ def refuse_memory(
         f"{what}"
     )
     raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
+
+
+def call_first(
+    subject: Any, rows: Sequence[Tensor], attributes: Sequence[Attributes], most: int
+) -> None:
+    """Call a network as its user would, and leave what it does at its first call only.
+
+    What every call does is put back. ``attributes`` are those from before. ``most``:
+    rows of a call.
+    """
+    few = [tensor[:most] for tensor in rows]
+
+    def call() -> tuple[Changes, Sequence[Attributes]] | None:
+        """Return what a call changes and the attributes after it. None: it failed."""
+        with torch.no_grad(), undisturbed(subject.module, first=True):
+            before = contents_of(subject.module)
+            with suppress(InputError, RuntimeError, MemoryError):
+                subject.returned(few)
+                return before.changes(), attributes_of(subject.module)
+        return None
+
+    with _one_calls_first:
+        first = call()
+        if first is None:
+            put_back(attributes)
+            return
+        changes, after = first
+        second = call() if changes else first
+        repeated = {} if second is None else second[0]
+        once = [change for place, change in changes.items() if place not in repeated]
+        if not once:
+            return
+        words = [change.words for change in once]
+        if not all(change.of_hooks for change in once):
+            put_back(attributes)
+            refuse_first_call(subject, rows, words, attributes)
+        put_back(after)
+        for change in once:
+            change.make()
+    warn_user(
+        f"The network changes itself at its first call ({listed(words, _SHOWN)}). "
+        "permgrad made that call, and the change stays."
+    )
 
 
 def refuse_first_call(

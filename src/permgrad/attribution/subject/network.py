@@ -28,6 +28,7 @@ from permgrad.attribution.subject.inputs import (
 )
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.memory import (
+    call_first,
     check_memory,
     refuse_first_call,
     refuse_memory,
@@ -65,7 +66,7 @@ from permgrad.base.errors import (
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
-from permgrad.models.undisturbed import attributes_of, undisturbed
+from permgrad.models.undisturbed import attributes_of, put_back, undisturbed
 
 Casts = tuple[torch.dtype | None, ...]
 
@@ -392,13 +393,14 @@ class NetworkSubject(Subject):
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
-        few, attributes = (
-            [tensor[:_PROBE_ROWS] for tensor in tensors],
-            attributes_of(self.module),
-        )
+        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        attributes = attributes_of(self.module)
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
+                most = min(_LOOKED_AT, self._largest_batch)
+                call_first(self, self._cast(few), attributes, most)
+                self._width = None
                 with torch.no_grad(), self.open():
                     sums, before = sums_of_weights(self.module), state_of(self.module)
                     self._most_rows = None
@@ -428,6 +430,7 @@ class NetworkSubject(Subject):
                 refuse_first_call(self, self._cast(few), moved, attributes)
                 return outputs.cpu()
             except ForwardError as error:
+                put_back(attributes)
                 if self._width is not None:
                     raise
                 first = first or error
@@ -551,13 +554,16 @@ class NetworkSubject(Subject):
         return output
 
     def _called(self, tensors: Sequence[Tensor]) -> Tensor:
+        return self.taken(self.returned(tensors), len(tensors[0]))
+
+    def returned(self, tensors: Sequence[Tensor]) -> Any:
+        """Return all that the network returns for rows."""
         moved = [
             tensor.to(self.device) if tensor.device != self.device else tensor.clone()
             for tensor in tensors
         ]
         with self.theirs(tensors), _no_autocast(self.device):
-            returned = self.form.call(self.module, moved)
-        return self.taken(returned, len(tensors[0]))
+            return self.form.call(self.module, moved)
 
     def taken(self, returned: Any, rows: int) -> Tensor:
         """Return the output that is explained from all that the network returned for rows."""
