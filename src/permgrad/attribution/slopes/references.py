@@ -13,6 +13,7 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.unseen import warn_of_unseen
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, with_embeddings
 from permgrad.attribution.subject.subject import Subject, mean_row
@@ -267,7 +268,7 @@ def with_slopes(request: Request, method: str) -> Places:
         )
     request = replace(request, subject=subject)
     return (
-        _elsewhere(request, owned, held)
+        _elsewhere(request, owned, held, method)
         if owned or held
         else Places(request, subject, segments)
     )
@@ -287,7 +288,10 @@ def _with_layers(subject: Any) -> Any:
 
 
 def _elsewhere(
-    request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]
+    request: Request,
+    owned: Mapping[Site, Lookup],
+    held: tuple[int, ...],
+    method: str,
 ) -> Places:
     """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
     subject: Any = request.subject
@@ -320,6 +324,7 @@ def _elsewhere(
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
         seen, segments = inner, [*vectors, *(as_is[place] for place in inner.needed)]
+        warn_of_unseen(method, inner, request.inputs, space.segments, lookups)
     # Players of an input that the network leaves out stay, with slopes of 0.
     left = sorted(
         {
