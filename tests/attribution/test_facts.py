@@ -86,6 +86,8 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
         "background": background,
     }
     given |= FAST.get(name, {}) | options
+    if case[0] == "network":
+        given.setdefault("returns", "logits")
     if scope == "global":
         given.setdefault("y", y)
     with warnings.catch_warnings():
@@ -99,7 +101,7 @@ COMMON = {
     "seed", "n_repeats", "rows_explained", "background", "sampling", "digests", "confidence", "task", "paths",
     "versions", "quantity", "unit", "seconds",
 }  # fmt: skip
-NETWORK = {"read_as", "head", "returns", "output_inferred", "held"}
+NETWORK = {"read_as", "head", "returns", "output_inferred", "read_so_because", "held"}
 LOSSES = {"loss", "loss_scale", "model_loss", "repeats", "model_rows", "classes_by"}
 INTEGRAL = {
     "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",

@@ -187,6 +187,7 @@ def test_what_it_says_is_what_an_explanation_does(name):
     found = pg.explain(
         model,
         X,
+        y,
         method="shapley" if name != "tokens and a mask" else "permutation",
         scope="local",
     )

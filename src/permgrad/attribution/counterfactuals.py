@@ -163,7 +163,10 @@ def counterfactuals(
     row = _one_row(row)
     with sparing(), full_float32():
         subject = PredictorSubject(
-            model, X, alone=False, **said_of_outputs(read)
+            model,
+            X,
+            alone=False,
+            **said_of_outputs(read, classes=not _is_of_numbers(want)),
         )  # see Goal.again
         form, table, cells_of_row = (
             subject.form,
@@ -228,6 +231,11 @@ def counterfactuals(
             measures,
             meta,
         )
+
+
+def _is_of_numbers(want: Any) -> bool:
+    """Return whether an output between two ends is wanted, and no class."""
+    return isinstance(want, (Mapping, tuple, list))
 
 
 def _one_row(row: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ class Model:
             found. None: nothing is held.
         segments: how images (``"pixels"``, ``("grid", 7)``, ``"superpixels"`` or a mask) and series (``("windows",
             10)``, ``"channels"``, or ``("windows", 10, "channels")`` for both) are divided. A dict sets it by input.
+        channel_names: names of the channels of series and images by input, such as ``{"eeg": ["Fz", "Cz"]}``. A frame
+            stands for its columns. Each channel is then cut along time.
         tokenizer: of Hugging Face, or a function from text to ids. Words are then features, and a list of texts is an
             input.
         layer: explain the output of a named layer of a network, or of several, instead of its inputs.
@@ -75,6 +77,7 @@ class Model:
     tokenizer: Any = None
     layer: Any = None
     batch_size: int | Literal["auto"] = "auto"
+    channel_names: Mapping[str, Iterable[Any]] | None = None
     #: What was found out about the model, by the kind of rows. Emptied where it travels to another process.
     found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -141,6 +144,7 @@ def described(model: Model) -> dict[str, Any]:
         "hold",
         "segments",
         "layer",
+        "channel_names",
     )
     return {
         name: value

@@ -618,10 +618,11 @@ def test_refusals():
         pg.InputError, match=r"baseline cannot be 'zeroes'. Did you mean 'zeros'"
     ):
         pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="zeroes"))
+    model = pg.Model(net, returns="logits")
     with pytest.raises(
         pg.InputError, match="A reference class needs an estimator of permgrad"
     ):
-        pg.explain(net, inputs, method=pg.methods.DeepLift(baseline="class:1"))
+        pg.explain(model, inputs, method=pg.methods.DeepLift(baseline="class:1"))
     with pytest.raises(pg.InputError, match=r"must have the shape .* of the inputs"):
         pg.explain(
             net,

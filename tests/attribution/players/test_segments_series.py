@@ -122,7 +122,7 @@ def test_a_table_is_no_series():
 
 CUTS = [
     (("windows", 4), ("signal[0:3]", "signal[3:6]", "signal[6:9]", "signal[9:12]")),
-    ("channels", ("signal[0]", "signal[1]", "signal[2]")),
+    ("channels", tuple(f"signal[channel {channel}]" for channel in range(3))),
     (
         ("windows", 2, "channels"),
         tuple(

@@ -195,7 +195,7 @@ def test_several_columns_that_add_up_to_one_by_chance():
     net = Plain(lambda x: torch.stack([x.sum(dim=1), 1 - x[:, 0]], dim=1))
     rows = np.concatenate([INSIDE[:, :1], np.zeros((6, 2), dtype=np.float32)], axis=1)
     assert explain(net, rows).meta["returns"] == "probabilities"
-    assert explain(net, rows, background=OUTSIDE).meta["returns"] == "logits"
+    assert explain(net, rows, background=OUTSIDE).meta["returns"] == "values"
 
 
 @pytest.mark.parametrize("method", ["shapley", "permutation", "gradient", "lime"])

@@ -352,7 +352,7 @@ class Named(NamedTuple):
 @pytest.mark.parametrize(
     ("function", "y", "task", "kind", "names"),
     [
-        (lambda x: x[:, :3], None, "classification", "logits", ("0", "1", "2")),
+        (lambda x: x[:, :3], None, "regression", "values", ("0", "1", "2")),
         (
             lambda x: x.softmax(1),
             None,
@@ -386,7 +386,7 @@ class Named(NamedTuple):
         ),
         (lambda x: x[:, :1], np.linspace(0, 1, ROWS), "regression", "values", ("all",)),
         (lambda x: x[:, :2], TABLE[:, :2].numpy(), "regression", "values", ("0", "1")),
-        (lambda x: (x[:, :2], x), None, "classification", "logits", ("0", "1")),
+        (lambda x: (x[:, :2], x), None, "regression", "values", ("0", "1")),
         (
             lambda x: {"hidden": x, "logits": x[:, :3]},
             None,
@@ -490,7 +490,7 @@ def test_one_of_several_outputs_is_named_unless_its_name_says_it():
         explain(both, TABLE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert explain(both, TABLE, head=1).outputs == ("all", "0", "1")
+        assert explain(both, TABLE, head=1).meta["head"] == 1
         explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
 
 
@@ -505,8 +505,8 @@ def test_outputs_inside_others_are_found_by_their_names():
         warnings.simplefilter("error")
         found = explain(nested, TABLE)
         assert found.meta["head"] == "main.logits"
-        assert explain(nested, TABLE, head="state.1.0").outputs == ("all", "0", "1")
-    plain = explain(Fixed(lambda x: x[:, :3]), TABLE)
+        assert explain(nested, TABLE, head="state.1.0").meta["task"] == "regression"
+    plain = explain(Fixed(lambda x: x[:, :3]), TABLE, returns="logits")
     assert np.nanmax(np.abs(plain.values)) > 0.1
     np.testing.assert_array_equal(found.values, plain.values)
     with pytest.raises(pg.InputError, match=r"Did you mean 'main\.logits'"):
@@ -580,7 +580,7 @@ def test_class_names_come_before_class_numbers():
     named = form(lambda x: x[:, :2], class_names=["1", "2"])
     assert named.encode_target(np.array([1, 2, 1]), 3).tolist() == [0, 1, 0]
     assert named.encode_target(np.array([0.0, 1.0, 0.0]), 3).tolist() == [0, 1, 0]
-    assert form(lambda x: x[:, :2]).encode_target(
+    assert form(lambda x: x[:, :2], returns="logits").encode_target(
         np.array([True, False]), 2
     ).tolist() == [1, 0]
 
@@ -601,7 +601,7 @@ def test_a_target_is_a_position_or_a_class():
 def test_losses_and_readouts_agree_whatever_the_network_returns():
     """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
     kinds = [
-        form(lambda x: x),
+        form(lambda x: x, returns="logits"),
         form(lambda x: x.softmax(1)),
         form(lambda x: x.log_softmax(1)),
     ]

@@ -393,7 +393,7 @@ def resolved(outputs, y=None, **options) -> OutputForm:
         ),
         (1, None, {"kind": "logits"}, "classification", ("1",), ("0", "1")),
         (1, [0, 1, 1], {"kind": "values"}, "regression", ("all",), ()),
-        (2, None, {}, "classification", ("0", "1"), ("0", "1")),
+        (2, None, {}, "regression", ("0", "1"), ()),
         (3, [[0.5, 1, 2]] * 3, {}, "regression", ("0", "1", "2"), ()),
         (3, [0, 1, 2], {}, "classification", ("0", "1", "2"), ("0", "1", "2")),
         (3, np.eye(3), {}, "classification", ("0", "1", "2"), ("0", "1", "2")),

@@ -319,7 +319,9 @@ def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_
     both = lambda rows: pd.DataFrame(  # noqa: E731
         {"mass": rows["age"] * 1.5, "height": rows["doors"]}
     )
-    assert pg.explain(both, X, **QUIET).outputs[1:] == ("mass", "height")
+    several = pg.explain(both, X, scope="local", **QUIET)
+    assert several.outputs == ("mass", "height")
+    assert several.meta["task"] == "regression", "names of columns are none of classes"
     mass = X["age"].to_numpy() * 1.5 + 0.25
     assert (mass % 1 != 0).any()
     got = pg.explain(both, X, mass, target="mass", **QUIET)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from permgrad.attribution.players.neighbours import channels_beside_time
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, is_whole
@@ -20,6 +21,8 @@ from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
 
 Cutter = Callable[..., tuple[Integers, list[str]]]
+#: For an input the names of its channels.
+Titles = Mapping[str, Sequence[str]]
 
 #: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``. For a volume with its
 #: depth first, for a series with its length alone.
@@ -27,6 +30,8 @@ cutters: Registry[Cutter] = Registry("segments")
 
 #: Cells on each side of the default grid of an image and of a volume, superpixels and windows, at most.
 _GRID, _GRID_VOLUME, _SUPERPIXELS, _WINDOWS = 7, 4, 40, 20
+#: Players of channels beside time that are aimed at, and the fewest windows of each.
+_OF_SERIES, _FEWEST = 100, 4
 #: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
 _TOKENS, _CHANNELS, _NUMBERS = "tokens", "channels", "numbers"
 #: What a sequence is read as: ``(rows, places, numbers)``, or ``(rows, [channels,] time)``.
@@ -44,6 +49,14 @@ class ImageShape:
     channels: (
         int | None
     )  # position of the channels' dimension: first, last, behind frames or None
+    #: the dimension of a row whose entries are series of their own, such as electrodes beside time
+    series: int | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an explanation says of it."""
+        series = {} if self.series is None else {"series": self.series}
+        return {"size": list(self.size), "channels": self.channels, **series}
 
     @property
     def vectors(self) -> bool:
@@ -216,13 +229,15 @@ def shapes_of(
     tensors: Sequence[Tensor],
     segments: Any,
     readings: Mapping[int, str],
+    titles: Titles = MappingProxyType({}),
 ) -> tuple[ImageShape | None, ...]:
     """Return how each input is read: as a series, an image or a volume, or None for a table or anything else.
 
-    The user's argument comes first: ``"tokens"``, ``"windows"``, any other way to cut ``(n, a, b)`` for an image, three
-    counts for a volume ``(n, a, b, c)``. The network's use of the input comes next, then its shape.
+    ``titles``: names of an input's channels. The user's argument comes first: ``"tokens"``, ``"windows"``,
+    any other way to cut ``(n, a, b)`` for an image, three counts for a volume ``(n, a, b, c)``. The
+    network's use of the input comes next, then its shape.
     """
-    shapes = []
+    shapes = list[ImageShape | None]()
     for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
         by_name, reading = isinstance(segments, Mapping), readings.get(place, "")
         cut = segments.get(name) if by_name else segments
@@ -238,8 +253,31 @@ def shapes_of(
             reading = "image" if kind in set(cutters) - {"windows"} else reading
         elif len(counts) == 3 and tensor.ndim != 5:
             reading = "volume"
-        shapes.append(image_shape(tuple(tensor.shape[1:]), reading))
+        shape = image_shape(tuple(tensor.shape[1:]), reading)
+        shapes.append(shape and _with_series(shape, tensor, cut, titles.get(name)))
     return tuple(shapes)
+
+
+def _with_series(
+    shape: ImageShape, tensor: Tensor, cut: Any, titles: Sequence[str] | None
+) -> ImageShape:
+    """Return the shape with the dimension that lists channels, each a series, if there is one.
+
+    Names of channels say so, the user's way to cut, or numbers that are alike along time alone.
+    """
+    dims = [dim for dim in range(1, tensor.ndim) if tensor.shape[dim] > 1]
+    if len(dims) != 2 or len(shape.size) > 2:
+        return shape
+    kind, _, by_channel = _read_cut(cut)
+    series: int | None = None
+    if titles is not None:
+        series = next((dim for dim in dims if tensor.shape[dim] == len(titles)), None)
+    elif kind == "windows" and by_channel and len(shape.size) == 2:
+        series = min(dims, key=lambda dim: tensor.shape[dim])
+    elif not shape.vectors:
+        picture = len(shape.size) == 2
+        series = channels_beside_time(tensor, dims, strip=picture)
+    return shape if series is None else replace(shape, series=series - 1)
 
 
 def _read_cut(cut: Any) -> tuple[str, tuple[Any, ...], bool]:
@@ -259,23 +297,28 @@ def build_space(
     segments: Mapping[str, Any] | Any,
     readings: Mapping[int, str] | None = None,
     cuts: Mapping[str, tuple[Tensor, list[str]]] = MappingProxyType({}),
+    titles: Titles = MappingProxyType({}),
 ) -> PlayerSpace:
-    """Return the players of a network's inputs at the level of features. ``cuts``: inputs that are cut already."""
-    shapes = shapes_of(names, tensors, segments, readings or {})
+    """Return the players of a network's inputs at the level of features.
+
+    ``cuts``: inputs that are cut already. ``titles``: names of an input's channels.
+    """
+    shapes = shapes_of(names, tensors, segments, readings or {}, titles)
+    _check_titles(names, tensors, shapes, titles)
     wanted = _by_input(names, tensors, segments, shapes)
     players: list[str] = []
     modality: list[str] = []
     maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
-    for name, tensor, titles, shape in zip(
+    for name, tensor, own_columns, shape in zip(
         names, tensors, columns, shapes, strict=True
     ):
         # Behind the input's name where several frames have a column of that name.
-        titled = titles and tuple(
-            f"{name}.{one}" if frames.count(one) > 1 else one for one in titles
+        titled = own_columns and tuple(
+            f"{name}.{one}" if frames.count(one) > 1 else one for one in own_columns
         )
         labels, listed = cuts.get(name) or _cut_input(
-            name, tensor, titled, wanted.get(name), shape
+            name, tensor, titled, wanted.get(name), shape, titles.get(name)
         )
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
@@ -329,6 +372,7 @@ def _cut_input(
     columns: tuple[str, ...] | None,
     wanted: Any,
     image: ImageShape | None,
+    titles: Sequence[str] | None = None,
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
     if len(shape) == 1 and columns is not None and image is None:
@@ -341,30 +385,96 @@ def _cut_input(
         return torch.arange(math.prod(shape)).reshape(shape), [
             f"{name}{place}" for place in _places(shape)
         ]
-    if (
-        image is None
-        or kind in (_CHANNELS, _TOKENS)
-        or (image.vectors and shape[1] > 1 and wanted is None)
-    ):
-        return _along_dimension(name, shape, image, channels=kind == _CHANNELS)
-    usual = "grid" if len(image.size) > 1 else "windows"
-    labels_2d, listed = _cut_image(
-        name, tensor, usual if wanted is None else wanted, image
-    )
+    if wanted is None and image is not None:
+        wanted = _usual_cut(image, shape)
+        kind = wanted if isinstance(wanted, str) else ""
+    if image is None or kind in (_CHANNELS, _TOKENS):
+        by_channel = kind == _CHANNELS
+        return _along_dimension(name, shape, image, titles, channels=by_channel)
+    in_time = image.series is not None and _read_cut(wanted)[::2] == ("windows", True)
+    cut = _cut_series if in_time else _cut_image
+    labels_2d, listed = cut(name, tensor, wanted, image, titles)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
 
+def _usual_cut(image: ImageShape, shape: tuple[int, ...]) -> Any:
+    """Return how an input is cut where the user does not say."""
+    if image.series is not None:
+        each = max(_FEWEST, _OF_SERIES // shape[image.series])
+        return "windows", min(each, _WINDOWS), _CHANNELS
+    if image.vectors and shape[1] > 1:
+        return _TOKENS
+    return "grid" if len(image.size) > 1 else "windows"
+
+
 def _along_dimension(
-    name: str, shape: tuple[int, ...], image: ImageShape | None, *, channels: bool
+    name: str,
+    shape: tuple[int, ...],
+    image: ImageShape | None,
+    titles: Sequence[str] | None = None,
+    *,
+    channels: bool,
 ) -> tuple[Tensor, list[str]]:
     """Return a player for each place along a dimension: of the channels, which are a sequence's last, or the first."""
-    dimension = (
-        0 if not channels else len(shape) - 1 if image is None else image.channels
-    )
-    if dimension is None:
-        raise _without_channels(name, shape)
+    if not channels:
+        ends: Sequence[Any] = range(shape[0])
+        dimension: int | None = 0
+    else:
+        dimension = len(shape) - 1 if image is None else channels_of(image)
+        if dimension is None:
+            raise _without_channels(name, shape)
+        ends = _titles(titles, shape[dimension])
     labels = torch.as_tensor(np.indices(shape)[dimension])
-    return labels, [f"{name}[{index}]" for index in range(shape[dimension])]
+    return labels, [f"{name}[{end}]" for end in ends]
+
+
+def channels_of(image: ImageShape) -> int | None:
+    """Return the dimension of a row that lists channels, or None."""
+    return image.channels if image.series is None else image.series
+
+
+def _titles(titles: Sequence[str] | None, count: int) -> Sequence[str]:
+    """Return the names of channels, which are no places."""
+    return titles or [f"channel {index}" for index in range(count)]
+
+
+def _check_titles(
+    names: Sequence[str],
+    tensors: Sequence[Tensor],
+    shapes: Sequence[ImageShape | None],
+    titles: Titles,
+) -> None:
+    """Refuse names of channels that are not those of an input."""
+    for name, listed in titles.items():
+        check_choice("input in channel_names", name, names)
+        place = names.index(name)
+        shape, image = tuple(tensors[place].shape[1:]), shapes[place]
+        channels = None if image is None else channels_of(image)
+        if channels is None or shape[channels] != len(listed):
+            size = " × ".join(map(str, shape)) or "one number"
+            problem = f"channel_names has {len(listed)} names for {name!r}, of which each row is {size}"
+            hint = "Pass one name for each channel of a series or an image"
+            raise InputError(problem, hint=hint, code="PG008")
+
+
+def _cut_series(
+    name: str,
+    tensor: Tensor,
+    wanted: Any,
+    image: ImageShape,
+    titles: Sequence[str] | None,
+) -> tuple[Integers, list[str]]:
+    """Cut each channel along time, ``wanted`` as ``("windows", count, "channels")``."""
+    shape, series = tuple(tensor.shape[1:]), image.series
+    assert series is not None
+    others = [dim for dim in range(len(shape)) if dim != series]
+    time = max(others, key=lambda dim: shape[dim])
+    along = ImageShape((shape[time],), None)
+    labels, listed = _cut_image(name, tensor, ("windows", *wanted[1:-1]), along)
+    places = np.indices(shape, sparse=True)
+    each = labels[places[time]] * shape[series] + places[series]
+    ends = _titles(titles, shape[series])
+    return each, [f"{label[:-1]}, {end}]" for label in listed for end in ends]
 
 
 def _without_channels(name: str, shape: Sequence[int]) -> InputError:
@@ -375,7 +485,11 @@ def _without_channels(name: str, shape: Sequence[int]) -> InputError:
 
 
 def _cut_image(
-    name: str, tensor: Tensor, wanted: Any, image: ImageShape
+    name: str,
+    tensor: Tensor,
+    wanted: Any,
+    image: ImageShape,
+    titles: Sequence[str] | None = None,
 ) -> tuple[Integers, list[str]]:
     kind, counts, by_channel = _read_cut(wanted)
     if kind == "mask":
@@ -407,9 +521,8 @@ def _cut_image(
         image.spread(labels, shape).numpy() * count
         + np.indices(shape, sparse=True)[image.channels]
     )
-    return each, [
-        f"{label[:-1]}, channel {index}]" for label in listed for index in range(count)
-    ]
+    ends = _titles(titles, count)
+    return each, [f"{label[:-1]}, {end}]" for label in listed for end in ends]
 
 
 def _mask(

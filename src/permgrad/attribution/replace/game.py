@@ -55,7 +55,7 @@ def loss_value(request: Request) -> Value:
     subject, y = request.subject, request.y
     if y is None:
         return lambda outputs, _rows, base: subject.outputs.divergence_rows(
-            outputs, base
+            outputs, base, request.spread
         )[:, None]
     return lambda outputs, rows, _base: subject.outputs.loss_rows(
         outputs, y[rows], request.loss

@@ -46,6 +46,7 @@ from permgrad.base.errors import (
     unknown,
 )
 from permgrad.base.frames import taken
+from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import (
@@ -58,6 +59,8 @@ from permgrad.models.losses import (
 )
 
 SAMPLINGS = ("marginal", "conditional")
+#: Targets that ask for a class.
+_OF_CLASSES = ("predicted", "true")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
 #: Donors of each row and feature at most, where the user does not say.
@@ -131,6 +134,13 @@ class Arguments:
         changes = of_examples(self)
         for name, value in changes.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def speaks_of_classes(self) -> bool:
+        """Whether an argument is of classes, which then have the outputs as scores."""
+        by_target = isinstance(self.target, str) and self.target in _OF_CLASSES
+        by_loss = isinstance(self.loss, str) and self.loss in FITS["classification"]
+        return by_target or by_loss or self.scale == "probability"
 
     def _check_groups(self) -> None:
         groups = self.groups
@@ -401,8 +411,34 @@ def _unknown_loss(name: str) -> InputError:
     return unknown("loss", name, ("auto", *losses))
 
 
-def said_of_outputs(model: Model, loss: Any = "auto") -> dict[str, Any]:
-    """Return what is said about the outputs, by the model or by the task that a loss implies."""
+def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
+    """Return the names of each input's channels, of a frame those of its columns."""
+    fix = "Pass for example channel_names={'eeg': ['Fz', 'Cz']}"
+    if channel_names is None:
+        return {}
+    check_kind("channel_names", channel_names, Mapping, "names by input", fix)
+    titles = dict[str, tuple[str, ...]]()
+    for name, channels in channel_names.items():
+        named = channels.columns if is_frame(channels) else channels
+        if isinstance(named, (str, bytes)) or not isinstance(named, Iterable):
+            problem = (
+                f"The channels of {name!r} must be a list of names, got {shown(named)}"
+            )
+            raise InputError(problem, hint=fix, code="PG001")
+        titles[name] = tuple(str(each) for each in named)
+        if not titles[name] or len(set(titles[name])) < len(titles[name]):
+            problem = f"channel_names of {name!r} must be different names, got {list(titles[name])}"
+            raise InputError(problem, hint="Name each channel once", code="PG008")
+    return titles
+
+
+def said_of_outputs(
+    model: Model, loss: Any = "auto", *, classes: bool = False
+) -> dict[str, Any]:
+    """Return what is said about the outputs, by the model or by the task that a loss implies.
+
+    ``classes``: whether the call speaks of classes.
+    """
     task: str | None = model.task
     if task is None:
         read = read_loss(loss)
@@ -413,7 +449,12 @@ def said_of_outputs(model: Model, loss: Any = "auto") -> dict[str, Any]:
             if read.returned
             else "regression"
         )
-    return {"returns": model.returns, "task": task, "class_names": model.class_names}
+    return {
+        "returns": model.returns,
+        "task": task,
+        "class_names": model.class_names,
+        "classes": classes or model.positive is not None,
+    }
 
 
 def read_y(

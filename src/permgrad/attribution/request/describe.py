@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import signs_of_dependence
@@ -15,6 +16,7 @@ from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.examples import gathered
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.places import Layout
+from permgrad.attribution.subject.reasons import Because
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted, keeping_warnings
@@ -56,6 +58,9 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         lines.append(f"outputs: {_outputs(request)}")
         if request.positive is not None:
             lines[-1] += f" (positive: {request.positive})"
+        because = subject.outputs.because
+        if because is not Because.STATED:
+            lines.append(f"outputs are read so because: {because}")
         signs = signs_of_dependence(
             request, outputs_of(subject, request.inputs) if y is not None else None
         )
@@ -104,7 +109,7 @@ def _inputs(request: Request) -> str:
         if name == tokens:
             what = f"tokens, {size} places"
         elif shape is not None:
-            what = f"{('', 'series', 'image', 'volume')[len(shape.size)]} {' × '.join(map(str, shape.size))}"
+            what = _shape_in_words(shape, tensor)
         elif tensor.ndim == 2:
             columns = (
                 request.raw.shape[1] if request.raw is not None else tensor.shape[1]
@@ -125,6 +130,18 @@ def _places(place: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str
     void = f", {counts['void']:,} of {counts['of']:,} without a label in y"
     left_out = void if counts["void"] else ""
     return f"{_KINDS[place.kind]}{of} at each of {sizes} places{left_out}"
+
+
+def _shape_in_words(shape: ImageShape, tensor: Tensor) -> str:
+    """Say what a series, an image, a volume or the places of a sequence are."""
+    sides = tensor.shape[1:]
+    if shape.series is not None:
+        places = sides.numel() // sides[shape.series]
+        return f"{sides[shape.series]} channels × {places} in time"
+    if shape.vectors and sides[1] > 1:
+        return f"{sides[0]} places of {counted(sides[1], 'number')}"
+    kind = ("", "series", "image", "volume")[len(shape.size)]
+    return f"{kind} {' × '.join(map(str, shape.size))}"
 
 
 def _names(names: tuple[str, ...]) -> str:

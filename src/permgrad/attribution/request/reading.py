@@ -26,6 +26,7 @@ from permgrad.attribution.request.arguments import (
     resolve_targets,
     row_target_of,
     said_of_outputs,
+    titles_of_channels,
 )
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
@@ -244,6 +245,7 @@ def _read_network(
     given, texts, added = as_tokens(arguments.X, tokenizer, model.model, pad)
     subject, known = _network_subject(arguments, given)
     layer, segments, readings = model.layer, model.segments, subject.readings()
+    titles = titles_of_channels(model.channel_names)
     if options.get("sampling") == "conditional":
         check_conditional(subject.input_names, subject.inputs)
     roles: Roles | None = None
@@ -268,10 +270,10 @@ def _read_network(
     elif roles is not None:
         columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
         space = build_space(
-            subject.input_names, inputs, columns, segments, readings, cuts
+            subject.input_names, inputs, columns, segments, readings, cuts, titles
         )
         space = follow_masks(space, roles, subject)
-    shapes = shapes_of(subject.input_names, inputs, segments, readings)
+    shapes = shapes_of(subject.input_names, inputs, segments, readings, titles)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.
         shapes = tuple(
@@ -299,12 +301,14 @@ def _read_network(
 def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:
     """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
     model, y = arguments.model, arguments.y
-    outputs = {"head": model.head, **said_of_outputs(model, arguments.loss)}
+    told = said_of_outputs(model, arguments.loss, classes=arguments.speaks_of_classes)
+    outputs = {"head": model.head, **told}
     weight = next(iter(model.model.parameters()), None)
     key = (
         "network",
         y is None,
         outputs["task"],
+        outputs["classes"],
         *(() if weight is None else (weight.dtype, weight.device)),
     )
     if key in model.found and (again := model.found[key].with_rows(given)) is not None:
@@ -339,8 +343,12 @@ def _read_predictor(
     model = arguments.model
     encoded = hasattr(model.model, "of_encoded")
     # How a model is read is found out once for each ``Model``.
-    told = said_of_outputs(model, "auto" if encoded else arguments.loss)
-    key = ("predictor", arguments.y is None, told["task"])
+    told = said_of_outputs(
+        model,
+        "auto" if encoded else arguments.loss,
+        classes=arguments.speaks_of_classes,
+    )
+    key = ("predictor", arguments.y is None, told["task"], told["classes"])
     known = model.found.get(key)
     subject: Any = None if known is None else known.with_rows(arguments.X)
     if subject is None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.subject.row_target import RowTarget
+from permgrad.attribution.subject.outputs import spread_of
+from permgrad.attribution.subject.row_target import RowTarget, outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
@@ -99,6 +100,18 @@ class Request:
     def shared(self) -> bool:
         """Whether the background is the rows explained."""
         return self.donors is self.inputs
+
+    @cached_property
+    def spread(self) -> Floats | None:
+        """The standard deviation of each output over the background, ``(K,)``.
+
+        It is the unit in which changes of several numbers are averaged. None where there is one.
+        """
+        form = self.subject.outputs
+        if form.task != "regression" or len(form.measured) < 2:
+            return None
+        weights = self.sample_weight if self.shared else None
+        return spread_of(outputs_of(self.subject, self.donors), weights)
 
     @cached_property
     def shown(self) -> pd.DataFrame | None:

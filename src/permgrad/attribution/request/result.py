@@ -91,10 +91,7 @@ def build(
         if shape is not None
     }
     if read:
-        about["read_as"] = {
-            name: {"size": list(each.size), "channels": each.channels}
-            for name, each in read.items()
-        }
+        about["read_as"] = {name: each.facts for name, each in read.items()}
         maps = input_maps(request)
     if request.scope == "local":
         if weights is not None:
@@ -215,6 +212,8 @@ def loss_unit(request: Request, loss: str) -> str:
         return loss
     if loss.startswith("poisson"):
         return "deviance"
+    if loss == "divergence" and request.spread is not None:
+        return "squared standard deviations"
     return "y²" if loss in ("squared_error", "divergence") else "y"
 
 

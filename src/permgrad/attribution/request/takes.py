@@ -18,7 +18,7 @@ from permgrad.base.errors import InputError, shown
 if TYPE_CHECKING:
     from permgrad.attribution.request.arguments import Arguments
 
-_OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer")
+_OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer", "channel_names")
 #: Pairs of which a call has one at most.
 APART = (
     ("row_groups", "row_time"),
@@ -31,6 +31,7 @@ APART = (
     *((one, "groups") for one in ("named blocks", "encoded players")),
     ("network", "encoded players"),
     *(("conditional", one) for one in ("layer", "modality")),
+    ("layer", "channel_names"),
     *((one, "scoring") for one in ("local", "own loss", "parts")),
     *((one, "mixed") for one in ("estimator", "parts")),
     *((one, "masks") for one in ("local", "scoring")),

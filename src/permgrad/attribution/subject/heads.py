@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from permgrad.attribution.subject.inputs import first_names
 from permgrad.attribution.subject.places import taken_in_words
+from permgrad.attribution.subject.reasons import of_each_number
 from permgrad.base.errors import InputError, counted, shown, unknown
 
 #: Names under which networks return the output that matters, in the order in which they are looked for.
@@ -86,7 +88,10 @@ def _last(name: int | str) -> str:
 def heads(returned: Any) -> dict[Any, Tensor]:
     """Return the tensors among several outputs, by their names or positions. Those inside others: ``"out.logits"``."""
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
-    if isinstance(returned, Mapping):
+    if isinstance(returned, Distribution):
+        each = of_each_number(returned)
+        parts = {name: getattr(each, name) for name in each.arg_constraints}
+    elif isinstance(returned, Mapping):
         parts = dict(returned)
     elif isinstance(returned, (tuple, list)):
         parts = dict(

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from permgrad.attribution.players.neighbours import may_be_picture
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.heads import heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import (
@@ -38,8 +38,8 @@ from permgrad.attribution.subject.memory import (
 )
 from permgrad.attribution.subject.outputs import (
     as_target,
-    kind_with,
     resolve_outputs,
+    with_further,
 )
 from permgrad.attribution.subject.places import (
     Layout,
@@ -48,6 +48,12 @@ from permgrad.attribution.subject.places import (
     unfit,
 )
 from permgrad.attribution.subject.readings import find_readings
+from permgrad.attribution.subject.reasons import (
+    CLASSES_ASKED,
+    Sign,
+    SoftmaxWatch,
+    sign_of_outputs,
+)
 from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
 from permgrad.attribution.subject.soundness import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
@@ -141,7 +147,9 @@ class NetworkSubject(Subject):
         task: str | None = None,
         class_names: Any = None,
         batch_size: Any = "auto",
+        classes: bool = False,
     ) -> None:
+        """Read a network. ``classes``: the call speaks of classes, such as ``target="predicted"``."""
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         #: y, until it is known whether outputs are compared with it place by place
         self._masks = None if y is None or as_target(y).ndim < 2 else as_target(y)
@@ -165,6 +173,8 @@ class NetworkSubject(Subject):
         self._other_heads: list[str] = []
         self.output_shape: tuple[int, ...] = ()
         self.layout: Layout | None = None
+        self._said: Sign | None = None  # by what the network returns, of its numbers
+        self._unsaid = y is None and returns is None and class_names is None
         self._most_rows: int | None = None
         self.rewrites = False
         self._readings: dict[int, str] | None = None
@@ -195,7 +205,8 @@ class NetworkSubject(Subject):
             y = None
             described = {"kind": "values", "task": "regression", "class_names": None}
         self._masks = None
-        self.outputs = resolve_outputs(probe, y, **described)
+        sign = CLASSES_ASKED if classes and probe.shape[1] > 1 else self._said
+        self.outputs = resolve_outputs(probe, y, **described, sign=sign)
 
     def _sizes(self) -> list[int]:
         """Return the sizes of one row's inputs."""
@@ -302,6 +313,10 @@ class NetworkSubject(Subject):
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
                 meanings |= find_readings(self, rows, list(undecided))
+        for place in undecided.keys() - meanings.keys():
+            tensor = self.inputs[place]
+            if tensor.ndim == 3 and not may_be_picture(tensor):
+                meanings[place] = "tokens"
         self._readings = meanings
         return dict(meanings)
 
@@ -332,8 +347,9 @@ class NetworkSubject(Subject):
             few = [tensor[:_PROBE_ROWS] for tensor in background]
             # Methods that use the background report its errors.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
-                kind = kind_with(self.outputs.kind, self._first_outputs(few).cpu())
-                self.outputs = replace(self.outputs, kind=kind)
+                self.outputs = with_further(
+                    self.outputs, self._first_outputs(few).cpu()
+                )
                 rows_seen += len(few[0])
         known = self.outputs
         if (
@@ -409,9 +425,9 @@ class NetworkSubject(Subject):
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
                     try:
-                        check_row_independence(
-                            self._first_outputs, self._cast(few), outputs
-                        )
+                        watch = SoftmaxWatch(self._first_outputs, watches=self._unsaid)
+                        check_row_independence(watch, self._cast(few), outputs)
+                        self._said = self._said or watch.sign
                     except (
                         InputError
                     ) as error:  # of other rows, or of what it remembers of them
@@ -592,6 +608,7 @@ class NetworkSubject(Subject):
             whole = returned if picked is None else heads(returned)[picked]
             self.output_shape = tuple(whole.shape[1:])
             self.by_place = self._masks is not None and self._fits_y(self.output_shape)
+            self._said = sign_of_outputs(self.module, returned, picked, output.shape[1])
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:
@@ -663,7 +680,11 @@ class NetworkSubject(Subject):
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
-        known = {"returns": self.outputs.kind, "output_inferred": self.outputs.inferred}
+        known = {
+            "returns": self.outputs.kind,
+            "output_inferred": self.outputs.inferred,
+            "read_so_because": str(self.outputs.because),
+        }
         return {"head": self.picked, **known, **self.noted}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from permgrad.attribution.subject.reasons import Because, Sign
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
@@ -65,6 +66,12 @@ class OutputForm:
     )
     both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
     loss: Any = None  # the model's own default loss, as ``loss=`` takes it (None: that of the task)
+    because: Because = Because.STATED  # why they are taken for that
+
+    @property
+    def measured(self) -> list[int]:
+        """The columns over which losses and divergences are averaged."""
+        return list(self.loss_columns or range(self.count))
 
     @property
     def single(self) -> bool:
@@ -172,10 +179,13 @@ class OutputForm:
                 rows = torch.stack(columns).mean(dim=0)
         return rows.cpu().numpy()
 
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
-        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference.
+    def divergence_rows(
+        self, outputs: Tensor, reference: Tensor, spread: Floats | None = None
+    ) -> Floats:
+        """Return Kullback–Leibler divergence from the reference, or the mean squared difference.
 
-        Of labels without probabilities, it is 1 where they differ.
+        Of labels without probabilities, it is 1 where they differ. ``spread``: of several numbers
+        the unit of each change, ``(K,)``. None: changes are in units of y.
         """
         if self.of_labels:
             apart = self.probabilities(outputs.double()) - self.probabilities(
@@ -184,12 +194,13 @@ class OutputForm:
             return (apart.abs().sum(dim=1) / 2).cpu().numpy()
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.target_scale
-            chosen = list(self.loss_columns or range(self.count))
-            return change[:, chosen].square().mean(dim=1).cpu().numpy()
+            if spread is not None:
+                change = change / torch.from_numpy(spread).to(change.device)
+            return change[:, self.measured].square().mean(dim=1).cpu().numpy()
         if self.task == "multilabel":
-            chosen = list(self.loss_columns or range(self.count))
             one, two = (
-                self.logits(part.double())[:, chosen] for part in (reference, outputs)
+                self.logits(part.double())[:, self.measured]
+                for part in (reference, outputs)
             )
             log = torch.nn.functional.logsigmoid
             apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (
@@ -433,25 +444,51 @@ def is_multilabel(y: Any) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
+class Inferred(NamedTuple):
+    """A task, and why it is taken for that of the outputs."""
+
+    task: Task
+    because: Because
+    by_target: bool = (
+        False  # whether y's numbers alone say so, which further rows could disprove
+    )
+
+
 def resolve_outputs(
-    outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any
+    outputs: Tensor,
+    y: Any,
+    *,
+    kind: str | None,
+    task: str | None,
+    class_names: Any,
+    sign: Sign | None = None,
 ) -> OutputForm:
-    """Return the form of the outputs, as declared or inferred."""
+    """Return the form of the outputs, as declared or inferred.
+
+    ``sign``: what else says what numbers mean where there is no ``y``.
+    """
     if kind is not None:
         check_choice("returns", kind, OUTPUT_KINDS)
     if task is not None:
         check_choice("task", task, TASKS)
     count = outputs.shape[1]
     inferred = kind is None or task is None
-    by_target = False
+    by_target, because = False, Because.STATED
     if task is None:
-        task, by_target = _infer_task(count, y, kind, class_names)
+        task, because, by_target = _infer_task(outputs, y, kind, class_names, sign)
         if task == "regression" and kind is None:
             _warn_of_two_values(count, y)
     if task == "multilabel":
         labels, names = _labels(outputs, y, kind, class_names)
         return OutputForm(
-            "multilabel", labels, count, (), names, inferred, by_target=by_target
+            "multilabel",
+            labels,
+            count,
+            (),
+            names,
+            inferred,
+            by_target=by_target,
+            because=because,
         )
     if task == "regression":
         if kind not in (None, "values"):
@@ -466,7 +503,14 @@ def resolve_outputs(
         names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
         return OutputForm(
-            "regression", "values", count, (), names, inferred, by_target=by_target
+            "regression",
+            "values",
+            count,
+            (),
+            names,
+            inferred,
+            by_target=by_target,
+            because=because,
         )
     if kind == "values":
         problem = "returns='values' does not suit a classifier, whose outputs are logits or probabilities"
@@ -488,6 +532,7 @@ def resolve_outputs(
         inferred,
         by_values=by_values,
         by_target=by_target,
+        because=because,
     )
 
 
@@ -534,35 +579,64 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     return names
 
 
-def kind_with(kind: OutputKind, outputs: Tensor) -> OutputKind:
-    """Return the inferred kind if further outputs ``(rows, K)`` have it too, else logits."""
+def with_further(form: OutputForm, outputs: Tensor) -> OutputForm:
+    """Return the form with an inferred kind that further outputs ``(rows, K)`` have too."""
     finite = outputs[torch.isfinite(outputs).all(dim=1)]
-    return kind if not len(finite) or _infer_kind(finite) == kind else "logits"
+    if not len(finite) or _infer_kind(finite) == form.kind:
+        return form
+    if form.because is not Because.SUMS:
+        return replace(form, kind="logits")
+    values = resolve_outputs(
+        outputs, None, kind="values", task="regression", class_names=None
+    )
+    return replace(values, inferred=form.inferred, because=Because.NOTHING)
 
 
 def _infer_task(
-    count: int, y: Any, kind: str | None, class_names: Any
-) -> tuple[Task, bool]:
-    """Return the task, and whether only y's numbers suggest a classification, which further rows could disprove."""
+    outputs: Tensor, y: Any, kind: str | None, class_names: Any, sign: Sign | None
+) -> Inferred:
+    """Return the task, and why it is that."""
+    count = outputs.shape[1]
     if kind is not None or class_names is not None:
-        return _told_task(count, y, kind), False
+        because = Because.NAMES if kind is None else Because.STATED
+        return Inferred(_told_task(count, y, kind), because)
     if y is None:
-        return "classification" if count > 1 else "regression", False
-    values = as_target(y)
+        return _infer_without_target(outputs, sign)
+    return _infer_by_target(as_target(y), count)
+
+
+def _infer_by_target(values: Array, count: int) -> Inferred:
+    """Return the task of outputs, so many for each row, beside values of y."""
     numbers = values.dtype.kind in "fiu"
     if count == 1:
         binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
-        return "regression" if numbers and not binary else "classification", binary
+        if numbers and not binary:
+            return Inferred("regression", Because.NUMBERS)
+        return Inferred("classification", Because.CLASSES, binary)
     if (
         numbers
         and values.ndim == 1
         and (np.mod(values[np.isfinite(values)], 1) != 0).any()
     ):
-        return "regression", False  # no class is a fraction
+        return Inferred("regression", Because.NUMBERS)  # no class is a fraction
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
-        return "classification", numbers and values.ndim == 2
-    return "multilabel" if is_multilabel(values) else "regression", False
+        by_target = numbers and values.ndim == 2
+        return Inferred("classification", Because.CLASSES, by_target)
+    if is_multilabel(values):
+        return Inferred("multilabel", Because.LABELS)
+    return Inferred("regression", Because.NUMBERS)
+
+
+def _infer_without_target(outputs: Tensor, sign: Sign | None) -> Inferred:
+    """Return the task of outputs beside no y. Several numbers are scores of classes by a sign only."""
+    if sign is not None:
+        return Inferred(sign.task, sign.because)
+    if outputs.shape[1] == 1:
+        return Inferred("regression", Because.ALONE)
+    if has_kind(outputs):
+        return Inferred("classification", Because.SUMS)
+    return Inferred("regression", Because.NOTHING)
 
 
 def _told_task(count: int, y: Any, kind: str | None) -> Task:
@@ -608,6 +682,11 @@ def _infer_kind(outputs: Tensor) -> OutputKind:
     ):
         return "log_probabilities"
     return "logits"
+
+
+def has_kind(outputs: Tensor) -> bool:
+    """Return whether the numbers themselves say what they are: one a row, or probabilities that add up to 1."""
+    return outputs.shape[1] == 1 or _infer_kind(outputs) != "logits"
 
 
 def _tolerance(outputs: Tensor) -> float:
@@ -657,3 +736,17 @@ def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor
     return torch.where(
         spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread)
     )
+
+
+def spread_of(outputs: Tensor, weights: Floats | None = None) -> Floats:
+    """Return the standard deviation of each output over rows, ``(K,)``, or 1 if it varies only by rounding."""
+    wide: Floats = outputs.double().cpu().numpy()
+    finite = np.isfinite(wide).all(axis=1)
+    if not finite.any():
+        return np.ones(wide.shape[1])
+    wide = wide[finite]
+    weights = None if weights is None else weights[finite]
+    middle = np.average(wide, axis=0, weights=weights)
+    spread = np.sqrt(np.average((wide - middle) ** 2, axis=0, weights=weights))
+    rounding = _OF_ANY_ROW * torch.finfo(outputs.dtype).eps * np.abs(wide).max(axis=0)
+    return np.where(spread > rounding, spread, 1.0)

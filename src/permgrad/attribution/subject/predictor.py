@@ -19,10 +19,12 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import (
     OutputForm,
     as_target,
+    has_kind,
     is_multilabel,
     label_place,
     resolve_outputs,
 )
+from permgrad.attribution.subject.reasons import CLASSES_ASKED, Sign
 from permgrad.attribution.subject.remedies import remedy_of
 from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
@@ -67,8 +69,13 @@ class PredictorSubject(Subject):
         class_names: Any = None,
         batch_size: Any = "auto",
         alone: bool | None = True,
+        classes: bool = False,
     ) -> None:
-        """Read a predictor. ``alone``: refuse one whose output of a row depends on other rows."""
+        """Read a predictor.
+
+        ``alone``: refuse one whose output of a row depends on other rows. ``classes``: the call
+        speaks of classes, such as ``target="predicted"``.
+        """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
         self.call: PredictCall = find_call(predictor)
@@ -101,7 +108,8 @@ class PredictorSubject(Subject):
         if task == "regression" and returns is None and self.call.kind is not None:
             problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
             raise InputError(problem, hint="Leave task out", code="PG006")
-        self.outputs = self._form_of(outputs, y, returns, task, class_names)
+        sign = CLASSES_ASKED if classes and outputs.shape[1] > 1 else None
+        self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
 
     def _form_of(
         self,
@@ -110,6 +118,7 @@ class PredictorSubject(Subject):
         kind: str | None,
         task: str | None,
         class_names: Any,
+        sign: Sign | None,
     ) -> OutputForm:
         call = self.call
         if call.guessed and not (task or kind):
@@ -127,9 +136,9 @@ class PredictorSubject(Subject):
             else class_names
         )
         if len(self.columns) > 1:
-            names = self._named_columns(y, names)
+            names = self._named_columns(outputs, y, names)
         form = resolve_outputs(
-            outputs, y, kind=kind or call.kind, task=task, class_names=names
+            outputs, y, kind=kind or call.kind, task=task, class_names=names, sign=sign
         )
         if form.task == "regression":
             form = self._of_numbers(form, call, y)
@@ -159,7 +168,7 @@ class PredictorSubject(Subject):
         named = len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns")
         return replace(form, output_names=self.columns) if named else form
 
-    def _named_columns(self, y: Any, names: Any) -> Any:
+    def _named_columns(self, outputs: Tensor, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
         columns = self.columns
         if len(set(columns)) < len(columns):
@@ -182,7 +191,9 @@ class PredictorSubject(Subject):
         known = labels.ndim == 1 and all(
             label_place(label, places) >= 0 for label in labels.tolist()
         )
-        return columns if known or y is None else None
+        # Columns of other numbers have names, too.
+        of_classes = known if y is not None else has_kind(outputs)
+        return columns if of_classes else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
@@ -409,6 +420,7 @@ class PredictorSubject(Subject):
             "predictor": f"{type(self.predictor).__module__}.{type(self.predictor).__qualname__}",
             "returns": self.outputs.kind,
             "output_inferred": self.outputs.inferred,
+            "read_so_because": str(self.outputs.because),
         }
 
 

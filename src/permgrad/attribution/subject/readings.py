@@ -123,7 +123,7 @@ def find_readings(
 
     A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in the second dimension of a row,
     ``"image 1"``, a recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in
-    a sequence. For whole numbers that are looked up, see ``subject.lookups``.
+    a sequence, also where a layer or a look-up reads its numbers one by one. For ids, see ``subject.lookups``.
     """
 
     def reads(values: Sequence[Tensor]) -> list[_Read]:
@@ -213,6 +213,8 @@ def _reading_of_sequences(
     read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor
 ) -> str:
     """Return how a function reads rows that are sequences of vectors, ``(rows, length, width)`` or with length last."""
+    if _is_one_column(read, tensor, seen):
+        return "tokens"
     if read.name == "conv1d":
         # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
         along = [
@@ -225,6 +227,15 @@ def _reading_of_sequences(
     # A vector holds the numbers of one place: patches of an image, or a flattened one, do not.
     whole = seen.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
     return "tokens" if (vectors or pooled) and whole and not seen.carries(0, -1) else ""
+
+
+def _is_one_column(read: _Read, tensor: Tensor, seen: _Seen) -> bool:
+    """Return whether one number of each place is looked up, or enters a layer by itself, as columns of a table do."""
+    alone = read.name.startswith("embedding") or (
+        read.name in _MIXING and tensor.shape[-1] == 1
+    )
+    along = any(seen.carries(0, dim) for dim in range(tensor.ndim))
+    return alone and along and seen.whole(0) and not seen.whole(1)
 
 
 def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
@@ -253,6 +264,8 @@ def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> 
 def _by_itself(read: _Read, seen: _Seen, rows: Tensor) -> bool:
     """Return whether a function takes each number by itself, or may take only the channels of a pixel."""
     if read.name in _POOLING or rows.ndim > 3:
+        return True
+    if read.name.startswith("embedding") and rows.ndim == 3:
         return True
     return read.name in _MIXING - _RECURRENT and not any(
         seen.carries(dim, -1) for dim in range(rows.ndim - 1)

@@ -47,6 +47,8 @@ LENGTHS = (
     "input_length",
     "input_lengths",
 )
+#: How the names of further lengths end, such as ``encoder_lengths``.
+_OF_LENGTHS = ("length", "lengths", "_len", "_lens")
 _POSITIONS = (
     "position_ids",
     "positions",
@@ -119,8 +121,9 @@ def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Role
     lengths = next(
         (
             position
-            for position in explicit | automatic
+            for position in sorted(explicit | automatic)
             if _base(names[position]) in LENGTHS
+            or (place is not None and _ends(subject, position, place))
         ),
         None,
     )
@@ -175,8 +178,8 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
     """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
     name, tensor = _base(subject.input_names[position]), subject.inputs[position]
     integers = not tensor.is_floating_point()
-    if name in LENGTHS:
-        return integers and tensor.ndim <= 2 and tensor[0].numel() == 1
+    if integers and tensor.ndim <= 2 and tensor[0].numel() == 1:
+        return name in LENGTHS or _counts_places(subject, position)
     if name in _POSITIONS:
         return integers and tensor.ndim == 2
     if name.endswith("mask") and tensor.ndim >= 2 and _is_switch(tensor):
@@ -187,6 +190,49 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
         and tensor.shape == subject.inputs[tokens].shape
         and _is_switch(tensor)
     )
+
+
+def _counts_places(subject: NetworkSubject, position: int) -> bool:
+    """Return whether whole numbers, one a row, count the places of another input.
+
+    Their name speaks of lengths, and the longest row fills that input or both names begin alike.
+    Or the input holds nothing behind as many places in any row.
+    """
+    name = _base(subject.input_names[position])
+    most = int(subject.inputs[position].max())
+    for other, leaf in enumerate(subject.form.leaves):
+        rows = subject.inputs[other]
+        if other == position or rows.ndim < 2 or leaf.columns is not None:
+            continue
+        alike = _first_word(name) == _first_word(_base(leaf.name))
+        fills = most in (rows.shape[1], rows.shape[-1])
+        within = most <= max(rows.shape[1], rows.shape[-1])
+        if within and (fills or alike) and name.endswith(_OF_LENGTHS):
+            return True
+        if _ends(subject, position, other):
+            return True
+    return False
+
+
+def _first_word(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _ends(subject: NetworkSubject, position: int, other: int) -> bool:
+    """Return whether an input says behind which place of another there is nothing but padding."""
+    lengths, rows = subject.inputs[position], subject.inputs[other]
+    if lengths.is_floating_point() or lengths[0].numel() != 1 or rows.ndim < 2:
+        return False
+    lengths = lengths.reshape(-1, 1)
+    places = torch.arange(rows.shape[1], device=lengths.device)
+    behind = (places >= lengths).to(rows.device)
+    last = (places == lengths - 1).to(rows.device)
+    if not bool(behind.any()) or bool((lengths < 0).any()):
+        return False
+    flat = rows.reshape(*rows.shape[:2], -1)
+    padding = flat[behind][0]
+    padded = (flat == padding).all(dim=2)
+    return bool(padded[behind].all()) and not bool(padded[last].any())
 
 
 def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:

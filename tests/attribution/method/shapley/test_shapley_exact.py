@@ -443,7 +443,7 @@ def test_loss_equals_the_formula(game):
 
 
 def test_divergence_without_y():
-    found = explain(scope="global", exact=PLAYERS)
+    found = explain(scope="global", exact=PLAYERS, returns="logits")
 
     def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
         own = blended(row, tuple(range(PLAYERS)))[0].softmax(dim=0)

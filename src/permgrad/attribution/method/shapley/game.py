@@ -73,7 +73,8 @@ class ShapleyGame(Blend):
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1
             if y is None:
-                lost = form.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
+                repeated = base.repeat_interleave(donors, dim=0)
+                lost = form.divergence_rows(flat, repeated, self.request.spread)
             else:
                 lost = form.loss_rows(flat, y[np.repeat(rows, donors)], loss)
             return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
