@@ -103,7 +103,12 @@ class Twin:
                 if self.options.get("target") is None
                 else [self.options["target"]]
             )
-            return ((outputs - wanted) ** 2)[:, columns].mean(axis=1)
+            changes = outputs - wanted
+            if y is None and changes[:, columns].shape[1] > 1:
+                # Several numbers are measured in units of their own spread.
+                spread = self.predict(self.donors).std(axis=0)
+                changes = changes / np.where(spread > 1e-6, spread, 1)
+            return (changes**2)[:, columns].mean(axis=1)
         shares = self.probabilities(outputs)
         if y is not None:
             return -np.log(shares[np.arange(len(rows)), np.asarray(y)[rows]])
