@@ -584,6 +584,10 @@ class PredictRequest(ComputingRequest):
     threshold: float | None = option(
         "Probability of the positive class from which on it is predicted.", None, "P"
     )
+    strict: bool = option(
+        "Refuse a table with cells that cannot be read (default: they are missing).",
+        False,
+    )
     stream: bool | None = option(
         "Read Parquet in parts (default: folders, and files of 1 GB and more).",
         None,

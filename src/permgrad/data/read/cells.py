@@ -337,6 +337,10 @@ class CellError(InputError):
         return InputError(f"{self.fact} in {where}", self.hint, self.code)
 
 
+class InfiniteCellError(CellError):
+    """An infinite number, which can be read, and is no value."""
+
+
 @dataclass(frozen=True)
 class RowLines:
     """The line, counted from 1, of a text file that each row begins in. None: not known, or the file has no lines."""
@@ -350,12 +354,13 @@ class RowLines:
         try:
             yield
         except CellError as error:
-            placed: InputError = error
-            if self.lines is not None and error.number is not None:
-                placed = error.placed(
-                    f"line {self.lines[error.number]} of {str(self.file)!r}"
-                )
-            raise placed from None
+            raise self.placed(error) from None
+
+    def placed(self, error: CellError) -> InputError:
+        """Return an error about a cell that names its line, if that is known."""
+        if self.lines is None or error.number is None:
+            return error
+        return error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}")
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
@@ -468,7 +473,7 @@ def refuse_infinite(
             for text, value in (("inf", np.inf), ("-inf", -np.inf))
             if (matrix == value).any()
         )
-        raise CellError.at(
+        raise InfiniteCellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
             f"{by_count(len(bad), 'Column', 'Columns')} {listed(bad, 5, repr)} "

@@ -30,6 +30,7 @@ from permgrad.data.types.findings import (
     tell_of_other_order,
     without_scores,
 )
+from permgrad.data.types.odd_cells import warn_of_odd_cells, without_odd_cells
 from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.decision import Decision, decided
@@ -318,6 +319,10 @@ class HyNNBase(BaseEstimator):
                 all_findings(frame, encoder.schema_, together=together, found=found)
             )
         self.preprocessor_ = encoder
+        if held is not None:
+            # Its cells did not decide what the columns are.
+            held, odd = without_odd_cells(held, encoder.schema_, encoder.codes_)
+            warn_of_odd_cells(odd)
         rows = frame if held is None or later else pd.concat([frame, held])
         if target is None:
             encoded = encoder.transform(rows)

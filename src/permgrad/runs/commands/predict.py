@@ -23,9 +23,11 @@ from permgrad.base.errors import (
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
 from permgrad.data.encode.encoding import surprises_told_once
-from permgrad.data.encode.unlike import UnlikeRows, unlike_training
+from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import is_partitioned, open_partitioned
+from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
+from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import Outcome, PredictRequest
@@ -93,9 +95,14 @@ def _predicted(
     rows, written = predicting.read_rows(
         model, data | {"sheet": request.sheet}, request.table
     )
-    unlike, names = UnlikeRows(), list(model.preprocessor_.feature_names_in_)
+    names = list(model.preprocessor_.feature_names_in_)
     with written.lines.named():
-        unlike.add(unlike_training(model.preprocessor_, rows[names]), len(rows))
+        read = ReadableRows.of(rows, model.preprocessor_, strict=request.strict)
+    rows, unlike = read.rows, UnlikeRows()
+    unlike.add(read.unlike, len(rows))
+    if read.odd_cells:
+        places = [written.lines.placed(cell) for cell in read.odd_cells]
+        warn_user(odd_cells_words(places))
     identifiers = written.frame[
         [name for name in data.get("identifiers", ()) if name in written.frame.columns]
     ]

@@ -24,13 +24,16 @@ from permgrad.base.errors import (
     counted,
     keeping_warnings,
     warn_first,
+    warn_user,
 )
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
-from permgrad.data.encode.unlike import UnlikeRows, unlike_training
+from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.models.batches import sparing, with_fewer
+from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
@@ -137,11 +140,19 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], {"part": part.number}) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                features = frame[predicting.features_of(model)]
-                                unlike[part.number].add(
-                                    unlike_training(model.preprocessor_, features),
-                                    len(frame),
+                                read = ReadableRows.of(
+                                    frame[predicting.features_of(model)],
+                                    model.preprocessor_,
+                                    strict=request.strict,
                                 )
+                                features = read.rows
+                                unlike[part.number].add(read.unlike, len(frame))
+                                if read.odd_cells:
+                                    places = [
+                                        cell.placed(table.where(first + cell.row))
+                                        for cell in read.odd_cells
+                                    ]
+                                    warn_user(odd_cells_words(places))
                                 with surprises_told_once(map(str, features)):  # counted
                                     predicted = model.predict_parts(
                                         features, **intervals

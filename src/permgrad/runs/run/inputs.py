@@ -32,7 +32,6 @@ from permgrad.base.errors import (
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
-from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.image_table import check_image_cells, pages_said
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
@@ -42,6 +41,7 @@ from permgrad.data.splitting import dependence_of
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.findings import fused_columns
+from permgrad.data.types.odd_cells import odd_cells_words, without_odd_cells
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.pages.facts import together_facts
 from permgrad.pages.findings import say
@@ -393,7 +393,8 @@ def decide_columns(
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
-    rows = _match(request, rows, types, target, read.reading.codes)
+    rows, odd_cells = _match(request, rows, types, target, read.reading.codes)
+    notes += odd_cells
     groups, found = _groups(request, card, features, train)
     together = find_together(request, read, rows, types, left_out)
     notes += notes_on_cells(request, target, rows, written)
@@ -517,10 +518,11 @@ def _match(
     columns: Schema,
     target: str,
     codes: MissingCodes,
-) -> SplitTable:
-    """Return the rows with those of their columns that are needed.
+) -> tuple[SplitTable, list[str]]:
+    """Return the rows with those of their columns that are needed, and notes on cells.
 
-    Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
+    Files that lack a column are refused. Cells that the types of the training rows cannot
+    read are missing.
     """
     needed = [
         *columns.names,
@@ -553,12 +555,14 @@ def _match(
         ]
         files[part] = align_columns(table.drop(columns=silent), wanted)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
+    tables, notes = dict(rows.tables), list[str]()
     for part in ("validation", "test"):
-        table, read = rows.tables[part], columns.stored
-        if read and len(table):
-            with rows.lines[part].named():
-                numeric_cells(table[[column.name for column in read]], read, codes)
-    return rows
+        lines = rows.lines[part]
+        with lines.named():
+            tables[part], odd = without_odd_cells(rows.tables[part], columns, codes)
+        if odd:
+            notes.append(odd_cells_words([lines.placed(error) for error in odd]))
+    return replace(rows, tables=tables), notes
 
 
 def _groups(

@@ -1,0 +1,103 @@
+"""Cells that a column's type cannot read, among rows that came after the type was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import InputError, warn_user
+from permgrad.data.read.cells import CellError, InfiniteCellError, MissingCodes
+from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
+
+#: Different odd cells of a column, and the share of its rows that they may be. Beyond,
+#: the column holds something else than in training, which no rule can mend.
+_MOST_ODD, _MOST_SHARE = 20, 0.5
+#: Odd cells that are named.
+_NAMED = 5
+
+
+def without_odd_cells(
+    frame: pd.DataFrame,
+    schema: Schema,
+    codes: MissingCodes,
+    *,
+    infinite: bool = False,
+) -> tuple[pd.DataFrame, list[CellError]]:
+    """Return rows whose unreadable cells are missing, and what is wrong with each.
+
+    Args:
+        frame: Rows with the columns of ``schema``. It stays as it is.
+        schema: The columns as they were decided by other rows.
+        codes: Texts and numbers that mean missing.
+        infinite: Whether an infinite number counts as missing, too. In rows that are
+            trained or tested with, it is refused, wherever it stands.
+
+    Raises:
+        CellError: A column has so many such cells that it holds something else.
+    """
+    errors: list[CellError] = []
+    changed: dict[str, pd.Series] = {}
+    for column in schema:
+        is_read = column.storage in ("number", "date") and column.name in frame
+        if not is_read or column.kind == "identifier":
+            continue
+        series, odd = _readable(frame[column.name], column, codes, infinite)
+        if odd:
+            changed[column.name] = series
+            errors += odd
+    return (frame.assign(**changed) if changed else frame), errors
+
+
+def _readable(
+    series: pd.Series, column: ColumnType, codes: MissingCodes, infinite: bool
+) -> tuple[pd.Series, list[CellError]]:
+    """Return a column whose unreadable cells are missing, and an error for each."""
+    errors: list[CellError] = []
+    for _ in range(_MOST_ODD):
+        try:
+            read_numbers(series, column, codes)
+        except CellError as error:
+            if isinstance(error, InfiniteCellError) and not infinite:
+                raise
+            alike = _alike(series, error.row)
+            rows = np.flatnonzero(alike)
+            if len(errors) + len(rows) > max(1, _MOST_SHARE * len(series)):
+                raise
+            errors += [_moved(error, int(row), series.index) for row in rows]
+            series = series.mask(alike)
+        else:
+            return series, errors
+    read_numbers(series, column, codes)
+    return series, errors
+
+
+def _alike(series: pd.Series, row: int) -> np.ndarray:
+    """Return which cells hold what the cell of a row holds."""
+    value = series.iloc[row]
+    alike = np.array([cell is value or cell == value for cell in series], dtype=bool)
+    alike[row] = True
+    return alike
+
+
+def _moved(error: CellError, row: int, index: pd.Index) -> CellError:
+    """Return the error of an equal cell in another row."""
+    return CellError.at(row, index, error.fact, error.hint or "", code=error.code)
+
+
+def odd_cells_words(places: Sequence[InputError]) -> str:
+    """Say which cells count as missing, each with its column and row or line."""
+    facts = [place.problem.rstrip(".") for place in places[:_NAMED]]
+    more = len(places) - len(facts)
+    rest = f"; and {more:,} more" if more else ""
+    what = "cell that cannot be read counts"
+    if len(places) > 1:
+        what = "cells that cannot be read count"
+    return f"{len(places):,} {what} as missing: {'; '.join(facts)}{rest}."
+
+
+def warn_of_odd_cells(errors: Sequence[CellError]) -> None:
+    """Warn that cells of rows that a fit holds out count as missing."""
+    if errors:
+        warn_user(odd_cells_words(errors))
