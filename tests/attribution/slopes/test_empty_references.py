@@ -126,3 +126,23 @@ def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
         ]
         < 1e-3
     )
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
+@pytest.mark.parametrize("empty", ["raises", "returns"])
+@pytest.mark.parametrize("target", ["predicted", "true"])
+def test_a_reference_is_read_from_the_layer_for_an_output_of_each_row(
+    empty, method, target
+):
+    net, ids = Counting(empty).double().eval(), texts()
+    own = np.array([1, 0, 1, 1])
+    if target == "predicted":
+        own = net(ids).argmax(dim=1).numpy()
+    options = {"method": method, "returns": "logits", "progress": False}
+    every = explain_with(net, ids, **options)
+    y = own if target == "true" else None
+    found = explain_with(net, ids, y, target=target, **options)
+    values = found.values[:, :, 0]
+    wanted = every.values[np.arange(len(ids)), :, own]
+    assert np.abs(wanted).max() > 0.01
+    np.testing.assert_allclose(values, wanted, atol=2e-3 * np.abs(wanted).max())

@@ -128,6 +128,8 @@ class InnerSubject(NetworkSubject):
         self._sites: dict[Site, Lookup | None] | None = (
             None if sites is None else dict(sites)
         )
+        #: the first rows explained, also with what a subject around the network adds
+        self._first_rows = [tensor[:_PROBE_ROWS] for tensor in inputs]
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(few, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
@@ -237,7 +239,7 @@ class InnerSubject(NetworkSubject):
         try:
             return self.lift(inputs)
         except InputError as error:
-            some = [tensor[:_PROBE_ROWS] for tensor in self.outer.inputs]
+            some = self._first_rows
             with self.open(), torch.no_grad():
                 # Whether ids are looked up as they are is seen at the rows explained.
                 seen, alone = self.captured(some)[0], self._by_layers(some)

@@ -233,12 +233,13 @@ def first_names(names: Iterable[Any]) -> str:
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return names, shapes and types of inputs, for error messages."""
-    words = [
-        f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-        for name, tensor in zip(names, tensors, strict=True)
-    ]
-    return first_names(words)
+    """Return names, shapes and types of inputs, for error messages, which never fail."""
+    words = []
+    for place, tensor in enumerate(tensors):
+        name = names[place] if place < len(names) else f"input {place}"
+        kind = str(tensor.dtype).removeprefix("torch.")
+        words.append(f"{name} {tuple(tensor.shape)} {kind}")
+    return first_names(words) or "no inputs"
 
 
 def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
