@@ -94,7 +94,7 @@ def gathered(
     def work(part: slice) -> None:
         some = compute(part)
         if not whole:
-            whole.extend(one.new_empty(count, *one.shape[1:]) for one in some)
+            whole.extend(one.new_empty((count, *one.shape[1:])) for one in some)
         for target, one in zip(whole, some, strict=True):
             target[part] = one
 

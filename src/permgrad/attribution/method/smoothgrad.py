@@ -110,7 +110,7 @@ class SmoothGrad(Gradient):
                 for sums, added in ((first, shares), (second, squares)):
                     if not sums:
                         sums += [
-                            one.new_zeros(len(one), len(rows[0]), *one.shape[2:])
+                            one.new_zeros((len(one), len(rows[0]), *one.shape[2:]))
                             for one in added
                         ]
                     for total, one in zip(sums, added, strict=True):

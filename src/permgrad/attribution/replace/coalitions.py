@@ -272,7 +272,7 @@ class Blend:
             for position, (tensor, lending) in enumerate(
                 zip(self.request.inputs, given, strict=True)
             ):
-                edit = tensor.new_empty(part.stop - part.start, *tensor.shape[1:])
+                edit = tensor.new_empty((part.stop - part.start, *tensor.shape[1:]))
                 for time in range(part.start // count, -(-part.stop // count)):
                     first, last = (
                         max(part.start, time * count),

@@ -215,7 +215,7 @@ def maximum(
 
     def back(slopes: Tensor) -> tuple[Tensor]:
         flat = slopes.flatten(keep)
-        wide = flat.new_zeros(*flat.shape[:-1], shape[keep:].numel())
+        wide = flat.new_zeros((*flat.shape[:-1], shape[keep:].numel()))
         wide.scatter_add_(-1, first, flat * to_first).scatter_add_(
             -1, last, flat * to_last
         )

@@ -135,7 +135,7 @@ def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
     """Pull slopes back through any affine layer: it has one slope everywhere, at zeros too."""
     flat = slopes.flatten(0, 1)
     with torch.inference_mode(mode=False), torch.enable_grad():
-        leaf = flat.new_zeros(len(flat), *size).requires_grad_()
+        leaf = flat.new_zeros((len(flat), *size)).requires_grad_()
         # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
         # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
         (back,) = torch.autograd.grad((layer(leaf) * flat.clone()).sum(), leaf)
@@ -202,7 +202,7 @@ def _maximum_pooling(
             best = [best[0] + lead.relu(), best[1] + later.relu()]
             leads = [share * (1 - won) for share in leads] + [won]
         shares.append(leads)
-    wide = slopes.new_zeros(len(start), slopes.shape[1], *start.shape[1:])
+    wide = slopes.new_zeros((len(start), slopes.shape[1], *start.shape[1:]))
     seen = wide[:, :, :, : size[0], : size[1]]
     for row, share in enumerate(shares[0]):
         line = seen[:, :, :, row :: windows[0]]
@@ -246,7 +246,7 @@ def table_embedding(
         width = layer.columns * layer.size
         embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
         waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
-        back = slopes.new_zeros(len(waves_slope), slopes.shape[1], start.shape[1])
+        back = slopes.new_zeros((len(waves_slope), slopes.shape[1], start.shape[1]))
         back[..., numeric] = embedded[..., 0] + (
             waves * (waves_slope * turns)[:, None]
         ).sum(dim=3)
@@ -382,7 +382,7 @@ def pull_packed(
         slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)),
         [n // size for n in shape[1:]],
     )
-    wide = flat.new_zeros(len(flat), math.prod(grid), *flat.shape[2:])
+    wide = flat.new_zeros((len(flat), math.prod(grid), *flat.shape[2:]))
     wide.index_copy_(1, windows.to(slopes.device), flat)
     places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
     return places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
@@ -660,7 +660,7 @@ class SecantLines(Lines):
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.output != "probability" or self.subject.task != "classification":
             corners = self.subject.outputs.readout(
-                torch.cat([outputs.new_zeros(1, width), spread]), self.output
+                torch.cat([outputs.new_zeros((1, width)), spread]), self.output
             )
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
         if width == 1:  # one logit is spread over two classes, see OutputForm.readout

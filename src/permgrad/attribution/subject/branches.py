@@ -84,7 +84,7 @@ class Store:
             start, self._places, self._tables = 0, {}, []
         end = start + len(numbers)
         if not self._tables or len(self._tables[0]) < end:
-            larger = [one.new_empty(2 * end, *one.shape[1:]) for one in made]
+            larger = [one.new_empty((2 * end, *one.shape[1:])) for one in made]
             for table, old in zip(larger, self._tables, strict=False):
                 table[:start] = old[:start]
             self._tables = larger

@@ -21,7 +21,12 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from permgrad.attribution.subject.inputs import first_names, fits, parameters_of
+from permgrad.attribution.subject.inputs import (
+    as_plain,
+    first_names,
+    fits,
+    parameters_of,
+)
 from permgrad.attribution.subject.tokens import LENGTHS, pad_of
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, counted, listed, warn_user
@@ -299,7 +304,7 @@ def _is_numbers(value: Any) -> bool:
 def _array(value: Any) -> Any:
     """Return a tensor, or the array of numbers that a value is, or None."""
     if isinstance(value, Tensor):
-        return value
+        return as_plain(value)
     with suppress(ValueError, TypeError):
         array = np.asarray(value)
         return array if array.dtype.kind in "fiub" else None

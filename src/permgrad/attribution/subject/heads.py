@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from permgrad.attribution.subject.inputs import first_names
+from permgrad.attribution.subject.inputs import as_plain, first_names
 from permgrad.attribution.subject.places import taken_in_words
 from permgrad.attribution.subject.reasons import of_each_number
 from permgrad.base.errors import InputError, counted, shown, unknown
@@ -146,6 +146,7 @@ def _check_dense(output: Tensor, name: str) -> None:
 
 
 def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
+    output = as_plain(output)
     _check_dense(output, name)
     flat = output
     if rows == 1 and output.ndim < 2:

@@ -266,7 +266,7 @@ class InnerSubject(NetworkSubject):
                 lookup.positions.to(self.device),
             )
             found = self.layers[layer](ids.flatten(1)[:, read].long())
-            vectors = found.new_zeros(len(ids), ids[0].numel(), found.shape[-1])
+            vectors = found.new_zeros((len(ids), ids[0].numel(), found.shape[-1]))
             vectors[:, read] = found
             values.append(vectors.reshape(*ids.shape, -1))
         return values
@@ -358,7 +358,7 @@ class InnerSubject(NetworkSubject):
         if numbers is None:
             raise _other_call(layer)
         ids, weight = ids.to(output.device), self.layers[layer].weight
-        vectors = output.new_zeros(ids.numel(), output.shape[-1])
+        vectors = output.new_zeros((ids.numel(), output.shape[-1]))
         left = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
         left.flatten(1)[:, lookup.positions.to(output.device)] = True
         mine, flat = numbers[numbers >= 0], ids.flatten().long()

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
 from permgrad.base.arrays import Array
@@ -633,8 +634,20 @@ def _numbers_of_frame(
     )
 
 
+def as_plain(value: Tensor) -> Tensor:
+    """Return a tensor without the subclass that a library made of it, such as ``MetaTensor`` of MONAI.
+
+    Those that only wrap others have no numbers of their own, and stay.
+    """
+    if type(value) is Tensor or is_traceable_wrapper_subclass(value):
+        return value
+    with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 — the documented way
+        return value.as_subclass(Tensor)
+
+
 def _dense(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
+    value = as_plain(value)
     for odd, fact, instead in (
         (value.is_complex(), "complex", "its real and imaginary parts"),
         (value.is_meta, "on the meta device", "its rows"),

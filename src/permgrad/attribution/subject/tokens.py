@@ -272,7 +272,8 @@ class Places:
         return (
             *rows,
             places.new_zeros(
-                len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64
+                (len(places), 1 + len(self.follow), *places.shape[1:]),
+                dtype=torch.int64,
             ),
         )
 
