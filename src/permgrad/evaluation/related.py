@@ -23,6 +23,8 @@ from permgrad.data.read.dates import is_moment, series_seconds
 LEAST = 0.5
 #: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
 RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
+#: Fewer rows that have a value of both of two columns say nothing.
+_FEWEST_BOTH = 20
 #: Levels of a category that are told apart. The rarer ones are one.
 LEVELS = 40
 #: Tables with more columns are not searched for groups of columns that move together.
@@ -206,18 +208,39 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
             continue
         frequent = pd.Index(frame[name].value_counts().index[:LEVELS].astype(object))
         codes = frequent.get_indexer(frame[name].astype(object))
-        codes[frame[name].isna().to_numpy()] = -2
-        levels, codes = np.unique(codes, return_inverse=True)
+        # A missing cell is no level: two columns that lack the same rows need not be related where they have values.
+        rows = np.flatnonzero(frame[name].notna().to_numpy())
+        levels, codes = np.unique(codes[rows], return_inverse=True)
         if len(levels) > 1:
-            rows = np.arange(len(codes))
             bases[name] = sparse.csr_array(
-                (1 / np.sqrt(np.bincount(codes))[codes], (rows, codes))
+                (1 / np.sqrt(np.bincount(codes))[codes], (rows, codes)),
+                shape=(len(frame), len(levels)),
             )
     return bases
 
 
+def _where_both(first: Any, second: Any) -> tuple[Any, Any]:
+    """Return two bases of levels in the rows that have a value of both, those levels that they have."""
+    both = np.ones(first.shape[0], dtype=bool)
+    for basis in (first, second):
+        both &= np.diff(basis.indptr) > 0
+    if both.all():
+        return first, second
+    kept = []
+    for basis in (first, second):
+        member = (basis[np.flatnonzero(both)] > 0).astype(np.float64)
+        counts = np.asarray(member.sum(axis=0)).ravel()
+        scales = sparse.diags_array(1 / np.sqrt(counts[counts > 0]))
+        kept.append(sparse.csr_array(member[:, np.flatnonzero(counts)] @ scales))
+    return kept[0], kept[1]
+
+
 def _corrected(first: Any, second: Any) -> float:
-    """Return the corrected V of two columns, of which the second has levels."""
+    """Return the corrected V of two columns, of which the second has levels, where both have a value."""
+    if first.shape[1] > 1:
+        first, second = _where_both(first, second)
+        if min(first.shape[1], second.shape[1]) < 2 or first.shape[0] < _FEWEST_BOTH:
+            return 0.0
     rows, freedom = (
         first.shape[0],
         [max(basis.shape[1] - 1, 1) for basis in (first, second)],

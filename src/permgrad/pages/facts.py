@@ -98,6 +98,12 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
     }
 
 
+def cells(content: Assessment) -> list[Facts]:
+    """How cells of the table were read that are odd: the words, and the advice."""
+    found = () if content.data is None else content.data.cells
+    return [{"options": [], **one} for one in found]
+
+
 def together(content: Assessment, *, clear: bool) -> Facts | None:
     """Rows may belong together, and are on both sides. ``clear``: a forest scores clearly less where they are not."""
     found = None if content.data is None else content.data.together

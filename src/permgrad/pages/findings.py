@@ -67,6 +67,7 @@ WORDS: dict[str, Template] = {
         "{columns:leaks}. If {several:it is|one is} made from the target or known only afterwards, all figures here "
         "are too good."
     ),
+    "cells": "{words:as it is}",
     "together": _TOGETHER,
     "skill": {
         "good": "{subject} predicts {target} with {metric:metric} {value:first} on {rows:test row}.",
@@ -174,6 +175,7 @@ WORDS: dict[str, Template] = {
 #: What to do about it. There is no full stop: the command may follow.
 ADVICE: dict[str, Template] = {
     "leak": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without {several:it|them}",
+    "cells": "{advice:as it is}",
     "together": _KEEP,
     "skill": {
         "cut": "Train again with more time (--time-limit or --max-rows all)",

@@ -142,6 +142,7 @@ _HELP = {
     "few_rows": ("table",),
     "baselines": ("scores",),
     "together": ("table",),
+    "cells": ("table",),
     "duplicates": ("table",),
     "drift": ("columns",),
     "never_predicted": ("threshold",),

@@ -46,6 +46,7 @@ class Finding(NamedTuple):
 #: what to do next. The words are in ``findings``.
 FINDINGS: tuple[Finding, ...] = (
     Finding("leak", "alarm", facts.leak),
+    Finding("cells", "caution", facts.cells),
     Finding("together", "alarm", partial(facts.together, clear=True)),
     Finding("skill", "score", facts.skill),
     Finding("constant", "score", facts.over_constant),
@@ -177,6 +178,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         "--row-group": "together",
         "--groups": "grouped",
         "--threshold": "threshold",
+        "--na": "coded",
     }.get(options[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 

@@ -34,7 +34,9 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
         if name == "table":
             content |= {name: table_name(value), "table content": content_of(value)}
         elif option.lists == "codes":
-            content[name] = list(separated(value))
+            # Codes may be cells with commas.
+            whole = [text.strip() for text in value]
+            content[name] = whole if name == "na" else list(separated(value))
         elif isinstance(value, tuple) and isinstance(value[0], str):
             several = [(one, _inside(name, one)) for one in sorted(set(value))]
             content[name] = [

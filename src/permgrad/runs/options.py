@@ -352,7 +352,7 @@ class CommandRequest:
             elif value == (ALONE.get(flag),):
                 words.append(flag)
             elif entry.lists == "codes":
-                words.append(f"{flag}={','.join(separated(value))}")
+                words += [f"{flag}={codes.strip()}" for codes in value]
             elif entry.lists != "each":
                 words += [flag, ",".join(map(str, value))]
             elif isinstance(value[0], float):

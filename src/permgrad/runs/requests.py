@@ -132,7 +132,10 @@ class TableRequest(ComputingRequest, CommandRequest):
     )
     kind: Names = option(f"{', '.join(KINDS)}.", (), "COL=KIND")
     na: Names = option(
-        "Codes that mean missing, such as -9,-8.", (), "CODES", lists="codes"
+        "Codes that mean missing, such as -9,-8 or COL=-9 (repeatable).",
+        (),
+        "CODES",
+        lists="codes",
     )
     not_na: Names = option(
         "Texts that do not mean missing, such as None,NA.", (), "TEXTS", lists="codes"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
+from permgrad.data.read.odd_rows import find_totals
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
 
@@ -66,21 +67,22 @@ def test_a_last_row_that_is_named_as_totals_is_told_and_stays(tmp_path, below, n
         len(written.frame) == len(written.lines.lines) == len(ROWS) + below.count("\n")
     )
     said = f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
-    assert written.notes == (said,)
+    assert find_totals(written.frame).said(None) == said
 
 
 @pytest.mark.parametrize(
     "below", ["Total;;1;\nN;400,50;2;hoch\n", "Summe der Teile;131,50;;\n"]
 )
 def test_rows_that_only_look_like_totals_are_no_matter(tmp_path, below):
-    assert not read(tmp_path, TABLE + below).notes
+    assert find_totals(read(tmp_path, TABLE + below).frame) is None
 
 
 def test_a_level_named_total_that_repeats_is_no_matter(tmp_path):
     body = "".join(
         f"{name},{k},{k}\n" for k in range(9) for name in ("a", "b", "Total")
     )
-    assert not read(tmp_path, "kind,x,y\n" + body + "Total,,\n").notes
+    found = read(tmp_path, "kind,x,y\n" + body + "Total,,\n")
+    assert find_totals(found.frame) is None
 
 
 def test_excel_sheets_have_titles_and_totals_too(tmp_path):
@@ -99,7 +101,9 @@ def test_excel_sheets_have_titles_and_totals_too(tmp_path):
     written = read_written(file, Reading())
     assert written.frame["x"].tolist() == [*range(9), 36]
     np.testing.assert_array_equal(written.lines.lines, np.arange(4, 14))
-    assert len(written.notes) == 2
+    assert written.notes == ("1 line above the header is left out: 'Report'",)
+    found = find_totals(written.frame)
+    assert found.said(written.lines.lines).startswith("the last row is called 'Total'")
 
 
 def test_amounts_that_leave_the_sign_open_in_a_file_with_both_are_told(tmp_path):

@@ -94,9 +94,26 @@ def test_a_copy_is_found_whatever_it_is_written_in_and_the_column_that_dummies_e
         "town": ["place", "town_Bonn", "town_Trier", "town_Ulm", "code"],
         "score": ["score", "centred"],
     }
+    # Without the base level, the column that they encode says that the others are dummies.
     assert columns_as_one(frame, ["code", "town_Ulm"]) == {
+        "town": ["place", "town_Bonn", "town_Trier"],
+        "score": ["score", "centred"],
+    }
+    assert columns_as_one(frame, ["code", "town_Ulm", "place"]) == {
         "score": ["score", "centred"]
     }
+
+
+def test_dummies_of_years_without_the_first_are_one_feature_with_the_year():
+    rng = np.random.default_rng(2)
+    year = rng.integers(2011, 2015, 400)
+    frame = pd.DataFrame({"year": year, "x": rng.normal(size=400)})
+    for one in (12, 13, 14):
+        frame[f"d{one}"] = (year == 2000 + one).astype(int)
+    assert columns_as_one(frame) == {"d": ["year", "d12", "d13", "d14"]}
+    # A flag that is set in other rows, too, tells something else.
+    frame.loc[:9, "d12"] = 1
+    assert "year" not in str(columns_as_one(frame))
 
 
 def test_what_was_measured_once_for_each_farm_is_no_copy_of_what_else_was():

@@ -163,8 +163,8 @@ def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
     ]
     assert said_of(schema, command=True) == [
         (
-            "Columns that look like identifiers are left out: rand_id, case. To use one, pass --kind rand_id=numeric. "
-            "To keep them in the predictions, pass --id rand_id."
+            "Columns that look like identifiers are left out: rand_id, case. To use one, pass --kind rand_id=numeric or, "
+            "to keep them in the predictions, --id rand_id"
         )
     ]
     assert said_of(infer_schema(frame, kinds={"rand_id": "identifier"})) == []
@@ -230,10 +230,10 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     )
     (said,), (python,) = said_of(schema, command=True), said_of(schema)
     assert said.endswith(
-        "and is read as categories. If '-' means missing, pass --na=-."
+        "but for '-', and is read as categories. If it means missing, pass --na amount=-"
     )
     assert python.endswith(
-        "and is read as categories. If '-' means missing, pass na=['-']."
+        "but for '-', and is read as categories. If it means missing, pass na=[{'amount': ['-']}]."
     )
     assert schema["code"].reason == "text"
 
@@ -501,6 +501,7 @@ def test_input_is_unchanged():
         ([3, 5, 9, -32768], [-32768]),
         ([20.5, 31.0, 25.5, 9999.99], [9999.99]),
         ([3, 8, 5, 2147483647], [2147483647]),
+        ([20.5, 31.0, 25.5, -99.9], [-99.9]),
         ([77, 78, 85, 88, 91], []),
         ([60.5, 75.0, 99.99, 98.0, 88.0], []),
     ],

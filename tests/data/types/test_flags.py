@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -80,8 +81,9 @@ def test_every_flag_has_a_clause():
 @pytest.mark.parametrize("kind", _TEXTS)
 def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
     facts = dict.fromkeys(
-        ("date_format", "what", "how", "example", "used", "reader", "rows"), "x"
-    )
+        ("date_format", "what", "how", "example", "used", "reader", "rows", "alike",
+         "words", "these"), "x",
+    )  # fmt: skip
     finding = Finding(
         kind, ("a b",), {**facts, "codes": [-9], "groups": {"a b": ["a b", "c"]}}
     )
@@ -112,3 +114,17 @@ def test_findings_leave_out_columns_of_which_the_user_decided():
     }
     assert found["names"] == ("zone",)
     assert not {"identifiers", "whole_texts", "fused", "spelled"}.intersection(found)
+
+
+@pytest.mark.parametrize("kind", _TEXTS)
+def test_no_full_stop_stands_behind_a_command(kind):
+    facts = dict.fromkeys(
+        ("date_format", "what", "how", "example", "used", "reader", "rows", "alike",
+         "words", "these"), "x",
+    )  # fmt: skip
+    facts |= {"codes": [-9], "groups": {"a": ["a", "c"]}}
+    said = Finding(kind, ("a",), facts).text(command=True)
+    assert (
+        re.search(r"(--kind a=\w+|--na\S* ?\S+|--id a|--row-group a)\.(\s|$)", said)
+        is None
+    )

@@ -11,7 +11,7 @@ from browsing import data_of
 
 import permgrad as pg
 from permgrad.data.types.column_types import infer_schema, with_categories
-from permgrad.data.types.identifiers import shared_by_equal
+from permgrad.data.types.identifiers import flag_by_target, shared_by_equal
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -155,7 +155,7 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     inputs = load_inputs(RunRequest(**given))
     assert inputs.schema["v"].kind == inputs.feature_types["v"].kind == "categorical"
     assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
-    note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric."
+    note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric"
     assert note in inputs.notes
     assert (
         load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind
@@ -222,7 +222,7 @@ def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     ).notes
     (note,) = (note for note in notes if "as a level, too" in note)
     assert (
-        ": length. If rows with one value belong together, pass --row-group length. --kind length=numeric"
+        ": length. If rows with one value belong together, pass --row-group length and for amounts alone --kind length=numeric"
         in note
     )
 
@@ -247,3 +247,27 @@ def test_a_page_speaks_of_levels_whatever_says_that_numbers_are_names():
     drawn = with_categories(frame, declared.preprocessor_.schema_)
     compared = compare_parts(drawn[:1500], drawn[1500:])
     assert [one["kind"] for one in compared["columns"]] == ["levels", "number"]
+
+
+def test_amounts_under_a_skewed_target_are_no_names():
+    """A few large values decide an F test that supposes normal errors."""
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        amounts = draw.integers(20, 90, 800).astype(float)
+        y = draw.lognormal(0, 2.5, 800)
+        assert flag_by_target("amount", amounts, y, 0) is None
+
+
+def test_what_is_constant_within_a_customer_is_tested_by_customers():
+    draw = np.random.default_rng(11)
+    customer = np.repeat(np.arange(250), 6)
+    rooms = draw.integers(30, 120, 250)[customer].astype(float)
+    y = draw.normal(0, 2, 250)[customer] + draw.normal(size=1500)
+    assert flag_by_target("rooms", rooms, y, 0) is not None, "the case is not trivial"
+    assert flag_by_target("rooms", rooms, y, 0, [customer]) is None
+    labels = (y > 0).astype(int)
+    assert flag_by_target("rooms", rooms, labels, 2, [customer]) is None
+    # What names shops does so by the customers of each, too.
+    shop = draw.integers(0, 40, 250)[customer].astype(float)
+    y = draw.normal(0, 2, 40)[shop.astype(int)] + draw.normal(size=1500)
+    assert flag_by_target("place", shop, y, 0, [customer]) == "names"

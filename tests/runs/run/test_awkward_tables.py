@@ -247,9 +247,12 @@ def test_codes_for_missing_are_proposed(here):
     assert -99 in set(frame["colder"])
     frame.to_csv("t.csv", index=False)
     notes = [note for note in load_inputs(ASKED).notes if "Maybe codes" in note]
-    said = "Maybe codes for missing cells: score (-9, -8), pay (9999999). If so, pass --na=-9,-8,9999999."
-    assert notes == [said], "not -99, which is a temperature elsewhere"
-    after = load_inputs(replace(ASKED, na=("-9,-8,9999999",)))
+    # In another column, -99 is a temperature.
+    said = "Maybe codes for missing cells: kg (-99), score (-9, -8), pay (9999999). "
+    said += "If so, pass --na kg=-99 --na score=-9,-8 --na pay=9999999"
+    assert notes == [said]
+    after = load_inputs(replace(ASKED, na=("kg=-99", "score=-9,-8", "pay=9999999")))
+    assert after.schema["colder"].n_missing == 0
     assert not any("Maybe codes" in note for note in after.notes)
     assert after.schema["score"].n_missing > 15
 
@@ -299,7 +302,7 @@ def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkey
     ):
         load_inputs(asked)
     inputs = load_inputs(replace(asked, kind=("words=identifier",)))
-    assert list(inputs.parts["train"].frame.columns) == ["kg", "garage"]
+    assert list(inputs.parts["train"].frame.columns) == ["kg", "pay", "garage"]
     said = "left out without being read, because their cells are lists or records: tags, words"
     assert said in inputs.notes
     with pytest.raises(InputError, match=r"--drop word: no such column"):

@@ -48,7 +48,7 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     assert "id_code" not in usual.parts["train"].frame.columns
     said = "\n".join(usual.notes)
     assert (
-        "left out: id_code, ward_id. To use one, pass --kind id_code=categorical. To keep"
+        "left out: id_code, ward_id. To use one, pass --kind id_code=categorical or, to keep"
         in said
     )
     assert usual.encoder_options == {"na": None, "groups": {}, "kinds": None}

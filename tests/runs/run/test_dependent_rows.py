@@ -91,7 +91,7 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
 
 def test_a_repeated_identifier_is_noted(tmp_path):
     said, _ = run(farms(1, 20, 10), tmp_path, identifier=("farm",))
-    assert "If so, pass --row-group farm." in said
+    assert "If so, pass --row-group farm" in said
 
 
 def test_a_report_counts_groups():

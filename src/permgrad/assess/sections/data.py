@@ -34,7 +34,7 @@ class DataSection:
     ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts that
     were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the search for leaks,
     drift and copies of rows needs and does not have. ``together`` says which rows may belong together, see
-    ``permgrad.evaluation.kept_together``.
+    ``permgrad.evaluation.kept_together``, and ``cells`` how cells were read that are odd.
     """
 
     rows: Mapping[str, int | None]
@@ -53,6 +53,7 @@ class DataSection:
     described: Mapping[str, Any] = field(default_factory=dict)
     unchecked: str = ""
     together: Mapping[str, Any] | None = None
+    cells: Sequence[Mapping[str, Any]] = ()
 
 
 def describe_data(work: Work) -> DataSection:

@@ -32,8 +32,9 @@ from permgrad.base.late import is_frame, is_series, pd
 from permgrad.data.read.image_cells import ImageCell, stamp_of, with_image_cells
 
 Code: TypeAlias = str | int | float
+CodesOfColumns: TypeAlias = Mapping[str, Sequence[Code] | Code]
 CodesArgument: TypeAlias = (
-    Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
+    Code | Sequence[Code | CodesOfColumns] | CodesOfColumns | None
 )
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
@@ -176,11 +177,12 @@ class MissingCodes:
     """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
 
     The kind of a code is the place of its text among the ``labels`` plus 2. ``columns`` says which codes hold for which
-    column. None: all codes hold everywhere.
+    column, and ``everywhere`` which hold for all others. None: all codes hold everywhere.
     """
 
     labels: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] | None = None
+    everywhere: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
@@ -199,7 +201,25 @@ class MissingCodes:
                 ),
                 by_column,
             )
+        if isinstance(codes, (list, tuple)):
+            own = [entry for entry in codes if isinstance(entry, Mapping)]
+            if own:
+                return cls._of_both(codes, own)
         return cls(_labels(codes))
+
+    @classmethod
+    def _of_both(
+        cls, codes: Sequence[Any], own: Sequence[CodesOfColumns]
+    ) -> MissingCodes:
+        """Build from a list of codes, and of mappings from column to codes that hold for it alone."""
+        everywhere = _labels([one for one in codes if not isinstance(one, Mapping)])
+        columns = dict[str, tuple[str, ...]]()
+        for mapping in own:
+            for name, entry in mapping.items():
+                known = columns.get(str(name), everywhere)
+                columns[str(name)] = tuple(dict.fromkeys((*known, *_labels(entry))))
+        every = [label for labels in columns.values() for label in labels]
+        return cls(tuple(dict.fromkeys((*everywhere, *every))), columns, everywhere)
 
     @cached_property
     def numbers(self) -> Floats:
@@ -210,7 +230,9 @@ class MissingCodes:
 
     def holds_for(self, name: str) -> tuple[str, ...]:
         """Return the codes of one column."""
-        return self.labels if self.columns is None else self.columns.get(name, ())
+        if self.columns is None:
+            return self.labels
+        return self.columns.get(name, self.everywhere)
 
     def kind_of(self, text: str, name: str) -> int:
         """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
@@ -227,14 +249,13 @@ class MissingCodes:
 
     def to_json(self) -> Any:
         """Return a form that ``MissingCodes.of`` reads back."""
-        return (
-            list(self.labels)
-            if self.columns is None
-            else {name: list(labels) for name, labels in self.columns.items()}
-        )
+        if self.columns is None:
+            return list(self.labels)
+        columns = {name: list(labels) for name, labels in self.columns.items()}
+        return [*self.everywhere, columns] if self.everywhere else columns
 
 
-def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
+def _labels(codes: Sequence[Any] | Code) -> tuple[str, ...]:
     single = (str, int, float, np.integer, np.floating)
     if not isinstance(codes, single) and (
         isinstance(codes, (bytes, AbstractSet, Mapping, Iterator))

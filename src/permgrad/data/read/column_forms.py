@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from permgrad.base.errors import listed, option_of
 from permgrad.data.read import written_numbers
 from permgrad.data.read.amounts import Notation, find_amounts
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines
 from permgrad.data.read.csv_table import TextTable
+from permgrad.data.read.pairs import Pair, find_pair, is_pair
 from permgrad.data.read.reading import (
     MISSING_ANYWAY,
     Reading,
@@ -88,9 +90,16 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
             column.cells = None
         columns.append(column)
     decimal = _settle_signs(columns, reading, table.delimiter)
+    pairs, notes = _split_pairs(columns, reading)
+    cells = dict[str, Any]()
+    for column in columns:
+        if column.name in pairs:
+            cells |= _columns_of_pair(column, pairs[column.name])
+        else:
+            cells[column.name] = column.values
     return Written(
         pd.DataFrame(
-            {column.name: column.values for column in columns},
+            cells,
             index=pd.RangeIndex(table.rows),
             copy=False,
         ),
@@ -100,14 +109,20 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
             for column in columns
             if column.unit is not None and not column.is_text
         },
-        texts=tuple(column.name for column in columns if column.is_text),
+        texts=tuple(
+            column.name
+            for column in columns
+            if column.is_text and column.name not in pairs
+        ),
         padded=tuple(
             column.name for column in columns if column.is_padded and not column.is_text
         ),
         alike=alike,
         missing={column.name: column.missing for column in columns if column.missing},
         lines=lines,
-        notes=table.notes,
+        notes=(*table.notes, *notes),
+        cautions=table.cautions,
+        pairs={name: tuple(pair) for name, pair in pairs.items()},
     )
 
 
@@ -348,6 +363,52 @@ def _is_padded(cells: pa.ChunkedArray) -> bool:
 
 
 # ---- the decimal sign of a file -------------------------------------------------------------------------------------
+def _split_pairs(
+    columns: Sequence[_Column], reading: Reading
+) -> tuple[dict[str, Pair], list[str]]:
+    """Find the columns of text whose cells are two numbers each, but for those that the user names. Return a note, too.
+
+    In a later table they are those of the table that was learned from.
+    """
+    pairs = {name: Pair(*parts) for name, parts in reading.pairs.items()}
+    asked_for = {*reading.text, *reading.texts, *reading.classes, *reading.named}
+    examples = list[str]()
+    for column in () if reading.later else columns:
+        if not column.is_text or column.name in asked_for:
+            continue
+        different = dict.fromkeys(map(str, column.values.dropna()))
+        texts = [text for text in different if text.strip()]
+        if not texts or not is_pair(texts[0]):
+            continue
+        pair = find_pair(texts)
+        if pair is not None:
+            pairs[column.name] = pair
+            named = listed(pair.names(column.name), show=repr)
+            examples.append(f"{column.name} ({texts[0]!r} is {named})")
+    if not examples:
+        return pairs, []
+    note = f"cells with two numbers are two columns: {listed(examples)}. To keep one as text, pass "
+    return pairs, [f"{note}{option_of('--kind', next(iter(pairs)))}=categorical"]
+
+
+def _columns_of_pair(column: _Column, pair: Pair) -> dict[str, Any]:
+    """Return the two columns of one with two numbers in a cell. A cell that cannot be read stays, to be refused."""
+    texts = [None if pd.isna(cell) else str(cell) for cell in column.values]
+    numbers = pair.read([text or "" for text in texts])
+    first, second = pair.names(column.name)
+    halves: dict[str, Any] = {first: pd.Series(numbers[:, 0])}
+    halves[second] = pd.Series(numbers[:, 1])
+    is_odd = np.isnan(numbers[:, 0])
+    odd = [
+        row for row, text in enumerate(texts) if text and text.strip() and is_odd[row]
+    ]
+    if odd:
+        halves[first] = halves[first].astype(object)
+        for row in odd:
+            halves[first].iloc[row] = texts[row]
+    return halves
+
+
 def _settle_signs(
     columns: Sequence[_Column], reading: Reading, delimiter: str
 ) -> str | None:
@@ -485,15 +546,33 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
         columns.append(column)
     decimal = _settle_signs(columns, reading, ",")
     made = {one.name: one.values for one in columns if one.values is not None}
+    read = set(made)
     for values in made.values():
         values.index = frame.index
+    of_text = [column for column in columns if column.values is None]
+    for column in of_text:
+        column.is_text = True
+        column.values = frame[column.name]
+    pairs, notes = _split_pairs(of_text, reading)
+    whole = dict[str, Any]()
+    for label, series in frame.assign(**made).items():
+        name = str(label)
+        if name in pairs:
+            halves = _columns_of_pair(_Column(name, None, series), pairs[name])
+            whole |= {half: part.set_axis(frame.index) for half, part in halves.items()}
+        else:
+            whole[name] = series
+    if pairs:
+        frame, made = pd.DataFrame(whole, index=frame.index), {}
     written = Written.typed(frame.assign(**made), reading.codes)
     units = {one.name: one.unit for one in columns if one.unit is not None}
     missing = {one.name: one.missing for one in columns if one.missing}
     return written._replace(
         decimal=decimal,
-        units={name: units[name] for name in units if name in made},
-        missing={name: missing[name] for name in missing if name in made},
+        units={name: units[name] for name in units if name in read},
+        missing={name: missing[name] for name in missing if name in read},
+        notes=tuple(notes),
+        pairs={name: tuple(pair) for name, pair in pairs.items()},
     )
 
 

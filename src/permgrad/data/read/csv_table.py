@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -35,6 +35,7 @@ from permgrad.data.read.header import (
     is_number,
     sniff_delimiter,
 )
+from permgrad.data.read.odd_rows import odd_lines
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
@@ -72,7 +73,7 @@ class TextTable:
     """A CSV file as text: cells as written, without leading blanks, and the line of each row if known.
 
     So many lines ``above`` the header were left out. Whoever reads the columns takes them
-    out of ``cells``, so that no cell is held twice.
+    out of ``cells``, so that no cell is held twice. ``cautions`` are the notes that a page has, too.
     """
 
     cells: dict[str, pa.ChunkedArray]
@@ -82,10 +83,16 @@ class TextTable:
     notes: tuple[str, ...]
     has_hexadecimal: bool
     above: int = 0
+    cautions: tuple[str, ...] = ()
 
 
-def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
-    """Return the cells of a CSV file as text. Unnamed columns without information are left out."""
+def parse_csv(
+    text: str, file: Path, reading: Reading, places: Integers | None = None
+) -> TextTable:
+    """Return the cells of a CSV file as text. Unnamed columns without information are left out.
+
+    ``places``: of the text of a sheet, the row in the sheet of each line but the first.
+    """
     # The line ``sep=;``, which Excel understands, names the delimiter.
     first = text[: text.find("\n") + 1]
     separator = first.strip('\r\n"')
@@ -109,16 +116,33 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     notes = [titles, *notes] if titles else notes
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it
-    lines, cells = source.rows(len(header))
+    of_file, cells = source.rows(len(header))
+    lines: Integers | None = of_file
     if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
-    notes += _totals_said(columns)
+    if places is not None:
+        is_known = len(places) == above + rows
+        lines = places[above:] if is_known else None
+    odd = odd_lines(columns, written, lines, rows)
+    if odd.rows.any():
+        kept = pa.array(~odd.rows)
+        columns = {name: column.filter(kept) for name, column in columns.items()}
+        lines = None if lines is None else lines[~odd.rows]
+        rows -= int(odd.rows.sum())
+    notes += [*odd.notes, *odd.cautions]
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
     return TextTable(
-        columns, rows, delimiter, lines, tuple(notes), has_hexadecimal, above
+        columns,
+        rows,
+        delimiter,
+        lines,
+        tuple(notes),
+        has_hexadecimal,
+        above,
+        odd.cautions,
     )
 
 
@@ -470,14 +494,9 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
         )
 
 
-#: Lines and characters that are searched for a header, and rows at the end for totals.
-_MOST_LINES, _HEAD, _MOST_BELOW = 20, 2**18, 5
+#: Lines and characters that are searched for a header.
+_MOST_LINES, _HEAD = 20, 2**18
 _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
-_TOTAL = re.compile(
-    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|so[m]{2}e|totaal|averages?|mean|"
-    r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
-    re.IGNORECASE,
-)
 
 
 def _lines_above(text: str) -> tuple[int, int, str]:
@@ -532,24 +551,3 @@ def _are_names(filled: Sequence[str], width: int) -> bool:
     return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(
         _NUMBER.fullmatch(name) for name in filled
     )
-
-
-def _totals_said(columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
-    """Return a note if the last row that is not blank is named as totals are, and no other row is."""
-    first, *others = columns.values()
-    tail = zip(
-        *(
-            column.slice(max(len(column) - _MOST_BELOW, 0)).to_pylist()
-            for column in (first, *others)
-        ),
-        strict=True,
-    )
-    filled = [row[0].strip() for row in tail if any(map(str.strip, row))]
-    name = filled[-1] if filled else ""
-    if not others or not _TOTAL.fullmatch(name.rstrip(": ")):
-        return []
-    if pc.sum(pc.equal(pc.utf8_trim_whitespace(first), name)).as_py() > 1:
-        return []
-    return [
-        f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
-    ]

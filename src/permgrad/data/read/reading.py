@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -49,6 +49,7 @@ class Reading:
     column of numbers is left to be refused. In ``classes`` 01 and 1 may differ, and no name stands twice. ``images``
     hold names of files. Of columns without a name those ``named`` by their place are not left out. ``sheet`` is that of
     an Excel file. None: the first. Of Parquet files those ``dropped`` are not read if their cells are lists or records.
+    Columns of ``pairs`` had two numbers in a cell.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -65,6 +66,7 @@ class Reading:
     named: Collection[str] = ()
     sheet: str | None = None
     dropped: Collection[str] = ()
+    pairs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Written(NamedTuple):
@@ -75,7 +77,8 @@ class Written(NamedTuple):
     numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
     ``missing`` is the share of cells with each text that was taken as missing, by column. ``lines`` where each row
     begins in the file. ``notes`` what a user should know of the columns' names. ``unread`` are columns that were left
-    out before their cells were read.
+    out before their cells were read. ``cautions`` are the notes that a page has, too.
+    ``pairs`` are columns of two numbers in a cell, which are two columns, with what ``Pair`` holds.
     """
 
     frame: pd.DataFrame
@@ -88,6 +91,8 @@ class Written(NamedTuple):
     lines: RowLines = RowLines()
     notes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    pairs: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     @classmethod
     def typed(

@@ -41,6 +41,7 @@ from permgrad.data.read.column_forms import read_columns, read_typed
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
+from permgrad.data.read.odd_rows import find_totals
 from permgrad.data.read.reading import (
     MISSING_ANYWAY,
     Reading,
@@ -146,7 +147,9 @@ def read_table(
     among_texts = {
         name: words for name, words in written.missing.items() if name in written.texts
     }
-    for sentence in (*written.notes, *missing_said(among_texts)):
+    totals = find_totals(written.frame)
+    said = [] if totals is None else [totals.said(written.lines.lines)]
+    for sentence in (*written.notes, *said, *missing_said(among_texts)):
         warn_user(sentence)
     return written.frame
 
@@ -209,13 +212,8 @@ def _read_texts(file: Path, reading: Reading) -> Written:
         from permgrad.data.read.excel import read_sheet
 
         sheet = read_sheet(content, file, reading)
-        table = parse_csv(sheet.text, file, reading)
-        is_known = len(sheet.lines) == table.above + table.rows
-        table = replace(
-            table,
-            lines=sheet.lines[table.above :] if is_known else None,
-            notes=(*sheet.notes, *table.notes),
-        )
+        table = parse_csv(sheet.text, file, reading, sheet.lines)
+        table = replace(table, notes=(*sheet.notes, *table.notes))
     else:
         texts = [read_text(content, file)]
         del content  # nobody holds what the next one reads

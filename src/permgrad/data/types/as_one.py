@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.late import pd
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
@@ -22,6 +22,8 @@ from permgrad.data.types.column_types import Schema
 _CHANCE = 1e-3
 #: Rows, spread over the table, that are looked at first: whether a column is 0 or 1, and whether two differ.
 _LOOKED_AT = 1000
+#: So many levels may have a column of dummies each.
+_MOST_LEVELS = 60
 #: How many times as wide as there are levels the range of whole numbers may be that are their codes.
 _OF_CODES = 10
 
@@ -146,13 +148,19 @@ def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
             families.setdefault(family, []).append(name)
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
+    levels = [
+        codes
+        for name in names
+        if name not in flags and (codes := _few_levels(frame[name])) is not None
+    ]
     # The largest family first, then the longest stem: "soil_type" before "soil".
     for (stem, _), members in sorted(
         families.items(), key=lambda item: (-len(item[1]), -len(item[0][0]))
     ):
         if len(members) < 2 or taken.intersection(members) or stem in found:
             continue
-        if _are_exclusive([flags[name] for name in members]):
+        own = [flags[name] for name in members]
+        if _are_exclusive(own) or _are_levels_of(own, levels):
             taken.update(members)
             found[stem] = members
     return found
@@ -218,6 +226,32 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
     return len(flags[0]) * math.log(one if complete else none + one) < math.log(_CHANCE)
 
 
+def _few_levels(column: pd.Series[Any]) -> Integers | None:
+    """Return which cells of a column are equal ``(rows,)``, from 0 on, or None if there are too many different ones."""
+    some = column.iloc[:: max(len(column) // _LOOKED_AT, 1)]
+    try:
+        if some.nunique() > _MOST_LEVELS:
+            return None
+        codes, _ = pd.factorize(column, use_na_sentinel=False)
+    except (TypeError, NotImplementedError):  # lists, also as Arrow types
+        return None
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _are_levels_of(flags: Sequence[Array], columns: Sequence[Integers]) -> bool:
+    """Return whether flags, of which each row sets at most one, tell the levels of another column but for a base level."""
+    if np.sum(flags, axis=0, dtype=np.int64).max() > 1:
+        return False
+    set_at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0) + 1, 0)
+    count = len(np.unique(set_at))
+    if count != len(flags) + 1:
+        return False
+    return any(
+        codes.max() + 1 == count and len(np.unique(codes * count + set_at)) == count
+        for codes in columns
+    )
+
+
 def _stems(name: str) -> list[tuple[str, bool]]:
     """Return what stands before a separator, and before final digits (True)."""
     separators = re.finditer(r"[_=.:\- ]+", name)
@@ -232,9 +266,9 @@ def _stems(name: str) -> list[tuple[str, bool]]:
 
 
 def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
-    """Return which of its dummies each row sets: the place of one, or NaN for none."""
+    """Return which of its dummies each row sets: the place of one, or −1 for none, which is a level, too."""
     matrix = frame[list(columns)].to_numpy(dtype=np.float64)
-    return np.where(matrix.any(axis=1), matrix.argmax(axis=1), np.nan)
+    return np.where(matrix.any(axis=1), matrix.argmax(axis=1), -1.0)
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------

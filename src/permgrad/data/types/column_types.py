@@ -27,6 +27,7 @@ from permgrad.data.read.cells import (
     MissingCodes,
 )
 from permgrad.data.read.image_cells import is_image
+from permgrad.data.read.pairs import find_pair
 from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.read.written_numbers import (
     CURRENCY,
@@ -65,6 +66,8 @@ _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDEN
 _NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
+#: So many columns may say whose rows these are.
+_MOST_GROUPINGS = 200
 #: The fields of whole numbers that are categories.
 _AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
@@ -220,7 +223,7 @@ def infer_schema(
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
-    for name in codes.columns or ():
+    for name in na if isinstance(na, Mapping) else ():
         check_choice("column in na", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
     names, n_rows, types = (
@@ -262,7 +265,7 @@ def infer_schema(
         elif name not in types:
             types[name] = _other_type(frame[name], name, codes)
         if target is not None and name not in declared:
-            types[name] = _asked(types[name], frame[name], codes, *target)
+            types[name] = _asked(types[name], frame, codes, *target)
     return Schema(tuple(types[name] for name in frame.columns))
 
 
@@ -325,7 +328,7 @@ def _number_type(
 
 def _asked(
     column: ColumnType,
-    series: pd.Series[Any],
+    frame: pd.DataFrame,
     codes: MissingCodes,
     y: Array,
     classes: int,
@@ -333,12 +336,24 @@ def _asked(
     """Return the type that the target says of numbers that are no durations."""
     if column.kind != "numeric" or column.date_format is not None:
         return column
-    flag = flag_by_target(
-        column.name, read_numbers(series, column, codes)[0], y, classes
-    )
+    numbers, _ = read_numbers(frame[column.name], column, codes)
+    others = _groupings(frame, column.name)
+    flag = flag_by_target(column.name, numbers, y, classes, others)
     if flag == "names":
         return column.flagged("names", "by_target", **_AS_LEVELS)
     return column if flag is None or "fused" in column.flags else column.flagged(flag)
+
+
+def _groupings(frame: pd.DataFrame, name: str) -> Iterator[Integers]:
+    """Yield which rows have the same cell of each other column, −1 where it is missing."""
+    for other in list(frame.columns)[:_MOST_GROUPINGS]:
+        if other == name:
+            continue
+        try:
+            codes, _ = pd.factorize(frame[other], use_na_sentinel=True)
+        except (TypeError, NotImplementedError):  # lists, also as Arrow types
+            continue
+        yield np.asarray(codes, dtype=np.int64)
 
 
 def _constant(base: ColumnType) -> ColumnType:
@@ -525,6 +540,9 @@ def _text_type(
     spelled = (
         several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
     )
+    if find_pair(texts[:_LOOKED_AT]) is not None:
+        how = "in each cell, such as"
+        spelled = {"what": "two numbers", "how": how, "example": texts[0]}
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
@@ -583,10 +601,11 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
     )
 
 
-def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
+def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
     """Return what most of a column's different cells look like, and a cell that is written otherwise, or None.
 
-    Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``.
+    Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``, and the
+    ``odd_cells`` that are written otherwise.
     """
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
     for what, ways_of in (
@@ -610,6 +629,7 @@ def several_ways(texts: Sequence[str]) -> dict[str, str] | None:
                     "what": what,
                     "how": "written in several ways, first odd cell",
                     "example": odd[0],
+                    "odd_cells": odd,
                 }
             return {
                 "what": what,
@@ -824,6 +844,34 @@ def read_numbers(
         # A third value in a pair counts as blank.
         row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
+
+
+#: Dates that stand for no end or no begin are round, and so many seconds apart from all others.
+_ROUND_DAYS, _FAR = ("01-01", "12-30", "12-31"), 30 * 365 * 86_400.0
+
+
+def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
+    """Return dates that may stand for none, as they are written: 9999-12-31 or 1900-01-01, far from all others.
+
+    Examples:
+        >>> cells = pd.Series([f"2021-0{month}-15" for month in range(1, 9)] + ["9999-12-31"])
+        >>> open_ends(cells, infer_schema(pd.DataFrame({"end": cells}))["end"])
+        ['9999-12-31']
+    """
+    if dates.is_moment(series):
+        return []
+    seconds, _ = read_numbers(series, column, MissingCodes())
+    levels = np.unique(seconds[~np.isnan(seconds)])
+    if len(levels) < 3:
+        return []
+    found = list[str]()
+    for end, others in ((levels[0], levels[1:]), (levels[-1], levels[:-1])):
+        gap = float(np.abs(others - end).min())
+        is_far = gap > max(float(np.ptp(others)), _FAR)
+        if is_far and dates.date_text(float(end))[5:10] in _ROUND_DAYS:
+            row = int(np.flatnonzero(seconds == end)[0])
+            found.append(cells.canonical(series.iloc[row]).strip())
+    return found
 
 
 def _refuse_other_moments(

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import counted, listed, option_of, printable, warn_user
+from permgrad.base.errors import (
+    by_count,
+    counted,
+    listed,
+    option_of,
+    printable,
+    warn_user,
+)
 from permgrad.base.late import is_frame, pd
 from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import ColumnType, Schema
@@ -21,35 +28,44 @@ from permgrad.data.types.column_types import ColumnType, Schema
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5
 #: A cell among numbers, dates or times that has no digit, and so hardly is one.
-_ODD_WORD = re.compile(r"[^\d',]+")
+_ODD_WORD = re.compile(r"\D+")
+#: So many words among numbers may mean missing.
+_MOST_WORDS = 12
+#: How the cells of a column may be written alike, by what they are.
+_ALIKE = {
+    "numbers": "1234.5",
+    "dates": "2024-01-31",
+    "times": "1:30:00",
+    "two numbers": "120 and 80 in two columns",
+}
 #: Whether this thread, or the one that it runs in, was told of the columns by a command.
 _told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
 
 #: The text of each kind of finding. ``{columns}`` are its columns, other fields its facts and what ``_Fixes`` says.
 _TEXTS = {
-    "identifiers": "Columns that look like identifiers are left out: {columns}. To use one, pass {usual}{kept}.",
+    "identifiers": "Columns that look like identifiers are left out: {columns}. To use one, pass {usual}{kept}",
     "swapped": (
         "Column {column!r} is read as {date_format}, but day and month could be swapped in all its cells. If that is "
         "wrong, write them as 2024-01-31."
     ),
     "spelled": (
-        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write all its cells alike (1234.5, "
-        "2024-01-31), or pass a cell that means missing as a code ({na})."
+        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write all its cells alike, such as "
+        "{alike}, or pass a cell that means missing as a code ({na})."
     ),
     "spelled_word": (
-        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. If {example!r} means missing, pass {na}."
+        "Column {column!r} looks like {what} but for {words}, and is {used}. If {these} missing, pass {na}"
     ),
     "names": (
-        "Whole numbers are read as names of things, not as amounts: {columns}. If they are amounts, pass {numeric}."
+        "Whole numbers are read as names of things, not as amounts: {columns}. If they are amounts, pass {numeric}"
     ),
     "also_levels": (
         "Each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: "
-        "{columns}. If rows with one value belong together, pass {row_group}. {numeric} reads amounts alone."
+        "{columns}. If rows with one value belong together, pass {row_group} and for amounts alone {numeric}"
     ),
     "whole_texts": (
-        "Whole numbers that are stored as text are read as amounts: {columns}. If they name things, pass {categorical}."
+        "Whole numbers that are stored as text are read as amounts: {columns}. If they name things, pass {categorical}"
     ),
-    "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, pass {categorical}.",
+    "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, pass {categorical}",
     "units": "Read as numbers with a sign or unit: {columns}. For categories, pass {categorical}",
     "free_text": (
         "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one out, or {categorical} to read its "
@@ -65,14 +81,14 @@ _TEXTS = {
     "pooled": "Rare levels that are one category, because telling them apart adds nothing on rows left out: {columns}.",
     "constant": "Constant in the training rows, hence without effect: {columns}.",
     "not_features": "Not features by the data card: {columns}.",
-    "maybe_missing": "Maybe codes for missing cells: {columns}. If so, pass {na}.",
+    "maybe_missing": "Maybe codes for missing cells: {columns}. If so, pass {na}",
     "fused": (
         "Some numbers differ only in digits that float64 cannot hold: {columns}. Pass {categorical}, or subtract a "
         "number from all of them, such as the smallest."
     ),
     "as_one": (
         "Columns that encode one variable, or repeat another column, are one feature: {columns}. To read each by "
-        "itself, {apart}."
+        "itself, {apart}"
     ),
     "duplicates": (
         "These columns determine each other one to one in every {rows}, so importance is split between them: "
@@ -106,6 +122,9 @@ class Finding:
                 **self.facts,
             }
         )
+        # A command that is copied has no full stop behind it.
+        if not command and not said.endswith("."):
+            said += "."
         return printable(said)
 
 
@@ -119,21 +138,56 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
         file = json.dumps(groups, ensure_ascii=False)
         others = {
             "row_group": option_of("--row-group", name),
-            "na": option_of("--na", ",".join(map(str, codes))) if codes else "--na",
+            "na": " ".join(na_options(codes, finding)) if codes else "--na",
             "apart": "pass --groups none",
-            "kept": f". To keep them in the predictions, pass {option_of('--id', name)}",
+            "kept": f" or, to keep them in the predictions, {option_of('--id', name)}",
             "together": f"put them in a JSON file {file} and pass it with --groups",
         }
     else:
         fixes = {kind: f"kinds={{{name!r}: {kind!r}}}" for kind in kinds}
         others = {
             "row_group": f"row_groups={name!r}",
-            "na": f"na={codes!r}" if codes else "na=",
+            "na": _na_argument(codes, finding) if codes else "na=",
             "apart": "pass groups={}",
             "kept": "",
             "together": f"pg.explain(..., groups={groups!r})",
         }
     return fixes | others | {"usual": fixes[finding.facts.get("usual_kind", "numeric")]}
+
+
+def na_options(codes: Sequence[Any], finding: Finding) -> list[str]:
+    """Return the options that declare codes: of single columns where the finding says so."""
+    own: Mapping[str, Sequence[Any]] = finding.facts.get("by_column", {})
+    if finding.kind == "spelled_word":
+        own = {finding.columns[0]: codes}
+    if not own:
+        return [option_of("--na", ",".join(map(str, codes)))]
+    return [
+        option_of("--na", text)
+        for name in own
+        for text in column_codes(name, own[name])
+    ]
+
+
+def column_codes(name: str, codes: Sequence[Any]) -> list[str]:
+    """Return what ``--na`` takes for the codes of one column. One with a comma stands alone.
+
+    Examples:
+        >>> column_codes("age", ["Refused", "No, never", -9])
+        ['age=Refused,-9', 'age=No, never']
+    """
+    texts = [str(code) for code in codes]
+    short = [text for text in texts if "," not in text]
+    joined = [f"{name}={','.join(short)}"] if short else []
+    return [*joined, *(f"{name}={text}" for text in texts if "," in text)]
+
+
+def _na_argument(codes: Sequence[Any], finding: Finding) -> str:
+    """Return the argument of Python that declares codes."""
+    own = finding.facts.get("by_column", {})
+    if finding.kind == "spelled_word":
+        own = {finding.columns[0]: list(codes)}
+    return f"na={[own]!r}" if own else f"na={list(codes)!r}"
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------
@@ -194,12 +248,21 @@ def _spelled(column: ColumnType) -> Finding:
         if column.kind == "identifier"
         else "read as categories"
     )
-    facts = {**column.facts, "used": used}
-    if _ODD_WORD.fullmatch(facts["example"]):
-        return Finding(
-            "spelled_word", (column.name,), facts | {"codes": [facts["example"]]}
-        )
-    return Finding("spelled", (column.name,), facts)
+    facts = {**column.facts, "used": used, "alike": _ALIKE[column.facts["what"]]}
+    words = odd_words(column)
+    if not words:
+        return Finding("spelled", (column.name,), facts)
+    facts["words"] = listed(words, _MOST_WORDS, show=repr)
+    facts["these"] = by_count(len(words), "it means", "they mean")
+    return Finding("spelled_word", (column.name,), facts | {"codes": words})
+
+
+def odd_words(column: ColumnType) -> list[str]:
+    """Return the cells of a column of numbers, dates or times that are words, if no others keep it from being read."""
+    odd = list(column.facts.get("odd_cells", ()))
+    if not 0 < len(odd) <= _MOST_WORDS or not all(map(_ODD_WORD.fullmatch, odd)):
+        return []
+    return odd
 
 
 def all_findings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ _FEWEST_FOR_COUNT = 30
 _FEWEST_THINGS = 6
 #: Codes for missing that people write, and how many numbers at each end of a column may be such codes.
 _CODE_FOR_MISSING = re.compile(
-    r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-?9999?\.99?|-32768|-?2147483647|-2147483648"
+    r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-99\.99?|-?999+\.99?|-32768|-?2147483647|-2147483648|9999(1231|0101)"
 )
 _CODES_LOOKED_AT = 6
 
@@ -192,12 +192,18 @@ _FEWEST_LEVELS, _SHARE_FILLED = 20, 0.5
 _SURELY, _LEAST_SHARED = 1e-6, 0.02
 #: Share of this that neighbouring numbers of names have in common, with two standard errors. Of amounts it is about 1.
 _NEIGHBOURS_SHARE = 0.5
+#: A grouping is finer with so many groups for each number, of so many rows on average.
+_FINER, _ROWS_OF_GROUP = 1.2, 1.5
 #: Levels times outputs up to which amounts are read as levels, too: so many a page can set.
 _MOST_SCORES = 20_000
 
 
 def flag_by_target(
-    name: str, values: Floats, y: Array, classes: int
+    name: str,
+    values: Floats,
+    y: Array,
+    classes: int,
+    groupings: Iterable[Integers] = (),
 ) -> Literal["names", "also_levels"] | None:
     """Return whether the target says that numbers are names, or amounts that are levels, too.
 
@@ -210,6 +216,8 @@ def flag_by_target(
         values: its numbers in the training rows ``(rows,)``, NaN where missing.
         y: target ``(rows,)``: class indexes, or numbers where ``classes`` is 0.
         classes: how many classes there are.
+        groupings: other columns that may say whose rows these are ``(rows,)``, −1 where missing. What is constant
+            within a customer is tested by customers: their rows are alike, whatever it says.
     """
     present = ~np.isnan(values)
     values, y = values[present], y[present]
@@ -222,15 +230,47 @@ def flag_by_target(
         return None
     if values.min() < 0 or (values.min() >= YEARS[0] and values.max() <= YEARS[1]):
         return None
-    own, neighbours = shared_by_equal(values, y, classes)
-    if (
-        own
-        and neighbours < _NEIGHBOURS_SHARE
-        and levels >= _SHARE_FILLED * (np.ptp(values) + 1)
-    ):
+    outputs = _outputs(y, classes)
+    if not classes:
+        # The test supposes normal errors, which skewed targets have not.
+        outputs = [pd.Series(y).rank(pct=True).to_numpy(dtype=np.float64)]
+    flag = _flag_of_shared(values, outputs)
+    for codes in groupings if flag is not None else ():
+        whose = codes[present]
+        if flag is None or not _are_constant_within(values, whose):
+            continue
+        of_group = np.unique(whose[whose >= 0], return_index=True, return_inverse=True)
+        _, first, member = of_group
+        count = np.bincount(member)
+        means = [np.bincount(member, one[whose >= 0]) / count for one in outputs]
+        of_groups = values[whose >= 0][first]
+        is_repeated = len(np.unique(of_groups)) <= len(of_groups) / 2
+        flag = _flag_of_shared(of_groups, means) if is_repeated else None
+    return flag
+
+
+def _flag_of_shared(
+    values: Floats, outputs: Sequence[Floats]
+) -> Literal["names", "also_levels"] | None:
+    """Return what numbers are by what equal ones, and neighbours, have in common in the target."""
+    levels = len(np.unique(values))
+    own, neighbours = _shared(values, outputs)
+    is_dense = levels >= _SHARE_FILLED * (np.ptp(values) + 1)
+    if own and neighbours < _NEIGHBOURS_SHARE and is_dense:
         return "names"
-    few = levels * max(classes, 1) <= _MOST_SCORES
+    few = levels * len(outputs) <= _MOST_SCORES
     return "also_levels" if few and own * (1 - neighbours) >= _LEAST_SHARED else None
+
+
+def _are_constant_within(values: Floats, codes: Integers) -> bool:
+    """Whether a finer grouping of the rows has one number in each group."""
+    known = codes >= 0
+    groups = len(np.unique(codes[known]))
+    levels = len(np.unique(values[known]))
+    if not _FINER * levels <= groups <= known.sum() / _ROWS_OF_GROUP:
+        return False
+    pairs = np.unique(np.stack([codes[known], values[known]]), axis=1)
+    return bool(pairs.shape[1] == groups)
 
 
 def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, float]:
@@ -254,14 +294,21 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
         >>> [round(share, 1) for share in shared_by_equal(shop, shop / 25 + noise)]
         [0.6, 1.2]
     """
+    return _shared(values, _outputs(y, classes))
+
+
+def _outputs(y: Array, classes: int) -> list[Floats]:
+    """Return the target as numbers: one for each class."""
+    if not classes:
+        return [np.asarray(y, dtype=np.float64)]
+    return [np.asarray(y == label, dtype=np.float64) for label in range(classes)]
+
+
+def _shared(values: Floats, outputs: Sequence[Floats]) -> tuple[float, float]:
+    """Return what ``shared_by_equal`` does, of the target as numbers ``(rows,)``."""
     from scipy.special import fdtrc
 
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    outputs = (
-        [np.asarray(y == label, dtype=np.float64) for label in range(classes)]
-        if classes
-        else [y]
-    )
     # Of each level, less the mean of all rows.
     means = np.stack(
         [
@@ -269,9 +316,9 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
             for output in outputs
         ]
     )
-    total = sum(float(np.var(output)) for output in outputs) * len(y)
+    total = sum(float(np.var(output)) for output in outputs) * len(values)
     between = float((counts * means**2).sum())
-    rows, levels = len(y), len(counts)
+    rows, levels = len(values), len(counts)
     noise = max(total - between, 1e-9 * total) / max(rows - levels, 1)
     rows_each = (rows - (counts**2).sum() / rows) / (levels - 1)
     own = (between / (levels - 1) - noise) / rows_each

@@ -50,6 +50,7 @@ def read_like(
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),
         units=data.get("units", {}),
+        pairs=data.get("pairs", {}),
         sheet=data.get("sheet"),
     )
     return read_written(table, reading)

@@ -104,6 +104,7 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "shared_expected",
         "leaks",
         "together",
+        "cells",
     )
     return DataSection(
         **{name: data[name] for name in same},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ from permgrad.pages.findings import say
 from permgrad.runs.options import NO_GROUPS, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
+    cell_facts,
     find_together,
     notes_on_blocks,
     notes_on_cells,
@@ -82,7 +83,7 @@ class Inputs:
     ``shared_expected``, the first are no more than the columns' own frequencies explain. Tables to predict on are read
     by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is what the
     configuration holds of the images, ``together`` the facts on what may say that rows belong together. ``counts``: the
-    target is counts or rates.
+    target is counts or rates. ``cells``: what the page says of how cells were read.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Inputs:
     feature_types: Schema
     left_out: dict[str, LeftOut]
     groups: dict[str, list[str]]
-    na: tuple[str | int | float, ...]
+    na: tuple[Any, ...]
     split: str
     shared_rows: int
     blank_rows: int
@@ -110,6 +111,8 @@ class Inputs:
     images: dict[str, Any]
     counts: bool = False
     together: Mapping[str, Any] | None = None
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    pairs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -248,6 +251,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         images=images,
         counts=read.task == "counts",
         together=columns.together,
+        cells=columns.cells,
+        pairs=dict(written.pairs),
     )
 
 
@@ -348,6 +353,7 @@ class Columns:
     groups: Mapping[str, list[str]]
     notes: tuple[str, ...]
     together: Mapping[str, Any] | None
+    cells: list[dict[str, Any]] = field(default_factory=list)
 
 
 def decide_columns(
@@ -369,14 +375,15 @@ def decide_columns(
             kinds[str(request.time)] = "calendar"
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
-        coded = {
-            str(name): (*codes, "inf", "-inf") if name in left_out else codes
-            for name in columns
-        }
+        declared = MissingCodes.of(codes)
+        coded = {str(name): declared.holds_for(str(name)) for name in columns}
+        for name in left_out:
+            if name in coded:
+                coded[name] = (*coded[name], "inf", "-inf")
         asked = (
             None if undivided else _asked_target(request, rows)
         )  # else rows that will test are asked
-        na = coded if left_out else codes
+        na: Any = coded if left_out else codes
         schema = (
             infer_schema(columns, na=na, kinds=kinds, target=asked)
             if coded
@@ -397,17 +404,21 @@ def decide_columns(
     notes += odd_cells
     groups, found = _groups(request, card, features, train)
     together = find_together(request, read, rows, types, left_out)
-    notes += notes_on_cells(request, target, rows, written)
+    notes += notes_on_cells(request, target, rows, written, codes)
     notes += notes_on_columns(request, card, written, schema, left_out, together)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)
     if together is not None:
-        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}." * (
+        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}" * (
             len(together["columns"]) == 1
         )
         notes.append(f"{say('together', together_facts(together))}{fix}")
-    return Columns(schema, types, left_out, kinds, groups, tuple(notes), together), rows
+    cells = cell_facts(read, types)
+    found_of_columns = Columns(
+        schema, types, left_out, kinds, groups, tuple(notes), together, cells
+    )
+    return found_of_columns, rows
 
 
 def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:
@@ -452,7 +463,7 @@ def _what_returns(
     notes.append(
         f"{time!r} orders the rows. What returns of it is a feature: {listed(parts, 9)}. Left out is the year, and in "
         f"time later rows count as the latest training row, because {later}. To leave out all of it, pass "
-        f"{option_of('--drop', time)}."
+        f"{option_of('--drop', time)}"
     )
     return True
 
@@ -646,6 +657,6 @@ def check_images(
             notes.append(
                 f"{count:,} of {len(index):,} test rows show the same image of column {name!r} as a training row, so "
                 "figures on the test rows are too good. Keep equal images together with "
-                f"{option_of('--row-group', name)}."
+                f"{option_of('--row-group', name)}"
             )
     return {"images": list(columns), "image content": digest.hexdigest()}, notes

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import listed
+from permgrad.base.errors import by_count, listed
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import is_native_number
+from permgrad.data.read.cells import canonical, is_native_number, text_numbers
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
-from permgrad.data.types.column_types import Kind, Schema
+from permgrad.data.types.column_types import Kind, Schema, open_ends
 from permgrad.data.types.findings import (
     Finding,
     as_one_found,
+    column_codes,
     duplicates_found,
     findings_of,
     fused_columns,
+    odd_words,
 )
 from permgrad.data.types.identifiers import maybe_missing, names_things
 from permgrad.evaluation.kept_together import rows_together
-from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
 from permgrad.runs.run.table import LeftOut, ReadTable
@@ -41,11 +42,16 @@ _KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
 
 
 def notes_on_cells(
-    request: RunRequest, target: str, rows: SplitTable, written: Written
+    request: RunRequest,
+    target: str,
+    rows: SplitTable,
+    written: Written,
+    codes: Sequence[Any],
 ) -> list[str]:
     """Note codes for missing values that never occur, and a target that is written like codes."""
     notes = []
-    if na := separated(request.na):
+    if request.na:
+        na = list(codes)
         first, *further = [
             unused_codes(table, na) for table in (written.frame, *rows.files.values())
         ]
@@ -180,6 +186,74 @@ def _texts(found: Iterable[Finding]) -> list[str]:
     return [finding.text(command=True) for finding in found if finding.columns]
 
 
+# ---- what the page says of cells -------------------------------------------------------------------------------------
+def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
+    """Return what the page says of how cells were read: the words, the advice, and the options that follow it.
+
+    Totals among the rows are an alarm: one decides the errors. The others are cautions.
+    """
+    found = list[dict[str, Any]]()
+    if read.totals is not None and read.totals.how != "named":
+        found += _totals_facts(read)
+    for caution in read.written.cautions:
+        advice = "Check the table: delete the line, or correct its cells if it is a row"
+        found.append({"words": f"{sentence_of(caution)}.", "advice": advice})
+    spelled = [one for one in types if "spelled" in one.flags]
+    words = {one.name: odd_words(one) for one in spelled}
+    words = {name: cells for name, cells in words.items() if cells}
+    if words:
+        shown = [
+            f"{name} ({listed(cells, 3, show=repr)})" for name, cells in words.items()
+        ]
+        options = list[str]()
+        for name, cells in words.items():
+            for text in column_codes(name, cells):
+                options += ["--na", text]
+        one = by_count(len(words), "this column looks", "these columns look")
+        said = f"But for some cells {one} like numbers, and is read as categories: "
+        said = said.replace("and is", by_count(len(words), "and is", "and are"))
+        advice = "If these cells mean missing, declare them"
+        facts = {"words": f"{said}{listed(shown)}.", "advice": advice}
+        found.append({**facts, "options": options})
+    others = [one for one in spelled if one.name not in words]
+    if others:
+        every = findings_of(Schema(tuple(others)))
+        first = next(finding for finding in every if finding.kind == "spelled")
+        alike = first.facts["alike"]
+        advice = f"Write all cells of {others[0].name} alike, such as {alike}"
+        shown = [f"{one.name} ({one.facts['example']!r})" for one in others]
+        said = "Cells that are written in several ways keep columns from being read as "
+        said += f"{first.facts['what']}: {listed(shown)}."
+        found.append({"words": said, "advice": advice})
+    return found
+
+
+def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
+    """Return the alarm on rows of totals with a target: the code of their targets leaves them out."""
+    assert read.totals is not None, "there are totals"
+    frame, lines = read.written.frame, read.written.lines.lines
+    cells = frame[read.target]
+    rows = [row for row in read.totals.rows if not pd.isna(cells.iloc[row])]
+    if not rows:
+        return []
+    texts = [canonical(cells.iloc[row]) for row in rows]
+    words = f"{sentence_of(read.totals.said(lines))}. One such row can decide the errors and the effects."
+    facts = {"words": words, "part": "alarm"}
+    if int(cells.astype(str).isin({str(cells.iloc[row]) for row in rows}).sum()) > len(
+        rows
+    ):
+        return [facts | {"advice": "Delete them from the table, and run again"}]
+    options = [
+        word for text in column_codes(read.target, texts) for word in ("--na", text)
+    ]
+    return [facts | {"advice": "Leave them out", "options": options}]
+
+
+def sentence_of(words: str) -> str:
+    """Return words with a capital in front."""
+    return words[:1].upper() + words[1:]
+
+
 def find_together(
     request: RunRequest,
     read: ReadTable,
@@ -201,6 +275,15 @@ def find_together(
         if all(name in table for table in tables) and name not in unasked
     ]
     table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
+    # Amounts with an odd cell are amounts, which name nobody.
+    for one in types:
+        if (
+            "spelled" in one.flags
+            and one.facts["what"] == "numbers"
+            and one.name in table
+        ):
+            numbers = text_numbers(table[one.name].astype(str).tolist())
+            table = table.assign(**{one.name: numbers})
     by_user = {
         *request.identifier,
         *(name for name, kind in request.kinds.items() if kind == "identifier"),
@@ -249,7 +332,7 @@ def _names_many(name: str, table: pd.DataFrame) -> bool:
 def notes_on_codes(
     features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]
 ) -> list[str]:
-    """Propose codes for missing that no other column holds as a number."""
+    """Propose codes for missing: of single columns where others hold them as values, and open ends of dates."""
     names = [
         one.name
         for one in types
@@ -264,22 +347,30 @@ def notes_on_codes(
         for name, values in cells.items()
         if name not in kinds
     }
-    proposed: dict[str, list[float]] = {}
+    proposed: dict[str, list[Any]] = {}
+    is_of_all = True
     for code in sorted({code for codes in candidates.values() for code in codes}):
         holders = [name for name in names if (cells[name] == code).any()]
-        for name in (
-            holders if all(code in candidates.get(name, ()) for name in holders) else ()
-        ):
-            proposed.setdefault(name, []).append(code)
+        for name in holders:
+            if code in candidates.get(name, ()):
+                proposed.setdefault(name, []).append(code)
+            else:
+                is_of_all = False  # there it is a value
+    for name in types.of_kind("date"):
+        ends = [] if name in kinds else open_ends(features[name], types[name])
+        if ends:
+            proposed[name], is_of_all = ends, False
     if not proposed:
         return []
-    codes = sorted({code for codes in proposed.values() for code in codes})
+    codes = list(dict.fromkeys(code for codes in proposed.values() for code in codes))
     shown = [
         f"{name} ({', '.join(map(str, codes))})" for name, codes in proposed.items()
     ]
-    return _texts(
-        [Finding("maybe_missing", tuple(proposed), {"shown": shown, "codes": codes})]
-    )
+    facts: dict[str, Any] = {"shown": shown}
+    facts["codes"] = sorted(codes) if is_of_all else codes
+    if not is_of_all:
+        facts["by_column"] = proposed
+    return _texts([Finding("maybe_missing", tuple(proposed), facts)])
 
 
 def notes_on_blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ def _check_truths(
             f"Write them alike in {request.table} and the other files.",
             "PG015",
         )
+    if "test" in labels and task == "classification" and len(set(kinds.values())) == 1:
+        yield from _other_spelling(target, classes, labels["test"])
     if len(classes) == 1:
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
         hint = "Choose another --row-group or --time, or add rows."
@@ -201,6 +204,33 @@ def _check_truths(
     if len(classes) and len(held) and not np.isin(held, classes).any():
         problem = "No validation row has a class of the training rows"
         yield problem, "Choose another --row-group or --time, or add rows.", "PG018"
+
+
+def _other_spelling(
+    target: str, classes: npt.NDArray[Any], tested: npt.NDArray[Any]
+) -> Iterator[Fault]:
+    """Refuse a test file whose classes are those of training in another spelling, or all others."""
+    known = {canonical(label): _letters(label) for label in classes}
+    other = [canonical(label) for label in np.unique(tested)]
+    new = [text for text in other if text not in known]
+    by_letters = {letters: name for name, letters in known.items()}
+    alike = {
+        text: by_letters[_letters(text)] for text in new if _letters(text) in by_letters
+    }
+    if not new or not (alike or len(new) == len(other)):
+        return
+    pairs = [f"{text!r} is {name!r}" for text, name in alike.items()]
+    problem = (
+        f"The classes of {target!r} in the test file are {listed(other, 4, show=repr)}, in the table "
+        f"{listed(list(known), 4, show=repr)}"
+    )
+    same = f": {listed(pairs, 4)}" if pairs else ""
+    yield problem, f"Write them as in the table{same}.", "PG015"
+
+
+def _letters(label: object) -> str:
+    """Return the letters, digits and comparisons of a class: those of ``<=50K.`` are those of ``<=50k``."""
+    return re.sub(r"[^\w<>=+-]+", "", canonical(label)).casefold()
 
 
 def _divide(

@@ -71,6 +71,9 @@ def data_stage(work: RunWork) -> None:
         for part in (train, held, test)
     ]
     held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
+    for one in inputs.cells:
+        if one.get("part") == "alarm":
+            work.say(f"ALARM: {one['words']}")
     leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
     if leaks:
         work.say(f"ALARM: {say('leak', leak_facts(inputs.target, leaks))}")
@@ -89,6 +92,8 @@ def data_stage(work: RunWork) -> None:
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
         "together": inputs.together,
+        "cells": inputs.cells,
+        "pairs": {name: list(parts) for name, parts in inputs.pairs.items()},
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from permgrad.base.errors import InputError, option_of
-from permgrad.data.read.cells import MissingCodes
+import pandas as pd
+
+from permgrad.base.errors import InputError, keeping_warnings, option_of
+from permgrad.data.read.cells import MissingCodes, is_native_number
+from permgrad.data.read.header import is_number
+from permgrad.data.read.odd_rows import TotalRows, find_totals
 from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import read_written, sheet_of
+from permgrad.data.read.table import blank_codes, read_written, sheet_of
 from permgrad.data.types.column_types import Kind
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
@@ -61,11 +65,11 @@ class ReadTable:
     """The tables of a run as they are written: ``sources`` has ``"table"``, and ``"test"`` of a file with test rows.
 
     ``left_out`` says why columns are no features, ``kinds`` which kinds of features are declared, and ``task`` which
-    task is asked for. ``codes`` are those that mean missing.
+    task is asked for. ``codes`` are those that mean missing. ``totals`` are rows that sum up others.
     """
 
     card: DataCard | None
-    codes: tuple[str | int | float, ...]
+    codes: tuple[Any, ...]
     reading: Reading
     sources: Mapping[str, Written]
     target: str
@@ -73,6 +77,7 @@ class ReadTable:
     kinds: Mapping[str, Kind]
     task: str
     notes: tuple[str, ...]
+    totals: TotalRows | None = None
 
     @property
     def written(self) -> Written:
@@ -104,6 +109,7 @@ def read_table(request: RunRequest) -> ReadTable:
             later=True,
             like=written.decimal,
             units=written.units,
+            pairs=written.pairs,
             texts=written.texts,
         )
         named, sheet = (
@@ -115,6 +121,12 @@ def read_table(request: RunRequest) -> ReadTable:
         find_column(
             target, list(sources["test"].frame.columns), "target of the test file"
         )
+    known = blank_codes(written.frame[[target]], reading.codes)[target]
+    totals = find_totals(written.frame) if card is None else None
+    if totals is not None and known.iloc[list(totals.rows)].isna().all():
+        totals = None  # they have no target, and are left out
+    lines = written.lines.lines
+    said = [] if totals is None else [totals.said(lines)]
     return ReadTable(
         card,
         codes,
@@ -124,22 +136,21 @@ def read_table(request: RunRequest) -> ReadTable:
         left_out,
         kinds,
         task,
-        (*written.notes, *missing),
+        (*written.notes, *said, *missing),
+        totals,
     )
 
 
 def read_request(
     request: RunRequest,
-) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
+) -> tuple[DataCard | None, tuple[Any, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
     card, columns = None, request.columns
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
         card = get_card(request.table)
-    codes: tuple[str | int | float, ...] = separated(request.na) or (
-        card.na if card else ()
-    )
+    codes = codes_of(request) or (card.na if card else ())
     named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
     reading = Reading(
         codes=MissingCodes.of(codes),
@@ -170,6 +181,48 @@ def read_request(
             Written.typed(load_dataset(request.table).frame, card.na),
         )
     return None, codes, reading, read_written(request.table, reading)
+
+
+def codes_of(request: RunRequest) -> tuple[Any, ...]:
+    """Return the codes of ``--na``: those of all columns, and a mapping with those of single ones (``COL=CODES``).
+
+    A text with commas is one code where a cell is it, else the codes between them.
+    """
+    doubtful = [text for text in request.na if "=" in text or _may_be_cell(text)]
+    if not doubtful:
+        return separated(request.na)
+    with keeping_warnings():  # what is said of the table is said once
+        frame = read_request(replace(request, na=()))[3].frame
+    everywhere, columns = list[str](), dict[str, tuple[str, ...]]()
+    for text in request.na:
+        name, is_of_column, codes = text.partition("=")
+        if not is_of_column or _is_cell(text, frame, list(frame.columns)):
+            everywhere += _parted(text, frame, list(frame.columns))
+            continue
+        find_column(name, list(frame.columns), "--na")
+        columns[name] = (*columns.get(name, ()), *_parted(codes, frame, [name]))
+    return (*dict.fromkeys(everywhere), *([columns] if columns else []))
+
+
+def _may_be_cell(text: str) -> bool:
+    """Whether a text with commas may be one cell: some of it is no number and no single sign."""
+    parts = separated([text])
+    return len(parts) > 1 and any(
+        len(part) > 1 and not is_number(part) for part in parts
+    )
+
+
+def _parted(text: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    return (text.strip(),) if _is_cell(text, frame, names) else separated([text])
+
+
+def _is_cell(text: str, frame: pd.DataFrame, names: Sequence[str]) -> bool:
+    """Whether a cell of some columns is a text."""
+    columns = [frame[name] for name in names if not is_native_number(frame[name].dtype)]
+    return any(
+        text.strip() in {str(cell).strip() for cell in column.dropna().unique()}
+        for column in columns
+    )
 
 
 def _roles(

@@ -1,0 +1,94 @@
+"""Lines that are no rows: the header again, units and questions below it, and totals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.data.read.odd_rows import find_totals
+from permgrad.data.read.table import read_written
+
+
+def made(rows: int = 60) -> pd.DataFrame:
+    draw = np.random.default_rng(4)
+    return pd.DataFrame(
+        {
+            "shop": draw.choice(["a", "b", "c"], rows),
+            "sales": draw.lognormal(4, 1, rows).round(2),
+            "staff": draw.integers(1, 900, rows),
+        }
+    )
+
+
+def read(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    return read_written(tmp_path / "t.csv")
+
+
+def test_a_header_that_comes_again_is_no_row(tmp_path):
+    text, frame = made().to_csv(index=False), made()
+    written = read(tmp_path, text + text)
+    assert written.notes == ("line 62 repeats the header and is left out",)
+    assert written.frame["sales"].tolist() == 2 * frame["sales"].tolist()
+    assert written.lines.lines[[59, 60]].tolist() == [61, 63]
+
+
+def test_units_and_questions_below_the_header_are_no_rows(tmp_path):
+    header, rows = made().to_csv(index=False).split("\n", 1)
+    questions = 'Which shop?,"Sales, in euro?",How many?\nx,"{""Id"":2}","{""Id"":3}"\n'
+    written = read(tmp_path, f"{header}\n{questions}{rows}")
+    assert len(written.frame) == 60
+    (said,) = written.cautions
+    assert said.startswith(
+        "lines 2, 3 are left out, because 2 of 2 columns of numbers hold no number there but 'Sales, in euro?'"
+    )
+    assert said in written.notes
+    # A word that other rows have, too, is an answer.
+    refused = "a,Refused,Refused\n"
+    assert len(read(tmp_path, f"{header}\n{refused}{rows}{refused}").frame) == 62
+
+
+@pytest.mark.parametrize("label", ["Total", "", "alle"])
+@pytest.mark.parametrize("below", [[], [{"shop": "Source: register"}, {}]])
+def test_totals_are_found_by_their_sums(label, below):
+    frame = made()
+    total = {
+        "shop": label,
+        "sales": frame["sales"].sum(),
+        "staff": frame["staff"].sum(),
+    }
+    table = pd.concat([frame, pd.DataFrame([total, *below])], ignore_index=True)
+    found = find_totals(table)
+    assert (found.rows, found.how) == ((60,), "sums")
+    lines = np.arange(2, 70)
+    assert found.said(lines).startswith("line 62")
+    assert find_totals(frame) is None
+    assert (
+        find_totals(table.assign(sales=table["sales"] + 1)) is None or label == "Total"
+    )
+
+
+def test_subtotals_of_groups_and_the_total_are_found():
+    parts, sizes = [], []
+    for name, rows in made().groupby("shop"):
+        sums = {
+            "shop": f"{name} all",
+            "sales": rows["sales"].sum(),
+            "staff": rows["staff"].sum(),
+        }
+        parts += [rows, pd.DataFrame([sums])]
+        sizes.append(len(rows) + 1)
+    whole = made()[["sales", "staff"]].sum()
+    table = pd.concat(
+        [*parts, pd.DataFrame([{"shop": "all", **whole}])], ignore_index=True
+    )
+    ends = np.cumsum(sizes) - 1
+    assert find_totals(table).rows == (*ends.tolist(), 63)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_counts_are_no_sums(seed):
+    draw = np.random.default_rng(seed)
+    flags = {f"f{k}": draw.integers(0, 2, 500) for k in range(6)}
+    assert find_totals(pd.DataFrame({**flags, "n": draw.poisson(1, 500)})) is None

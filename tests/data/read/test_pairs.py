@@ -1,0 +1,81 @@
+"""Two numbers in a cell are two columns, and later tables are read like the one that was learned from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.data.read.pairs import find_pair
+from permgrad.data.read.reading import Reading
+from permgrad.data.read.table import read_written
+from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.findings import findings_of
+
+DRAW = np.random.default_rng(7)
+HIGH, LOW = DRAW.integers(100, 190, 90), DRAW.integers(50, 99, 90)
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        ([f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
+        ([f"{a} x {b}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
+        ([f"{a % 7}-{b % 5}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
+        ([f"[{b / 2}; {-a / 3}]" for a, b in zip(HIGH, LOW, strict=True)], ("latitude", "longitude")),
+        ([f"POINT ({-a / 3:.3f} {b / 2})" for a, b in zip(HIGH, LOW, strict=True)], ("longitude", "latitude")),
+    ],
+)  # fmt: skip
+def test_two_numbers_are_found(texts, names):
+    pair = find_pair(list(dict.fromkeys(texts)))
+    assert (pair.first, pair.second) == names
+    assert not np.isnan(pair.read(texts)).any()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"{k}-{k + 9}" for k in range(10, 200, 10)],
+        [f"{k}/{k + 1}" for k in range(1980, 2020)],
+        [f"{1 + k % 12}/{2000 + k // 12}" for k in range(90)],
+        [f"0{k % 10}-{k}" for k in range(90)],
+        ["120/80", "130/90"],
+    ],
+)
+def test_ranges_seasons_months_and_codes_are_no_two_numbers(texts):
+    assert find_pair(texts) is None
+
+
+@pytest.mark.parametrize("end", ["csv", "parquet"])
+def test_they_are_two_columns_also_in_a_later_table(tmp_path, end):
+    cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
+    frame = pd.DataFrame({"x": LOW, "bp": ["", *cells[1:]], "z": HIGH})
+    path, new = tmp_path / f"a.{end}", tmp_path / f"b.{end}"
+    for table, file in (
+        (frame, path),
+        (frame[:4].assign(bp=["9/8", "", "odd", "7/6"]), new),
+    ):
+        if end == "csv":
+            table.to_csv(file, index=False)
+        else:
+            table.to_parquet(file)
+    written = read_written(path)
+    assert written.frame.columns.tolist() == ["x", "bp: first", "bp: second", "z"]
+    assert written.frame["bp: first"].tolist()[1:] == HIGH.tolist()[1:]
+    assert np.isnan(written.frame["bp: second"][0])
+    assert written.notes[-1].startswith(
+        f"cells with two numbers are two columns: bp ({cells[1]!r} is 'bp: first', 'bp: second')"
+    )
+    later = read_written(new, Reading(later=True, pairs=written.pairs)).frame
+    assert later["bp: first"].tolist()[::3] == [9, 7]
+    assert later["bp: first"][2] == "odd", "it is to be refused"
+    # Who names the column gets it as it is.
+    named = read_written(path, Reading(named=["bp"])).frame
+    assert named["bp"].tolist()[1:] == cells[1:]
+
+
+def test_a_frame_with_them_gets_a_note_of_their_kind():
+    cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
+    (said,) = findings_of(infer_schema(pd.DataFrame({"bp": cells})))[-1:]
+    assert "'bp' looks like two numbers in each cell, such as" in said.text()
+    assert "120 and 80 in two columns" in said.text()
