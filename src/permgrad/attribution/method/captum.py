@@ -49,6 +49,7 @@ class CaptumMethod(Method):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
+    by_word: ClassVar[bool] = False
 
     def __init__(
         self, attribution: Any, options: Mapping[str, Any] | None = None

@@ -59,6 +59,7 @@ class DeepLift(Configured):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
+    by_word: ClassVar[bool] = False
     baseline: Any = "auto"
     references: int = 50
 

@@ -51,6 +51,7 @@ class Gradient(Configured):
     name: ClassVar[str] = "gradient"
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
+    by_word: ClassVar[bool] = False
     signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:

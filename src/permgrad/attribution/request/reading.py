@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
@@ -47,7 +48,7 @@ from permgrad.attribution.subject.tokens import (
     pad_of,
     with_tokens,
 )
-from permgrad.attribution.subject.words import as_tokens
+from permgrad.attribution.subject.words import Words, as_tokens
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
@@ -81,7 +82,8 @@ def build_request(
     scope, options = resolve_method(chosen, arguments.scope)
     said = said_of(arguments, scope, options, by)
     refuse_apart(chosen, name, said)
-    rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, options)
+    reads = {**options, "by_word": getattr(chosen, "by_word", True)}
+    rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, reads)
     subject, count, weight = (
         rows["subject"],
         len(rows["inputs"][0]),
@@ -251,12 +253,13 @@ def _read_network(
     roles: Roles | None = None
     if layer is None:
         roles = find_roles(subject, model.hold, added)
-        cuts = with_tokens(subject, roles, tokenizer, texts)
+        by_word = options.get("by_word", True)
+        cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
     inputs = donors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(
             inputs,
-            subject.read(arguments.background),
+            subject.read(_tokenised(subject, tokenizer, pad, arguments.background)),
             scope,
             part=arguments.row_offset is not None,
         )
@@ -296,6 +299,26 @@ def _read_network(
         else "given",
         "shapes": shapes,
     }
+
+
+def _tokenised(
+    subject: NetworkSubject, tokenizer: Any, pad: int, background: Any
+) -> Any:
+    """Return a background with texts as ids, as many a row as those explained have.
+
+    Where words are features the subject reads texts itself.
+    """
+    if isinstance(subject.form.tokens, Words):
+        return background
+    ids, texts, added = as_tokens(background, tokenizer, subject.module, pad)
+    left = getattr(tokenizer, "padding_side", "right") == "left"
+    for name in (*texts, *added):
+        width = subject.inputs[subject.input_names.index(name)].shape[1]
+        lacking = max(0, width - ids[name].shape[1])
+        ends = (lacking, 0) if left else (0, lacking)
+        filled = functional.pad(ids[name], ends, value=0 if name in added else pad)
+        ids[name] = filled[:, -width:] if left else filled[:, :width]
+    return ids
 
 
 def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:

@@ -59,6 +59,8 @@ class Configured:
     takes: ClassVar[frozenset[str]] = USUAL
     options: ClassVar[Mapping[str, Any]] = {}
     inner: ClassVar[Mapping[str, Any]] = {}
+    #: whether words of texts are features, else tokens, of which each has a vector
+    by_word: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

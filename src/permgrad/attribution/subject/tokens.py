@@ -24,6 +24,7 @@ from permgrad.attribution.subject.words import (
     Words,
     as_tokens,
     split_ids,
+    writer_of,
 )
 from permgrad.base.checks import check_choice, check_kind, is_whole
 from permgrad.base.errors import InputError, by_count, warn_user
@@ -306,10 +307,13 @@ def with_tokens(
     roles: Roles,
     tokenizer: Any,
     texts: Mapping[str, list[Tokens]],
+    *,
+    by_word: bool = True,
 ) -> Cuts:
     """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
 
-    The subject's form and inputs change if a row has places without a token.
+    ``by_word=False``: the places in any case, whose tokens have vectors. The subject's
+    form and inputs change if a row has places without a token.
     """
     subject.noted["held"] = roles.held
     if roles.tokens is None:
@@ -319,14 +323,12 @@ def with_tokens(
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
-    words = name in texts or any(
-        hasattr(tokenizer, way) for way in ("convert_ids_to_tokens", "id_to_token")
-    )
+    words = by_word and (name in texts or writer_of(tokenizer) is not None)
     subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
     if words:
         shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
     else:
-        shown = _make_places(subject, roles, pad)
+        shown = _make_places(subject, roles, pad, tokenizer)
     names = [f"{name}[{place}]" for place in range(len(shown[0]))]
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
@@ -351,9 +353,12 @@ def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
 
 
 def _make_places(
-    subject: NetworkSubject, roles: Roles, pad: int | None
+    subject: NetworkSubject,
+    roles: Roles,
+    pad: int | None,
+    tokenizer: Any,
 ) -> list[list[str | None]]:
-    """Keep the row's values at places that hold no token. Return the ids of the others."""
+    """Keep the row's values at places that hold no token. Return the others' texts or ids."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
     ids = subject.inputs[roles.tokens].tolist()
@@ -363,11 +368,15 @@ def _make_places(
             [away.long(), *(subject.inputs[place].long() for place in follow)], dim=1
         )
         subject.inputs = (*subject.inputs, stay)
-    rows = zip(ids, away.tolist(), strict=True)
-    return [
-        [None if gone else str(one) for one, gone in zip(*row, strict=True)]
-        for row in rows
-    ]
+    write = writer_of(tokenizer)
+    shown: list[list[str | None]] = []
+    for row, gone in zip(ids, away.tolist(), strict=True):
+        texts = row if write is None else write(row)
+        written = [
+            None if none else str(one) for one, none in zip(texts, gone, strict=True)
+        ]
+        shown.append(written)
+    return shown
 
 
 def _make_words(

@@ -7,7 +7,7 @@ and belong to nobody. Words of a donor may have other numbers of tokens: what st
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -122,12 +122,20 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
     return Tokens(ids, list(range(len(ids))), [str(one) for one in ids])
 
 
+def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
+    """Return what writes ids as the tokenizer's pieces of texts, None if nothing does."""
+    write = getattr(tokenizer, "convert_ids_to_tokens", None)
+    find = getattr(tokenizer, "id_to_token", None)
+    if write is None and find is not None:
+        return lambda ids: map(find, ids)
+    return write  # type: ignore[no-any-return]
+
+
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
-    write = getattr(tokenizer, "convert_ids_to_tokens", None) or (
-        lambda ids: map(tokenizer.id_to_token, ids)
-    )
+    write = writer_of(tokenizer)
+    assert write is not None
     pieces = [[str(piece) for piece in write(ids)] for ids in rows]
     apart = any(piece.startswith(("▁", "Ġ")) for row in pieces for piece in row)
     return [
