@@ -135,6 +135,46 @@ def test_the_steps_of_a_forecaster_are_features_and_its_lengths_are_held():
     )
 
 
+class Pieces:
+    """A tokenizer whose words may have several tokens: those from 10 on continue one."""
+
+    all_special_ids: tuple[int, ...] = ()
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        return [f"##{one}" if one >= 10 else f"word{one}" for one in ids]
+
+
+class Page(nn.Module):
+    """Looks up words and where they stand on a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.words, self.left = nn.Embedding(20, 3), nn.Embedding(50, 3)
+        self.head = nn.Linear(3 * 5, 1)
+
+    def forward(self, ids: Tensor, box: Tensor) -> Tensor:
+        looked_up = self.words(ids) * self.left(box[..., 0])
+        return self.head(looked_up.flatten(1))
+
+
+def test_words_never_move_away_from_what_stands_at_their_place():
+    ids, left = whole(20, ROWS, 5), whole(40, ROWS, 5, seed=1)
+    ids[:, 0] %= 10
+    X = {"ids": ids, "box": torch.stack([left, left + 4], dim=-1)}
+    options = {"method": "permutation", "n_repeats": 4, "progress": False}
+    found = pg.explain(pg.Model(Page(), tokenizer=Pieces()), X, **options)
+    assert found.meta["tokens"] == {"input": "ids", "players": "tokens"}
+    plain = pg.explain(Page(), X, **options)
+    assert plain.values.max() > 0.01
+    np.testing.assert_array_equal(found.values, plain.values)
+    assert (
+        found.names
+        == plain.names
+        == tuple(f"{name}[{place}]" for name in X for place in range(5))
+    )
+
+
 class Board(nn.Module):
     """A convolution over what stands on the fields of a board."""
 

@@ -46,19 +46,16 @@ def pick_head(
         if head is not None:
             problem = f"head={shown(head)} picks one of several outputs, but the network returns a single tensor"
             raise InputError(problem, hint="Leave head out", code="PG004")
-        by_place = places(tuple(returned.shape[1:]))
-        return _flat(returned, rows, "The network's output", places=by_place), None
+        return _taken(returned, rows, "The network's output", places), None
     tensors = heads(returned)
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
-        by_place = places(tuple(tensors[head].shape[1:]))
-        return _flat(tensors[head], rows, f"Output {head!r}", places=by_place), head
+        return _taken(tensors[head], rows, f"Output {head!r}", places), head
     usual = [name for last in _USUAL_HEADS for name in tensors if _last(name) == last]
     for name in (*usual, *tensors):
         if _may_be_explained(tensors[name], rows, places=places):
-            by_place = places(tuple(tensors[name].shape[1:]))
-            return _flat(tensors[name], rows, f"Output {name!r}", places=by_place), name
+            return _taken(tensors[name], rows, f"Output {name!r}", places), name
     shapes = first_names(
         f"{name} {tuple(part.shape)}" for name, part in tensors.items()
     )
@@ -143,6 +140,12 @@ def _check_dense(output: Tensor, name: str) -> None:
             hint="Wrap the network in a module that returns real numbers",
             code="PG032",
         )
+
+
+def _taken(output: Tensor, rows: int, name: str, places: Fits) -> Tensor:
+    """Return an output as ``(rows, K)``. A nested one, whose shape torch does not tell, is refused."""
+    _check_dense(output, name)
+    return _flat(output, rows, name, places=places(tuple(output.shape[1:])))
 
 
 def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:

@@ -323,6 +323,7 @@ def with_tokens(
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
+    by_word = by_word and not _has_vectors(subject, roles)
     words = by_word and (name in texts or writer_of(tokenizer) is not None)
     subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
     if words:
@@ -339,6 +340,17 @@ def with_tokens(
         places = torch.arange(2 * len(names) + 1)
         cuts[name] = torch.where(places % 2 == 1, places // 2, NOBODY), names
     return cuts
+
+
+def _has_vectors(subject: NetworkSubject, roles: Roles) -> bool:
+    """Return whether a place has numbers of its own, such as a box: a longer word would move it away from them."""
+    assert roles.tokens is not None
+    places = subject.inputs[roles.tokens].shape[1]
+    readings = subject.readings()
+    return any(
+        tensor.ndim == 3 and tensor.shape[1] == places and readings.get(at) == "tokens"
+        for at, tensor in enumerate(subject.inputs)
+    )
 
 
 def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
