@@ -49,6 +49,7 @@ _SKEWED = (
     "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half "
     "of all rows have an error of at most {typical}."
 )
+_ZEROS = "{target} is 0 in {share:%} of the rows, which a mean says little about."
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
 _PERFECT = "It is nearly perfect ({metric:metric} {value:score}), like a model that knows the outcome"
 _UNCHECKED = (
@@ -68,6 +69,12 @@ WORDS: dict[str, Template] = {
         "are too good."
     ),
     "cells": "{words:as it is}",
+    "target": {
+        "codes": "{rows:row} ({share:%}) {rows:has|have} {target} = {_codes:as it is}, far from all others ({low:value} to "
+        "{high:value}): perhaps a code for a missing value.",
+        "far": "{_cells:as it is}, and all other values of {target} lie between {low:value} and {high:value}.",
+        **dict.fromkeys(("counts", "amounts"), _ZEROS),
+    },
     "together": _TOGETHER,
     "skill": {
         "good": "{subject} predicts {target} with {metric:metric} {value:first} on {rows:test row}.",
@@ -176,6 +183,12 @@ WORDS: dict[str, Template] = {
 ADVICE: dict[str, Template] = {
     "leak": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without {several:it|them}",
     "cells": "{advice:as it is}",
+    "target": {
+        "codes": "If so, train without these rows",
+        "far": "Check {_where:as it is}, and train again without an error there",
+        "counts": "If {target} counts something, train again for counts",
+        "amounts": "Predict two columns: whether {target} is above 0, and how large it is where it is",
+    },
     "together": _KEEP,
     "skill": {
         "cut": "Train again with more time (--time-limit or --max-rows all)",

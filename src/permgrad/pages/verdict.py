@@ -15,6 +15,7 @@ from permgrad.pages import facts
 from permgrad.pages.facts import Facts
 from permgrad.pages.findings import ADVICE, Writer, say
 from permgrad.pages.sentences import baseline_label
+from permgrad.pages.target_facts import target_facts
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("leak", "alarm", facts.leak),
     Finding("cells", "caution", facts.cells),
     Finding("together", "alarm", partial(facts.together, clear=True)),
+    Finding("target", "alarm", target_facts),
     Finding("skill", "score", facts.skill),
     Finding("constant", "score", facts.over_constant),
     Finding("finds", "score", facts.finds),
@@ -174,12 +176,12 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         else:
             words.append(word)
     suffix = {
+        "--na": "coded",
         "--drop": "without",
         "--row-group": "together",
         "--groups": "grouped",
         "--threshold": "threshold",
-        "--na": "coded",
-    }.get(options[0], options[-1])
+    }.get(options[0].partition("=")[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
 
 

@@ -17,6 +17,7 @@ from permgrad.data.splitting import are_expected, count_shared_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.target_signs import Sign, target_signs
 
 #: Columns of a table whose shared rows and types are looked at.
 _MOST_COLUMNS = 2000
@@ -35,6 +36,8 @@ class DataSection:
     were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the search for leaks,
     drift and copies of rows needs and does not have. ``together`` says which rows may belong together, see
     ``permgrad.evaluation.kept_together``, and ``cells`` how cells were read that are odd.
+    ``target_signs`` say what is odd about a target of numbers, see
+    ``permgrad.evaluation.target_signs``.
     """
 
     rows: Mapping[str, int | None]
@@ -54,6 +57,7 @@ class DataSection:
     unchecked: str = ""
     together: Mapping[str, Any] | None = None
     cells: Sequence[Mapping[str, Any]] = ()
+    target_signs: Sequence[Mapping[str, Any]] = ()
 
 
 def describe_data(work: Work) -> DataSection:
@@ -99,8 +103,24 @@ def describe_data(work: Work) -> DataSection:
         if counts
         else None,
         notes=[f"Task: {model.task}, model: {model.name}."],
+        target_signs=_signs_of_target(work),
         **compared,
     )
+
+
+def _signs_of_target(work: Work) -> list[Sign]:
+    """Return what is odd about a target of numbers, in training and test rows."""
+    if work.model.classes or work.model.task != "regression":
+        return []
+    parts = {"training": work.train, "test": work.test}
+    rows = {
+        f"{part} row {row}": float(value)
+        for part, each in parts.items()
+        if each is not None and each.y is not None
+        for row, value in enumerate(np.ravel(np.asarray(each.y, dtype=np.float64)))
+    }
+    names = list(rows)
+    return target_signs(np.array(list(rows.values())), names.__getitem__)
 
 
 def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:

@@ -381,7 +381,13 @@ class RowLines:
         """Return an error about a cell that names its line, if that is known."""
         if self.lines is None or error.number is None:
             return error
-        return error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}")
+        return error.placed(self.where(error.number))
+
+    def where(self, number: int) -> str:
+        """Name a row by its line in the file, or by its number where that is not known."""
+        if self.lines is None:
+            return f"row {number}"
+        return f"line {self.lines[number]} of {str(self.file)!r}"
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:

@@ -105,6 +105,7 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "leaks",
         "together",
         "cells",
+        "target_signs",
     )
     return DataSection(
         **{name: data[name] for name in same},

@@ -45,10 +45,12 @@ from permgrad.data.types.odd_cells import odd_cells_words, without_odd_cells
 from permgrad.data.weights import read_exposures, read_weights
 from permgrad.pages.facts import together_facts
 from permgrad.pages.findings import say
+from permgrad.pages.target_facts import target_sign_facts
 from permgrad.runs.options import NO_GROUPS, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
     cell_facts,
+    find_target_signs,
     find_together,
     notes_on_blocks,
     notes_on_cells,
@@ -113,6 +115,7 @@ class Inputs:
     together: Mapping[str, Any] | None = None
     cells: list[dict[str, Any]] = field(default_factory=list)
     pairs: dict[str, Any] = field(default_factory=dict)
+    target_signs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -253,6 +256,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         together=columns.together,
         cells=columns.cells,
         pairs=dict(written.pairs),
+        target_signs=columns.target_signs,
     )
 
 
@@ -344,6 +348,7 @@ class Columns:
 
     ``left_out``: why others are not. ``kinds``: declared ones, and those that the target shows. ``groups``: columns
     that act as one feature. ``together``: facts on what may say that rows belong together.
+    ``target_signs``: what is odd about a target of numbers.
     """
 
     schema: Schema
@@ -354,6 +359,7 @@ class Columns:
     notes: tuple[str, ...]
     together: Mapping[str, Any] | None
     cells: list[dict[str, Any]] = field(default_factory=list)
+    target_signs: tuple[Mapping[str, Any], ...] = ()
 
 
 def decide_columns(
@@ -415,10 +421,12 @@ def decide_columns(
         )
         notes.append(f"{say('together', together_facts(together))}{fix}")
     cells = cell_facts(read, types)
-    found_of_columns = Columns(
-        schema, types, left_out, kinds, groups, tuple(notes), together, cells
+    signs = find_target_signs(rows, read.task)
+    notes += [say("target", target_sign_facts(sign, target)) for sign in signs]
+    columns_decided = Columns(
+        schema, types, left_out, kinds, groups, tuple(notes), together, cells, signs
     )
-    return found_of_columns, rows
+    return columns_decided, rows
 
 
 def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:

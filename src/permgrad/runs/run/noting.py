@@ -26,6 +26,7 @@ from permgrad.data.types.findings import (
 )
 from permgrad.data.types.identifiers import maybe_missing, names_things
 from permgrad.evaluation.kept_together import rows_together
+from permgrad.evaluation.target_signs import Sign, target_signs
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import AS_TEXT, SplitTable
 from permgrad.runs.run.table import LeftOut, ReadTable
@@ -252,6 +253,24 @@ def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
 def sentence_of(words: str) -> str:
     """Return words with a capital in front."""
     return words[:1].upper() + words[1:]
+
+
+def find_target_signs(rows: SplitTable, task: str) -> tuple[Sign, ...]:
+    """Return what is odd about a target of numbers, in the rows of all parts."""
+    if rows.task != "regression":
+        return ()
+    values = [np.asarray(truth, dtype=np.float64) for truth in rows.truths.values()]
+    places = [
+        (rows.lines[part], number)
+        for part in rows.truths
+        for number in rows.tables[part].index
+    ]
+
+    def where(position: int) -> str:
+        lines, number = places[position]
+        return lines.where(number)
+
+    return tuple(target_signs(np.concatenate(values), where, counts=task == "counts"))
 
 
 def find_together(

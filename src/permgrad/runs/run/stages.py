@@ -94,6 +94,7 @@ def data_stage(work: RunWork) -> None:
         "together": inputs.together,
         "cells": inputs.cells,
         "pairs": {name: list(parts) for name, parts in inputs.pairs.items()},
+        "target_signs": inputs.target_signs,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),

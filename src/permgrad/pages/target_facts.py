@@ -1,0 +1,45 @@
+"""What is odd about the target, in facts for the first page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from permgrad.pages.words import listed, value_text
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+
+def target_facts(content: Assessment) -> list[dict[str, Any]]:
+    """Say what is odd about a target of numbers.
+
+    That are codes, cells far from all others and, of a model that learned nothing, zeros.
+    """
+    signs = () if content.data is None else content.data.target_signs
+    return [
+        target_sign_facts(sign, content.target)
+        for sign in signs
+        if sign["form"] != "zeros" or not content.learnt
+    ]
+
+
+def target_sign_facts(sign: dict[str, Any], target: str) -> dict[str, Any]:
+    """Return the facts of one sign: its numbers, its words, and the option that helps."""
+    facts: dict[str, Any] = {**sign, "target": target, "options": []}
+    if sign["form"] == "codes":
+        codes = [f"{code:g}" for code in sign["codes"]]
+        facts["_codes"] = listed(codes)
+        facts["options"] = ["--na", f"{target}={','.join(codes)}"]
+    elif sign["form"] == "far":
+        facts["_where"] = listed([cell["where"] for cell in sign["cells"]])
+        cells = [
+            f"{target} is {value_text(cell['value'])} in {cell['where']}"
+            for cell in sign["cells"]
+        ]
+        facts["_cells"] = listed(cells)
+    else:
+        facts["part"] = "caution"
+        facts["form"] = "counts" if sign["whole"] else "amounts"
+        if sign["whole"]:
+            facts["options"] = ["--task", "counts"]
+    return facts
