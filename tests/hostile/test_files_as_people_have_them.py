@@ -1,0 +1,168 @@
+"""Files as people have them: what each column is, is right, or a note names it. Nothing is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.inputs import Inputs, load_inputs
+
+ROWS = 240
+Cells = list[Any]
+
+
+def table() -> pd.DataFrame:
+    """Return a plain table: a town, an amount with decimals, a whole amount, and a target that follows both."""
+    draw = np.random.default_rng(12)
+    frame = pd.DataFrame({"town": draw.choice(["Ulm", "Bonn", "Trier"], ROWS)})
+    frame["width"] = draw.normal(60, 9, ROWS).round(2)
+    frame["staff"] = draw.integers(3, 400, ROWS)
+    frame["y"] = (frame["width"] / 9 + frame["staff"] / 90).round(3)
+    return frame
+
+
+def load(tmp_path, text: str, **options: Any) -> Inputs:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    return load_inputs(RunRequest(table=str(path), target=("y",), **options))
+
+
+def numbers(low: int, high: int, seed: int = 3) -> list[int]:
+    return np.random.default_rng(seed).integers(low, high, ROWS).tolist()
+
+
+def halves(first: str = "first", second: str = "second") -> dict[str, str]:
+    """Return the kinds of the two columns that one with two numbers in a cell is."""
+    return {f"c: {first}": "numeric", f"c: {second}": "numeric"}
+
+
+def dates(end: str) -> Cells:
+    return [
+        f"20{10 + n % 12}-0{1 + n % 9}-15" if n % 8 else end for n in numbers(1, 900)
+    ]
+
+
+def dotted(code: Callable[[int], str]) -> Cells:
+    return [code(row) if row % 31 == 5 else f"{row / 7:.2f}" for row in range(ROWS)]
+
+
+#: A column of cells, and the columns that it is, with their kinds; or words of a note on it.
+COLUMNS: dict[str, tuple[Cells, dict[str, str] | str]] = {
+    "pounds": ([f"£{1000 + 7 * n:,.2f}" for n in numbers(1, 900)], {"c": "numeric"}),
+    "francs behind": ([f"{n}.50 CHF" for n in numbers(1, 900)], {"c": "numeric"}),
+    "per cent": ([f"{n / 10} %" for n in numbers(1, 900)], {"c": "numeric"}),
+    "decimal commas, per cent": ([f"{n},5 %" for n in numbers(1, 90)], {"c": "numeric"}),
+    "rupees": ([f"₹{n % 9 + 1},{10 + n % 80},{100 + n}" for n in numbers(1, 800)], {"c": "numeric"}),
+    "years and months": ([f"{n // 12} years {n % 12} months" for n in numbers(1, 400)], {"c": "numeric"}),
+    "weeks and days": ([f"{n // 7}w {n % 7}d" for n in numbers(7, 400)], {"c": "numeric"}),
+    "hours and minutes": ([f"{n // 60} h {n % 60} min" for n in numbers(60, 900)], {"c": "numeric"}),
+    "minutes and seconds": ([f"{n // 60}m {n % 60}s" for n in numbers(60, 900)], {"c": "numeric"}),
+    "kilobytes": ([f"{n} KB" if n < 700 else f"{n / 1000} MB" for n in numbers(1, 2000)], {"c": "numeric"}),
+    "feet and inches": ([f"{n // 12}'{n % 12}\"" for n in numbers(48, 84)], {"c": "numeric"}),
+    "grams and kilograms": ([f"{n} g" if n < 900 else f"{n / 1000} kg" for n in numbers(90, 2000)], {"c": "numeric"}),
+    "pounds and ounces": ([f"{n // 16} lb {n % 16} oz" for n in numbers(16, 200)], {"c": "numeric"}),
+    "one unit": ([f"{n / 4} mmol/l" for n in numbers(9, 200)], {"c": "numeric"}),
+    "minutes of another kind": ([f"{n} mins" for n in numbers(9, 200)], {"c": "numeric"}),
+    "Stata's full stop": (dotted(lambda _: "."), {"c": "numeric"}),
+    "letters of SAS": (dotted(lambda row: f".{'abz'[row % 3]}"), {"c": "numeric"}),
+    "full stops among money": ([f"${n}.20" if n % 9 else "." for n in numbers(1, 900)], {"c": "numeric"}),
+    "errors of a spreadsheet": (dotted(lambda _: "#DIV/0!"), {"c": "numeric"}),
+    "a word for missing": (dotted(lambda _: "not asked"), "--na 'c=not asked'"),
+    "several words": (dotted(lambda row: ["Refused", "Skipped", "n. d."][row % 3]), "Skipped"),
+    "words with commas": (dotted(lambda _: "No, never"), "--na 'c=No, never'"),
+    "a word with a quote": (dotted(lambda _: "don't know"), "don't know"),
+    "a dash": (dotted(lambda _: "–"), "–"),
+    "a code with decimals": ([-99.9 if n % 17 == 0 else n / 10 for n in numbers(10, 900)], "--na=-99.9"),
+    "a code of a device": ([-999.9 if n % 17 == 0 else n / 10 for n in numbers(10, 900)], "--na=-999.9"),
+    "an open end": (dates("9999-12-31"), "--na c=9999-12-31"),
+    "an open begin": (dates("1900-01-01"), "--na c=1900-01-01"),
+    "blood pressure": ([f"{95 + n % 80}/{50 + n % 41}" for n in numbers(1, 9000)], halves()),
+    "coordinates": ([f"({40 + n / 999:.4f}, {-n / 77:.4f})" for n in numbers(1, 9000)], halves("latitude", "longitude")),
+    "a point": ([f"POINT ({-n / 77:.4f} {40 + n / 999:.4f})" for n in numbers(1, 9000)], halves("longitude", "latitude")),
+    "a result": ([f"{n % 6}-{n % 5}" for n in numbers(1, 9000)], halves()),
+    "pixels": ([f"{8 * (n % 90 + 9)}x{8 * (n % 70 + 9)}" for n in numbers(1, 9000)], halves()),
+    "thousands": ([f"{n % 90 + 1}.5k" for n in numbers(1, 9000)], "'c' looks like numbers"),
+    "mixed money": ([f"${n}" if n % 2 else f"€{n}" for n in numbers(1, 9000)], "'c' looks like numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_is_read_or_noted(tmp_path, name):
+    cells, expected = COLUMNS[name]
+    assert len(set(map(str, cells))) > 10, "the case is not trivial"
+    inputs = load(tmp_path, table().assign(c=cells).to_csv(index=False))
+    if isinstance(expected, str):
+        assert any(expected in note for note in inputs.notes), inputs.notes
+        return
+    assert {one: inputs.schema[one].kind for one in expected} == expected
+    if not all(isinstance(cell, (int, float)) for cell in cells):
+        assert any("c" in note for note in inputs.notes)
+
+
+def _header(text: str) -> tuple[str, str]:
+    header, rows = text.split("\n", 1)
+    return header + "\n", rows
+
+
+def _with_units(text: str) -> str:
+    header, rows = _header(text)
+    return f"{header},mm,heads,points\n{rows}"
+
+
+def _with_questions(text: str) -> str:
+    header, rows = _header(text)
+    return f'{header}Where?,"How wide, in mm?",How many?,Result\na,b,c,d\n{rows}'
+
+
+def _joined(text: str) -> str:
+    return text + text.replace(",", ",", 1)
+
+
+def _with_total(text: str) -> str:
+    sums = table()[["width", "staff", "y"]].sum()
+    return f"{text}all towns,{sums.width:.2f},{sums.staff},{sums.y:.3f}\nOffice of towns,,,\n"
+
+
+def _with_subtotals(text: str) -> str:
+    lines = [_header(text)[0]]
+    for name, rows in table().groupby("town"):
+        sums = rows[["width", "staff", "y"]].sum()
+        lines.append(rows.to_csv(index=False, header=False))
+        lines.append(f"{name} in all,{sums.width:.2f},{sums.staff:.0f},{sums.y:.3f}\n")
+    return "".join(lines)
+
+
+LINES = {
+    "units": (_with_units, "line 2 is left out"),
+    "questions": (_with_questions, "lines 2, 3 are left out"),
+    "header again": (_joined, "repeats the header"),
+    "totals and a source": (_with_total, "line 242 ('all towns') holds totals"),
+    "subtotals": (_with_subtotals, "hold totals"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_that_is_no_row_is_found(tmp_path, name):
+    change, said = LINES[name]
+    inputs = load(tmp_path, change(table().to_csv(index=False)))
+    assert any(said in note for note in inputs.notes), inputs.notes
+    assert inputs.schema["width"].kind == inputs.schema["staff"].kind == "numeric"
+    # The command that the page advises leaves totals out.
+    options = [one.get("options", ()) for one in inputs.cells if one.get("part")]
+    if "total" in said:
+        again = load(
+            tmp_path, change(table().to_csv(index=False)), na=tuple(options[0][1::2])
+        )
+        assert sum(len(rows) for rows in again.parts.values()) == ROWS
+        assert not again.cells
+
+
+def test_a_plain_table_has_no_note(tmp_path):
+    inputs = load(tmp_path, table().to_csv(index=False))
+    assert inputs.notes == []
+    assert inputs.cells == []
