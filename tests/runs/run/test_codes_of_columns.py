@@ -61,3 +61,15 @@ def test_codes_of_one_column_are_values_of_another(table):
     ]
     with pytest.raises(InputError, match="Did you mean 'pay'"):
         load(table, "payy=-9")
+
+
+def test_a_target_that_stands_in_a_later_line_is_said(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("A,B,C\nage,pay,town\n" + "31,2,x\n40,3,y\n" * 20)
+    with pytest.raises(InputError) as refused:
+        load_inputs(RunRequest(table=str(file), target=("pay",)))
+    assert f"It stands in line 2 of {file}: delete the lines above" in str(
+        refused.value
+    )
+    with pytest.raises(InputError, match="Columns: A, B, C"):
+        load_inputs(RunRequest(table=str(file), target=("weight",)))

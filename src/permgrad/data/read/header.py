@@ -23,6 +23,8 @@ LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 #: How lines begin that say something about a file and belong to no table.
 COMMENTS = ("#", "%", "//", "--")
 _SAMPLE_RECORDS, _HEAD = 200, 2**18
+#: Lines that may be a header.
+_MOST_HEADERS = 6
 #: How much of a long name is shown.
 _LONGEST = 80
 _GZIP = b"\x1f\x8b"
@@ -76,16 +78,7 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """
     if table is None or not Path(table).is_file():
         return ()
-    try:
-        with Path(table).open("rb") as file:
-            opener: Any = gzip.open if file.read(2) == _GZIP else open
-        with opener(table, "rb") as stream:
-            content = stream.read(_HEAD)
-        text = getincrementaldecoder("utf-8-sig")().decode(content)
-    except (OSError, ValueError, EOFError):
-        return ()
-    if len(content) == _HEAD:  # the last line is cut off
-        text = text[: text.rfind("\n") + 1]
+    text = _head(table)
     records = first_records(text, sniff_delimiter(text))
     if not records or "\x00" in text or records[0][0].startswith(COMMENTS):
         return ()
@@ -101,6 +94,34 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
         if is_certain and all(names[1:]) and not any(map(is_number, names))
         else ()
     )
+
+
+def _head(table: str | os.PathLike[str]) -> str:
+    """Return the first lines of a text file, nothing of another."""
+    try:
+        with Path(table).open("rb") as file:
+            opener: Any = gzip.open if file.read(2) == _GZIP else open
+        with opener(table, "rb") as stream:
+            content = stream.read(_HEAD)
+        text = getincrementaldecoder("utf-8-sig")().decode(content)
+    except (OSError, ValueError, EOFError):
+        return ""
+    # The last line is cut off.
+    return text[: text.rfind("\n") + 1] if len(content) == _HEAD else text
+
+
+def line_of(table: str | os.PathLike[str], name: str) -> int | None:
+    """Return the line below the first of a CSV file that has a name among its first cells, if one of a few has it."""
+    if not Path(table).is_file():
+        return None
+    text = _head(table)
+    records = [] if "\x00" in text else first_records(text, sniff_delimiter(text))
+    for line, record in enumerate(records[:_MOST_HEADERS], start=1):
+        cells = [cell.strip() for cell in record]
+        are_names = len(cells) > 1 and not any(map(is_number, cells))
+        if line > 1 and are_names and name in cells:
+            return line
+    return None
 
 
 def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:

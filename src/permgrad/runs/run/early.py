@@ -16,7 +16,7 @@ from permgrad.base.errors import (
     option_of,
     refusing,
 )
-from permgrad.data.read.header import columns_missing, csv_header
+from permgrad.data.read.header import columns_missing, csv_header, line_of
 from permgrad.runs.options import data_sets
 from permgrad.runs.requests import run_of
 
@@ -47,6 +47,11 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
     if target is None:
         hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
         raise InputError("Missing --target", hint=hint, code="PG005")
+    line = None if target in names else line_of(request.table, target)
+    if line is not None:
+        hint = f"It stands in line {line} of {request.table}: delete the lines above, so that this one is the header."
+        problem = f"{option_of('--target', target)}: no such column"
+        raise InputError(problem, hint=hint, code="PG012")
     find_column(target, names, "--target")
     for option, columns in {**request.columns, "--kind": tuple(request.kinds)}.items():
         for name in columns:
