@@ -92,3 +92,17 @@ def test_small_counts_are_no_sums(seed):
     draw = np.random.default_rng(seed)
     flags = {f"f{k}": draw.integers(0, 2, 500) for k in range(6)}
     assert find_totals(pd.DataFrame({**flags, "n": draw.poisson(1, 500)})) is None
+
+
+@pytest.mark.parametrize("upper", ["2019,2019,2020,2020", "2019,,2020,"])
+def test_two_header_rows_are_joined(tmp_path, upper):
+    rows = "".join(f"{k},{k / 2},{k % 5},{k % 7}\n" for k in range(30))
+    written = read(tmp_path, f"{upper}\nspring,fall,spring,fall\n{rows}")
+    names = ["2019 spring", "2019 fall", "2020 spring", "2020 fall"]
+    assert written.frame.columns.tolist() == names
+    assert written.frame.iloc[1].tolist() == [1, 0.5, 1, 1]
+    assert written.lines.lines[0] == 3
+    assert written.notes[0].startswith("the names of two header rows are joined: ")
+    # Words that are cells of a category are no second header.
+    words = read(tmp_path, "a,b,b\nx,y,z\n" + "x,y,z\n" * 20)
+    assert len(words.frame) == 21

@@ -65,6 +65,8 @@ _MOST_YEARS = 300
 _BLOCK_BYTES = (2**22, 2**27, 2**31 - 1)
 #: The last cell of what is read: no text holds it.
 _END = "\0"
+#: Two header rows stand above at least so many lines in all.
+_FEWEST_BELOW = 6
 _LINE_ENDS = re.compile(r"\r\n?|\n")
 
 
@@ -111,6 +113,8 @@ def parse_csv(
     if not records:
         raise _too_long(source)
     written = [name.strip() for name in records[0]]
+    joined = _two_headers(records)
+    written = written if joined is None else joined
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
     notes = [titles, *notes] if titles else notes
@@ -124,6 +128,12 @@ def parse_csv(
     if places is not None:
         is_known = len(places) == above + rows
         lines = places[above:] if is_known else None
+    if joined is not None:
+        columns = {name: column.slice(1) for name, column in columns.items()}
+        lines = None if lines is None else lines[1:]
+        rows -= 1
+        said = listed(joined, 3, show=repr)
+        notes = [*notes, f"the names of two header rows are joined: {said}"]
     odd = odd_lines(columns, written, lines, rows)
     if odd.rows.any():
         kept = pa.array(~odd.rows)
@@ -144,6 +154,29 @@ def parse_csv(
         above,
         odd.cautions,
     )
+
+
+def _two_headers(records: list[list[str]]) -> list[str] | None:
+    """Return the joined names of two header rows, of which the upper ones stand above several columns. None: it is one."""
+    if len(records) < _FEWEST_BELOW:
+        return None
+    upper, lower = ([cell.strip() for cell in record] for record in records[:2])
+    names = [name for name in upper if name]
+    is_alike = len(set(names)) == len(upper) or len(upper) != len(lower) or not names
+    if is_alike or len(upper) < 3 or not all(lower) or any(map(is_number, lower)):
+        return None
+    below = [record for record in records[2:] if len(record) == len(lower)]
+    numbers = [
+        sum(is_number(record[place].strip()) for record in below)
+        for place in range(len(lower))
+    ]
+    if 2 * sum(2 * count > len(below) for count in numbers) < len(lower):
+        return None
+    last, joined = "", list[str]()
+    for above, name in zip(upper, lower, strict=True):
+        last = above or last
+        joined.append(f"{last} {name}".strip())
+    return joined if len(set(joined)) == len(joined) else None
 
 
 def _too_long(source: _Source) -> InputError:

@@ -109,7 +109,7 @@ def _lines_below(
     first = np.flatnonzero(~again)[:_MOST_BELOW]
     if rows < 2 * _MOST_BELOW:
         return found, [], ""
-    odd = list[list[str]]()
+    odd, filled_in = list[list[str]](), list[list[bool]]()
     for column in cells.values():
         some = [text.strip() for text in column.slice(0, _LOOKED_AT).to_pylist()]
         head = [some[place] for place in first.tolist()]
@@ -120,13 +120,15 @@ def _lines_below(
             # A word that other rows have, too, means something there.
             words = set(filled)
             odd.append([text if _is_odd(text, words) else "" for text in head])
+            filled_in.append([bool(text) for text in head])
     if len(odd) < _FEWEST_COLUMNS:
         return found, [], ""
     examples = list[str]()
     share = ""
     for place, row in enumerate(first.tolist()):
         here = [texts[place] for texts in odd if texts[place]]
-        if len(here) < max(_FEWEST_COLUMNS, _SHARE_OF_COLUMNS * len(odd)):
+        most = sum(filled[place] for filled in filled_in)
+        if len(here) < max(_FEWEST_COLUMNS, _SHARE_OF_COLUMNS * most):
             break
         found[row] = True
         examples += [text if len(text) <= 40 else f"{text[:40]}…" for text in here[:3]]
