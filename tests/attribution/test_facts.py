@@ -150,18 +150,18 @@ ON_NETWORKS = {
 }
 REPLACED = "output minus the mean output with the feature replaced"
 BASELINE = "output minus the output at the baseline"
-#: What the numbers are, and in which unit: ``logit`` stands for y where that is predicted.
+#: What the numbers are, and in which unit: y where that is predicted, and of two classes the log-odds.
 QUANTITIES = {
     **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
-    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation")},
+    **{(name, "local"): (REPLACED, "probability") for name in ("permgrad", "permutation", "ablation")},
     ("ale", "global"): ("standard deviation of the accumulated local effect", "logit"),
     ("aggregate", "global"): ("mean share of the importance over methods", "share"),
     ("deeplift", "local"): (BASELINE, "logit"),
-    ("integrated_gradients", "local"): (BASELINE, "logit"),
-    ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "logit per unit of the input"),
-    ("gradient", "local"): ("absolute slope of the output", "logit per unit of the input"),
-    ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "logit"),
-    ("shapley", "local"): ("output minus the mean output over the background", "logit"),
+    ("integrated_gradients", "local"): (BASELINE, "probability"),
+    ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "probability per unit of the input"),
+    ("gradient", "local"): ("absolute slope of the output", "probability per unit of the input"),
+    ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "probability"),
+    ("shapley", "local"): ("output minus the mean output over the background", "probability"),
     ("shapley", "global"): ("part of the decrease of the loss", "loss"),
     ("permgrad_paper", "global"): (
         "weighted sum of min–max scaled permutation importance and Grad-CAM, as published", "none"
@@ -179,7 +179,9 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     elapsed = time.perf_counter() - begun
     extra = ON_NETWORKS | {None: NETWORK} if kind == "network" else HYBRID
     expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
-    expected |= {"scale", "output_columns"} if scope == "local" else set()
+    expected |= {"scale"} if scope == "local" else set()
+    if name in ("deeplift", "gradcam") and kind != "regression":
+        expected |= {"scale_reason"}
     expected |= {"positive"} if kind != "regression" else set()
     assert set(meta) - {"options", "options_not_kept"} == expected | (
         NETWORK if kind == "network" else set()
@@ -201,7 +203,9 @@ def test_every_method_tells_the_same_facts(case, name, scope):
         if (kind, name) == ("network", "lime"):  # whose inputs are numbers on a scale
             quantity = "change per standard deviation in a linear model around the row"
         unit = {"loss": "y²" if kind == "regression" else "nats"}.get(unit, unit)
-        unit = unit.replace("logit", "y") if kind == "regression" else unit
+        for scale in ("logit", "probability"):
+            unit = unit.replace(scale, "y") if kind == "regression" else unit
+        unit = "log-odds" if unit == "logit" else unit
         assert (meta["quantity"], meta["unit"]) == (quantity, unit)
     if "loss" in meta:
         assert meta["loss"] == (

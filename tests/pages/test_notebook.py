@@ -29,7 +29,9 @@ def ranked(
         np.array(values)[:, None],
         None if p_values is None else np.array(p_values)[:, None],
     )
-    fields = {"low": values - 0.4, "high": values + 0.4, "p_values": p_values} | changes
+    ends = {"low": values - 0.4, "high": values + 0.4}
+    meta = {"quantity": "increase of the loss"}
+    fields = {**ends, "p_values": p_values, "meta": meta} | changes
     return Explanation(
         values,
         names,

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 import permgrad as pg
 from permgrad.attribution.explain import answer, find_method
 from permgrad.attribution.explain_refits import refit
@@ -17,6 +19,7 @@ from permgrad.attribution.parts.stream import stream
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Integers
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
@@ -37,8 +40,11 @@ def explain_with(
 ) -> pg.Explanation:
     """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method.
 
-    ``row_offset``: the rows are a part of a longer table. ``engine``: of ``pg.explain_stream``.
+    ``row_offset``: the rows are a part of a longer table. ``engine``: of ``pg.explain_stream``. Outputs of networks are
+    explained as they are returned, which slow twins compute, unless ``scale`` says otherwise.
     """
+    if isinstance(model, nn.Module) or is_estimator(model):
+        options = {"scale": "raw", **options}
     if isinstance(X, (str, os.PathLike)):
         return stream_with(model, X, y, engine=engine, **options)
     model, arguments = parted(model, options)

@@ -79,13 +79,13 @@ class Twin:
     def readout(self, outputs: Floats) -> Floats:
         """Return the numbers explained, of the outputs asked for."""
         if self.case.last != "values":
-            probability = self.options.get("output") == "probability"
-            if probability:
-                outputs = self.probabilities(outputs)[:, -outputs.shape[1] :]
-            elif self.case.last == "softmax":
+            outputs = self.probabilities(outputs)
+            if self.options.get("output") != "probability":
                 outputs = np.log(outputs)
-            elif self.case.last == "sigmoid":
-                outputs = np.log(outputs) - np.log(1 - outputs)
+                two = outputs.shape[1] == 2
+                outputs -= outputs[:, ::-1].copy() if two else outputs.mean(1)[:, None]
+                if two and self.options.get("target") is None:
+                    return outputs[:, 1:]
         target = self.options.get("target")
         return outputs if target is None else outputs[:, [target]]
 

@@ -22,6 +22,7 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.subject.examples import Gathered, drawn_rows
+from permgrad.attribution.subject.scales import ScaleName
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, unknown
@@ -46,7 +47,7 @@ def explain(
     method: str | Mapping[str, Any] | Any = "permgrad",
     target: int | str | Iterable[int | str] | None = None,
     scope: Literal["auto", "global", "local"] = "auto",
-    scale: Literal["logit", "probability"] = "logit",
+    scale: ScaleName = "auto",
     groups: Mapping[str, Iterable[str]] | Literal["modality"] | None = None,
     background: Any = None,
     loss: str | tuple[str, float] | Callable[[Any, Any], Any] = "auto",
@@ -81,8 +82,10 @@ def explain(
             ``(rows,)`` of classes: one output of each row, explained row by row.
         scope: ``"global"``: one number per feature. ``"local"``: one per row and feature. ``"auto"``: the method's
             default, and local where ``target`` names an output of each row.
-        scale: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
-            units).
+        scale: on which outputs of a classifier are explained (regression: y's units). ``"auto"``: probabilities for
+            single rows, unless the method needs another scale (DeepLIFT, Grad-CAM), which ``summary()`` then says.
+            ``"logit"``: of two classes the log-odds of the positive one, however a model returns them, of labels those
+            of each, of more classes the log probability of each less their mean. ``"raw"``: what the model returns.
         groups: columns that act as one: group name to feature names. ``"modality"``: a network's inputs, or an
             estimator's table, texts and photos, are the features. ``{}``: raw columns. None: features (columns that
             encode one variable or repeat another are one, what a date says are several, such as its weekday, and an

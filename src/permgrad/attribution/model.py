@@ -29,8 +29,9 @@ class Model:
             fitted estimator or booster, or a function of rows (docs/any-model.md).
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``.
         class_names: names of the classes in the order of the outputs, or of several numbers.
-        positive: the class that plots show where they show one of two. No value changes. Default: the rarer class in
-            the training rows that an estimator keeps, or in ``y``. Without both it is the second class.
+        positive: the class that plots show where they show one of two, and whose log-odds ``scale="logit"`` explains.
+            Default: the rarer class in the training rows that an estimator keeps, or for plots in ``y``. Without both
+            it is the second class.
         returns: what the model returns: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
         head: which of a network's several outputs is explained, by name or position.
         hold: inputs of a network that are never replaced and are not features, beside masks and lengths, which are
@@ -60,7 +61,7 @@ class Model:
         outputs: probabilities of the classes low, high in one column (positive: high)
         rows that depend on each other: no sign in the columns
         >>> model.predict(X[:5]).shape
-        (5, 1)
+        (5, 2)
     """
 
     model: Any
@@ -116,7 +117,7 @@ class Model:
     def predict(self, X: Any) -> Floats:
         """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
 
-        Logits of a classifier (probabilities where it returns classes only), numbers of a regression in y's units.
+        Probabilities of a classifier, numbers of a regression in y's units.
         """
         outputs: Floats = show("Model.predict", self, X)
         return outputs

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.subject.scales import ScaleName
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.near_names import with_near_names
@@ -329,7 +330,7 @@ def explain_parts(
     row: Any,
     *,
     target: int | str | Iterable[int | str] | None = None,
-    scale: Literal["logit", "probability"] = "logit",
+    scale: ScaleName = "auto",
     background: Any = None,
     random_state: Any = 0,
     progress: ProgressMode = "auto",
@@ -345,7 +346,7 @@ def explain_parts(
         model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads texts or images.
         row: a table of one row, such as ``X[:1]``.
         target: outputs to explain, by position or class name. None: all.
-        scale: ``"logit"`` or ``"probability"`` of a classifier.
+        scale: as for ``pg.explain``: ``"auto"`` is the probability.
         background: rows that replacements come from. None: of the training rows kept in the model.
         random_state: seed.
         progress: a bar on stderr.

@@ -293,7 +293,7 @@ class Tested:
             return self.pick(self.explain(model, inputs))
 
     def _readout(self, outputs: Tensor) -> Floats:
-        read = self.request.subject.outputs.readout(outputs, self.request.scale)[
+        read = self.request.scale.read(self.request.subject.outputs, outputs)[
             :, list(self.request.targets)
         ]
         numbers: Floats = read.double().cpu().numpy()
@@ -613,7 +613,7 @@ def _call(
         )
         if local
         else None,
-        scale=meta.get("scale", "logit"),
+        scale=meta.get("scale", "auto"),
         groups=None
         if isinstance(meta.get("options", {}).get("blocks"), Mapping)
         else groups,

@@ -20,6 +20,7 @@ from permgrad.base.numerals import number, numbers
 from permgrad.base.significance import shares_level
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded
+from permgrad.pages.claims import claim_of
 from permgrad.pages.inputs import texts_of
 from permgrad.pages.pictures import (
     Drawn,
@@ -36,6 +37,7 @@ from permgrad.pages.summary import (
     clearly_words,
     headline,
     lists_of,
+    no_better,
     ranked_lines,
 )
 from permgrad.pages.words import clean, modalities_tested, quantity_of
@@ -96,6 +98,8 @@ def to_html(
 def _global(explanation: Explanation, target: str | int | None) -> Iterator[Markup]:
     column = explanation.output_index(target)
     clear = clear_names(explanation, column)
+    if unskilled := no_better(explanation):
+        yield _paragraph(unskilled, "pg-quiet")
     yield _paragraph(headline(explanation, column), "pg-title")
     yield _paragraph(circumstances(explanation), "pg-quiet")
     for title, places in lists_of(explanation):
@@ -119,7 +123,7 @@ def _global(explanation: Explanation, target: str | int | None) -> Iterator[Mark
         )
         yield _paragraph(
             f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
-            f"adjusted {which} (Holm), is below 0.05.",
+            f"adjusted {which} (Holm), is below 0.05. {claim_of(explanation).note}".rstrip(),
             "pg-quiet",
         )
     if paths := choices.adding_parts(explanation, column):

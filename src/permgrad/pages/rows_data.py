@@ -16,6 +16,7 @@ import pandas as pd
 from permgrad.assess.sections.rows import strongest_parts
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.maps.drawn import MAP_NAMES
+from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
@@ -26,7 +27,7 @@ from permgrad.pages.findings import say
 from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of
 from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts
-from permgrad.pages.units import SCALES, loss_without
+from permgrad.pages.units import loss_without
 from permgrad.pages.views import packed
 from permgrad.pages.words import (
     RANKS,
@@ -221,7 +222,7 @@ def _parts(
             key: clean(explanation.meta[key]) if explanation.meta.get(key) else ""
             for key in ("baseline", "unit")
         },
-        "scale": SCALES.get(str(explanation.meta.get("unit")), ""),
+        "scale": words_of_unit(explanation.meta),
         "features": [clean(name) for name in explanation.names],
         "outputs": [clean(name) for name in explanation.outputs],
         "row": packed(at, "u2"),

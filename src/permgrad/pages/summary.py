@@ -16,10 +16,12 @@ from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
+from permgrad.attribution.subject.scales import LOG_ODDS, words_of_unit
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.pages.choices import as_global, largest, pick_output
+from permgrad.pages.claims import claim_of
 from permgrad.pages.words import (
     FEWEST_ROWS,
     clean,
@@ -99,18 +101,21 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
         "unit": explanation.meta.get("unit"),
     }
     one = local and len(explanation.values) == 1
-    rows: dict[str, str] = {
+    rows: dict[str, str] = {} if one else {"no skill": no_better(shown)}
+    rows |= {
         "quantity": _measured(explanation, column),
+        "scale": words_of_unit(explanation.meta).strip(),
         "rows": circumstances(explanation if one else shown),
     }
     if one:
         rows["class"] = shown_class(explanation, column)
     else:
-        rows |= {"no skill": no_better(shown), "few rows": _of_few_rows(shown)}
+        rows["few rows"] = _of_few_rows(shown)
         if clear is not None:
-            rows["clear"] = (
+            words = (
                 f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05)."
             )
+            rows["clear"] = f"{words} {claim_of(shown).note}".rstrip()
     lines: list[Told] = [
         (words, {"kind": kind, **(about if kind == "quantity" else {})})
         for kind, words in rows.items()
@@ -222,11 +227,10 @@ def _moved(
         str(explanation.meta.get("quantity")).startswith("output minus"),
     )
     share = moves and explanation.meta.get("unit") == "probability"
-    what = (
-        f"the probability of {shorten(explanation.outputs[column], 40)}"
-        if share
-        else "the output"
-    )
+    what = "the output"
+    if moves and explanation.meta.get("unit") in ("probability", LOG_ODDS):
+        unit = explanation.meta["unit"]
+        what = f"the {unit} of {shorten(explanation.outputs[column], 40)}"
     points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
     for place, text in zip(order.tolist(), numbers(sizes), strict=True):
         name = explanation.names[place]
@@ -299,7 +303,8 @@ def _of_few_rows(explanation: Explanation) -> str:
         if what == "rows" and count == 1
         else (f"Fewer than 4 {what} have", "them")
     )
-    return f"{start} no intervals: what matters in other rows, and its order, cannot be told from {them}."
+    what = claim_of(explanation).one
+    return f"{start} no intervals: what {what} in other rows, and its order, cannot be told from {them}."
 
 
 def shares_words(explanation: Explanation) -> str:
@@ -531,7 +536,7 @@ def units_words(meta: Mapping[str, object]) -> str:
 
 
 def clear_names(explanation: Explanation, column: int) -> list[str] | None:
-    """Return the names that clearly matter, or None without a test, as for means of sizes, which are always above 0."""
+    """Return the names whose effect is clearly not 0, or None without a test, as of mean sizes, always above 0."""
     tests = explanation.p_values
     if (
         tests is None
@@ -562,9 +567,11 @@ def players_words(explanation: Explanation) -> str:
 
 
 def clearly_words(explanation: Explanation, count: int) -> str:
-    """Say how many features clearly matter."""
-    verb = "interact" if (explanation.order > 1).all() else "matter"
-    return f"{count} of {players_words(explanation)} clearly {verb}{'s' if count == 1 else ''}"
+    """Say of how many features the effect is clearly not 0, as ``claims`` allows."""
+    claim, players = claim_of(explanation), players_words(explanation)
+    if (explanation.order > 1).all():
+        return claim.counted_pairs(count, players)
+    return claim.counted(count, players)
 
 
 def _measured(explanation: Explanation, column: int) -> str:
@@ -575,7 +582,8 @@ def _measured(explanation: Explanation, column: int) -> str:
     what = (
         "class " if explanation.meta.get("task") == "classification" else "output "
     ) * name.isdecimal()
-    none = len(explanation.outputs) == 1 or name == "all" or _scored(explanation)
+    lone = len(explanation.outputs) == 1 and "scale" not in explanation.meta
+    none = lone or name == "all" or _scored(explanation)
     output = "" if none else f" for {what}{clean(name)}"
     measured = quantity_of(explanation, column).replace(
         "loss (nats)", "loss (nats of cross-entropy)"

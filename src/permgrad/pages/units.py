@@ -1,7 +1,6 @@
 """Importances in units that people speak: the log loss or RMSE without a feature, beside that of the model.
 
-A loss in squared dollars says little. Attributions of single rows to the scores of two classes become attributions to
-the log-odds of one.
+A loss in squared dollars says little.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
 
 
 #: Units in plain words.
-_PLAIN = {"nats": "log loss", "logit": "raw score"}
+_PLAIN = {"nats": "log loss"}
 
 
 def plain_units(explanation: Any) -> Any:
@@ -71,9 +70,6 @@ def plain_units(explanation: Any) -> Any:
     """
     if explanation is None:
         return None
-    from permgrad.attribution.explanation.log_odds import in_log_odds  # loads torch
-
-    explanation = in_log_odds(explanation)
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
     return (
         explanation
@@ -115,13 +111,6 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
         if explanation.outputs[output] == "all"
         else f"{unit} of {shorten(explanation.outputs[output], 40)}"
     )
-
-
-#: What the numbers of attributions to classes mean, by their unit.
-SCALES = {
-    "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
-    "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
-}
 
 
 class Loss(NamedTuple):

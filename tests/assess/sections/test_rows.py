@@ -147,22 +147,21 @@ def _two_classes(kind, X):
 
 
 @pytest.mark.parametrize("kind", ["own", "predictor", "two", "mirrored", "one"])
-def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
+def test_the_parts_of_two_classes_add_up_to_the_probability(kind):
     X = pd.DataFrame(
         np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd")
     )
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
     made = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
-    odds = np.log(chance / (1 - chance))
     data = rows_data(made)
     for parts in data["parts"]:
-        assert parts["unit"] == "log-odds"
+        assert parts["unit"] == "probability"
         rows, value, rest, base = (
             unpacked(parts[name]) for name in ("row", "value", "rest", "base")
         )
         assert base + value.sum(axis=1) + rest == pytest.approx(
-            odds[rows.astype(int)], abs=0.05
+            chance[rows.astype(int)], abs=0.01
         )
         assert {parts["outputs"][int(at)] for at in unpacked(parts["output"])} == {"1"}
     second = made.listed.local[0].explanation.outputs.index("1")
@@ -171,8 +170,7 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
         predicted = int(row.title.partition("predicted ")[2][0])
         assert row.output == (predicted if kind == "own" else second)
     text = words(Report(render_report(made)))
-    assert "log-odds of 1" in text
-    assert "Log-odds of 0 are a probability of 50 %" in text
+    assert "probability of 1" in text
     assert "Each point is one of the 60 test rows." in text
 
 

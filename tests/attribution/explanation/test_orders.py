@@ -16,6 +16,12 @@ MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))
 P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])
 
 
+META = {
+    "interactions": {"index": "k-SII", "left_out": 1},
+    "quantity": "part of the decrease of the loss",
+}
+
+
 def make(scope="global", **fields) -> Explanation:
     values = np.array([[2.0], [1.0], [0.1], [0.3], [-0.9]])
     arrays = {
@@ -30,7 +36,7 @@ def make(scope="global", **fields) -> Explanation:
         )
     return Explanation(
         values, ("a", "b", "c", "a × b", "b × c"), ("t", "t", "u", "t", "t+u"), ("all",), "shapley", scope,
-        **arrays, additive=True, members=MEMBERS, meta={"interactions": {"index": "k-SII", "left_out": 1}}, **fields,
+        **arrays, additive=True, members=MEMBERS, meta=META, **fields,
     )  # fmt: skip
 
 
@@ -92,6 +98,7 @@ def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
         "global",
         std_error=std,
         p_values=p_values * 4,
+        meta={"quantity": "increase of the loss"},
         **ends,
     )
     assert doubted.p_adjusted[:2, 0] == pytest.approx([0.08, 0.12])  # of two

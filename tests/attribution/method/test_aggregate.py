@@ -78,7 +78,8 @@ def test_shares_of_values_that_are_shares_already():
 
 def test_shares_are_those_of_each_method_called_alone():
     found = explain()
-    net, given = make_net(), {"random_state": 0, "progress": False, "scope": "local"}
+    net = make_net()
+    given = {"random_state": 0, "progress": False, "scope": "local", "scale": "logit"}
     lime = (
         explain_with(net, ROWS, Y, method="lime", samples=100, **given)
         .to_global("mean_abs")

@@ -386,6 +386,7 @@ def test_equals_captum():
         images,
         method=pg.methods.DeepLift(baseline=baseline),
         progress=False,
+        scale="raw",
     )
     for target in range(3):
         with warnings.catch_warnings():
@@ -429,7 +430,7 @@ def shared_inputs() -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 def test_shared_modules_in_place_and_functional_calls(output):
     net, inputs = seeded(Shared), shared_inputs()
     found = pg.explain(net, inputs, method="deeplift", scale=output, progress=False)

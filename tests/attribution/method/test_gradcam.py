@@ -125,7 +125,7 @@ def twin(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
-    ("output", "activation"), [("logit", True), ("probability", True), ("logit", False)]
+    ("output", "activation"), [("raw", True), ("probability", True), ("raw", False)]
 )
 def test_maps_equal_the_papers(model, rows, variant, output, activation):
     got = explained(

@@ -54,7 +54,7 @@ def explain(net: nn.Module, rows, **options) -> pg.Explanation:
     return explain_with(net, rows, method="gradient", progress=False, **options)
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_equals_finite_differences(output, signed):
     net, rows = network(), inputs()

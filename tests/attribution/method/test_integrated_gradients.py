@@ -262,7 +262,7 @@ def test_linear_closed_form():
 
 
 @pytest.mark.parametrize("baseline", ["zeros", "mean", "median", "background"])
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 def test_completeness(model, rows, baseline, output):
     explanation = explained(model, rows, baseline=baseline, scale=output)
     # The truth is recomputed here from the network alone.
@@ -278,7 +278,7 @@ def test_completeness(model, rows, baseline, output):
         base = outputs(model, bases[baseline][:, : model.background_.shape[1]])
         base = (
             base
-            if output == "logit"
+            if output == "raw"
             else np.exp(base) / np.exp(base).sum(axis=1, keepdims=True)
         )
         np.testing.assert_allclose(explanation.base_values, base[0], atol=1e-6)

@@ -13,6 +13,7 @@ from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.request.result import input_maps
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.scales import SCALES
 from permgrad.attribution.subject.subject import Subject
 
 TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
@@ -76,28 +77,19 @@ def test_inputs_that_are_images_are_kept_for_plots():
 
 
 @pytest.mark.parametrize(
-    ("kind", "output", "task", "names", "constant"),
+    ("kind", "scale", "task", "names", "constant"),
     [
         ("logits", "probability", "classification", ("0", "1", "2"), True),
         ("log_probabilities", "probability", "classification", ("0", "1"), True),
-        (
-            "logits",
-            "probability",
-            "classification",
-            ("1",),
-            False,
-        ),  # one logit: its probability alone
-        ("logits", "logit", "classification", ("0", "1"), False),
-        (
-            "probabilities",
-            "probability",
-            "classification",
-            ("0", "1"),
-            False,
-        ),  # only as exact as the network
+        ("logits", "logit", "classification", ("0", "1", "2"), True),
+        ("probabilities", "logit", "classification", ("0", "1"), True),
+        ("logits", "raw", "classification", ("0", "1"), False),
+        # Only as exact as the network.
+        ("probabilities", "probability", "classification", ("0", "1"), False),
+        ("logits", "logit", "multilabel", ("0", "1"), False),
         ("values", "logit", "regression", ("0", "1"), False),
     ],
 )
-def test_whose_outputs_add_up_to_one(kind, output, task, names, constant):
+def test_whose_outputs_have_a_constant_sum(kind, scale, task, names, constant):
     form = OutputForm(task, kind, len(names), (), names)
-    assert form.sum_is_constant(output) is constant
+    assert SCALES[scale].sum_is_constant(form) is constant

@@ -114,6 +114,7 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
         method=pg.methods.IntegratedGradients(steps=300),
         target=1,
         progress=False,
+        scale="raw",
     )
     words, image, table = by_hand(net, rows, zeros, 1, 300)
     values = explanation.values[:, :, 0]
@@ -190,6 +191,7 @@ def test_gradients_of_a_token_are_added_up_over_its_vector(net):
         method="gradient",
         target=0,
         progress=False,
+        scale="raw",
     )
     net.eval()
     words = net.word(rows["input_ids"]).detach().requires_grad_()
@@ -338,6 +340,7 @@ def test_ways_of_looking_up(kind):
         {"codes": rows},
         method=pg.methods.IntegratedGradients(tolerance=1e-6),
         progress=False,
+        scale="raw",
     )
     assert explanation.names == ("codes[0]", "codes[1]", "codes[2]")
     assert explanation.meta["completeness_gap"] < 1e-6

@@ -82,6 +82,7 @@ def test_a_reference_is_read_from_the_layer_where_the_network_does_not_run_on_it
         ids,
         method=pg.methods.IntegratedGradients(baseline=given),
         progress=False,
+        scale="raw",
     )
     wanted = by_hand(net, ids)
     np.testing.assert_allclose(
@@ -96,7 +97,11 @@ def test_deeplift_compares_with_it_too():
         lengths, padding = (ids != PAD).sum(1), net.words(torch.full_like(ids, PAD))
         wanted = net.after(padding, lengths)
     found = pg.explain(
-        pg.Model(net, returns="logits"), ids, method="deeplift", progress=False
+        pg.Model(net, returns="logits"),
+        ids,
+        method="deeplift",
+        progress=False,
+        scale="raw",
     )
     np.testing.assert_allclose(found.base_values, wanted, rtol=0, atol=1e-9)
     np.testing.assert_allclose(

@@ -200,7 +200,7 @@ def slow_midpoints(
     return total / len(baselines)
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("references", [1, 3])
 def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, output):
     """In so many steps, and refined to as many by thirds; encoded columns apart, in batches of any size."""
@@ -213,7 +213,7 @@ def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, o
     )
     read = (
         torch.nn.Identity()
-        if output == "logit"
+        if output == "raw"
         else lambda outputs: torch.softmax(outputs, dim=1)
     )
     options = {

@@ -303,7 +303,7 @@ def model(request) -> pg.HyNNClassifier:
     return found
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("baseline", ["median", "background"])
 def test_equals_the_general_way(model, monkeypatch, output, baseline):
     rows = table(2, seed=1)[0]
@@ -325,7 +325,7 @@ def test_equals_the_general_way(model, monkeypatch, output, baseline):
             np.testing.assert_allclose(
                 own.parts[path], general.parts[path], atol=0.004 * scale
             )
-    assert own.meta["completeness_gap"] < (1e-9 if output == "logit" else 1e-4)
+    assert own.meta["completeness_gap"] < (1e-9 if output == "raw" else 1e-4)
 
 
 def test_the_sum_is_right_from_the_first_step_on(model):

@@ -79,7 +79,7 @@ def twin(
     rows: list[Tensor],
     baselines: list[Tensor],
     steps: int,
-    output: str = "logit",
+    output: str = "raw",
 ) -> np.ndarray:
     """Return the mean over baselines of (x − b) ∫ ∇f, by a midpoint sum, one row and baseline at a time."""
     found = []

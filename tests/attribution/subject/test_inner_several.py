@@ -108,6 +108,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
         rows,
         method=pg.methods.IntegratedGradients(tolerance=1e-7),
         target=1,
+        scale="raw",
         progress=False,
     )
     net.eval()
@@ -142,6 +143,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
         rows,
         method=pg.methods.IntegratedGradients(tolerance=1e-7, baseline=base),
         target=1,
+        scale="raw",
         progress=False,
     )
     baselines = tuple(tensor.expand_as(rows[name]) for name, tensor in base.items())

@@ -421,7 +421,10 @@ def test_what_is_said_wins():
         "no",
         "yes",
     )
-    assert form(lambda x: x[:, 0], class_names=["no", "yes"]).output_names == ("yes",)
+    assert form(lambda x: x[:, 0], class_names=["no", "yes"]).output_names == (
+        "no",
+        "yes",
+    )
 
 
 @pytest.mark.parametrize(

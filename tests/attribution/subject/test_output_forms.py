@@ -20,6 +20,7 @@ from permgrad.attribution.subject.outputs import (
     output_range,
     resolve_outputs,
 )
+from permgrad.attribution.subject.scales import LOGIT, PROBABILITY, RAW
 
 ROWS = 7
 SCORES = np.random.default_rng(0).normal(size=(ROWS, 3)) * 2
@@ -88,15 +89,19 @@ def test_probabilities_logits_and_readouts(form):
     np.testing.assert_allclose(made.probabilities(outputs), shares, rtol=1e-12)
     own = shares[:, -made.count :]
     np.testing.assert_allclose(made.own_probabilities(outputs), own, rtol=1e-12)
-    np.testing.assert_allclose(made.readout(outputs, "probability"), own, rtol=1e-12)
+    np.testing.assert_allclose(PROBABILITY.read(made, outputs), shares, rtol=1e-12)
     logits = made.logits(outputs)
     np.testing.assert_allclose(shares_of(logits.numpy()), shares, rtol=1e-9)
-    np.testing.assert_allclose(made.readout(outputs, "logit"), logits, rtol=0)
+    logs = np.log(shares)
+    centred = logs - logs.mean(axis=1, keepdims=True)
+    wanted = 2 * centred if len(made.class_names) == 2 else centred
+    np.testing.assert_allclose(LOGIT.read(made, outputs), wanted, rtol=1e-9, atol=1e-12)
+    assert torch.equal(RAW.read(made, outputs), outputs)
     if made.kind == "logits" or (made.kind == "log_probabilities" and made.count > 1):
         assert torch.equal(logits, outputs)
     leaf = outputs.clone().requires_grad_()
     (slope,) = torch.autograd.grad(
-        made.readout(leaf, "logit").sum() + made.probabilities(leaf)[:, 0].sum(), leaf
+        LOGIT.read(made, leaf)[:, 0].sum() + made.probabilities(leaf)[:, 0].sum(), leaf
     )
     assert torch.isfinite(slope).all()
 
@@ -143,7 +148,8 @@ def test_a_regression_of_several_numbers_is_their_mean(columns):
         absolute.mean(axis=1),
         rtol=1e-12,
     )
-    assert torch.equal(made.readout(outputs, "probability"), outputs)
+    for scale in (PROBABILITY, LOGIT, RAW):
+        assert torch.equal(scale.read(made, outputs), outputs)
     single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
     np.testing.assert_allclose(
         single.loss_rows(outputs[:, :1], OTHER[:, 0], "squared_error"),

@@ -129,6 +129,7 @@ def test_estimators_of_several_labels(name):
         method="shapley",
         background=X,
         target="v",
+        scale="logit",
         progress=False,
         random_state=0,
     )

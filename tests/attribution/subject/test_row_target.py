@@ -188,13 +188,18 @@ def test_one_column_explains_either_class():
         "signed": True,
         "task": "classification",
         "returns": "logits",
+        "scale": "logit",
+        "target": [0, 1],
         **QUIET,
     }
     full = explain_with(net, rows, **asked)
-    picked = explain_with(net, rows, target="predicted", **asked)
-    sign = np.where(net(rows).detach().numpy() > 0, 1, -1)[:, None]
+    picked = explain_with(net, rows, **asked | {"target": "predicted"})
+    sign = np.where(net(rows).detach().numpy() > 0, 1, -1)
     assert len(set(sign.ravel().tolist())) == 2
-    np.testing.assert_allclose(picked.values, full.values * sign, atol=1e-12)
+    assert full.outputs == ("0", "1")
+    np.testing.assert_allclose(
+        picked.values, full.values[..., 1:] * sign[:, None], atol=1e-12
+    )
 
 
 def test_conditional_sampling(one_input):
@@ -336,7 +341,9 @@ def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
         for picked in ({"target": "predicted"}, {})
     )
     with torch.no_grad():
-        outputs = net(**rows) if scale == "logit" else net(**rows).softmax(dim=1)
+        outputs = net(**rows)
+        centred = outputs - outputs.mean(dim=1, keepdim=True)
+        outputs = centred if scale == "logit" else outputs.softmax(dim=1)
     places = outputs.argmax(dim=1).numpy()
     np.testing.assert_allclose(
         own.predictions[:, 0], outputs.max(dim=1).values.numpy(), rtol=1e-12

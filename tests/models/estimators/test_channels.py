@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from explaining import explain_with
 
 import permgrad as pg
 from permgrad.base.errors import InputError
@@ -125,7 +126,7 @@ def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(
     assert (frame["image"] != 0).sum() > 60, "columns of all channels reach the image"
     assert np.shape(paths.meta["order"]) == (1, _LENGTH, 3)
     assert paths.meta["order"][0][4] == ["acc_x_t04", "acc_y_t04", "acc_z_t04"]
-    slopes = pg.explain(
+    slopes = explain_with(
         model, some, method="integrated_gradients", random_state=0, progress=False
     )
     assert slopes.meta["completeness_gap"] < 1e-5

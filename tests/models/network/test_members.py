@@ -266,12 +266,13 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
 
 def test_integrated_gradients_walk_through_the_members() -> None:
     model, X, _ = make_model()
-    found = pg.explain(model, X[:12], method="integrated_gradients", random_state=0)
+    call = {"method": "integrated_gradients", "scale": "logit", "random_state": 0}
+    found = pg.explain(model, X[:12], **call)
     assert found.meta["rule"] == "secants of each layer"
     assert found.meta["completeness_gap"] < 1e-4
     # LayerNorm sees a vector for each member, which the layer-wise rule does not know: gradients are averaged instead.
     other, X, _ = make_model(normalization="layer")
-    plain = pg.explain(other, X[:12], method="integrated_gradients", random_state=0)
+    plain = pg.explain(other, X[:12], **call)
     assert plain.meta["rule"] != "secants of each layer"
     assert plain.meta["completeness_gap"] < 0.005
 

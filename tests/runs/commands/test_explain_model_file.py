@@ -78,6 +78,7 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
         rows.take(places),
         y,
         method=method,
+        scale="logit",
         random_state=4,
         **ASKED,
         **background,

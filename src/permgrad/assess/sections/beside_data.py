@@ -18,7 +18,6 @@ from permgrad.assess.sections.gradients import by_feature
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
@@ -161,8 +160,7 @@ def _attributions(
         output = local.outputs.index(
             model.classes[int(counts.argmax())] if label is None else label
         )
-    odds = in_log_odds(local)
-    return odds.names, odds.values[:, :, output], work.explained_places, odds, output
+    return local.names, local.values[:, :, output], work.explained_places, local, output
 
 
 def told_features(main: Explanation, output: int) -> set[str]:

@@ -713,7 +713,7 @@ class CalledMaps:
                 ),
                 listener,
             ):
-                outputs = subject.outputs.readout(subject.forward(rows), request.scale)
+                outputs = request.scale.read(subject.outputs, subject.forward(rows))
             for place, call in calls:
                 if call not in listener.values:
                     problem = f"The network does not call {str(call)!r} for every batch of rows"
@@ -731,7 +731,7 @@ class CalledMaps:
                         code="PG037",
                     )
             activations = [listener.values[call] for _, call in calls]
-            constant_sum = subject.outputs.sum_is_constant(request.scale)
+            constant_sum = request.scale.sum_is_constant(subject.outputs)
             by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
                 outputs,

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
+from permgrad.attribution.subject.scales import Scale
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
@@ -132,7 +133,7 @@ def class_maps(
     subject: Subject,
     encoded: Tensor,
     layer: CamLayer,
-    output: str,
+    scale: Scale,
     targets: Sequence[int],
     variant: str,
     *,
@@ -157,10 +158,10 @@ def class_maps(
             for step in layer.after:
                 values = step(values)
             values = module.with_kernels(values, images)
-            outputs = subject.outputs.readout(
-                module.fuse({**other, "image": values}), output
+            outputs = scale.read(
+                subject.outputs, module.fuse({**other, "image": values})
             )
-            constant_sum = subject.outputs.sum_is_constant(output)
+            constant_sum = scale.sum_is_constant(subject.outputs)
             (gradients,) = output_gradients(
                 outputs, targets, [activation], constant_sum=constant_sum
             )
@@ -228,12 +229,12 @@ class DrawnMaps:
         """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
-        subject, output = request.subject, request.scale
+        subject = request.subject
         maps, outputs, images = class_maps(
             subject,
             rows,
             self.layer,
-            output,
+            request.scale,
             request.targets,
             options["variant"],
             relu=options["relu"],
@@ -254,10 +255,8 @@ class DrawnMaps:
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
-        subject = self.request.subject
-        outputs = [
-            subject.outputs.output_names[target] for target in self.request.targets
-        ]
+        names = self.request.scale.names(self.request.subject.outputs)
+        outputs = [names[target] for target in self.request.targets]
         background = None
         if self._shares is not None:
             sums = zip(

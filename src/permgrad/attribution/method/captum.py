@@ -18,6 +18,7 @@ from permgrad.attribution.request import Method, Request, Scope
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
+from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.progress import Progress
 from permgrad.base.threads import captum_turn
@@ -50,6 +51,8 @@ class CaptumMethod(Method):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
     by_word: ClassVar[bool] = False
+    scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
+    scale_reason: ClassVar[str] = ""
 
     def __init__(
         self, attribution: Any, options: Mapping[str, Any] | None = None
@@ -112,9 +115,7 @@ class CaptumMethod(Method):
             "unit": "as the network returns it",
         }
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
-        explanation = build(request, self.name, values, facts, predictions=predictions)
-        del explanation.meta["scale"]  # Captum explains what the network returns
-        return explanation
+        return build(request, self.name, values, facts, predictions=predictions)
 
     @refusing
     def _check_network(self, subject: NetworkSubject) -> Iterator[Fault]:

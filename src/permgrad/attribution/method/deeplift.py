@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
+from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -60,6 +62,8 @@ class DeepLift(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
+    scales: ClassVar[Mapping[Scope, Scale]] = {"local": LOGIT}
+    scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
     baseline: Any = "auto"
     references: int = 50
 

@@ -18,6 +18,7 @@ from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
+from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -65,6 +66,8 @@ class GradCam(Configured):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
+    scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
+    scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
     relu: bool | Literal["auto"] = "auto"
@@ -121,7 +124,6 @@ class GradCam(Configured):
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
-            "scale": request.scale,
             "variant": options["variant"],
             "upsample": options["upsample"],
             "rectified": options["relu"],

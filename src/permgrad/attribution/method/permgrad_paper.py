@@ -20,6 +20,7 @@ from permgrad.attribution.maps.drawn import (
 )
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_outputs
+from permgrad.attribution.subject.scales import PROBABILITY
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import Fault, InputError, refusing
@@ -126,7 +127,7 @@ def _read_maps(
         nonlocal empty
         encoded = request.inputs[0][part].to(subject.device, subject.dtype)
         maps, outputs, images = class_maps(
-            subject, encoded, layer, "probability", range(count), "gradcam", relu=True
+            subject, encoded, layer, PROBABILITY, range(count), "gradcam", relu=True
         )
         if options["argmax_class"]:
             # The published fault: for every class, the map is that of the row's most probable class.

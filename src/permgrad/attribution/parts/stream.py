@@ -42,6 +42,7 @@ from permgrad.attribution.parts.plan import StreamPlan, make_plan, method_in_par
 from permgrad.attribution.parts.sums import pack, unpack
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.subject.scales import ScaleName
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
@@ -70,7 +71,7 @@ def explain_stream(
     method: Any = "permgrad",
     target: Any = None,
     scope: Literal["auto", "global", "local"] = "auto",
-    scale: Literal["logit", "probability"] = "logit",
+    scale: ScaleName = "auto",
     groups: Mapping[str, Iterable[str]] | Literal["modality"] | None = None,
     background: Any = None,
     loss: str | tuple[str, float] = "auto",
@@ -105,7 +106,7 @@ def explain_stream(
         method: one of permgrad's methods. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
         target: as for ``pg.explain``, like the next arguments.
         scope: ``"global"`` or ``"local"``.
-        scale: ``"logit"`` or ``"probability"``.
+        scale: on which outputs are explained.
         groups: columns that act as one.
         background: rows that donors or baselines are drawn from, in memory.
         loss: loss computed for each row.

@@ -14,6 +14,7 @@ import torch
 
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.request import Request
+from permgrad.attribution.subject.scales import PROBABILITY
 from permgrad.base.arrays import Booleans, Floats, Indexes
 from permgrad.base.late import pd
 from permgrad.data.encode.calendar import CIRCLES
@@ -52,7 +53,7 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
                 [block.outputs[:0], *(batch[0] for _, batch, _ in batches)]
             )
             rows = (
-                request.subject.outputs.readout(outputs, "probability")
+                PROBABILITY.read(request.subject.outputs, outputs)
                 .double()
                 .cpu()
                 .numpy()

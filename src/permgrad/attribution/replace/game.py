@@ -40,6 +40,7 @@ from permgrad.attribution.request.result import (
     loss_unit,
     shown_outputs,
 )
+from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -70,10 +71,8 @@ def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None
     if request.y is not None:
         classes = request.y if request.classes is None else request.classes
         return np.asarray(classes, dtype=np.int64), len(subject.outputs.class_names)
-    readout = subject.outputs.readout(outputs.float().cpu(), "logit").numpy()
-    # A single column stands for the second of two classes.
-    predicted = readout[:, 0] > 0 if readout.shape[1] == 1 else readout.argmax(axis=1)
-    return predicted.astype(np.int64), len(subject.outputs.class_names)
+    logits = LOGIT.read(subject.outputs, outputs.float().cpu()).numpy()
+    return logits.argmax(axis=1).astype(np.int64), len(subject.outputs.class_names)
 
 
 def loss_scale(request: Request) -> float:
@@ -413,7 +412,7 @@ def play_rows(
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""
-        read = request.subject.outputs.readout(outputs, request.scale)[
+        read = request.scale.read(request.subject.outputs, outputs)[
             :, list(request.targets)
         ]
         return -read.double().cpu().numpy()

@@ -25,6 +25,14 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.outputs import OutputForm, as_target
 from permgrad.attribution.subject.places import Layout, loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.attribution.subject.scales import (
+    LOGIT,
+    PROBABILITY,
+    RAW,
+    SCALE_NAMES,
+    SCALES,
+    Scale,
+)
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.checks import (
@@ -80,7 +88,7 @@ class Arguments:
     method: Any = "permgrad"
     target: Any = None
     scope: Any = "auto"
-    scale: Any = "logit"
+    scale: Any = "auto"
     groups: Any = None
     background: Any = None
     loss: Any = "auto"
@@ -109,7 +117,7 @@ class Arguments:
             problem = f"background must be rows like X, got {shown(self.background)}"
             raise InputError(problem, hint="Pass a table.", code="PG038")
         check_choice("scope", self.scope, ("auto", "global", "local"))
-        check_choice("scale", self.scale, ("logit", "probability"))
+        check_choice("scale", self.scale, SCALE_NAMES)
         check_confidence(self.confidence)
         if not (isinstance(self.n_repeats, str) and self.n_repeats == "auto"):
             check_whole("n_repeats", self.n_repeats, "pass for example 10")
@@ -280,10 +288,24 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
     )
 
 
+def resolve_scale(
+    chosen: Method | None, scope: Scope, name: str, form: OutputForm
+) -> Scale:
+    """Return the scale of the explained outputs: the user's, else the method's.
+
+    Where a method measures a loss, the scale says only what its members and facts read besides.
+    """
+    if form.of_labels:  # whose logits are infinite
+        return PROBABILITY
+    usual: Mapping[Scope, Scale] = {"local": PROBABILITY}
+    usual = usual if chosen is None else chosen.scales
+    scale = usual.get(scope, LOGIT) if name == "auto" else SCALES[name]
+    return LOGIT if scale is RAW and scope not in usual else scale
+
+
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
 def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
-    """Return the positions of the outputs asked for, of those with these names."""
-    names = tuple(names)
+    """Return the positions of the outputs asked for, among their names. None: all."""
     count = len(names)
     if target is None:
         return tuple(range(count))
@@ -298,7 +320,7 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
     positions: list[int] = []
     takes = (
         (str, int, np.integer)
-        if names == tuple(map(str, range(count)))
+        if tuple(names) == tuple(map(str, range(count)))
         else (str, Real)
     )
     for one in wanted:

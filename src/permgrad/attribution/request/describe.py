@@ -79,10 +79,7 @@ def explained_outputs(model: Model, X: Any) -> Floats:
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
         read: Floats = (
-            request.subject.outputs.readout(outputs, request.scale)
-            .double()
-            .cpu()
-            .numpy()
+            request.scale.read(request.subject.outputs, outputs).double().cpu().numpy()
         )
     return read
 

@@ -24,6 +24,7 @@ from permgrad.attribution.request.arguments import (
     resolve_loss,
     resolve_method,
     resolve_positive,
+    resolve_scale,
     resolve_targets,
     row_target_of,
     said_of_outputs,
@@ -89,6 +90,8 @@ def build_request(
         len(rows["inputs"][0]),
         arguments.sample_weight,
     )
+    scale = resolve_scale(chosen, scope, arguments.scale, subject.outputs)
+    names = scale.names(subject.outputs)
     if subject.place is not None:
         refuse_apart(chosen, name, said | {"masks": "y of masks"})
     loss, arguments = _loss_asked(subject, arguments)
@@ -96,15 +99,12 @@ def build_request(
         rows["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
     if arguments.target is not None:
-        row_target = row_target_of(
-            arguments.target, subject.outputs.output_names, count
-        )
+        row_target = row_target_of(arguments.target, names, count)
         if row_target is not None and _is_by_row(arguments, chosen, scope, by):
             return build_request(
                 replace(arguments, scope="local"), chosen, name, decided=decided
             )
-    named = arguments.target if row_target is None else None
-    targets = resolve_targets(subject.outputs.output_names, named)
+    targets = resolve_targets(names, arguments.target if row_target is None else None)
     scored = arguments.scoring is not None
     y, classes = read_y(
         subject, arguments.y, loss, rows["inputs"], targets, scored=scored
@@ -114,17 +114,24 @@ def build_request(
     if subject.outputs.count > 1:
         loss = _loss_of(subject, loss, targets)
     positive = resolve_positive(subject, arguments.model.positive, classes)
+    if arguments.target is None and (chosen is None or scope in chosen.scales):
+        by_y = _positive_by_y(arguments, subject, classes)
+        targets = scale.usual(subject.outputs, None if by_y else positive)
     if row_target is not None:
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {
             "targets": (0,),
-            **each_row_by_itself(rows, row_target, classes, arguments.scale),
+            **each_row_by_itself(rows, row_target, classes, scale),
         }
+    by_method = arguments.scale == "auto" and chosen is not None
+    reason = chosen.scale_reason if by_method and chosen is not None else ""
     # ``missing_modalities`` has scorers besides.
     of_y = _of_y(subject, arguments, y, classes, by_scorers=scored or chosen is None)
     return Request(
         **{"targets": targets, **rows, **of_y, **_draws(arguments)},
         scope=scope,
+        scale=scale,
+        scale_reason=reason,
         options=options,
         positive=positive,
         loss=loss,
@@ -191,17 +198,20 @@ def _of_y(
         if by_scorers and classes is not None
         else None
     )
-    by_y = (
-        arguments.model.positive is None
-        and classes is not None
-        and subject.background_classes is None
-    )
     return {
         "y": y,
         "classes": None if classes is y else classes,
         "labels": labels,
-        "positive_by_y": by_y,
+        "positive_by_y": _positive_by_y(arguments, subject, classes),
     }
+
+
+def _positive_by_y(
+    arguments: Arguments, subject: Subject, classes: Integers | None
+) -> bool:
+    """Return whether the rows of this call alone say which class is the positive one."""
+    silent = arguments.model.positive is None and subject.background_classes is None
+    return silent and classes is not None
 
 
 def _draws(arguments: Arguments) -> dict[str, Any]:
@@ -214,10 +224,7 @@ def _draws(arguments: Arguments) -> dict[str, Any]:
         "automatic": automatic,
         "seed": resolve_seed(arguments.random_state),
         "batch_size": arguments.model.batch_size,
-        **{
-            name: getattr(arguments, name)
-            for name in ("scale", "level", "scoring", "progress")
-        },
+        **{name: getattr(arguments, name) for name in ("level", "scoring", "progress")},
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.subject.scales import PROBABILITY, Scale
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
@@ -33,6 +34,8 @@ class Method(Protocol):
 
     scopes: ClassVar[tuple[Scope, ...]]
     takes: ClassVar[frozenset[str]]
+    scales: ClassVar[Mapping[Scope, Scale]]
+    scale_reason: ClassVar[str]
 
     def settings(self) -> dict[str, Any]:
         """Return its options by name."""
@@ -52,11 +55,14 @@ class Configured:
 
     A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
     from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``. ``takes``
-    are some of ``OF_METHODS``.
+    are some of ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user names one, for each
+    scope that explains outputs. In the others a loss is measured. ``scale_reason`` says why, where it is no probability.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
     takes: ClassVar[frozenset[str]] = USUAL
+    scales: ClassVar[Mapping[Scope, Scale]] = {"local": PROBABILITY}
+    scale_reason: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Any]] = {}
     inner: ClassVar[Mapping[str, Any]] = {}
     #: whether words of texts are features, else tokens, of which each has a vector

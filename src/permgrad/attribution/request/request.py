@@ -14,6 +14,7 @@ from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.subject.outputs import spread_of
 from permgrad.attribution.subject.row_target import RowTarget, outputs_of
+from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
@@ -47,7 +48,8 @@ class Request:
     ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
     ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
     or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
-    are the classes as the user's y holds them.
+    are the classes as the user's y holds them. ``targets``: places of the outputs among the names of ``scale``.
+    ``scale_reason``: why single rows are not explained in probabilities, where the user did not ask for it.
     ``as_one``: columns of a table that are one feature, because an encoder says so or because they say one thing.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
@@ -68,7 +70,8 @@ class Request:
     raw: pd.DataFrame | None = None
     as_one: Mapping[str, list[str]] = field(default_factory=dict)
     shapes: tuple[ImageShape | None, ...] = ()
-    scale: Literal["logit", "probability"] = "logit"
+    scale: Scale = LOGIT
+    scale_reason: str = ""
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
     loss: str | OtherLoss = "auto"

@@ -100,12 +100,7 @@ def build(
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()
-        named = {
-            "unit": output_unit(request),
-            "scale": request.scale,
-            "output_columns": subject.outputs.count,
-        }
-        facts = {"quantity": "", **named, **facts}
+        facts = {"quantity": "", **_of_outputs(request), **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {
         "permgrad": __version__,
@@ -122,11 +117,7 @@ def build(
     }
     explanation = Explanation(
         values=values,
-        outputs=tuple(
-            subject.outputs.output_names[target] for target in request.targets
-        )
-        if outputs is None
-        else outputs,
+        outputs=explained_names(request) if outputs is None else outputs,
         method=method,
         scope=request.scope,
         level=request.level,
@@ -146,6 +137,17 @@ def build(
         if request.row_target is None
         else request.row_target.taken(explanation)
     )
+
+
+def _of_outputs(request: Request) -> dict[str, Any]:
+    """Return what the numbers of explained outputs are."""
+    about = {
+        "unit": output_unit(request),
+        "scale": request.scale.name,
+    }
+    if request.scale_reason and request.subject.task != "regression":
+        about["scale_reason"] = request.scale_reason
+    return about
 
 
 def by_quantity(
@@ -185,14 +187,15 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
 
 
 def shown_outputs(request: Request) -> list[int]:
-    """Return the requested positions in ``("all", *classes)``. A network's single column stands for both classes."""
-    classes = len(request.subject.outputs.class_names)
-    chosen = (
-        request.targets
-        if len(request.subject.outputs.output_names) == classes
-        else range(classes)
-    )
+    """Return the requested positions in ``("all", *classes)``."""
+    chosen = request.targets if request.subject.outputs.class_names else ()
     return [0, *(1 + target for target in chosen)]
+
+
+def explained_names(request: Request) -> tuple[str, ...]:
+    """Return the names of the outputs that are explained."""
+    names = request.scale.names(request.subject.outputs)
+    return tuple(names[target] for target in request.targets)
 
 
 def loss_unit(request: Request, loss: str) -> str:
@@ -219,7 +222,7 @@ def loss_unit(request: Request, loss: str) -> str:
 
 def output_unit(request: Request) -> str:
     """Return the unit of the explained output."""
-    return "y" if request.subject.task == "regression" else request.scale
+    return request.scale.unit(request.subject.outputs)
 
 
 def shown_values(request: Request) -> pd.DataFrame | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.request import Request
+from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.subject import Subject
 
 #: Rows whose outputs are compared, evenly over all of them, and rows that are predicted at once.
@@ -39,10 +40,4 @@ def _outputs(subject: Subject, rows: Tensor) -> Tensor:
     """Return the outputs of rows as logits, or in y's units, float64 ``(rows, outputs)``."""
     with subject.open(), torch.no_grad():
         outputs = torch.cat([subject.predict((some,)) for some in rows.split(_AT_ONCE)])
-        logits = subject.outputs.readout(outputs, "logit").double()
-    # What all classes have in common is of no account.
-    return (
-        logits - logits.mean(dim=1, keepdim=True)
-        if subject.outputs.class_names and logits.shape[1] > 1
-        else logits
-    )
+        return LOGIT.read(subject.outputs, outputs).double()

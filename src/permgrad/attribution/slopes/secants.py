@@ -474,7 +474,7 @@ class SecantLines(Lines):
         head: Chain,
     ) -> None:
         super().__init__(slopes, references)
-        self.subject, self.output = slopes.subject, slopes.request.scale
+        self.subject, self.scale = slopes.subject, slopes.request.scale
         paths = len(slopes.subject.module.paths)
         self.shape = (
             paths,
@@ -658,12 +658,11 @@ class SecantLines(Lines):
         """Return slopes of what is explained towards ``(points, lines, outputs)``, a softmax's by Gauss's rule."""
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
-        if self.output != "probability" or self.subject.task != "classification":
-            corners = self.subject.outputs.readout(
-                torch.cat([outputs.new_zeros((1, width)), spread]), self.output
-            )
+        if self.scale.linear or self.subject.task != "classification":
+            ends = torch.cat([outputs.new_zeros((1, width)), spread])
+            corners = self.scale.read(self.subject.outputs, ends)
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
-        if width == 1:  # one logit is spread over two classes, see OutputForm.readout
+        if width == 1:  # one logit is spread over two classes
             spread = outputs.new_tensor([[-0.5], [0.5]])
         start, stop = (
             outputs[:-1].flatten(0, 1) @ spread.T,

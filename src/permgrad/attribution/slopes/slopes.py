@@ -71,7 +71,7 @@ class Slopes:
             inputs=inputs,
             segments=tuple(segments[place] for place in self.free),
         )
-        self.constant_sum = self.subject.outputs.sum_is_constant(request.scale)
+        self.constant_sum = request.scale.sum_is_constant(self.subject.outputs)
         self.evaluations = 0
         self.model_rows = 0
         self._forward_batch: int | None = None
@@ -123,7 +123,7 @@ class Slopes:
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
-        return self.subject.outputs.readout(self.raw(fixed, leaves), self.request.scale)
+        return self.request.scale.read(self.subject.outputs, self.raw(fixed, leaves))
 
     def raw(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs as the network does, ``(b, K)``."""
@@ -169,7 +169,7 @@ class Slopes:
         def work(part: slice) -> None:
             with torch.no_grad():
                 raw = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.subject.outputs.readout(raw, self.request.scale)[
+                outputs[part] = self.request.scale.read(self.subject.outputs, raw)[
                     :, self.targets
                 ].double()
 

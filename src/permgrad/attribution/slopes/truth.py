@@ -103,7 +103,7 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
         raw = slopes.raw(rows, points)
         found = output_gradients(
-            slopes.subject.outputs.readout(raw, slopes.request.scale), targets, points
+            slopes.request.scale.read(slopes.subject.outputs, raw), targets, points
         )
     _refuse_other_outputs(slopes, raw.detach())
 

@@ -74,6 +74,12 @@ class OutputForm:
         return list(self.loss_columns or range(self.count))
 
     @property
+    def one_column(self) -> bool:
+        """Whether the model returns one column for two classes, of the second one."""
+        classes = self.task == "classification" and self.kind != "values"
+        return classes and self.count == 1 and not self.both
+
+    @property
     def single(self) -> bool:
         """Whether each column is a separate binary output."""
         return self.count == 1 or self.task == "multilabel"
@@ -118,28 +124,16 @@ class OutputForm:
             return outputs.clamp_max(0).exp()
         return torch.sigmoid(outputs) if self.single else torch.softmax(outputs, dim=1)
 
-    def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
-        if self.kind == "values":
-            scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
-            return outputs * self.target_scale + self.target_mean if scaled else outputs
-        if self.count == 1 < len(self.output_names):
-            # One column stands for two classes, both of which are explained.
-            if output == "probability":
-                return self.probabilities(outputs)
-            logits = self.logits(outputs)
-            return torch.cat([-logits, logits], dim=1)
-        return (
-            self.own_probabilities(outputs)
-            if output == "probability"
-            else self.logits(outputs)
-        )
+    def in_units_of_y(self, outputs: Tensor) -> Tensor:
+        """Return the numbers of a regression ``(b, K)``, which a network may have learned standardised."""
+        scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
+        return outputs * self.target_scale + self.target_mean if scaled else outputs
 
     def predicted(self, outputs: Tensor) -> Floats:
         """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
         wide = outputs.double()
         read = (
-            self.readout(wide, "probability")
+            self.in_units_of_y(wide)
             if self.task == "regression"
             else self.probabilities(wide)
         )
@@ -150,11 +144,7 @@ class OutputForm:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
         if self.both:
             return torch.cat([1 - outputs, outputs], dim=1)
-        return (
-            self.readout(outputs, "probability")
-            if self.task == "regression"
-            else outputs
-        )
+        return self.in_units_of_y(outputs) if self.task == "regression" else outputs
 
     def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
@@ -223,21 +213,6 @@ class OutputForm:
                 dim=1,
             )
         return torch.log_softmax(logits, dim=1)
-
-    def sum_is_constant(self, output: str) -> bool:
-        """Return whether outputs of every row have the same sum: probabilities, or both sides of a single logit.
-
-        Probabilities that the network gives itself need not add up to exactly 1.
-        """
-        if self.task == "multilabel":
-            return False
-        computed, names = (
-            self.kind in ("logits", "log_probabilities"),
-            len(self.output_names),
-        )
-        return (
-            computed and names > 1 and (output == "probability" or self.count < names)
-        )
 
     def encode_target(self, y: Any, rows: int) -> Array:
         """Return class indexes int64, or numbers in float64 and their own units."""
@@ -521,14 +496,13 @@ def resolve_outputs(
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen)
     names = _names_of_classes(max(count, 2), class_names)
-    shown = names if count > 1 else names[1:]
     by_values = kind is None
     return OutputForm(
         "classification",
         chosen,
         count,
         names,
-        shown,
+        names,
         inferred,
         by_values=by_values,
         by_target=by_target,

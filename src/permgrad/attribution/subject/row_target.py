@@ -18,6 +18,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.outputs import as_target, label_place
+from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.checks import check_rows
@@ -56,11 +57,6 @@ def resolve_row_target(
     subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, str]:
     """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
-    if subject.task == "classification" and len(subject.outputs.output_names) == 1:
-        # One column stands for two classes, either of which may be a row's.
-        subject.outputs = replace(
-            subject.outputs, output_names=subject.outputs.class_names
-        )
     names, count = subject.outputs.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
@@ -118,12 +114,18 @@ def _place(label: Any, places: dict[str, int], count: int) -> int:
 
 
 def each_row_by_itself(
-    rows: dict[str, Any], row_target: Any, y: Array | None, output: str
+    rows: dict[str, Any], row_target: Any, y: Array | None, scale: Scale
 ) -> dict[str, Any]:
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
     subject, inputs, donors, space = (
         rows[name] for name in ("subject", "inputs", "donors", "space")
     )
+    if scale is RAW and subject.outputs.one_column:
+        raise InputError(
+            "scale='raw' has one output, and target names one of each row",
+            hint="Leave scale out, or pass scale='logit'.",
+            code="PG006",
+        )
     numbers, name = resolve_row_target(subject, row_target, y, inputs)
     target = RowTarget(
         name, tuple(subject.outputs.output_names[number] for number in numbers.tolist())
@@ -145,7 +147,7 @@ def each_row_by_itself(
         space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody)
     )
     return {
-        "subject": _RowTargetSubject(subject, name, output),
+        "subject": _RowTargetSubject(subject, name, scale),
         "inputs": carried,
         "donors": background,
         "space": widened,
@@ -157,8 +159,8 @@ def each_row_by_itself(
 class _RowTargetSubject:
     """A subject with one output: for each row the one whose number is in the last input. All else is the outer's."""
 
-    def __init__(self, subject: Subject, name: str, output: str) -> None:
-        self.outer, self._output = subject, output
+    def __init__(self, subject: Subject, name: str, scale: Scale) -> None:
+        self.outer, self._scale = subject, scale
         self.input_names, self.real = (
             (*subject.input_names, CARRIER),
             (*subject.real, True),
@@ -183,7 +185,7 @@ class _RowTargetSubject:
 
     def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
         """Return the output of each row, ``(b, 1)``."""
-        read = self.outer.outputs.readout(outputs, self._output)
+        read = self._scale.read(self.outer.outputs, outputs)
         # Methods that watch every function of torch must not take this for a part of the network.
         with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
             return read.gather(1, numbers.to(read.device))

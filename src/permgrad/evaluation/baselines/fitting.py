@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import math
 import os
 import time
 import warnings
@@ -205,14 +204,12 @@ def fit_baseline(
     threads: int = 1,
     options: Mapping[str, Any] = MappingProxyType({}),
     counts: bool = False,
-    seconds: float = math.inf,
 ) -> FittedBaseline:
     """Fit one baseline and time it.
 
     Boosting and networks stop early by the validation rows. Without them the number of rounds is fixed, and TabM and
     RealMLP split off their own validation rows. ``classes`` are all classes in the order of the metrics, by default
     those of the training rows. ``options`` replace arguments of the library's model. ``counts``: y is counts or rates.
-    ``seconds``: boosting that takes longer ends with its best round so far.
     """
     check_available([name])
     baseline = baselines.get(name)
@@ -234,7 +231,6 @@ def fit_baseline(
         threads,
         options,
         counts,
-        seconds=seconds,
     )
     started, worked = time.perf_counter(), time.process_time()
     # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
@@ -395,17 +391,13 @@ def estimate_seconds(
     *,
     seed: int = 0,
     threads: int = 1,
-    most: float = math.inf,
 ) -> float:
     """Return an estimate of the seconds that baselines take, from fits on a part of the rows and on half of it.
 
     Part of the time does not grow with the rows, such as that of starting a tree. Trees of few rows are also smaller.
     The estimate is half way between the growth seen and growth in proportion to the rows.
-
-    ``most``: seconds that finding out may take, as far as libraries can be stopped. Where the first fits take half of
-    them, there are no others, and growth is taken to be in proportion.
     """
-    count, each = len(train.y), most / (2 * max(len(names), 1))
+    count = len(train.y)
     size = min(
         count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count))
     )
@@ -425,21 +417,20 @@ def estimate_seconds(
         )  # a library is loaded once, however many rows there are
     with keeping_warnings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        taken = list[Floats]()
-        for part in parts:
-            fits = [
-                fit_baseline(name, task, part, seed=seed, threads=threads, seconds=each)
-                for name in names
-            ]
-            taken.append(np.array([fitted.seconds for fitted in fits]))
-            if taken[0].sum() > most / 2:
-                return float(taken[0].sum() / len(part.y) * count)
-    half, whole = taken
+        half, most = (
+            np.array(
+                [
+                    fit_baseline(name, task, part, seed=seed, threads=threads).seconds
+                    for name in names
+                ]
+            )
+            for part in parts
+        )
     few, many = (len(part.y) for part in parts)
     by_row = (
-        np.clip((whole - half) / max(many - few, 1), 0.0, whole / many) + whole / many
+        np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many
     ) / 2
-    return float((whole + by_row * (count - many)).sum())
+    return float((most + by_row * (count - many)).sum())
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------

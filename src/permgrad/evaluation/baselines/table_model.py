@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -188,14 +187,12 @@ class TableModel(_Learned):
         *,
         weights: Any = None,
         dependence: Any = None,
-        seconds: float = math.inf,
     ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
         its errors are, perhaps with their weights. Their classes are among those of the training rows. ``dependence``:
         of these rows. ``weights``: of the training rows, with an ``eval_set``.
-        ``seconds``: after which boosting ends, with its best round so far.
         """
         y = np.asarray(y)
         check_decision(self.cost, self.threshold)
@@ -234,7 +231,6 @@ class TableModel(_Learned):
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
             options |= {"options": self.settings or {}, "counts": self.counts}
-            options["seconds"] = seconds
             self.fitted_ = fitting.fit_baseline(
                 self.model,
                 self.task,

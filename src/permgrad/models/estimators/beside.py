@@ -6,8 +6,6 @@ say is added to its outputs with shares that held-out rows choose (``Share``), t
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -53,13 +51,29 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
     """
     model.branches_ = dict[str, dict[str, Any]]()
-    held, network = prepared.job.validation_rows, model.module_
-    fitted = prepared.fitted
-    waiting = fit_branches(model, prepared) if fitted is None else dict(fitted)
-    if not waiting or held is None:
+    held, learned, network = (
+        prepared.job.validation_rows,
+        prepared.job.train_rows,
+        model.module_,
+    )
+    if not prepared.beside or held is None or not isinstance(learned, Rows):
         return
     named, few = prepared.beside_by_name, len(held) < FEWEST
+    if few and not named:
+        return
     classes = len(model.classes_) if model.task == "classification" else 0
+    names = [
+        name
+        for name in prepared.beside
+        if named or name != "trees" or classes <= MOST_CLASSES
+    ]
+    work = _job(
+        model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates
+    )
+    if work is None:
+        return
+    with threadpool_limits(limits=work.threads):
+        waiting = {name: _FITS[name](work, network.outputs, held) for name in names}
     outputs = model.predict_encoded(held.x.numpy()).astype(np.float64)
     losses = row_losses(held.y.numpy(), classes=bool(classes), rates=network.rates)
     weights = held.weight.numpy().astype(np.float64)
@@ -95,42 +109,6 @@ def add_branches(model: Any, prepared: Prepared) -> None:
             "label": one.label,
             **asdict(shares[name]),
         }
-
-
-def fit_branches(
-    model: Any, prepared: Prepared, seconds: float = math.inf
-) -> dict[str, _Fitted]:
-    """Fit the branches that are tried beside a network, the line first, trees until ``seconds`` are over.
-
-    They do not depend on the network's weights, so that they can be fitted before it is trained: where time is
-    limited, nobody has to guess how long they take.
-    """
-    started = time.monotonic()
-    held, learned = prepared.job.validation_rows, prepared.job.train_rows
-    network, named = model.module_, prepared.beside_by_name
-    if not prepared.beside or held is None or not isinstance(learned, Rows):
-        return {}
-    if len(held) < FEWEST and not named:
-        return {}
-    classes = len(model.classes_) if model.task == "classification" else 0
-    names = [
-        name
-        for name in prepared.beside
-        if named or name != "trees" or classes <= MOST_CLASSES
-    ]
-    work = _job(
-        model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates
-    )
-    if work is None:
-        return {}
-    fitted: dict[str, _Fitted] = {}
-    with threadpool_limits(limits=work.threads):
-        for name in sorted(names, key=("linear", "trees").index):
-            left = max(seconds - (time.monotonic() - started), 0.0)
-            fitted[name] = _FITS[name](
-                replace(work, seconds=left), network.outputs, held
-            )
-    return {name: fitted[name] for name in names}
 
 
 def _drawn(rows: Rows, seed: int, classes: int) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,6 @@ class Prepared:
         dependence: which validation rows depend on each other, where that is known.
         random_kernels: how many are fitted after training.
         beside: branches beside the network that are then tried, and whether they are kept in any case.
-        fitted: those that were fitted before the network, by name (``fit_branches``). None: they are fitted after it.
     """
 
     job: TrainingJob
@@ -97,7 +96,6 @@ class Prepared:
     random_kernels: int = 0
     beside: tuple[str, ...] = ()
     beside_by_name: bool = False
-    fitted: Mapping[str, Any] | None = None
 
     def with_epochs(self, most: int, parts: int = 1) -> Prepared:
         """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""

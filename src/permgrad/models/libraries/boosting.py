@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,62 +31,6 @@ def _as_trees(job: Job, model: Any) -> BoostedTrees:
     )
 
 
-class Deadline:
-    """When boosting ends that has a limit of seconds: it has at least one round."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def __bool__(self) -> bool:
-        """Whether there is a limit."""
-        return math.isfinite(self.seconds)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() > self._end
-
-
-def _lightgbm_deadline(deadline: Deadline) -> Callable[[Any], None]:
-    """Return what ends LightGBM's training in time, at the best round so far."""
-    from lightgbm.callback import EarlyStopException
-
-    best: list[tuple[float, int, Any]] = []
-
-    def after_round(env: Any) -> None:
-        results = env.evaluation_result_list
-        loss = float(results[0][2]) if results else -float(env.iteration)
-        if not best or loss < best[0][0]:
-            best[:] = [(loss, env.iteration, results)]
-        if deadline.is_over:
-            raise EarlyStopException(best[0][1], best[0][2])
-
-    return after_round
-
-
-def _xgboost_deadline(deadline: Deadline) -> Any:
-    """Return what ends XGBoost's training in time."""
-    from xgboost.callback import TrainingCallback
-
-    class Ends(TrainingCallback):  # type: ignore[misc]
-        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002 — XGBoost's names
-            return deadline.is_over
-
-    return Ends()
-
-
-class _CatboostDeadline:
-    """What ends CatBoost's training in time."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self.deadline = deadline
-
-    def after_iteration(self, info: Any) -> bool:  # noqa: ARG002 — CatBoost's name
-        """Return whether there is a next round."""
-        return not self.deadline.is_over
-
-
 def lightgbm(job: Job) -> BoostedTrees:
     """Fit LightGBM."""
     from lightgbm import early_stopping
@@ -108,8 +50,6 @@ def lightgbm(job: Job) -> BoostedTrees:
             if job.validation.weights is None
             else {"eval_sample_weight": [job.validation.weights]}
         )
-    if deadline := Deadline(job.seconds):
-        held["callbacks"] = [*held.get("callbacks", ()), _lightgbm_deadline(deadline)]
     model.fit(job.train.encoded, job.train.y, job.train.weights, **held)
     return _as_trees(job, model)
 
@@ -124,8 +64,6 @@ def xgboost(job: Job) -> BoostedTrees:
         "verbosity": 0,
     }
     choices |= _objective(job, "count:poisson")
-    ends = Deadline(job.seconds)
-    stop |= {"callbacks": [_xgboost_deadline(ends)]} if ends else {}
     model = job.kind(**common(job, n_estimators=job.rounds, **choices, **stop))
     held: dict[str, Any] = {}
     if job.validation is not None:
@@ -156,11 +94,12 @@ def catboost(job: Job) -> BoostedTrees:
     rows, stop = job.validation, PATIENCE if job.validation else None
     held = None if rows is None else Pool(rows.encoded, rows.y, weight=rows.weights)
     fitted = job.train.encoded, job.train.y
-    weights, options = job.train.weights, {"early_stopping_rounds": stop}
-    if deadline := Deadline(job.seconds):
-        options["callbacks"] = [_CatboostDeadline(deadline)]
+    weights = job.train.weights
     return _as_trees(
-        job, model.fit(*fitted, sample_weight=weights, eval_set=held, **options)
+        job,
+        model.fit(
+            *fitted, sample_weight=weights, eval_set=held, early_stopping_rounds=stop
+        ),
     )
 
 
@@ -175,14 +114,12 @@ def histogram_boosting(job: Job) -> BoostedTrees:
         "early_stopping": False,
     }
     options |= _objective(job, "poisson", "loss") | dict(job.options)
-    most = _rounds_in_time(job, lambda: kind(max_iter=_TIMED, **options).fit(rows, y))
     # scikit-learn accepts validation rows since 1.7.
     if job.validation is None or "X_val" not in inspect.signature(kind.fit).parameters:
-        usual = min(job_module.ROUNDS_WITHOUT_VALIDATION, most)
-        choices = {"max_iter": usual, **options}
+        choices = {"max_iter": job_module.ROUNDS_WITHOUT_VALIDATION, **options}
         return _as_trees(job, kind(**choices).fit(rows, y, weights))
     stop = {
-        "max_iter": min(job_module.ROUNDS, most),
+        "max_iter": job_module.ROUNDS,
         "early_stopping": True,
         "n_iter_no_change": PATIENCE,
         **job.options,
@@ -196,20 +133,6 @@ def histogram_boosting(job: Job) -> BoostedTrees:
     # scikit-learn keeps the trees after the best round, unlike the other libraries.
     best = int(np.argmax(first.validation_score_))
     return _as_trees(job, first).first(max(best, 1))
-
-
-#: Rounds whose seconds say how many fit into a limit, where a library cannot be stopped.
-_TIMED = 3
-
-
-def _rounds_in_time(job: Job, fit: Callable[[], Any]) -> int:
-    """Return how many rounds there is time for, by a fit of ``_TIMED`` ones."""
-    if math.isinf(job.seconds):
-        return job_module.ROUNDS
-    started = time.monotonic()
-    fit()
-    each = (time.monotonic() - started) / _TIMED
-    return int(max(_TIMED, job.seconds / each - _TIMED))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -38,10 +37,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows and settings for a fit. ``counts``: by the Poisson loss, where its library has it.
-
-    ``seconds``: after which boosting ends, with the best round so far.
-    """
+    """Rows and settings for a fit. ``counts``: by the Poisson loss, where its library has it."""
 
     task: str
     train: Rows
@@ -52,7 +48,6 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: bool = False
     estimator: str = ""
-    seconds: float = math.inf
 
     @property
     def classify(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
 from permgrad.pages.inputs import shown_input, shown_inputs
@@ -14,7 +15,7 @@ from permgrad.pages.pictures import picture
 from permgrad.pages.pictures import words as text_words
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
-from permgrad.pages.units import SCALES, output_words
+from permgrad.pages.units import output_words
 from permgrad.pages.views import SectionView, Tab
 from permgrad.pages.words import clean, quantity_of
 
@@ -162,7 +163,7 @@ def _shown(
         if isinstance(baseline, str) and baseline
         else ""
     )
-    words += SCALES.get(str(explanation.meta.get("unit")), "")
+    words += words_of_unit(explanation.meta)
     return place, output_words(explanation, content.target, place), words
 
 

@@ -331,9 +331,8 @@ def _computed(
             else cells.tolist()
         )
     if request.row is not None and scope == "local":
-        # A single row draws the same donors as among all rows, and is told of in probabilities, as on the page.
+        # A single row draws the same donors as among all rows.
         options |= {"row_offset": request.row}
-        options = {"scale": "probability"} | options if len(names) > 1 else options
     # Few rows do not represent a feature well, so donors come from the complete table.
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):

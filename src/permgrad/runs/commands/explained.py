@@ -12,6 +12,7 @@ import pandas as pd
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
+from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import Fault, as_lines, counted, refusing
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 #: What a unit means.
 _UNITS = {
-    "logit": "A logit is the raw score of an output. The model turns the scores into probabilities.",
     "y": "Values are in the unit of the target.",
     "nats": "Nats are the unit of log loss: guessing one of two equal classes costs 0.69.",
 }
@@ -128,7 +128,8 @@ def outcome_of(
         one for output in outputs for one in told(explanation, output, _MOST_FEATURES)
     ]
     lines += [line for line, _ in spoken]
-    lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
+    words = _UNITS.get(str(meta.get("unit")), "") or words_of_unit(meta)
+    lines += [words.strip()] if words else []
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {
         "folder": os.fspath(request.folder),

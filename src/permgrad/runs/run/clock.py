@@ -35,11 +35,6 @@ MOST_HELD = 20_000
 USUAL_EPOCHS, _SURE, _LAST_STEP = 28, 6, 1 / 7000
 #: What the branches beside the network take, in epochs: the median of ten tables, of 2 to 19.
 BESIDE_EPOCHS = 4
-#: The parts of a limited time that the branches beside the network may take, at most, and what the explanation is
-#: sure of. The network is trained in what is left.
-BESIDE_SHARE, EXPLAINED_SHARE = 0.3, 0.25
-#: The part of a limited time in which it may be found out how long other models take.
-FINDING_OUT = 0.05
 #: The seconds of a baseline that is a network.
 SLOW_BASELINE = 120.0
 

@@ -27,7 +27,7 @@ from permgrad.evaluation.metrics import Task, metrics, primary_metric, scores_of
 from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
-from permgrad.runs.run.clock import FINDING_OUT, MOST_HELD
+from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.training import judged_rows, make_estimator
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
         more |= {
             "weights": weights,
             "dependence": None if between is None else between.take(judging),
-            "seconds": _half_of_the_time(work, others),
         }
         model.fit(train, y, judged_rows(work, judging), **more)
     if not is_file(work.request.model):
@@ -107,21 +106,13 @@ def _rows_before_the_limit(work: RunWork, others: float) -> int:
     model, count = work.untrained[0], len(work.inputs.parts["train"])
     if work.request.time_limit is None or not isinstance(model.model, str):
         return count
-    if baselines.get(model.model).file == "npz":  # boosting, which is stopped in time
-        return count
-    seconds, left = _seconds(work, model.model), _half_of_the_time(work, others)
+    seconds = _seconds(work, model.model)
+    left = max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
     return (
         count
         if seconds <= left
         else max(min(count, _FEWEST_ROWS), int(count * left / seconds))
     )
-
-
-def _half_of_the_time(work: RunWork, others: float) -> float:
-    """Return half of the seconds that ``--time-limit`` leaves: infinite without one."""
-    if work.request.time_limit is None:
-        return math.inf
-    return max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
 
 
 def _seconds(work: RunWork, name: str) -> float:
@@ -133,7 +124,6 @@ def _seconds(work: RunWork, name: str) -> float:
         [name],
         seed=work.request.seed,
         threads=torch.get_num_threads(),
-        most=FINDING_OUT * work.clock.left(),
     )
 
 

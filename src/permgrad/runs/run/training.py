@@ -20,11 +20,12 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.models.decision import HALF
-from permgrad.models.estimators.beside import fit_branches
+from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.estimators.share import branch_words
+from permgrad.models.libraries.boosting import best_library
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
@@ -38,11 +39,8 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     BESIDE_EPOCHS,
-    BESIDE_SHARE,
     EPOCH_ROWS,
-    EXPLAINED_SHARE,
     FEWER_MEMBERS,
-    FINDING_OUT,
     ROWS_SEEN,
     SLOW_BASELINE,
     USUAL_EPOCHS,
@@ -191,9 +189,6 @@ def expect_baselines(work: RunWork) -> float:
             quick,
             seed=request.seed,
             threads=torch.get_num_threads(),
-            most=math.inf
-            if request.time_limit is None
-            else FINDING_OUT * work.clock.left(),
         )
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
@@ -243,11 +238,6 @@ def train_network(
     )
     model.order_ = model.order_ if order is None else order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
-    if work.request.time_limit is not None and ready.beside:
-        # How long they take is then known, and the network has all the time that is left.
-        most = BESIDE_SHARE * max(work.clock.left() - others - REPORT, 0.0)
-        with work.clock.whole.part("training"):
-            ready = replace(ready, fitted=fit_branches(model, ready, most))
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence
     ready = ready.with_epochs(*plan)
@@ -260,6 +250,20 @@ def train_network(
         work.say(f"  {branch_words(name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
+
+
+def _seconds_beside(work: RunWork, ready: Prepared) -> float:
+    """Return an estimate of the seconds that the branches beside the network take."""
+    names = [best_library().name if name == "trees" else name for name in ready.beside]
+    train = work.inputs.parts["train"].y[:MOST_ROWS]
+    rows = BaselineRows(work.encoded["train"].encoded[: len(train)], train)
+    return estimate_seconds(
+        work.inputs.task,
+        rows,
+        names,
+        seed=work.request.seed,
+        threads=torch.get_num_threads(),
+    )
 
 
 def _plan(
@@ -282,16 +286,14 @@ def _plan(
     )
     # Baselines that were asked for count where a limit was asked for.
     baselines = others if work.request.time_limit is not None else 0.0
-    ensured = EXPLAINED_SHARE * clock.left()
+    if work.request.time_limit is not None and ready.beside:
+        baselines += _seconds_beside(work, ready)
 
     def reserved() -> float:
-        # An explanation for which there is less time has fewer rows.
-        explained = min(work.budget.expected(tested, features, outputs), ensured)
-        return explained + REPORT + baselines
+        return work.budget.expected(tested, features, outputs) + REPORT + baselines
 
     per_epoch = clock.per_row * rows / turns
-    after = ready.beside and ready.fitted is None
-    epochs, beside = max(planned - done, 0), BESIDE_EPOCHS if after else 0
+    epochs, beside = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside)
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}

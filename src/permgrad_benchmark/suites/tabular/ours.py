@@ -74,8 +74,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
 def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     """Call a method and bring its answer to one number per feature.
 
-    A local answer is summed up as the mean absolute value over rows. With two classes it is that of the difference of
-    both classes' values, the attribution of the log-odds, if the method is additive, else the mean over both classes.
+    A local answer is summed up as the mean absolute value over rows, of two classes in log-odds.
     """
     count = case.sizes.rows(entry.rows)
     X, y = case.X.iloc[:count], case.y[:count]
@@ -83,6 +82,7 @@ def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     before = case.meter.rows
     arguments: dict[str, Any] = {
         "method": method,
+        "scale": "logit",
         "random_state": case.seed,
         **entry.options(case),
     }
@@ -98,10 +98,7 @@ def score(case: TabularCase, method: str, entry: Entry) -> Scores:
 
 
 def _local(explanation: Explanation) -> dict[str, Floats]:
-    values = explanation.values
-    if values.shape[2] == 2 and explanation.additive:
-        values = values[:, :, 1:] - values[:, :, :1]
-    sizes = np.abs(np.nan_to_num(values)).mean(axis=2)
+    sizes = np.abs(np.nan_to_num(explanation.values)).mean(axis=2)
     mean = sizes.mean(axis=0)
     if len(sizes) < 2:
         return {"values": mean}

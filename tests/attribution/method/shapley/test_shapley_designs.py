@@ -147,6 +147,7 @@ def test_players_one_output_does_not_use_are_zero_there():
         background=background,
         random_state=0,
         progress=False,
+        scale="raw",
     )
     np.testing.assert_array_equal(found.values[:, 4, 0], 0)
     np.testing.assert_array_equal(found.values[:, 9], 0)

@@ -119,7 +119,7 @@ def explain(**options) -> pg.Explanation:
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 def test_equals_the_formula(output):
     found = explain(scale=output)
 
@@ -172,7 +172,7 @@ def test_linear_closed_form():
         torch.randn(30, 6, dtype=torch.float64),
     )
     found = pg.explain(
-        net, rows, method="shapley", background=background, progress=False
+        net, rows, method="shapley", background=background, progress=False, scale="raw"
     )
     want = (rows - background.mean(dim=0))[:, :, None] * net.weight.T.detach()
     np.testing.assert_allclose(found.values, want.numpy(), atol=1e-12)

@@ -24,6 +24,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
+from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
@@ -73,6 +74,7 @@ class Ale(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    scales: ClassVar[Mapping[Scope, Scale]] = {"global": LOGIT}
     bins: int = 40
     pairs: Literal["all"] | Iterable[Sequence[str]] | None = None
     inner: ClassVar[Mapping[str, Any]] = {"least_rows": 10}
@@ -231,7 +233,7 @@ def _moved(
     )
     outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
     read = [
-        request.subject.outputs.readout(one, request.scale)[:, list(request.targets)]
+        request.scale.read(request.subject.outputs, one)[:, list(request.targets)]
         for one in outputs
     ]
     effects = seen = np.array([one.cpu().double().numpy() for one in read])

@@ -57,9 +57,7 @@ class ShapleyGame(Blend):
         form, y, donors = self.request.subject.outputs, self.request.y, outputs.shape[1]
         flat = outputs.flatten(0, 1).double()
         if self.measured == "output":
-            chosen = form.readout(flat, self.request.scale)[
-                :, list(self.request.targets)
-            ]
+            chosen = self.request.scale.read(form, flat)[:, list(self.request.targets)]
             return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
         base, loss = (
             self.row_outputs[torch.from_numpy(np.array(rows))].double(),
