@@ -76,7 +76,8 @@ class Assessment:
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
         sensitive: rates, errors and reliance by level of columns that need not be features.
-        explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
+        explanation: the ranking of the features. ``paper`` is that of the published method, ``absolute`` that by
+            absolute errors where few rows decide the squared ones, ``refits`` that of the
             training procedure.
         changes: what changed since an earlier run.
         branches: the weight of each path or input.
@@ -112,6 +113,7 @@ class Assessment:
     sensitive: Mapping[str, Any] | None = None
     explanation: Explanation | None = None
     paper: Explanation | None = None
+    absolute: Explanation | None = None
     refits: Explanation | None = None
     changes: Changes | None = None
     branches: Mapping[str, Any] | None = None
@@ -256,6 +258,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "sensitive": ("explanations/sensitive",),
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad_paper",),
+    "absolute": ("explanations/absolute_errors",),
     "refits": ("explanations/refits",),
     "branches": ("branches",),
     "related": ("explanations/related",),

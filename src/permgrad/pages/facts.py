@@ -52,6 +52,8 @@ HIGH, DOMINANT = 0.95, 0.9
 LEAST_COPIES = 0.01
 #: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
 EXTREME, MOST_OF_ERROR = 0.02, 0.5
+#: Few rows decide a score with this part of the squared error or log loss.
+DECISIVE = 0.1
 #: Features of so strong a correlation or association move together.
 CLOSE = 0.9
 #: Most features, or columns, that a sentence names.
@@ -490,6 +492,49 @@ def unseen(content: Assessment) -> Facts | None:
         if strange
         else None
     )
+
+
+def few_rows_decide(content: Assessment) -> Facts | None:
+    """A few rows make much of the squared error or log loss, or are predicted far outside the training targets."""
+    stored = (content.metrics or {}).get("few_rows_decide")
+    if not stored:
+        return None
+    named, predicted = stored["numbers"][:NAMED], stored["predicted"]
+    texts = [str(row) for row in named]
+    if predicted is not None:
+        pairs = zip(named, predicted, strict=False)
+        texts = [f"{row} (predicted {number(guess)})" for row, guess in pairs]
+    more = stored["rows"] - len(named)
+    facts: Facts = {
+        **stored,
+        "_names": _and_last(texts, more),
+    }
+    facts["_loss"] = "log loss" if predicted is None else "squared error"
+    if stored["share"] < DECISIVE:
+        return facts | {"form": "outside"}
+    return facts | {"form": "range" if stored["outside"] else "decide"}
+
+
+def _and_last(texts: Sequence[str], more: int) -> str:
+    """Write names as a list whose last one has an "and" before it."""
+    names = [*texts, f"{more} more"] if more > 0 else list(texts)
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def by_absolute_errors(content: Assessment) -> Facts | None:
+    """What the model relies on by absolute errors, where few rows decide the squared ones."""
+    explanation = content.absolute
+    if explanation is None:
+        return None
+    clear = set(clearly_matter(explanation))
+    ranked = [name for name in explanation.ranking() if name in clear]
+    facts: Facts = {"clear": len(ranked), "of": len(explanation.names)}
+    if not ranked:
+        return facts | {"form": "none"}
+    names = [shorten(str(name), 40) for name in ranked[:NAMED]]
+    return facts | {"form": "clear", "_names": _and_last(names, 0)}
 
 
 def skewed(content: Assessment) -> Facts | None:

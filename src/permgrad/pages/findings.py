@@ -52,6 +52,11 @@ _SKEWED = (
 _ZEROS = "{target} is 0 in {share:%} of the rows, which a mean says little about."
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
 _PERFECT = "It is nearly perfect ({metric:metric} {value:score}), like a model that knows the outcome"
+_FEW_DECIDE = "{rows} of {of:test row} {rows:makes|make} {share:%} of the {_loss:as it is}: {rows:row|rows} {_names:as it is}."
+_RANGE = "Training targets lie between {low} and {high}."
+_WITHOUT_FEW = (
+    "Without {rows:it|them}, the {metric:metric} is {without} instead of {value}."
+)
 _UNCHECKED = (
     "It was not checked whether a column gives the target away, nor whether test rows are copies of training rows: "
     "that takes "
@@ -132,6 +137,20 @@ WORDS: dict[str, Template] = {
         "It predicts the {loss}, and these scores are for models of the mean, so that it is not compared with a "
         "constant. Importances measure the loss of the quantile."
     ),
+    "by_absolute_errors": {
+        "clear": (
+            "By absolute errors, which few rows decide less, {clear} of {of:feature} clearly {clear:matters|matter}, "
+            "most of all {_names:as it is}."
+        ),
+        "none": "By absolute errors, too, none of {of:feature} clearly matters.",
+    },
+    "few_rows_decide": {
+        "decide": f"{_FEW_DECIDE} {_WITHOUT_FEW}",
+        "range": f"{_FEW_DECIDE} {_RANGE} {_WITHOUT_FEW}",
+        "outside": (
+            "{rows} of {of:test row} {rows:is|are} predicted far outside: {rows:row|rows} {_names:as it is}. {range}"
+        ).replace("{range}", _RANGE),
+    },
     "in_order": (
         "The classes of {target} seem to be in an order, which the model is not told: it takes near ones for each "
         "other more often than distant ones."
@@ -208,6 +227,7 @@ ADVICE: dict[str, Template] = {
         "command": "Explain features that move together as one",
         "call": "Explain features that move together as one (groups=pg.related_columns(X))",
     },
+    "few_rows_decide": "Look at {rows:this row|these rows} first, and correct wrong cells",
     "one_class": "Test it on rows of every class",
     "in_order": "To predict a number instead, fit a regressor",
     "few_rows": "Test it on more rows, or on several splits (permgrad compare)",

@@ -56,7 +56,9 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("baselines", "score", facts.baselines),
     Finding("changes", "changes", facts.changes),
     Finding("features", "features", facts.features),
+    Finding("by_absolute_errors", "features", facts.by_absolute_errors),
     Finding("levels", "groups", facts.levels),
+    Finding("few_rows_decide", "caution", facts.few_rows_decide),
     Finding("noted", "caution", facts.noted),
     Finding("together", "caution", partial(facts.together, clear=False)),
     Finding("duplicates", "caution", facts.copies),
@@ -136,7 +138,10 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
         "Look in the report at how each feature acts, and at single predictions",
         "",
     )
+    kinds = {finding.kind for finding, _ in first_page}
     for finding, found in first_page:
+        if finding.kind == "skill" and "few_rows_decide" in kinds:
+            continue  # whether it is better than a constant is decided by few rows
         advice = Writer(found).sentence(ADVICE.get(finding.kind, ""))
         if advice:
             reason, words, command = (

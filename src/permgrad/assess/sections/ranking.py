@@ -30,6 +30,7 @@ def ranking(work: Work) -> None:
     places, options = rows_and_options(work)
     main = rank(work, places, options)
     work.ranked = (places, time.monotonic() - started, options)
+    _rank_by_absolute_errors(work, places, options)
     explained, model = work.explained, work.model
     if model.encoder is None:
         return
@@ -60,6 +61,22 @@ def ranking(work: Work) -> None:
         if "paper" in branches:
             branches["paper"] = paper.branches
     work.put(branches=branches)
+
+
+def _rank_by_absolute_errors(
+    work: Work, places: Places | None, options: Mapping[str, Any]
+) -> None:
+    """Fill ``absolute``, the ranking by absolute errors, where few rows decide the squared ones, and time is left."""
+    few = (work.content.metrics or {}).get("few_rows_decide")
+    asked = "loss" in work.model.options or "loss" in options
+    if few is None or work.model.task != "regression" or asked:
+        return
+    if work.budget.clock.left() < 2 * work.ranked[1]:
+        work.budget.clock.cut.append("ranking by absolute errors: it was not computed")
+        return
+    rows = work.explained if places is None else work.explained.take(places)
+    loss = {"method": "permgrad", **options, "loss": "absolute_error"}
+    work.put(absolute=work.model.explain(rows, rows.y, **loss, scope="global"))
 
 
 def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:

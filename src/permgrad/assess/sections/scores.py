@@ -20,6 +20,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
 from permgrad.evaluation.calibration import score_intervals
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
+from permgrad.evaluation.few_rows import rows_that_decide
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import (
@@ -70,6 +71,12 @@ def scores(work: Work) -> None:
         for name in ("raised", "branches")
         if (value := getattr(model.model, f"{name}_", None))
     }
+    known = None
+    if model.task == "regression" and work.train is not None:
+        learned = np.asarray(model.codes(work.train), dtype=np.float64)
+        known = float(learned.min()), float(learned.max())
+    decisive = rows_that_decide(predicted.scored, test.numbers, known)
+    metrics |= {} if decisive is None else {"few_rows_decide": decisive}
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

@@ -1,0 +1,86 @@
+"""Which few test rows decide a score: with a tenth of the loss each, or predicted far outside what training holds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Integers
+from permgrad.evaluation.skill import Predicted
+
+#: A row decides a score with this share of the loss, among so many rows. Of fewer rows each has much of it.
+_SHARE, _FEWEST = 0.1, 100
+#: Predictions are far outside from this part of the range of training targets on.
+_FAR = 0.1
+#: Most rows, as a share of all, that are few, and most that are named.
+_FEW, NAMED = 0.02, 3
+
+
+def rows_that_decide(
+    predicted: Predicted,
+    numbers: Integers,
+    known: tuple[float, float] | None = None,
+) -> dict[str, Any] | None:
+    """Return the few rows that decide the RMSE or log loss, or None where there are none.
+
+    Args:
+        predicted: truth and predictions of the rows. Of counts there are none.
+        numbers: the rows' numbers in their file ``(rows,)``.
+        known: the least and the largest training target.
+
+    Returns:
+        How many ``rows`` of all (``of``), their ``numbers`` and ``predicted`` values (None
+        for classes), the largest part of the loss first, their ``share`` of the loss, the
+        ``metric`` with its ``value`` and what it is ``without`` them, the ends of the
+        training targets ``low, high``, and how many predictions are ``outside``.
+
+    Examples:
+        >>> truth = np.linspace(-1, 1, 200)
+        >>> guess = np.where(np.arange(200) == 7, -30.0, truth + 0.1)
+        >>> found = rows_that_decide(Predicted(truth, guess), np.arange(200), (-1.0, 1.0))
+        >>> found["numbers"], found["predicted"], round(found["without"], 3)
+        ([7], [-30.0], 0.1)
+    """
+    if (
+        predicted.counts
+        or len(predicted.truth) < _FEWEST
+        or predicted.weights is not None
+    ):
+        return None
+    losses, has_loss = predicted.losses
+    total, count = float(losses.sum()), float(has_loss.sum())
+    if not (math.isfinite(total) and total > 0):
+        return None
+    far = np.zeros(len(losses), dtype=bool)
+    if known is not None and not predicted.classes:
+        margin = _FAR * (known[1] - known[0])
+        far = (predicted.guess < known[0] - margin) | (
+            predicted.guess > known[1] + margin
+        )
+    chosen = np.flatnonzero((losses >= _SHARE * total) | far)
+    if not 0 < len(chosen) <= _FEW * len(losses):
+        return None
+    chosen = chosen[np.argsort(-losses[chosen], kind="stable")]
+    share = float(losses[chosen].sum() / total)
+    kept = (total - float(losses[chosen].sum())) / max(
+        count - float(has_loss[chosen].sum()), 1.0
+    )
+    value, metric = total / count, "log_loss"
+    if not predicted.classes:
+        value, kept, metric = math.sqrt(value), math.sqrt(max(kept, 0.0)), "rmse"
+    guess = None if predicted.classes else predicted.guess[chosen].tolist()
+    return {
+        "rows": len(chosen),
+        "of": len(losses),
+        "numbers": numbers[chosen].tolist(),
+        "predicted": guess,
+        "share": share,
+        "metric": metric,
+        "value": value,
+        "without": kept,
+        "low": None if known is None else known[0],
+        "high": None if known is None else known[1],
+        "outside": int(far.sum()),
+    }
