@@ -24,6 +24,8 @@ from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import changed, tuned
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.row_losses import row_losses
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_user
@@ -247,20 +249,30 @@ class EvaluatedModel:
         self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
     ) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
-        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
-        given = {
-            name: value for name, value in self.options.items() if name not in dropped
-        }
-        options = {**given, "random_state": self.seed, **options}
-        if rows.dependence is not None and options.get("scope") != "local":
-            name, values = rows.dependence.argument
-            options[name] = values.tolist()
-        if rows.weights is not None and options.get("scope") == "global":
-            options["sample_weight"] = rows.weights.tolist()
+        options = self._options(rows, options)
         read = self.read if model is None else model
         if self.encoder is None or isinstance(options["method"], GradCam):
             return explain(read, rows.inputs, y, **options)
         return self.cache.explain(explain, read, rows.inputs, y, **options)
+
+    def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an explanation of some rows."""
+        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
+        always = {
+            name: value for name, value in self.options.items() if name not in dropped
+        }
+        chosen = {**always, "random_state": self.seed, **options}
+        if rows.dependence is not None and chosen.get("scope") != "local":
+            name, values = rows.dependence.argument
+            chosen[name] = values.tolist()
+        if rows.weights is not None and chosen.get("scope") == "global":
+            chosen["sample_weight"] = rows.weights.tolist()
+        return chosen
+
+    def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
+        """Return by feature how much the loss of each row grows without it ``(rows,)``."""
+        chosen = self._options(rows, {**options, "scope": "global"})
+        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
@@ -515,6 +527,25 @@ class TrainedOther(Trained):
             else replace(rows, inputs=rows.frame)
         )
         return super().explain(rows, y, **options)
+
+    def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an explanation of some rows."""
+        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
+        always = {
+            name: value for name, value in self.options.items() if name not in dropped
+        }
+        chosen = {**always, "random_state": self.seed, **options}
+        if rows.dependence is not None and chosen.get("scope") != "local":
+            name, values = rows.dependence.argument
+            chosen[name] = values.tolist()
+        if rows.weights is not None and chosen.get("scope") == "global":
+            chosen["sample_weight"] = rows.weights.tolist()
+        return chosen
+
+    def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
+        """Return by feature how much the loss of each row grows without it ``(rows,)``."""
+        chosen = self._options(rows, {**options, "scope": "global"})
+        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any

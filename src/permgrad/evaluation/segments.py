@@ -1,7 +1,8 @@
 """Scores of groups of test rows by every feature, and the groups that are clearly worse than all other rows.
 
-The score of classifiers is the accuracy, tested exactly (Fisher 1935) or by its normal approximation. That of
-regression is the mean absolute error, tested by Welch (1947). All tests are adjusted for their number (Holm 1979).
+Outcomes are more uncertain in some groups than in others, and a model that is right errs there more often. So a group
+is worse only where the model errs more than its own probabilities expect, or than is usual at its predictions, clearly
+more so than on all other rows (``between_levels``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
 
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
-from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile, t_two_sided
+from permgrad.base.significance import LEVEL, t_quantile
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.between_levels import (
+    Compared,
+    Measure,
+    beyond_expected,
+    compare_levels,
+    events_of,
+    usual_errors,
+)
 from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.leaks import looked_at
 from permgrad.evaluation.levels import Levels, cells_of, levels_of
@@ -27,12 +35,8 @@ from permgrad.evaluation.skill import Predicted
 
 #: Ranges that numbers and dates are divided into.
 PARTS = 4
-#: Groups with fewer rows are shown, but not tested.
-FEWEST_ROWS = 20
-#: A group is named as worse if its errors are larger than those of the other rows by at least this share.
+#: A group is named as worse if its errors are at least by this share more in excess than those of the other rows.
 LEAST_EXCESS = 0.1
-#: With fewer expected errors (or hits) in a group, the exact test is used.
-_EXACT_BELOW = 25
 
 
 def find_segments(
@@ -43,6 +47,8 @@ def find_segments(
     na: Sequence[str | int | float] = (),
     covered: Booleans | None = None,
     dependence: Dependence | None = None,
+    labels_only: bool = False,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Score the model on groups of rows by every feature: frequent levels, and quartiles of numbers and dates.
 
@@ -52,17 +58,23 @@ def find_segments(
         positive: The position of the positive one of two classes.
         na: Codes of missing cells.
         covered: Whether each row's truth is inside its interval or set.
-        dependence: Which rows depend on each other. Intervals and p-values then allow for it, and a group with fewer
-            than five independent rows is not tested.
+        dependence: Which rows depend on each other. Intervals and p-values then allow for it, and a group of rows from
+            fewer than five groups, or of fewer than five independent rows, is not tested.
+        labels_only: The model returns classes without probabilities, so that nothing is expected of it.
+        seed: Of the exchanges that p-values come from.
 
     Returns:
         ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, ``tests``: the
         number of groups tested, and ``features``: for each ``feature`` its ``groups``. A group has
 
-        - ``group`` (its name) and ``rows``
+        - ``group`` (its name), ``rows`` and of two classes ``events``, the positive ones
         - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
-        - ``p_value`` of the difference, and ``p_holm``, adjusted for all groups (None: too few rows)
-        - ``worse``: whether ``p_holm`` is below 5 % and the errors are at least 10 % larger than those of other rows
+        - ``p_adjusted`` of its excess over what is expected, beside that of the other rows, adjusted for all groups
+          (None: too few rows, or fewer than five events or five others)
+        - ``worse``: whether ``p_adjusted`` is below 5 %, the group is the worse side, and its excess is at least 10 %
+          larger, and ``by`` which measure: ``"accuracy"``, ``"log_loss"`` or ``"mae"``
+        - ``measured``: by measure its ``score, expected`` in the group and ``rest, rest_expected`` on the other rows.
+          Expected is what the probabilities say, and of numbers the mean error that is usual at their predictions.
         - ``same_as``: the feature and the name of an earlier group that has the same rows (left out of others). The two
           are one test.
         - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
@@ -72,58 +84,125 @@ def find_segments(
     Examples:
         >>> X = pd.DataFrame({"town": ["a"] * 60 + ["b"] * 60})
         >>> truth = np.array([0, 1] * 60)
-        >>> sure = np.where(X["town"] == "a", truth, 0.3)
+        >>> sure = np.where(X["town"] == "a", 0.1 + 0.8 * truth, 0.1)
         >>> result = find_segments(X, Predicted(truth, np.column_stack([1 - sure, sure])))
         >>> [(one["group"], one["score"], one["worse"]) for one in result["features"][0]["groups"]]
         [('a', 1.0, False), ('b', 0.5, True)]
     """
     places = looked_at(len(X), len(X.columns))
     table = blank_codes(pd.DataFrame(X.iloc[places]), list(na))
-    columns = _counted(predicted.take(places), positive)
+    some = predicted.take(places)
+    columns = _counted(some, positive)
     if covered is not None:
         columns["covered"] = covered[places].astype(np.float64)
     dependence = None if dependence is None else dependence.take(places)
+    judged = _judged(some, labels_only=labels_only)
     features: list[dict[str, Any]] = []
+    tested = list[Integers]()
     first: dict[bytes, tuple[str, dict[str, Any]]] = {}
-    copies: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for at, column in enumerate(table.columns):
         name, levels = str(column), _groups(table.iloc[:, at], str(column))
         if levels is None:
             continue
+        codes = np.unique(levels[0], return_inverse=True)[1]
         groups = _scores(columns, *levels, dependence)
         features.append({"feature": name, "groups": groups})
-        for code, group in zip(np.unique(levels[0]), groups, strict=True):
+        tested.append(codes)
+        for code, group in enumerate(groups):
             feature, same = first.setdefault(
-                np.packbits(levels[0] == code).tobytes(), (name, group)
+                np.packbits(codes == code).tobytes(), (name, group)
             )
             if same is not group:
                 group["same_as"] = [feature, same["group"]]
-                copies.append((group, same))
-    every = [group for feature in features for group in feature["groups"]]
-    tested = [
-        group
-        for group in every
-        if group["p_value"] is not None and "same_as" not in group
-    ]
-    for group, p in zip(
-        tested, holm([group["p_value"] for group in tested]), strict=True
-    ):
-        errors, others = (
-            group[key] if "squares" in columns else 1 - group[key]
-            for key in ("score", "rest")
-        )
-        worse = p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS)
-        group["p_holm"], group["worse"] = float(p), bool(worse)
-    for group, same in copies:
-        group["p_holm"], group["worse"] = same["p_holm"], same["worse"]
+    events = None
+    if predicted.classes:
+        events = events_of(some.truth, predicted.classes, positive)
+    compared = compare_levels(
+        {name: measure for name, (_, _, measure) in judged.items()},
+        tested,
+        events=events,
+        dependence=dependence,
+        seed=seed,
+    )
+    for feature, codes, of_column in zip(features, tested, compared, strict=True):
+        for code, group in enumerate(feature["groups"]):
+            _judge(group, code, codes == code, of_column, judged)
     return {
-        "score": "mae" if "squares" in columns else "accuracy",
+        "score": "accuracy" if predicted.classes else "mae",
         "overall": float(columns["score"].mean()) if len(places) else None,
         "rows": len(places),
         "all_rows": len(X),
-        "tests": len(tested),
+        "tests": sum(
+            group["p_adjusted"] is not None and "same_as" not in group
+            for feature in features
+            for group in feature["groups"]
+        ),
         "features": features,
     }
+
+
+#: Of a measure: its values, what is expected of each row, both ``(rows,)``, and what is compared between groups.
+_Judged = tuple[Floats, Floats | None, Measure]
+
+
+def _judged(predicted: Predicted, *, labels_only: bool) -> dict[str, _Judged]:
+    """Return what groups are judged by."""
+    if not predicted.classes:
+        truth = np.asarray(predicted.truth, dtype=np.float64)
+        errors, usual = (
+            np.abs(truth - predicted.guess),
+            usual_errors(truth, predicted.guess),
+        )
+        return {"mae": (errors, usual, Measure(errors / usual))}
+    right = (predicted.decided == predicted.truth).astype(np.float64)
+    if labels_only:
+        return {"accuracy": (right, None, Measure(right))}
+    beyond = beyond_expected(predicted.guess, predicted.truth, predicted.decided)
+    values = {"accuracy": right, "log_loss": predicted.losses[0]}
+    return {
+        name: (values[name], expected, measure)
+        for name, (expected, measure) in beyond.items()
+    }
+
+
+def _judge(
+    group: dict[str, Any],
+    code: int,
+    inside: Booleans,
+    compared: Mapping[str, Compared],
+    judged: Mapping[str, _Judged],
+) -> None:
+    """Write into the facts of a group how far it is from what is expected, and whether it is worse."""
+    p_values = {name: float(one.p_value[code]) for name, one in compared.items()}
+    defined = {name: p for name, p in p_values.items() if math.isfinite(p)}
+    group["p_adjusted"] = min(defined.values(), default=None)
+    group["worse"], group["measured"] = False, {}
+    for name, (values, expected, measure) in judged.items():
+        sides = [inside, ~inside]
+        if measure.member is not None:
+            sides = [side & measure.member for side in sides]
+        if not all(side.any() for side in sides):
+            continue
+        scores = [float(values[side].mean()) for side in sides]
+        group["measured"][name] = {"score": scores[0], "rest": scores[1]}
+        errors = [1 - score if name == "accuracy" else score for score in scores]
+        excess = errors
+        if expected is not None:
+            means = [float(expected[side].mean()) for side in sides]
+            group["measured"][name] |= {
+                "expected": means[0],
+                "rest_expected": means[1],
+            }
+            tiny = np.finfo(np.float64).eps
+            excess = [
+                error / max(1 - mean if name == "accuracy" else mean, tiny)
+                for error, mean in zip(errors, means, strict=True)
+            ]
+        if p_values.get(name, 1.0) < LEVEL and not group["worse"]:
+            sign = -1.0 if name == "accuracy" else 1.0
+            larger = excess[0] >= excess[1] * (1 + LEAST_EXCESS)
+            if larger and sign * float(compared[name].difference[code]) > 0:
+                group["worse"], group["by"] = True, name
 
 
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,7 +216,19 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
         for group in feature["groups"]
         if group["worse"] and "same_as" not in group
     ]
-    return sorted(worse, key=lambda group: -abs(group["score"] - group["rest"]))
+    return sorted(worse, key=lambda group: (group["p_adjusted"], -_gap(group)))
+
+
+def _gap(group: Mapping[str, Any]) -> float:
+    """Return how many times larger than on the other rows the errors of a group are, beside what is expected."""
+    facts, tiny = group["measured"][group["by"]], np.finfo(np.float64).eps
+    sizes = []
+    for score, expected in (("score", "expected"), ("rest", "rest_expected")):
+        error, usual = facts[score], facts.get(expected)
+        if group["by"] == "accuracy":
+            error, usual = 1 - error, None if usual is None else 1 - usual
+        sizes.append(error if usual is None else error / max(usual, tiny))
+    return float(sizes[0] / max(sizes[1], tiny))
 
 
 def groups_of_rows(
@@ -235,19 +326,9 @@ def _scores(
     total, everything = sums["score"], columns["score"].sum()
     score, rest = total / sizes, (everything - total) / (rows - sizes)
     if "squares" in columns:
-        squares = columns["squares"].sum()
-        low, high, p_values = _mean_test(
-            squares, sums["squares"], score, rest, sizes, rows
-        )
+        low, high = _mean_ends(sums["squares"], score, sizes)
     else:
         low, high = wilson(score, sizes)
-        pairs = zip(total.tolist(), sizes.tolist(), strict=True)
-        p_values = np.array(
-            [
-                _share_test(int(right), int(size), int(everything), rows)
-                for right, size in pairs
-            ]
-        )
     facts = {"score": score, "low": low, "high": high, "rest": rest}
     if "observed" in sums:
         facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
@@ -262,15 +343,15 @@ def _scores(
         {
             "group": names[place],
             "rows": int(counts[place]),
+            **(
+                {"events": round(float(sums["observed"][at]))}
+                if "called" in sums
+                else {}
+            ),
             **{
                 key: float(column[at]) if math.isfinite(column[at]) else None
                 for key, column in facts.items()
             },
-            "p_value": float(p_values[at])
-            if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS
-            else None,
-            "p_holm": None,
-            "worse": False,
         }
         for at, place in enumerate(used.tolist())
     ]
@@ -299,8 +380,8 @@ def _allow_for(
     *,
     shares: bool,
 ) -> None:
-    """Widen the intervals and correct the p-value of a group with the rows ``member``. ``shares``: scores are."""
-    inside, outside = member.astype(np.float64), (~member).astype(np.float64)
+    """Widen the intervals of a group with the rows ``member``. ``shares``: scores are."""
+    inside = member.astype(np.float64)
     for value, low, high in (
         ("score", "low", "high"),
         ("covered", "covered_low", "covered_high"),
@@ -310,66 +391,11 @@ def _allow_for(
             most = math.inf if value == "score" and not shares else 1.0
             group[low] = max(group[value] - wider * (group[value] - group[low]), 0.0)
             group[high] = min(group[value] + wider * (group[high] - group[value]), most)
-    if group["p_value"] is not None and dependence.testable(member, related["score"]):
-        contrast = inside / inside.sum() - outside / outside.sum()
-        group["p_value"] = dependence.corrected(
-            group["p_value"], contrast, related["score"]
-        )
-    else:
-        group["p_value"] = None
 
 
-def _mean_test(
-    all_squares: float,
-    squares: Floats,
-    score: Floats,
-    rest: Floats,
-    sizes: Floats,
-    rows: int,
-) -> tuple[Floats, Floats, Floats]:
-    """Return the intervals of means, and p-values of their differences from those of the other rows."""
-    outside = rows - sizes
+def _mean_ends(squares: Floats, score: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """Return the 95 % intervals of means of absolute errors."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
-        right = (
-            np.maximum(all_squares - squares - outside * rest**2, 0)
-            / (outside - 1)
-            / outside
-        )
-        freedom = (left + right) ** 2 / (
-            left**2 / (sizes - 1) + right**2 / (outside - 1)
-        )
-        p_values = t_two_sided((score - rest) / np.sqrt(left + right), freedom)
-        half = t_quantile(float(special.ndtr(NORMAL_95)), sizes - 1) * np.sqrt(left)
-    return (
-        np.maximum(score - half, 0),
-        score + half,
-        np.where(np.isfinite(p_values), p_values, 1.0),
-    )
-
-
-def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
-    """Return the two-sided p-value of a share among some of the rows, given that among all of them."""
-    share = all_hits / rows
-    expected = size * share
-    deviation = math.sqrt(size * share * (1 - share) * (rows - size) / max(rows - 1, 1))
-    if deviation == 0:
-        return 1.0
-    if min(expected, size - expected) >= _EXACT_BELOW:
-        # With a correction for continuity, as the exact test would be.
-        return float(
-            2 * special.ndtr(-max(abs(hits - expected) - 0.5, 0.0) / deviation)
-        )
-    possible = np.arange(max(0, size - (rows - all_hits)), min(size, all_hits) + 1)
-    pools = (
-        (all_hits, possible),
-        (rows - all_hits, size - possible),
-        (rows, np.asarray(size)),
-    )
-    logs = [
-        special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-        for n, k in pools
-    ]
-    chances = np.exp(logs[0] + logs[1] - logs[2])
-    tail = min(chances[possible <= hits].sum(), chances[possible >= hits].sum())
-    return float(min(1.0, 2 * tail))
+        variance = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
+        half = t_quantile((1 + 0.95) / 2, sizes - 1) * np.sqrt(variance)
+    return np.maximum(score - half, 0), score + half

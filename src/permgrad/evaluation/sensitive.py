@@ -1,15 +1,16 @@
 """For whom a model is right: its rates and errors by the levels of a column, tested, and what features tell of it.
 
 Differences and ratios are defined as in fairlearn (Bird et al. 2020): between the levels with the largest and the
-smallest rate, of equalized odds for the worse of true and false positive rates. Intervals and tests hold for all pairs
-of levels at once, by a parametric bootstrap of the largest standardised difference. Shares have a success and a failure
-more there (Agresti & Caffo 2000).
+smallest rate, of equalized odds for the worse of true and false positive rates. Their intervals hold for all pairs of
+levels at once, by a parametric bootstrap of the largest standardised difference. Shares have a success and a failure
+more there (Agresti & Caffo 2000). Whether a measure differs is said by ``between_levels`` alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,62 @@ import pandas as pd
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
-from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile
+from permgrad.base.significance import LEVEL, NORMAL_95, t_quantile
+from permgrad.evaluation.between_levels import (
+    FEWEST_ROWS,
+    Compared,
+    Measure,
+    beyond_expected,
+    compare_levels,
+    events_of,
+    usual_errors,
+)
 from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.leaks import looked_at
 from permgrad.evaluation.levels import cells_of
-from permgrad.evaluation.segments import FEWEST_ROWS, groups_of_rows
+from permgrad.evaluation.segments import groups_of_rows
 from permgrad.evaluation.skill import Predicted
 
 #: By level: an estimate, as it is compared, and its standard error, NaN where it is not compared.
 Means = tuple[Floats, Floats, Floats]
-#: Measures that describe the rows: their differences between levels are not tested.
-_DESCRIBING = ("mean_prediction", "observed")
 #: What fairlearn takes the worst difference or ratio of.
 _FAIRNESS = {
     "demographic_parity": ["selection_rate"],
     "equalized_odds": ["true_positive_rate", "false_positive_rate"],
 }
-#: A clear difference of shares is at least this, of other measures such a part of the largest value.
-_LEAST_DIFFERENCE, _LEAST_PART = 0.01, 0.05
+#: A clear difference is at least this, of shares, nats, or errors in units of what is usual.
+_LEAST_DIFFERENCE = 0.01
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.
 _DRAWS, _FOLDS, _LEAST_CARRIED = 9999, 5, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A measure as a table has it, and how it is tested.
+
+    Attributes:
+        values: its mean over the rows of a level is the measure ``(rows,)``. Booleans are shares.
+        member: which rows it is of ``(rows,)``.
+        tested: what is compared between levels. None: the measure describes the rows.
+        expected: what is expected of each row by a model that is right ``(rows,)``. None: nothing is.
+        bounds: the least and the largest value that the measure can have.
+        root: whether the measure is the root of the mean.
+        share: whether it is written in per cent.
+    """
+
+    values: Array
+    member: Booleans
+    tested: Measure | None = None
+    expected: Floats | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    root: bool = False
+    share: bool = False
+
+    def mean(self, rows: Booleans) -> float:
+        """Return the measure of some rows."""
+        inside = rows & self.member
+        mean = float(self.values[inside].mean()) if inside.any() else math.nan
+        return math.sqrt(mean) if self.root else mean
 
 
 def audit(
@@ -49,20 +86,27 @@ def audit(
     na: Sequence[str | int | float] = (),
     dependence: Dependence | None = None,
     seed: int = 0,
+    reliance: Mapping[str, tuple[Floats, Booleans]] | None = None,
 ) -> list[dict[str, Any]]:
     """Compare a model's rates and errors between the levels of columns ``(rows, columns)``, which need not be features.
 
     ``positive`` is the position of the positive one of two classes, ``labels_only`` a model without probabilities.
-    Intervals and tests allow for the ``dependence`` of rows.
+    Intervals and tests allow for the ``dependence`` of rows. ``reliance``: by feature, how much each row's loss grows
+    without it, and which rows that is known of.
 
     Returns:
-        For each ``column`` the ``rows`` by level, the names of ``merged`` levels with fewer than 20 rows, and
+        For each ``column`` the ``rows`` by level, with ``events`` those of the positive class, the names of ``merged``
+        levels with fewer than 20 rows, those that are ``judged``, and
 
         - ``measures``: ``selection_rate, true_positive_rate, false_positive_rate, observed_rate, mean_prediction,
           predicted_minus_observed`` of two classes, ``accuracy, log_loss`` of classes, and of numbers
           ``mean_prediction, observed_mean, mean_error`` (truth − prediction), ``rmse``. Each has its ``measure``,
-          whether it is a ``share``, and by level its estimate and ends of the 95 % interval. If it is tested, also what
-          ``largest`` returns, ``p_holm`` (of all tests of all columns) and whether the difference is ``clear``.
+          whether it is a ``share``, and by level its estimate and ends of the 95 % interval. If it is tested, also the
+          ``level`` that differs most from all ``other`` rows, and of both the ``estimates``, the numbers of ``rows``
+          and of ``events``, and what is ``expected`` by the probabilities (of numbers: the errors in units of what is
+          usual at their predictions). ``value`` is the difference of the two from what is expected, ``low, high`` its
+          95 % interval, ``p_adjusted`` is for all tests of all columns, and ``clear`` says whether it is a sentence.
+        - ``reliance``: the same of the importances.
         - ``fairness``: what ``largest`` returns, by the name that fairlearn gives to a difference or ratio.
 
     Examples:
@@ -72,54 +116,123 @@ def audit(
         >>> told["fairness"]["demographic_parity_difference"]["value"], told["rows"]
         (0.5, {'f': 100, 'm': 100})
     """
-    told, measures = list[dict[str, Any]](), _measures(predicted, positive, labels_only)
-    for name in map(str, columns):
-        codes, levels, merged = levels_by(columns, name, na)
-        lines, means = list[dict[str, Any]](), dict[str, Means]()
-        for key, one in measures.items():
-            means[key], ends = _means(codes, len(levels), key, *one, dependence)
-            tested = (
-                {}
-                if key.startswith(_DESCRIBING)
-                else largest([means[key]], levels, seed)
-            )
-            share = bool(predicted.classes) and key != "log_loss"
-            by_level = dict(zip(levels, ends.tolist(), strict=True))
-            lines.append({"measure": key, "share": share, "levels": by_level, **tested})
-        fairness = {
+    measures = _measures(predicted, positive, labels_only)
+    relied = {
+        name: Shown(values, member, Measure(values, member, own=True))
+        for name, (values, member) in (reliance or {}).items()
+    }
+    events = None
+    if predicted.classes:
+        events = events_of(predicted.truth, predicted.classes, positive)
+    levels_of_columns = [levels_by(columns, name, na) for name in map(str, columns)]
+    # Names of features and of measures may be the same.
+    tested = {
+        (kind, name): shown.tested
+        for kind, group in (("measures", measures), ("reliance", relied))
+        for name, shown in group.items()
+        if shown.tested is not None
+    }
+    compared = compare_levels(
+        {repr(key): measure for key, measure in tested.items()},
+        [codes for codes, _, _ in levels_of_columns],
+        events=events,
+        dependence=dependence,
+        seed=seed,
+    )
+    told = []
+    for name, (codes, levels, merged), of_column in zip(
+        map(str, columns), levels_of_columns, compared, strict=True
+    ):
+        facts: dict[str, Any] = {
+            "column": name,
+            "rows": _counted(codes, levels, None),
+            "merged": merged,
+            "judged": _judged(of_column, levels),
+        }
+        if predicted.classes == 2 and events is not None:
+            facts["events"] = _counted(codes, levels, events)
+        means = dict[str, Means]()
+        for kind, group in (("measures", measures), ("reliance", relied)):
+            facts[kind] = []
+            for key, shown in group.items():
+                means[key], ends = _means(codes, len(levels), shown, dependence)
+                line = {
+                    "measure": key,
+                    "share": shown.share,
+                    "levels": dict(zip(levels, ends.tolist(), strict=True)),
+                }
+                if shown.tested is not None:
+                    of_both = events if "events" in facts else None
+                    result = of_column[repr((kind, key))]
+                    line |= _against_others(result, shown, codes, levels, of_both)
+                facts[kind].append(line)
+        facts["fairness"] = {
             f"{notion}_{kind}": largest(
                 [means[key] for key in keys], levels, seed, ratio=kind == "ratio"
             )
             for notion, keys in _FAIRNESS.items()
             for kind in ("difference", "ratio")
-            if means.keys() >= set(keys)
+            if measures.keys() >= set(keys)
         }
-        rows = dict(
-            zip(levels, np.bincount(codes, minlength=len(levels)).tolist(), strict=True)
-        )
-        told.append(
-            {
-                "column": name,
-                "rows": rows,
-                "merged": merged,
-                "measures": lines,
-                "fairness": fairness,
-            }
-        )
-    mark_clear([line for facts in told for line in facts["measures"]])
+        told.append(facts)
     return told
 
 
-def mark_clear(lines: Sequence[dict[str, Any]]) -> None:
-    """Adjust the p-values of lines that are tested, and mark the differences that deserve a sentence as ``clear``."""
-    tested = [line for line in lines if "p_value" in line]
-    for line, p in zip(tested, holm([line["p_value"] for line in tested]), strict=True):
-        most = np.nanmax(np.abs([one for one, *_ in line["levels"].values()]))
-        least = _LEAST_DIFFERENCE if line["share"] else _LEAST_PART * most
-        line["p_holm"], line["clear"] = (
-            float(p),
-            bool(p < LEVEL and line["value"] >= least),
-        )
+def _counted(
+    codes: Integers, levels: Sequence[str], rows: Booleans | None
+) -> dict[str, int]:
+    """Return how many rows, or how many of some, each level has."""
+    chosen = codes if rows is None else codes[rows]
+    counts = np.bincount(chosen, minlength=len(levels)).tolist()
+    return dict(zip(levels, counts, strict=True))
+
+
+def _judged(compared: Mapping[str, Compared], levels: Sequence[str]) -> list[str]:
+    """Return the levels that are compared by any measure."""
+    sizes = [result.p_value for result in compared.values()]
+    if not sizes:
+        return []
+    defined = np.isfinite(np.stack(sizes)).any(axis=0)
+    return [level for level, judged in zip(levels, defined, strict=True) if judged]
+
+
+def _against_others(
+    result: Compared,
+    shown: Shown,
+    codes: Integers,
+    levels: Sequence[str],
+    events: Booleans | None,
+) -> dict[str, Any]:
+    """Return how the level that differs most compares with all other rows. Empty: no level is judged."""
+    at = result.most
+    if at is None:
+        return {}
+    sides = codes == at, codes != at
+    value, half = float(result.difference[at]), float(result.limit * result.error[at])
+    low, high = value - half, value + half
+    if shown.share:
+        low, high = max(low, -1.0), min(high, 1.0)
+    estimates = [shown.mean(side) for side in sides]
+    facts: dict[str, Any] = {
+        "level": levels[at],
+        "estimates": estimates,
+        "rows": [int(side.sum()) for side in sides],
+        "value": value,
+        "low": low,
+        "high": high,
+        "p_adjusted": float(result.p_value[at]),
+    }
+    if events is not None:
+        facts["events"] = [int((side & events).sum()) for side in sides]
+    if shown.expected is not None:
+        facts["expected"] = [
+            float(shown.expected[side & shown.member].mean()) for side in sides
+        ]
+    # Where nothing is expected, the sentence shows the estimates alone: they have to differ in the same way.
+    agrees = shown.expected is not None or value * (estimates[0] - estimates[1]) > 0
+    large = abs(value) >= _LEAST_DIFFERENCE
+    facts["clear"] = bool(facts["p_adjusted"] < LEVEL and large and agrees)
+    return facts
 
 
 def levels_by(
@@ -147,65 +260,76 @@ def levels_by(
 
 def _measures(
     predicted: Predicted, positive: int, labels_only: bool
-) -> dict[str, tuple[Array, Booleans]]:
-    """Return the values whose means are the measures ``(rows,)``, and which rows they are of."""
-    truth, guess, every = (
-        predicted.truth,
-        predicted.guess,
-        np.ones(len(predicted.truth), dtype=bool),
-    )
+) -> dict[str, Shown]:
+    """Return the measures of a model, in the order of tables."""
+    truth, guess = predicted.truth, predicted.guess
+    every = np.ones(len(truth), dtype=bool)
     if not predicted.classes:
-        means = {
-            "mean_prediction": guess,
-            "observed_mean": truth,
-            "mean_error": truth - guess,
-        }
+        usual = usual_errors(truth, guess)
+        in_units = (truth - guess) / usual
+        size = np.abs(in_units)
         return {
-            key: (one, every)
-            for key, one in {**means, "rmse": (truth - guess) ** 2}.items()
+            "mean_prediction": Shown(guess, every),
+            "observed_mean": Shown(truth, every),
+            "mean_error": Shown(truth - guess, every, Measure(in_units, own=True)),
+            "rmse": Shown(
+                (truth - guess) ** 2,
+                every,
+                Measure(size),
+                expected=size,
+                bounds=(0.0, math.inf),
+                root=True,
+            ),
         }
-    measures: dict[str, tuple[Array, Booleans]] = {}
+    measures: dict[str, Shown] = {}
     if predicted.classes == 2:
-        observed, called, chance = (
-            truth == positive,
-            predicted.decided == positive,
-            guess[:, positive],
-        )
-        measures |= {
-            "selection_rate": (called, every),
-            "true_positive_rate": (called, observed),
-        }
-        measures |= {
-            "false_positive_rate": (called, ~observed),
-            "observed_rate": (observed, every),
-        }
-        measures |= {
-            "mean_prediction": (chance, every),
-            "predicted_minus_observed": (chance - observed, every),
-        }
+        measures |= _of_two_classes(predicted, positive, labels_only)
+    right = predicted.decided == truth
+    if labels_only:
+        measures["accuracy"] = Shown(right, every, Measure(right + 0.0), share=True)
+        return measures
     loss, known = predicted.losses
-    measures |= {
-        "accuracy": (predicted.decided == truth, every),
-        "log_loss": (loss, known > 0),
+    beyond = beyond_expected(guess, truth, predicted.decided)
+    expected, tested = beyond["accuracy"]
+    measures["accuracy"] = Shown(right, every, tested, expected, share=True)
+    expected, tested = beyond["log_loss"]
+    measures["log_loss"] = Shown(loss, known > 0, tested, expected, (0.0, math.inf))
+    return measures
+
+
+def _of_two_classes(
+    predicted: Predicted, positive: int, labels_only: bool
+) -> dict[str, Shown]:
+    """Return the rates of the positive class, and how far its probability is from its share."""
+    truth, every = predicted.truth, np.ones(len(predicted.truth), dtype=bool)
+    observed, called = truth == positive, predicted.decided == positive
+    measures = {
+        name: Shown(called, rows, Measure(called + 0.0, rows), share=True)
+        for name, rows in (
+            ("selection_rate", every),
+            ("true_positive_rate", observed),
+            ("false_positive_rate", ~observed),
+        )
     }
-    probable = (
-        {"mean_prediction", "predicted_minus_observed", "log_loss"}
-        if labels_only
-        else set()
+    measures["observed_rate"] = Shown(observed, every, share=True)
+    if labels_only:
+        return measures
+    chance = predicted.guess[:, positive]
+    measures["mean_prediction"] = Shown(chance, every, bounds=(0.0, 1.0), share=True)
+    off = chance - observed
+    tested = Measure(off, variance=chance * (1 - chance))
+    measures["predicted_minus_observed"] = Shown(
+        off, every, tested, bounds=(-1.0, 1.0), share=True
     )
-    return {key: one for key, one in measures.items() if key not in probable}
+    return measures
 
 
 def _means(
-    codes: Integers,
-    count: int,
-    key: str,
-    values: Array,
-    member: Booleans,
-    dependence: Dependence | None,
+    codes: Integers, count: int, shown: Shown, dependence: Dependence | None
 ) -> tuple[Means, Floats]:
-    """Return a measure by level, and with its 95 % interval ``(levels, 3)``."""
-    at, x = codes[member], values[member].astype(np.float64)
+    """Return a measure by level, and with its 95 % interval ``(levels, 3)``, within what the measure can be."""
+    member = shown.member
+    at, x = codes[member], shown.values[member].astype(np.float64)
     rows, wider = np.bincount(at, minlength=count), np.ones(count)
     if dependence is not None and len(x):
         among = dependence.take(np.flatnonzero(member))
@@ -214,12 +338,11 @@ def _means(
             wider[level] = among.widening((at == level) + 0.0, related)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = centre = np.bincount(at, x, count) / rows
-        if values.dtype == np.bool_:
+        if shown.values.dtype == np.bool_:
             ends = np.column_stack([mean, *wilson(mean, rows / wider**2)])
             centre = (mean * rows + 1) / (rows + 2)
             error = wider * np.sqrt(centre * (1 - centre) / (rows + 2))
         else:
-            # As wide as by Student's t, although the draws are normal.
             wider *= t_quantile((1 + 0.95) / 2, rows - 1) / NORMAL_95
             error = wider * np.sqrt(
                 np.bincount(at, (x - mean[at]) ** 2, count) / (rows - 1) / rows
@@ -227,10 +350,9 @@ def _means(
             ends = mean[:, None] + NORMAL_95 * error[:, None] * np.array(
                 [0.0, -1.0, 1.0]
             )
-        if key == "rmse":
-            ends = np.sqrt(np.maximum(ends, 0))
-            mean = centre = ends[:, 0]
-            error = np.where(mean > 0, error / (2 * mean), error)
+            ends = np.clip(ends, *shown.bounds)
+        if shown.root:
+            ends = np.sqrt(ends)
     return (mean, centre, np.where(rows >= FEWEST_ROWS, error, np.nan)), ends
 
 
@@ -239,8 +361,8 @@ def largest(
 ) -> dict[str, Any]:
     """Return the largest difference between two levels of any of several measures, or the smallest ratio.
 
-    It has its ``value``, its 95 % interval ``low, high`` and the ``p_value`` of no difference, both for all pairs of
-    levels, and the levels ``highest, lowest``. Empty: fewer than two levels are compared.
+    It has its ``value``, its 95 % interval ``low, high`` for all pairs of levels, and the levels ``highest, lowest``.
+    Empty: fewer than two levels are compared.
     """
     stream, parts, values = (
         generator(seed, "levels"),
@@ -276,16 +398,12 @@ def largest(
     limit = np.quantile(most, 1 - LEVEL) * errors
     low, high = max(float((sizes - limit).max()), 0.0), float((sizes + limit).max())
     low, high = (math.exp(-high), math.exp(-low)) if ratio else (low, high)
-    facts = {
+    return {
         "value": value,
         "low": min(low, value),
-        "high": max(high, value),
+        "high": min(max(high, value), 1.0),
         "highest": highest,
         "lowest": lowest,
-    }
-    return {
-        **facts,
-        "p_value": (1 + int(np.sum(most >= (sizes / errors).max()))) / (_DRAWS + 1),
     }
 
 

@@ -572,11 +572,22 @@ def worse(content: Assessment) -> Facts | None:
     groups = worse_groups(stored) if stored else []
     if not stored or not groups:
         return None
-    keys = ("feature", "group", "rows", "score", "low", "high", "rest")
-    told = [{key: one[key] for key in keys} for one in groups[:NAMED]]
-    form = "shares" if stored["score"] == "accuracy" else "numbers"
+    keys = ("feature", "group", "rows", "events", "by")
+    told = []
+    for one in groups[:NAMED]:
+        facts = {key: one[key] for key in keys if key in one} | one["measured"][
+            one["by"]
+        ]
+        if one["by"] == stored["score"]:
+            facts |= {"low": one["low"], "high": one["high"]}
+        if one["by"] == "mae":
+            facts["times"] = facts["score"] / facts["expected"]
+            facts["rest_times"] = facts["rest"] / facts["rest_expected"]
+        told.append(facts)
+    form = told[0]["by"] if "expected" in told[0] else "labels"
     return {
         "groups": told,
+        "others": stored["rows"] - told[0]["rows"],
         "worse": len(groups),
         "tests": stored["tests"],
         "form": form,

@@ -36,6 +36,8 @@ _TOGETHER = {
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
 _WORST = "Where {groups[0][feature]} is {groups[0][group]} ({groups[0][rows]:row}), "
+_ENDS = "(95\u00a0% interval {groups[0][low]:END} to {groups[0][high]:END})"
+_OTHERS_OF_IT = "On the other {others:row} it is"
 _TESTED = "{tests:tested}"
 _OFF = "The expected calibration error is {error:2}, and {chance:2} would be chance"
 #: How far probabilities are off.
@@ -168,10 +170,17 @@ WORDS: dict[str, Template] = {
         "both": _SKEWED.replace("ROWS", "whose {target} is furthest from its median"),
     },
     "worse": {
-        "shares": f"{_WORST}accuracy is {{groups[0][score]:%}} (95\u00a0% interval {{groups[0][low]:%}} to "
-        f"{{groups[0][high]:%}}), on the other rows {{groups[0][rest]:%}}.{_TESTED}",
-        "numbers": f"{_WORST}the mean absolute error is {{groups[0][score]}} (95\u00a0% interval {{groups[0][low]}} to "
-        f"{{groups[0][high]}}), on the other rows {{groups[0][rest]}}.{_TESTED}",
+        "accuracy": f"{_WORST}accuracy is {{groups[0][score]:%}} {_ENDS.replace('END', '%')}, and its probabilities "
+        f"expect {{groups[0][expected]:%}}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}, and they expect "
+        f"{{groups[0][rest_expected]:%}}.{_TESTED}",
+        "log_loss": f"{_WORST}the log loss is {{groups[0][score]}}, and its probabilities expect "
+        f"{{groups[0][expected]}}. {_OTHERS_OF_IT} {{groups[0][rest]}}, and they expect "
+        f"{{groups[0][rest_expected]}}.{_TESTED}",
+        "mae": f"{_WORST}the mean absolute error is {{groups[0][score]}} {_ENDS.replace(':END', '')}, "
+        f"{{groups[0][times]:2}} times what is usual at such predictions. {_OTHERS_OF_IT} {{groups[0][rest]}}, "
+        f"{{groups[0][rest_times]:2}} times.{_TESTED}",
+        "labels": f"{_WORST}accuracy is {{groups[0][score]:%}} {_ENDS.replace('END', '%')}. {_OTHERS_OF_IT} "
+        f"{{groups[0][rest]:%}}.{_TESTED}",
     },
     "never_predicted": {
         "many": "Of {of} classes it never predicts {missed:word}: {rows:classes}.",

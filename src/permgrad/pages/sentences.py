@@ -214,61 +214,108 @@ def left_where(leaves: Mapping[str, Any]) -> str:
 
 
 # ---- levels of a column ----------------------------------------------------------------------------------------------
-#: What is said of a measure that clearly differs between levels, in the order of sentences.
+#: What is said of a measure that clearly differs between a level and all other rows, in the order of sentences.
+#: ``it`` is the level, with its rows, and ``others`` are the other rows.
 _DIFFERS = {
-    "selection_rate": "The model predicts {positive} for {low} of the rows with {lowest} and for {high} of those with",
-    "true_positive_rate": "It finds {low} of the {positive} rows with {lowest} and {high} of those with",
-    "false_positive_rate": "It wrongly predicts {positive} for {low} of others with {lowest} and {high} of those with",
-    "predicted_minus_observed": "The mean probability minus the share of {positive} is {low} for {lowest}, {high} for",
-    "mean_error": "The mean error (truth − prediction) is {low} for rows with {lowest} and {high} for those with",
-    "accuracy": "The model is right in {low} of the rows with {lowest} and in {high} of those with",
-    "log_loss": "The log loss is {low} for rows with {lowest} and {high} for those with",
-    "rmse": "The RMSE is {low} for rows with {lowest} and {high} for those with",
+    "selection_rate": "The model predicts {positive} for {first} of {it} and for {second} of {others}",
+    "true_positive_rate": "It finds {first} of those that are {positive} among {it} and {second} among {others}",
+    "false_positive_rate": "It wrongly predicts {positive} for {first} of those that are not among {it} and for {second} "
+    "among {others}",
+    "predicted_minus_observed": "The mean probability minus the share of {positive} is {first} for {it} and {second} "
+    "for {others}",
+    "mean_error": "The mean error (truth − prediction) is {first} for {it} and {second} for {others}",
+    "accuracy": "The model is right in {first} of {it}{expected[0]} and in {second} of {others}{expected[1]}",
+    "log_loss": "The log loss is {first} for {it}{expected[0]} and {second} for {others}{expected[1]}",
+    "rmse": "Errors are {times[0]} times what is usual at such predictions for {it} (RMSE {first}), and {times[1]} times "
+    "for {others} (RMSE {second})",
 }
-_RELIES = "The importance of {feature} is {low} for rows with {lowest} and {high} for those with"
+_RELIES = "The importance of {feature} is {first} for {it} and {second} for {others}"
 
 
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
     """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
-    name, lines, sentences = (
-        shorten(facts["column"], 40),
-        {one["measure"]: one for one in facts["measures"]},
-        [],
-    )
+    name = shorten(facts["column"], 40)
+    lines = {line["measure"]: line for line in facts["measures"]}
     pairs = [
         (words, lines[measure])
         for measure, words in _DIFFERS.items()
         if measure in lines
     ]
     pairs += [(_RELIES, line) for line in facts["reliance"]]
-    if not any("p_holm" in line for _, line in pairs):
+    if not any("p_adjusted" in line for _, line in pairs):
         return [
-            f"The levels of {name} are not compared: fewer than two of them have enough rows."
+            f"The levels of {name} are not compared: fewer than two of them have enough rows{_events(facts)}."
         ]
-    for words, line in ((words, line) for words, line in pairs if line.get("clear")):
-        write, scale, digits = (percent, 100, 2) if line["share"] else (number, 1, 3)
-        lowest, highest = (
-            f"{name} = {names_apart(facts['rows'])(line[end])}"
-            for end in ("lowest", "highest")
-        )
-        low, high = (
-            write(line["levels"][line[end]][0]) for end in ("lowest", "highest")
-        )
-        about = {
-            "positive": names_apart([positive])(positive),
-            "feature": shorten(line["measure"], 40),
-        }
-        size, least, most = (
-            number(scale * line[end], digits) for end in ("value", "low", "high")
-        )
-        said = words.format(low=low, high=high, lowest=lowest, **about)
-        points = " points" * line["share"]
-        sentences.append(
-            f"{said} {highest} (difference {size}{points}, 95\u00a0% interval {least} to {most})."
-        )
-    return sentences or [
+    sentences = [
+        _level_sentence(words, line, facts, positive)
+        for words, line in pairs
+        if line.get("clear")
+    ]
+    sentences = sentences or [
         f"No rate or error of the model clearly differs between the levels of {name}."
     ]
+    left = len(facts["rows"]) - len(facts["judged"])
+    if left:
+        sentences.append(
+            f"{counted(left, 'level')} of {name} {by_count(left, 'is', 'are')} shown and not judged, "
+            f"because {by_count(left, 'it has', 'they have')} too few rows{_events(facts)}."
+        )
+    return sentences
+
+
+def _events(facts: Mapping[str, Any]) -> str:
+    """Say what is needed beside rows, where there are two classes."""
+    words = ", or fewer than five of one of the classes"
+    return words if "events" in facts else ""
+
+
+def _level_sentence(
+    words: str, line: Mapping[str, Any], facts: Mapping[str, Any], positive: object
+) -> str:
+    """Say by how much a level differs from all other rows."""
+    share = line["share"]
+    write = percent if share else number
+    label = names_apart([positive])(positive)
+    level = (
+        f"{shorten(facts['column'], 40)} = {names_apart(facts['rows'])(line['level'])}"
+    )
+    whose = [f"the {counted(line['rows'][0], 'row')} with {level}"]
+    whose.append(f"the {line['rows'][1]:,} others")
+    if "events" in line:
+        whose = [
+            f"{side} ({count:,} {label})"
+            for side, count in zip(whose, line["events"], strict=True)
+        ]
+    expected, times = ["", ""], ["", ""]
+    if line["measure"] == "rmse":
+        times = [number(value, 2) for value in line["expected"]]
+    elif "expected" in line:
+        inside, outside = map(write, line["expected"])
+        expected = [
+            f", where its probabilities expect {inside},",
+            f", where they expect {outside}",
+        ]
+    first, second = map(write, line["estimates"])
+    said = words.format(
+        it=whose[0],
+        others=whose[1],
+        first=first,
+        second=second,
+        expected=expected,
+        times=times,
+        positive=label,
+        feature=shorten(line["measure"], 40),
+    )
+    scale, digits, unit = (100, 2, " points") if share else (1, 3, "")
+    if line["measure"] in ("mean_error", "rmse"):
+        unit = " times what is usual"
+    size, low, high = (
+        number(scale * line[end], digits) for end in ("value", "low", "high")
+    )
+    beyond = " beyond what is expected" * bool(expected[0])
+    return (
+        f"{said} (difference{beyond} {size}{unit}, 95\u00a0% interval {low} to {high})."
+    )
 
 
 def told_words(facts: Mapping[str, Any]) -> str:

@@ -22,5 +22,7 @@ def segments(work: Work) -> None:
             na=work.model.na,
             covered=covered,
             dependence=work.test.dependence,
+            labels_only=predicted.labels_only,
+            seed=work.budget.seed,
         )
     work.put(segments=groups)

@@ -12,8 +12,9 @@ import pandas as pd
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
-from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
+from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.charts import errors as charts
 from permgrad.pages.facts import (
     LEAST_CALIBRATION_ERROR,
@@ -82,8 +83,9 @@ def sensitive(
             section.text(
                 f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}."
             )
-        caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: the largest of two levels, whose "
-        caption += "interval and p allow for all pairs. p is adjusted for all tests of this section. Bold: clear."
+        caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: of the level that differs most from "
+        caption += "all other rows, beyond what is expected of each. Interval and p allow for all tests of this section. "
+        caption += "Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
         named = (
             (key.replace("_", " "), one)
@@ -135,7 +137,7 @@ def _table(
         ]
         columns.append(figures_of(heading, (one[0] for one in cells), written))
     columns.append(
-        figures_of("adjusted p", (line.get("p_holm") for line in lines), p_text)
+        figures_of("adjusted p", (line.get("p_adjusted") for line in lines), p_text)
     )
     section.table(table_of(caption, columns), fold)
 
@@ -188,20 +190,23 @@ def segments(
         return
     rows, tests, found = stored["rows"], stored["tests"], worse(content)
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
-    measure = (
-        "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
-    )
+    shares = stored["score"] == "accuracy"
+    measure = "the accuracy" if shares else "the mean absolute error"
+    expected = "what its probabilities expect" if shares else "what is usual there"
+    few = f", with {FEWEST_EVENTS} of each class among both"
+    least = few if shares else ""
     section.text(
         say("worse", found)
         if found
         else "No tested group of test rows is clearly worse than the others."
         * bool(tests),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
-        f"is scored by {measure} and compared with all other rows.",
-        "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
-        f"its p-value, adjusted for the {counted(tests, 'tested group')}, is below 0.05."
+        f"is scored by {measure}. A model that is right errs more often where outcomes are uncertain, so that errors "
+        f"are compared with {expected}, in the group and on all other rows.",
+        "A group is clearly worse if its errors exceed that by at least 10\u00a0% more than on the other rows, and "
+        f"chance is an unlikely reason: its p-value, adjusted for the {counted(tests, 'tested group')}, is below 0.05."
         if tests
-        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
+        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others{least}.",
     )
     section.live("segments")
 
@@ -621,7 +626,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     stored = content.segments
     if not stored or not stored["features"]:
         return None
-    keys = ("group", "rows", "score", "low", "high", "rest", "p_holm", "worse")
+    keys = ("group", "rows", "score", "low", "high", "rest", "p_adjusted", "worse")
     features = []
     for one in shown_segments(content, stored):
         groups = [

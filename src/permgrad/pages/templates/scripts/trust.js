@@ -14,8 +14,8 @@ const Trust = (() => {
 
   /** Why a group with a worse score is not clearly worse. @param {any} group */
   const why = (group) => {
-    if (group.p_holm === null) return "too few rows to tell";
-    return group.p_holm < 0.05 ? "its errors are less than 10 % larger" : "can be chance";
+    if (group.p_adjusted === null) return "too few rows or events to tell";
+    return group.p_adjusted < 0.05 ? "as expected there, or less than 10 % above" : "as expected there, or chance";
   };
 
   /** The panel of groups. @param {HTMLElement} box @param {any} data */
@@ -32,7 +32,7 @@ const Trust = (() => {
     });
     const list = choice(names, (at) => { feature = features[at]; show(); });
     const few = features.length < data.all ? ` ${features.length} of ${data.all.toLocaleString("en-US")} features are listed.` : "";
-    const keys = ["group", "rows", "score", "low", "high", "rest", "p_holm", "observed", "predicted", "recall", "false_alarms"];
+    const keys = ["group", "rows", "score", "low", "high", "rest", "p_adjusted", "observed", "predicted", "recall", "false_alarms"];
     const rows = () => [
       ["feature", "group", "rows", label, "interval from", "to", "other rows", "adjusted p", "observed", "predicted", "recall", "false alarms"],
       ...features.flatMap((one) => one.groups.map((/** @type {any} */ group) => [one.name, ...keys.map((key) => group[key] ?? null)])),
@@ -49,13 +49,13 @@ const Trust = (() => {
     const shown = figure({ anchor: "trust-segments", drawing: draw(), caption: "", rows });
     const words = element("p", { role: "status" });
     const numbers = element("div");
-    const p = (/** @type {number|null} */ value) => (value === null ? "too few rows" : value < 0.001 ? "< 0.001" : value.toFixed(3));
+    const p = (/** @type {number|null} */ value) => (value === null ? "not tested" : value < 0.001 ? "< 0.001" : value.toFixed(3));
     const show = () => {
       const worse = feature.groups.filter((/** @type {any} */ group) => group.worse);
       words.textContent = worse.length
         ? `Clearly worse: ${worse.map((/** @type {any} */ group) => `${feature.name} ${sentence(group, say)}, against ${say(group.rest)} on the other rows`).join("; ")}.`
-        : feature.groups.every((/** @type {any} */ group) => group.p_holm === null)
-          ? `No group of ${feature.name} has enough rows to tell whether it is worse.`
+        : feature.groups.every((/** @type {any} */ group) => group.p_adjusted === null)
+          ? `No group of ${feature.name} has enough rows and events to tell whether it is worse.`
           : `No group of ${feature.name} is clearly worse than the other rows.`;
       const doubtful = feature.groups.filter((/** @type {any} */ group) => !group.worse && say(group.score) !== say(group.rest) && (share ? group.score < group.rest : group.score > group.rest));
       if (doubtful.length) {
@@ -72,7 +72,7 @@ const Trust = (() => {
       if (has) heads.push(share ? `are ${shorten(outcome, 14)}` : `mean ${shorten(outcome, 14)}`, "mean prediction");
       if (rates) heads.push("found", "false alarms");
       numbers.replaceChildren(table(`Groups of ${feature.name}.`, heads, feature.groups.map((/** @type {any} */ group) => [
-        group.group, group.rows.toLocaleString("en-US"), say(group.score), say(group.rest), p(group.p_holm),
+        group.group, group.rows.toLocaleString("en-US"), say(group.score), say(group.rest), p(group.p_adjusted),
         ...(has ? [say(group.observed ?? null), say(group.predicted ?? null)] : []),
         ...(rates ? [percent(group.recall ?? null), percent(group.false_alarms ?? null)] : []),
       ])));

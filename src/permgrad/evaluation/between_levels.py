@@ -1,0 +1,379 @@
+"""Does a measure of a model differ between the levels of a column? The one test for every sentence that says so.
+
+A level is compared with all other rows by a difference of means, in standard errors that hold if levels mean nothing.
+The largest of them, over all levels, measures and columns, is set beside its distribution when rows exchange their
+levels (Westfall & Young 1993): rows one by one, whole groups where rows belong together, and in time all by one shift.
+So it holds for rare events, long tails, few rows and many levels.
+
+Measures ask about the model. Their mean is 0 in every level if the model is right, however uncertain outcomes are: log
+loss less the loss that the probabilities expect, predicted less observed, errors in units of what is usual there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.dependence import Dependence
+from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL
+
+#: A level is judged with so many rows, and so many events and others, in it and outside.
+FEWEST_ROWS, FEWEST_EVENTS = 20, 5
+#: Exchanges of levels: so many at once, and at most. There are no more where p-values are far from 5 %.
+_ROUND, _MOST_DRAWS = 200, 2000
+#: p-values between these are near 5 %.
+_NEAR = (0.015, 0.15)
+#: A row's variance is at least this share of the mean variance, because no model is right to the last digit.
+_LEAST_VARIANCE = 0.1
+#: Numbers that are held at once.
+_NUMBERS = 4_000_000
+#: Rows for each range of predictions in which the usual error is measured, and the most ranges.
+_ROWS_OF_A_RANGE, _MOST_RANGES = 50, 12
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What is compared between levels: a mean over rows.
+
+    Attributes:
+        values: of each row ``(rows,)``.
+        member: which rows have a value ``(rows,)``. None: all.
+        variance: of each row's value, if the model is right ``(rows,)``. None: alike in all rows.
+        own: whether the spread that a level has counts where it is larger: of values that have no bound.
+    """
+
+    values: Floats
+    member: Booleans | None = None
+    variance: Floats | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The levels of a column, each compared with all other rows, by one measure. NaN where a level is not judged.
+
+    Attributes:
+        difference: the mean of the level less that of the other rows ``(levels,)``.
+        error: its standard error if levels mean nothing ``(levels,)``.
+        p_value: of a difference so large, adjusted for all levels, measures and columns ``(levels,)``.
+        limit: how many errors are exceeded by 5 % of the largest differences.
+    """
+
+    difference: Floats
+    error: Floats
+    p_value: Floats
+    limit: float
+
+    @property
+    def most(self) -> int | None:
+        """The level that differs most. None: no level is judged."""
+        sizes = np.abs(self.difference / self.error)
+        return None if np.isnan(sizes).all() else int(np.nanargmax(sizes))
+
+
+def compare_levels(
+    measures: Mapping[str, Measure],
+    columns: Sequence[Integers],
+    *,
+    events: Booleans | None = None,
+    dependence: Dependence | None = None,
+    seed: int = 0,
+) -> list[dict[str, Compared]]:
+    """Compare the levels of each column with all other rows, by each measure. All of it is one question.
+
+    Args:
+        measures: by their names.
+        columns: of each column the level of each row ``(rows,)``, from 0.
+        events: which rows have the event ``(rows,)``. A level without five events and five others, in it and
+            outside, is not judged. None: there are no events.
+        dependence: which rows depend on each other. A level then needs five groups, or as many independent rows.
+        seed: of the exchanges.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> town, values = np.repeat([0, 1, 2], 100), rng.normal(size=300)
+        >>> (town_compared,) = compare_levels({"error": Measure(values + (town == 2))}, [town])
+        >>> town_compared["error"].most, bool(town_compared["error"].p_value[2] < 0.01)
+        (2, True)
+    """
+    if not columns or not measures:
+        return [{} for _ in columns]
+    sizes = [int(codes.max()) + 1 for codes in columns]
+    starts = np.cumsum([0, *sizes])
+    rows = len(columns[0])
+    places = np.concatenate(
+        [codes + start for codes, start in zip(columns, starts, strict=False)]
+    )
+    member = sparse.csr_matrix(
+        (np.ones(len(places)), (places, np.tile(np.arange(rows), len(columns)))),
+        shape=(int(starts[-1]), rows),
+    )
+    table = _table(measures, events, rows)
+    testable = _testable(member, measures, dependence)
+    total, sums = table.sum(axis=0), member @ table
+    judged = testable & _enough(sums, total, by_events=events is not None)
+    difference, error = _differences(measures, sums, total)
+    drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
+    for moved, count in _exchanged(table, dependence, seed):
+        sums = (member @ moved).reshape(len(judged), count, -1)
+        # A level that is judged counts in each draw. Others count where they would have been judged: which levels
+        # have enough events depends on chance, too.
+        enough = _enough(sums, total, by_events=events is not None)
+        chosen = judged[:, None] | (testable[:, None] & enough)
+        sizes = np.divide(*_differences(measures, sums, total))
+        drawn.add(np.where(chosen[:, :, None], sizes, np.nan))
+        if drawn.decided:
+            break
+    p_values, scale, limit = drawn.results()
+    difference = np.where(np.isnan(p_values), np.nan, difference)
+    error = np.where(np.isnan(p_values), np.nan, error * scale)
+    return [
+        {
+            name: Compared(difference[at, k], error[at, k], p_values[at, k], limit)
+            for k, name in enumerate(measures)
+        }
+        for at in map(slice, starts[:-1], starts[1:])
+    ]
+
+
+# ---- differences in standard errors ----------------------------------------------------------------------------------
+def _table(
+    measures: Mapping[str, Measure], events: Booleans | None, rows: int
+) -> Floats:
+    """Return what is summed by level ``(rows, numbers)``: rows, events, and four numbers of each measure."""
+    every = np.ones(rows)
+    columns = [every, every if events is None else events.astype(np.float64)]
+    for measure in measures.values():
+        inside = every if measure.member is None else measure.member.astype(np.float64)
+        values = np.where(inside > 0, measure.values, 0.0)
+        count = max(float(inside.sum()), 1.0)
+        values = (values - values.sum() / count) * inside
+        usual = float((values**2).sum()) / count
+        variance = every * usual
+        if measure.variance is not None:
+            expected = np.where(inside > 0, measure.variance, 0.0)
+            least = _LEAST_VARIANCE * float(expected.sum()) / count
+            variance = np.maximum(expected, least)
+        columns += [inside, values, variance * inside, values**2]
+    return np.column_stack(columns)
+
+
+def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
+    """Return which levels have enough rows, events and others, in them and outside ``(levels, *)``."""
+    enough = np.ones(sums.shape[:-1], dtype=bool)
+    for side in (sums, total - sums):
+        rows, events = side[..., 0], side[..., 1]
+        enough &= rows >= FEWEST_ROWS
+        if by_events:
+            enough &= np.minimum(events, rows - events) >= FEWEST_EVENTS
+    return enough
+
+
+def _differences(
+    measures: Mapping[str, Measure], sums: Floats, total: Floats
+) -> tuple[Floats, Floats]:
+    """Return differences and their errors ``(levels, *, measures)`` from sums ``(levels, *, numbers)``."""
+    others = total - sums
+    differences, errors = [], []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for k, measure in enumerate(measures.values()):
+            means, variances, spreads = [], [], []
+            for side in (sums, others):
+                count, value, variance, square = np.moveaxis(
+                    side[..., 2 + 4 * k : 6 + 4 * k], -1, 0
+                )
+                means.append(value / count)
+                variances.append(variance / count**2)
+                spread = np.maximum(square / count - means[-1] ** 2, 0.0)
+                spreads.append(spread / (count - 1))
+            variance = variances[0] + variances[1]
+            if measure.own:
+                variance = np.maximum(variance, spreads[0] + spreads[1])
+            differences.append(means[0] - means[1])
+            errors.append(np.where(variance > 0, np.sqrt(variance), np.nan))
+    return np.stack(differences, axis=-1), np.stack(errors, axis=-1)
+
+
+def _testable(
+    member: sparse.csr_matrix,
+    measures: Mapping[str, Measure],
+    dependence: Dependence | None,
+) -> Booleans:
+    """Return which levels have enough groups, or independent rows, of dependent rows."""
+    if dependence is None:
+        return np.ones(member.shape[0], dtype=bool)
+    first = next(iter(measures.values()))
+    values = first.values if first.member is None else first.values * first.member
+    related = dependence.correlation(values)
+    lines = (member[at].toarray().ravel() > 0 for at in range(member.shape[0]))
+    return np.array([dependence.testable(line, related) for line in lines])
+
+
+# ---- what happens if levels mean nothing -----------------------------------------------------------------------------
+def _exchanged(
+    table: Floats, dependence: Dependence | None, seed: int
+) -> Iterator[tuple[Floats, int]]:
+    """Yield ``table`` with other levels for its rows, several times side by side, and how many times."""
+    stream, (rows, numbers) = generator(seed, "levels exchanged"), table.shape
+    exchange = _Exchange.of(dependence, rows)
+    step = max(1, min(_ROUND, _NUMBERS // (rows * numbers)))
+    for _ in range(0, _MOST_DRAWS, step):
+        moved = np.empty((rows, step, numbers))
+        for at in range(step):
+            # Row i gets the level that row ``source[i]`` has, so that its numbers are added there.
+            source = exchange.draw(stream)
+            if exchange.one_to_one:
+                moved[source, at] = table
+            else:
+                moves = sparse.csr_matrix(
+                    (np.ones(rows), (source, np.arange(rows))), shape=(rows, rows)
+                )
+                moved[:, at] = moves @ table
+        yield moved.reshape(rows, -1), step
+
+
+@dataclass(frozen=True, eq=False)
+class _Exchange:
+    """Which row's level each row gets: of rows that belong together, those of one other group.
+
+    Attributes:
+        order: the rows, those of a group or time one after the other ``(rows,)``.
+        starts, sizes: of each group, where it begins in ``order``, and its rows. Empty: there are no groups.
+        timed: whether rows are in time.
+    """
+
+    order: Integers
+    starts: Integers
+    sizes: Integers
+    timed: bool
+
+    @classmethod
+    def of(cls, dependence: Dependence | None, rows: int) -> _Exchange:
+        """Read which rows belong together."""
+        nothing = np.zeros(0, dtype=np.int64)
+        if dependence is None:
+            return cls(np.arange(rows), nothing, nothing, timed=False)
+        order = np.argsort(dependence.codes, kind="stable")
+        sizes = np.unique(dependence.codes, return_counts=True)[1]
+        if dependence.timed:
+            return cls(order, nothing, nothing, timed=True)
+        return cls(order, np.cumsum(sizes) - sizes, sizes, timed=False)
+
+    @property
+    def one_to_one(self) -> bool:
+        """Whether each row's level goes to one row."""
+        return len(set(self.sizes.tolist())) <= 1
+
+    def draw(self, stream: np.random.Generator) -> Integers:
+        """Return whose level each row gets ``(rows,)``. Of groups of other sizes rows are left out or repeated."""
+        rows = len(self.order)
+        if self.timed:
+            shifted = np.roll(self.order, int(stream.integers(1, max(rows, 2))))
+        elif not len(self.sizes):
+            shifted = stream.permutation(rows)
+        else:
+            other = np.repeat(stream.permutation(len(self.sizes)), self.sizes)
+            within = np.arange(rows) - np.repeat(self.starts, self.sizes)
+            whole = np.repeat(self.sizes, self.sizes)
+            shifted = self.order[
+                self.starts[other] + within * self.sizes[other] // whole
+            ]
+        source = np.empty(rows, dtype=np.int64)
+        source[self.order] = shifted
+        return source
+
+
+class _Drawn:
+    """Differences of all draws in standard errors, and what they say of those observed."""
+
+    def __init__(self, observed: Floats) -> None:
+        self.observed = observed
+        self.draws = list[Floats]()
+
+    def add(self, sizes: Floats) -> None:
+        """Add draws ``(levels, draws, measures)``, NaN where a level does not count."""
+        self.draws.append(sizes)
+
+    @property
+    def decided(self) -> bool:
+        """Whether more draws would hardly change what is clear."""
+        if sum(one.shape[1] for one in self.draws) < _ROUND:
+            return False
+        p_values = self.results()[0]
+        return not bool(((p_values > _NEAR[0]) & (p_values < _NEAR[1])).any())
+
+    def results(self) -> tuple[Floats, Floats, float]:
+        """Return the p-value and the scale of each difference ``(levels, measures)``, and the limit of the largest."""
+        every = np.concatenate([self.observed[:, None], *self.draws], axis=1)
+        # Rows of one group make a level differ more by chance. The draws know by how much.
+        defined = np.isfinite(every)
+        squares = np.where(defined, every, 0.0) ** 2
+        scale = np.sqrt(squares.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
+        scale = np.where(scale > 0, scale, 1.0)
+        sizes = np.abs(every) / scale[:, None]
+        most = np.where(defined, sizes, 0.0).max(axis=(0, 2))
+        first, rest = sizes[:, 0], np.sort(most[1:])
+        above = len(rest) - np.searchsorted(rest, first * (1 - 1e-9))
+        p_values = (1 + above) / (1 + len(rest))
+        p_values = np.where(np.isfinite(first), p_values, np.nan)
+        return p_values, scale, float(np.quantile(most, 1 - LEVEL))
+
+
+# ---- measures that ask about the model ---------------------------------------------------------------------------
+def usual_errors(truth: Array, guess: Floats) -> Floats:
+    """Return the mean absolute error that is usual at each row's prediction ``(rows,)``, at least a little above 0.
+
+    It is that of the rows with similar predictions, fifty or more.
+    """
+    errors, order = np.abs(truth - guess), np.argsort(guess, kind="stable")
+    ranges = int(np.clip(len(guess) // _ROWS_OF_A_RANGE, 1, _MOST_RANGES))
+    centres, means = [], []
+    for places in np.array_split(order, ranges):
+        centres.append(float(np.mean(guess[places])))
+        means.append(float(np.mean(errors[places])))
+    usual = np.interp(guess, centres, means)
+    least = 1e-3 * float(errors.mean())
+    return np.maximum(usual, least if least > 0 else 1.0)
+
+
+def beyond_expected(
+    probabilities: Floats, truth: Integers, decided: Integers
+) -> dict[str, tuple[Floats, Measure]]:
+    """Return ``accuracy`` and ``log_loss``: what the probabilities expect of each row, and how far it is from that.
+
+    A row of a class that the model does not know (-1) is wrong, and has no log loss.
+
+    Args:
+        probabilities: of each class ``(rows, classes)``.
+        truth: the class of each row ``(rows,)``.
+        decided: the predicted class of each row ``(rows,)``.
+    """
+    tiny = np.finfo(np.float64).eps
+    shares = probabilities / probabilities.sum(axis=1, keepdims=True)
+    surprise = -np.log(np.clip(shares, tiny, 1.0))
+    rows, has_class = np.arange(len(truth)), truth >= 0
+    sure = shares[rows, decided]
+    expected = (shares * surprise).sum(axis=1)
+    loss = surprise[rows, np.where(has_class, truth, 0)]
+    variance = (shares * surprise**2).sum(axis=1) - expected**2
+    right = (truth == decided).astype(np.float64)
+    return {
+        "accuracy": (sure, Measure(right - sure, variance=sure * (1 - sure))),
+        "log_loss": (
+            expected,
+            Measure(loss - expected, has_class, variance=np.maximum(variance, 0.0)),
+        ),
+    }
+
+
+def events_of(truth: Integers, classes: int, positive: int) -> Booleans:
+    """Return which rows have the event: the positive one of two classes, or any but the most frequent of several."""
+    if classes == 2:
+        return np.asarray(truth == positive)
+    counts = np.bincount(truth[truth >= 0], minlength=1)
+    return np.asarray(truth != int(np.argmax(counts)))
