@@ -141,7 +141,9 @@ def sensitive(way: str, seed: int) -> dict[str, bool]:
     told_by = {"groups": Dependence(GROUP), "time": Dependence(TIME, timed=True)}
     (told,) = audit(columns, guess, dependence=told_by.get(way), seed=seed)
     return {
-        "sensitive": any(line.get("p_holm", 1.0) < LEVEL for line in told["measures"])
+        "sensitive": any(
+            line.get("p_adjusted", 1.0) < LEVEL for line in told["measures"]
+        )
     }
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import cross_val_predict
 
 import permgrad as pg
+from permgrad.evaluation import class_order
 from permgrad.evaluation.class_order import (
     classes_in_order,
     kappa_of,
@@ -62,9 +63,12 @@ def test_a_bend_is_no_reason_against_an_order():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(900, 2))
     assert (
-        asked(x, np.digitize(x[:, 0] ** 2 + 0.4 * rng.normal(size=900), [0.3, 0.9, 2]))[
-            "near"
-        ]
+        asked(
+            x,
+            np.digitize(
+                x[:, 0] ** 2 + 0.3 * rng.normal(size=900), [0.1, 0.5, 1.1, 2.2]
+            ),
+        )["near"]
         > 0.95
     )
 
@@ -72,6 +76,24 @@ def test_a_bend_is_no_reason_against_an_order():
 @pytest.mark.parametrize("read", [load_digits, load_wine])
 def test_numbers_that_name_are_in_no_order(read):
     assert asked(*read(return_X_y=True)) is None
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_few_classes_on_a_line_may_be_names(classes):
+    """Names coded at random stand in the order of a line in one coding of three, or of twelve."""
+    rng = np.random.default_rng(classes)
+    x = rng.uniform(0, classes, 600)
+    kinds = np.clip(np.floor(x + 0.3 * rng.normal(size=600)), 0, classes - 1)
+    chances = np.exp(-2 * (x[:, None] - np.arange(classes) - 0.5) ** 2)
+    chances /= chances.sum(axis=1, keepdims=True)
+    codes = kinds.astype(int)
+    near, errors = class_order._near(codes, chances)
+    assert near > 0.95, "precondition: they look as if in an order"
+    assert errors > 3, "precondition"
+    table = pd.DataFrame({"x": x})
+    assert (
+        classes_in_order(list(range(classes)), (codes, chances), (table, codes)) is None
+    )
 
 
 def test_nothing_is_said_without_evidence():

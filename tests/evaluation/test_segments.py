@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from permgrad.evaluation import segments
+from permgrad.evaluation.between_levels import FEWEST_ROWS
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.segments import find_segments, groups_of_rows, worse_groups
 from permgrad.evaluation.skill import Predicted
@@ -82,9 +82,10 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
         for group in one["groups"]
         if "same_as" not in group
     ]
-    tested = [group for group in groups if group["p_value"] is not None]
+    tested = [group for group in groups if group["p_adjusted"] is not None]
     assert result["tests"] == len(tested) > 10
-    assert all(group["p_holm"] >= group["p_value"] for group in tested)
+    assert worse["measured"]["accuracy"]["expected"] == pytest.approx(0.8)
+    assert worse["events"] == predicted.truth[member].sum()
     dates, texts = (groups_of(result, name) for name in ("day", "written"))
     assert list(dates) == list(texts), (
         "dates are quarters of the rows, whatever they are written in"
@@ -93,20 +94,7 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     assert list(groups_of(result, "dose"))[-1] == "missing"
 
 
-def test_exact_and_normal_tests_of_shares():
-    for hits, size, every, count in (
-        (5, 40, 350, 400),
-        (250, 300, 900, 1000),
-        (40, 40, 350, 400),
-    ):
-        table = [[hits, size - hits], [every - hits, count - size - every + hits]]
-        exact = stats.fisher_exact(table).pvalue
-        assert exact < 0.05
-        ours = segments._share_test(hits, size, every, count)
-        assert np.log(ours) == pytest.approx(np.log(exact), rel=0.15)
-
-
-def test_numbers_are_scored_by_the_mean_error_and_tested_by_welch():
+def test_numbers_are_scored_by_the_mean_error_beside_what_is_usual():
     frame, rng = rows(seed=1), np.random.default_rng(2)
     truth = rng.normal(100, 20, len(frame))
     error = rng.normal(0, 1, len(frame)) * np.where(
@@ -120,8 +108,11 @@ def test_numbers_are_scored_by_the_mean_error_and_tested_by_welch():
     left, right = np.abs(error[member]), np.abs(error[~member])
     assert worse["score"] == pytest.approx(left.mean())
     assert worse["rest"] == pytest.approx(right.mean())
-    test = stats.ttest_ind(left, right, equal_var=False)
-    assert worse["p_value"] == pytest.approx(test.pvalue)
+    assert worse["by"] == "mae"
+    expected = worse["measured"]["mae"]["expected"]
+    assert 0.9 < expected / np.abs(error).mean() < 1.1, (
+        "errors have nothing to do with predictions"
+    )
     interval = stats.ttest_1samp(left, 0).confidence_interval()
     assert (worse["low"], worse["high"]) == (
         pytest.approx(interval.low),
@@ -140,9 +131,9 @@ def test_chance_names_few_groups_and_small_ones_are_not_tested():
         )
         named += bool(worse_groups(result))
         groups += list(groups_of(result, "town").values())
-    small = [group for group in groups if group["rows"] < segments.FEWEST_ROWS]
+    small = [group for group in groups if group["rows"] < FEWEST_ROWS]
     assert small, "the precondition: town d has few rows"
-    assert all(group["p_value"] is None for group in small)
+    assert all(group["p_adjusted"] is None for group in small)
     assert named <= 6, "5 % of 40 is 2"
 
 
@@ -212,4 +203,35 @@ def test_a_group_with_the_rows_of_another_one_is_tested_and_named_once():
     copy = groups_of(both, "city")["in c"]
     assert copy["same_as"] == ["town", "c"]
     assert copy["worse"]
-    assert copy["p_holm"] == groups_of(alone, "town")["c"]["p_holm"]
+    assert copy["p_adjusted"] == groups_of(both, "town")["c"]["p_adjusted"]
+
+
+def test_a_model_that_is_right_is_not_worse_where_outcomes_are_uncertain():
+    rng = np.random.default_rng(5)
+    dose = rng.uniform(-3, 3, 3000)
+    chance = np.where(np.abs(dose) < 1, 0.5 + dose / 20, np.where(dose > 0, 0.97, 0.03))
+    truth = (rng.random(3000) < chance).astype(int)
+    result = find_segments(
+        pd.DataFrame({"dose": dose}),
+        Predicted(truth, np.column_stack([1 - chance, chance])),
+    )
+    scores = [one["score"] for one in groups_of(result, "dose").values()]
+    assert max(scores) - min(scores) > 0.25, "precondition: accuracies are far apart"
+    assert worse_groups(result) == []
+    # The same outcomes and a model that is surer than it should be between -1 and 1.
+    sure = np.where(np.abs(dose) < 1, np.where(dose > 0, 0.95, 0.05), chance)
+    result = find_segments(
+        pd.DataFrame({"dose": dose}),
+        Predicted(truth, np.column_stack([1 - sure, sure])),
+    )
+    assert len(worse_groups(result)) == 2
+
+
+def test_labels_without_probabilities_are_judged_by_their_accuracy():
+    frame = rows(seed=3)
+    predicted = classified(frame, 3)
+    labels = Predicted(predicted.truth, np.eye(2)[predicted.decided])
+    result = find_segments(frame[["town"]], labels, labels_only=True)
+    (worse,) = worse_groups(result)
+    assert (worse["group"], worse["by"]) == ("c", "accuracy")
+    assert "expected" not in worse["measured"]["accuracy"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from torch import nn
 
@@ -17,7 +19,6 @@ from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import (
     FEWEST_UNITS,
     interval,
-    mean_over_rows,
     two_parts,
 )
 from permgrad.attribution.request import Request
@@ -35,7 +36,7 @@ from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.base.significance import holm
 from permgrad.evaluation.drift import compare_parts
-from permgrad.evaluation.skill import Predicted, metric_by_rows
+from permgrad.evaluation.skill import Predicted, ScoreError, metric_by_rows
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -43,8 +44,6 @@ from permgrad.models.devices import full_float32
 FEWEST = 30
 #: Degrees of freedom in place of infinitely many.
 _MANY = 1e9
-#: Mean, standard error, and effective number of rows at both ends of the interval.
-Estimate = tuple[Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,54 +283,82 @@ def _scores(
     paired: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
-    both = {"loss": [(float(loss.mean()), loss) for loss in losses]}
-    known = [guess for guess in guesses if guess is not None]
-    for name in (
-        ()
-        if len(known) < 2
-        else ("accuracy", "roc_auc")
-        if known[0].classes
-        else ("rmse",)
-    ):
-        both[name] = [metric_by_rows(name, guess) for guess in known]
+    both = {"loss": [(float(loss.mean()), loss - loss.mean()) for loss in losses]}
+    predicted = [guess for guess in guesses if guess is not None]
+    names: tuple[str, ...] = ()
+    if len(predicted) == 2:
+        names = ("accuracy", "roc_auc") if predicted[0].classes else ("rmse",)
+    for name in names:
+        both[name] = [metric_by_rows(name, guess) for guess in predicted]
     lines = []
     for name, sides in both.items():
+        truths = [
+            np.zeros(len(rows)) if name == "loss" else guess.truth
+            for (_, rows), guess in zip(sides, predicted or [None] * 2, strict=True)
+        ]
         old, new = (
-            (np.array([value]), *_means(rows[None], unit)[1:])
-            for (value, rows), unit in zip(sides, units, strict=True)
+            ScoreError.of_rows(name, rows, truth, unit)
+            for (_, rows), truth, unit in zip(sides, truths, units, strict=True)
         )
-        apart = (
-            _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else ()
+        values = [np.array([value]) for value, _ in sides]
+        if paired:
+            rows = sides[1][1] - sides[0][1]
+            error = ScoreError.of_rows(name, rows, truths[0], units[0])
+            variance, sizes = error.total()
+            apart = np.sqrt(variance), sizes
+            lines += _lines("score", [name], values, apart, confidence)
+            continue
+        variances, sizes = zip(*(side.total() for side in (old, new)), strict=True)
+        apart = _apart(variances, sizes)
+        nothing = None
+        if np.array_equal(old.strata, new.strata):
+            nothing = new.pooled(old, float(values[1][0] - values[0][0]))
+        undefined = math.nan, 1.0
+        lines += _lines(
+            "score", [name], values, apart, confidence, nothing or undefined
         )
-        lines += _lines("score", [name], old, new, confidence, apart)
     return lines
 
 
-def _means(scores: Floats, units: Dependence | None) -> Estimate:
-    return mean_over_rows(scores.T, units=units)
+def _apart(
+    variances: Sequence[Floats], sizes: Sequence[Floats]
+) -> tuple[Floats, Floats]:
+    """Return the standard error of new less old, which are independent, and its effective number of rows."""
+    # The new estimate's low end and the old one's high end make the low end of the difference.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance, size = two_parts(variances[1], sizes[1], variances[0], sizes[0][::-1])
+    return np.sqrt(variance), size
 
 
 def _lines(
     kind: str,
     names: Iterable[str],
-    old: Estimate,
-    new: Estimate,
+    values: Sequence[Floats],
+    apart: tuple[Floats, Floats],
     confidence: float,
-    apart: Sequence[Floats] = (),
+    nothing: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return lines of the differences of two estimates, independent unless the error of the differences is given."""
-    change = new[0] - old[0]
-    if not apart:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # The new estimate's low end and the old one's high end make the low end of the difference.
-            variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
-        apart = np.sqrt(variance), size
-    std, size = apart
-    numbers = (old[0], new[0], change, std, *interval(change, std, size, confidence))
+    """Return lines of differences, whose standard errors and effective numbers of rows are ``apart``.
+
+    ``nothing``: their variance and numbers of rows if nothing changed, which p-values are of. None: those of ``apart``.
+    """
+    change = values[1] - values[0]
+    low, high, p_values = interval(change, *apart, confidence)
+    if nothing is not None:
+        variance, sizes = (np.asarray(one, dtype=np.float64) for one in nothing)
+        p_values = interval(change, np.sqrt(variance), sizes, confidence)[2]
+    numbers = (
+        *values,
+        change,
+        apart[0],
+        low,
+        high,
+        np.broadcast_to(p_values, low.shape),
+    )
     keys = ("old", "new", "change", "std_error", "ci_low", "ci_high", "p_value")
     return [
-        {"kind": kind, "name": name, **dict(zip(keys, map(float, values), strict=True))}
-        for name, *values in zip(names, *numbers, strict=True)
+        {"kind": kind, "name": name, **dict(zip(keys, map(float, line), strict=True))}
+        for name, *line in zip(names, *numbers, strict=True)
     ]
 
 
@@ -369,7 +396,30 @@ def _importances(
             widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95))
         )
         estimates.append((values, std, np.minimum(freedom, _MANY) + 1))
-    return _lines("importance", pair[0].names, estimates[0], estimates[1], confidence)
+    (old_values, old_std, old_sizes), (values, std, sizes) = estimates
+    rows = [float(each.meta.get("rows_explained") or math.nan) for each in (old, new)]
+    nothing = _if_nothing_changed(old_std, std, rows, values - old_values)
+    return _lines(
+        "importance",
+        pair[0].names,
+        (old_values, values),
+        _apart((old_std**2, std**2), (old_sizes, sizes)),
+        confidence,
+        None if nothing is None else (nothing, np.maximum(sum(rows) - 1, 2.0)),
+    )
+
+
+def _if_nothing_changed(
+    old: Floats, new: Floats, rows: Sequence[float], change: Floats
+) -> Floats | None:
+    """Return the variance of changes of means from their standard errors, if rows of both samples are alike."""
+    first, second = rows
+    if not math.isfinite(first + second):
+        return None
+    whole = first + second
+    spread = (old**2 * first**2 + new**2 * second**2) / whole
+    spread = spread + change**2 * first * second / whole**2
+    return np.asarray(spread * (1 / first + 1 / second))
 
 
 def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
+from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import Metric, metrics
 
@@ -23,6 +25,8 @@ _IN_ORDER = 0.9
 _CLEARLY = 3.0
 #: A feature speaks of the order if its classes differ by so many times what chance makes (an F statistic).
 _MATTERS = 4.0
+#: Other orders that the classes are put in: all of so many classes, else so many drawn ones.
+_MOST_PERMUTED, _CODINGS = 6, 999
 #: Classes, rows and columns that are looked at, and levels of a column, each as yes or no.
 _MOST_CLASSES, _MOST_ROWS, _MOST_COLUMNS, _MOST_LEVELS = 30, 20_000, 200, 8
 
@@ -86,7 +90,9 @@ def classes_in_order(
 
     ``near``: the share of the differences by which a model takes rows for neighbours of their class rather than for
     classes beyond these. ``along``: the share of the features' differences between classes that rise or fall with the
-    class (None: no feature differs). A model that is always right says nothing of neighbours.
+    class (None: no feature differs). A model that is always right says nothing of neighbours. Names that are coded at
+    random can look as much in order by chance: of three classes, in one of three codings. So this is said only if fewer
+    than 5 % of all codings look so, which takes five classes.
 
     Args:
         labels: the classes, by their positions.
@@ -97,13 +103,13 @@ def classes_in_order(
     Examples:
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=900)
-        >>> stars = np.digitize(x + rng.normal(size=900), [-1, 0, 1])
-        >>> chances = np.exp(-((x[:, None] - [-1.5, -0.5, 0.5, 1.5]) ** 2))
+        >>> stars = np.digitize(x + rng.normal(size=900), [-1.5, -0.5, 0.5, 1.5])
+        >>> chances = np.exp(-((x[:, None] - [-2, -1, 0, 1, 2]) ** 2))
         >>> chances /= chances.sum(axis=1, keepdims=True)
-        >>> sorted(classes_in_order([1, 2, 3, 4], (stars, chances), (pd.DataFrame({"x": x}), stars)))
+        >>> sorted(classes_in_order([1, 2, 3, 4, 5], (stars, chances), (pd.DataFrame({"x": x}), stars)))
         ['along', 'near']
-        >>> names = np.array([2, 0, 3, 1])[stars]
-        >>> print(classes_in_order([1, 2, 3, 4], (names, chances[:, [1, 3, 0, 2]]), (None, names)))
+        >>> names = np.array([2, 0, 4, 1, 3])[stars]
+        >>> print(classes_in_order([1, 2, 3, 4, 5], (names, chances[:, [1, 3, 0, 4, 2]]), (None, names)))
         None
     """
     if not 3 <= len(labels) <= _MOST_CLASSES or not all(
@@ -115,6 +121,8 @@ def classes_in_order(
     near, errors = _near(ranks[held[0]], held[1][:, order])
     if near is None or near < _IN_ORDER or errors < _CLEARLY:
         return None
+    if _as_near_at_random(ranks[held[0]], held[1][:, order], near) >= LEVEL:
+        return None
     along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
     return (
         None
@@ -123,21 +131,52 @@ def classes_in_order(
     )
 
 
-def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
-    """Return the share of differences in favour of neighbours, and their sum in standard errors.
-
-    Chances are compared with their means, because a frequent class is likely everywhere.
-    """
-    usual, total, size, variance = chances[ranks >= 0].mean(axis=0), 0.0, 0.0, 0.0
+def _lifts(ranks: Integers, chances: Floats) -> tuple[Floats, Integers]:
+    """Return chances beside their means, because a frequent class is likely everywhere, and the classes that occur."""
+    usual = chances[ranks >= 0].mean(axis=0)
     lifts = chances / np.maximum(usual, np.finfo(np.float64).tiny)
-    for low, middle, high in combinations(np.flatnonzero(usual > 0).tolist(), 3):
-        for own, far in ((low, high), (high, low)):
-            differences = (lifts[:, middle] - lifts[:, far])[ranks == own]
+    return lifts, np.flatnonzero(usual > 0)
+
+
+def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
+    """Return the share of differences in favour of neighbours, and their sum in standard errors."""
+    total, size, variance = 0.0, 0.0, 0.0
+    lifts, classes = _lifts(ranks, chances)
+    for low, middle, high in combinations(classes.tolist(), 3):
+        for true, far in ((low, high), (high, low)):
+            differences = (lifts[:, middle] - lifts[:, far])[ranks == true]
             if len(differences) > 1:
                 total, size = total + differences.sum(), size + abs(differences.sum())
                 variance += float(np.var(differences, ddof=1)) * len(differences)
     share = (size + total) / (2 * size) if size else None
     return share, total / np.sqrt(variance) if variance else 0.0
+
+
+def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
+    """Return in which share of the codings of the classes neighbours are as near as in theirs."""
+    lifts, classes = _lifts(ranks, chances)
+    count = len(classes)
+    # What rows of each class say of each class: sums of these are all that a coding needs.
+    sums = np.zeros((count, count))
+    for at, label in enumerate(classes.tolist()):
+        rows = lifts[ranks == label][:, classes]
+        sums[at] = rows.sum(axis=0) if len(rows) > 1 else 0.0
+    low, middle, high = np.array(list(combinations(range(count), 3))).T
+    true, between = np.append(low, high), np.append(middle, middle)
+    far = np.append(high, low)
+    if count <= _MOST_PERMUTED:
+        codings = np.array(list(permutations(range(count))))
+    else:
+        stream = generator(0, "codings of classes")
+        codings = np.array([stream.permutation(count) for _ in range(_CODINGS)])
+        codings = np.vstack([np.arange(count), codings])
+    as_near = 0
+    for coding in codings:
+        coded = sums[np.ix_(coding, coding)]
+        differences = coded[true, between] - coded[true, far]
+        size = np.abs(differences).sum()
+        as_near += bool((size + differences.sum()) / (2 * size) >= near - 1e-12)
+    return as_near / len(codings)
 
 
 def _along(table: pd.DataFrame, ranks: Integers) -> float | None:

@@ -1,7 +1,8 @@
-"""Test whether a model predicts the same rows better than another model or a constant, with the paired bootstrap.
+"""Test whether a model predicts the same rows better than another model or a constant, or other rows than before.
 
-A metric is computed from sums over rows, so all draws are one product of two matrices. To first order, ROC-AUC is a
-mean over the rows of one class plus a mean over the rows of the other (Hanley & McNeil 1982, DeLong et al. 1988).
+To first order, a metric is a mean of parts, one for each row. ROC-AUC is a mean over the rows of one class plus a mean
+over the rows of the other (Hanley & McNeil 1982, DeLong et al. 1988): each has its own variance and degrees of freedom,
+so that a class with one row leaves it undefined, and a few rows of a class are known to be few.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from permgrad.attribution.explanation.statistics import (
+    FEWEST_UNITS,
+    interval,
+    mean_over_rows,
+)
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
-from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
 from permgrad.evaluation.metrics import Task, deviances, metrics, primary_metric
-
-#: Draws of rows. With 1,999 of them, p-values are multiples of 0.001.
-DRAWS = 1999
-#: More rows than this are drawn in this number of random groups of equal size, which gives the same spread.
-_MOST_DRAWN = 4000
 
 
 @dataclass(frozen=True)
@@ -158,84 +157,100 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
     return np.clip(areas, 0.0, 1.0)
 
 
-# ---- the bootstrap ---------------------------------------------------------------------------------------------------
+# ---- the difference of two scores ------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class ScoreError:
+    """What the error of a score is made of: independent means over strata of the rows, or of all rows.
+
+    Attributes:
+        variances: of each mean ``(strata,)``, NaN where it has too few rows.
+        sizes: effective number of rows at both ends of the interval ``(2, strata)``.
+        rows: in each stratum ``(strata,)``.
+        strata: the classes that they are of ``(strata,)``. Empty: one, of all rows.
+    """
+
+    variances: Floats
+    sizes: Floats
+    rows: Integers
+    strata: Array
+
+    @classmethod
+    def of_rows(
+        cls, metric: str, parts: Floats, truth: Array, units: Dependence | None
+    ) -> ScoreError:
+        """Read it from the rows' parts in a score, or in a difference of scores ``(rows,)``."""
+        labels = np.unique(truth)[: None if metric == "roc_auc" else 0]
+        strata = [truth == label for label in labels]
+        whole = np.array([len(parts)])
+        if units is not None or not strata:
+            _, std, sizes = mean_over_rows(parts[:, None], units=units)
+            # Classes share their groups or times.
+            groups = [len(np.unique(units.codes[one])) for one in strata if units]
+            if groups:
+                sizes = np.minimum(sizes, min(groups))
+                std = std if min(groups) >= FEWEST_UNITS else np.full(1, math.nan)
+            return cls(std**2, sizes, whole, labels)
+        variances, rows = [], np.array([int(one.sum()) for one in strata])
+        for one, count in zip(strata, rows.tolist(), strict=True):
+            scaled = parts[one] * count / len(parts)
+            variances.append(np.var(scaled, ddof=1) / count if count > 1 else math.nan)
+        sizes = np.stack([rows, rows]).astype(np.float64)
+        return cls(np.array(variances), sizes, rows, labels)
+
+    def total(self) -> tuple[Floats, Floats]:
+        """Return the variance ``(1,)`` and the effective number of rows ``(2, 1)``: that of the rarer class."""
+        return self.variances.sum(keepdims=True), self.sizes.min(axis=1, keepdims=True)
+
+    def pooled(self, other: ScoreError, difference: float) -> tuple[float, float]:
+        """Return the variance of a difference between independent samples, if nothing differs, and its rows.
+
+        Each stratum then has one variance, which both samples show. That of a single mean is about the common mean.
+        """
+        ours, theirs = self.rows.astype(np.float64), other.rows.astype(np.float64)
+        whole = ours + theirs
+        spread = (self.variances * ours**2 + other.variances * theirs**2) / whole
+        if len(self.rows) == 1:
+            spread = spread + difference**2 * ours * theirs / whole**2
+        sizes = self.sizes.max(axis=0) + other.sizes.max(axis=0) - 1
+        return float((spread * (1 / ours + 1 / theirs)).sum()), float(sizes.min())
+
+
 def paired(
     metric: str,
     one: Predicted,
     other: Predicted,
     *,
-    seed: int,
+    seed: int = 0,  # noqa: ARG001 — nothing is drawn any more, and callers need not know
     dependence: Dependence | None = None,
 ) -> dict[str, Any] | None:
     """Compare two models on the same rows. None where the metric is undefined.
 
     Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
     Metrics are rmse, poisson_deviance, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest,
-    as they occur). Where rows depend on each other, interval and p-value are widened by what the rows' parts in the
-    difference say.
+    as they occur, undefined where one has a single row). Intervals and p-values agree. Where rows depend on each other,
+    both count their groups.
     """
     if len(one.truth) < 2:
         return None
-    tables, centres = zip(
-        *(_contributions(metric, model) for model in (one, other)), strict=True
+    (ours, first), (theirs, second) = (
+        metric_by_rows(metric, model) for model in (one, other)
     )
-    sign, middle = (
-        1.0 if metrics.get(metric).direction == "higher" else -1.0,
-        tables[0].shape[1],
-    )
-    table = np.hstack(tables)
-    # Sums of the columns over all rows, and over rows drawn with replacement: ``(draws, columns)``.
-    stream, rows = generator(seed, "paired bootstrap"), len(table)
-    whole = table.sum(axis=0)[None]
-    if rows > _MOST_DRAWN:
-        group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
-        table = np.column_stack(
-            [np.bincount(group, column, _MOST_DRAWN) for column in table.T]
-        )
-        rows = _MOST_DRAWN
-    resampled = np.empty((DRAWS, table.shape[1]))
-    step = max(1, 2_000_000 // rows)
-    for start in range(0, DRAWS, step):
-        count = min(step, DRAWS - start)
-        places = (
-            stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
-        )
-        times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
-        resampled[start : start + count] = times @ table
-
-    def ahead(sums: Floats) -> Floats:
-        """Return how much better the first is."""
-        return sign * (
-            _values(metric, sums[:, :middle], centres[0])
-            - _values(metric, sums[:, middle:], centres[1])
-        )
-
-    difference, drawn = float(ahead(whole)[0]), ahead(resampled)
-    drawn = np.sort(drawn[np.isfinite(drawn)])
-    draws = len(drawn)
-    if not math.isfinite(difference) or not draws:
+    sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
+    difference = sign * (ours - theirs)
+    error = ScoreError.of_rows(metric, sign * (first - second), one.truth, dependence)
+    variance, sizes = error.total()
+    if not math.isfinite(difference) or not np.isfinite(variance).all():
         return None
-    below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
-    # The interval ends where the p-value of the value there reaches 5 %.
-    at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
-    p_value, ends = (
-        min(1.0, 2 * (1 + min(below, above)) / (draws + 1)),
-        drawn[[at, -1 - at]],
+    low, high, p_value = interval(
+        np.array([difference]), np.sqrt(variance), sizes, 1 - LEVEL
     )
-    if dependence is not None:
-        first, second = _parts_of_rows(metric, tables, centres)
-        each = first - second
-        even = np.ones(len(each))
-        related = dependence.correlation(each)
-        ends = difference + (ends - difference) * dependence.widening(even, related)
-        # The share of draws ends at 1 in their number, which would hide every larger difference.
-        p_value = dependence.corrected(
-            2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))),
-            even,
-            related,
-        )
-    interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
-    return {"metric": metric, "difference": difference, **interval, "p_value": p_value}
+    ends = {"ci_low": float(low[0]), "ci_high": float(high[0])}
+    return {
+        "metric": metric,
+        "difference": difference,
+        **ends,
+        "p_value": float(p_value[0]),
+    }
 
 
 def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
@@ -340,15 +355,19 @@ def against_others(
     seed: int,
     dependence: Dependence | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
+    """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number.
+
+    All numbers are NaN where the metric's error is undefined, such as with one row of a class.
+    """
     metric = ours.metric
+    undefined = dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), math.nan)
     tests = {
         name: paired(metric, ours, rival, seed=seed, dependence=dependence)
+        or {"metric": metric, **undefined}
         for name, rival in rivals.items()
     }
-    defined = {name: test for name, test in tests.items() if test is not None}
-    adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
+    adjusted = holm([test["p_value"] for test in tests.values()]).tolist()
     return {
         name: {**test, "p_holm": p}
-        for (name, test), p in zip(defined.items(), adjusted, strict=True)
+        for (name, test), p in zip(tests.items(), adjusted, strict=True)
     }

@@ -163,7 +163,14 @@ def over_constant(content: Assessment) -> Facts | None:
         content.constant,
         content.constant.get("ahead") or {},
     )
-    name = next((one for one, paired in ahead.items() if paired["ci_low"] > 0), None)
+    name = next(
+        (
+            one
+            for one, paired in ahead.items()
+            if paired["difference"] > 0 and paired["p_value"] < LEVEL
+        ),
+        None,
+    )
     if not content.learnt or name is None:
         return None
     facts = {

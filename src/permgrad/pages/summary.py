@@ -716,7 +716,7 @@ def changes_words(result: Changes) -> str:
     loss = next(
         line for line in result.lines.to_dict("records") if line["kind"] == "score"
     )
-    moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
+    moved = loss["p_holm"] < LEVEL
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
         return f"The loss ({unit_name(result.meta)}) is the same in every row."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,7 +101,9 @@ def scores(work: Work) -> None:
         predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
     )
     for name, facts in compared.items():
-        metrics["baselines"][name]["ahead"] = facts
+        # A score of a class with one row has no error, and nothing can be said of a difference.
+        if math.isfinite(facts["p_holm"]):
+            metrics["baselines"][name]["ahead"] = facts
     metrics |= _decision_of(model)
     decision = model.decision
     if (

@@ -18,6 +18,7 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL
 from permgrad.evaluation.baselines.fitting import (
     baselines,
     check_savable,
@@ -193,7 +194,8 @@ def choose(work: RunWork) -> dict[str, Any]:
         if test is not None:
             ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))
             sentence += f". The first two differ by {number(test['difference'])} (95 % interval {ends})"
-            sentence += "" if test["ci_low"] > 0 else ", which may be chance"
+            clear = test["difference"] > 0 and test["p_value"] < LEVEL
+            sentence += "" if clear else ", which may be chance"
     return {"model": best, "losses": losses, "sentence": f"{sentence}."}
 
 

@@ -1,0 +1,154 @@
+"""The one test between levels: exact if levels mean nothing, whatever the law, and blind to uncertain outcomes."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from permgrad.base.dependence import Dependence
+from permgrad.evaluation import between_levels
+from permgrad.evaluation.between_levels import (
+    Measure,
+    beyond_expected,
+    compare_levels,
+    events_of,
+    usual_errors,
+)
+
+
+def least(compared: list) -> float:
+    """The smallest p-value of one column, 1 where nothing is judged."""
+    values = np.concatenate([one.p_value for one in compared[0].values()])
+    return float(np.nanmin(np.append(values, 1.0)))
+
+
+def test_p_values_are_those_of_all_permutations(monkeypatch):
+    monkeypatch.setattr(between_levels, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(between_levels, "_NEAR", (0.0, 1.1))
+    values = np.array([0.1, 2.0, -1.0, 0.4, 3.0, 2.5, -0.7])
+    levels = np.array([0, 0, 0, 0, 1, 1, 1])
+    gap = lambda some: abs(values[some == 1].mean() - values[some == 0].mean())  # noqa: E731 — one line of the slow twin
+    gaps = [gap(np.array(some)) for some in set(permutations(levels.tolist()))]
+    exact = np.mean(np.array(gaps) >= gap(levels) - 1e-12)
+    assert 0.02 < exact < 0.6
+    (compared,) = compare_levels({"x": Measure(values)}, [levels])
+    assert compared["x"].p_value == pytest.approx([exact, exact], abs=0.03)
+    assert compared["x"].difference[1] == pytest.approx(gap(levels))
+
+
+def test_a_level_without_five_events_and_five_others_is_not_judged():
+    rng = np.random.default_rng(0)
+    levels, event = np.repeat([0, 1, 2, 3], 40), np.zeros(160, dtype=bool)
+    event[[0, 1, 2, 3]] = event[40:45] = event[80:116] = event[120:140] = True
+    (compared,) = compare_levels(
+        {"x": Measure(rng.normal(size=160))}, [levels], events=event
+    )
+    assert np.isfinite(compared["x"].p_value).tolist() == [False, True, False, True]
+    few = np.repeat([0, 1], [19, 141])
+    assert (
+        compare_levels({"x": Measure(rng.normal(size=160))}, [few])[0]["x"].most is None
+    )
+
+
+@pytest.mark.parametrize("law", ["rare", "lognormal"])
+def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
+    false = found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        town = rng.integers(0, 6, 300)
+        if law == "rare":
+            chance = 1 / (1 + np.exp(-rng.normal(-2.5, 1, 300)))
+            luck = rng.random(300)
+            for bad, share in (
+                (False, chance),
+                (True, np.where(town == 2, 0.45, chance)),
+            ):
+                truth = (luck < share).astype(int)
+                both = np.column_stack([1 - chance, chance])
+                measures = {
+                    name: one
+                    for name, (_, one) in beyond_expected(
+                        both, truth, both.argmax(axis=1)
+                    ).items()
+                }
+                small = least(
+                    compare_levels(measures, [town], events=truth == 1, seed=seed)
+                )
+                found, false = (
+                    found + (bad and small < 0.05),
+                    false + (not bad and small < 0.05),
+                )
+        else:
+            guess, noise = rng.normal(size=300), rng.lognormal(size=300)
+            for factor in (1.0, np.where(town == 2, 4.0, 1.0)):
+                truth = guess + factor * (noise - np.exp(0.5))
+                units = (truth - guess) / usual_errors(truth, guess)
+                small = least(
+                    compare_levels({"size": Measure(np.abs(units))}, [town], seed=seed)
+                )
+                bad = np.ndim(factor) > 0
+                found, false = (
+                    found + (bad and small < 0.05),
+                    false + (not bad and small < 0.05),
+                )
+    assert false <= 60 * 0.05 + 2 * np.sqrt(60 * 0.05 * 0.95)
+    assert found >= 48
+
+
+def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
+    false = {True: 0, False: 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(50), rng.integers(2, 9, 50))
+        town, values = rng.integers(0, 3, 50)[group], rng.standard_t(3, 50)[group]
+        for related in false:
+            between = Dependence(group) if related else None
+            small = least(
+                compare_levels(
+                    {"x": Measure(values)}, [town], dependence=between, seed=seed
+                )
+            )
+            false[related] += small < 0.05
+    assert false[True] <= 5 < 14 < false[False]
+
+
+def test_results_depend_on_no_order_of_draws_and_events_are_the_rarer_side():
+    rng = np.random.default_rng(1)
+    town, values = rng.integers(0, 3, 90), rng.normal(size=90)
+    one, again = (
+        compare_levels({"x": Measure(values)}, [town], seed=4) for _ in range(2)
+    )
+    assert np.array_equal(one[0]["x"].p_value, again[0]["x"].p_value)
+    truth = np.array([0, 1, 2, 2, 2, -1])
+    assert events_of(truth, 3, 1).tolist() == [True, True, False, False, False, True]
+    assert events_of(truth, 2, 1).tolist() == [False, True, False, False, False, False]
+    assert compare_levels({}, [town]) == [{}]
+
+
+def test_what_is_expected_is_as_by_hand():
+    chances = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    both = beyond_expected(chances, np.array([1, -1]), np.array([0, 2]))
+    sure, accuracy = both["accuracy"]
+    assert sure.tolist() == [0.5, 0.8]
+    assert accuracy.values.tolist() == [-0.5, -0.8]
+    assert accuracy.variance == pytest.approx([0.25, 0.16])
+    expected, loss = both["log_loss"]
+    entropy = -(chances * np.log(chances)).sum(axis=1)
+    assert expected == pytest.approx(entropy)
+    assert loss.values[0] == pytest.approx(-np.log(0.3) - entropy[0])
+    assert loss.member.tolist() == [True, False]
+    assert loss.variance[0] == pytest.approx(
+        (chances[0] * np.log(chances[0]) ** 2).sum() - entropy[0] ** 2
+    )
+
+
+def test_errors_are_in_units_of_what_is_usual_at_the_prediction():
+    rng = np.random.default_rng(2)
+    guess = np.linspace(0, 10, 2000)
+    truth = guess + rng.normal(size=2000) * (1 + guess)
+    usual = usual_errors(truth, guess)
+    true = (1 + guess) * np.sqrt(2 / np.pi)
+    assert np.abs(usual / true - 1)[100:-100].max() < 0.35
+    assert usual_errors(guess, guess).tolist() == [1.0] * 2000, "no error is any size"
