@@ -10,7 +10,13 @@ import permgrad as pg
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.evaluation.changes import changes_between, changes_of_models
+from permgrad.evaluation.changes import (
+    _frame,
+    _scores,
+    changes_between,
+    changes_of_models,
+    claims_of_scores,
+)
 from permgrad.evaluation.skill import Predicted, metric_by_rows
 
 OPTIONS = {"n_repeats": 2, "progress": False}
@@ -225,3 +231,42 @@ def test_two_models_on_the_same_rows_are_paired():
     assert lines.loc["loss", "std_error"] == pytest.approx(
         means.std(ddof=1) / np.sqrt(80), rel=0.05
     )
+
+
+@pytest.mark.parametrize("rare", [1, 2, 3])
+def test_few_rows_of_a_class_among_the_new_ones_change_nothing_clearly(rare):
+    false = 0
+    for seed in range(80):
+        rng, sides = np.random.default_rng(seed), []
+        for rows, events in ((400, 40), (150, rare)):
+            truth = (np.arange(rows) < events).astype(int)
+            chance = 1 / (1 + np.exp(3 - truth - rng.normal(size=rows)))
+            sides.append(Predicted(truth, np.column_stack([1 - chance, chance])))
+        frame = _frame(
+            _scores(
+                (sides[0].losses[0], sides[1].losses[0]),
+                tuple(sides),
+                (None, None),
+                0.95,
+            )
+        )
+        area = frame.set_index("name").loc["roc_auc"]
+        assert np.isnan(area["p_value"]) == (rare == 1), "one row has no error"
+        false += area["p_value"] < 0.05
+    assert false <= 80 * 0.05 + 2 * np.sqrt(80 * 0.05 * 0.95) + 1
+
+
+def test_forty_new_rows_with_long_tails_are_no_change_and_a_rise_is_found():
+    false = found = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        old, new = (rng.lognormal(size=rows) - np.exp(0.5) for rows in (800, 40))
+        false += "loss" in claims_of_scores(
+            Predicted(old, np.zeros(800)), Predicted(new, np.zeros(40))
+        )
+        found += "loss" in claims_of_scores(
+            Predicted(rng.normal(size=800), np.zeros(800)),
+            Predicted(2 * rng.normal(size=40), np.zeros(40)),
+        )
+    assert false <= 8
+    assert found >= 75

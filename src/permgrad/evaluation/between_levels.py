@@ -72,8 +72,10 @@ class Compared:
     @property
     def most(self) -> int | None:
         """The level that differs most. None: no level is judged."""
-        sizes = np.abs(self.difference / self.error)
-        return None if np.isnan(sizes).all() else int(np.nanargmax(sizes))
+        sizes = np.nan_to_num(np.abs(self.difference / self.error), nan=-1.0)
+        # Two levels differ from each other by the same amount, up to rounding: the first one is named.
+        largest = float(sizes.max())
+        return None if largest < 0 else int(np.argmax(sizes >= largest * (1 - 1e-9)))
 
 
 def compare_levels(
@@ -103,8 +105,7 @@ def compare_levels(
     """
     if not columns or not measures:
         return [{} for _ in columns]
-    sizes = [int(codes.max()) + 1 for codes in columns]
-    starts = np.cumsum([0, *sizes])
+    starts = np.cumsum([0, *(int(codes.max()) + 1 for codes in columns)])
     rows = len(columns[0])
     places = np.concatenate(
         [codes + start for codes, start in zip(columns, starts, strict=False)]

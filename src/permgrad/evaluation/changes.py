@@ -26,7 +26,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import loss_unit
 from permgrad.attribution.subject.row_target import outputs_of
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
@@ -34,7 +34,7 @@ from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
-from permgrad.base.significance import holm
+from permgrad.base.significance import LEVEL, holm
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.skill import Predicted, ScoreError, metric_by_rows
 from permgrad.models.batches import sparing
@@ -292,10 +292,9 @@ def _scores(
         both[name] = [metric_by_rows(name, guess) for guess in predicted]
     lines = []
     for name, sides in both.items():
-        truths = [
-            np.zeros(len(rows)) if name == "loss" else guess.truth
-            for (_, rows), guess in zip(sides, predicted or [None] * 2, strict=True)
-        ]
+        truths: list[Array] = [np.zeros(len(rows)) for _, rows in sides]
+        if name != "loss":
+            truths = [guess.truth for guess in predicted]
         old, new = (
             ScoreError.of_rows(name, rows, truth, unit)
             for (_, rows), truth, unit in zip(sides, truths, units, strict=True)
@@ -304,12 +303,12 @@ def _scores(
         if paired:
             rows = sides[1][1] - sides[0][1]
             error = ScoreError.of_rows(name, rows, truths[0], units[0])
-            variance, sizes = error.total()
-            apart = np.sqrt(variance), sizes
+            variance, size = error.total()
+            apart = np.sqrt(variance), size
             lines += _lines("score", [name], values, apart, confidence)
             continue
-        variances, sizes = zip(*(side.total() for side in (old, new)), strict=True)
-        apart = _apart(variances, sizes)
+        totals = old.total(), new.total()
+        apart = _apart([one for one, _ in totals], [one for _, one in totals])
         nothing = None
         if np.array_equal(old.strata, new.strata):
             nothing = new.pooled(old, float(values[1][0] - values[0][0]))
@@ -429,3 +428,17 @@ def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
         lambda p_values: holm(p_values.to_numpy())
     )
     return frame
+
+
+def claims_of_scores(old: Predicted, new: Predicted) -> list[str]:
+    """Return the scores that changed clearly from one sample of rows to another, by the rule of ``changes``.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> sides = [Predicted(rng.normal(size=200), np.full(200, shift)) for shift in (0.0, 3.0)]
+        >>> claims_of_scores(*sides)
+        ['loss', 'rmse']
+    """
+    losses = old.losses[0], new.losses[0]
+    frame = _frame(_scores(losses, (old, new), (None, None), 1 - LEVEL))
+    return frame["name"][frame["p_holm"] < LEVEL].tolist()

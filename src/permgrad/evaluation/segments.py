@@ -124,8 +124,8 @@ def find_segments(
         dependence=dependence,
         seed=seed,
     )
-    for feature, codes, of_column in zip(features, tested, compared, strict=True):
-        for code, group in enumerate(feature["groups"]):
+    for facts, codes, of_column in zip(features, tested, compared, strict=True):
+        for code, group in enumerate(facts["groups"]):
             _judge(group, code, codes == code, of_column, judged)
     return {
         "score": "accuracy" if predicted.classes else "mae",

@@ -193,7 +193,7 @@ def _judged(compared: Mapping[str, Compared], levels: Sequence[str]) -> list[str
     if not sizes:
         return []
     defined = np.isfinite(np.stack(sizes)).any(axis=0)
-    return [level for level, judged in zip(levels, defined, strict=True) if judged]
+    return [levels[at] for at in np.flatnonzero(defined)]
 
 
 def _against_others(

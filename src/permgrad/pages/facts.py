@@ -40,8 +40,13 @@ Facts = dict[str, Any]
 
 #: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
 FEW_ROWS, FEW_OF_A_CLASS = 100, 20
-#: A calibration error deserves a warning from here on, if it is also this many times that of chance.
-LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
+#: A calibration error deserves a warning if it is this many times that of chance, and no smaller than this, which is
+#: shown as 0.0 %.
+TIMES_CHANCE, LEAST_CALIBRATION_ERROR = 1.5, 0.0005
+#: Of frequent classes it is at least so large. Of rare ones it is at least this part of the share that they have.
+OFF_BY, OFF_PART = 0.03, 0.2
+#: Of a rare class, as many times too many, or too few, are predicted as deserves to be said.
+LEAST_RATIO = 1.25
 #: Chance explains a calibration error unless it happens less often than this.
 BEYOND_CHANCE = 0.001
 #: The rarer of two classes is spoken of where it has at most this share of the test rows.
@@ -685,17 +690,44 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 
 
 def calibration(content: Assessment) -> Facts | None:
-    """Probabilities are off, by more than chance explains."""
+    """Probabilities are off, by more than chance explains and by enough to matter."""
     curves = curves_of(content)
     if not curves or len(class_rows(content)[1]) < 2 or curves[0].rows.sum() < FEW_ROWS:
         return None
     facts = calibration_facts(content, curves)
-    error, large = facts["error"], facts["error"] > TIMES_CHANCE * facts["chance"]
-    return (
-        facts
-        if error >= LEAST_CALIBRATION_ERROR and large and beyond_chance(curves, error)
-        else None
+    return facts if facts["off"] == "clearly" else None
+
+
+def how_far_off(curves: Sequence[Reliability]) -> str:
+    """Return whether probabilities are off ``"clearly"``, by ``"little"`` or ``"not clearly"``."""
+    error, chance = (
+        float(np.mean([getattr(curve, name) for curve in curves]))
+        for name in ("error", "chance")
     )
+    shares = [float(curve.observed @ curve.rows / curve.rows.sum()) for curve in curves]
+    rarer = float(np.mean([min(share, 1 - share) for share in shares]))
+    too_many = len(curves) == 1 and times_too_many(curves[0]) is not None
+    far = error > TIMES_CHANCE * chance and beyond_chance(curves, error)
+    if not far and not too_many:
+        return "not clearly"
+    least = max(min(OFF_BY, OFF_PART * rarer), LEAST_CALIBRATION_ERROR)
+    return "clearly" if too_many or error >= least else "little"
+
+
+def times_too_many(curve: Reliability) -> float | None:
+    """Return how many times as many rows of a rare class are predicted as there are. None: about as many, or chance."""
+    rows = int(curve.rows.sum())
+    there, expected = (
+        float(values @ curve.rows) for values in (curve.observed, curve.predicted)
+    )
+    if not 0 < there <= UNEVEN * rows or expected <= 0:
+        return None
+    doubt = float(curve.rows @ (curve.predicted * (1 - curve.predicted)))
+    size = abs(there - expected) / max(math.sqrt(doubt) * curve.widening, 1e-300)
+    ratio = expected / there
+    by_chance = math.erfc(size / math.sqrt(2)) >= BEYOND_CHANCE
+    alike = 1 / LEAST_RATIO < ratio < LEAST_RATIO
+    return None if by_chance or alike else ratio
 
 
 def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
@@ -708,8 +740,20 @@ def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Fac
         "error": error,
         "chance": chance,
         "form": "mean" if len(curves) > 1 else "one",
+        "off": how_far_off(curves),
     }
     curve = curves[0]
+    times = times_too_many(curve) if len(curves) == 1 else None
+    if times is not None and content.predictions is not None:
+        names = content.predictions.classes
+        return facts | {
+            "form": "ratio",
+            "times": times,
+            "class": str(names[content.positive_place(names)]),
+            "all": int(curve.rows.sum()),
+            "there": round(float(curve.observed @ curve.rows)),
+            "expected": round(float(curve.predicted @ curve.rows)),
+        }
     off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
     classes = () if content.predictions is None else content.predictions.classes
     if len(classes) != 2 or not len(off) or error <= TIMES_CHANCE * chance:

@@ -44,6 +44,8 @@ _OFF = "The expected calibration error is {error:2}, and {chance:2} would be cha
 CALIBRATION = {
     "one": f"{_OFF}.",
     "mean": f"{_OFF} (means over classes).",
+    "ratio": "It predicts {times:times} as many {class} as there are: its probabilities add up to {expected} of "
+    "{all:row}, and {there} are.",
     "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} have the class "
     "{class}.",
 }
@@ -488,6 +490,21 @@ def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
     return " ".join(f"{clean(note).rstrip('.')}." for note in notes)
 
 
+def _times(ratio: float, _: Mapping[str, Any]) -> str:
+    """Say how many times as many, or what part.
+
+    Examples:
+        >>> _times(2.04, {}), _times(0.48, {}), _times(3.1, {})
+        ('twice', 'half', '3.1 times')
+    """
+    for words, exact in (("twice", 2.0), ("half", 0.5)):
+        if abs(ratio / exact - 1) <= _ROUGHLY:
+            return words
+    return f"{number(ratio, 2)} times"
+
+
+#: A ratio this near to 2, or to a half, is called so.
+_ROUGHLY = 0.1
 _COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 #: How a fact is written, by what stands behind the colon: functions of the value and all facts.
 WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
@@ -518,6 +535,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
     "losses": _losses,
     "sharing": _sharing,
+    "times": _times,
     "tested": _tested,
     "sentences": _sentences,
     "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),

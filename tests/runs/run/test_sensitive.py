@@ -73,7 +73,8 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     assert {"job", "income"} >= set(sex["told_by"]["features"]) >= {"job"}
     assert {one["measure"] for one in sex["reliance"]} >= {"income"}
     assert all(set(one["levels"]) == {"f", "m"} for one in sex["reliance"])
-    words = f"The model predicts yes for {100 * called[is_f].mean():.0f} % of the rows with sex = f"
+    share = f"{100 * called[is_f].mean():.0f} %"
+    words = f"The model predicts yes for {share} of the {is_f.sum()} rows with sex = f"
     page, summary = (
         (folder / "run" / name).read_text(encoding="utf-8")
         for name in ("report.html", "report.md")

@@ -16,15 +16,7 @@ from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.charts import errors as charts
-from permgrad.pages.facts import (
-    LEAST_CALIBRATION_ERROR,
-    TIMES_CHANCE,
-    beyond_chance,
-    calibration_facts,
-    curves_of,
-    never_of_two,
-    worse,
-)
+from permgrad.pages.facts import calibration_facts, curves_of, never_of_two, worse
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
 from permgrad.pages.sentences import level_words, told_words
 from permgrad.pages.units import loss_without
@@ -334,15 +326,11 @@ def calibration(section: SectionView, content: Assessment) -> None:
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
     found = calibration_facts(content, curves)
-    error, chance = found["error"], found["chance"]
-    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
-        answer = f"No clear error in {curves[0].rows.sum():,} rows."
-    else:
-        answer = (
-            "Nearly: they are off, but by little."
-            if error < LEAST_CALIBRATION_ERROR
-            else "No, they are off."
-        )
+    answer = {
+        "not clearly": f"No clear error in {curves[0].rows.sum():,} rows.",
+        "little": "Nearly: they are off, but by little.",
+        "clearly": "No, they are off.",
+    }[found["off"]]
     words = Writer(found).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
     before = scored.before_calibration
