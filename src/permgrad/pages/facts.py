@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.attribution.explanation.explanation import clearly_matter
+from permgrad.base.errors import counted
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
@@ -597,9 +598,19 @@ def worse(content: Assessment) -> Facts | None:
             facts["rest_times"] = facts["rest"] / facts["rest_expected"]
         told.append(facts)
     form = told[0]["by"] if "expected" in told[0] else "labels"
+    inside, outside = told[0]["rows"], stored["rows"] - told[0]["rows"]
+    sizes = [counted(inside, "row"), counted(outside, "row")]
+    classes = () if content.predictions is None else content.predictions.classes
+    if len(classes) == 2 and stored.get("events") is not None:
+        label = shorten(str(classes[content.positive_place(classes)]), 40)
+        events = told[0]["events"], stored["events"] - told[0]["events"]
+        words = [f"{count:,} with {label}" for count in events]
+        sizes = [f"{sizes[0]}, {words[0]}", f"{sizes[1]} ({words[1]})"]
     return {
         "groups": told,
-        "others": stored["rows"] - told[0]["rows"],
+        "others": outside,
+        "_inside": sizes[0],
+        "_outside": sizes[1],
         "worse": len(groups),
         "tests": stored["tests"],
         "form": form,

@@ -35,9 +35,9 @@ _TOGETHER = {
 }
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
-_WORST = "Where {groups[0][feature]} is {groups[0][group]} ({groups[0][rows]:row}), "
+_WORST = "Where {groups[0][feature]} is {groups[0][group]} ({_inside:as it is}), "
 _ENDS = "(95\u00a0% interval {groups[0][low]:END} to {groups[0][high]:END})"
-_OTHERS_OF_IT = "On the other {others:row} it is"
+_OTHERS_OF_IT = "On the other {_outside:as it is} it is"
 _TESTED = "{tests:tested}"
 _OFF = "The expected calibration error is {error:2}, and {chance:2} would be chance"
 #: How far probabilities are off.

@@ -73,8 +73,11 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     assert {"job", "income"} >= set(sex["told_by"]["features"]) >= {"job"}
     assert {one["measure"] for one in sex["reliance"]} >= {"income"}
     assert all(set(one["levels"]) == {"f", "m"} for one in sex["reliance"])
-    share = f"{100 * called[is_f].mean():.0f} %"
-    words = f"The model predicts yes for {share} of the {is_f.sum()} rows with sex = f"
+    rate = sex["measures"][0]
+    assert rate["clear"], "precondition: the rates are far apart"
+    named = is_f if rate["level"] == "f" else ~is_f
+    share, rows = f"{100 * called[named].mean():.0f} %", named.sum()
+    words = f"The model predicts yes for {share} of the {rows} rows with sex = {rate['level']}"
     page, summary = (
         (folder / "run" / name).read_text(encoding="utf-8")
         for name in ("report.html", "report.md")
