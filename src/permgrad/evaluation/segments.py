@@ -64,8 +64,9 @@ def find_segments(
         seed: Of the exchanges that p-values come from.
 
     Returns:
-        ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, of two classes the
-        ``events`` (positive rows), ``tests``: the number of groups tested, and ``features``: for each ``feature`` its ``groups``. A group has
+        ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, of two classes
+        the ``events`` (positive rows), ``tests``: the number of groups tested, and ``features``: for each ``feature``
+        its ``groups``. A group has
 
         - ``group`` (its name), ``rows`` and of two classes ``events``, the positive ones
         - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
