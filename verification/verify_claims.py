@@ -250,7 +250,7 @@ def slack(samples: int) -> float:
     return 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Measure every cell and record it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -259,7 +259,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=400, help="of each cell")
     parser.add_argument("--only", choices=CLAIMS, default=None, help="one claim")
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     claims = {name: CLAIMS[name] for name in CLAIMS if asked.only in (None, name)}
     samples, found = asked.samples, FOUND
     if asked.quick:
