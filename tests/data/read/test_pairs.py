@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.pairs import find_pair
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
@@ -79,3 +80,19 @@ def test_a_frame_with_them_gets_a_note_of_their_kind():
     (said,) = findings_of(infer_schema(pd.DataFrame({"bp": cells})))[-1:]
     assert "'bp' looks like two numbers in each cell, such as" in said.text()
     assert "120 and 80 in two columns" in said.text()
+
+
+def test_a_word_among_them_is_named_and_its_code_helps(tmp_path):
+    cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
+    cells[5] = cells[9] = "not taken"
+    frame = pd.DataFrame({"bp": cells, "x": LOW})
+    said = findings_of(infer_schema(frame))[-1].text(command=True)
+    assert said.startswith(
+        "Column 'bp' looks like two numbers but for 'not taken', and"
+    )
+    assert said.endswith("If it means missing, pass --na 'bp=not taken'")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    codes = MissingCodes.of([{"bp": ["not taken"]}])
+    read = read_written(tmp_path / "t.csv", Reading(codes=codes)).frame
+    assert read["bp: first"].isna().sum() == 2
+    assert read["bp: second"].dropna().tolist() == np.delete(LOW, [5, 9]).tolist()

@@ -94,7 +94,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     cells = dict[str, Any]()
     for column in columns:
         if column.name in pairs:
-            cells |= _columns_of_pair(column, pairs[column.name])
+            cells |= _columns_of_pair(column, pairs[column.name], reading)
         else:
             cells[column.name] = column.values
     return Written(
@@ -377,7 +377,8 @@ def _split_pairs(
         if not column.is_text or column.name in asked_for:
             continue
         different = dict.fromkeys(map(str, column.values.dropna()))
-        texts = [text for text in different if text.strip()]
+        codes = code_words(reading.codes, column.name)
+        texts = [text for text in different if text.strip() and text not in codes]
         if not texts or not is_pair(texts[0]):
             continue
         pair = find_pair(texts)
@@ -391,9 +392,14 @@ def _split_pairs(
     return pairs, [f"{note}{option_of('--kind', next(iter(pairs)))}=categorical"]
 
 
-def _columns_of_pair(column: _Column, pair: Pair) -> dict[str, Any]:
-    """Return the two columns of one with two numbers in a cell. A cell that cannot be read stays, to be refused."""
-    texts = [None if pd.isna(cell) else str(cell) for cell in column.values]
+def _columns_of_pair(column: _Column, pair: Pair, reading: Reading) -> dict[str, Any]:
+    """Return the two columns of one with two numbers in a cell. A cell that cannot be read stays, to be refused.
+
+    Declared codes are missing in both.
+    """
+    codes = code_words(reading.codes, column.name)
+    cells = [None if pd.isna(cell) else str(cell) for cell in column.values]
+    texts = [None if cell is None or cell.strip() in codes else cell for cell in cells]
     numbers = pair.read([text or "" for text in texts])
     first, second = pair.names(column.name)
     halves: dict[str, Any] = {first: pd.Series(numbers[:, 0])}
@@ -558,7 +564,7 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
     for label, series in frame.assign(**made).items():
         name = str(label)
         if name in pairs:
-            halves = _columns_of_pair(_Column(name, None, series), pairs[name])
+            halves = _columns_of_pair(_Column(name, None, series), pairs[name], reading)
             whole |= {half: part.set_axis(frame.index) for half, part in halves.items()}
         else:
             whole[name] = series

@@ -27,7 +27,7 @@ from permgrad.data.read.cells import (
     MissingCodes,
 )
 from permgrad.data.read.image_cells import is_image
-from permgrad.data.read.pairs import find_pair
+from permgrad.data.read.pairs import find_pair, is_pair
 from permgrad.data.read.whole_numbers import different_and_left
 from permgrad.data.read.written_numbers import (
     CURRENCY,
@@ -540,9 +540,7 @@ def _text_type(
     spelled = (
         several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
     )
-    if find_pair(texts[:_LOOKED_AT]) is not None:
-        how = "in each cell, such as"
-        spelled = {"what": "two numbers", "how": how, "example": texts[0]}
+    spelled = _two_numbers(texts) or spelled
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
@@ -570,6 +568,17 @@ def _text_type(
     if spelled:
         flags, facts = (*flags, "spelled"), facts | spelled
     return replace(base, kind=kind, flags=flags, facts=facts)
+
+
+def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
+    """Return, as ``several_ways``, that most different cells hold two numbers, such as 120/80, or None."""
+    some = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
+    pairs = [text for text in some if is_pair(text)]
+    if len(pairs) < _SHARE_SPELLED * len(some) or find_pair(pairs) is None:
+        return None
+    odd = [text for text in some if not is_pair(text)]
+    facts = {"what": "two numbers", "how": "in each cell, such as", "example": pairs[0]}
+    return {**facts, "odd_cells": odd} if odd else facts
 
 
 def _are_images(texts: Sequence[str]) -> bool:
