@@ -338,3 +338,58 @@ def test_an_image_that_comes_back_from_its_frequencies_has_a_map() -> None:
         method="gradcam",
         **QUIET,
     ).values.any()
+
+
+# ---- hooks that others left ----
+
+
+def left_by(package: str, text: str) -> Any:
+    """Return a function that another package would have defined."""
+    names: dict[str, Any] = {"__name__": f"{package}.inner"}
+    exec(text, names)
+    return names["hook"]
+
+
+def with_hooks(text: str, register: str) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    for place in (0, 2):
+        getattr(net[place], register)(left_by("otherpackage", text))
+    return net
+
+
+def test_hooks_that_a_package_left_are_named_and_go_as_the_message_says():
+    text = "def hook(module, args, output):\n    raise RuntimeError('size 5, not 3')"
+    net, rows = with_hooks(text, "register_forward_hook"), torch.randn(10, 3)
+    remedy = (
+        "for part in net.modules(): part._forward_pre_hooks.clear(), "
+        "part._forward_hooks.clear(), part._backward_hooks.clear()"
+    )
+    with pytest.raises(pg.InputError) as refused:
+        pg.explain(net, rows, method="permutation")
+    assert str(refused.value) == (
+        "The network does not accept the inputs: called with input (10, 3) float32 it "
+        "raised RuntimeError: size 5, not 3. The network has hooks of otherpackage on "
+        f"'0', '2'. If they are left over, remove them: {remedy}. [PG032]"
+    )
+    exec(remedy, {"net": net})
+    assert pg.explain(net, rows, method="permutation").values.any()
+
+
+@pytest.mark.parametrize("change", ["gone", "2"])
+def test_hooks_on_gradients_are_named(change):
+    text = f"def hook(module, before, after):\n    gone = module.{'train' if change == '2' else 'gone'}\n    return tuple(2 * one for one in before)"
+    net, rows = with_hooks(text, "register_full_backward_hook"), torch.randn(10, 3)
+    named = "The network has hooks of otherpackage on '0', '2'"
+    if change == "gone":
+        with pytest.raises(pg.InputError, match=named):
+            pg.explain(net, rows, method="gradient")
+    else:
+        with pytest.warns(pg.PermgradWarning, match=named):
+            pg.explain(net, rows, method="gradient")
+
+
+def test_hooks_of_torch_and_of_permgrad_are_at_home():
+    net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 2)))
+    assert any(part._forward_pre_hooks for part in net.modules())
+    assert of_hooks(net) is None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.request import Request
+from permgrad.attribution.subject.remedies import of_hooks
 from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError, error_in_words, turned
@@ -115,13 +116,17 @@ def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
     return not bool(off.any())
 
 
+class NoSlopesError(InputError):
+    """A network raised where it was differentiated."""
+
+
 def differentiating() -> AbstractContextManager[None]:
     """Differentiate a user's network in the body. Its errors become messages, except for lack of memory."""
 
     def said(error: Exception) -> InputError:
         problem = f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}"
         hint = "Fix the network, or choose method='permutation', 'shapley' or 'lime'"
-        return InputError(problem, hint=hint, code="PG034")
+        return NoSlopesError(problem, hint=hint, code="PG034")
 
     return turned(said, memory=True)
 
@@ -148,4 +153,10 @@ def differentiable(subject: Subject) -> Iterator[None]:
             cudnn = torch.backends.cudnn
             stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))
             cudnn.enabled = False
-        yield
+        try:
+            yield
+        except NoSlopesError as error:
+            hooks = of_hooks(subject.module)
+            if hooks is None:
+                raise
+            raise InputError(error.problem, hint=hooks, code=error.code) from error

@@ -11,7 +11,7 @@ from torch import Tensor
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.subject.inner import InnerSubject
-from permgrad.attribution.subject.remedies import of_nested
+from permgrad.attribution.subject.remedies import of_hooks, of_nested
 from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import with_fewer
@@ -54,7 +54,8 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     warn_user(
         f"The network's gradients are not the slopes of its outputs, nor are the values of {method}: on the way to "
         f"another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
-        f"{float(told.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient."
+        f"{float(told.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient.",
+        of_hooks(slopes.subject.module) or "",
     )
     return True
 

@@ -54,7 +54,12 @@ from permgrad.attribution.subject.reasons import (
     SoftmaxWatch,
     sign_of_outputs,
 )
-from permgrad.attribution.subject.remedies import ONE_GRAPH, of_nested, remedy
+from permgrad.attribution.subject.remedies import (
+    ONE_GRAPH,
+    of_hooks,
+    of_nested,
+    remedy,
+)
 from permgrad.attribution.subject.soundness import changed, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.base.errors import (
@@ -119,7 +124,7 @@ class OtherOutputsError(BatchError):
 class ForwardError(BatchError):
     """The user's own code raised: its error is the cause."""
 
-    def __init__(self, error: Exception, shapes: str) -> None:
+    def __init__(self, error: Exception, shapes: str, hooks: str | None = None) -> None:
         self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
@@ -127,7 +132,7 @@ class ForwardError(BatchError):
             or (
                 "Choose method='permutation', 'shapley' or 'lime', which need no gradient"
                 if "requires grad" in self.words
-                else "Fix its forward or its hooks, which accepted other rows"
+                else hooks or "Fix its forward or its hooks, which accepted other rows"
             ),
             code="PG032",
         )
@@ -395,7 +400,11 @@ class NetworkSubject(Subject):
                 first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = first and remedy(first.words)
-        hint = hint or f"Check their {keys}order, shapes and types."
+        hint = (
+            hint
+            or of_hooks(self.module)
+            or f"Check their {keys}order, shapes and types."
+        )
         if is_exported(self.module):
             hint = (
                 "A module of torch.export takes no other sizes than those it was exported for: export it with a "
@@ -637,9 +646,8 @@ class NetworkSubject(Subject):
         followed = torch.is_grad_enabled()
 
         def said(error: Exception) -> ForwardError:
-            return ForwardError(
-                error, shapes_in_words(names or self.input_names, tensors)
-            )
+            shapes = shapes_in_words(names or self.input_names, tensors)
+            return ForwardError(error, shapes, of_hooks(self.module))
 
         try:
             with turned(said, memory=True), on_users_device():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import Any
 
 from torch import nn
 
-from permgrad.base.errors import error_in_words
+from permgrad.base.errors import error_in_words, listed
 
 #: How a setting of a forward, such as a flag, is passed. It is no input, of which each row has its own.
 SETTING = "net.forward = functools.partial(net.forward, {})"
@@ -51,6 +53,43 @@ def remedy(words: str) -> str | None:
     if missing := _MISSING.search(words):
         return f"Pass it as an input, or, if it is a setting: {SETTING.format(f'{missing[1]}=…')}"
     return None
+
+
+#: Where a module keeps its hooks, and what empties it.
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
+#: Packages whose hooks belong to a network, or go with the call.
+_AT_HOME = ("torch", "permgrad")
+
+
+def of_hooks(module: nn.Module) -> str | None:
+    """Return whose hooks a network has and how they are removed, None without any.
+
+    A package that failed may have left its own there.
+    """
+    parts: dict[str, list[str]] = {}
+    for name, part in module.named_modules():
+        kept = [hook for key in _HOOKS for hook in vars(part).get(key, {}).values()]
+        owners = {_package_of(hook) for hook in kept}
+        for owner in sorted(owners.difference(_AT_HOME)):
+            parts.setdefault(owner, []).append(repr(name) if name else "the network")
+    if not parts:
+        return None
+    there = [
+        f"hooks of {owner} on {listed(names, 5)}" for owner, names in parts.items()
+    ]
+    clear = ", ".join(f"part.{key}.clear()" for key in _HOOKS)
+    return (
+        f"The network has {', and '.join(there)}. If they are left over, remove them: "
+        f"for part in net.modules(): {clear}"
+    )
+
+
+def _package_of(hook: Any) -> str:
+    """Return the package that a hook is of."""
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    where = getattr(hook, "__module__", None) or type(hook).__module__
+    return "your script" if where == "__main__" else where.partition(".")[0]
 
 
 def of_nested(module: nn.Module) -> str | None:
