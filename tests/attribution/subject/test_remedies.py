@@ -12,6 +12,7 @@ from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.subject.remedies import of_hooks
 
 
 class _OfBatch(nn.Module):
@@ -361,10 +362,7 @@ def with_hooks(text: str, register: str) -> nn.Module:
 def test_hooks_that_a_package_left_are_named_and_go_as_the_message_says():
     text = "def hook(module, args, output):\n    raise RuntimeError('size 5, not 3')"
     net, rows = with_hooks(text, "register_forward_hook"), torch.randn(10, 3)
-    remedy = (
-        "for part in net.modules(): part._forward_pre_hooks.clear(), "
-        "part._forward_hooks.clear(), part._backward_hooks.clear()"
-    )
+    remedy = "for part in net.modules(): part._forward_hooks.clear()"
     with pytest.raises(pg.InputError) as refused:
         pg.explain(net, rows, method="permutation")
     assert str(refused.value) == (
@@ -378,7 +376,11 @@ def test_hooks_that_a_package_left_are_named_and_go_as_the_message_says():
 
 @pytest.mark.parametrize("change", ["gone", "2"])
 def test_hooks_on_gradients_are_named(change):
-    text = f"def hook(module, before, after):\n    gone = module.{'train' if change == '2' else 'gone'}\n    return tuple(2 * one for one in before)"
+    read = "module.gone" if change == "gone" else "module.train"
+    text = (
+        f"def hook(module, before, after):\n    {read}\n"
+        "    return tuple(2 * one for one in before)"
+    )
     net, rows = with_hooks(text, "register_full_backward_hook"), torch.randn(10, 3)
     named = "The network has hooks of otherpackage on '0', '2'"
     if change == "gone":

@@ -66,21 +66,21 @@ def of_hooks(module: nn.Module) -> str | None:
 
     A package that failed may have left its own there.
     """
-    parts: dict[str, list[str]] = {}
+    parts: dict[str, dict[str, None]] = {}
+    kinds: dict[str, None] = {}
     for name, part in module.named_modules():
-        kept = [hook for key in _HOOKS for hook in vars(part).get(key, {}).values()]
-        owners = {_package_of(hook) for hook in kept}
-        for owner in sorted(owners.difference(_AT_HOME)):
-            parts.setdefault(owner, []).append(repr(name) if name else "the network")
+        for kind in _HOOKS:
+            owners = {_package_of(hook) for hook in vars(part).get(kind, {}).values()}
+            for owner in sorted(owners.difference(_AT_HOME)):
+                on = repr(name) if name else "the network"
+                parts.setdefault(owner, {})[on] = kinds.setdefault(kind)
     if not parts:
         return None
-    there = [
-        f"hooks of {owner} on {listed(names, 5)}" for owner, names in parts.items()
-    ]
-    clear = ", ".join(f"part.{key}.clear()" for key in _HOOKS)
+    owned = [f"{owner} on {listed(list(on), 5)}" for owner, on in parts.items()]
+    clear = ", ".join(f"part.{kind}.clear()" for kind in kinds)
     return (
-        f"The network has {', and '.join(there)}. If they are left over, remove them: "
-        f"for part in net.modules(): {clear}"
+        f"The network has hooks of {', and of '.join(owned)}. If they are left over, "
+        f"remove them: for part in net.modules(): {clear}"
     )
 
 
