@@ -159,4 +159,6 @@ def differentiable(subject: Subject) -> Iterator[None]:
             hooks = of_hooks(subject.module)
             if hooks is None:
                 raise
-            raise InputError(error.problem, hint=hooks, code=error.code) from error
+            raise InputError(
+                error.problem, hint=hooks, code=error.code
+            ) from error.__cause__
