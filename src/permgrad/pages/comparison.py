@@ -98,7 +98,10 @@ def comparison_page(comparison: Comparison) -> str:
         headline=headline(comparison),
         second=about[0] if about else "",
         facts=facts,
-        warnings=failure_sentences(comparison),
+        warnings=[
+            *comparison.facts.get("alarms", ()),
+            *failure_sentences(comparison),
+        ],
         sections=built(_SECTIONS, comparison),
     )
 
@@ -416,6 +419,7 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
 def sentences(comparison: Comparison) -> list[str]:
     """Return all sentences, the most important first."""
     lines = [
+        *comparison.facts.get("alarms", ()),
         *standing_sentences(comparison),
         *reliance_sentences(comparison),
         *failure_sentences(comparison),

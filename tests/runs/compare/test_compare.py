@@ -635,3 +635,20 @@ def test_a_network_may_have_several_branches():
         parse_models(["fast:tabular+image", "linear"])[0].label
         == "network (fast, table and image only)"
     )
+
+
+def test_a_column_that_tells_the_target_is_an_alarm_of_a_comparison_too():
+    """What is looked for in the table of a run is looked for in that of a comparison."""
+    draw = np.random.default_rng(0)
+    X = pd.DataFrame(draw.normal(size=(240, 2)), columns=["a", "b"])
+    y = pd.Series(np.where(X["a"] + draw.normal(size=240) > 0, "left", "stayed"))
+    models = ["extra_trees", "random_forest"]
+    options = {"cv": 2, "explain": False, "progress": False}
+    plain = pg.compare(models, X, y, **options)
+    assert plain.facts["alarms"] == []
+    told = X.assign(days_until_exit=np.where(y == "left", draw.integers(1, 90, 240), 0))
+    comparison = pg.compare(models, told, y, **options)
+    (alarm,) = comparison.facts["alarms"]
+    assert "days_until_exit" in alarm
+    assert comparison.to_html().count("all figures here are too good") >= 1
+    assert comparison.to_dict()["sentences"][0] == alarm

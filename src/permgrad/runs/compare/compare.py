@@ -97,6 +97,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             f"comparing {len(plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
             f"{_division(table, plan)}"
         )
+        for sentence in job.alarms:
+            say(f"ALARM: {sentence}")
         if table.positive is not None:
             say(POSITIVE.format(str(table.positive)))
         _do_job(job, folder, record, say, progress=False)
@@ -115,6 +117,7 @@ class _Job:
     asked: str | None
     device: str
     threads: int | None
+    alarms: tuple[str, ...]
 
 
 def _job(
@@ -139,7 +142,8 @@ def _job(
     check_choice(f"metric for {table.task}", metric, names)
     divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
     folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
-    return _Job(table, plan, folds, metric, asked, device, threads)
+    alarms = table.alarms(folds[0])
+    return _Job(table, plan, folds, metric, asked, device, threads, alarms)
 
 
 def _do_job(
@@ -266,6 +270,7 @@ def _put_together(
         "explained": explained if plan.methods else None,
         "seed": plan.seed,
         "notes": [*table.notes, *plan.notes],
+        "alarms": list(job.alarms),
         "versions": versions(),
     }
     return Comparison(

@@ -41,6 +41,7 @@ from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
+from permgrad.runs.run.alarms import leak_alarms
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.splitting import (
     choose_task,
@@ -365,7 +366,8 @@ class ComparedTable:
     """A checked table to compare models on: features, and the target ``(rows,)``, classes or float64.
 
     ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is
-    the positive class of two, and ``notes`` are sentences for the user.
+    the positive class of two, and ``notes`` are sentences for the user. ``cells`` say how
+    odd cells were read.
     """
 
     name: str
@@ -379,6 +381,16 @@ class ComparedTable:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     positive: Any = None
     notes: tuple[str, ...] = ()
+    cells: Sequence[Mapping[str, Any]] = ()
+
+    def alarms(self, fold: Fold) -> tuple[str, ...]:
+        """Return what is alarming about the table, as far as one division shows it."""
+        held_rows = np.concatenate([fold.validation, fold.test])
+        learned = self.X.iloc[fold.train], self.y[fold.train]
+        held_out = self.X.iloc[held_rows], self.y[held_rows]
+        found = leak_alarms(self.target, learned, held_out, self.task, self.na)
+        cells = [fact["words"] for fact in self.cells if fact.get("part") == "alarm"]
+        return (*cells, *found.sentences)
 
     @property
     def classes(self) -> npt.NDArray[Any]:
@@ -408,6 +420,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
         y=rows.y,
         row_groups=None if rows.dependence is None else rows.dependence.codes,
         notes=tuple(inputs.notes),
+        cells=inputs.cells,
         **{name: getattr(inputs, name) for name in shared},
     )
 

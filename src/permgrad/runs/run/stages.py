@@ -18,25 +18,22 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, listed
 from permgrad.base.files import plain, write_text_atomic
 from permgrad.base.folders import believed
-from permgrad.base.frames import stacked
 from permgrad.base.random import generator
 from permgrad.base.stored import write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.drift import compare_parts
-from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import MOST_RELATED, related_columns
 from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.settings import choose_device, resolve_settings
-from permgrad.pages.facts import leak_facts
-from permgrad.pages.findings import say
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA
 from permgrad.runs.options import data_sets, separated
+from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.others import fit_other
 from permgrad.runs.run.splitting import PARTS
@@ -70,13 +67,9 @@ def data_stage(work: RunWork) -> None:
         with_categories(part.frame, inputs.feature_types)
         for part in (train, held, test)
     ]
-    held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
-    for one in inputs.cells:
-        if one.get("part") == "alarm":
-            work.say(f"ALARM: {one['words']}")
-    leaks = columns_that_tell((tables[0], train.y), held_out, inputs.task, inputs.na)
-    if leaks:
-        work.say(f"ALARM: {say('leak', leak_facts(inputs.target, leaks))}")
+    alarms = alarms_of(inputs)
+    for sentence in alarms.sentences:
+        work.say(f"ALARM: {sentence}")
     same = ["target", "task", "task_reason", "split", "groups", "units"]
     same += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]
     content: dict[str, Any] = {
@@ -90,7 +83,7 @@ def data_stage(work: RunWork) -> None:
         **({"offset": request.offset} if request.offset is not None else {}),
         "na": list(inputs.na),
         "not_na": list(separated(request.not_na)),
-        "leaks": leaks,
+        "leaks": alarms.leaks,
         "together": inputs.together,
         "cells": inputs.cells,
         "pairs": {name: list(parts) for name, parts in inputs.pairs.items()},

@@ -47,6 +47,7 @@ from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, refuse_input
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
+from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline, run_table
@@ -168,6 +169,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         say(f"study {request.study!r}, space {space.name}: {space.text}; {counts}")
         for note in inputs.notes:
             say(f"note: {note}")
+        for sentence in alarms_of(inputs).sentences:
+            say(f"ALARM: {sentence}")
         try:
             with told_of_columns():
                 _work_through(session)
