@@ -769,9 +769,11 @@ def _group_of(column: Array, words: str) -> Array:
 
 
 def _worse_words(one: Situation, words: str, faults: Faults) -> None:
-    pattern = rf"Where (\w+) is (.+) \((\d+) rows\), (?:accuracy|the mean absolute error) is ({_NUMBER})(?: %)? "
-    pattern += rf"\(95 % interval ({_NUMBER})(?: %)? to ({_NUMBER})(?: %)?\), on the other rows ({_NUMBER})(?: %)?\. "
-    pattern += (
+    pattern = (
+        rf"Where (\w+) is (.+) \((\d+) rows(?:, \d+ with .+?)?\), "
+        rf"(?:accuracy|the mean absolute error) is ({_NUMBER})(?: %)? "
+        rf"\(95 % interval ({_NUMBER})(?: %)? to ({_NUMBER})(?: %)?\),? .+\. "
+        rf"On the other [\d,]+ rows(?: \(.+?\))? it is ({_NUMBER})(?: %)?, .+\. "
         r"\d+ of \d+ tested groups (?:is|are) clearly worse than the other rows\."
     )
     match = faults.match("worse", pattern, words)
