@@ -590,6 +590,7 @@ def _call(
     """Return the arguments of the call of ``explain``."""
     _check_given(explanation, y, background)
     meta, local = explanation.meta, explanation.scope == "local"
+    regression = meta.get("task") == "regression"
     loss, level, by_row = (
         meta.get("loss", "auto"),
         explanation.level,
@@ -613,7 +614,8 @@ def _call(
         )
         if local
         else None,
-        scale=meta.get("scale", "auto"),
+        # Numbers have no scale, and one that is asked for speaks of classes.
+        scale="auto" if regression else meta.get("scale", "auto"),
         groups=None
         if isinstance(meta.get("options", {}).get("blocks"), Mapping)
         else groups,

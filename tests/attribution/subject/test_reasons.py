@@ -143,6 +143,24 @@ def test_what_a_call_says_is_a_reason_too():
     assert tasks == ["classification", "regression"]
 
 
+@pytest.mark.parametrize("scale", ["logit", "probability"])
+def test_a_scale_of_classes_is_a_reason(scale):
+    found = explain(Net(actions), scope="local", scale=scale)
+    assert found.meta["task"] == "classification"
+
+
+def test_an_explanation_of_numbers_is_evaluated_as_such():
+    net, few = nn.Linear(3, 3), X[:20]
+    local = explain(net, few, scope="local")
+    assert local.meta["task"] == "regression"
+    stated = pg.Model(net, returns="values")
+    as_stated = explain(stated, few, scope="local")
+    options = {"metrics": ["deletion"], "n_repeats": 5, "progress": False}
+    found = local.evaluate(net, few, **options).to_frame()
+    wanted = as_stated.evaluate(stated, few, **options).to_frame()
+    pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_labels_of_a_distribution_may_overlap():
     found = explain(Net(lambda x: Bernoulli(logits=actions(x))))
     assert found.meta["task"] == "multilabel"

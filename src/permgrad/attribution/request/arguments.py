@@ -148,7 +148,7 @@ class Arguments:
         """Whether an argument is of classes, which then have the outputs as scores."""
         by_target = isinstance(self.target, str) and self.target in _OF_CLASSES
         by_loss = isinstance(self.loss, str) and self.loss in FITS["classification"]
-        return by_target or by_loss or self.scale == "probability"
+        return by_target or by_loss or self.scale in ("logit", "probability")
 
     def _check_groups(self) -> None:
         groups = self.groups
