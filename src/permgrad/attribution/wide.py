@@ -34,6 +34,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
+from permgrad.data.types.positive import usual_positive
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
@@ -398,16 +399,17 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors)
     )
     form: dict[str, Any] = {"task": "regression"}
+    positive = read.positive
     if hasattr(read.model, "classes_"):
-        form = {
-            "returns": "logits",
-            "class_names": [str(label) for label in read.model.classes_.tolist()],
-        }
+        names = [str(label) for label in read.model.classes_.tolist()]
+        form = {"returns": "logits", "class_names": names}
+        if positive is None and len(names) == 2:  # as of the model itself
+            positive = names[usual_positive(names, read.model.background_target_)]
     settings = {**method.settings(), "blocks": "modality"}
     if any(cell.blocks for cell in parts.cells) and settings["exact"] is None:
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
-    predictor = Model(parts, positive=read.positive, **form)
+    predictor = Model(parts, positive=positive, **form)
     # Columns of the numbers of donors are all alike, and yet each is a player.
     arguments = replace(
         arguments, model=predictor, X=own, background=lenders, scope="local", groups={}

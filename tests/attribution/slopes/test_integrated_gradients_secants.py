@@ -369,10 +369,10 @@ def test_one_logit():
         .double()
         .eval()
     )
-    both = explained(found, X[:5])
+    both = explained(found, X[:5], scale="logit", target=[0, 1])
     assert both.meta["rule"] == "secants of each layer"
     np.testing.assert_array_equal(both.values[:, :, 0], -both.values[:, :, 1])
-    one = explained(found, X[:5], target=1)
+    one = explained(found, X[:5], scale="logit", target=1)
     np.testing.assert_allclose(one.values[:, :, 0], both.values[:, :, 1], atol=1e-12)
     chance = explained(found, X[:5], scale="probability", tolerance=1e-5)
     total = chance.base_values + chance.values.sum(axis=1)

@@ -119,7 +119,7 @@ def twin(
 # ---- what it computes ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("output", ["raw", "probability"])
 def test_equals_the_twin(output):
     net, rows = seeded(TwoModalities), inputs()
     baseline = {"image": drawn(1, 1, 8, 8, seed=5), "table": drawn(1, 4, seed=6)}

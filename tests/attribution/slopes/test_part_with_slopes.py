@@ -124,7 +124,7 @@ def test_a_line_has_its_weights_as_slopes(model):
     rows, line = table(5, seed=2)[0], model.module_.additive["linear"]
     method = pg.methods.IntegratedGradients(baseline="zeros", players="encoded")
     found = pg.explain(
-        model, rows, method=method, random_state=0, progress=False
+        model, rows, method=method, scale="raw", random_state=0, progress=False
     ).parts["linear"]
     numbers = torch.from_numpy(model.encode_rows(rows).encoded).double()
     weight = line.weight.T * getattr(model, "target_scale_", 1.0)

@@ -165,6 +165,7 @@ def test_named_tuples_reach_the_forward_by_their_names() -> None:
         pg.Model(OfBatch().eval(), returns="logits"),
         _Batch(genes, clinical),
         method="integrated_gradients",
+        scale="raw",
     )
     np.testing.assert_array_equal(found.values, wanted)
     assert list(dict.fromkeys(found.modality)) == ["batch.genes", "batch.clinical"]
