@@ -243,7 +243,7 @@ def test_the_users_own_error_is_the_cause():
     net = Own(broken)
     with pytest.raises(
         pg.InputError,
-        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines\. Fix",
+        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines\. If it refuses",
     ) as caught:
         explain(net)
     assert isinstance(caught.value.__cause__, TheirOwnError)

@@ -16,12 +16,14 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.method.captum import CaptumMethod
-from permgrad.attribution.request import Configured, Method, methods, name_of
+from permgrad.attribution.request import Configured, Method, Request, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.subject.composed import of_composed
 from permgrad.attribution.subject.examples import Gathered, drawn_rows
+from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.scales import ScaleName
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
@@ -175,15 +177,13 @@ def _answer(arguments: Arguments) -> Explanation:
         # Captum's hooks on a network affect every call of it, also those that read it.
         with captum_turn if isinstance(chosen, CaptumMethod) else nullcontext():
             request = build_request(arguments, chosen, name)
-            with request.subject.steady(request.inputs):
-                if request.scoring is None:
-                    explanation = chosen(request)
-                else:
-                    from permgrad.attribution.replace.scoring import (
-                        explain_scores,
-                    )  # scikit-learn is slow to load
-
-                    explanation = explain_scores(request, name)
+            try:
+                with request.subject.steady(request.inputs):
+                    explanation = _run(chosen, request, name)
+            except ForwardError as error:
+                raise of_composed(
+                    error, request.subject, request.inputs, request.donors
+                ) from error.__cause__
             explanation.meta["digests"] = digests_of(request)
         options = (
             changed_options(chosen)
@@ -197,6 +197,17 @@ def _answer(arguments: Arguments) -> Explanation:
             | ({"options_not_kept": lost} if lost else {})
         )
         return explanation
+
+
+def _run(chosen: Any, request: Request, name: str) -> Explanation:
+    """Return what a method makes of a request."""
+    if request.scoring is None:
+        explanation: Explanation = chosen(request)
+        return explanation
+    # scikit-learn is slow to load
+    from permgrad.attribution.replace.scoring import explain_scores
+
+    return explain_scores(request, name)
 
 
 def find_method(method: Any) -> tuple[Any, str]:

@@ -202,7 +202,7 @@ def test_layers_that_cannot_be_explained(case):
         pg.explain(pg.Model(net, layer="fusio"), inputs, y, method="permutation")
     recurrent, sequence, labels = STRANGERS["tuple_of_outputs"]()
     with pytest.raises(
-        pg.InputError, match="must be a tensor with one entry per row, got tuple"
+        pg.InputError, match="must be a tensor with one entry per row, got a tuple"
     ):
         pg.explain(
             pg.Model(recurrent, layer="rnn"), sequence, labels, method="permutation"

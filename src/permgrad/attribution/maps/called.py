@@ -41,6 +41,11 @@ from permgrad.attribution.slopes.gradients import (
     differentiating,
     output_gradients,
 )
+from permgrad.attribution.subject.remedies import (
+    BY_IDENTITY,
+    is_scripted,
+    of_unheard,
+)
 from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
@@ -54,6 +59,8 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 MADE_INSIDE = "To see a map of an image that the network makes inside, pass that image to a module of what follows it"
 #: Rows on which it is found out which calls see which input.
 _PROBE_ROWS = 2
+#: Inputs that a message names.
+_NAMED = 5
 
 
 # ---- which call belongs to which image -------------------------------------------------------------------------------
@@ -336,11 +343,7 @@ def image_calls(
         read = _last_maps(probes, outputs, candidates)
         for place, probe in probes.items():
             if place not in read:
-                probe.look(named)
-                last = next(
-                    (made for made in reversed(named) if made[0] in probe.layouts), None
-                )
-                read |= {} if last is None else {place: last}
+                read |= _last_named(probe, place, named)
         places = {}
         for place, (call, value) in read.items():
             _refuse_other_axes(
@@ -350,7 +353,7 @@ def image_calls(
                 listener, probes[place], call, value, wanted, subject.input_names[place]
             )
     if not places:
-        raise _nothing_to_read(request, list(shapes), layer)
+        raise _nothing_to_read(request, list(shapes), layer, listener)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(
         row.numel() for row in rows
     )
@@ -372,6 +375,16 @@ def _named_values(
     if before_activation or layer not in convolutions:
         return named
     return [_rectified(call, value, listener.heard) for call, value in named]
+
+
+def _last_named(
+    probe: _Probe, place: int, named: Sequence[tuple[Call, Tensor]]
+) -> dict[int, tuple[Call, Tensor]]:
+    """Return the last call of a layer that sees an image, of those whose value is a map if there are any."""
+    probe.look(named)
+    seen = [(call, value) for call, value in named if call in probe.layouts]
+    maps = [made for made in seen if probe.layouts[made[0]].layout is not None]
+    return {place: (maps or seen)[-1]} if seen else {}
 
 
 def _read_at(
@@ -573,7 +586,7 @@ def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]
     return [
         (call, value)
         for call, value in listener.returned
-        if call.layer in layers and value.is_floating_point()
+        if call.layer in layers and value.is_floating_point() and value.ndim > 1
     ]
 
 
@@ -609,9 +622,11 @@ def _lies_elsewhere(name: str, read: Place) -> InputError:
 
 
 def _nothing_to_read(
-    request: Request, images: list[int], layer: str | None
+    request: Request, images: list[int], layer: str | None, listener: Listener
 ) -> InputError:
     subject: Any = request.subject
+    if layer is not None and images:
+        return _nothing_at(subject, images, layer, listener)
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
     shapes = ", ".join(
         f"{name} {tuple(tensor.shape)}"
@@ -629,14 +644,37 @@ def _nothing_to_read(
             code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)
-    if layer is not None:
-        problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {inputs}"
-        return InputError(problem, hint="Name a layer of its encoder", code="PG037")
+    hint = "Pass layer= with the name of a layer whose value is (rows, channels, height, width)"
+    if is_scripted(subject.module):
+        hint = (
+            "TorchScript lets nobody read its layers: pass the network as it was before "
+            "torch.jit, or choose method='integrated_gradients'"
+        )
     return InputError(
         f"gradcam finds no convolution of {inputs} and no tokens of its patches",
-        hint="Pass layer= with the name of a layer whose value is (rows, channels, height, width)",
+        hint=hint,
         code="PG034",
     )
+
+
+def _nothing_at(
+    subject: Any, images: list[int], layer: str, listener: Listener
+) -> InputError:
+    """Return the error of a named layer that has no map of an image."""
+    problem, hint = of_unheard(subject.module, layer)
+    returned = [value for call, value in listener.returned if call.layer == layer]
+    if layer in listener.other_types:
+        kind = listener.other_types[layer]
+        problem = f"gradcam reads a layer whose value is one tensor, and layer {layer!r} returns a {kind}"
+        hint = BY_IDENTITY
+    elif returned and returned[-1].ndim < 2:
+        problem = f"A class activation map has cells, and layer {layer!r} returns {tuple(returned[-1].shape)}"
+        hint = "Name a layer whose value is (rows, channels, height, width)"
+    elif returned:
+        names = [repr(subject.input_names[place]) for place in images[:_NAMED]]
+        problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {' or '.join(names)}"
+        hint = "Name a layer of its encoder"
+    return InputError(problem, hint=hint, code="PG037")
 
 
 # ---- maps of a batch -------------------------------------------------------------------------------------------------

@@ -120,6 +120,8 @@ class Listener(TorchFunctionMode):
         self.values: dict[Call, Tensor] = {}
         self.heard: list[Heard] = []
         self.returned: list[tuple[Call, Any]] = []
+        #: What layers returned that is no tensor, such as a tuple: its type by layer.
+        self.other_types: dict[str, str] = {}
         #: What is made of the inputs followed, by number. It is held, so that no other tensor takes over its number.
         self._followed: dict[int, Tensor] = {}
         self.functions: set[str] = set()
@@ -154,6 +156,8 @@ class Listener(TorchFunctionMode):
             if made is not None and made.call.function:
                 made.call = call
             self.returned.append((call, value))
+        else:
+            self.other_types[call.layer] = type(value).__name__
         return None
 
     def __torch_function__(

@@ -53,6 +53,7 @@ class CaptumMethod(Method):
     by_word: ClassVar[bool] = False
     scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
     scale_reason: ClassVar[str] = ""
+    by_output: ClassVar[bool] = True
 
     def __init__(
         self, attribution: Any, options: Mapping[str, Any] | None = None

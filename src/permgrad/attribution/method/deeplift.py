@@ -64,6 +64,7 @@ class DeepLift(Configured):
     by_word: ClassVar[bool] = False
     scales: ClassVar[Mapping[Scope, Scale]] = {"local": LOGIT}
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
+    by_output: ClassVar[bool] = True
     baseline: Any = "auto"
     references: int = 50
 

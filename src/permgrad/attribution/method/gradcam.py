@@ -68,6 +68,7 @@ class GradCam(Configured):
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
     scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
+    by_output: ClassVar[bool] = True
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
     relu: bool | Literal["auto"] = "auto"

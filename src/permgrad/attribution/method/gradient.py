@@ -52,6 +52,7 @@ class Gradient(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
+    by_output: ClassVar[bool] = True
     signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:

@@ -66,6 +66,7 @@ class IntegratedGradients(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
+    by_output: ClassVar[bool] = True
     #: Largest number of intervals of the quadrature. A class: the rows of the reference are of it.
     inner: ClassVar[Mapping[str, Any]] = {"max_steps": 1024, "reference_class": None}
     baseline: Any = "auto"

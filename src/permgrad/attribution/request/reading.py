@@ -63,6 +63,8 @@ from permgrad.models.losses import OtherLoss, of_output
 Tensors = tuple[Tensor, ...]
 #: At least this many explained rows serve as their own background.
 _OWN_BACKGROUND = 200
+#: Outputs that are explained one by one where nobody asks for them.
+_MOST_OUTPUTS = 100
 
 
 def build_request(
@@ -117,6 +119,7 @@ def build_request(
     if arguments.target is None and (chosen is None or scope in chosen.scales):
         by_y = _positive_by_y(arguments, subject, classes)
         targets = scale.usual(subject.outputs, None if by_y else positive)
+        _refuse_many_outputs(subject, chosen, name, len(targets))
     if row_target is not None:
         refuse_apart(chosen, name, said | {"row target": "a target for each row"})
         rows |= {
@@ -158,6 +161,19 @@ def _loss_asked(
         raise unfit(subject.output_shape, arguments.y)
     loss = loss_at_places(place, layout, arguments.loss, arguments.target)
     return loss, replace(arguments, target=None)
+
+
+def _refuse_many_outputs(
+    subject: Subject, chosen: Method | None, name: str, count: int
+) -> None:
+    """Refuse more outputs than anybody looks at, each of which takes as long as one."""
+    if count <= _MOST_OUTPUTS or not getattr(chosen, "by_output", False):
+        return
+    few = "target= one of them, or a few"
+    classes = subject.outputs.kind != "values"
+    hint = f'Pass target="predicted", or {few}' if classes else f"Pass {few}"
+    problem = f"{name} would explain {count:,} outputs one by one"
+    raise InputError(problem, hint=hint, code="PG005")
 
 
 def _is_by_row(

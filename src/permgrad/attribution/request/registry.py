@@ -57,12 +57,14 @@ class Configured:
     from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``. ``takes``
     are some of ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user names one, for each
     scope that explains outputs. In the others a loss is measured. ``scale_reason`` says why, where it is no probability.
+    ``by_output``: whether outputs are explained one by one, as slopes are taken.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
     takes: ClassVar[frozenset[str]] = USUAL
     scales: ClassVar[Mapping[Scope, Scale]] = {"local": PROBABILITY}
     scale_reason: ClassVar[str] = ""
+    by_output: ClassVar[bool] = False
     options: ClassVar[Mapping[str, Any]] = {}
     inner: ClassVar[Mapping[str, Any]] = {}
     #: whether words of texts are features, else tokens, of which each has a vector

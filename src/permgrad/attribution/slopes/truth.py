@@ -11,6 +11,7 @@ from torch import Tensor
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.subject.inner import InnerSubject
+from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.remedies import of_hooks, of_nested
 from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, warn_user
@@ -37,7 +38,10 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network
         return False
     most = min(_ROWS, slopes.request.count, slopes.batch)
-    told, behind, ahead, far, rounding = with_fewer(most, partial(_both, slopes))
+    try:
+        told, behind, ahead, far, rounding = with_fewer(most, partial(_both, slopes))
+    except ForwardError:  # of points between rows, which the method may not need
+        return False
     between = (behind + ahead) / 2
     size = torch.stack([behind.abs(), ahead.abs(), told.abs()]).amax(0)
     smooth = (ahead - behind).abs() <= _SMOOTH * torch.maximum(

@@ -19,9 +19,9 @@ from torch.nn import functional
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
-from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.remedies import BY_IDENTITY, of_unheard
 from permgrad.attribution.subject.soundness import check_order
 from permgrad.attribution.subject.tracing import (
     OwnThreadTracer,
@@ -147,10 +147,8 @@ class InnerSubject(NetworkSubject):
             calls = Counter(layer for layer, _ in seen)
             for layer in self.layers:
                 if not calls[layer]:
-                    problem = (
-                        f"The network does not call layer {layer!r} for these inputs"
-                    )
-                    raise InputError(problem, hint="Choose another layer", code="PG037")
+                    problem, hint = of_unheard(self.module, layer)
+                    raise InputError(problem, hint=hint, code="PG037")
             if self._sites is None:
                 self._sites = {
                     (layer, call): None
@@ -439,13 +437,11 @@ _PLACE = "permgrad_activation_"
 def _check_rows(layer: str, output: Any, count: int) -> None:
     """Refuse a layer's output without one entry for each row."""
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != count:
-        shape = (
-            shapes_in_words([layer], [output])
-            if isinstance(output, Tensor)
-            else type(output).__name__
-        )
-        problem = f"A layer's output must be a tensor with one entry per row, got {shape} for {count} rows"
-        raise InputError(problem, hint="Choose another layer", code="PG037")
+        tensor = isinstance(output, Tensor)
+        shape = tuple(output.shape) if tensor else f"a {type(output).__name__}"
+        problem = f"The output of layer {layer!r} must be a tensor with one entry per row, got {shape} for {count} rows"
+        hint = "Choose another layer" if tensor else BY_IDENTITY
+        raise InputError(problem, hint=hint, code="PG037")
 
 
 def _other_call(layer: str) -> InputError:

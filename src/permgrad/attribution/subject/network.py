@@ -55,6 +55,7 @@ from permgrad.attribution.subject.reasons import (
     sign_of_outputs,
 )
 from permgrad.attribution.subject.remedies import (
+    OF_MIXED_ROWS,
     ONE_GRAPH,
     of_hooks,
     of_nested,
@@ -122,17 +123,24 @@ class OtherOutputsError(BatchError):
 
 
 class ForwardError(BatchError):
-    """The user's own code raised: its error is the cause."""
+    """The user's own code raised: its error is the cause. ``tensors`` are the rows."""
 
-    def __init__(self, error: Exception, shapes: str, hooks: str | None = None) -> None:
+    def __init__(
+        self,
+        error: Exception,
+        shapes: str,
+        hooks: str | None = None,
+        tensors: Sequence[Tensor] = (),
+    ) -> None:
         self.words, self.shapes = error_in_words(error), shapes
+        self.hooks, self.tensors = hooks, tensors
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
             hint=remedy(self.words)
             or (
                 "Choose method='permutation', 'shapley' or 'lime', which need no gradient"
                 if "requires grad" in self.words
-                else hooks or "Fix its forward or its hooks, which accepted other rows"
+                else hooks or OF_MIXED_ROWS
             ),
             code="PG032",
         )
@@ -647,7 +655,8 @@ class NetworkSubject(Subject):
 
         def said(error: Exception) -> ForwardError:
             shapes = shapes_in_words(names or self.input_names, tensors)
-            return ForwardError(error, shapes, of_hooks(self.module))
+            rows = () if names else tensors
+            return ForwardError(error, shapes, of_hooks(self.module), rows)
 
         try:
             with turned(said, memory=True), on_users_device():

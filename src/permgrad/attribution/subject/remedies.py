@@ -6,6 +6,7 @@ import functools
 import re
 from typing import Any
 
+import torch
 from torch import nn
 
 from permgrad.base.errors import error_in_words, listed
@@ -17,6 +18,13 @@ ONE_GRAPH = (
     "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to a module whose forward returns "
     "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
 )
+#: What helps where rows that take values from others are refused.
+OF_MIXED_ROWS = (
+    "If it refuses rows that take values from others, join features that belong together with groups=, or name "
+    "inputs that are never replaced with pg.Model(..., hold=)"
+)
+#: How a part of what a layer returns is named.
+BY_IDENTITY = "Have the forward pass the tensor through an nn.Identity() of the network, and name that layer"
 _MISSING = re.compile(
     r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'"
 )
@@ -53,6 +61,26 @@ def remedy(words: str) -> str | None:
     if missing := _MISSING.search(words):
         return f"Pass it as an input, or, if it is a setting: {SETTING.format(f'{missing[1]}=…')}"
     return None
+
+
+def is_scripted(module: nn.Module) -> bool:
+    """Return whether a network has parts compiled by TorchScript, inside which nothing is heard."""
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+
+
+def of_unheard(module: nn.Module, layer: str) -> tuple[str, str]:
+    """Return why a layer is not heard, and what helps."""
+    # A scripted module refuses get_submodule.
+    if isinstance(dict(module.named_modules())[layer], torch.jit.ScriptModule):
+        return (
+            f"Layer {layer!r} is compiled by TorchScript, which lets nobody read it",
+            (
+                "Pass the network as it was before torch.jit, or choose "
+                "method='integrated_gradients' without layer="
+            ),
+        )
+    problem = f"The network does not call layer {layer!r} for these inputs"
+    return problem, "Name a layer that it calls"
 
 
 #: Where a module keeps its hooks, and what empties it.
