@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
@@ -44,6 +45,8 @@ class Model:
             input.
         layer: explain the output of a named layer of a network, or of several, instead of its inputs.
         batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when memory runs out.
+        cache: a folder that keeps the answers of a predictor of a table for later calls, such as those of a service.
+            Each model needs its own.
 
     Raises:
         InputError: an argument cannot be used with any model. What does not fit this one is refused when it is read.
@@ -59,6 +62,7 @@ class Model:
         inputs: table (300 rows, 3 columns)
         features: x0, x1, x2
         outputs: probabilities of the classes low, high in one column (positive: high)
+        rows that an explanation asks for: up to 9,300
         rows that depend on each other: no sign in the columns
         >>> model.predict(X[:5]).shape
         (5, 2)
@@ -79,6 +83,7 @@ class Model:
     layer: Any = None
     batch_size: int | Literal["auto"] = "auto"
     channel_names: Mapping[str, Iterable[Any]] | None = None
+    cache: str | os.PathLike[str] | None = None
     #: What was found out about the model, by the kind of rows. Emptied where it travels to another process.
     found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -101,6 +106,9 @@ class Model:
             check_choice("task", self.task, TASKS)
         if self.returns is not None:
             check_choice("returns", self.returns, RETURNS)
+        if self.cache is not None and not isinstance(self.cache, (str, os.PathLike)):
+            problem = f"cache must be the path of a folder, got {shown(self.cache)}"
+            raise InputError(problem, hint="Pass for example 'answers'.", code="PG001")
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
         if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
             problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"

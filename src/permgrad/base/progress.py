@@ -33,14 +33,22 @@ class Progress(ExitStack):
     rows = 0
 
     def __init__(
-        self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True
+        self,
+        total: int,
+        label: str,
+        mode: ProgressMode = "auto",
+        *,
+        lines: bool = True,
+        every: bool = False,
     ) -> None:
+        """Begin. ``every``: each step is shown, as where few of them take long."""
         super().__init__()
         self._writes, self._label, self._started = False, label, time.monotonic()
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
         self.done, self._weight, self.ended = 0.0, 1.0, threading.Event()
+        self._ahead = 0.0
         self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
@@ -60,6 +68,8 @@ class Progress(ExitStack):
                 file=stream,
                 leave=False,
                 dynamic_ncols=True,
+                mininterval=0 if every else 0.1,
+                miniters=1 if every else None,
             )
             self.callback(self._bar.close)
             self._writes = True
@@ -71,8 +81,18 @@ class Progress(ExitStack):
             ).start()
             self._writes = True
 
+    def ahead(self, steps: float) -> None:
+        """Count steps while they are done. ``advance`` then does not count them again."""
+        self._count(steps)
+        self._ahead += steps
+
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
+        counted = min(steps, self._ahead)
+        self._ahead -= counted
+        self._count(steps - counted)
+
+    def _count(self, steps: float) -> None:
         self.done += steps * self._weight
         if self._within is not None:
             self._within.share = self.done / self._total

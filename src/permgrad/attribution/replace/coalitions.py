@@ -23,6 +23,7 @@ from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
+from permgrad.base.progress import Progress
 from permgrad.models.batches import halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
@@ -98,6 +99,8 @@ class Blend:
             fixed,
         )
         self.evaluations = 0  # rows of the network so far
+        self.progress: Progress | None = None
+        self._left = self._share = 0.0  # steps that a bar may move, and those of a row
         self._batch = forward_batch_size(request)
         numbers = sum(
             tensor[0].numel() * tensor.element_size() for tensor in request.inputs
@@ -349,6 +352,19 @@ class Blend:
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
 
+    def _add(self, batches: list[Tensor], outputs: Tensor) -> None:
+        """Add the outputs of a batch, and let the bar move by its share of the steps."""
+        batches.append(outputs)
+        if self.progress is not None:
+            steps = min(self._left, len(outputs) * self._share)
+            self.progress.ahead(steps)
+            self._left -= steps
+
+    def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
+        """Let a bar move by batch, as far as ``steps`` for so many rows of the model."""
+        self.progress, self._left = progress, steps
+        self._share = steps / max(rows, 1)
+
     def _gather(
         self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True
     ) -> Tensor:
@@ -356,7 +372,7 @@ class Blend:
         batches: list[Tensor] = []
         with torch.no_grad():
             self._batch = in_batches(
-                count, self._batch, lambda part: batches.append(predict(part))
+                count, self._batch, lambda part: self._add(batches, predict(part))
             )
         self.evaluations += count
         outputs = (
@@ -526,6 +542,8 @@ class Blend:
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
                 unchanged = self.base()[torch.as_tensor(receivers)]
+                steps = len(pack) * len(receivers)
+                self.watch(self.progress, steps, masks * len(receivers))
                 for play, (donors, outputs) in zip(
                     pack, self._answer(pack, receivers, some), strict=True
                 ):

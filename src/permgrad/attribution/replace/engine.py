@@ -20,6 +20,7 @@ from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
+from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved
 from permgrad.models.fast.replacement import Block, ReplacementEngine
@@ -78,6 +79,9 @@ class Replacement:
         return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
+    def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
+        """Leave a bar to the game: a block takes no longer than a step of it."""
+
     def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
         """Yield the receivers, or those of a span, in blocks whose caches fit in memory, and their unchanged outputs.
 

@@ -40,6 +40,8 @@ from permgrad.attribution.request.result import (
     loss_unit,
     shown_outputs,
 )
+from permgrad.attribution.subject.answers import most_asked
+from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
@@ -194,6 +196,7 @@ class Game:
     ) -> None:
         """Play repeats over all rows, or those of a span, with one player after the other."""
         plays, back_end = list(plays), self.back_end
+        back_end.watch(progress, 0, 0)
         with self.request.subject.open(), back_end.mode():
             for rows, unchanged in back_end.blocks(span):
                 base = self.value(unchanged, rows, unchanged)
@@ -280,8 +283,13 @@ def play_losses(
     pairs = len(plays.plays) * (
         expected_repeats(request.count) if request.automatic else request.n_repeats
     )
+    if isinstance(request.subject, PredictorSubject):
+        edited = sum(len(play.mask) for play in plays.plays) * request.n_repeats
+        most = most_asked(request.inputs[0].numpy(), edited)
+        label = f"{label}, up to {most:,} rows"
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
+        game.back_end.watch(progress, request.count, request.count)
         outputs = game.back_end.explained()
         progress.advance(request.count)  # a small part of the work
         game.classes, game.class_count = receiver_classes(request, outputs)

@@ -13,9 +13,11 @@ from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import signs_of_dependence
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.subject.answers import most_asked
 from permgrad.attribution.subject.examples import gathered
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.places import Layout
+from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.reasons import Because
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
@@ -64,6 +66,10 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         signs = signs_of_dependence(
             request, outputs_of(subject, request.inputs) if y is not None else None
         )
+        if isinstance(subject, PredictorSubject):
+            edited = len(request.space.names) * request.n_repeats
+            most = most_asked(request.inputs[0].numpy(), edited)
+            lines.append(f"rows that an explanation asks for: up to {most:,}")
         lines.append(
             f"rows that depend on each other: {signs or 'no sign in the columns'}"
         )

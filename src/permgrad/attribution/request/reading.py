@@ -400,7 +400,16 @@ def _read_predictor(
     if subject is None:
         kind = EncodedPredictor if encoded else PredictorSubject
         subject = kind(
-            model.model, arguments.X, arguments.y, **told, batch_size=model.batch_size
+            model.model,
+            arguments.X,
+            arguments.y,
+            **told,
+            batch_size=model.batch_size,
+            **(
+                {}
+                if encoded
+                else {"cache": model.cache, "progress": arguments.progress}
+            ),
         )
         model.found[key] = subject.to_send()
     if (
@@ -626,6 +635,8 @@ _DECIMALS = 6
 def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) -> None:
     """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
     form = subject.outputs
+    if form.count == 1 and classes is not None and form.inferred:
+        _check_side(subject, inputs, classes)
     numbered = tuple(map(str, range(form.count)))
     if classes is None or form.kind != "logits" or not form.by_values or form.count < 2:
         return
@@ -669,6 +680,25 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
         warn_user(
             f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but predict y worse "
             "than its frequencies. Pass class_names= in their order to pg.Model, or returns='values' for other numbers."
+        )
+
+
+def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
+    """Warn of a column that ranks the rows of its class below those of the other."""
+    y, names = classes[:_LOOKED_AT], subject.outputs.class_names
+    counts = np.bincount(y, minlength=2)
+    if counts.min() < _FEW_OF_CLASS:
+        return
+    few = [tensor[:_LOOKED_AT] for tensor in inputs]
+    score = outputs_of(subject, few).double().cpu().numpy()[:, 0]
+    if not np.isfinite(score).all():
+        return
+    error = ((len(y) + 1) / (12 * counts.prod())) ** 0.5
+    if _told(score, y == 1) < 0.5 - _ERRORS * error:
+        warn_user(
+            f"The output is taken for that of class {names[1]!r}, but is larger in rows "
+            f"of {names[0]!r}. If it is the probability of {names[0]!r}, pass "
+            f"class_names={[names[1], names[0]]!r} to pg.Model."
         )
 
 

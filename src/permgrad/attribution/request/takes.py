@@ -23,6 +23,7 @@ _OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer", "channel_names
 APART = (
     ("row_groups", "row_time"),
     *(("predictor", one) for one in _OF_NETWORKS),
+    *((one, "cache") for one in ("network", "estimator")),
     *(("estimator", one) for one in (*_OF_NETWORKS, "task", "class_names", "returns")),
     *(
         (one, "order")
@@ -91,7 +92,7 @@ def said_of(
         said[kind] = named.get(kind, f"a {type(model).__name__}, which is no network")
         told = {
             name: getattr(arguments.model, name)
-            for name in (*_OF_NETWORKS, "task", "class_names", "returns")
+            for name in (*_OF_NETWORKS, "task", "class_names", "returns", "cache")
         }
         said |= {
             name: f"{name}="

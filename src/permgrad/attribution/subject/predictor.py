@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from copy import copy
@@ -13,6 +14,13 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
+from permgrad.attribution.subject.answers import (
+    Answers,
+    KeptAnswers,
+    different_rows,
+    most_asked,
+    who,
+)
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
@@ -26,16 +34,38 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.attribution.subject.reasons import CLASSES_ASKED, Sign
 from permgrad.attribution.subject.remedies import remedy_of
+from permgrad.attribution.subject.returned import (
+    Shares,
+    detached,
+    find_shares,
+    names_of,
+    numbers_of_frame,
+    share_of_sums,
+    wrong_rows,
+)
 from permgrad.attribution.subject.soundness import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import InputError, error_in_words, listed, turned, warn_user
 from permgrad.base.late import pd
+from permgrad.base.progress import Progress
 from permgrad.base.random import seeded
 from permgrad.models.devices import on_users_device
 
 _PROBE_ROWS = 256
+#: Donors of each row and feature at most, by default.
+_REPEATS = 10
+#: Rows of the first call of a function, after which it is known how long a row takes.
+_BEGIN = 8
+#: What helps where a call may fail by chance.
+_AGAIN = (
+    "pass a function that tries again, and pg.Model(..., cache='answers') keeps what was "
+    "answered"
+)
+#: Rows, and rows mixed of them, that are asked again beside others. Of few different
+#: rows fewer.
+_COMPARED, _COMPARED_OF_FEW, _FEW_DIFFERENT = (8, 4), (2, 1), 48
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
 _LEAST = float(np.finfo(np.float64).eps)
 #: How far from 1 the sum of probabilities of classes that exclude each other may be.
@@ -70,11 +100,14 @@ class PredictorSubject(Subject):
         batch_size: Any = "auto",
         alone: bool | None = True,
         classes: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+        progress: Any = False,
     ) -> None:
         """Read a predictor.
 
         ``alone``: refuse one whose output of a row depends on other rows. ``classes``: the call
-        speaks of classes, such as ``target="predicted"``.
+        speaks of classes, such as ``target="predicted"``. ``cache``: a folder that keeps its
+        answers.
         """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
@@ -91,15 +124,30 @@ class PredictorSubject(Subject):
             problem = "The inputs need at least one row and one column"
             raise InputError(problem, hint="Pass the rows to explain", code="PG013")
         few = [self.inputs[0][:_PROBE_ROWS]]
-        with self.open():
-            outputs = self._first_outputs(few)
+        kept = None if cache is None else KeptAnswers(cache, who(predictor))
+        self.answers = Answers(kept)
+        self.shares: Shares | None = None
+        different = different_rows(few[0].numpy())
+        # Of few different rows, most would be asked again only to be compared.
+        compared = _COMPARED if different > _FEW_DIFFERENT else _COMPARED_OF_FEW
+        total = different + sum(compared) + 1
+        most = most_asked(self.inputs[0].numpy(), _REPEATS * len(self.form.names))
+        label = f"first of up to {most:,} rows"
+        begun = len(few[0]) if hasattr(predictor, "predict") else _BEGIN
+        with self.open(), Progress(total, label, progress, every=True) as bar:
+            self.answers.bar = bar
+            parts = [few[0][:begun], few[0][begun:]]
+            outputs = torch.cat(
+                [self._first_outputs([part]) for part in parts if len(part)]
+            )
             self.width, self.first = outputs.shape[1], outputs
-            if alone:
+            if alone and self.answers.asked:
                 self.moved = check_row_independence(
-                    self._first_outputs, few, outputs, PREDICTOR
+                    self._anew, few, outputs, PREDICTOR, compared
                 )
-            if self.form.named:
+            if self.form.named and self.answers.asked:
                 self._check_places(few, outputs)
+        self.answers.bar = None
         known = self.call.classes
         if class_names is None and known is not None and len(known) == 1:
             problem = f"The model learned from rows of one class only, {str(known[0])!r}, and always predicts it"
@@ -121,6 +169,13 @@ class PredictorSubject(Subject):
         sign: Sign | None,
     ) -> OutputForm:
         call = self.call
+        said = kind or call.kind if not call.classes else "exact"
+        self.shares = find_shares(outputs, y, said, task or call.task, class_names)
+        if self.shares is not None:
+            outputs = torch.from_numpy(self.shares.of(outputs.numpy()))
+            self.first, kind = outputs, "probabilities"
+        elif self._are_values(outputs, y, kind, class_names):
+            task = task or "regression"
         if call.guessed and not (task or kind):
             call = _with_logits(call, outputs, y)
         if task is None:
@@ -156,6 +211,28 @@ class PredictorSubject(Subject):
             # Labels without probabilities have no cross entropy.
             loss="zero_one" if call.one_hot else form.loss,
         )
+
+    def _are_values(
+        self, outputs: Tensor, y: Any, kind: str | None, class_names: Any
+    ) -> bool:
+        """Return whether the columns of a returned frame are values: none is a class."""
+        several = len(set(self.columns)) == outputs.shape[1] > 1
+        if (
+            not several
+            or class_names is not None
+            or kind
+            or self.call.kind
+            or y is None
+        ):
+            return False
+        truth = as_target(y)
+        if truth.ndim != 1 or truth.dtype.kind not in "fiu":
+            return False
+        places = {name: place for place, name in enumerate(self.columns)}
+        known = any(
+            label_place(label, places) >= 0 for label in np.unique(truth).tolist()
+        )
+        return not known and not share_of_sums(outputs.numpy())
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
@@ -244,6 +321,7 @@ class PredictorSubject(Subject):
             return None
         made = copy(self)
         made.form, made.inputs = form, (rows,)
+        made.answers = self.answers.fresh()
         return made
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
@@ -267,6 +345,7 @@ class PredictorSubject(Subject):
         """Return the subject without the rows explained, for another process."""
         sent = copy(self)
         sent.inputs = ()
+        sent.answers = self.answers.fresh()
         return sent
 
     def deciding(self) -> PredictorSubject:
@@ -279,6 +358,7 @@ class PredictorSubject(Subject):
             call, function=call.labels, classes=classes, one_hot=not several
         )
         decided.bounded, decided.column, decided.width = True, None, None
+        decided.answers, decided.shares = Answers(), None
         own = self.outputs.loss if several else "zero_one"
         decided.outputs = replace(
             self.outputs, kind="probabilities", of_labels=not several, loss=own
@@ -322,49 +402,75 @@ class PredictorSubject(Subject):
     def forward(
         self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
     ) -> Tensor:
-        """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
-        rows = len(tensors[0])
-        with turned(self._refused, memory=True):
-            table = self.form.write(tensors[0])
-            with on_users_device():
-                returned = self.call.function(
-                    table if names is None else self.form.library.rename(table, names)
-                )
-        returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
-        if self.width is None:
-            own = getattr(
-                returned, "column_names", getattr(returned, "columns", None)
-            )  # of a frame
-            self.columns = () if own is None else tuple(map(str, own))
-        values = np.asarray(
-            _of_labels(returned, rows)
-            if isinstance(returned, list) and returned
-            else returned
+        """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed.
+
+        Equal rows are asked once.
+        """
+        rows = tensors[0]
+        if names is not None:
+            return self._read_out(self._ask(rows, names))
+        numbers = self.answers.of(
+            rows.detach().cpu().numpy(),
+            lambda places: self._ask(rows[torch.from_numpy(places)]),
+            lambda places: self.form.frame(rows[torch.from_numpy(places)]),
         )
-        if self.call.one_hot and values.size == rows:
+        if self.width is None and self.answers.kept is not None:
+            self.columns = self.columns or self.answers.kept.columns
+        return self._read_out(numbers)
+
+    def _anew(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return predictions that are asked for, though the rows were answered before."""
+        parts = tensors[0].split(self.most_rows())
+        answers = [self._ask(part) for part in parts]
+        if self.answers.bar is not None:
+            self.answers.bar.advance(len(tensors[0]))
+        return self._read_out(np.concatenate(answers))
+
+    def _ask(self, rows: Tensor, names: Sequence[str] | None = None) -> Floats:
+        """Return what the predictor answers for rows, float64 ``(b, K)``."""
+        count = len(rows)
+        with turned(self._refused, memory=True):
+            table = self.form.write(rows)
+            asked = table if names is None else self.form.library.rename(table, names)
+            with on_users_device():
+                returned = self.call.function(asked)
+        returned = detached(returned)
+        if names_of(returned):
+            returned = numbers_of_frame(returned, table)
+        if self.width is None:
+            self._name_columns(names_of(returned))
+        several = isinstance(returned, list) and len(returned) > 0
+        values = np.asarray(_of_labels(returned, count) if several else returned)
+        if values.ndim and len(values) != count and values.size != count:
+            raise wrong_rows(values, count, lambda: self.form.frame(rows))
+        if self.call.one_hot and values.size == count:
             values = self._one_hot(values.reshape(-1))
         elif values.dtype.kind not in "fiub":
             hint = "Pass its predict_proba, or a function that returns a probability for each class"
             values = as_numbers("What the predictor returns", values, hint, "PG032")
-        wide = (
-            values.reshape(len(values), -1)
-            if values.ndim and len(values) == rows
-            else values
-        )
-        if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
-            problem = (
-                f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
-                f"{values.shape}"
-            )
-            raise InputError(
-                problem, hint="Return (rows,) or (rows, outputs)", code="PG032"
-            )
+        wide = values
+        if values.ndim and len(values) == count:
+            wide = values.reshape(len(values), -1)
+        if wide.ndim != 2 or values.ndim > 2 or 0 in wide.shape or len(wide) != count:
+            raise wrong_rows(values, count, lambda: self.form.frame(rows))
         numbers = np.array(wide, dtype=np.float64)
         if self.width is not None and numbers.shape[1] != self.width:
             problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
             raise InputError(
                 problem, hint="Return as many numbers for every table", code="PG032"
             )
+        return numbers
+
+    def _name_columns(self, columns: tuple[str, ...]) -> None:
+        """Keep the names of the columns that are returned, also beside kept answers."""
+        self.columns = columns
+        if self.answers.kept is not None:
+            self.answers.kept.columns = columns
+
+    def _read_out(self, numbers: Floats) -> Tensor:
+        """Return answers as the outputs that are explained."""
+        if self.shares is not None:
+            numbers = self.shares.of(numbers)
         if self.bounded:
             # What is no probability at all stays, and is refused by whoever reads it.
             numbers = np.where(
@@ -387,11 +493,19 @@ class PredictorSubject(Subject):
             hint = f"It gets X as passed, {kind}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
-        return InputError(
-            f"Your model refused the rows: {error_in_words(error)}",
-            remedy_of(error, hint),
-            "PG032",
-        )
+        hint, done = remedy_of(error, hint), self.answers.asked
+        after = f" (after {done:,} rows that it answered)" if done else ""
+        # A service that does not answer does not refuse the rows.
+        apart = isinstance(error, (OSError, TimeoutError))
+        if apart or (done and not hasattr(self.predictor, "predict")):
+            hint = (
+                "P" + _AGAIN[1:]
+                if apart
+                else f"{hint.rstrip('.')}. If it fails by chance: {_AGAIN}"
+            )
+        failed = "failed" if apart else "refused the rows"
+        problem = f"Your model {failed}: {error_in_words(error)}{after}"
+        return InputError(problem, hint, "PG032")
 
     def _one_hot(self, labels: Array) -> Floats:
         """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""

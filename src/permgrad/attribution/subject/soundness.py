@@ -63,17 +63,22 @@ PREDICTOR = Advice(
 
 
 def check_row_independence(
-    predict: Predict, rows: Sequence[Tensor], outputs: Tensor, advice: Advice = NETWORK
+    predict: Predict,
+    rows: Sequence[Tensor],
+    outputs: Tensor,
+    advice: Advice = NETWORK,
+    compared: tuple[int, int] = (_FEW, _FEW_MIXED),
 ) -> float | None:
     """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch.
 
+    ``compared``: how many rows, and rows mixed of them, are predicted again.
     Return by how much outputs moved in other batches, or None after all checks.
     """
-    few = [tensor[:_FEW] for tensor in rows]
+    few = [tensor[: compared[0]] for tensor in rows]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
     beside = [
-        _mixed(one, place) if len(one) > 1 else torch.zeros_like(one)
+        _mixed(one, place)[: compared[1]] if len(one) > 1 else torch.zeros_like(one)
         for place, one in enumerate(few)
     ]
 

@@ -1,0 +1,268 @@
+"""What a predictor answered: equal rows are asked once, and a folder keeps the answers.
+
+A folder holds one file of JSON lines, a row's digest and its numbers in each. It is only
+added to, so that a stopped call leaves what was answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.errors import InputError, error_in_words, warn_user
+from permgrad.base.late import pd
+from permgrad.base.locks import exclusive
+from permgrad.base.progress import Progress
+
+#: Rows after which it is known whether rows repeat, and the least share that must.
+_SEEN, _REPEATED = 2**16, 0.1
+#: Bytes of rows and answers that are held.
+_HELD = 2**26
+#: Rows of more bytes are known by their digest.
+_LONG = 512
+_FILE = "answers.jsonl"
+
+
+class Answers:
+    """The answers of one predictor for rows, float64 ``(rows, K)``.
+
+    Attributes:
+        asked: rows that the predictor was asked for.
+        bar: shows how many rows are answered, where they are all that is done.
+    """
+
+    def __init__(self, kept: KeptAnswers | None = None) -> None:
+        self.kept, self.asked = kept, 0
+        self.bar: Progress | None = None
+        self._place: dict[bytes, int] = {}
+        self._numbers = np.empty((0, 0))
+        self._seen = self._repeated = 0
+        self._holds = True
+
+    def fresh(self) -> Answers:
+        """Return the same without what this predictor answered in memory."""
+        return Answers(self.kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is held out of copies in other processes."""
+        return vars(Answers(self.kept))
+
+    def of(
+        self,
+        rows: Floats,
+        ask: Callable[[Integers], Floats],
+        cells: Callable[[Integers], pd.DataFrame],
+    ) -> Floats:
+        """Return the numbers of rows, of which ``ask`` answers some by their places.
+
+        ``cells`` are rows as the user has them, by which a folder knows them.
+        """
+        if not self._holds:
+            return self._asked(np.arange(len(rows)), ask)
+        keys = _keys(rows)
+        first: dict[bytes, int] = {}
+        for place, key in enumerate(keys):
+            if key not in self._place:
+                first.setdefault(key, place)
+        self._seen += len(keys)
+        self._repeated += len(keys) - len(first)
+        new = np.array(list(first.values()), dtype=np.int64)
+        numbers = self._numbers[:0]
+        if len(new):
+            numbers = self._answered(new, ask, cells)
+        size = len(self._numbers)
+        number = {key: size + place for place, key in enumerate(first)}
+        both = numbers if not size else np.concatenate([self._numbers, numbers])
+        places = [self._place.get(key, number.get(key, 0)) for key in keys]
+        self._hold(number, both, len(keys[0]) if keys else 0)
+        return both[places]
+
+    def _hold(self, number: dict[bytes, int], both: Floats, size: int) -> None:
+        """Keep new answers, unless rows hardly repeat or there are too many."""
+        rare = self._repeated < _REPEATED * self._seen
+        if self._seen > _SEEN and rare and self.kept is None:
+            self._holds, self._place = False, {}
+            self._numbers = np.empty((0, 0))
+        elif len(both) * (size + 8 * both.shape[1]) <= _HELD:
+            self._place |= number
+            self._numbers = both
+
+    def _answered(
+        self,
+        new: Integers,
+        ask: Callable[[Integers], Floats],
+        cells: Callable[[Integers], pd.DataFrame],
+    ) -> Floats:
+        """Return the numbers of new rows: those that a folder has, then the others."""
+        if self.kept is None:
+            return self._asked(new, ask)
+        digests = digests_of(cells(new))
+        found = [self.kept.numbers.get(digest) for digest in digests]
+        rest = [place for place, answer in enumerate(found) if answer is None]
+        if rest:
+            asked = self._asked(new[rest], ask)
+            self.kept.add([digests[place] for place in rest], asked)
+            for place, answer in zip(rest, asked, strict=True):
+                found[place] = answer
+        return np.array(found, dtype=np.float64).reshape(len(new), -1)
+
+    def _asked(self, places: Integers, ask: Callable[[Integers], Floats]) -> Floats:
+        numbers = ask(places)
+        self.asked += len(places)
+        if self.bar is not None:
+            self.bar.advance(len(places))
+        return numbers
+
+
+def _keys(rows: Floats) -> list[bytes]:
+    """Return the bytes of each row, or their digest where they are many."""
+    whole = np.ascontiguousarray(rows)
+    size = whole.shape[1] * whole.itemsize
+    keys: list[bytes] = whole.view(f"V{size}").ravel().tolist()
+    if size <= _LONG:
+        return keys
+    return [hashlib.blake2b(key, digest_size=16).digest() for key in keys]
+
+
+def most_asked(rows: Floats, plays: int) -> int:
+    """Return for how many rows a predictor is asked at most.
+
+    Args:
+        rows: the rows explained, ``(rows, columns)``.
+        plays: how many edited rows there are of each.
+    """
+    planned, possible = len(rows) * (1 + plays), 1
+    for column in rows.T:
+        possible *= len(np.unique(column))
+        if possible > planned:
+            return planned
+    return possible
+
+
+def different_rows(rows: Floats) -> int:
+    """Return how many different rows there are."""
+    return len(set(_keys(rows)))
+
+
+# ---- a folder ------------------------------------------------------------------------
+def digests_of(cells: pd.DataFrame) -> list[str]:
+    """Return a digest of each row: of the names of its columns and of its cells."""
+    names = [str(name) for name in cells.columns]
+    texts = zip(*(map(_text, cells[name].tolist()) for name in cells), strict=True)
+    return [
+        hashlib.blake2b(
+            json.dumps([names, list(row)]).encode(), digest_size=16
+        ).hexdigest()
+        for row in texts
+    ]
+
+
+def _text(cell: Any) -> str:
+    """Return a cell as text. A whole number is the same in every type."""
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return ""
+    if isinstance(cell, (bool, str)):
+        return f"{type(cell).__name__} {cell}"
+    if isinstance(cell, (int, float)):
+        return repr(float(cell)) if abs(cell) < 2**53 else repr(cell)
+    return f"{type(cell).__name__} {cell}"
+
+
+class KeptAnswers:
+    """The answers in a folder, by the digests of their rows. ``who``: the predictor."""
+
+    def __init__(self, folder: str | os.PathLike[str], who: str) -> None:
+        self._file, self._who = Path(folder) / _FILE, who
+        self.numbers: dict[str, list[float]] = {}
+        self.columns: tuple[str, ...] = ()
+        self._begun = False
+        if self._file.exists() or self._file.is_symlink():
+            self._read()
+
+    def _read(self) -> None:
+        if not self._file.is_file() or self._file.is_symlink():
+            problem = f"{self._file} is no file of answers"
+            raise InputError(problem, "Pass another folder to cache=", "PG010")
+        width = None
+        for line in self._file.read_text(
+            encoding="utf-8", errors="replace"
+        ).splitlines():
+            record = _record(line)
+            if "who" in record:
+                self._begun = True
+                self.columns = tuple(map(str, record.get("columns", ())))
+                if record["who"] != self._who:
+                    warn_user(
+                        f"The answers in {str(self._file.parent)!r} were given by "
+                        "another model or function. If it predicts otherwise, pass "
+                        "another folder to cache=."
+                    )
+                    self._who = record["who"]
+            answer = _numbers(record.get("answer"))
+            if answer is None or not isinstance(record.get("row"), str):
+                continue  # a line that a stopped process left
+            if width not in (None, len(answer)):
+                problem = (
+                    f"{self._file} has answers of {width} and of {len(answer)} numbers"
+                )
+                raise InputError(problem, "Pass another folder to cache=", "PG010")
+            width = len(answer)
+            self.numbers[record["row"]] = answer
+
+    def add(self, digests: Sequence[str], numbers: Floats) -> None:
+        """Add answers, which are on the disk afterwards."""
+        lines = list[str]()
+        if not self._begun:
+            lines.append(json.dumps({"who": self._who, "columns": list(self.columns)}))
+        for digest, answer in zip(digests, numbers.tolist(), strict=True):
+            lines.append(json.dumps({"row": digest, "answer": answer}))
+            self.numbers[digest] = answer
+        self._begun = True
+        try:
+            with (
+                exclusive(self._file.with_suffix(".lock")),
+                self._file.open("a", encoding="utf-8") as file,
+            ):
+                # Behind what a stopped process left of a line.
+                file.write("\n" + "\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            problem = f"{self._file} cannot be written: {error_in_words(error)}"
+            raise InputError(
+                problem, "Pass another folder to cache=", "PG010"
+            ) from error
+
+
+def _record(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line) if line else {}
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _numbers(answer: Any) -> list[float] | None:
+    """Return a list of numbers, or None for anything else."""
+    if not isinstance(answer, list):
+        return None
+    right = all(isinstance(number, (int, float)) for number in answer)
+    return answer if right else None
+
+
+def who(predictor: Any) -> str:
+    """Return what tells a function or a model from others in a folder of answers."""
+    named = predictor if hasattr(predictor, "__qualname__") else type(predictor)
+    name = f"{named.__module__}.{named.__qualname__}"
+    code = getattr(predictor, "__code__", None)
+    if code is None:
+        return name
+    text = repr((code.co_code, code.co_names)).encode()
+    return f"{name} {hashlib.blake2b(text, digest_size=8).hexdigest()}"
