@@ -30,6 +30,12 @@ TASKS = ("classification", "regression", "multilabel")
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 #: How far beyond 0 … 1 a probability may lie, in the coarsest precision.
 _ROUNDING = 1e-2
+#: What helps with times until an event.
+SURVIVAL = (
+    "Of survival, pass y = np.where(event, time, -time) with scoring= a function of model, "
+    "X and y, or a column of 0 and 1 for each year survived with loss='brier' and a "
+    "function that returns these chances (docs/any-model.md)"
+)
 #: From here on float64 numbers are all whole, and neighbours fall together.
 _NO_FRACTIONS = 2.0**53
 
@@ -276,7 +282,9 @@ class OutputForm:
                 and values.dtype.kind in "fiub"
             ):
                 hint = "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
-            if values.ndim == 2:
+            if self.count == 1 and _is_survival(values):
+                hint = SURVIVAL
+            elif values.ndim == 2:
                 hint = "Pass such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
@@ -362,6 +370,14 @@ class OutputForm:
         raise InputError(problem, hint=hint, code="PG015")
 
 
+def _is_survival(values: Array) -> bool:
+    """Return whether two columns are times, and whether the event was seen."""
+    if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "fiub":
+        return False
+    switches = np.isin(values, (0, 1)).all(axis=0)
+    return bool(switches.sum() == 1 and (values >= 0).all())
+
+
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
     place = positions.get(str(label), -1)
@@ -390,7 +406,9 @@ def as_target(y: Any) -> Array:
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
         problem = f"y must have one value per row, got the fields {', '.join(values.dtype.names)}"
-        raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
+        survival = any(values.dtype[name].kind == "b" for name in values.dtype.names)
+        hint = SURVIVAL if survival else "Pass an array (rows, numbers)"
+        raise InputError(problem, hint=hint, code="PG007")
     if (
         values.dtype == object
         and is_frame(y)
