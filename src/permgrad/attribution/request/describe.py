@@ -21,7 +21,7 @@ from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.reasons import Because
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import counted, keeping_warnings
+from permgrad.base.errors import counted, keeping_warnings, listed
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -52,6 +52,9 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         held = subject.facts.get("held") or []
         if held:
             lines.append(f"held, and no features: {', '.join(held)}")
+        special = subject.facts.get("tokens", {}).get("special") or []
+        if special:
+            lines.append(f"ids that stay where they are: {listed(special, _SHOWN)}")
         lines.append(f"features: {_names(request.space.names)}")
         if len(dict.fromkeys(request.space.modality)) > 1:
             lines.append(

@@ -48,7 +48,9 @@ def of_composed(
         row = _refused(subject, batch)
         if row is None:
             return _refused_together(subject, error, batch) or error
-        mixed = _mixed(row, inputs, donors)
+        # What says which places are a row's own is no input of the user's.
+        users = slice(len(subject.form.leaves))
+        mixed = _mixed(row[users], inputs[users], donors[users])
         if not mixed.others:
             return InputError(
                 error.problem,

@@ -56,6 +56,10 @@ class TokenRows(Protocol):
         """Return further rows as they are held. ``read``: what reads the network's tensors."""
         ...
 
+    def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return rows as they are held, without what never comes from another row."""
+        ...
+
 
 @dataclass(frozen=True)
 class InputForm:

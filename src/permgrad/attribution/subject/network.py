@@ -253,6 +253,11 @@ class NetworkSubject(Subject):
             rows.append(in_type_of(name, tensor, other))
         return tuple(rows)
 
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the typical row of a background, in which no token is special where another stands too."""
+        tokens = self.form.tokens
+        return super().typical(rows if tokens is None else tokens.ordinary(rows))
+
     def without_rows(self) -> NetworkSubject:
         """Return the subject with its first row alone: what a later call of the same ``Model`` starts from."""
         kept_ = copy(self)

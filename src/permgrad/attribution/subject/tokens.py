@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import first_names
 from permgrad.attribution.subject.lookups import configured_pad
+from permgrad.attribution.subject.special import needed_ids, special_ids
 from permgrad.attribution.subject.words import (
     NO_LIMIT,
     Tokens,
@@ -59,6 +60,8 @@ _POSITIONS = (
 )
 #: Networks whose user knows what is held.
 _told: WeakSet[nn.Module] = WeakSet()
+#: Networks whose user knows which ids they need.
+_asked: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -257,26 +260,44 @@ class Places:
     """Rows whose last tensor, ``(rows, 1 + inputs, places)``, says which places keep the row's values, and these."""
 
     follow: tuple[int, ...]  # the inputs of tokens and of their masks
+    special: tuple[int, ...] = ()  # ids that no other row brings
 
     def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Return the network's tensors, after restoring the places that belong to no player."""
+        """Return the network's tensors, after restoring the places that belong to no player.
+
+        So are places at which another row has a special id.
+        """
         *restored, stay = rows
+        ids = restored[self.follow[0]]
+        arrives = torch.isin(ids, ids.new_tensor(self.special))
+        keeps = (stay[:, 0] > 0) | arrives
         for index, place in enumerate(self.follow):
             own = stay[:, 1 + index].to(restored[place].dtype)
-            restored[place] = torch.where(stay[:, 0] > 0, own, restored[place])
+            restored[place] = torch.where(keeps, own, restored[place])
         return restored
 
+    def ordinary(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return rows whose special ids are the most frequent other id of their place, if there is any."""
+        made, tokens = list(rows), self.follow[0]
+        made[tokens] = rows[tokens].clone()
+        special = torch.isin(made[tokens], made[tokens].new_tensor(self.special))
+        for ids, of_place in zip(made[tokens].T, special.T, strict=True):
+            if bool(of_place.any()) and not bool(of_place.all()):
+                ids[of_place] = ids[~of_place].mode().values
+        return made
+
     def read(self, inputs: Any, read: Callable[[Any], Tensors]) -> Tensors:
-        """Return further rows, in which nothing is restored."""
+        """Return further rows, of which no place is nobody's."""
         rows = read(inputs)
-        places = rows[self.follow[0]]
-        return (
-            *rows,
-            places.new_zeros(
-                (len(places), 1 + len(self.follow), *places.shape[1:]),
-                dtype=torch.int64,
-            ),
-        )
+        nobody = torch.zeros_like(rows[self.follow[0]])
+        return (*rows, _with_own(nobody, rows, self.follow))
+
+
+def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> Tensor:
+    """Return which places keep a row's values, and these, int64 ``(rows, 1 + inputs, places)``."""
+    return torch.stack(
+        [stay.long(), *(inputs[place].long() for place in follow)], dim=1
+    )
 
 
 def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
@@ -323,13 +344,18 @@ def with_tokens(
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
-    by_word = by_word and not _has_vectors(subject, roles)
-    words = by_word and (name in texts or writer_of(tokenizer) is not None)
+    words = by_word and not _has_vectors(subject, roles)
+    words &= name in texts or writer_of(tokenizer) is not None
     subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
+    special = frozenset[int]()
+    if by_word:  # else vectors change, and no id
+        special = _special(subject, roles, pad, tokenizer, asks=not words)
+    if special:
+        subject.noted["tokens"]["special"] = sorted(special)
     if words:
         shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
     else:
-        shown = _make_places(subject, roles, pad, tokenizer)
+        shown = _make_places(subject, roles, pad, tokenizer, special)
     names = [f"{name}[{place}]" for place in range(len(shown[0]))]
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
@@ -340,6 +366,33 @@ def with_tokens(
         places = torch.arange(2 * len(names) + 1)
         cuts[name] = torch.where(places % 2 == 1, places // 2, NOBODY), names
     return cuts
+
+
+def _special(
+    subject: NetworkSubject,
+    roles: Roles,
+    pad: int | None,
+    tokenizer: Any,
+    *,
+    asks: bool,
+) -> frozenset[int]:
+    """Return the ids in the rows that stay where they are: special for the tokenizer, or needed by the network."""
+    assert roles.tokens is not None
+    away, ids = _absent(roles, subject.inputs, pad), subject.inputs[roles.tokens]
+    special = special_ids(tokenizer) & frozenset(ids[~away].unique().tolist())
+    if asks:
+        needed = needed_ids(subject, roles.tokens, away)
+        if needed and subject.module not in _asked:
+            _asked.add(subject.module)
+            name = roles.names[roles.tokens]
+            warn_user(
+                f"The network refuses rows of {name!r} in which "
+                f"{by_count(len(needed), 'this id is', 'these ids are')} moved: {first_names(sorted(needed))}. "
+                f"{by_count(len(needed), 'It stays in its place and is', 'They stay in their places and are')} not "
+                f"explained."
+            )
+        special |= needed
+    return special
 
 
 def _has_vectors(subject: NetworkSubject, roles: Roles) -> bool:
@@ -369,16 +422,17 @@ def _make_places(
     roles: Roles,
     pad: int | None,
     tokenizer: Any,
+    special: frozenset[int],
 ) -> list[list[str | None]]:
-    """Keep the row's values at places that hold no token. Return the others' texts or ids."""
+    """Keep the row's values at places that hold no token or a special one. Return the others' texts or ids."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
-    ids = subject.inputs[roles.tokens].tolist()
+    rows, fixed = subject.inputs[roles.tokens], tuple(sorted(special))
+    away |= torch.isin(rows, rows.new_tensor(fixed))
+    ids = rows.tolist()
     if bool(away.any()):
-        subject.form = replace(subject.form, tokens=Places(follow))
-        stay = torch.stack(
-            [away.long(), *(subject.inputs[place].long() for place in follow)], dim=1
-        )
+        subject.form = replace(subject.form, tokens=Places(follow, fixed))
+        stay = _with_own(away, subject.inputs, follow)
         subject.inputs = (*subject.inputs, stay)
     write = writer_of(tokenizer)
     shown: list[list[str | None]] = []

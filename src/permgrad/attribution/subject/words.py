@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from permgrad.attribution.subject.special import special_ids
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_series
 
@@ -133,7 +134,7 @@ def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
 
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
-    special = set(getattr(tokenizer, "all_special_ids", ()))
+    special = special_ids(tokenizer)
     write = writer_of(tokenizer)
     assert write is not None
     pieces = [[str(piece) for piece in write(ids)] for ids in rows]
@@ -145,7 +146,7 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
 
 
 def _split_pieces(
-    ids: Integers, pieces: Sequence[str], special: set[int], *, apart: bool
+    ids: Integers, pieces: Sequence[str], special: frozenset[int], *, apart: bool
 ) -> Tokens:
     """Return ids as tokens. ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
     word: Integers = []
@@ -335,6 +336,10 @@ class Words:
         inputs, texts, _ = self.as_tokens(inputs)
         rows = read(inputs)
         return self.in_words(rows, texts.get(self.name) or self.split(rows))
+
+    def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return rows as they are: what is no word never comes from another row."""
+        return rows
 
     def in_words(
         self, rows: Sequence[Tensor], texts: Sequence[Tokens]

@@ -1,0 +1,191 @@
+"""Ids that a network needs where they are: found by asking it or its tokenizer, held, and said."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.subject.special import special_ids
+
+END, SLOT, ROWS, PLACES = 5, 23, 9, 6
+METHODS = ("permutation", "permgrad", "shapley", "lime", "ablation")
+QUIET: dict[str, Any] = {"progress": False, "random_state": 0, "target": 0}
+
+
+class Closed(nn.Module):
+    """Reads the running sum of its words at the one place that closes a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(24, 1, padding_idx=0).double()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        sums = self.words(ids).cumsum(1)
+        if not bool((ids.eq(END).sum(1) == 1).all()):
+            raise ValueError("each row needs one end")
+        return sums[ids.eq(END)]
+
+
+class Slots(nn.Module):
+    """Puts three vectors of a picture where its words have slots, counted over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(24, 1).double()
+
+    def forward(self, ids: Tensor, parts: Tensor) -> Tensor:
+        slots = ids.eq(SLOT)
+        if int(slots.sum()) != parts[..., 0].numel():
+            raise ValueError("slots and parts do not match")
+        scattered = self.words(ids)[..., 0].masked_scatter(slots, parts[..., 0])
+        return torch.tanh(scattered).sum(1, keepdim=True)
+
+
+class First(nn.Module):
+    """Needs a class token in its first place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(24, 1).double()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if not bool((ids[:, 0] == END).all()):
+            raise ValueError("no class token")
+        return self.words(ids).sum(1)
+
+
+def drawn(low: int = 6, high: int = 22) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(low, high, (ROWS, PLACES), generator=generator)
+
+
+def closed() -> dict[str, Tensor]:
+    ids = drawn()
+    for row in range(ROWS):
+        end = 2 + row % (PLACES - 2)
+        ids[row, end], ids[row, end + 1 :] = END, 0
+    return {"ids": ids}
+
+
+def slots() -> dict[str, Tensor]:
+    ids = drawn()
+    for row in range(ROWS):
+        ids[row, row % 3 : row % 3 + 3] = SLOT
+    parts = torch.rand(
+        ROWS, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
+    return {"ids": ids, "parts": parts}
+
+
+def first() -> dict[str, Tensor]:
+    ids = drawn()
+    ids[:, 0] = END
+    return {"ids": ids}
+
+
+CASES: dict[str, tuple[type[nn.Module], Any, int]] = {
+    "closed": (Closed, closed, END),
+    "slots": (Slots, slots, SLOT),
+    "first": (First, first, END),
+}
+
+
+def explained(model: Any, X: Any, **options: Any) -> pg.Explanation:
+    """Explain without the note on what stays."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(model, X, **{**QUIET, **options})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_needed_id_stays_in_its_row(name: str, method: str) -> None:
+    make, rows, needed = CASES[name]
+    net, X = make().eval(), rows()
+    found = explained(net, X, method=method, scope="local")
+    assert found.meta["tokens"]["special"] == [needed]
+    tokens = found.values[:, :PLACES, 0]
+    at = X["ids"].eq(needed).numpy()
+    assert at.any()
+    assert not np.nan_to_num(tokens[at]).any(), "a place that stays has no effect"
+    assert np.abs(np.nan_to_num(tokens[~at])).max() > 0.01
+
+
+def test_values_are_those_of_a_game_without_the_needed_places() -> None:
+    net, X = Closed().eval(), closed()
+    found = explained(net, X, method="shapley", scope="local")
+    number = net.words.weight.detach()[:, 0]
+    ids = X["ids"]
+    end = ids.eq(END).int().argmax(1)
+    for row in range(ROWS):
+        for place in range(int(end[row])):
+            # What a donor brings is its word, but never its end: then the row keeps its own.
+            others = ids[:, place]
+            new = torch.where(others == END, ids[row, place], others)
+            effect = number[ids[row, place]] - number[new].mean()
+            assert found.values[row, place, 0] == pytest.approx(float(effect), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_what_stays_is_said_once_and_described(name: str) -> None:
+    make, rows, needed = CASES[name]
+    net, X = make().eval(), rows()
+    with pytest.warns(pg.PermgradWarning, match=rf"is moved: {needed}\. It stays"):
+        pg.explain(net, X, method="permutation", **QUIET)
+    assert f"ids that stay where they are: {needed}\n" in pg.Model(net).describe(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pg.PermgradWarning)
+        pg.explain(net, X, method="permutation", **QUIET)
+
+
+def test_nothing_stays_where_the_network_takes_all_or_nothing() -> None:
+    class Lenient(First):
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.words(ids).sum(1)
+
+    class Sorted(First):
+        def forward(self, ids: Tensor) -> Tensor:
+            if not bool((ids[:, 1:] > ids[:, :-1]).all()):
+                raise ValueError("not sorted")
+            return self.words(ids).sum(1)
+
+    X = first()
+    assert "special" not in explained(Lenient(), X, method="permutation").meta["tokens"]
+    rising = {
+        "ids": torch.arange(PLACES).expand(ROWS, -1) + torch.arange(ROWS)[:, None]
+    }
+    with pytest.raises(pg.InputError, match="permgrad mixed 'ids' of row"):
+        explained(Sorted(), rising, method="permutation")
+
+
+def test_slopes_move_no_id_and_keep_their_places() -> None:
+    net, X = Closed().eval(), closed()
+    found = explained(net, X, method="gradient", scope="local")
+    assert "special" not in found.meta["tokens"]
+    at = X["ids"].eq(END).numpy()
+    assert np.abs(found.values[..., 0][at]).max() > 0.01
+
+
+def test_a_tokenizer_says_which_ids_are_special() -> None:
+    class Added:
+        special = True
+
+    class Wordpiece:
+        def get_added_tokens_decoder(self) -> dict[int, Any]:
+            return {3: Added(), 4: type("Plain", (), {"special": False})()}
+
+    class Fast:
+        all_special_ids = (7, 8)
+
+    assert special_ids(Wordpiece()) == {3}
+    assert special_ids(Fast()) == {7, 8}
+    assert special_ids(str.split) == special_ids(None) == frozenset()
