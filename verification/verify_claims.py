@@ -79,9 +79,10 @@ def classed(truth: npt.NDArray[Any], chances: Floats) -> Predicted:
 
 
 def drawn(
-    rows: int, law: str | float, levels: int, related: bool, rng: np.random.Generator
+    cell: tuple[Any, ...], rng: np.random.Generator
 ) -> tuple[pd.DataFrame, Predicted, Dependence | None]:
     """Return a level and a feature of each row, a right model's predictions, and which rows belong together."""
+    rows, law, levels, related = cell
     units = rows // EACH if related else rows
     frame = pd.DataFrame(
         {
@@ -104,14 +105,14 @@ def drawn(
 
 def of_levels(rng: np.random.Generator, seed: int, *cell: Any) -> bool:
     """Claim 1."""
-    frame, predicted, between = drawn(*cell, rng)
+    frame, predicted, between = drawn(cell, rng)
     (told,) = audit(frame[["town"]], predicted, dependence=between, seed=seed)
     return any(line.get("clear") for line in told["measures"])
 
 
 def of_groups(rng: np.random.Generator, seed: int, *cell: Any) -> bool:
     """Claim 2."""
-    frame, predicted, between = drawn(*cell, rng)
+    frame, predicted, between = drawn(cell, rng)
     return bool(
         worse_groups(find_segments(frame, predicted, dependence=between, seed=seed))
     )

@@ -193,7 +193,7 @@ def _judged(compared: Mapping[str, Compared], levels: Sequence[str]) -> list[str
     if not sizes:
         return []
     defined = np.isfinite(np.stack(sizes)).any(axis=0)
-    return [levels[at] for at in np.flatnonzero(defined)]
+    return [levels[at] for at in np.flatnonzero(defined).tolist()]
 
 
 def _against_others(

@@ -646,10 +646,11 @@ def never_predicted(content: Assessment) -> Facts | None:
 
 def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
     """Return the option that sets a threshold from which on a class is predicted that never was."""
-    decision = None if content.predictions is None else content.predictions.decision
-    if decision is None or decision.cost is not None:
+    predictions = content.predictions
+    decision = None if predictions is None else predictions.decision
+    if predictions is None or decision is None or decision.cost is not None:
         return []
-    classes = [str(name) for name in content.predictions.classes]
+    classes = [str(name) for name in predictions.classes]
     value = missed["threshold"]
     if classes.index(str(missed["class"])) != decision.positive:
         value = 1 - value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from permgrad.pages.words import listed, value_text
@@ -23,7 +24,7 @@ def target_facts(content: Assessment) -> list[dict[str, Any]]:
     ]
 
 
-def target_sign_facts(sign: dict[str, Any], target: str) -> dict[str, Any]:
+def target_sign_facts(sign: Mapping[str, Any], target: str) -> dict[str, Any]:
     """Return the facts of one sign: its numbers, its words, and the option that helps."""
     facts: dict[str, Any] = {**sign, "target": target, "options": []}
     if sign["form"] == "codes":

@@ -286,7 +286,8 @@ def _memory_of(value: Any) -> int | None:
 def _reach(tensor: Tensor) -> int:
     """Return how many numbers of its memory a tensor reaches over."""
     steps = zip(tensor.size(), tensor.stride(), strict=True)
-    return tensor.storage_offset() + 1 + sum((size - 1) * step for size, step in steps)
+    reach = sum((size - 1) * step for size, step in steps)
+    return int(tensor.storage_offset()) + 1 + reach
 
 
 def _overlaps(tensor: Tensor) -> bool:

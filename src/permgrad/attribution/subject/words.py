@@ -129,7 +129,7 @@ def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
     find = getattr(tokenizer, "id_to_token", None)
     if write is None and find is not None:
         return lambda ids: map(find, ids)
-    return write  # type: ignore[no-any-return]
+    return write
 
 
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:

@@ -253,7 +253,7 @@ class TableModel(_Learned):
 
     def _decide(self, y: Array, held: tuple[Any, ...] | None) -> None:
         """Choose the positive class and its threshold, by costs on held-out rows."""
-        counts = [int(np.sum(y == label)) for label in self.classes_]
+        counts = np.array([np.sum(y == label) for label in self.classes_])
         asked = {"cost": self.cost, "threshold": self.threshold}
         self.decision_ = choose_decision(self.classes_, counts, **asked)
         if self.decision_ is None or self.decision_.cost is None or held is None:

@@ -382,10 +382,10 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     shown = []
     scored_by = content.predictions
     decision = None if scored_by is None else scored_by.decision
-    start = HALF if decision is None else decision.of(places[0])
+    threshold = HALF if decision is None else decision.of(places[0])
     for place in places:
         points = operating_points(
-            truth == classes[place], table[:, place], most, start=start
+            truth == classes[place], table[:, place], most, start=threshold
         )
         shown.append({"name": clean(classes[place]), **points})
     # The costs of a false alarm and of a miss that the model was given, perhaps for the other class.
@@ -395,7 +395,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     return {
         "classes": shown,
         "all": len(classes),
-        "threshold": start,
+        "threshold": threshold,
         "cost": None if cost is None else list(cost),
     }
 

@@ -298,7 +298,7 @@ def intervals(section: SectionView, content: Assessment) -> None:
 
 def _lowest_group(frame: pd.DataFrame) -> Mapping[str, Any]:
     """Return the group of rows whose truth is inside least often."""
-    return dict(frame.loc[frame["covered"].idxmin()])
+    return dict(frame.iloc[int(np.argmin(frame["covered"].to_numpy()))])
 
 
 def _lowest(
