@@ -242,11 +242,19 @@ def is_file(name: str) -> bool:
     return bool(Path(name).suffix) and ":" not in Path(name).name
 
 
+#: Endings that the name of a table does not keep.
+TABLE_ENDINGS = (
+    *(".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"),
+    *(".feather", ".arrow", ".orc", ".jsonl", ".ndjson", ".dta", ".sas7bdat"),
+    *(".db", ".sqlite", ".sqlite3"),
+)
+
+
 def table_name(table: str | Path) -> str:
     """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
     # The folder may be ".".
     name = Path(table).name or Path(table).resolve().name
-    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"):
+    for ending in TABLE_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
     return name

@@ -80,7 +80,8 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
         return ()
     text = _head(table)
     records = first_records(text, sniff_delimiter(text))
-    if not records or "\x00" in text or records[0][0].startswith(COMMENTS):
+    no_header = (*COMMENTS, "{")  # a line of JSON names no columns either
+    if not records or "\x00" in text or records[0][0].startswith(no_header):
         return ()
     names = tuple(name.strip() for name in records[0])
     is_certain = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from permgrad.base import startup
 from permgrad.base.checks import check_kind, check_path
 from permgrad.base.errors import (
     EnvironmentProblem,
     InputError,
+    PermgradError,
     by_count,
     counted,
     listed,
@@ -42,6 +44,7 @@ from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.odd_rows import find_totals
+from permgrad.data.read.other_formats import DATABASES, format_of, read_as_arrow
 from permgrad.data.read.reading import (
     MISSING_ANYWAY,
     Reading,
@@ -68,8 +71,8 @@ _ALL_ROWS = 2**31 - 1
 _CELL_BYTES = 8
 #: Files of so many bytes take a while, which is said.
 _LARGE = 100_000_000
-#: Endings of Excel files.
-_WORKBOOKS = (".xlsx", ".xlsm")
+#: Endings of files with several tables, of which one is named as the sheet.
+_WORKBOOKS = (".xlsx", ".xlsm", *DATABASES)
 
 
 @with_near_names
@@ -200,12 +203,13 @@ def _read_texts(file: Path, reading: Reading) -> Written:
     content = unzipped(content, file) if content[:2] == GZIP else content
     if not content or content.isspace():
         raise _empty(file)
-    if content[:4] == PARQUET:
-        # It was packed.
-        with TemporaryDirectory() as folder:
-            unpacked = Path(folder, file.name).with_suffix(".parquet")
-            unpacked.write_bytes(content)
-            return _read_parquet(unpacked, reading)
+    if content[:4] == PARQUET:  # it was packed
+        return _by_way_of_parquet(lambda path: path.write_bytes(content), file, reading)
+    if (table_format := format_of(content, file)) is not None:
+        arrow = read_as_arrow(table_format, content, file, reading.sheet)
+        return _by_way_of_parquet(
+            lambda path: pq.write_table(arrow, path), file, reading
+        )
     if content.startswith(b"PK") and "xl/workbook.xml" in map(
         str.lower, names_in_zip(content) or ()
     ):
@@ -222,6 +226,20 @@ def _read_texts(file: Path, reading: Reading) -> Written:
         problem = f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but no rows"
         raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, cells.RowLines(file, table.lines), reading)
+
+
+def _by_way_of_parquet(
+    write: Callable[[Path], Any], file: Path, reading: Reading
+) -> Written:
+    """Return a table that is written as Parquet first. Errors name the user's file."""
+    with TemporaryDirectory() as folder:
+        parquet = Path(folder, "table.parquet")
+        write(parquet)
+        try:
+            return _read_parquet(parquet, reading)
+        except PermgradError as error:
+            problem = error.problem.replace(str(parquet), str(file))
+            raise type(error)(problem, error.hint, error.code) from error
 
 
 def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:

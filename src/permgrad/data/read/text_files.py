@@ -27,8 +27,6 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z file", "unpack it"),
     (GZIP, "compressed by gzip twice", "unpack it once"),
     (b"%PDF-", "a PDF", "export the table as CSV"),
-    (b"ARROW1", "a Feather file", "save it as Parquet or CSV"),
-    (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
     (
         b"version https://git-lfs",
         "a pointer of Git LFS, not the file itself",
