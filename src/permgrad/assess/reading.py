@@ -24,7 +24,9 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.encoded import EncodedPredictor
+from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats, Integers
@@ -225,7 +227,10 @@ class ReadModel:
         }
         read = as_model(model)
         inputs, dependence = _dependence(read, X, y, self._related)
-        name, self._is_network = label_of(read.model), isinstance(read.model, nn.Module)
+        name = label_of(read.model)
+        if not is_estimator(read.model):
+            read = as_network(read, inputs)
+        self._is_network = isinstance(read.model, nn.Module)
         arguments = Arguments(
             read, inputs, y, scope="global", random_state=seed, **options
         )

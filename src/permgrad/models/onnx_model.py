@@ -32,6 +32,8 @@ from permgrad.data.read.cells import canonical
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xlsm", ".gz")
 #: What stands for a missing cell of text: what ``astype(str)`` makes of it.
 _MISSING_TEXT = "nan"
+#: Dimensions of a table.
+_MATRIX = 2
 
 
 def is_onnx(path: Path) -> bool:
@@ -88,6 +90,8 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
 class OnnxPredictor:
     """An ONNX model as a function of a table: one input for the whole table, or one for each column.
 
+    Arrays of images, and dicts of several inputs, are passed on as they are.
+
     Columns of ``texts`` are read as text even where their cells are digits: 007 is not 7 there.
     """
 
@@ -118,17 +122,35 @@ class OnnxPredictor:
                 one.name for one in self.inputs if one.type == "tensor(string)"
             )
 
-    def __call__(self, table: Any) -> Array:
-        """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values."""
+    def __call__(self, rows: Any, /) -> Any:
+        """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values.
+
+        Of images and several inputs all outputs ``(rows, *)`` by name.
+        """
+        if isinstance(rows, Mapping) or np.ndim(rows) > _MATRIX:
+            return self._of_tensors(rows)
         frame = (
-            table
-            if isinstance(table, pd.DataFrame)
-            else pd.DataFrame(np.asarray(table))
+            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(np.asarray(rows))
         )
         (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
             return np.array([list(row.values()) for row in returned])
         return np.asarray(returned)
+
+    def _of_tensors(self, inputs: Any) -> dict[str, Array]:
+        """Return all outputs for one array, or for a dict of arrays by the inputs' names."""
+        named = inputs if isinstance(inputs, Mapping) else {self.inputs[0].name: inputs}
+        names = [one.name for one in self.inputs]
+        if set(named) != set(names):
+            problem = f"The model takes the inputs {listed(names, 5, show=repr)}"
+            hint = "Pass X as a dict of arrays by these names"
+            raise InputError(problem, hint=hint, code="PG012")
+        feed = {
+            one.name: np.asarray(named[one.name], dtype=self._TYPES.get(one.type))
+            for one in self.inputs
+        }
+        outputs = [one.name for one in self.session.get_outputs()]
+        return dict(zip(outputs, self.session.run(outputs, feed), strict=True))
 
     def _feed(self, frame: pd.DataFrame) -> dict[str, Array]:
         if len(self.inputs) == 1:

@@ -83,6 +83,7 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         subject: Any = request.subject
+        subject.check_network(self.name)
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR

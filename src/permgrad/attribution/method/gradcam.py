@@ -82,6 +82,7 @@ class GradCam(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        request.subject.check_network("gradcam")
         request = of_slopes(request)
         options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)

@@ -15,11 +15,16 @@ from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.answers import most_asked
 from permgrad.attribution.subject.examples import gathered
+from permgrad.attribution.subject.functions import (
+    FunctionOfTensors,
+    is_exported_program,
+)
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.places import Layout
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.reasons import Because
 from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted, keeping_warnings, listed
 from permgrad.models.batches import sparing
@@ -44,7 +49,7 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         request = build_request(arguments, None, "describe")
         subject, y = request.subject, arguments.y
         lines = [
-            f"{_kind(model.model)}, {(subject.place or subject.outputs).task}",
+            f"{_kind(model.model, subject)}, {(subject.place or subject.outputs).task}",
             f"inputs: {_inputs(request)}",
         ]
         if arguments.gathered is not None:
@@ -93,7 +98,11 @@ def explained_outputs(model: Model, X: Any) -> Floats:
     return read
 
 
-def _kind(model: Any) -> str:
+def _kind(model: Any, subject: Subject) -> str:
+    if isinstance(subject.module, FunctionOfTensors) and not hasattr(model, "predict"):
+        return "function of tensors"
+    if is_exported_program(model):
+        return "exported network"
     if isinstance(model, nn.Module):
         return f"torch network {type(model).__name__}"
     if is_estimator(model) or hasattr(model, "predict") or hasattr(model, "of_encoded"):

@@ -33,8 +33,14 @@ from permgrad.attribution.request.arguments import (
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.request.takes import kind_of_model, refuse_apart, said_of
+from permgrad.attribution.request.takes import (
+    is_estimator,
+    kind_of_model,
+    refuse_apart,
+    said_of,
+)
 from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
+from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
@@ -79,6 +85,7 @@ def build_request(
 
     ``chosen`` is the method. None: what is asked needs none. ``by``: who asks, one of ``takes.CALLERS``.
     """
+    arguments = _of_networks(arguments)
     related = arguments.row_groups is not None or arguments.row_time is not None
     if related:
         arguments = with_columns(arguments)
@@ -143,6 +150,13 @@ def build_request(
         sampling=options.get("sampling", "marginal"),
         found=arguments.model.found,
     )
+
+
+def _of_networks(arguments: Arguments) -> Arguments:
+    """Return arguments whose model is a network where it is a function of tensors."""
+    model = arguments.model
+    read = model if is_estimator(model.model) else as_network(model, arguments.X)
+    return arguments if read is model else replace(arguments, model=read)
 
 
 def _loss_asked(

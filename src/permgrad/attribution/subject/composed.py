@@ -102,7 +102,8 @@ def _refused_together(
         f"The network takes rows one by one, and refused {counted(len(batch[0]), 'row')} together: called with "
         f"{error.shapes} it raised {error.words}"
     )
-    return InputError(problem, hint="Pass pg.Model(..., batch_size=1)", code="PG032")
+    hint = remedy(error.words) or "Pass pg.Model(..., batch_size=1)"
+    return InputError(problem, hint=hint, code="PG032")
 
 
 def _same(rows: Tensor, row: Tensor) -> Tensor:

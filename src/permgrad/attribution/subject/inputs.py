@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from permgrad.attribution.subject.remedies import ONE_GRAPH, SETTING
+from permgrad.attribution.subject.remedies import SETTING, of_lengths
 from permgrad.base.arrays import Array
 from permgrad.base.errors import Fault, InputError, listed, refusing, shown
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
@@ -34,13 +34,26 @@ Passing = Literal["keywords", "positions", "whole", "listed"]
 class Leaf:
     """One tensor among the inputs: its name, where it sits in the user's structure, and its columns if it was a frame.
 
-    ``loose``: the precision was NumPy's or pandas' choice, not the user's.
+    ``loose``: the precision was NumPy's or pandas' choice, not the user's. ``kind``: the
+    type of an array's numbers (None: it was a tensor).
     """
 
     name: str
     place: tuple[Any, ...]
     columns: tuple[str, ...] | None
     loose: bool
+    kind: np.dtype[Any] | None = None
+
+    def as_passed(self, tensor: Tensor) -> Any:
+        """Return rows in the user's own form: a tensor, an array or a frame."""
+        if self.kind is None:
+            return tensor
+        array = tensor.detach().cpu().numpy()
+        if self.kind.kind == "f" == array.dtype.kind:
+            array = array.astype(self.kind)
+        if self.columns is None:
+            return array
+        return pd.DataFrame(array, columns=list(self.columns))
 
 
 class TokenRows(Protocol):
@@ -92,7 +105,13 @@ class InputForm:
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
         """Call the network with tensors in the place of the user's inputs."""
         tensors = tensors if self.tokens is None else self.tokens.tensors(tensors)
-        filled = _fill(self.structure, iter(tensors))
+        passed: Sequence[Any] = tensors
+        if getattr(function, "takes_arrays", False):
+            passed = [
+                leaf.as_passed(tensor)
+                for leaf, tensor in zip(self.leaves, tensors, strict=True)
+            ]
+        filled = _fill(self.structure, iter(passed))
         if self.passing == "keywords":
             return function(**filled)
         if self.passing == "whole":
@@ -222,11 +241,7 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Faul
     if len(set(lengths.values())) > 1:
         words = first_names(f"{name} {length}" for name, length in lengths.items())
         problem = f"All inputs must have the same number of rows, got {words}"
-        # The edges of a graph are pairs of numbers of its nodes.
-        pairs = any(
-            one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors
-        )
-        hint = "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
+        hint = of_lengths(names, tensors)
         yield problem, hint, "PG007"
     if 0 in lengths.values():
         yield "The inputs have no rows", "Pass the rows to explain", "PG013"
@@ -531,8 +546,8 @@ def _flatten(
                     for index, (item, end) in pairs
                 ],
             )
-        tensor, columns, loose = _tensor(value, name, dtype)
-        leaves.append(Leaf(name, place, columns, loose))
+        tensor, columns, kind = _tensor(value, name, dtype)
+        leaves.append(Leaf(name, place, columns, kind is not None, kind))
         tensors.append(tensor)
         return _Slot
 
@@ -571,10 +586,10 @@ def _like(value: Any, items: list[Any]) -> Any:
 
 def _tensor(
     value: Any, name: str, dtype: torch.dtype
-) -> tuple[Tensor, tuple[str, ...] | None, bool]:
-    """Return the tensor, the column names of a frame, and whether its precision is open."""
+) -> tuple[Tensor, tuple[str, ...] | None, np.dtype[Any] | None]:
+    """Return the tensor, a frame's columns, and an array's type (None: a tensor)."""
     if isinstance(value, Tensor):
-        return _dense(value, name), None, False
+        return _dense(value, name), None, None
     columns = None
     if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
@@ -591,6 +606,7 @@ def _tensor(
             * isinstance(value, str),
             code="PG001",
         )
+    kind = array.dtype
     if (
         not array.flags.writeable
         or not array.flags.c_contiguous
@@ -607,7 +623,7 @@ def _tensor(
     return (
         (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor),
         columns,
-        True,
+        kind,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.players.neighbours import may_be_picture
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
+from permgrad.attribution.subject.functions import FunctionOfTensors, no_network
 from permgrad.attribution.subject.heads import heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import (
     InputForm,
@@ -56,6 +58,7 @@ from permgrad.attribution.subject.reasons import (
 )
 from permgrad.attribution.subject.remedies import (
     OF_MIXED_ROWS,
+    ONE_BY_ONE,
     ONE_GRAPH,
     of_hooks,
     of_nested,
@@ -92,6 +95,8 @@ _LOOKED_AT = 2
 #: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they exceed.
 #: An accelerator has its own memory. Several such results are alive at once.
 _WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
+#: Bytes that a function which nobody sees inside is taken to write for each number.
+_WRITTEN_OF_CELL = 4
 #: Dimensions of a table of targets.
 _MATRIX = 2
 #: Of a row where not even two fit in memory.
@@ -178,6 +183,8 @@ class NetworkSubject(Subject):
             None,
         )
         self.dtype = torch.float32 if parameter is None else parameter.dtype
+        if self.is_function:
+            self.dtype = FunctionOfTensors.precision
         forms, tensors = read_forms(self.module, inputs, self.dtype)
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
@@ -199,7 +206,7 @@ class NetworkSubject(Subject):
         self.noted: dict[
             str, Any
         ] = {}  # what was found out about the inputs, for ``meta``
-        probe = self._probe_forms(forms, tensors)
+        probe = self._probe_together(forms, tensors)
         self.inputs = self._cast(tensors)
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
@@ -220,6 +227,11 @@ class NetworkSubject(Subject):
         self._masks = None
         sign = CLASSES_ASKED if classes and probe.shape[1] > 1 else self._said
         self.outputs = resolve_outputs(probe, y, **described, sign=sign)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function that is no module, of which nobody sees the inside."""
+        return isinstance(self.module, FunctionOfTensors)
 
     def _sizes(self) -> list[int]:
         """Return the sizes of one row's inputs."""
@@ -281,8 +293,14 @@ class NetworkSubject(Subject):
             return find_lookups(self)
         return ()
 
+    def check_network(self, method: str) -> None:
+        """Refuse a function that is no module: it has no layers to follow."""
+        if self.is_function:
+            raise no_network(method, self.module.named)
+
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
         """Refuse inputs of whole numbers, towards which there is no gradient."""
+        self.check_network(method)
         without = [place for place in places if not self.real[place]]
         if without:
             names = listed([repr(self.input_names[place]) for place in without])
@@ -386,6 +404,36 @@ class NetworkSubject(Subject):
             one if dtype is None else one.to(dtype)
             for one, dtype in zip(tensors, self._casts, strict=True)
         )
+
+    def _probe_together(
+        self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
+    ) -> Tensor:
+        """Call the network on the first rows. Say so where it takes one row a call."""
+        try:
+            return self._probe_forms(forms, tensors)
+        except InputError as error:
+            if error.code == "PG032" and self._takes_one_by_one(forms, tensors):
+                raise InputError(
+                    error.problem, hint=ONE_BY_ONE, code=error.code
+                ) from error.__cause__
+            raise
+
+    def _takes_one_by_one(
+        self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
+    ) -> bool:
+        """Return whether the network takes some rows one by one."""
+        if self._largest_batch == 1 or len(tensors[0]) == 1:
+            return False
+        trial = copy(self)
+        trial._largest_batch = 1  # noqa: SLF001 — its own class
+        trial._width = None  # noqa: SLF001 — its own class
+        with contextlib.suppress(PermgradError, RuntimeError, MemoryError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trial._probe_forms(forms, [one[:_LOOKED_AT] for one in tensors])  # noqa: SLF001 — its own class
+            # A row that is taken beside itself alone is no row.
+            return not trial.in_pairs
+        return False
 
     def _probe_forms(
         self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
@@ -560,6 +608,9 @@ class NetworkSubject(Subject):
                     if self.in_pairs
                     else needed
                 )
+                if self.is_function:  # of which nobody sees what it writes
+                    cells = sum(tensor.numel() for tensor in row)
+                    needed = max(needed, _WRITTEN_OF_CELL * cells)
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 

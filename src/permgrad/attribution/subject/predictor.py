@@ -24,6 +24,7 @@ from permgrad.attribution.subject.answers import (
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.functions import no_network
 from permgrad.attribution.subject.outputs import (
     OutputForm,
     as_target,
@@ -391,9 +392,7 @@ class PredictorSubject(Subject):
 
     def check_network(self, method: str) -> None:
         """Refuse every method that reads layers: a predictor has none."""
-        problem = f"method={method!r} needs the gradient of a torch network, got a {type(self.predictor).__name__}"
-        hint = "Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'"
-        raise InputError(problem, hint=hint, code="PG034")
+        raise no_network(method, type(self.predictor).__name__)
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     #: seeds every generator that a predictor may draw from, and restores all of them afterwards

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from permgrad.base.errors import error_in_words, listed
 
@@ -18,6 +19,8 @@ ONE_GRAPH = (
     "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to a module whose forward returns "
     "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
 )
+#: How a network is explained that takes one row a call.
+ONE_BY_ONE = "It takes rows one by one: pass pg.Model(net, batch_size=1)"
 #: What helps where rows that take values from others are refused.
 OF_MIXED_ROWS = (
     "If it refuses rows that take values from others, join features that belong together with groups=, or name "
@@ -25,6 +28,17 @@ OF_MIXED_ROWS = (
 )
 #: How a part of what a layer returns is named.
 BY_IDENTITY = "Have the forward pass the tensor through an nn.Identity() of the network, and name that layer"
+#: How states of recurrent layers are passed, whose second dimension are rows.
+_ROWS_FIRST = (
+    "rows first, such as {}.transpose(0, 1), to a module whose forward turns them back: "
+    "return self.net(x, state.transpose(0, 1).contiguous())"
+)
+_STATES = re.compile(r"Expected hidden(\[\d\])? size")
+#: How texts of an EmbeddingBag are passed, one after the other with offsets.
+_OFFSETS = (
+    "Pass ids (rows, places) alone, to a module whose forward(self, ids) returns "
+    "self.net(ids.flatten(), torch.arange(0, ids.numel(), ids.shape[1]))"
+)
 _MISSING = re.compile(
     r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'"
 )
@@ -58,9 +72,59 @@ def remedy(words: str) -> str | None:
             "Its forward differentiates by torch.func, and mean slopes cannot be followed through that: pass steps=64 "
             "to integrated_gradients, or choose method='gradient' or 'shapley'"
         )
+    if _STATES.search(words):
+        return f"Pass states with {_ROWS_FIRST.format('h')}"
     if missing := _MISSING.search(words):
         return f"Pass it as an input, or, if it is a setting: {SETTING.format(f'{missing[1]}=…')}"
     return None
+
+
+def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
+    """Return what helps where inputs have different numbers of rows, by their shapes."""
+    rows = len(tensors[0])
+    others = [
+        name for name, one in zip(names, tensors, strict=True) if len(one) != rows
+    ]
+    if len(tensors) == 2 and _are_offsets(*tensors):
+        return _OFFSETS
+    if turned := _rows_second(names, tensors):
+        return f"Pass {listed(turned, 5)} with {_ROWS_FIRST.format(turned[0])}"
+    lengths = {len(one) for one in tensors if len(one) != rows}
+    if lengths == {1}:
+        name = others[0].rpartition(".")[2]
+        setting = SETTING.format(f"{name}={name}")
+        return (
+            f"If {name} has one value a row, pass it for each of the {rows:,} rows, with "
+            f"pg.Model(net, hold={others[:5]}) if it is no feature. If it is one for all "
+            f"rows, leave it out of X: {setting}"
+        )
+    # The edges of a graph are pairs of numbers of its nodes.
+    pairs = any(
+        one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors
+    )
+    return "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
+
+
+def _are_offsets(ids: Tensor, offsets: Tensor) -> bool:
+    """Return whether whole numbers say where texts begin, as for an EmbeddingBag."""
+    whole = not (ids.is_floating_point() or offsets.is_floating_point())
+    if not whole or ids.ndim != 1 or offsets.ndim != 1 or not len(offsets):
+        return False
+    ordered = bool((offsets.diff() >= 0).all())
+    return ordered and int(offsets[0]) == 0 and int(offsets[-1]) <= len(ids)
+
+
+def _rows_second(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
+    """Return inputs (layers, rows, numbers), whose second dimension counts the rows."""
+    first = tensors[0]
+    for rows in (len(first), *first.shape[1:2]):
+        others = [place for place, one in enumerate(tensors) if len(one) != rows]
+        if all(
+            tensors[place].ndim == 3 and tensors[place].shape[1] == rows
+            for place in others
+        ):
+            return [names[place] for place in others]
+    return []
 
 
 def is_scripted(module: nn.Module) -> bool:
