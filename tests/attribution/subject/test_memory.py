@@ -143,13 +143,20 @@ def once_as_a_weight(net: Net, x: Tensor) -> Tensor:
     return x
 
 
+def once_as_an_attribute(net: Net, x: Tensor) -> Tensor:
+    """Centred by the mean of the rows of the first call, which is no buffer."""
+    if not hasattr(net, "centre"):
+        net.centre = x.detach().mean(0)
+    return x - net.centre
+
+
 def carrying(net: Net, x: Tensor) -> Tensor:
     """A state that is handed on to the next batch."""
     before, net.state = getattr(net, "state", torch.zeros(3)), x.detach().mean(0)
     return x + before
 
 
-@pytest.mark.parametrize("before", [once, once_as_a_weight])
+@pytest.mark.parametrize("before", [once, once_as_a_weight, once_as_an_attribute])
 @pytest.mark.parametrize("method", ["permutation", "gradient"])
 def test_what_the_first_call_sets_is_told_to_be_set_before(before, method):
     net = Net(before)

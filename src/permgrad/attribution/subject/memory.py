@@ -88,6 +88,7 @@ def call_first(
     rows of a call.
     """
     few = [tensor[:most] for tensor in rows]
+    state = state_of(subject.module)
 
     def call() -> tuple[Changes, Sequence[Attributes]] | None:
         """Return what a call changes and the attributes after it. None: it failed."""
@@ -108,6 +109,11 @@ def call_first(
         repeated = {} if second is None else second[0]
         once = [change for place, change in changes.items() if place not in repeated]
         if not once:
+            # Attributes of its own, in which it may keep what it made of these rows.
+            if moved := written(subject.module, state):
+                put_back(attributes)
+                refuse_first_call(subject, rows, moved, attributes)
+                put_back(after)
             return
         words = [change.words for change in once]
         if not all(change.of_hooks for change in once):
