@@ -54,6 +54,11 @@ class Answers:
         """Leave what is held out of copies in other processes."""
         return vars(Answers(self.kept))
 
+    @property
+    def width(self) -> int:
+        """Numbers of each answer that is held, 0 while there is none."""
+        return self._numbers.shape[1]
+
     def of(
         self,
         rows: Floats,

@@ -453,8 +453,9 @@ class PredictorSubject(Subject):
         if wide.ndim != 2 or values.ndim > 2 or 0 in wide.shape or len(wide) != count:
             raise wrong_rows(values, count, lambda: self.form.frame(rows))
         numbers = np.array(wide, dtype=np.float64)
-        if self.width is not None and numbers.shape[1] != self.width:
-            problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
+        before = self.width or self.answers.width
+        if before and numbers.shape[1] != before:
+            problem = f"The predictor returned {numbers.shape[1]} numbers per row after {before} before"
             raise InputError(
                 problem, hint="Return as many numbers for every table", code="PG032"
             )
