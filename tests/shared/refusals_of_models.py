@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from refusals import Refusal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -33,6 +34,7 @@ X = pd.DataFrame({"age": RNG.normal(size=ROWS), "power": RNG.normal(size=ROWS)})
 Y = X["age"].to_numpy() + 0.1 * RNG.normal(size=ROWS)
 LABELS = np.where(Y > 0, "yes", "no")
 HOLES = X.mask(X > 1.5)
+IMAGES = RNG.normal(size=(9, 1, 4, 4))
 MEANS = X.mean()
 LINE = LinearRegression().fit(X, Y)
 LOGISTIC = LogisticRegression().fit(X, LABELS)
@@ -139,8 +141,12 @@ def scored(scoring: Any) -> Callable[[], Any]:
 
 
 def boosted(**options: Any) -> Callable[[], Any]:
-    rows = BaselineRows(X.to_numpy(np.float32), LABELS)
-    return lambda: fit_baseline("lightgbm", "classification", rows, options=options)
+    def fit() -> Any:
+        pytest.importorskip("lightgbm")
+        rows = BaselineRows(X.to_numpy(np.float32), LABELS)
+        return fit_baseline("lightgbm", "classification", rows, options=options)
+
+    return fit
 
 
 AVERAGED = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
@@ -193,6 +199,13 @@ OF_MODELS = (
         scored("recall"),
         "make_scorer(…, pos_label='yes') of sklearn.metrics",
         scored(make_scorer(precision_score, pos_label="yes")),
+    ),
+    Refusal(
+        f"{SUBJECT}functions.py",
+        "What the function returns",
+        explained(lambda images: ["cat"] * len(images), IMAGES),
+        "Return a tensor or an array of numbers, a row for each row",
+        explained(lambda images: images.sum((1, 2, 3)), IMAGES),
     ),
     Refusal(
         f"{SUBJECT}predictor.py",

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import pytest
 import torch
-from captum import attr
 from refusals import Refusal
 from torch import Tensor, nn
 
 import permgrad as pg
+
+attr = pytest.importorskip("captum.attr")
 
 SUBJECT = "attribution/subject/"
 Forward = Callable[..., Any]
@@ -297,6 +299,17 @@ def two_outputs(net: Net, x: Tensor) -> dict[str, Tensor]:
     return {**more, "level": net.head(x)}
 
 
+def never_alone(forward: Forward) -> Forward:
+    """Return a forward that refuses a single row."""
+
+    def does_so(net: Net, x: Tensor) -> Any:
+        if len(x) == 1:
+            raise ValueError("expected more than 1 row")
+        return forward(net, x)
+
+    return does_so
+
+
 class Ranked(nn.Module):
     """Puts rows in the order of their first number inside."""
 
@@ -484,15 +497,29 @@ OF_NETWORKS = (
         f"{SUBJECT}network.py",
         "The network must return as many numbers for every batch, got … for … after … before",
         does(two_widths),
+        "pg.Model(net, batch_size=1)",
+        does(two_widths, batch_size=1),
+    ),
+    Refusal(
+        f"{SUBJECT}network.py",
+        "The network must return as many numbers for every batch, got … for … after … before",
+        does(never_alone(two_widths)),
         "pg.Model(..., head=)",
-        does(two_widths, head="level"),
+        does(never_alone(two_widths), head="level"),
     ),
     Refusal(
         f"{SUBJECT}network.py",
         "The network must return the same outputs for every batch, got … for … after … before",
         does(two_outputs),
+        "pg.Model(net, batch_size=1)",
+        does(two_outputs, batch_size=1),
+    ),
+    Refusal(
+        f"{SUBJECT}network.py",
+        "The network must return the same outputs for every batch, got … for … after … before",
+        does(never_alone(two_outputs)),
         "head= to pg.Model",
-        does(two_outputs, head="level"),
+        does(never_alone(two_outputs), head="level"),
     ),
     Refusal(
         f"{SUBJECT}outputs.py",

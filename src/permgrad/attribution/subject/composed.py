@@ -32,19 +32,18 @@ def of_composed(
     donors: Sequence[Tensor],
 ) -> InputError:
     """Return what users are told of a batch that the network refused, the error itself if nothing more is known."""
-    batch: Sequence[Tensor] | None = error.tensors
+    batch: Sequence[Tensor] = error.tensors
     if type(subject) is not NetworkSubject or len(error.tensors) != len(inputs):
         return error
     if error.hooks:  # of another package, which say what is wrong
         return error
     with torch.no_grad(), subject.open():
         if _takes(subject, batch):  # a part of the network refused its part of the rows
-            batch = next(
-                (one for one in _by_value(inputs, donors) if not _takes(subject, one)),
-                None,
-            )
-            if batch is None:
+            edited = _by_value(inputs, donors)
+            alone = next((rows for rows in edited if not _takes(subject, rows)), None)
+            if alone is None:
                 return error
+            batch = alone
         row = _refused(subject, batch)
         if row is None:
             return _refused_together(subject, error, batch) or error
