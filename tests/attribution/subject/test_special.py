@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.subject.special import special_ids
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.special import needed_ids, special_ids
 
 END, SLOT, ROWS, PLACES = 5, 23, 9, 6
 METHODS = ("permutation", "permgrad", "shapley", "lime", "ablation")
@@ -189,3 +190,89 @@ def test_a_tokenizer_says_which_ids_are_special() -> None:
     assert special_ids(Wordpiece()) == {3}
     assert special_ids(Fast()) == {7, 8}
     assert special_ids(str.split) == special_ids(None) == frozenset()
+
+
+def test_a_tokenizers_special_ids_stay_where_places_have_numbers() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.words, self.at = nn.Embedding(24, 4), nn.Linear(2, 4)
+            self.head = nn.Linear(4, 1)
+
+        def forward(self, ids: Tensor, boxes: Tensor) -> Tensor:
+            return self.head(torch.tanh(self.words(ids) + self.at(boxes)).mean(1))
+
+    class Tokenizer:
+        all_special_ids = (END, 0)
+
+        def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+            return [f"w{one}" for one in ids]
+
+        def __call__(self, text: str) -> list[int]:
+            return [6]
+
+    X = {**first(), "boxes": torch.rand(ROWS, PLACES, 2)}
+    model = pg.Model(Placed().eval(), returns="values", tokenizer=Tokenizer())
+    found = explained(model, X, method="permutation", scope="local")
+    assert found.meta["tokens"] == {
+        "input": "ids",
+        "players": "tokens",
+        "special": [END],
+    }
+    assert not np.nan_to_num(found.values[:, 0]).any()
+    assert np.abs(np.nan_to_num(found.values[:, 1:PLACES])).max() > 1e-3
+
+
+def test_one_long_row_is_asked_of_in_few_calls() -> None:
+    class Counted(Closed):
+        calls = 0
+
+        def forward(self, ids: Tensor) -> Tensor:
+            Counted.calls += 1
+            return self.words(ids).sum(1)
+
+    ids = torch.randperm(22)[None] + 1
+    subject = build(Counted().double().eval(), ids)
+    Counted.calls = 0
+    nothing = torch.zeros_like(ids, dtype=torch.bool)
+    assert needed_ids(subject, 0, nothing) == frozenset()
+    assert 0 < Counted.calls <= 6
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 20])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_single_row_tells_the_needed_id_at_any_place(place: int, whole: bool) -> None:
+    """Checked over the batch, or row by row."""
+
+    class Once(Closed):
+        def forward(self, ids: Tensor) -> Tensor:
+            ends = ids.eq(END).sum(1)
+            wrong = int(ends.sum()) != len(ids) if whole else bool((ends != 1).any())
+            if wrong:
+                raise ValueError("each row needs one end")
+            return self.words(ids).sum(1)
+
+    ids = torch.arange(1, 22)[None].clone()
+    other = int(ids[0, place])
+    ids[ids == END] = other
+    ids[0, place] = END
+    nothing = torch.zeros_like(ids, dtype=torch.bool)
+    assert needed_ids(build(Once().double().eval(), ids), 0, nothing) == {END}
+
+
+def test_two_ids_that_are_needed_are_told_from_all_others() -> None:
+    class Framed(Closed):
+        def forward(self, ids: Tensor) -> Tensor:
+            if not bool((ids.eq(END).sum(1) == 1).all() & (ids[:, 0] == SLOT).all()):
+                raise ValueError("each row needs a begin and an end")
+            return self.words(ids).sum(1)
+
+    ids = torch.tensor([[SLOT, 7, 8, 9, 10, 11, END]])
+    nothing = torch.zeros_like(ids, dtype=torch.bool)
+    needed = needed_ids(build(Framed().double().eval(), ids), 0, nothing)
+    assert needed == {SLOT, END}
+
+
+def build(net: nn.Module, ids: Tensor) -> NetworkSubject:
+    return NetworkSubject(net, {"ids": ids}, None, returns="values")
