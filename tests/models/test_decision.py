@@ -10,7 +10,12 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.thresholds import choose_threshold
-from permgrad.models.decision import Decision, choose_decision, least_cost
+from permgrad.models.decision import (
+    Decision,
+    choose_decision,
+    least_cost,
+    read_decision,
+)
 
 COST = (1, 9)
 
@@ -129,3 +134,13 @@ def test_costs_are_for_two_classes():
     X, _ = rare(60)
     with pytest.raises(InputError, match="cost needs two classes, and y has 3"):
         network(cost=COST).fit(X, np.arange(60) % 3)
+
+
+def test_a_model_without_a_stored_decision_predicts_the_more_probable_class():
+    classes = np.array(["a", "b"])
+    assert read_decision({}, classes) == Decision(positive=1, threshold=0.5)
+    assert read_decision({}, np.array(["a", "b", "c"])) is None
+    stored = {"decision": Decision(positive=0, threshold=0.3).to_dict()}
+    assert read_decision(stored, classes) == Decision(positive=0, threshold=0.3)
+    with pytest.raises(ValueError, match="a decision of other classes"):
+        read_decision(stored, np.array(["a", "b", "c"]))

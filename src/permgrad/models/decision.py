@@ -273,7 +273,14 @@ def _named_threshold(
 
 # ---- saved models ----------------------------------------------------------------------------------------------------
 def read_decision(content: Mapping[str, Any], classes: Array) -> Decision | None:
-    """Return the decision in the description of a saved classifier: of two classes always, of more None."""
-    two = len(classes) == 2
-    must(two == ("decision" in content), "a decision of other classes")
-    return Decision.from_dict(content["decision"]) if two else None
+    """Return the decision in the description of a saved classifier, None without two classes.
+
+    Models that were saved before there were decisions predict the more probable class.
+    """
+    stored = content.get("decision")
+    must(stored is None or len(classes) == 2, "a decision of other classes")
+    if len(classes) != 2:
+        return None
+    if stored is None:
+        return Decision(positive=1, threshold=HALF)
+    return Decision.from_dict(stored)
