@@ -32,8 +32,13 @@ def network(**options):
     return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, **options)
 
 
-def trees(**options):
+def line(**options):
     return table_model("classification", "linear", **options)
+
+
+def trees(**options):
+    pytest.importorskip("lightgbm", reason="lightgbm is not installed")
+    return table_model("classification", "lightgbm", **options)
 
 
 @pytest.mark.parametrize("make", [network, trees])
@@ -62,7 +67,7 @@ def test_the_threshold_of_least_cost_is_what_every_prediction_follows(make, tmp_
     assert (loaded.predict(X) == expected).all()
 
 
-@pytest.mark.parametrize("make", [network, trees])
+@pytest.mark.parametrize("make", [network, line])
 def test_a_named_threshold_is_of_the_class_it_names(make):
     X, y = rare(300)
     model = make(threshold={"stays": 0.9}).fit(X, y)
