@@ -474,3 +474,41 @@ def test_refusals():
     ):
         explain(net, rows, tolerance=-1)
     assert network_integrals.GradientIntegral.factor == 3
+
+
+class Swinging(nn.Module):
+    """Its slope along the way changes its sign the more often, the larger the pace."""
+
+    def __init__(self, pace: float) -> None:
+        super().__init__()
+        self.pace = nn.Parameter(torch.tensor(pace, dtype=torch.float64))
+
+    def forward(self, x):
+        """Return one number for each row."""
+        return torch.sin(self.pace * x.prod(1, keepdim=True))
+
+
+def _advised(pace):
+    x = 2 * torch.rand(30, 3, dtype=torch.float64, generator=torch.manual_seed(0))
+    net = Swinging(pace)
+    with pytest.warns(pg.PermgradWarning, match="did not settle") as seen:
+        found = pg.explain(net, x, method="integrated_gradients")
+    return net, x, found, str(seen[0].message)
+
+
+def test_steps_that_are_advised_close_the_gap():
+    net, x, found, message = _advised(200.0)
+    assert found.meta["completeness_gap"] > 0.05
+    steps = int(message.partition("IntegratedGradients(steps=")[2].partition(")")[0])
+    more = pg.explain(net, x, method=pg.methods.IntegratedGradients(steps=steps))
+    assert more.meta["completeness_gap"] < found.meta["completeness_gap"] / 20
+
+
+def test_where_steps_would_not_help_no_tolerance_is_advised():
+    net, x, found, message = _advised(3000.0)
+    assert found.meta["completeness_gap"] > 1
+    assert "Choose method='shapley'" in message
+    assert "tolerance" not in message
+    explained = pg.explain(net, x[:4], method="shapley")
+    assert np.isfinite(explained.values).all()
+    assert np.abs(explained.values).max() > 0.1

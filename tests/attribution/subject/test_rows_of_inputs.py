@@ -56,6 +56,7 @@ def test_a_network_of_one_row_a_call(how):
     np.testing.assert_allclose(explanation.values, usual.values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_program_exported_for_one_row():
     """Its guard names the size, and the remedy is the same."""
     X = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1))
@@ -192,3 +193,40 @@ def test_other_lengths_keep_their_message():
     """Nothing is guessed of what fits no kind."""
     X = {"x": torch.randn(ROWS, 4), "time": torch.randn(ROWS - 1)}
     assert _refused(Timed(by_row=True), X).hint == "Pass the same rows of each input"
+
+
+# ---- a dict of which one value is the input ------------------------------------------
+class Volumes(nn.Module):
+    """It takes one volume, as networks of medical images do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve = nn.Conv3d(1, 2, 3)
+
+    def forward(self, x):
+        """Return logits."""
+        return self.convolve(x).mean((2, 3, 4))
+
+
+def test_a_batch_of_several_keys_for_a_network_of_one_input():
+    """A short message names the value that the network takes."""
+    batch = {"image": torch.randn(ROWS, 1, 4, 4, 4), "weight": torch.ones(ROWS)}
+    batch |= {"start": torch.zeros(ROWS, 3), "box": torch.zeros(ROWS, 2, 3)}
+    error = _refused(Volumes(), batch)
+    assert str(error) == (
+        "The network takes one input, and X is a dict of 4 (image, weight, start, box). "
+        "Pass the one that it takes: X['image']. [PG032]"
+    )
+    pg.explain(Volumes(), batch["image"], Y, n_repeats=2)
+
+
+def test_texts_within_a_batch_are_left_out_with_their_key():
+    """A key of X is named, not a name within its value."""
+    files = {"file": [f"{row}.nii" for row in range(ROWS)]}
+    batch = {"image": torch.randn(ROWS, 1, 4, 4, 4), "meta": files}
+    error = _refused(Volumes(), batch)
+    assert "'meta.file'. Pass its numbers, or leave meta out" in str(error)
+    assert len(str(error)) < 250
+    del batch["meta"]
+    pg.explain(Volumes(), batch, Y, n_repeats=2)

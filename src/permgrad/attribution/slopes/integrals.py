@@ -31,6 +31,11 @@ _BLOCK_NUMBERS = 4_000_000
 _USUAL, _FINE = 0.002, 1e-4
 #: How many times the last change a gap is that further steps do not close.
 _CLOSING = 10
+#: Gaps and changes that a larger tolerance may accept: shares of the output's range.
+_NEAR = 0.05
+#: From how many times smaller on a refinement makes a gap, more steps are worth it, and
+#: how many times more.
+_FALLS, _MOST_TIMES = 2.0, 64
 
 
 def _settle(
@@ -41,7 +46,10 @@ def _settle(
     tolerance: float,
     most: int,
 ) -> tuple[Tensor, Floats]:
-    """Return integrals settled within ``tolerance`` of ``scale``, and their gap, change and intervals, ``(3, b)``.
+    """Return integrals settled within ``tolerance`` of ``scale``, and numbers ``(4, b)``.
+
+    They are a row's gap, its last change, its intervals, and the gap before the last
+    refinement.
 
     Errors of secants fall with the square of the intervals' length: the last two estimates tell where they lead
     (Richardson 1911). Those of plain gradients do not where rectifiers switch.
@@ -50,6 +58,7 @@ def _settle(
     values = result = lines.estimate(rows, intervals)
     gap = ((values.sum(dim=(1, 2)) - wanted).abs() / scale).amax(dim=1)
     change, taken = torch.full_like(gap, torch.inf), torch.full_like(gap, intervals)
+    before = torch.full_like(gap, torch.nan)
     active = torch.arange(len(gap), device=gap.device)
     while len(active) and intervals * lines.factor <= most:
         intervals *= lines.factor
@@ -59,6 +68,7 @@ def _settle(
         new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
         limit = refined + lines.ahead * (refined - values)
         new_gap = ((limit.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
+        before[active] = gap[active]
         result[active], gap[active], change[active], taken[active] = (
             limit,
             new_gap,
@@ -72,7 +82,7 @@ def _settle(
             | (intervals < lines.settled_from)
         )
         active, values = active[unsettled], refined[unsettled]
-    return result, torch.stack([gap, change, taken]).cpu().numpy()
+    return result, torch.stack([gap, change, taken, before]).cpu().numpy()
 
 
 def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
@@ -136,23 +146,13 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
                 values = slopes.sums(list(values.permute(1, 3, 0, 2)))
             result.keep(part, values, outputs, starts)
             progress.advance(part.stop - part.start)
-    gap, change, taken = np.concatenate(qualities, axis=1)
+    gap, change, taken, before = np.concatenate(qualities, axis=1)
     unsettled = int(((gap > tolerance) | (change > tolerance)).sum())
     if steps is None and unsettled and not untrue:
-        # A gap of many times what the last refinement changed is not closed by another.
-        wide = gap > tolerance
-        settled = bool(wide.any()) and bool(
-            (change[wide] <= gap[wide] / _CLOSING).all()
-        )
-        why = "the network's outputs jump on the way. Choose method='shapley'"
+        advice = _advice(lines, tolerance, most, (gap, change, before))
         warn_user(
             f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
-            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g})"
-            + (
-                f", and more steps do not close it: {why}."
-                if settled
-                else ". Raise tolerance."
-            )
+            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g}){advice}."
         )
     facts: dict[str, Any] = (
         {"players": options["players"]} if subject.encoded_names else {}
@@ -168,6 +168,31 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     }
     facts |= {"rule": lines.rule, **refined}
     return result.explanation(method, scale.cpu().numpy(), **facts)
+
+
+def _advice(
+    lines: Lines, tolerance: float, most: int, numbers: tuple[Floats, Floats, Floats]
+) -> str:
+    """Return what helps rows that did not settle, by their gap, its last change and the gap before."""
+    gap, change, before = numbers
+    wide = gap > tolerance
+    # A gap of many times what the last refinement changed is not closed by another.
+    if wide.any() and bool((change[wide] <= gap[wide] / _CLOSING).all()):
+        why = "the network's outputs jump on the way. Choose method='shapley'"
+        return f", and more steps do not close it: {why}"
+    if max(gap.max(), change.max()) <= _NEAR:
+        return ". Raise tolerance"
+    worst = int(gap.argmax())
+    falls = before[worst] / gap[worst] if gap[worst] > tolerance else 0.0
+    if falls >= _FALLS:
+        further = math.ceil(math.log(gap[worst] / tolerance) / math.log(falls))
+        steps = most * lines.factor**further
+        if steps <= _MOST_TIMES * most:
+            return f". Pass method=pg.methods.IntegratedGradients(steps={steps})"
+    return (
+        ", and more steps would hardly close it: the outputs swing on the way. Choose "
+        "method='shapley'"
+    )
 
 
 def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:

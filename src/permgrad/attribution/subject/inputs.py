@@ -546,7 +546,8 @@ def _flatten(
                     for index, (item, end) in pairs
                 ],
             )
-        tensor, columns, kind = _tensor(value, name, dtype)
+        key = str(place[0]) if isinstance(inputs, Mapping) else name
+        tensor, columns, kind = _tensor(value, name, dtype, key)
         leaves.append(Leaf(name, place, columns, kind is not None, kind))
         tensors.append(tensor)
         return _Slot
@@ -585,9 +586,12 @@ def _like(value: Any, items: list[Any]) -> Any:
 
 
 def _tensor(
-    value: Any, name: str, dtype: torch.dtype
+    value: Any, name: str, dtype: torch.dtype, key: str
 ) -> tuple[Tensor, tuple[str, ...] | None, np.dtype[Any] | None]:
-    """Return the tensor, a frame's columns, and an array's type (None: a tensor)."""
+    """Return the tensor, a frame's columns, and an array's type (None: a tensor).
+
+    ``key``: what is left out of X where it is no input.
+    """
     if isinstance(value, Tensor):
         return _dense(value, name), None, None
     columns = None
@@ -601,9 +605,9 @@ def _tensor(
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {of} for {name!r}",
-            hint=f"Pass its numbers, or leave {name} out if it is no input of the network"
+            hint=f"Pass its numbers, or leave {key} out if it is no input of the network"
             + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}"
-            * isinstance(value, str),
+            * (isinstance(value, str) and key == name),
             code="PG001",
         )
     kind = array.dtype

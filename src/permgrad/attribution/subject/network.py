@@ -459,6 +459,13 @@ class NetworkSubject(Subject):
                 way = ways[form.passing] if form.whole or len(forms) > 1 else ""
                 reasons.append(f"{way}it raised {error.words}")
                 first = first or error
+        if name := self._alone_among(forms, tensors):
+            problem = (
+                f"The network takes one input, and X is a dict of {len(tensors)} "
+                f"({first_names(self.input_names)})"
+            )
+            hint = f"Pass the one that it takes: X[{name!r}]"
+            raise InputError(problem, hint=hint, code="PG032") from first
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = first and remedy(first.words)
         hint = (
@@ -475,6 +482,24 @@ class NetworkSubject(Subject):
         raise InputError(problem, hint=hint, code="PG032") from (
             first and first.__cause__
         )
+
+    def _alone_among(
+        self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
+    ) -> str | None:
+        """Return the key of a dict's only value that the network takes by itself."""
+        structure = forms[0].structure
+        whole = isinstance(structure, dict) and forms[0].passing == "whole"
+        if not whole or len(tensors) == 1:
+            return None
+        taken: list[str] = []
+        for leaf, tensor in zip(forms[0].leaves, tensors, strict=True):
+            if len(leaf.place) > 1:
+                continue
+            rows = tensor[: min(_LOOKED_AT, self._largest_batch)].to(self.device)
+            with contextlib.suppress(Exception), torch.no_grad(), self.open():
+                self.module(rows.clone())
+                taken.append(leaf.place[0])
+        return taken[0] if len(taken) == 1 else None
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
