@@ -177,9 +177,9 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     chance explains.
 
     Examples:
-        >>> rows = [[f"town {k}", 7 * k % 11 + 0.5, 5 * k % 13] for k in range(12)]
-        >>> table = pd.DataFrame([*rows, ["", 66.5, 77]], columns=["town", "a", "b"])
-        >>> table.iloc[-1, 1:] = table.iloc[:-1, 1:].sum()
+        >>> rows = [[f"town {k}", 7 * k % 11 + 0.5, 37 * k % 101] for k in range(12)]
+        >>> table = pd.DataFrame(rows, columns=["town", "a", "b"])
+        >>> table.loc[12] = ["", table["a"].sum(), table["b"].sum()]
         >>> find_totals(table)
         TotalRows(rows=(12,), label='', how='sums')
     """

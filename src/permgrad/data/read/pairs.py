@@ -57,7 +57,7 @@ def find_pair(texts: Sequence[str]) -> Pair | None:
     Ranges that follow each other (18-24, 25-34) are categories in an order, and no two numbers.
 
     Examples:
-        >>> find_pair([f"{100 + 7 * k % 60}/{60 + k % 30}" for k in range(40)])
+        >>> find_pair([f"{100 + 7 * k % 30}/{60 + k % 30}" for k in range(40)])
         Pair(form='slash', first='first', second='second')
         >>> find_pair([f"({40 + k / 10}, {-70 - k % 7})" for k in range(40)])
         Pair(form='brackets', first='latitude', second='longitude')

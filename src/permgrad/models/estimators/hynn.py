@@ -183,7 +183,17 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
 
     @property
     def decision_threshold_(self) -> float | None:
-        """The probability of the positive class from which on it is predicted. None: more classes."""
+        """The probability of the positive class from which on it is predicted.
+
+        None: more classes.
+
+        Examples:
+            >>> from sklearn.datasets import load_iris
+            >>> X, y = load_iris(return_X_y=True)
+            >>> model = HyNNClassifier(preset="fast", max_epochs=2, threshold=0.2)
+            >>> model.fit(X[:100], y[:100]).decision_threshold_
+            0.2
+        """
         check_is_fitted(self, "decision_")
         return None if self.decision_ is None else self.decision_.threshold
 

@@ -202,7 +202,7 @@ class _Pool:
             try:
                 result, met = pickle.loads(self.ray.get(ready))  # noqa: S301 — written by a worker of ours
             except self.ray.exceptions.RayError as error:
-                self._replace(number, done, error)
+                self._start_again(number, done, error)
                 continue
             if met is not None:
                 raise _blame(*met, opened=number is not None, is_shared=self.is_shared)
@@ -222,7 +222,7 @@ class _Pool:
         self.workers.append(worker)
         self.running[worker.open.remote()] = worker, None
 
-    def _replace(self, number: int | None, done: int, error: Exception) -> None:
+    def _start_again(self, number: int | None, done: int, error: Exception) -> None:
         """Start a worker in the place of one that died. Give up a task on which too many died."""
         self.attempts[number] += 1
         if self.attempts[number] >= _ATTEMPTS:
