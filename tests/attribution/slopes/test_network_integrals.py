@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.slopes import integrals as network_integrals
 from permgrad.attribution.slopes import references
+from permgrad.base.progress import Progress
 
 ROWS = 8
 
@@ -512,3 +513,23 @@ def test_where_steps_would_not_help_no_tolerance_is_advised():
     explained = pg.explain(net, x[:4], method="shapley")
     assert np.isfinite(explained.values).all()
     assert np.abs(explained.values).max() > 0.1
+
+
+@pytest.mark.parametrize("steps", [None, 40])
+def test_progress_is_counted_within_a_row(steps, monkeypatch):
+    """One slow row, as by a window that slides, is not silent until its end."""
+    done = []
+    ahead = Progress.ahead
+
+    def noted(progress, rows):
+        ahead(progress, rows)
+        done.append(progress.done)
+
+    monkeypatch.setattr(Progress, "ahead", noted)
+    x = torch.rand(2, 3, dtype=torch.float64, generator=torch.manual_seed(0))
+    model = pg.Model(Swinging(3.0), batch_size=4)
+    pg.explain(model, x, method=pg.methods.IntegratedGradients(steps=steps))
+    assert len(done) > 2
+    assert done == sorted(done)
+    assert 0 < done[0] < 1
+    assert 1 < done[-1] <= 2

@@ -123,6 +123,8 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         scale = slopes.output_range(few)
         if lines is None:
             lines = _general_lines(slopes, references, scale, most)
+        if isinstance(lines, GradientIntegral):
+            lines.counted = progress.ahead
         tolerance = _tolerance(slopes, lines, options["tolerance"])
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)

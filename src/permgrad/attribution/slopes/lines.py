@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -155,6 +157,14 @@ class SecantIntegral(Lines):
         return slopes.attributions([total / intervals for total in sums], start, stop)
 
 
+#: Share of a row's progress that the fewest points which it takes make up.
+_BEFORE_SETTLED = 0.8
+
+
+def _count_nothing(rows: float) -> None:
+    """Leave progress to whoever asks."""
+
+
 class GradientIntegral(Lines):
     """The midpoint rule over plain gradients, ``steps`` or as many as it takes: thirds keep the points known before."""
 
@@ -167,6 +177,9 @@ class GradientIntegral(Lines):
     ) -> None:
         super().__init__(slopes, references)
         self.first = steps or 1
+        #: told of the rows that are done, in shares, while one is at work
+        self.counted: Callable[[float], None] = _count_nothing
+        self._share = 0.0
         # Errors of many lines cancel.
         self.settled_from = 9 if self.count == 1 else 3
 
@@ -174,6 +187,10 @@ class GradientIntegral(Lines):
         self, rows: Tensors, intervals: int, coarser: Tensor | None = None
     ) -> Tensor:
         """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
+        least = max(self.first, self.settled_from)
+        self._share = (
+            _BEFORE_SETTLED / (self.count * least) if intervals <= least else 0.0
+        )
         if coarser is None:
             return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
         before = np.arange(intervals // 3)[:, None]
@@ -193,6 +210,7 @@ class GradientIntegral(Lines):
             line, place = number // len(times), number % len(times)
             at = torch.as_tensor(times, device=total.device)[place]
             total.index_add_(0, line // self.count, self.products(rows, line, at))
+            self.counted(self._share * len(number))
 
         slopes.batch = in_batches(len(total) * points, slopes.batch, work)
         return total / points

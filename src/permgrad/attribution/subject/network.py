@@ -464,8 +464,9 @@ class NetworkSubject(Subject):
                 f"The network takes one input, and X is a dict of {len(tensors)} "
                 f"({first_names(self.input_names)})"
             )
-            hint = f"Pass the one that it takes: X[{name!r}]"
-            raise InputError(problem, hint=hint, code="PG032") from first
+            raise InputError(
+                problem, hint=f"Pass the one that it takes: X[{name!r}]", code="PG032"
+            ) from first
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = first and remedy(first.words)
         hint = (
