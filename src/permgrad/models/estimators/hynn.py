@@ -127,8 +127,6 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         class_weights_ (array): each class's weight in the loss.
         calibration_ (Calibration): turns outputs into probabilities.
         decision_ (Decision): the positive class and the threshold. None: more classes.
-        decision_threshold_ (float): that threshold of the probability of the positive
-            class.
         module_ (HybridNetwork): the network in eval mode.
         preprocessor_ (TableTransformer): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
