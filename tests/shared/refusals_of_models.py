@@ -20,12 +20,9 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 
 import permgrad as pg
-from permgrad.evaluation.baselines.fitting import (
-    BaselineRows,
-    fit_baseline,
-    fit_estimator,
-)
+from permgrad.evaluation.baselines.fitting import fit_baseline, fit_estimator
 from permgrad.imaging.foreign import ForeignRenderer
+from permgrad.models.libraries.job import Rows
 
 SUBJECT = "attribution/subject/"
 RNG = np.random.default_rng(0)
@@ -143,7 +140,7 @@ def scored(scoring: Any) -> Callable[[], Any]:
 def boosted(**options: Any) -> Callable[[], Any]:
     def fit() -> Any:
         pytest.importorskip("lightgbm")
-        rows = BaselineRows(X.to_numpy(np.float32), LABELS)
+        rows = Rows(X.to_numpy(np.float32), LABELS)
         return fit_baseline("lightgbm", "classification", rows, options=options)
 
     return fit

@@ -23,6 +23,8 @@ Forward = Callable[..., Any]
 class Net(nn.Module):
     """A linear layer with a forward of the test's."""
 
+    centre: Tensor
+
     def __init__(self, forward: Forward, width: int = 3, classes: int = 2) -> None:
         super().__init__()
         with torch.random.fork_rng():
@@ -99,6 +101,8 @@ def tired() -> Any:
 
 class Counting(Net):
     """Adds up its calls, and lets them move its outputs."""
+
+    calls: Tensor
 
     def __init__(self, *, counts: bool) -> None:
         super().__init__(plain)
