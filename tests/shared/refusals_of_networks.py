@@ -42,6 +42,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 X, MANY = drawn(12, 3), drawn(200, 3)
+BATCH = {"scan": X, "patient": torch.arange(12), "site": drawn(12, 2)}
 
 
 def explained(
@@ -481,6 +482,13 @@ OF_NETWORKS = (
         lambda: explained(hooked()),
         "for part in net.modules(): part._forward_hooks.clear()",
         lambda: explained(unhooked()),
+    ),
+    Refusal(
+        f"{SUBJECT}network.py",
+        "The network takes one input, and X is a dict of … (…)",
+        lambda: explained(nn.Sequential(nn.Linear(3, 2)), BATCH),
+        "Pass the one that it takes: X['scan']",
+        lambda: explained(nn.Sequential(nn.Linear(3, 2)), BATCH["scan"]),
     ),
     Refusal(
         f"{SUBJECT}network.py",
