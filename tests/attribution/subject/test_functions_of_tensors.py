@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import permgrad as pg
@@ -229,3 +230,15 @@ def test_onnx_networks_of_images_and_of_several_inputs(photos, net, tmp_path):
     np.testing.assert_allclose(explanation.values, expected.values, atol=1e-5)
     with pytest.raises(pg.InputError, match="takes the inputs 'photo', 'table'"):
         pg.explain(model, {"photo": X["photo"]}, y)
+
+
+def test_what_was_fitted_on_columns_takes_no_images():
+    """Its message is about tables, and that of a function about the function."""
+    X = np.random.default_rng(0).random((30, 2, 3))
+    fitted = LogisticRegression().fit(X.reshape(30, 6), np.arange(30) % 2)
+    for model in (fitted, fitted.predict_proba):
+        for rows in (X, {"image": X}):
+            with pytest.raises(pg.InputError, match="must be a table"):
+                pg.explain(model, rows, np.arange(30) % 2)
+    with pytest.raises(pg.InputError, match="The function does not accept the inputs"):
+        pg.explain(lambda rows: rows @ np.ones(7), X)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from permgrad.attribution.model import Model
-from permgrad.attribution.subject.calls import find_call
+from permgrad.attribution.subject.calls import find_call, fitted_names
 from permgrad.base.arrays import Array
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import InputError
@@ -115,6 +115,13 @@ def is_table(X: Any) -> bool:
     return depth + len(getattr(first, "shape", ())) <= _MATRIX
 
 
+def is_of_columns(model: Any) -> bool:
+    """Return whether a model was fitted on the columns of a table, whatever X is."""
+    owner = getattr(model, "__self__", model)
+    fitted = hasattr(owner, "of_encoded") or hasattr(owner, "n_features_in_")
+    return fitted or bool(fitted_names(model))
+
+
 def is_exported_program(model: Any) -> bool:
     """Return whether a model is what ``torch.export.export`` returns."""
     kind = type(model)
@@ -136,7 +143,7 @@ def as_network(model: Model, X: Any) -> Model:
     if isinstance(inside, nn.Module) or inside is None:
         return model
     exported = is_exported_program(inside)
-    if not exported and (X is None or is_table(X) or hasattr(inside, "of_encoded")):
+    if not exported and (X is None or is_table(X) or is_of_columns(inside)):
         return model
     if "as network" not in model.found:
         network = _of_program(model) if exported else _of_function(model)

@@ -479,7 +479,8 @@ class NetworkSubject(Subject):
                 "A module of torch.export takes no other sizes than those it was exported for: export it with a "
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
-        problem = f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        who = "function" if self.is_function else "network"
+        problem = f"The {who} does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
         raise InputError(problem, hint=hint, code="PG032") from (
             first and first.__cause__
         )
