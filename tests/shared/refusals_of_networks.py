@@ -471,14 +471,14 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network does not accept the inputs: called with … …",
+        "The … does not accept the inputs: called with … …",
         lambda: explained(Setting()),
         "net.forward = functools.partial(net.forward, times=…)",
         lambda: explained(Setting(), changes=with_setting),
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network does not accept the inputs: called with … …",
+        "The … does not accept the inputs: called with … …",
         lambda: explained(hooked()),
         "for part in net.modules(): part._forward_hooks.clear()",
         lambda: explained(unhooked()),
@@ -492,7 +492,7 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network does not accept the inputs: called with … …",
+        "The … does not accept the inputs: called with … …",
         does(plain, drawn(12, 4)),
         "Check their order, shapes and types",
         does(plain, drawn(12, 3)),
