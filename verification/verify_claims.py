@@ -157,7 +157,7 @@ def of_constant(
 
 def of_changes(rng: np.random.Generator, _: int, rows: int, law: str | float) -> bool:
     """Claim 5."""
-    sides = [drawn(count, law, 2, False, rng)[1] for count in (rows, rows // 4)]
+    sides = [drawn((count, law, 2, False), rng)[1] for count in (rows, rows // 4)]
     return bool(claims_of_scores(sides[0], sides[1]))
 
 

@@ -233,8 +233,8 @@ def flag_by_target(
     outputs = _outputs(y, classes)
     if not classes:
         # The test supposes normal errors, which skewed targets have not.
-        ranks: Floats = pd.Series(y).rank(pct=True).to_numpy(dtype=np.float64)
-        outputs = [ranks]
+        ranks = pd.Series(y).rank(pct=True)
+        outputs = [np.asarray(ranks, dtype=np.float64)]
     flag = _flag_of_shared(values, outputs)
     for codes in groupings if flag is not None else ():
         whose = codes[present]
