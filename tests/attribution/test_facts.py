@@ -84,6 +84,7 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
         "progress": False,
         "confidence": 0.9,
         "background": background,
+        "scale": "auto",
     }
     given |= FAST.get(name, {}) | options
     if case[0] == "network":

@@ -437,13 +437,19 @@ class Goal:
 
     def again(self, rows: Floats) -> Seen:
         """Predict results in one table, or one by one if its rows act on each other."""
-        outputs, decided = self._seen(np.concatenate([self.cells.row[None], rows]))
+        outputs, decided = self._anew(np.concatenate([self.cells.row[None], rows]))
         if np.allclose(outputs[:1], self.own[0]) and np.array_equal(
             decided[:1].argmax(1), self.own[1].argmax(1)
         ):
             return outputs[1:], decided[1:]
-        first, second = zip(*(self._seen(row[None]) for row in rows), strict=True)
+        first, second = zip(*(self._anew(row[None]) for row in rows), strict=True)
         return np.concatenate(first), np.concatenate(second)
+
+    def _anew(self, rows: Floats) -> Seen:
+        """Predict rows in a table of their own, whatever was answered in other tables."""
+        self.subject.forget()
+        self._decides.forget()
+        return self._seen(rows)
 
     def __call__(self, rows: Floats) -> Booleans:
         """Return which rows reach the goal, of those that combine what rows of the table do."""

@@ -235,7 +235,11 @@ def test_rows_are_written_while_they_are_made(
 ) -> None:
     frame = features(300)
     folder = write(tmp_path / "t", frame, (110,))
-    options: dict[str, Any] = {"method": "integrated_gradients", "random_state": 2}
+    options: dict[str, Any] = {
+        "method": "integrated_gradients",
+        "random_state": 2,
+        "scale": "auto",
+    }
     found = stream_with(
         classifier, folder, out=tmp_path / "out", rows_per_part=100, **options
     )

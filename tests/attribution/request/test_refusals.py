@@ -247,8 +247,9 @@ def test_methods_declare_keys_that_exist():
         for scope in ("global", "local"):
             for groups in ("modality", {"v": ["a"]}):
                 made = pg.attribution.request.arguments.Arguments(
-                    pg.Model(NET, head="h", hold=("x",), segments="pixels", layer="0"), X, Y, groups=groups,
-                    sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y,
+                    pg.Model(
+                        NET, head="h", hold=("x",), segments="pixels", layer="0", channel_names={"x": ["a"]}, cache="c",
+                    ), X, Y, groups=groups, sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y,
                 )  # fmt: skip
                 options = {
                     "order": 2,

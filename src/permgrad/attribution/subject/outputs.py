@@ -92,8 +92,7 @@ class OutputForm:
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) gives the probabilities (differentiable)."""
-        if self.kind in ("probabilities", "log_probabilities"):
-            _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
+        self._check_later(outputs)
         tiny = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.single:
             # log p − log(1 − p), with 1 − p without cancellation, also where p is all but 1.
@@ -122,13 +121,17 @@ class OutputForm:
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
-        if self.kind in ("probabilities", "log_probabilities"):
-            _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
+        self._check_later(outputs)
         if self.kind == "probabilities":
             return outputs
         if self.kind == "log_probabilities" and self.single:
             return outputs.clamp_max(0).exp()
         return torch.sigmoid(outputs) if self.single else torch.softmax(outputs, dim=1)
+
+    def _check_later(self, outputs: Tensor) -> None:
+        """Refuse outputs of further rows that are not of the kind of the first ones."""
+        if self.kind in ("probabilities", "log_probabilities"):
+            _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
 
     def in_units_of_y(self, outputs: Tensor) -> Tensor:
         """Return the numbers of a regression ``(b, K)``, which a network may have learned standardised."""
@@ -147,7 +150,11 @@ class OutputForm:
         return values[:, list(self.loss_columns)] if self.loss_columns else values
 
     def returned(self, outputs: Tensor) -> Tensor:
-        """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
+        """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y.
+
+        Raises the errors of ``logits``.
+        """
+        self._check_later(outputs)
         if self.both:
             return torch.cat([1 - outputs, outputs], dim=1)
         return self.in_units_of_y(outputs) if self.task == "regression" else outputs

@@ -417,6 +417,10 @@ class PredictorSubject(Subject):
             self.columns = self.columns or self.answers.kept.columns
         return self._read_out(numbers)
 
+    def forget(self) -> None:
+        """Ask for all rows from now on, also for those that were answered before."""
+        self.answers = self.answers.fresh()
+
     def _anew(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return predictions that are asked for, though the rows were answered before."""
         parts = tensors[0].split(self.most_rows())
