@@ -125,7 +125,8 @@ class Model:
     def predict(self, X: Any) -> Floats:
         """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
 
-        Probabilities of a classifier, numbers of a regression in y's units.
+        Probabilities of a classifier, numbers of a regression in y's units. It has no y: where that alone says that
+        several numbers of a network are scores of classes, say ``returns="logits"``.
         """
         outputs: Floats = show("Model.predict", self, X)
         return outputs

@@ -355,10 +355,11 @@ def test_a_slow_predictor_is_called_few_times():
 
     explain_with(counted, frame, y, n_repeats=5, **QUIET, **CLASSES)
     played = 5 * len(frame) * len(frame.columns)
-    assert sum(calls) > played
+    # Two regions: half of the donors of one leave the row as it is, which is asked once.
+    assert 0.6 * played < sum(calls) < played
     assert (
         len(calls) <= 5
-    )  # 3 read the predictor, 1 predicts the rows, and all features are replaced at once
+    )  # 4 read the predictor and predict the rows, and all features are replaced at once
 
 
 def test_sparse_matrices_and_containers_of_other_libraries_are_refused_with_a_way_out():

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from permgrad.attribution.subject.outputs import OutputForm
 
+#: Bytes of a number of single precision, in which scales are computed at least.
+_LEAST_BYTES = 4
+
 ScaleName = Literal["auto", "probability", "logit", "raw"]
 
 
@@ -36,7 +39,9 @@ class Scale:
         """Return the numbers explained, ``(b, names)``, of what the model returned, ``(b, K)``."""
         if form.kind == "values":
             return form.in_units_of_y(outputs)
-        return self.compute(form, outputs)
+        # Half precision would round probabilities once more, by more than many an effect.
+        half = outputs.is_floating_point() and outputs.element_size() < _LEAST_BYTES
+        return self.compute(form, outputs.float() if half else outputs)
 
     def names(self, form: OutputForm) -> tuple[str, ...]:
         """Return the names of the numbers explained: of one column that is returned for two classes, only its own."""
