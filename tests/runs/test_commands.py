@@ -707,7 +707,8 @@ def test_explain_one_row(place, classified, tmp_path):
     one = pg.Explanation.load(tmp_path / "one")
     assert one.values.shape == (1, 4, 1)
     assert one.outputs == ("ill",)
-    call(*words, "--out", tmp_path / "all")
+    logit = ("--target", "ill", "--option", "scale=logit")
+    call(*words, *logit, "--out", tmp_path / "all")
     np.testing.assert_allclose(
         one.values[0, :, 0],
         pg.Explanation.load(tmp_path / "all").values[7, :, 0],

@@ -22,7 +22,7 @@ from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.reading import build_request, predictor_key
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.encoded import EncodedPredictor
@@ -119,7 +119,9 @@ class Foreign(EvaluatedModel):
         if not isinstance(
             self.model, nn.Module
         ):  # it was checked when it was read with targets
-            told.found["predictor", True, told.task] = subject.to_send()
+            for classes in (False, True):  # targets told what the outputs are
+                key = predictor_key(told.task, y=False, classes=classes)
+                told.found[key] = subject.to_send()
         return told
 
     def explain(

@@ -34,7 +34,6 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
-from permgrad.data.types.positive import usual_positive
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
@@ -403,8 +402,9 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     if hasattr(read.model, "classes_"):
         names = [str(label) for label in read.model.classes_.tolist()]
         form = {"returns": "logits", "class_names": names}
-        if positive is None and len(names) == 2:  # as of the model itself
-            positive = names[usual_positive(names, read.model.background_target_)]
+        decision = read.model.decision_
+        if positive is None and decision is not None:
+            positive = names[decision.positive]
     settings = {**method.settings(), "blocks": "modality"}
     if any(cell.blocks for cell in parts.cells) and settings["exact"] is None:
         settings["exact"] = _EXACT

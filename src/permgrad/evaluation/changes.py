@@ -294,7 +294,7 @@ def _scores(
     for name, sides in both.items():
         truths: list[Array] = [np.zeros(len(rows)) for _, rows in sides]
         if name != "loss":
-            truths = [guess.truth for guess in predicted]
+            truths = [guess.strata for guess in predicted]
         old, new = (
             ScoreError.of_rows(name, rows, truth, unit)
             for (_, rows), truth, unit in zip(sides, truths, units, strict=True)

@@ -56,6 +56,18 @@ class Predicted:
         return self.guess.shape[1] if self.guess.ndim == 2 else 0
 
     @property
+    def strata(self) -> Array:
+        """The class that each row counts in for the error of a score ``(rows,)``.
+
+        A class that the model does not know may have one row, of which no variance is
+        known. Its rows count in the most frequent class, whose variance they widen.
+        """
+        known = self.losses[1] > 0 if self.classes else np.ones(0, dtype=bool)
+        if known.all() or not known.any():
+            return self.truth
+        return np.where(known, self.truth, np.bincount(self.truth[known]).argmax())
+
+    @property
     def decided(self) -> Array:
         """Column of each row's predicted class ``(rows,)``."""
         return self.guess.argmax(axis=1) if self.called is None else self.called
@@ -237,7 +249,7 @@ def paired(
     )
     sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
     difference = sign * (ours - theirs)
-    error = ScoreError.of_rows(metric, sign * (first - second), one.truth, dependence)
+    error = ScoreError.of_rows(metric, sign * (first - second), one.strata, dependence)
     variance, sizes = error.total()
     if not math.isfinite(difference) or not np.isfinite(variance).all():
         return None

@@ -75,7 +75,7 @@ def settled(model: pg.HyNNClassifier | pg.HyNNRegressor):
 @pytest.mark.parametrize(
     ("kind", "own"),
     [
-        (pg.HyNNClassifier, ["class_weight", "calibration"]),
+        (pg.HyNNClassifier, ["class_weight", "calibration", "cost", "threshold"]),
         (pg.HyNNRegressor, ["loss"]),
     ],
 )

@@ -81,6 +81,7 @@ def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
         task="regression",
         encoder_options={},
         counts=False,
+        positive=None,
     )
     network = training.make_estimator(
         RunRequest(table="t.csv", **options), inputs

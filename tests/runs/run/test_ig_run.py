@@ -211,7 +211,7 @@ def test_the_report_says_it_all(place):
         "The 7 encoded inputs in the",
     ):
         assert words in text
-    assert "best cost (1 for a false yes, 5 for a missed one) on held-out rows" in text
+    assert "least cost (1 for a false yes, 5 for a missed one)" in text
     section = Store(place / "run").get("explanations/gradients")
     median, zeros = (own["baseline"] for own in section.facts["baselines"])
     assert text.count(f"Baseline: {median}") == 3, (

@@ -190,7 +190,7 @@ def test_numbers_that_name_things_are_said(here):
     inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
     assert (
         "Whole numbers are read as names of things, not as amounts: shop_id. If they are amounts, pass "
-        "--kind shop_id=numeric."
+        "--kind shop_id=numeric"
     ) in inputs.notes
     assert (
         load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind

@@ -393,6 +393,16 @@ def _at_level(
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
+def predictor_key(
+    task: str | None, *, y: bool, classes: bool
+) -> tuple[str, bool, str | None, bool]:
+    """Return under what a ``Model`` keeps how its predictor was read.
+
+    ``y``: with targets. ``classes``: for a call that speaks of classes.
+    """
+    return "predictor", y, task, classes
+
+
 def _read_predictor(
     arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -408,7 +418,9 @@ def _read_predictor(
         "auto" if encoded else arguments.loss,
         classes=arguments.speaks_of_classes,
     )
-    key = ("predictor", arguments.y is None, told["task"], told["classes"])
+    key = predictor_key(
+        told["task"], y=arguments.y is not None, classes=told["classes"]
+    )
     known = model.found.get(key)
     subject: Any = None if known is None else known.with_rows(arguments.X)
     if subject is None:
