@@ -152,3 +152,38 @@ def test_errors_are_in_units_of_what_is_usual_at_the_prediction():
     true = (1 + guess) * np.sqrt(2 / np.pi)
     assert np.abs(usual / true - 1)[100:-100].max() < 0.35
     assert usual_errors(guess, guess).tolist() == [1.0] * 2000, "no error is any size"
+
+
+def test_a_difference_that_is_another_one_in_each_group_counts_groups():
+    """Six farms of 40 rows. Half of each farm has the level, whose rows differ by so much."""
+    draw, farm = np.random.default_rng(0), np.repeat(np.arange(6), 40)
+    level = np.concatenate([draw.permutation(np.tile([0, 1], 20)) for _ in range(6)])
+    noise = 0.5 * draw.normal(size=240)
+    p_values = {}
+    for name, apart in (("alike", [0.8] * 6), ("other", [3.0, 3, 3, -1.4, -1.4, -1.4])):
+        values = noise + level * np.array(apart)[farm]
+        for units in (None, Dependence(farm)):
+            measure = {"error": Measure(values)}
+            (compared,) = compare_levels(measure, [level], dependence=units)
+            p_values[name, units is None] = float(compared["error"].p_value[1])
+        assert compared["error"].difference[1] == pytest.approx(0.8, abs=0.15)
+    assert p_values["other", True] < 0.01, "as independent rows it would be clear"
+    assert p_values["other", False] > 0.2
+    assert p_values["alike", False] < 0.02
+
+
+def test_errors_of_groups_are_those_of_their_sums():
+    draw = np.random.default_rng(3)
+    farm, level = draw.integers(8, size=200), draw.integers(3, size=200)
+    values = draw.normal(size=200) + 0.3 * farm
+    wanted = []
+    for code in range(3):
+        inside = level == code
+        apart = np.where(inside, values - values[inside].mean(), 0) / inside.sum()
+        apart -= np.where(inside, 0, values - values[~inside].mean()) / (~inside).sum()
+        wanted.append(np.sqrt(np.sum(np.bincount(farm, weights=apart) ** 2)))
+    groups = between_levels._Groups.of(Dependence(farm), [level], np.array([0, 3]))
+    table = between_levels._table({"error": Measure(values)}, None, 200)
+    sums = np.stack([table[level == code].sum(axis=0) for code in range(3)])
+    errors = groups.errors(table[:, None], sums[:, None], table.sum(axis=0))
+    np.testing.assert_allclose(errors[:, 0, 0], wanted, rtol=1e-9)

@@ -1,6 +1,7 @@
 """Does a measure of a model differ between the levels of a column? The one test for every sentence that says so.
 
 A level is compared with all other rows by a difference of means, in standard errors that hold if levels mean nothing.
+Of rows in groups these are errors of means over groups, because a difference may be another one in each group.
 The largest of them, over all levels, measures and columns, is set beside its distribution when rows exchange their
 levels (Westfall & Young 1993): rows one by one, whole groups where rows belong together, and in time all by one shift.
 So it holds for rare events, long tails, few rows and many levels.
@@ -30,6 +31,8 @@ _ROUND, _MOST_DRAWS = 200, 2000
 _NEAR = (0.015, 0.15)
 #: A row's variance is at least this share of the mean variance, because no model is right to the last digit.
 _LEAST_VARIANCE = 0.1
+#: Squares below this share of the usual ones are what rounding leaves of none.
+_NO_SQUARES = 1e-9
 #: Numbers that are held at once.
 _NUMBERS = 4_000_000
 #: Rows for each range of predictions in which the usual error is measured, and the most ranges.
@@ -117,16 +120,23 @@ def compare_levels(
     table = _table(measures, events, rows)
     testable = _testable(member, measures, dependence)
     total, sums = table.sum(axis=0), member @ table
+    groups = _Groups.of(dependence, columns, starts)
     judged = testable & _enough(sums, total, by_events=events is not None)
     difference, error = _differences(measures, sums, total)
+    if groups is not None:
+        error = groups.errors(table[:, None], sums[:, None], total)[:, 0]
     drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
-    for moved, count in _exchanged(table, dependence, seed):
+    for moved, count in _exchanged(table, dependence, seed, groups):
         sums = (member @ moved).reshape(len(judged), count, -1)
         # A level that is judged counts in each draw. Others count where they would have been judged: which levels
         # have enough events depends on chance, too.
         enough = _enough(sums, total, by_events=events is not None)
         chosen = judged[:, None] | (testable[:, None] & enough)
-        sizes = np.divide(*_differences(measures, sums, total))
+        sizes, errors = _differences(measures, sums, total)
+        if groups is not None:
+            errors = groups.errors(moved.reshape(rows, count, -1), sums, total)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sizes = sizes / errors
         drawn.add(np.where(chosen[:, :, None], sizes, np.nan))
         if drawn.decided:
             break
@@ -215,14 +225,111 @@ def _testable(
     return np.array([dependence.testable(line, related) for line in lines])
 
 
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """The rows of each level in each group, for errors that allow for what a group has of its own.
+
+    A level's difference may be another one in each group. Then a few groups decide the mean of all, although rows that
+    exchange their levels would be alike. The error is that of a mean over groups (Liang & Zeger 1986).
+
+    Attributes:
+        level, group: of each pair of both that has rows ``(pairs,)``.
+        member: rows by pair ``(pairs, rows)``.
+        of_level: pairs by level ``(levels, pairs)``.
+        whole: rows by group ``(groups, rows)``.
+    """
+
+    level: Integers
+    group: Integers
+    member: sparse.csr_matrix
+    of_level: sparse.csr_matrix
+    whole: sparse.csr_matrix
+
+    @classmethod
+    def of(
+        cls, dependence: Dependence | None, columns: Sequence[Integers], starts: Array
+    ) -> _Groups | None:
+        """Read them. None: rows have no groups."""
+        if dependence is None or dependence.timed:
+            return None
+        codes = np.unique(dependence.codes, return_inverse=True)[1]
+        rows, count = len(codes), int(codes.max()) + 1
+        pairs = np.concatenate(
+            [
+                (column + start) * count + codes
+                for column, start in zip(columns, starts, strict=False)
+            ]
+        )
+        used, places = np.unique(pairs, return_inverse=True)
+        each = np.tile(np.arange(rows), len(columns))
+        level, levels = used // count, int(starts[-1])
+        return cls(
+            level=level,
+            group=used % count,
+            member=_members(places, each, (len(used), rows)),
+            of_level=_members(level, np.arange(len(used)), (levels, len(used))),
+            whole=_members(codes, np.arange(rows), (count, rows)),
+        )
+
+    def errors(self, table: Floats, sums: Floats, total: Floats) -> Floats:
+        """Return the error of each difference ``(levels, draws, measures)``, NaN where there is none.
+
+        Args:
+            table: what is summed ``(rows, draws, numbers)``.
+            sums: by level ``(levels, draws, numbers)``.
+            total: of all rows ``(numbers,)``.
+        """
+        measures = range(2, table.shape[2], 4)
+        errors = [self._error(table, sums, total - sums, begin) for begin in measures]
+        return np.stack(errors, axis=-1)
+
+    def _error(self, table: Floats, sums: Floats, others: Floats, begin: int) -> Floats:
+        """Return the errors of the measure whose numbers begin at ``begin`` ``(levels, draws)``.
+
+        A difference is a sum over groups. Each adds what its rows in the level and its other rows are away from the
+        mean of their side.
+        """
+        counts, values = (np.ascontiguousarray(table[:, :, begin + k]) for k in (0, 1))
+        all_counts, all_values = self.whole @ counts, self.whole @ values
+        pair_counts, pair_values = self.member @ counts, self.member @ values
+        with np.errstate(invalid="ignore", divide="ignore"):
+            size, size_others = sums[..., begin], others[..., begin]
+            mean = sums[..., begin + 1] / size
+            mean_others = others[..., begin + 1] / size_others
+            # Of all groups as if the level were in none of them, then of those that it is in.
+            squares = (
+                (all_values**2).sum(axis=0)
+                - 2 * mean_others * (all_values * all_counts).sum(axis=0)
+                + mean_others**2 * (all_counts**2).sum(axis=0)
+            ) / size_others**2
+            level, group = self.level, self.group
+            without = all_values[group] - all_counts[group] * mean_others[level]
+            inside = pair_values - pair_counts * mean[level]
+            outside = without - (pair_values - pair_counts * mean_others[level])
+            apart = inside / size[level] - outside / size_others[level]
+            squares += self.of_level @ (apart**2 - (without / size_others[level]) ** 2)
+            # What rounding leaves of 0 is no error.
+            least = _NO_SQUARES * sums[..., begin + 2] / size**2
+            return np.sqrt(np.where(squares > least, squares, np.nan))
+
+
+def _members(groups: Array, places: Array, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Return a matrix of which places are in which group."""
+    return sparse.csr_matrix((np.ones(len(places)), (groups, places)), shape=shape)
+
+
 # ---- what happens if levels mean nothing -----------------------------------------------------------------------------
 def _exchanged(
-    table: Floats, dependence: Dependence | None, seed: int
+    table: Floats,
+    dependence: Dependence | None,
+    seed: int,
+    groups: _Groups | None = None,
 ) -> Iterator[tuple[Floats, int]]:
     """Yield ``table`` with other levels for its rows, several times side by side, and how many times."""
     stream, (rows, numbers) = generator(seed, "levels exchanged"), table.shape
     exchange = _Exchange.of(dependence, rows)
-    step = max(1, min(_ROUND, _NUMBERS // (rows * numbers)))
+    lines = rows if groups is None else max(rows, groups.member.shape[0])
+    step = max(1, min(_ROUND, _NUMBERS // (lines * numbers)))
     for _ in range(0, _MOST_DRAWS, step):
         moved = np.empty((rows, step, numbers))
         for at in range(step):
