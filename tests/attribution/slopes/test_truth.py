@@ -148,6 +148,9 @@ TRUE = {
 )
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64, torch.bfloat16])
 def test_edges_jumps_and_coarse_numbers_are_no_untrue_slopes(kind, rows, precision):
+    spacing = torch.finfo(precision).eps * 9 * float(rows.abs().max())
+    if kind == "fractions" and spacing > 0.5:
+        pytest.skip("such numbers have no fraction: it is rounding, by the processor")
     assert not any(
         "not the slopes" in one
         for one in said(
