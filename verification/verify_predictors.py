@@ -442,6 +442,7 @@ def check_tree_shap(frame: pd.DataFrame, y: Any) -> dict[str, Any]:
         rows,
         background=background,
         method="shapley",
+        scale="logit",
         random_state=0,
         progress=False,
     )

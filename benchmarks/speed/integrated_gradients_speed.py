@@ -129,6 +129,7 @@ def ours(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:
         rows,
         method=pg.methods.IntegratedGradients(baseline="zeros", players="encoded"),
         target=target,
+        scale="raw",  # as Captum's
         progress=False,
     )
     return explanation.values[:, :, 0]
@@ -331,7 +332,8 @@ def expected_gradients(
                 baseline="background", references=len(references), players="encoded"
             ),
             background=references,
-            target=target,
+            target=column,
+            scale="raw",
             progress=False,
         )
         return found.values[:, :, 0]

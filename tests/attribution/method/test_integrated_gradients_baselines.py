@@ -282,7 +282,7 @@ def test_the_example_on_bank(script):
     options = {
         "method": "integrated_gradients",
         "baseline": "zeros",
-        "target": target,
+        "scale": "logit",  # of two classes there is one
         "progress": False,
     }
     inputs = explain_with(model, rows, players="encoded", **options)
