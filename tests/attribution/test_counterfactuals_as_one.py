@@ -80,6 +80,30 @@ def test_categories_that_no_row_combines_are_not_suggested():
     assert told > ASKED, "the precondition: there are suggestions"
 
 
+@pytest.mark.parametrize("form", ["free text", "identifier"])
+def test_a_cell_that_no_other_row_has_locks_no_category(form):
+    rng = np.random.default_rng(3)
+    words = np.array(["old", "small", "near", "far", "cheap", "round", "thin", "dark"])
+    notes = [" ".join([*rng.choice(words, 4), str(k)]) for k in range(ROWS)]
+    if form == "identifier":
+        notes = [f"N{k:04}" for k in range(ROWS)]
+    wood = rng.choice(["oak", "ash", "elm"], ROWS)
+    stain = np.where(wood == "elm", "none", rng.choice(["red", "blue"], ROWS))
+    X = pd.DataFrame({"note": notes, "wood": wood, "stain": stain})
+    assert X["note"].is_unique, "the precondition"
+
+    def model(table):
+        return (table["wood"] == "ash").to_numpy(dtype=float)
+
+    row = X[X["wood"] == "oak"].iloc[:1]
+    found = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
+    assert found.rows["wood"].tolist() == ["ash"]
+    assert found.measures["changes"].tolist() == [1]
+    row = X[X["wood"] == "elm"].iloc[:1]
+    found = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
+    assert found.measures["changes"].tolist() == [2], "no ash has no stain"
+
+
 def test_a_row_that_differs_from_every_row_of_the_table_is_changed_column_by_column():
     X = np.arange(12.0)[:, None] * [1, 2]
     found = pg.counterfactuals(lambda t: t[:, 0], [1.0, 7], X, want=(6, None))

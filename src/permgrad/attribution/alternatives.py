@@ -39,7 +39,7 @@ class RowCells:
     number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
     them apart, but count as missing. ``values``: what each column may be, in rising order, nothing if it stays.
     ``ordered``: whether a column holds numbers or dates. ``units``: what changes together, ``blocks`` of columns that
-    are one feature, and every other column by itself.
+    are one feature, and every other column by itself. What goes with a cell of ``wordings`` is not asked.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class RowCells:
         ranges: Any,
         direction: Any,
         blocks: Iterable[Sequence[str]] = (),
+        wordings: Iterable[str] = (),
     ) -> None:
         self.names = form.names
         self._pools = {
@@ -125,7 +126,8 @@ class RowCells:
                 self._spreads[place] *= len(block)
         known, own = self.known(self.rows), self.known(self.row[None])[0]
         self.units = units_of(self.values, self.ordered, together, known, own)
-        self._combinations = Combinations(self.units, known, own)
+        places = {self.names.index(name) for name in wordings}
+        self._combinations = Combinations(self.units, known, own, places)
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:

@@ -24,11 +24,15 @@ from permgrad.base.random import generator, resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.types.as_one import adjacent_dummies, columns_as_one
+from permgrad.data.types.column_types import infer_schema
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 #: Rows of the table that are looked at, drawn if there are more.
 _ROWS = 5000
+#: Kinds of columns whose cells hardly any two rows share: what stands beside one shows
+#: nothing.
+_WORDINGS = ("text", "identifier", "image")
 #: The reason why there is none for a row that needs no change.
 ALREADY = "The model predicts so already."
 
@@ -111,7 +115,8 @@ def counterfactuals(
     nearest rows of the table that reach the goal, and from single cells changed. Changes that are not needed are
     undone, the largest first, and numbers are brought back towards the row by bisection. Columns that are one feature,
     such as the dummies of a category, change together, to cells that some row of ``X`` has in them. A category or flag
-    is only changed to one that some row has beside each other category or flag of the result. Results change
+    is only changed to one that some row has beside each other category or flag of the result (free text and
+    identifiers are not compared). Results change
     different sets of columns, the fewest first. Each is predicted again
     (one by one, if the model's prediction of a row depends on the other rows of its table). The rows of the table
     nearest to the row are predicted first, and the others only if few of those have the outcome. It says what the model
@@ -183,7 +188,15 @@ def counterfactuals(
         frame = form.frame(torch.from_numpy(drawn))
         blocks = list(columns_as_one(frame).values())
         blocks += adjacent_dummies(frame, {name for block in blocks for name in block})
-        cells = RowCells(form, drawn, cells_of_row, codes=codes, blocks=blocks, **rules)
+        cells = RowCells(
+            form,
+            drawn,
+            cells_of_row,
+            codes=codes,
+            blocks=blocks,
+            wordings=_wordings(frame),
+            **rules,
+        )
         # The nearest rows first.
         cells.rows = cells.rows[
             np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
@@ -231,6 +244,14 @@ def counterfactuals(
             measures,
             meta,
         )
+
+
+def _wordings(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of free text, identifiers of text, and images."""
+    others = frame.select_dtypes(exclude=["number", "bool"])
+    if not len(others.columns):
+        return []
+    return [each.name for each in infer_schema(others) if each.kind in _WORDINGS]
 
 
 def _is_of_numbers(want: Any) -> bool:

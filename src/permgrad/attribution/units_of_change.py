@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +83,22 @@ class Combinations:
         units: what changes together.
         rows: the table's rows ``(rows, columns)``, NaN where cells are missing.
         own: the row's cells ``(columns,)``.
+        wordings: places of columns whose cells hardly any two rows share, as free text
+            and names of rows. What stands beside such a cell shows nothing.
     """
 
-    def __init__(self, units: Sequence[Unit], rows: Floats, own: Floats) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        rows: Floats,
+        own: Floats,
+        wordings: Collection[int] = (),
+    ) -> None:
         self._levels: list[tuple[Integers, Mapping[tuple[float, ...], int]]] = []
         indexes, total = list[Integers](), 0
         for unit in units:
+            if not set(wordings).isdisjoint(unit.columns.tolist()):
+                continue
             cells = np.nan_to_num(rows[:, unit.columns], nan=np.inf)
             different, codes = np.unique(cells, axis=0, return_inverse=True)
             few = len(different) <= (2 if unit.ordered else _MOST_LEVELS)
