@@ -425,18 +425,21 @@ def _rare(kind: str, rng: np.random.Generator) -> Situation:
 
 def _ordered(kind: str, rng: np.random.Generator, *, named: bool) -> Situation:
     """Scores that follow a feature, or the same classes with numbers that only name them."""
-    one, count = _classified(kind, rng, shares=(0.25,) * 4), 4
+    # Fewer than five classes are never called ordered: chance orders them too often.
+    one, count = _classified(kind, rng, shares=(0.2,) * 5), 5
     one.classes = [str(place + 1) for place in range(count)]
-    numbers = np.array([3, 1, 4, 2] if named else [1, 2, 3, 4])
+    numbers = np.array([3, 1, 5, 2, 4] if named else [1, 2, 3, 4, 5])
     for part, table in (("learned", one.train), ("truth", one.test)):
         level = table["x0"] + rng.normal(scale=0.8, size=len(table))
         setattr(
             one,
             part,
-            numbers[np.digitize(level, [-1, 0, 1])].astype(str).astype(object),
+            numbers[np.digitize(level, [-1.2, -0.4, 0.4, 1.2])]
+            .astype(str)
+            .astype(object),
         )
     near = _softmax(
-        -((one.test["x0"].to_numpy()[:, None] - [-1.5, -0.5, 0.5, 1.5]) ** 2)
+        -((one.test["x0"].to_numpy()[:, None] - [-1.6, -0.8, 0.0, 0.8, 1.6]) ** 2)
     )
     one.guess = near[:, np.argsort(numbers)]
     one.must, one.must_not = ((), ("in_order",)) if named else (("in_order",), ())
