@@ -628,7 +628,7 @@ PARQUET = parquet(a=[1, 2], b=["x", "y"])
         (b'[{"a": 1}, {"a": 2}]', "t.csv", "is JSON"),
         (b"<!DOCTYPE html>\n<p>not found, sorry</p>\n", "t.csv", "is HTML or XML"),
         (b"%PDF-1.4\n1 0 obj\n", "t.csv", "is a PDF"),
-        (b"SQLite format 3\x00" + bytes(99), "t.csv", "is an SQLite database"),
+        (b"SQLite format 3\x00" + bytes(99), "t.csv", "SQLite database"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 1\n", "t.csv", "is a pointer of Git LFS"),
     ],
 )  # fmt: skip

@@ -102,7 +102,7 @@ def shift(net, x):
         ),
         (
             lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)),
-            r"got 1 for 1 row after 2 before\. Fix its",
+            r"got 1 for 1 row after 2 before\. It takes rows one by one",
         ),
         (
             lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)},

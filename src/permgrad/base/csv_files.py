@@ -41,12 +41,16 @@ def quoted(text: str) -> str:
 
     Numbers and a single sign are harmless.
     """
-    return _INNER_FORMULA.sub(r"\1'\2", _FORMULA.sub(r"'\g<0>", text))
+    start = len(text) - len(text.lstrip("\t\r\n"))
+    inner = _INNER_FORMULA.sub(r"\1'\2", text[start:])
+    return _FORMULA.sub(r"'\g<0>", text[:start] + inner)
 
 
 def unquoted(text: str) -> str:
     """Return the text that ``quoted`` was given."""
-    return _QUOTE.sub("", _INNER_QUOTE.sub(r"\1", text))
+    text = _QUOTE.sub("", text)
+    start = len(text) - len(text.lstrip("\t\r\n"))
+    return text[:start] + _INNER_QUOTE.sub(r"\1", text[start:])
 
 
 _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")

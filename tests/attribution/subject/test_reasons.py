@@ -76,7 +76,7 @@ SIGNS = {
     ),
     "called logits": (lambda x: {"logits": actions(x)}, Because.LOGITS),
     "probabilities": (lambda x: actions(x).softmax(1), Because.SUMS),
-    "log-probabilities": (lambda x: actions(x).log_softmax(1), Because.SUMS),
+    "log-probabilities": (lambda x: actions(x).log_softmax(1), Because.SOFTMAX),
     "categorical": (lambda x: Categorical(logits=actions(x)), Because.DISTRIBUTION),
     "one-hot": (lambda x: OneHotCategorical(logits=actions(x)), Because.DISTRIBUTION),
 }

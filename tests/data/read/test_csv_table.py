@@ -56,7 +56,6 @@ def test_a_first_line_of_few_names_without_a_header_below_is_refused(tmp_path, f
     ("below", "name"),
     [
         (f"Summe;{SUM:.2f};;\n".replace(".", ","), "Summe"),
-        (f";;;\nSumme:;{SUM:.2f};18;\n;;;\n".replace(".", ","), "Summe:"),
         ("Mittelwert;117,00;1,5;\n", "Mittelwert"),
         ("Total;131,50;2;hoch\n", "Total"),  # a firm may have this name
     ],

@@ -125,6 +125,6 @@ def test_no_full_stop_stands_behind_a_command(kind):
     facts |= {"codes": [-9], "groups": {"a": ["a", "c"]}}
     said = Finding(kind, ("a",), facts).text(command=True)
     assert (
-        re.search(r"(--kind a=\w+|--na\S* ?\S+|--id a|--row-group a)\.(\s|$)", said)
+        re.search(r"(--kind a=\w+|--na\S* ?[^\s)]+|--id a|--row-group a)\.(\s|$)", said)
         is None
     )

@@ -693,7 +693,9 @@ class CalledMaps:
         }
         # Where a layer lies is measured once for each ``pg.Model``.
         sizes = tuple(tensor.shape[1:] for tensor in request.inputs)
-        key = ("maps", options["layer"], options["before_activation"], sizes)
+        layer = options["layer"]
+        which = layer if isinstance(layer, str) else id(layer)
+        key = ("maps", which, options["before_activation"], sizes)
         if key not in request.found:
             request.found[key] = image_calls(
                 request,
