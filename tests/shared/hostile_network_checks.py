@@ -87,10 +87,7 @@ def _mixes(case: Case) -> bool:
 def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:
     """Explain, and keep what was warned of."""
     options = {**case.options, **others}
-    level = options.pop("level")
-    # The slow twin of the gradient is that of what the network returns.
-    usual = "raw" if options.get("method") == "gradient" else "logit"
-    scale = options.pop("output", usual)
+    level, scale = options.pop("level"), options.pop("output", "logit")
     options["groups"] = {"modality": "modality", "column": {}}.get(
         level, options.get("groups")
     )
