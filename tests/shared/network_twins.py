@@ -316,6 +316,15 @@ class Twin:
                 outputs = outputs.log()
             elif last == "sigmoid":
                 outputs = outputs.log() - (1 - outputs).log()
+            if self.options.get("output") != "probability":
+                if outputs.shape[1] == 1:  # the log-odds of the second class
+                    outputs = torch.cat([-outputs, outputs], dim=1)
+                elif outputs.shape[1] == 2:
+                    outputs = outputs - outputs.flip(1)
+                else:
+                    outputs = outputs - outputs.mean(dim=1, keepdim=True)
+                if outputs.shape[1] == 2 and target is None:
+                    return outputs[:, 1:]
         return outputs if target is None else outputs[:, [target]]
 
 
