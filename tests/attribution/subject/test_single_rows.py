@@ -114,4 +114,4 @@ def test_a_message_names_the_shapes_of_the_call_that_failed() -> None:
         pg.InputError, match=r"called with .*table \((\d+), 2\)"
     ) as caught:
         pg.explain(pg.Model(net, returns="logits"), _rows(), method="shapley")
-    assert f"table ({calls[0]}, 2)" in str(caught.value)
+    assert f"table ({max(calls)}, 2)" in str(caught.value)
