@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -61,6 +61,18 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
                 if not holders:
                     del _states[name]
                     undone.callback(undo)
+
+
+def others_need(names: Iterable[Hashable]) -> bool:
+    """Return whether another thread is in a body for which one of these was changed."""
+    me = threading.get_ident()
+    with _asking:
+        return any(
+            holder != me
+            for name in names
+            if name in _states
+            for holder in _states[name][1]
+        )
 
 
 #: Whether this process was forked from one that may have computed with several threads, for which OpenMP waits. A

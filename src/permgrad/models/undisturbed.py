@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import is_ as _is
@@ -22,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from permgrad.base.errors import InputError
 from permgrad.base.random import seeded
-from permgrad.base.threads import Change, Undo
+from permgrad.base.threads import Change, Undo, others_need, turn
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 MOST_COPIED = 2**27
@@ -30,6 +30,31 @@ MOST_COPIED = 2**27
 REGISTRIES = tuple(
     name for name, value in vars(nn.Module()).items() if isinstance(value, dict)
 )
+
+#: Held by who puts back attributes of a network that nobody computes with. Who begins
+#: or ends to compute with a network waits for it.
+attributes_turn = turn()
+
+
+def others_compute_with(module: nn.Module) -> bool:
+    """Return whether another thread computes with a network or with a part of it.
+
+    Its attributes are those of eval mode then, and must stay.
+    """
+    return others_need(("part", id(part)) for part in module.modules())
+
+
+@contextmanager
+def _in_turn(opened: AbstractContextManager[None]) -> Iterator[None]:
+    """Open and close a context while nobody puts attributes back."""
+    with ExitStack() as closing:
+        with attributes_turn:
+            closing.enter_context(opened)
+        try:
+            yield
+        finally:
+            with attributes_turn:
+                closing.close()
 
 
 @contextmanager
@@ -86,7 +111,7 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
     if not first:
         changes["all or none", id(module)] = partial(_all_or_none, module)
     try:
-        with followed, seeded(changes):
+        with followed, _in_turn(seeded(changes)):
             # Another thread may have begun to train it. Else once: an own eval may add to a weight each time.
             if any(getattr(part, "training", True) for part in parts):
                 _evaluate(module)
@@ -336,6 +361,21 @@ def put_back(attributes: Sequence[Attributes]) -> None:
     """Put the attributes of parts back, and remove those that are new."""
     for one in attributes:
         one.put_back()
+
+
+def attributes_at_rest(module: nn.Module) -> list[Attributes] | None:
+    """Return the attributes of each part, or None if another thread computes with it."""
+    with attributes_turn:
+        return None if others_compute_with(module) else attributes_of(module)
+
+
+def put_back_at_rest(
+    module: nn.Module, attributes: Sequence[Attributes] | None
+) -> None:
+    """Put the attributes of parts back, unless another thread computes with them."""
+    with attributes_turn:
+        if attributes is not None and not others_compute_with(module):
+            put_back(attributes)
 
 
 def _refill(container: Any, held: Any) -> None:

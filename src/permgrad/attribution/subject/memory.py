@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from permgrad.attribution.subject.soundness import changed
 from permgrad.base.errors import InputError, listed, warn_user
-from permgrad.base.threads import turn
 from permgrad.models.batches import with_fewer
 from permgrad.models.installed import Changes, contents_of
 from permgrad.models.undisturbed import (
     MOST_COPIED,
     Attributes,
     attributes_of,
+    attributes_turn,
     is_plain,
+    others_compute_with,
     put_back,
     same_numbers,
     undisturbed,
@@ -34,9 +35,6 @@ _SWITCH_OFF = (
     "Switch that off before it is explained (observers of quantisation: "
     "net.apply(torch.ao.quantization.disable_observer))"
 )
-
-#: Held by who calls a network for the first time: another thread waits for the change.
-_one_calls_first = turn()
 
 
 @contextmanager
@@ -79,14 +77,26 @@ def refuse_memory(
     raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
 
 
-def call_first(
-    subject: Any, rows: Sequence[Tensor], attributes: Sequence[Attributes], most: int
-) -> None:
+def call_first(subject: Any, rows: Sequence[Tensor], most: int) -> None:
     """Call a network as its user would, and leave what it does at its first call only.
 
-    What every call does is put back. ``attributes`` are those from before. ``most``:
-    rows of a call.
+    What every call does is put back. A network that another thread computes with has
+    been called. ``most``: rows of a call.
     """
+    with attributes_turn:
+        words = (
+            [] if others_compute_with(subject.module) else _called(subject, rows, most)
+        )
+    if words:
+        warn_user(
+            f"The network changes itself at its first call ({listed(words, _SHOWN)}). "
+            "permgrad made that call, and the change stays."
+        )
+
+
+def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
+    """Make the first call and return in words what it has changed for good."""
+    attributes = attributes_of(subject.module)
     few = [tensor[:most] for tensor in rows]
     state = state_of(subject.module)
 
@@ -99,33 +109,29 @@ def call_first(
                 return before.changes(), attributes_of(subject.module)
         return None
 
-    with _one_calls_first:
-        first = call()
-        if first is None:
+    first = call()
+    if first is None:
+        put_back(attributes)
+        return []
+    changes, after = first
+    second = call() if changes else first
+    repeated = {} if second is None else second[0]
+    once = [change for place, change in changes.items() if place not in repeated]
+    if not once:
+        # Attributes of its own, in which it may keep what it made of these rows.
+        if moved := written(subject.module, state):
             put_back(attributes)
-            return
-        changes, after = first
-        second = call() if changes else first
-        repeated = {} if second is None else second[0]
-        once = [change for place, change in changes.items() if place not in repeated]
-        if not once:
-            # Attributes of its own, in which it may keep what it made of these rows.
-            if moved := written(subject.module, state):
-                put_back(attributes)
-                refuse_first_call(subject, rows, moved, attributes)
-                put_back(after)
-            return
-        words = [change.words for change in once]
-        if not all(change.of_hooks for change in once):
-            put_back(attributes)
-            refuse_first_call(subject, rows, words, attributes)
-        put_back(after)
-        for change in once:
-            change.make()
-    warn_user(
-        f"The network changes itself at its first call ({listed(words, _SHOWN)}). "
-        "permgrad made that call, and the change stays."
-    )
+            refuse_first_call(subject, rows, moved, attributes)
+            put_back(after)
+        return []
+    words = [change.words for change in once]
+    if not all(change.of_hooks for change in once):
+        put_back(attributes)
+        refuse_first_call(subject, rows, words, attributes)
+    put_back(after)
+    for change in once:
+        change.make()
+    return words
 
 
 def refuse_first_call(
@@ -140,6 +146,17 @@ def refuse_first_call(
     """
     if not moved or len(rows[0]) < 2:
         return
+    with attributes_turn:
+        if not others_compute_with(subject.module):
+            _refuse_what_is_kept(subject, rows, moved, attributes)
+
+
+def _refuse_what_is_kept(
+    subject: Any,
+    rows: Sequence[Tensor],
+    moved: Sequence[str],
+    attributes: Sequence[Attributes],
+) -> None:
     count = min(_FEW, subject.most_rows(rows))
     few, others = (
         [tensor[part] for tensor in rows]

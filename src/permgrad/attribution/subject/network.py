@@ -81,7 +81,11 @@ from permgrad.base.errors import (
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
-from permgrad.models.undisturbed import attributes_of, put_back, undisturbed
+from permgrad.models.undisturbed import (
+    attributes_at_rest,
+    put_back_at_rest,
+    undisturbed,
+)
 
 Casts = tuple[torch.dtype | None, ...]
 
@@ -507,12 +511,12 @@ class NetworkSubject(Subject):
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
-        attributes = attributes_of(self.module)
+        attributes = attributes_at_rest(self.module)
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
                 most = min(_LOOKED_AT, self._largest_batch)
-                call_first(self, self._cast(few), attributes, most)
+                call_first(self, self._cast(few), most)
                 self._width = None
                 with torch.no_grad(), self.open():
                     sums, before = sums_of_weights(self.module), state_of(self.module)
@@ -540,10 +544,11 @@ class NetworkSubject(Subject):
                             error.problem, hint=". ".join(hints), code=error.code
                         ) from None
                     moved = written(self.module, before)
-                refuse_first_call(self, self._cast(few), moved, attributes)
+                if attributes is not None:
+                    refuse_first_call(self, self._cast(few), moved, attributes)
                 return outputs.cpu()
             except ForwardError as error:
-                put_back(attributes)
+                put_back_at_rest(self.module, attributes)
                 if self._width is not None:
                     raise
                 first = first or error
