@@ -338,7 +338,7 @@ def texts_of(
         players = [
             place
             for place, modality in enumerate(explanation.modality)
-            if modality == name
+            if name in modality.split("+")
         ]
         players = [
             place

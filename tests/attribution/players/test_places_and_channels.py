@@ -164,15 +164,16 @@ def test_words_never_move_away_from_what_stands_at_their_place():
     X = {"ids": ids, "box": torch.stack([left, left + 4], dim=-1)}
     options = {"method": "permutation", "n_repeats": 4, "progress": False}
     found = pg.explain(pg.Model(Page(), tokenizer=Pieces()), X, **options)
-    assert found.meta["tokens"] == {"input": "ids", "players": "tokens"}
+    assert found.meta["tokens"] == {
+        "input": "ids",
+        "players": "tokens",
+        "boxes": ["box"],
+    }
     plain = pg.explain(Page(), X, **options)
     assert plain.values.max() > 0.01
     np.testing.assert_array_equal(found.values, plain.values)
-    assert (
-        found.names
-        == plain.names
-        == tuple(f"{name}[{place}]" for name in X for place in range(5))
-    )
+    both = tuple(f"box[{place}]+ids[{place}]" for place in range(5))
+    assert found.names == plain.names == both
 
 
 class Board(nn.Module):

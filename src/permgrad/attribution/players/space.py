@@ -204,7 +204,8 @@ class PlayerSpace:
                     problem = f"Group {group!r} names {member!r}, which is not a feature of the model"
                     raise InputError(
                         problem,
-                        hint=did_you_mean(member, list(parts), remedy),
+                        hint=_of_joined(member, parts)
+                        or did_you_mean(member, list(parts), remedy),
                         code="PG039",
                     )
                 if (
@@ -260,3 +261,13 @@ class PlayerSpace:
         for name, modality in zip(self.names, self.modality, strict=True):
             inputs.setdefault(modality, []).append(name)
         return inputs | parts
+
+
+def _of_joined(member: str, names: Iterable[str]) -> str:
+    """Return what helps where a group names one input's part of a feature of several."""
+    joined = next((name for name in names if member in name.split("+")), "")
+    if not joined:
+        return ""
+    box = joined.split("+")[0].partition("[")[0]
+    cut = f'pg.Model(..., segments={{"{box}": "tokens"}})'
+    return f"Name {joined!r}, which changes as one, or pass {cut}, which parts it"

@@ -114,7 +114,8 @@ def _inputs(request: Request) -> str:
     """Say what each input is read as."""
     words = list[str]()
     shapes = [*request.shapes, *[None] * len(request.inputs)]
-    tokens = (request.subject.facts.get("tokens") or {}).get("input")
+    of_tokens = request.subject.facts.get("tokens") or {}
+    tokens = of_tokens.get("input")
     for name, tensor, shape in zip(
         request.space.inputs, request.inputs, shapes, strict=False
     ):
@@ -123,6 +124,9 @@ def _inputs(request: Request) -> str:
             continue
         if name == tokens:
             what = f"tokens, {size} places"
+        elif name in of_tokens.get("boxes", ()):
+            count = counted(tensor.shape[2], "number")
+            what = f"{count} for each token, which go with it"
         elif shape is not None:
             what = _shape_in_words(shape, tensor)
         elif tensor.ndim == 2:

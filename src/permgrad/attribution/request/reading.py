@@ -51,7 +51,7 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tokens import (
     Roles,
     find_roles,
-    follow_masks,
+    follow_tokens,
     pad_of,
     with_tokens,
 )
@@ -289,7 +289,7 @@ def _read_network(
         check_conditional(subject.input_names, subject.inputs)
     roles: Roles | None = None
     if layer is None:
-        roles = find_roles(subject, model.hold, added)
+        roles = find_roles(subject, model.hold, added, segments)
         by_word = options.get("by_word", True)
         cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
     inputs = donors = subject.inputs
@@ -312,7 +312,7 @@ def _read_network(
         space = build_space(
             subject.input_names, inputs, columns, segments, readings, cuts, titles
         )
-        space = follow_masks(space, roles, subject)
+        space = follow_tokens(space, roles, subject)
     shapes = shapes_of(subject.input_names, inputs, segments, readings, titles)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.

@@ -16,7 +16,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.unseen import warn_of_unseen
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, with_embeddings
-from permgrad.attribution.subject.subject import Subject, mean_row
+from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tracing import Site
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
@@ -124,11 +124,8 @@ def _of_background(
     if average:
         words = f"average over {few}{count:,} {where} (expected gradients)"
         return Reference(tuple(tensor.clone() for tensor in rows), choice, words)
-    row = (
-        tuple(map(mean_row, rows))
-        if choice == "mean"
-        else request.subject.typical(rows)
-    )
+    subject = request.subject
+    row = subject.mean(rows) if choice == "mean" else subject.typical(rows)
     if encoded:
         what = (
             "mean of the encoded inputs"

@@ -65,7 +65,12 @@ from permgrad.attribution.subject.remedies import (
     remedy,
 )
 from permgrad.attribution.subject.soundness import changed, check_row_independence
-from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
+from permgrad.attribution.subject.subject import (
+    ANY_ROWS,
+    Subject,
+    most_frequent_places,
+    twice,
+)
 from permgrad.base.errors import (
     Fault,
     InputError,
@@ -272,7 +277,28 @@ class NetworkSubject(Subject):
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the typical row of a background, in which no token is special where another stands too."""
         tokens = self.form.tokens
-        return super().typical(rows if tokens is None else tokens.ordinary(rows))
+        ordinary = rows if tokens is None else tokens.ordinary(rows)
+        return self._with_whole_places(super().typical(ordinary), ordinary)
+
+    def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the mean row of a background, with the most frequent whole numbers."""
+        return self._with_whole_places(super().mean(rows), rows)
+
+    def _with_whole_places(
+        self, made: Sequence[Tensor], rows: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Return a row whose places have whole numbers that stand together in some row."""
+        row = list(made)
+        codes = [
+            place
+            for place, tensor in enumerate(row[: len(self.form.leaves)])
+            if tensor.ndim == 3 and not tensor.is_floating_point()
+        ]
+        readings = self.readings() if codes else {}
+        for place in codes:
+            if readings.get(place) == "tokens":
+                row[place] = most_frequent_places(rows[place])
+        return tuple(row)
 
     def without_rows(self) -> NetworkSubject:
         """Return the subject with its first row alone: what a later call of the same ``Model`` starts from."""

@@ -19,7 +19,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.outputs import as_target, label_place
 from permgrad.attribution.subject.scales import RAW, Scale
-from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.subject import Subject, mean_row
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.checks import check_rows
 from permgrad.base.errors import InputError, did_you_mean, shown
@@ -211,6 +211,9 @@ class _RowTargetSubject:
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return (*self.outer.typical(rows[:-1]), rows[-1][:1])
+
+    def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return (*self.outer.mean(rows[:-1]), mean_row(rows[-1]))
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
         is_carrier = position == len(self.input_names) - 1

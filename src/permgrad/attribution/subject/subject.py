@@ -107,6 +107,10 @@ class Subject:
         """Return the typical row of a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
 
+    def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the mean row of a background, with the most frequent whole numbers, ``(1, *)`` each."""
+        return tuple(mean_row(tensor) for tensor in rows)
+
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return background rows without what a row may lack: nothing, but for an estimator's texts and images."""
         return tuple(rows)
@@ -201,6 +205,18 @@ def mean_row(rows: Tensor) -> Tensor:
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)
+
+
+def most_frequent_places(rows: Tensor) -> Tensor:
+    """Return the most frequent vector of whole numbers at each place, ``(1, places, numbers)``.
+
+    Numbers of one place belong together, such as those of a box.
+    """
+    chosen = list[Tensor]()
+    for of_place in rows.unbind(1):
+        vectors, counts = of_place.unique(dim=0, return_counts=True)
+        chosen.append(vectors[counts.argmax()])
+    return torch.stack(chosen)[None]
 
 
 def _most_frequent(rows: Tensor) -> Tensor:

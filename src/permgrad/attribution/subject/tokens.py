@@ -75,6 +75,26 @@ class Roles:
         int, ...
     ] = ()  # inputs that say where its tokens are, and go with them
     lengths: int | None = None  # the input that says how many there are in each row
+    #: inputs of codes ``(rows, places, codes)`` that lie beside its tokens, as boxes do
+    boxes: tuple[int, ...] = ()
+
+    @property
+    def follow(self) -> tuple[int, ...]:
+        """The input of tokens, and all that goes with a token to another row."""
+        return (
+            *(() if self.tokens is None else (self.tokens,)),
+            *self.masks,
+            *self.boxes,
+        )
+
+    def names_of_places(self, count: int) -> list[str]:
+        """Return the names of places of tokens, each with the boxes that go with it."""
+        joined = [self.names[box] for box in self.boxes]
+        if self.tokens is not None:
+            joined.append(self.names[self.tokens])
+        return [
+            "+".join(f"{name}[{place}]" for name in joined) for place in range(count)
+        ]
 
     @property
     def held(self) -> list[str]:
@@ -82,10 +102,14 @@ class Roles:
         return [self.names[place] for place in sorted(self.hold)]
 
 
-def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Roles:
+def find_roles(
+    subject: NetworkSubject, hold: Any, added: Sequence[str], segments: Any = None
+) -> Roles:
     """Return the roles of the inputs: the user's choice, else inferred from the network's use of them and their names.
 
-    ``hold=None`` holds nothing. ``added`` are masks that a tokenizer made, for which no warning is due.
+    ``hold=None`` holds nothing. ``added`` are masks that a tokenizer made, for which no
+    warning is due. ``segments``: how the user cuts inputs, which are features by
+    themselves.
     """
     names = subject.input_names
     wanted = _wanted(names, hold)
@@ -131,7 +155,40 @@ def find_roles(subject: NetworkSubject, hold: Any, added: Sequence[str]) -> Role
         ),
         None,
     )
-    return Roles(names, explicit | frozenset(automatic), place, masks, lengths)
+    held = explicit | frozenset(automatic)
+    boxes = _boxes(subject, place, held, segments)
+    return Roles(names, held, place, masks, lengths, boxes)
+
+
+def _boxes(
+    subject: NetworkSubject, tokens: int | None, held: frozenset[int], segments: Any
+) -> tuple[int, ...]:
+    """Return the inputs of whole numbers that have several for each token.
+
+    A word belongs where it stands: its box goes with it unless the user cuts boxes.
+    """
+    by_name = segments is None or isinstance(segments, Mapping)
+    if tokens is None or not by_name:
+        return ()
+    return tuple(
+        place
+        for place in _beside_places(subject, tokens)
+        if place not in held
+        and not subject.inputs[place].is_floating_point()
+        and subject.input_names[place] not in (segments or ())
+    )
+
+
+def _beside_places(subject: NetworkSubject, tokens: int) -> list[int]:
+    """Return the inputs that have several numbers for each token, such as boxes."""
+    places = subject.inputs[tokens].shape[1]
+    alike = [
+        at
+        for at, tensor in enumerate(subject.inputs)
+        if tensor.ndim == 3 and tensor.shape[1] == places
+    ]
+    readings = subject.readings() if alike else {}
+    return [at for at in alike if readings.get(at) == "tokens"]
 
 
 def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
@@ -257,9 +314,9 @@ def _away(name: str) -> int:
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Places:
-    """Rows whose last tensor, ``(rows, 1 + inputs, places)``, says which places keep the row's values, and these."""
+    """Rows whose last tensor, ``(rows, 1 + numbers, places)``, says which places keep the row's values, and these."""
 
-    follow: tuple[int, ...]  # the inputs of tokens and of their masks
+    follow: tuple[int, ...]  # the inputs of tokens, of their masks and of their boxes
     special: tuple[int, ...] = ()  # ids that no other row brings
 
     def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
@@ -271,9 +328,14 @@ class Places:
         ids = restored[self.follow[0]]
         arrives = torch.isin(ids, ids.new_tensor(self.special))
         keeps = (stay[:, 0] > 0) | arrives
-        for index, place in enumerate(self.follow):
-            own = stay[:, 1 + index].to(restored[place].dtype)
-            restored[place] = torch.where(keeps, own, restored[place])
+        first = 1
+        for place in self.follow:
+            row = restored[place]
+            last = first + (1 if row.ndim == keeps.ndim else row.shape[2])
+            own = stay[:, first:last].movedim(1, 2).reshape(row.shape).to(row.dtype)
+            kept = keeps.reshape(*keeps.shape, *[1] * (row.ndim - keeps.ndim))
+            restored[place] = torch.where(kept, own, row)
+            first = last
         return restored
 
     def ordinary(self, rows: Sequence[Tensor]) -> list[Tensor]:
@@ -294,10 +356,14 @@ class Places:
 
 
 def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> Tensor:
-    """Return which places keep a row's values, and these, int64 ``(rows, 1 + inputs, places)``."""
-    return torch.stack(
-        [stay.long(), *(inputs[place].long() for place in follow)], dim=1
-    )
+    """Return which places keep a row's values, and these, int64 ``(rows, 1 + numbers, places)``.
+
+    A place has one number of an input of tokens, and several of boxes.
+    """
+    rows, places = stay.shape
+    numbers = [stay, *(inputs[place] for place in follow)]
+    by_place = [each.long().reshape(rows, places, -1) for each in numbers]
+    return torch.cat(by_place, dim=2).movedim(2, 1).contiguous()
 
 
 def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
@@ -344,9 +410,12 @@ def with_tokens(
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
-    words = by_word and not _has_vectors(subject, roles)
+    # A longer word would move places away from their own numbers, such as boxes.
+    words = by_word and not _beside_places(subject, roles.tokens)
     words &= name in texts or writer_of(tokenizer) is not None
     subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
+    if roles.boxes:
+        subject.noted["tokens"]["boxes"] = [roles.names[box] for box in roles.boxes]
     special = frozenset[int]()
     if by_word:  # else vectors change, and no id
         special = _special(subject, roles, pad, tokenizer, asks=not words)
@@ -356,7 +425,7 @@ def with_tokens(
         shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
     else:
         shown = _make_places(subject, roles, pad, tokenizer, special)
-    names = [f"{name}[{place}]" for place in range(len(shown[0]))]
+    names = roles.names_of_places(len(shown[0]))
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
         subject.input_names = (*roles.names, f"{name}.own")
@@ -395,17 +464,6 @@ def _special(
     return special
 
 
-def _has_vectors(subject: NetworkSubject, roles: Roles) -> bool:
-    """Return whether a place has numbers of its own, such as a box: a longer word would move it away from them."""
-    assert roles.tokens is not None
-    places = subject.inputs[roles.tokens].shape[1]
-    readings = subject.readings()
-    return any(
-        tensor.ndim == 3 and tensor.shape[1] == places and readings.get(at) == "tokens"
-        for at, tensor in enumerate(subject.inputs)
-    )
-
-
 def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
     """Return the inputs that make no player."""
     return {
@@ -413,7 +471,7 @@ def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
         for place, (name, tensor) in enumerate(
             zip(subject.input_names, subject.inputs, strict=True)
         )
-        if place in roles.hold or place >= len(roles.names)
+        if place in (*roles.hold, *roles.boxes) or place >= len(roles.names)
     }
 
 
@@ -426,7 +484,7 @@ def _make_places(
 ) -> list[list[str | None]]:
     """Keep the row's values at places that hold no token or a special one. Return the others' texts or ids."""
     assert roles.tokens is not None
-    away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
+    away, follow = _absent(roles, subject.inputs, pad), roles.follow
     rows, fixed = subject.inputs[roles.tokens], tuple(sorted(special))
     away |= torch.isin(rows, rows.new_tensor(fixed))
     ids = rows.tolist()
@@ -496,18 +554,34 @@ def _make_words(
     return [[*text.words, *[None] * (words - len(text.words))] for text in texts]
 
 
-def follow_masks(
+def follow_tokens(
     space: PlayerSpace, roles: Roles, subject: NetworkSubject
 ) -> PlayerSpace:
-    """Return the players, who now also own the values of masks at the places of their tokens."""
+    """Return the players, who now also own masks and boxes at the places of their tokens."""
     if roles.tokens is None or isinstance(subject.form.tokens, Words):
         return space
     owners = space.segments[roles.tokens]
-    segments = [
-        owners if place in roles.masks else each
-        for place, each in enumerate(space.segments)
-    ]
-    return replace(space, segments=tuple(segments))
+    segments = list(space.segments)
+    for place in roles.masks:
+        segments[place] = owners
+    for place in roles.boxes:
+        codes = subject.inputs[place].shape[2]
+        segments[place] = owners[:, None].expand(-1, codes).contiguous()
+    space = replace(space, segments=tuple(segments))
+    return _with_boxes(space, roles, owners) if roles.boxes else space
+
+
+def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace:
+    """Return players of tokens by the names of all that they replace."""
+    of_both = (*roles.boxes, *(() if roles.tokens is None else (roles.tokens,)))
+    modality_of_both = "+".join(roles.names[place] for place in of_both)
+    names, modality = list(space.names), list(space.modality)
+    listed = roles.names_of_places(len(owners))
+    for player, name in zip(owners.tolist(), listed, strict=True):
+        if player != NOBODY:
+            names[player] = name
+            modality[player] = modality_of_both
+    return replace(space, names=tuple(names), modality=tuple(modality))
 
 
 def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
