@@ -29,6 +29,7 @@ FILES = {
     "run.json": "The configuration with its hash, the finished stages, versions and the command.",
     "data.json": "The kind of each column, the notes on them and the roles of columns.",
     "columns.json": "How each column is distributed in the training and the test rows, and how far they differ.",
+    "training.json": "The values of each column in the training rows, for ``permgrad predict --against``.",
     "split.npz": "The row numbers of the training, validation and test rows.",
     "layout.json": "The pixel of each encoded column.",
     "layout.svg": "A picture of the layout.",

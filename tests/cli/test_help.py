@@ -69,10 +69,15 @@ def test_an_option_name_means_one_thing():
     for command in COMMANDS:
         for parameter in parameters(command):
             for flag in parameter.opts:
-                if flag.startswith("--") and flag not in (
-                    "--out",
-                    "--target",
-                ):  # a file of predict, an output of explain
+                if (
+                    flag.startswith("--")
+                    and flag
+                    not in (
+                        "--out",
+                        "--target",
+                        "--against",
+                    )
+                ):  # a file of predict, an output of explain, rows that predict compares
                     meanings.setdefault(flag, set()).add(parameter.metavar)
     assert len(meanings) > 50
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}

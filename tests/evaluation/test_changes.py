@@ -60,9 +60,13 @@ def test_a_moved_column_raises_the_loss(moved):
     assert scores.loc["rmse", "change"] == pytest.approx(
         np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean())
     )
-    first = found.summary().splitlines()[0]
+    columns, first = found.summary().splitlines()[:2]
+    moved_by = (
+        "1 of 3 columns differs clearly between the old and the new rows. income: "
+    )
+    assert columns.startswith(moved_by)
     assert first.startswith("The loss (squared error) rose by ")
-    assert found._repr_html_().startswith("<pre>The loss")
+    assert found._repr_html_().startswith("<pre>1 of 3 columns differs")
     again = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
     pd.testing.assert_frame_equal(again.to_frame(), found.to_frame())
 
@@ -270,3 +274,53 @@ def test_forty_new_rows_with_long_tails_are_no_change_and_a_rise_is_found():
         )
     assert false <= 8
     assert found >= 75
+
+
+def test_without_targets_it_says_which_columns_and_outputs_moved():
+    (old, _), (new, _) = rows(700, 0), rows(500, 1)
+    new = new.assign(age=new["age"] + 0.8)
+    found = pg.changes(predict, old, None, new, None, progress=False)
+    (line,) = found.lines.to_dict("records")
+    # The model predicts the age.
+    ages = [table["age"].to_numpy() for table in (old, new)]
+    assert (line["kind"], line["name"]) == ("output", "prediction")
+    assert line["change"] == pytest.approx(ages[1].mean() - ages[0].mean())
+    error = np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in ages))
+    assert line["std_error"] == pytest.approx(error)
+    said = found.summary().splitlines()
+    assert said[0].startswith(
+        "1 of 3 columns differs clearly between the old and the new rows. age: "
+    )
+    assert said[1].startswith("On average, prediction rose by ")
+    assert said[2] == "700 old and 500 new rows. Intervals: 95 %."
+
+
+def test_outputs_of_classes_are_probabilities_and_nothing_is_said_of_equal_samples():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(900, 2))
+    labels = np.array(["a", "b", "c"])[np.digitize(x[:, 0], [-0.5, 0.5])]
+    model = LogisticRegression().fit(x, labels)
+    names = [f"probability of {label}" for label in "abc"]
+    found = pg.changes(model, x[:400], None, x[400:], None, progress=False)
+    assert found.lines["name"].tolist() == names
+    said = found.summary().splitlines()
+    assert said[0] == "No column differs clearly between the old and the new rows."
+    assert said[1] == "No output changed clearly on average."
+    moved = pg.changes(
+        model, x[:400], None, x[400:] + np.array([2, 0]), None, progress=False
+    )
+    assert (
+        moved.summary()
+        .splitlines()[1]
+        .startswith("On average, probability of c rose by ")
+    )
+
+
+def test_targets_of_one_sample_are_refused():
+    (old, y), (new, _) = rows(60, 0), rows(60, 1)
+    with pytest.raises(InputError) as refused:
+        pg.changes(predict, old, y, new, None, progress=False)
+    assert str(refused.value) == (
+        "changes needs the targets of both samples or of none, and the new one has "
+        "none. Pass both y_old and y_new, or None for both. [PG005]"
+    )

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from permgrad.evaluation.drift import LARGE, compare_parts
-from permgrad.pages.sentences import drifted_words
+from permgrad.pages.moved import drifted_words, moved_words
 
 
 def table(rows: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -155,3 +155,50 @@ def test_of_texts_that_hardly_repeat_no_level_is_listed_or_typical():
     text, number = compare_parts(train, test)["columns"]
     assert text == {"column": "text", "kind": "levels", "missing": [2 / 62, 2 / 32]}
     assert "shares" in number
+
+
+def towns(rows: int, rng: np.random.Generator, new: int = 0) -> pd.DataFrame:
+    """Rows of 40 towns, of which the last ones are rare, and some of a new town."""
+    chances = 0.8 ** np.arange(40)
+    town = rng.choice([f"T{k}" for k in range(40)], rows, p=chances / chances.sum())
+    town = np.append(["Mars"] * new, town[new:])
+    return pd.DataFrame({"town": town, "x": rng.normal(size=rows)})
+
+
+def test_a_new_level_is_named_however_few_rows_it_has():
+    rng = np.random.default_rng(4)
+    train, test = towns(2000, rng), towns(500, rng, new=9)
+    first = compare_parts(train, test)["drift"][0]
+    assert first["size"] < LARGE, "nothing else is clear"
+    assert (first["column"], first["clear"], first["new"]) == ("town", True, ("Mars",))
+    assert (first["train"], first["test"]) == (0.0, 9 / 500)
+    # Were the rows in any order, all nine would be among the last 500 with this chance.
+    chance = float(np.prod((500 - np.arange(9)) / (2500 - np.arange(9))))
+    assert chance < first["p_value"] < 100 * chance
+    other = "2\u00a0% of the new rows are Mars, a new level"
+    assert other in moved_words(compare_parts(train, test)["drift"])
+
+
+def test_a_level_that_came_by_chance_is_not_called_new():
+    rng, called = np.random.default_rng(5), 0
+    alone = 0
+    for _ in range(60):
+        train, test = towns(300, rng), towns(100, rng)
+        alone += not set(test["town"]) <= set(train["town"])
+        drift = compare_parts(train, test)["drift"]
+        called += moved_words(drift) != moved_words([])
+    assert alone > 20, "rare towns are often in one part alone"
+    assert called <= 6, "5 % of 60 is 3"
+
+
+def test_columns_that_moved_are_described_in_their_words():
+    rng = np.random.default_rng(6)
+    income = rng.normal(100, 10, 800).round()
+    train = pd.DataFrame({"income": income, "a": rng.normal(size=800)})
+    test = train.assign(income=income + 25)
+    words = moved_words(compare_parts(train, test)["drift"], ("training", "new"))
+    assert words.startswith(
+        "1 of 2 columns differs clearly between the training and the new rows. income: "
+    )
+    before, after = train["income"].median(), test["income"].median()
+    assert f", and the median is {after:g} instead of {before:g}." in words

@@ -69,7 +69,9 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
     facts = later["changes"]
     assert facts["same_rows"] is False
     assert facts["runs"] == ["old", "new"]
-    assert facts["sentence"].startswith("From old to new, the loss (nats) rose by ")
+    same = "No column differs clearly between the old and the new rows. "
+    loss_first = f"{same}From old to new, the loss (nats) rose by "
+    assert facts["sentence"].startswith(loss_first)
     assert facts["sentence"].endswith(" age clearly matters less.")
     loss = lines_of(facts, "score").loc["loss"]
     told = pd.read_csv(place / "old" / "predictions.csv")

@@ -25,7 +25,7 @@ from permgrad.runs.folder.folder import STAGES
 
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
-    ".explanations", "data.json", "columns.json", "segments.json", "split.npz", "layout.json", "layout.svg",
+    ".explanations", "data.json", "columns.json", "training.json", "segments.json", "split.npz", "layout.json", "layout.svg",
     "history.csv", "predictions.csv", "report.md", "report.svg",
 }  # fmt: skip
 

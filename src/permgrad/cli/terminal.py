@@ -177,8 +177,10 @@ def described(option: Option) -> tuple[str, str | None]:
     )
 
 
-def _are_names(word: str) -> bool:
-    """Whether a word after an option that may stand alone lists names: no option, file or data set."""
+def _is_value(word: str, metavar: str) -> bool:
+    """Whether a word after an option that may stand alone is its value: names, or of a table any but an option."""
+    if metavar == "[TABLE]":
+        return not word.startswith("-")
     return (
         re.fullmatch(r"[a-z_]+(,[a-z_]+)*", word) is not None
         and word not in data_sets()
@@ -196,10 +198,16 @@ class HelpfulCommand(TyperCommand):
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]
         following = [*args[1:], "-"]
-        args = [
-            f"{word}={ALONE[word]}" if word in ALONE and not _are_names(after) else word
-            for word, after in zip(args, following, strict=False)
-        ]
+        alone = {
+            flag: parameter.metavar
+            for parameter in self.params
+            for flag in parameter.opts
+            if getattr(parameter, "metavar", None) in ALONE
+        }
+        for place, (word, after) in enumerate(zip(args, following, strict=False)):
+            metavar = alone.get(word)
+            if metavar is not None and not _is_value(after, metavar):
+                args[place] = f"{word}={ALONE[metavar]}"
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

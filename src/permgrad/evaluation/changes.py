@@ -52,8 +52,8 @@ class Changes:
 
     Args:
         lines: one line per change, as ``to_frame`` returns them.
-        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit``, ``rows`` of both samples,
-            ``drift`` (how columns moved, as in ``columns.json``), ``confidence``, ``seed``.
+        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit`` (None: no targets), ``rows`` of
+            both samples, ``drift`` (how columns moved, as in ``columns.json``), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
@@ -62,13 +62,13 @@ class Changes:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per change: ``kind, name, old, new, change, std_error, ci_low, ci_high, p_value, p_holm``.
 
-        ``kind`` is ``"score"`` (the mean loss and metrics) or ``"importance"``. ``p_holm`` is adjusted for all lines of
-        a kind. Undefined numbers are NaN.
+        ``kind`` is ``"score"`` (the mean loss and metrics), ``"importance"`` or, without targets, ``"output"`` (the
+        mean of each output). ``p_holm`` is adjusted for all lines of a kind. Undefined numbers are NaN.
         """
         return as_library(self.lines.copy(), library)
 
     def summary(self) -> str:
-        """Return a few lines of plain text: how the loss changed, and which other changes are clear."""
+        """Return a few lines of text: which columns differ, how the loss changed, and which other changes are clear."""
         return show("Changes.summary", self)
 
     _repr_html_ = in_words
@@ -93,16 +93,17 @@ def changes(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Changes:
-    """Compare two periods or groups of rows for one fitted model: scores and importances, and their differences.
+    """Compare two periods or groups of rows for one fitted model: columns, scores and importances.
 
-    The model is never fitted again. Rows of the two samples count as independent of each other. Two models on the same
-    rows are compared by ``permgrad report RUN --against OTHER``, which pairs the rows of scores, and by ``pg.compare``.
+    Without targets (``y_old=None, y_new=None``), columns and the model's outputs are compared. The model is never
+    fitted again. Rows of the two samples count as independent of each other. Two models on the same rows are compared
+    by ``permgrad report RUN --against OTHER``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``, or a ``pg.Model`` of one.
         X_old: rows of the first period or group, at least 30. Not those that the model was trained on, whose loss is
             too low.
-        y_old: their targets.
+        y_old: their targets. None, as ``y_new``: they are not known.
         X_new: rows of the second.
         y_new: their targets.
         groups: columns that are one feature: name to columns, as for ``pg.explain``.
@@ -146,6 +147,13 @@ def changes(
 
 def changes_between(old: Arguments, new: Arguments) -> Changes:
     """Compare two samples of rows, which may have times, for one model."""
+    missing = [name for name, one in (("old", old), ("new", new)) if one.y is None]
+    if len(missing) == 2:
+        return _without_targets(old, new)
+    if missing:
+        problem = f"changes needs the targets of both samples or of none, and the {missing[0]} one has none"
+        hint = "Pass both y_old and y_new, or None for both."
+        raise InputError(problem, hint=hint, code="PG005")
     with sparing(), full_float32():
         requests = [
             _request(sample, name) for sample, name in ((old, "old"), (new, "new"))
@@ -163,6 +171,95 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
         "seed": old.random_state,
     }
     return Changes(_frame(lines + importances), about)
+
+
+def _without_targets(old: Arguments, new: Arguments) -> Changes:
+    """Compare columns and outputs of two samples of rows whose targets are not known."""
+    with sparing(), full_float32():
+        requests = [
+            _request(replace(sample, scope="local"), name)
+            for sample, name in ((old, "old"), (new, "new"))
+        ]
+        outputs = [_outputs_by_name(request) for request in requests]
+    units = requests[0].units, requests[1].units
+    lines = lines_of_outputs(outputs[0], outputs[1], units, old.confidence)
+    about = {
+        **_of_both(requests),
+        "loss": None,
+        "unit": None,
+        "confidence": old.confidence,
+        "seed": old.random_state,
+    }
+    return Changes(_frame(lines), about)
+
+
+def _outputs_by_name(request: Request) -> dict[str, Floats]:
+    """Return what the model says of each row ``(rows,)``, by the name of the output."""
+    subject = request.subject
+    predicted = subject.outputs.predicted(outputs_of(subject, request.inputs))
+    table = np.asarray(predicted, dtype=np.float64)
+    if table.ndim == 1 or table.shape[1] == 1:
+        return {"prediction": table.reshape(-1)}
+    names = list(map(str, subject.outputs.class_names))
+    if subject.task == "classification":
+        positive = 1 if request.positive is None else names.index(request.positive)
+        return of_classes(names, table, positive)
+    return dict(zip(names, table.T, strict=True))
+
+
+def of_classes(
+    names: Sequence[str], probabilities: Floats, positive: int = 1
+) -> dict[str, Floats]:
+    """Return the probabilities ``(rows, classes)`` by their names: of two classes that of the positive one alone."""
+    chosen = [positive] if len(names) == 2 else range(len(names))
+    return {f"probability of {names[k]}": probabilities[:, k] for k in chosen}
+
+
+def lines_of_outputs(
+    old: Mapping[str, Floats],
+    new: Mapping[str, Floats],
+    units: tuple[Dependence | None, Dependence | None] = (None, None),
+    confidence: float = 1 - LEVEL,
+) -> list[dict[str, Any]]:
+    """Return the lines of the means of outputs ``(rows,)``, by their names, in two samples.
+
+    ``units``: which rows of each depend on each other.
+
+    Examples:
+        >>> values = np.arange(100.0)
+        >>> (line,) = lines_of_outputs({"prediction": values}, {"prediction": values + 50})
+        >>> line["old"], line["new"], line["p_value"] < 1e-6
+        (49.5, 99.5, True)
+    """
+    lines = []
+    for name in old:
+        values = [side[name] for side in (old, new)]
+        means = [np.array([value.mean()]) for value in values]
+        parts = [value - value.mean() for value in values]
+        apart, nothing = _of_means(parts, means, units)
+        lines += _lines("output", [name], means, apart, confidence, nothing)
+    return lines
+
+
+def adjusted_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines with ``p_holm``, adjusted within each kind."""
+    adjusted: list[dict[str, Any]] = _frame(lines).to_dict("records")
+    return adjusted
+
+
+def _of_means(
+    parts: Sequence[Floats],
+    means: Sequence[Floats],
+    units: tuple[Dependence | None, Dependence | None],
+) -> tuple[tuple[Floats, Floats], tuple[float, float]]:
+    """Return the errors of a difference of means from rows' parts in them, and those if nothing changed."""
+    old, new = (
+        ScoreError.of_rows("mean", rows, np.zeros(len(rows)), unit)
+        for rows, unit in zip(parts, units, strict=True)
+    )
+    totals = old.total(), new.total()
+    apart = _apart([one for one, _ in totals], [one for _, one in totals])
+    return apart, new.pooled(old, float(means[1][0] - means[0][0]))
 
 
 def changes_of_models(
@@ -211,11 +308,6 @@ def _request(arguments: Arguments, sample: str) -> Request:
             hint=hint,
             code="PG031",
         )
-    if arguments.y is None:
-        hint = "Pass X_old, y_old, X_new and y_new."
-        raise InputError(
-            "changes needs the targets of both samples", hint=hint, code="PG005"
-        )
     request = build_request(arguments, None, "changes")
     units = request.units
     few = request.count < FEWEST
@@ -262,15 +354,19 @@ def _scores_and_drift(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the lines of scores, and facts, with the columns that moved."""
     units = requests[0].units, requests[1].units
-    tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
-    drift = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))[
-        "drift"
-    ]
     lines = _scores(losses, guesses, units, requests[0].confidence)
-    return lines, {
+    return lines, _of_both(requests)
+
+
+def _of_both(requests: Sequence[Request]) -> dict[str, Any]:
+    """Return facts of two samples: their numbers of rows, and the columns that moved."""
+    related = Dependence.of_both(requests[0].units, requests[1].units)
+    tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
+    compared = compare_parts(tables[0], tables[1], dependence=related)
+    return {
         "same_rows": False,
         "rows": [request.count for request in requests],
-        "drift": drift,
+        "drift": compared["drift"],
     }
 
 

@@ -3,13 +3,15 @@
 Numbers and dates are compared by the test of Kolmogorov and Smirnov with the correction of Stephens (1970). All else,
 and numbers with few values, is compared by Pearson's test of levels. Missing cells count as below all values, or as a
 level. The effect size is the same for both: the largest difference in the share of rows that any range, or any set of
-levels, has. It is 0 for equal distributions and 1 for those that have no value in common.
+levels, has. It is 0 for equal distributions and 1 for those that have no value in common. A level that only later rows
+have is named if it has too many of them for chance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,11 @@ LARGE = 0.1
 _LEAST_EXPECTED = 5
 #: Parts with fewer rows are not compared.
 FEWEST_ROWS = 10
+#: Levels are new if chance has them on one side alone with less than this probability.
+_BY_CHANCE = 0.01
+
+#: Returns how many independent rows both sides of ``(rows, *)`` values have.
+Independent = Callable[[Floats], Floats]
 
 
 def compare_parts(
@@ -57,7 +64,10 @@ def compare_parts(
         - ``column``, and ``kind``: ``"number"``, ``"date"`` or ``"levels"``
         - ``size``: the largest difference in the share of rows of any range or any set of levels, from 0 to 1
         - ``p_value``, and ``p_holm``: the same, adjusted for all columns
-        - ``clear``: whether ``p_holm`` is below 5 % and ``size`` at least 0.1
+        - ``clear``: whether ``p_holm`` is below 5 % and ``size`` at least 0.1, or there are ``new`` levels
+        - ``new``: the levels that only test rows have, in more rows than by chance. If nothing else is clear, the
+          other facts are of these.
+        - ``typical``: the medians of training and of test rows, of numbers and dates
         - ``side``: which rows are more frequent in the test rows: ``"at most"``, ``"missing or at most"`` or
           ``"above"`` the number ``value`` (dates: seconds since 1970), ``"missing"``, ``"present"``, or ``"among"`` the
           texts ``levels``
@@ -91,38 +101,57 @@ def compare_parts(
         dependence = dependence.take(
             np.concatenate([places[0], len(train) + places[1]])
         )
-    drift: list[dict[str, Any]] = []
-    for name, column in cells if min(rows) >= FEWEST_ROWS else ():
-        of_kind = _of_numbers if column.names is None else _of_levels
-        difference = of_kind(column, rows[0], dependence)
-        if difference is not None:
-            drift.append(
-                {
-                    "column": name,
-                    "kind": column.kind if column.names is None else "levels",
-                    **difference,
-                }
-            )
+    independent = None
+    if dependence is not None:
+        independent = partial(_independent, dependence, rows[0])
     sampled = rows != [len(train), len(test)]
-    for one, p in zip(
-        drift, holm([one["p_value"] for one in drift]).tolist(), strict=True
-    ):
-        one["size"] = one["test"] - one["train"]
-        one |= {
-            "p_holm": p,
-            "clear": p < LEVEL and one["size"] >= LARGE,
-            "rows": rows,
-            "sampled": sampled,
-        }
+    drift = differences(cells, rows, lambda _: independent, sampled=sampled)
     return {
-        "drift": sorted(drift, key=lambda one: (not one["clear"], -one["size"])),
+        "drift": drift,
         "rows": rows,
         "columns": [describe_column(column, name, rows[0]) for name, column in cells],
     }
 
 
+def differences(
+    cells: Sequence[tuple[str, ColumnCells]],
+    rows: Sequence[int],
+    independent: Callable[[str], Independent | None],
+    *,
+    sampled: bool,
+) -> list[dict[str, Any]]:
+    """Return the ``drift`` of columns by their names, see ``compare_parts``.
+
+    Args:
+        cells: of each column, those of training rows first.
+        rows: training and test rows.
+        independent: of a column, what counts independent rows. None: all are.
+        sampled: whether there are more rows.
+    """
+    drift: list[dict[str, Any]] = []
+    for name, column in cells if min(rows) >= FEWEST_ROWS else ():
+        is_level = column.names is not None
+        of_kind = _of_levels if is_level else _of_numbers
+        difference = of_kind(column, rows[0], independent(name))
+        if difference is not None:
+            kind = "levels" if is_level else column.kind
+            drift.append({"column": name, "kind": kind, **difference})
+    adjusted = holm([one["p_value"] for one in drift]).tolist()
+    for one, p in zip(drift, adjusted, strict=True):
+        only_new = one.pop("only_new")
+        p_new = min(1.0, only_new["p_value"] * len(drift)) if only_new else 1.0
+        one["size"] = one["test"] - one["train"]
+        one["p_holm"] = p
+        one["clear"] = p < LEVEL and one["size"] >= LARGE
+        one["new"] = only_new["levels"] if p_new < _BY_CHANCE else ()
+        if one["new"] and not one["clear"]:
+            one |= {**only_new, "p_holm": p_new, "clear": True}
+        one |= {"rows": list(rows), "sampled": sampled}
+    return sorted(drift, key=lambda one: (not one["clear"], -one["size"]))
+
+
 def _of_numbers(
-    cells: ColumnCells, count: int, dependence: Dependence | None
+    cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
     """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
     codes, levels = cells.codes, cells.numbers
@@ -142,7 +171,9 @@ def _of_numbers(
     gap = below[1] - below[0]
     at = int(np.argmax(np.abs(gap)))
     ranks = np.cumsum(np.bincount(places)) - np.bincount(places) / 2
-    sizes = _independent(dependence, ranks[places][:, None], count)
+    sizes = np.array([count, len(codes) - count], dtype=np.float64)
+    if independent is not None:
+        sizes = independent(ranks[places][:, None])
     root = math.sqrt(sizes.prod() / sizes.sum())
     p_value = float(special.kolmogorov((root + 0.12 + 0.11 / root) * abs(gap[at])))
     p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
@@ -155,6 +186,7 @@ def _of_numbers(
         below_it = "missing or at most" if missing else "at most"
         side = below_it if gap[at] > 0 else "above"
     value = float(edges[at]) if at else None
+    values = np.append(levels, np.nan)[codes]
     return {
         "p_value": p_value,
         "train": train,
@@ -162,14 +194,23 @@ def _of_numbers(
         "side": side,
         "value": value,
         "levels": (),
+        "typical": [_median(values[:count]), _median(values[count:])],
+        "only_new": None,
     }
 
 
+def _median(values: Floats) -> float | None:
+    """Return the median of the numbers that are not missing. None: all are."""
+    present = values[~np.isnan(values)]
+    return float(np.median(present)) if len(present) else None
+
+
 def _of_levels(
-    cells: ColumnCells, count: int, dependence: Dependence | None
+    cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
     """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
     names, codes = cells.names or [], cells.codes
+    present = len(names)
     if (codes < 0).any():
         names, codes = [*names, "missing"], np.where(codes < 0, len(names), codes)
     counts = np.stack(
@@ -191,10 +232,11 @@ def _of_levels(
         pooled.shape[1] - 1,
     )
     p_value = float(special.chdtrc(freedom, size))
-    if dependence is not None:
+    sizes = total
+    if independent is not None:
         # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
         place = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
-        sizes = _independent(dependence, np.eye(int(often.sum()) + 1)[place], count)
+        sizes = independent(np.eye(int(often.sum()) + 1)[place])
         size *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
         p_value = float(
             special.fdtrc(freedom, freedom * max(min(sizes) - 1, 1), size / freedom)
@@ -218,15 +260,38 @@ def _of_levels(
         "side": "among",
         "value": None,
         "levels": texts,
+        "only_new": _new_levels(names[:present], counts[:, :present], total, sizes),
     }
 
 
-def _independent(dependence: Dependence | None, values: Floats, count: int) -> Floats:
+def _new_levels(
+    names: Sequence[str], counts: Floats, total: Floats, sizes: Floats
+) -> dict[str, Any] | None:
+    """Return what a difference says, of the levels that only later rows have. None: each may be so by chance.
+
+    If rows were in any order, a level of k rows would be in later ones alone with a probability below qᵏ, where q is
+    their share of all. ``counts`` are ``(2, levels)``, ``sizes`` the numbers of independent rows.
+    """
+    alone = counts[1] * (counts[0] == 0)
+    later = np.log(total[1] / total.sum())
+    tried = np.exp(later * alone * sizes[1] / total[1]) * counts.shape[1]
+    order = np.argsort(-alone, kind="stable")
+    new = order[tried[order] < _BY_CHANCE]
+    if not len(new):
+        return None
+    return {
+        "p_value": float(tried[new].max()),
+        "train": 0.0,
+        "test": float(alone[new].sum() / total[1]),
+        "size": float(alone[new].sum() / total[1]),
+        "levels": tuple(names[at] for at in new.tolist()),
+    }
+
+
+def _independent(dependence: Dependence, count: int, values: Floats) -> Floats:
     """Return how many independent rows both sides have, from how values ``(rows, *)`` are related within a side."""
     sides = np.arange(len(values)) < count
     sizes = np.array([sides.sum(), (~sides).sum()], dtype=np.float64)
-    if dependence is None:
-        return sizes
     centred = values - np.where(
         sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0)
     )
@@ -235,6 +300,13 @@ def _independent(dependence: Dependence | None, values: Floats, count: int) -> F
         dependence.design(side.astype(np.float64), related)[0]
         for side in (sides, ~sides)
     ]
+
+
+def independent_rows(dependence: Dependence, values: Floats) -> float:
+    """Return how many independent rows say as much on a mean of values ``(rows, *)``."""
+    every = np.ones(len(values))
+    effect = dependence.design(every, dependence.correlation(values))[0]
+    return len(values) / effect
 
 
 # ---- distributions ---------------------------------------------------------------------------------------------------

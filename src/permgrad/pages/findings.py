@@ -12,7 +12,8 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.facts import CLOSE, NAMED, Facts
-from permgrad.pages.sentences import baseline_label, drifted_words
+from permgrad.pages.moved import drifted_words
+from permgrad.pages.sentences import baseline_label
 from permgrad.pages.words import clean, listed, names_apart, shorten, value_text
 
 #: Others that a feature is said to move with, where it is the only one of which this is said.

@@ -14,17 +14,15 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.files import plain
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL
-from permgrad.data.read.dates import date_text
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
+from permgrad.pages.moved import moved_words
 from permgrad.pages.summary import changes_words
 from permgrad.pages.words import (
     clean,
-    labels_of,
     listed,
     names_apart,
     path_name,
     shorten,
-    value_text,
 )
 
 if TYPE_CHECKING:
@@ -151,29 +149,6 @@ def raised_words(raised: float) -> str:
         f"predictions were {by} after training, which is their mean error on the validation rows, later than the "
         "training rows, less what chance may have made of it"
     )
-
-
-def drifted_words(one: Mapping[str, Any]) -> str:
-    """Say in words, without a full stop, where a column differs most between training and test rows."""
-    about = "about " if one["sampled"] else ""
-    shares = f"{about}{percent(one['test'])} of the test rows and {about}{percent(one['train'])} of the training rows"
-    if one["side"] == "among":
-        names = labels_of(one["levels"], 30)
-        names = (
-            names
-            if len(names) <= 4
-            else [*names[:3], f"one of {len(names) - 3} others"]
-        )
-        choice = " or ".join(
-            [", ".join(names[:-1]), names[-1]] if len(names) > 1 else names
-        )
-        return f"{shares} are {choice}"
-    if one["side"] in ("missing", "present"):
-        return f"{shares} have {'no' if one['side'] == 'missing' else 'a'} value"
-    if one["kind"] == "date":
-        side = one["side"].replace("at most", "up to").replace("above", "after")
-        return f"{shares} are {side} {date_text(one['value'])}"
-    return f"{shares} are {one['side']} {value_text(float(one['value']))}"
 
 
 def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
@@ -343,11 +318,11 @@ _NAMED = 3
 
 
 def since_words(changes: Changes) -> str:
-    """Say how the loss changed from one run to the other, and which importances changed."""
-    (old, new), words = (
-        (shorten(name, 40) for name in changes.meta["runs"]),
-        changes_words(changes),
-    )
+    """Say which columns differ between the test rows of two runs, how the loss changed, and which importances did."""
+    old, new = (shorten(name, 40) for name in changes.meta["runs"])
+    words, first = changes_words(changes), ""
+    if "drift" in changes.meta:
+        first = f"{moved_words(changes.meta['drift'])} "
     lines = changes.lines[changes.lines["kind"] == "importance"]
     show, clear = names_apart(lines["name"]), []
     for way, sign in (("more", 1.0), ("less", -1.0)):
@@ -358,7 +333,7 @@ def since_words(changes: Changes) -> str:
                 f"{listed(map(show, some['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {way}"
             )
     unchanged = "No importance changed clearly." if len(lines) else ""
-    return f"From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
+    return f"{first}From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
 
 
 def case_words(changes: Changes) -> str:

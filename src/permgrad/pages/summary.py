@@ -22,12 +22,14 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.claims import claim_of
+from permgrad.pages.moved import moved_words
 from permgrad.pages.words import (
     FEWEST_ROWS,
     clean,
     conditional_words,
     confidence_words,
     labels_of,
+    listed,
     names_apart,
     order_words,
     p_text,
@@ -677,12 +679,14 @@ def counterfactuals_words(
 
 
 def changes_summary(result: Changes) -> str:
-    """Return what changed between two samples as lines of text, the change of the loss first."""
+    """Return what changed between two samples as lines of text: columns first, then the loss or the outputs."""
     kinds = {
         str(kind): some.to_dict("records")
         for kind, some in result.lines.groupby("kind", sort=False)
     }
     importance, lines = kinds.pop("importance", []), []
+    if "drift" in result.meta:
+        lines.append(moved_words(result.meta["drift"]))
     if kinds:
         old, new = result.meta["rows"]
         both = (
@@ -696,7 +700,11 @@ def changes_summary(result: Changes) -> str:
         ]
     clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
-    titles = {"score": "Scores", "importance": of_features}
+    titles = {
+        "score": "Scores",
+        "output": "Means of outputs",
+        "importance": of_features,
+    }
     shown: dict[str, Sequence[Mapping[Any, Any]]] = {
         **kinds,
         **({"importance": clear} if importance else {}),
@@ -712,10 +720,11 @@ def changes_summary(result: Changes) -> str:
 
 
 def changes_words(result: Changes) -> str:
-    """Return a sentence: how the loss changed."""
-    loss = next(
-        line for line in result.lines.to_dict("records") if line["kind"] == "score"
-    )
+    """Return a sentence: how the loss changed, or, without targets, how the outputs did."""
+    lines = result.lines.to_dict("records")
+    if outputs := [line for line in lines if line["kind"] == "output"]:
+        return outputs_words(outputs)
+    loss = next(line for line in lines if line["kind"] == "score")
     moved = loss["p_holm"] < LEVEL
     sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
@@ -724,6 +733,26 @@ def changes_words(result: Changes) -> str:
     where = " on the same rows" * result.meta["same_rows"]
     unit = unit_name(result.meta)
     return f"The loss ({unit}) {verb} by {_change(loss, sign)}{where}{'' if moved else ', which may be chance'}."
+
+
+def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
+    """Say how the means of outputs changed: those that changed clearly, the largest change first."""
+    some = _clear(lines)[:_NAMED]
+    moved = bool(some)
+    words = []
+    for line in some or lines[:1]:
+        sign = -1.0 if moved and line["change"] < 0 else 1.0
+        verb = "changed"
+        if moved:
+            verb = "fell" if sign < 0 else "rose"
+        words.append(f"{clean(line['name'])} {verb} by {_change(line, sign)}")
+    others = len(_clear(lines)) - len(some)
+    more = f", and {counted(others, 'more output')} changed clearly" * bool(others)
+    if moved:
+        return f"On average, {listed(words)}{more}."
+    if len(lines) > 1:
+        return "No output changed clearly on average."
+    return f"On average, {words[0]}, which may be chance."
 
 
 def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:

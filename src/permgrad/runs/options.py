@@ -51,8 +51,10 @@ BASELINES = (
 )
 #: What stands for the baselines that a run trains where none is named.
 USUAL = "usual"
-#: Options that may stand without a value, and the value that they then have.
-ALONE = {"--baselines": USUAL}
+#: What stands for the rows that a model was trained on where no table is named.
+TRAINING_ROWS = "training"
+#: The placeholders of options that may stand without a value, and the value that they then have.
+ALONE = {"[NAMES]": USUAL, "[TABLE]": TRAINING_ROWS}
 #: Encoders by name. A folder holds one of texts.
 TEXT_ENCODERS, IMAGE_ENCODERS = ("all-minilm-l6-v2",), ("efficientnet-lite0",)
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
@@ -357,7 +359,7 @@ class CommandRequest:
                 words.append(flag.rpartition("/")[2] if defaults[name] else flag)
             elif not isinstance(value, tuple):
                 words += [flag, str(value)]
-            elif value == (ALONE.get(flag),):
+            elif value == (ALONE.get(entry.metavar or ""),):
                 words.append(flag)
             elif entry.lists == "codes":
                 words += [f"{flag}={codes.strip()}" for codes in value]

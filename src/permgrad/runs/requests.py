@@ -587,6 +587,11 @@ class PredictRequest(ComputingRequest):
     threshold: float | None = option(
         "Probability of the positive class from which on it is predicted.", None, "P"
     )
+    against: Path | None = option(
+        "Also say how the rows differ from those of training, or of TABLE.",
+        None,
+        "[TABLE]",
+    )
     strict: bool = option(
         "Refuse a table with cells that cannot be read (default: they are missing).",
         False,

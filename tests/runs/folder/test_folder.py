@@ -280,6 +280,7 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
     assert list(record["stages"]["data"]["sums"]) == [
         "data.json",
         "columns.json",
+        "training.json",
         "split.npz",
     ]
     assert RUN.finished(tmp_path, CONFIGURATION) is not None, (

@@ -13,7 +13,7 @@ from permgrad.data.read.dates import date_text
 from permgrad.pages import facts
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
-from permgrad.pages.sentences import drifted_words
+from permgrad.pages.moved import drifted_words
 from permgrad.pages.views import (
     SectionView,
     Tab,

@@ -26,6 +26,7 @@ from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import is_partitioned, open_partitioned
 from permgrad.data.types.odd_cells import odd_cells_words
+from permgrad.runs.commands.drifted import Drifted, drifted, with_targets
 from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
 from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
@@ -61,9 +62,10 @@ def predict_table(request: PredictRequest) -> Outcome:
     predicting.decide_at(model, request.threshold)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
-        result, facts, said = _predicted(request, model, data)
+        result, facts, said, drift = _predicted(request, model, data)
         text, quoted = csv_text(result)
-        for line in said:  # the predictions are all of stdout
+        first = [] if drift is None else drift.sentences
+        for line in [*first, *said]:  # the predictions are all of stdout
             warn_user(line)
         _say_quoted(quoted)
         return Outcome(
@@ -74,9 +76,11 @@ def predict_table(request: PredictRequest) -> Outcome:
     refuse_run_file(target, request.model_folder)
     check_free(target, "Predictions")
     with hold_name(target):
-        result, facts, said = _predicted(request, model, data)
+        result, facts, said, drift = _predicted(request, model, data)
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
+            if drift is not None:
+                facts["drift"]["file"] = os.fspath(drift.write(target))
     _say_quoted(quoted)
     what = (
         "predicted"
@@ -84,13 +88,15 @@ def predict_table(request: PredictRequest) -> Outcome:
         else "predicted, as rates of an exposure of 1"
     )
     lines = [f"{counted(len(result), 'row')} {what}: {target}", *said]
+    if drift is not None:
+        lines = [*drift.sentences, *lines, f"Drift: {facts['drift']['file']}"]
     return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))
 
 
 def _predicted(
     request: PredictRequest, model: Any, data: dict[str, Any]
-) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
-    """Return the predictions of a table as they are written, facts about them, and what is said of them."""
+) -> tuple[pd.DataFrame, dict[str, Any], list[str], Drifted | None]:
+    """Return the predictions of a table as they are written, facts, what is said of them, and how the rows differ."""
     predicting.use_threads(request.threads)
     rows, written = predicting.read_rows(
         model, data | {"sheet": request.sheet}, request.table
@@ -116,12 +122,19 @@ def _predicted(
     scores = scores_of_rows(written.frame, data, predicted, model)
     facts |= {} if scores is None else {"scores": scores}
     said = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
+    drift = None
+    if request.against is not None:
+        compared = with_targets(rows, written.frame, data)
+        drift = drifted(request, model, data, compared, predicted)
+    if drift is not None:
+        facts["drift"] = drift.facts
     return (
         predicting.prediction_table(
             np.arange(len(rows)), identifiers, predicted, model
         ),
         facts,
         said,
+        drift,
     )
 
 

@@ -77,6 +77,19 @@ def open_streamed(
     return model, data, opened
 
 
+def _refuse_comparison(request: PredictRequest) -> None:
+    """Refuse a comparison with other rows."""
+    if request.against is None:
+        return
+    problem = (
+        f"--against compares a table in memory, and {request.table} is read in parts"
+    )
+    hint = "Leave it out."
+    if request.table.is_file():
+        hint = "Leave it out, or add --no-stream."
+    raise InputError(problem, hint=hint, code="PG006")
+
+
 def predict_stream(request: PredictRequest) -> Outcome:
     """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
     target = (
@@ -92,6 +105,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         raise InputError(
             problem, hint="Name a folder, such as --out predictions.", code="PG003"
         )
+    _refuse_comparison(request)
     model, data, table = open_streamed(request, request.table)
     predicting.decide_at(model, request.threshold)
     refuse_input(target, {"table": request.table})

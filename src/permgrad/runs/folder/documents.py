@@ -20,9 +20,10 @@ from permgrad.runs.options import data_sets
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-DATA, COLUMNS, METRICS, BRANCHES = (
+DATA, COLUMNS, TRAINING, METRICS, BRANCHES = (
     "data.json",
     "columns.json",
+    "training.json",
     "metrics.json",
     "branches.json",
 )

@@ -38,7 +38,7 @@ FEATURES = "features"
 
 #: Stages in their order, each with the names that it writes into the folder.
 STAGES: dict[str, tuple[str, ...]] = {
-    "data": ("data.json", "columns.json", "split.npz"),
+    "data": ("data.json", "columns.json", "training.json", "split.npz"),
     "layout": ("layout.json", "layout.svg"),
     "model": (
         "model",

@@ -23,6 +23,7 @@ from permgrad.base.stored import write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.data.types.column_types import with_categories
+from permgrad.evaluation.column_summary import summary_of
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.related import MOST_RELATED, related_columns
 from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
@@ -31,7 +32,7 @@ from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.settings import choose_device, resolve_settings
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
-from permgrad.runs.folder.documents import COLUMNS, DATA
+from permgrad.runs.folder.documents import COLUMNS, DATA, TRAINING
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.clock import MOST_HELD
@@ -102,6 +103,11 @@ def data_stage(work: RunWork) -> None:
         one for one in compared["drift"] if one["column"] != request.time
     ]
     work.write(COLUMNS, compared)
+    with_target = tables[0].assign(**{str(inputs.target): train.y})
+    work.write(
+        TRAINING,
+        summary_of(with_target, na=inputs.na, dependence=train.dependence),
+    )
     write_npz(
         work.folder.path / "split.npz",
         {part: inputs.parts[part].numbers for part in PARTS},

@@ -1,0 +1,80 @@
+"""How columns differ between two samples of rows, in words of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from permgrad.base.numerals import percent
+from permgrad.data.read.dates import date_text
+from permgrad.pages.words import labels_of, listed, names_apart, value_text
+
+#: Columns that are described of those that moved, and further ones that are named.
+_MOVED = 3
+
+
+def drifted_words(
+    one: Mapping[str, Any], sides: tuple[str, str] = ("training", "test")
+) -> str:
+    """Say, without a full stop, where a column differs most between training and test rows, or between ``sides``."""
+    about = "about " if one["sampled"] else ""
+    first, second = sides
+    shares = f"{about}{percent(one['test'])} of the {second} rows and {about}{percent(one['train'])} of the {first} rows"
+    if one["side"] == "among":
+        return f"{shares} are {_any_of(one['levels'])}"
+    if one["side"] in ("missing", "present"):
+        return f"{shares} have {'no' if one['side'] == 'missing' else 'a'} value"
+    if one["kind"] == "date":
+        side = one["side"].replace("at most", "up to").replace("above", "after")
+        return f"{shares} are {side} {date_text(one['value'])}"
+    return f"{shares} are {one['side']} {value_text(float(one['value']))}"
+
+
+def _any_of(levels: Sequence[str]) -> str:
+    """Name levels, up to four of them."""
+    names = labels_of(levels, 30)
+    if len(names) > 4:
+        names = [*names[:3], f"one of {len(names) - 3} others"]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def moved_words(
+    drift: Sequence[Mapping[str, Any]], sides: tuple[str, str] = ("old", "new")
+) -> str:
+    """Say which columns differ clearly between two samples of rows, and how far, with levels that are new.
+
+    Examples:
+        >>> moved_words([])
+        'No column differs clearly between the old and the new rows.'
+    """
+    clear = [one for one in drift if one["clear"]]
+    first, second = sides
+    between = f"between the {first} and the {second} rows"
+    if not clear:
+        return f"No column differs clearly {between}."
+    show = names_apart(one["column"] for one in clear)
+    each = [f"{show(one['column'])}: {_moved(one, sides)}" for one in clear[:_MOVED]]
+    names = listed(map(show, [one["column"] for one in clear[_MOVED:]]), _MOVED)
+    more = f" Also {names}." * bool(names)
+    differ = "differs" if len(clear) == 1 else "differ"
+    count = f"{len(clear):,} of {len(drift):,} columns {differ}"
+    if len(drift) == 1:
+        count = "The column differs"
+    return f"{count} clearly {between}. {'; '.join(each)}.{more}"
+
+
+def _moved(one: Mapping[str, Any], sides: tuple[str, str]) -> str:
+    """Say how a column differs: where most, its medians, and its new levels."""
+    words, new = drifted_words(one, sides), one.get("new") or ()
+    are_new = "is new" if len(new) == 1 else "are new"
+    if new and set(new) == set(one["levels"]):
+        levels = "a new level" if len(new) == 1 else "new levels"
+        return f"{percent(one['test'])} of the {sides[1]} rows are {_any_of(new)}, {levels}"
+    if new:
+        words += f", and {_any_of(new).replace(' or ', ' and ')} {are_new}"
+    middle = one.get("typical")
+    if one["kind"] == "number" and middle is not None and None not in middle:
+        before, after = map(value_text, middle)
+        if before != after:
+            words += f", and the median is {after} instead of {before}"
+    return words
