@@ -628,12 +628,18 @@ PARQUET = parquet(a=[1, 2], b=["x", "y"])
         (b'[{"a": 1}, {"a": 2}]', "t.csv", "is JSON"),
         (b"<!DOCTYPE html>\n<p>not found, sorry</p>\n", "t.csv", "is HTML or XML"),
         (b"%PDF-1.4\n1 0 obj\n", "t.csv", "is a PDF"),
-        (b"SQLite format 3\x00" + bytes(99), "t.csv", "SQLite database"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 1\n", "t.csv", "is a pointer of Git LFS"),
     ],
 )  # fmt: skip
 def test_files_of_other_kinds_are_refused(tmp_path, content, name, message):
     assert message in refused(tmp_path, content, name)
+
+
+def test_a_damaged_database_is_refused(tmp_path):
+    assert refused(tmp_path, b"SQLite format 3\x00" + bytes(99), "t.csv") == (
+        f"The SQLite database {str(tmp_path / 't.csv')!r} cannot be read (DatabaseError: "
+        "file is not a database). Write it again, or save it as Parquet or CSV. [PG011]"
+    )
 
 
 def test_what_is_inside_counts_and_not_the_name(tmp_path):

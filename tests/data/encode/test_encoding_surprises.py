@@ -101,14 +101,16 @@ def test_a_declared_code_among_dates_is_no_text_to_refuse():
     assert encode_quietly(encoder, ["2021-12-13", "never"])[:, -1].tolist() == [0, 1]
 
 
-def test_a_word_among_dates_makes_them_text_and_is_named():
+def test_words_among_dates_make_them_text_and_are_named():
+    """Of a few in hundreds they are missing."""
     long = pd.date_range("2020-01-01", periods=299, freq="D").strftime("%d.%m.%Y")
-    frame = pd.DataFrame({"c": [*long, "soon"]})
+    frame = pd.DataFrame({"c": [*long, *["soon"] * 9]})
     column = infer_schema(frame)["c"]
     assert (column.kind, column.facts["example"]) == ("identifier", "soon")
     assert (
         infer_schema(frame, na="soon")["c"].kind
         == infer_schema(frame[:299])["c"].kind
+        == infer_schema(frame[:303])["c"].kind
         == "date"
     )
 

@@ -70,6 +70,22 @@ def test_a_last_row_that_is_named_as_totals_is_told_and_stays(tmp_path, below, n
 
 
 @pytest.mark.parametrize(
+    "below",
+    [
+        f";;;\nSumme:;{SUM:.2f};18;\n;;;\n".replace(".", ","),
+        f"Summe:;{SUM:.2f};18;\n".replace(".", ","),
+    ],
+)
+def test_a_named_row_of_sums_is_told_with_what_it_sums(tmp_path, below):
+    """Also between rows that are blank."""
+    written = read(tmp_path, TABLE + below)
+    assert len(written.frame) == len(ROWS) + below.count("\n")
+    assert find_totals(written.frame).said(None) == (
+        "1 row of the table ('Summe:') holds totals: the numbers are sums of other rows"
+    )
+
+
+@pytest.mark.parametrize(
     "below", ["Total;;1;\nN;400,50;2;hoch\n", "Summe der Teile;131,50;;\n"]
 )
 def test_rows_that_only_look_like_totals_are_no_matter(tmp_path, below):

@@ -178,8 +178,18 @@ DAYS_WRITTEN = [f"{i % 28 + 1:02}.{i % 12 + 1:02}.{1990 + i // 12}" for i in ran
 @pytest.mark.parametrize(
     ("cells", "odd", "what", "first"),
     [
-        (NUMBERS_WRITTEN, {17: "17.35", 40: "40.5"}, "numbers", "17.35"),
-        (NUMBERS_WRITTEN, {17: "(17,35)", 40: "about 4"}, "numbers", "(17,35)"),
+        (
+            NUMBERS_WRITTEN,
+            {17: "17.35", **{i: f"{i}.5" for i in range(40, 46)}},
+            "numbers",
+            "17.35",
+        ),
+        (
+            NUMBERS_WRITTEN,
+            {17: "(17,35)", **{i: f"about {i}" for i in range(40, 46)}},
+            "numbers",
+            "(17,35)",
+        ),
         (
             NUMBERS_WRITTEN,
             {i: f"unknown {i}" for i in range(20)},
@@ -188,7 +198,11 @@ DAYS_WRITTEN = [f"{i % 28 + 1:02}.{i % 12 + 1:02}.{1990 + i // 12}" for i in ran
         ),
         (
             DAYS_WRITTEN,
-            {17: "2001-05-03", 40: "05/31/2002", 60: "soon"},
+            {
+                17: "2001-05-03",
+                40: "05/31/2002",
+                **{i: f"in {i} days" for i in range(60, 65)},
+            },
             "dates",
             "2001-05-03",
         ),
@@ -202,7 +216,7 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     # Numbers with decimal commas are told as those with decimal points are.
     kind = {"numbers": "categorical", "dates": "identifier"}[what]
     assert (schema["a"].kind, schema["b"].kind) == (kind, "categorical")
-    share = {1: 100, 2: 99, 20: 92}.get(len(odd))
+    share = {7: 97, 20: 92}.get(len(odd))
     counted = {
         "numbers": f"text; {share}% are numbers, {first!r} is not (if it means missing, declare it as a code)"
     }
@@ -218,6 +232,50 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     (said,) = [text for text in said_of(schema, {"b"}) if "looks like" in text]
     assert re.match(rf"Column 'a' looks like .* {fate}. Write all its", said)
     assert sum("looks like" in text for text in said_of(schema)) == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "odd", "what"),
+    [
+        (NUMBERS_WRITTEN, "17.35", "numbers"),
+        ([str(number % 90 + 9) for number in range(240)], "ninety", "numbers"),
+        ([str(number % 5) for number in range(240)], "5 or more", "numbers"),
+        (DAYS_WRITTEN, "in May", "dates"),
+        ([f"{i % 24}:{i % 60:02}" for i in range(240)], "7.45", "times"),
+        ([f"${i},{i % 1000:03}.00" for i in range(1, 241)], "$ 8o", "numbers"),
+        ([f"{i % 77 + 9} kg" for i in range(240)], "9 stone?", "numbers"),
+    ],
+)
+def test_a_few_odd_cells_are_missing_and_told(cells, odd, what):
+    """Of 240, four may be odd, and what the column is, is what the others are."""
+    others = infer_schema(pd.DataFrame({"a": cells}))["a"]
+    assert others.kind in ("numeric", "date")
+    frame = pd.DataFrame({"a": [*cells[:236], *[odd] * 4]})
+    column = infer_schema(frame)["a"]
+    same = ("kind", "storage", "unit", "decimal", "date_format")
+    assert [getattr(column, name) for name in same] == [
+        getattr(others, name) for name in same
+    ]
+    assert (column.n_missing, column.facts["unread"]) == (4, [odd])
+    values, _ = read_numbers(frame["a"], column, MissingCodes())
+    np.testing.assert_array_equal(np.isnan(values), frame["a"] == odd)
+    (said,) = [text for text in said_of(Schema((column,))) if "missing" in text]
+    assert said == (
+        f"Column 'a' holds {what}, and 4 cells that are none count as missing: {odd!r}. "
+        "To read it as categories, pass kinds={'a': 'categorical'}."
+    )
+    declared = infer_schema(frame, kinds={"a": "categorical"})["a"]
+    assert (declared.storage, declared.n_missing, declared.facts) == ("text", 0, {})
+    more = infer_schema(pd.DataFrame({"a": [*cells[:235], *[odd] * 5]}))["a"]
+    assert "unread" not in more.facts
+
+
+def test_an_odd_cell_among_names_of_things_is_one_of_them():
+    zones = [f"{number % 20:04d}" for number in range(240)]
+    schema = infer_schema(pd.DataFrame({"zone": ["K1A", *zones[1:]], "x": zones}))
+    assert (schema["zone"].kind, schema["zone"].storage) == ("categorical", "text")
+    assert schema["zone"].flags == schema["x"].flags
+    assert (schema["zone"].n_levels, schema["zone"].n_missing) == (21, 0)
 
 
 def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():

@@ -33,7 +33,8 @@ def table() -> pd.DataFrame:
         "clock": [f"{number % 24}:15" for number in COUNTED], "lasted": [f"{number + 1}:00:30" for number in COUNTED],
         "yes": np.where(COUNTED % 2, "yes", "no"),
         "written": [f"{number % 12 + 1}/{number % 9 + 1}/62" for number in COUNTED],
-        "word": np.resize(list("abc"), ROWS), "odd": ["?", *map(str, COUNTED[1:])],
+        "word": np.resize(list("abc"), ROWS), "odd": ["?", "??", *map(str, COUNTED[2:])],
+        "slip": ["9.30", *(f"{number % 24}:15" for number in COUNTED[1:])],
         "code": [f"A-{number}" for number in COUNTED],
         "weight": [f"{number % 20} kg" for number in COUNTED], "pay": [f"{number % 20}k" for number in COUNTED],
     })  # fmt: skip
@@ -74,7 +75,9 @@ def test_every_flag_has_a_clause():
         ),
         "x",
     )
-    numbers = dict.fromkeys(("n_levels", "n_known", "different", "left", "share"), 3)
+    numbers = dict.fromkeys(
+        ("n_levels", "n_known", "different", "left", "share", "cells_unread"), 3
+    )
     assert all(reason_of([flag], facts | numbers) for flag in FLAGS)
 
 
@@ -82,7 +85,7 @@ def test_every_flag_has_a_clause():
 def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
     facts = dict.fromkeys(
         ("date_format", "what", "how", "example", "used", "reader", "rows", "alike",
-         "words", "these"), "x",
+         "words", "these", "count", "that", "cells"), "x",
     )  # fmt: skip
     finding = Finding(
         kind, ("a b",), {**facts, "codes": [-9], "groups": {"a b": ["a b", "c"]}}
@@ -120,7 +123,7 @@ def test_findings_leave_out_columns_of_which_the_user_decided():
 def test_no_full_stop_stands_behind_a_command(kind):
     facts = dict.fromkeys(
         ("date_format", "what", "how", "example", "used", "reader", "rows", "alike",
-         "words", "these"), "x",
+         "words", "these", "count", "that", "cells"), "x",
     )  # fmt: skip
     facts |= {"codes": [-9], "groups": {"a": ["a", "c"]}}
     said = Finding(kind, ("a",), facts).text(command=True)

@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 from invoking import call, train_run
 from rounding import as_many_threads
+from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.base.locks import hold_folder
+from permgrad.cli import app
 from permgrad.runs.commands.predict import is_streamed
 from permgrad.runs.folder.folder import note_files
 
@@ -319,7 +321,10 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
             ("explain", "bad", "--method", "gradient"),
             "an infinite value (inf) in row 5 of 'bad/00000.parquet'",
         ),
-        (("predict", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
+        (
+            ("predict", "bad", "--strict"),
+            "an infinite value (inf) in row 5 of 'bad/00000.parquet'",
+        ),
         (("predict", "lacking"), "1 column of training is missing: 'age'"),
     ],
 )
@@ -344,6 +349,24 @@ def test_refusals(
     assert message in said
     assert said.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is left"
+
+
+def test_an_infinite_number_of_a_part_counts_as_missing(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = table(90, seed=5)
+    is_odd = np.arange(90) == 75
+    write(Path("bad"), frame.assign(dose=frame["dose"].mask(is_odd, -np.inf)))
+    write(Path("empty"), frame.assign(dose=frame["dose"].mask(is_odd)))
+    result = CliRunner().invoke(app, ["predict", str(run), "bad", "--out", "odd"])
+    assert result.exit_code == 0
+    assert (
+        "1 cell that cannot be read counts as missing: Column 'dose' holds an infinite "
+        "value (-inf) in row 5 of 'bad/00070.parquet' (row 75 in all)."
+    ) in result.stderr
+    call("predict", run, "empty", "--out", "none")
+    pd.testing.assert_frame_equal(pd.read_parquet("odd"), pd.read_parquet("none"))
 
 
 def test_a_model_without_a_run_is_told_where_targets_stand(

@@ -15,6 +15,7 @@ from permgrad.data.read.written_numbers import (
     NUMBERS,
     bare_text,
     is_sign,
+    may_be_number,
     standard_text,
     unit_of,
 )
@@ -132,6 +133,12 @@ class Notation:
         """What the unit measures. None: it is of no family, and all cells have it."""
         return next((one for one in _FAMILIES if self.unit in _FAMILIES[one]), None)
 
+    def has_unit(self, text: str) -> bool:
+        """Whether a text has a sign where numbers are read without it."""
+        if self.unit is None or not is_sign(self.unit):
+            return True
+        return bare_text(text, self.unit) != text.strip()
+
     def read(self, texts: Sequence[str]) -> Floats:
         """Return numbers in the unit, NaN for a text that is none. Bare numbers have the unit."""
         return np.array([self._value(text) for text in texts], dtype=np.float64)
@@ -195,6 +202,45 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
         ):
             return notation if texts else None
     return find_amounts(texts, counts)
+
+
+def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notation]:
+    """Return how those of a column's different texts may be written that look like numbers.
+
+    Examples:
+        >>> notations_of_most(["$1,234.50", "$12", "soon"], [1, 1, 1])[0]
+        Notation(unit='$', decimal='.')
+    """
+    by_text = dict(zip(texts, counts, strict=True))
+    begin = [text for text in texts if may_be_number(text)]
+    if 2 * len(begin) < len(texts):
+        return []
+    signs = Counter(unit_of(text) for text in begin)
+    usual = signs.most_common(1)[0][0]
+    found = [Notation(usual, sign) for sign in NUMBERS]
+    if usual is not None:
+        return found
+    alike = _of_one_family(begin)
+    amounts = find_amounts(alike, [by_text[text] for text in alike])
+    return found if amounts is None else [*found, amounts]
+
+
+def _of_one_family(texts: Sequence[str]) -> list[str]:
+    """Return the amounts whose units are the commonest one, or of its family, and zeros."""
+    units = {text: {piece.unit for piece in _pieces(text)} for text in texts}
+    counts = Counter(unit for used in units.values() for unit in used)
+    if not counts:
+        return []
+    usual = counts.most_common(1)[0][0]
+    ways = next((ways for ways in _SIZES.values() if _way(usual, ways) in ways), None)
+    alike = list[str]()
+    for text, used in units.items():
+        is_of_family = ways is not None and all(
+            _way(unit, ways) in ways for unit in used
+        )
+        if (used and is_of_family) or used == {usual} or _ZERO.fullmatch(text.strip()):
+            alike.append(text)
+    return alike
 
 
 def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None:

@@ -329,6 +329,25 @@ class Distinct:
         return np.append(values, np.asarray([blank], dtype=values.dtype))[self.index]
 
 
+#: Of so many cells one may be a mistake, and at most so many different ones are.
+_CELLS_FOR_ONE, _MOST_MISTAKES = 50, 20
+
+
+def are_mistakes(odd: int, different: int, cells: int) -> bool:
+    """Whether a column's odd cells are so few that the others say what it holds.
+
+    Args:
+        odd: Cells that cannot be read as the others are.
+        different: How many different ones they are.
+        cells: All cells that are not missing.
+
+    Examples:
+        >>> are_mistakes(1, 1, 60), are_mistakes(3, 3, 60), are_mistakes(0, 0, 60)
+        (True, False, False)
+    """
+    return 0 < odd <= cells // _CELLS_FOR_ONE and different <= _MOST_MISTAKES
+
+
 class CellError(InputError):
     """A cell that cannot be read, with its row's position in the frame and its number in the index, if it has one."""
 
@@ -494,7 +513,8 @@ def refuse_infinite(
             [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()],
         )
         place = int(np.argmax(infinite.any(axis=1)))
-        first = names[int(np.argmax(infinite[place]))]
+        column = int(np.argmax(infinite[place]))
+        first, sign = names[column], "-" if matrix[place, column] < 0 else ""
         code = ",".join(
             text
             for text, value in (("inf", np.inf), ("-inf", -np.inf))
@@ -508,7 +528,7 @@ def refuse_infinite(
             f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
             f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code}, or "
             f"na={code.split(',')} in Python.",
-            alone=f"Column {first!r} holds an infinite value (inf)",
+            alone=f"Column {first!r} holds an infinite value ({sign}inf)",
         )
 
 

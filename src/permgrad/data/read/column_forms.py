@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from permgrad.base.errors import listed, option_of
 from permgrad.data.read import written_numbers
 from permgrad.data.read.amounts import Notation, find_amounts
-from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines
+from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, are_mistakes
 from permgrad.data.read.csv_table import TextTable
 from permgrad.data.read.pairs import Pair, find_pair, is_pair
 from permgrad.data.read.reading import (
@@ -44,6 +45,8 @@ _SHORTEST_CODE = 3
 _BEYOND_64_BITS = 2.0**63
 #: Rows of which one tells most columns of text, and rows that are looked at in one go.
 _LOOKED_AT, _PART_ROWS = 1000, 2**16
+#: Different cells that tell most columns whose cells are no two numbers.
+_FIRST = 20
 
 
 @dataclass
@@ -201,6 +204,9 @@ def _take_written(column: _Column, reading: Reading) -> None:
             column.unit, bare = unit, without
     signs = written_numbers.signs_of(bare)
     if not signs and not reading.later:
+        bare = _without_mistakes(bare)
+        signs = written_numbers.signs_of(bare)
+    if not signs and not reading.later:
         column.unit = None
         column.keep_as_text()
         return
@@ -210,6 +216,17 @@ def _take_written(column: _Column, reading: Reading) -> None:
         _set_numbers(column, column.proven)
     elif signs and not pc.any(pc.match_substring_regex(bare, "[.,]")).as_py():
         _set_numbers(column, ".")
+
+
+def _without_mistakes(bare: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return cells of which a few that are no numbers are missing. Else as they are."""
+    numbers = rf"^(?:{'|'.join(written_numbers.NUMBERS.values())})$"
+    is_odd = pc.invert(pc.match_substring_regex(bare, numbers))
+    odd = bare.filter(is_odd)
+    filled = len(bare) - bare.null_count
+    if not are_mistakes(len(odd), len(odd.unique()), filled):
+        return bare
+    return pc.if_else(pc.fill_null(is_odd, False), pa.scalar(None, pa.string()), bare)
 
 
 def _take_amounts(
@@ -376,10 +393,18 @@ def _split_pairs(
     for column in () if reading.later else columns:
         if not column.is_text or column.name in asked_for:
             continue
-        different = dict.fromkeys(map(str, column.values.dropna()))
+        different = Counter(map(str, column.values.dropna()))
         codes = code_words(reading.codes, column.name)
-        texts = [text for text in different if text.strip() and text not in codes]
-        if not texts or not is_pair(texts[0]):
+        for text in [text for text in different if not text.strip() or text in codes]:
+            del different[text]
+        # The first tell most columns that are something else.
+        first = list(different)[:_FIRST]
+        if 2 * sum(map(is_pair, first)) <= len(first):
+            continue
+        texts = [text for text in different if is_pair(text)]
+        odd = different.total() - sum(different[text] for text in texts)
+        others = len(different) - len(texts)
+        if odd and not are_mistakes(odd, others, different.total()):
             continue
         pair = find_pair(texts)
         if pair is not None:

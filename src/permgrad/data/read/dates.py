@@ -44,6 +44,8 @@ _FORMS = {
         "%b %d %Y": rf"{_NAME}\W{{0,2}}{_DAY}{_NTH}\W{{1,2}}{_YEAR}",
     }.items()
 }
+#: All forms of dates that are written as text.
+FORMS = (ISO, *_FORMS)
 _DURATION = re.compile(
     rf"(?P<minus>-)?(?:(?P<days>\d+) days?,? \+?)?{_CLOCK}", re.IGNORECASE
 )
@@ -89,7 +91,7 @@ def find_date_format(
     first = texts[0].strip() if texts else ""
     if not re.search(r"\d", first) or len(first) > _LONGEST:
         return None
-    forms = [form for form in (ISO, *_FORMS) if _reads_all(texts, form)]
+    forms = [form for form in FORMS if _reads_all(texts, form)]
     # pandas knows more of them. Its guesses without a year take it from today's date.
     if not forms and (declared or re.search(r"[^\W\d_]{3}", first)):
         guessed = pd.tseries.api.guess_datetime_format(first)
@@ -145,7 +147,7 @@ def date_ways(texts: Sequence[str]) -> list[list[str]]:
         text if re.fullmatch(r"\d\d?-\d\d?-\d\d", text) else ""
         for text in map(str.strip, texts)
     ]
-    written_in = [(form, texts) for form in (ISO, *_FORMS)]
+    written_in = [(form, texts) for form in FORMS]
     written_in += [("%d/%m/%Y", [text.replace("-", "/") for text in doubtful])]
     written_in += [("%Y/%m/%d", [f"20{text}" for text in doubtful])]
     for form, written in written_in:

@@ -6,17 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import NoneType
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, must, printable
 from permgrad.base.late import pd
 from permgrad.data.read import cells, dates
-from permgrad.data.read.amounts import Notation, find_notation
+from permgrad.data.read.amounts import Notation, find_notation, notations_of_most
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -28,7 +30,7 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.pairs import find_pair, is_pair
-from permgrad.data.read.whole_numbers import different_and_left
+from permgrad.data.read.whole_numbers import different_and_left, masked
 from permgrad.data.read.written_numbers import (
     CURRENCY,
     MEASURE,
@@ -269,6 +271,49 @@ def infer_schema(
     return Schema(tuple(types[name] for name in frame.columns))
 
 
+def typed_as(
+    types: Schema,
+    X: Any,
+    *,
+    na: CodesArgument | MissingCodes = None,
+    kinds: Mapping[str, Kind] | None = None,
+    target: tuple[Array, int] | None = None,
+) -> Schema:
+    """Return types that other rows, too, decided, with the counts of these rows.
+
+    A column with one value here is constant. ``na``, ``kinds`` and ``target`` are as for
+    ``infer_schema``, ``target`` of these rows.
+    """
+    frame, codes = cells.as_frame(X), MissingCodes.of(na)
+    columns = list[ColumnType]()
+    for column in types:
+        here = _counted_in(frame[column.name], column, codes)
+        if target is not None and column.name not in (kinds or {}):
+            here = _asked(here, frame, codes, *target)
+        columns.append(here)
+    return Schema(tuple(columns))
+
+
+def _counted_in(
+    series: pd.Series[Any], column: ColumnType, codes: MissingCodes
+) -> ColumnType:
+    """Return the type of a column with the counts of some rows."""
+    if column.storage == "text" or column.kind == "identifier":
+        texts, _, n_missing = _without_codes(
+            Distinct.of(series, column.name), column.name, codes
+        )
+        n_levels = len(texts)
+    else:
+        values, _ = read_numbers(series, column, codes)
+        is_present = ~np.isnan(values)
+        n_levels = len(np.unique(values[is_present]))
+        n_missing = int((~is_present).sum())
+    here = replace(column, n_rows=len(series), n_missing=n_missing, n_levels=n_levels)
+    if n_levels > 1 or "declared" in column.flags or column.kind == "constant":
+        return here
+    return _constant(here)
+
+
 def checked_kinds(
     kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None
 ) -> dict[str, Kind]:
@@ -340,8 +385,23 @@ def _asked(
     others = _groupings(frame, column.name)
     flag = flag_by_target(column.name, numbers, y, classes, others)
     if flag == "names":
-        return column.flagged("names", "by_target", **_AS_LEVELS)
-    return column if flag is None or "fused" in column.flags else column.flagged(flag)
+        # As levels, odd cells are some of them.
+        odd = column.facts.get("unread", ()), column.facts.get("cells_unread", 0)
+        counts = {"n_levels": column.n_levels + len(odd[0])}
+        counts["n_missing"] = column.n_missing - odd[1]
+        return column.flagged("names", "by_target", **_AS_LEVELS, **counts)
+    if flag is None or "fused" in column.flags:
+        return column
+    return _with_mistakes_of(column, column.flagged(flag))
+
+
+def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
+    """Return a type that was made of another with the cells that this one cannot read."""
+    if "mistakes" not in column.flags or changed.storage == "text":
+        return changed
+    flags = tuple(flag for flag in changed.flags if flag != "mistakes")
+    facts = {**changed.facts, **column.facts}
+    return replace(changed, flags=(*flags, "mistakes"), facts=facts)
 
 
 def _groupings(frame: pd.DataFrame, name: str) -> Iterator[Integers]:
@@ -370,8 +430,10 @@ def _constant(base: ColumnType) -> ColumnType:
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
-def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
-    """Type of a column that is not stored as numbers."""
+def _other_type(
+    series: pd.Series[Any], name: str, codes: MissingCodes, *, is_whole: bool = False
+) -> ColumnType:
+    """Type of a column that is not stored as numbers. ``is_whole``: no cell is odd."""
     if dates.is_moment(series):
         seconds = dates.series_seconds(series)
         levels, n_missing = (
@@ -409,9 +471,72 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     ]  # no date or time is longer, and a text may have megabytes
     if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    return _written_type(base, series, starts, counts) or _text_type(
-        base, series, texts, counts
-    )
+    found = _written_type(base, series, starts, counts)
+    if found is None and not is_whole:
+        found = _type_but_for_mistakes(series, base, codes, texts, counts)
+    return found or _text_type(base, series, texts, counts)
+
+
+#: Beside cells of other kinds numbers are text in any file.
+_PLAIN_NUMBERS: dict[Flag, Flag] = {"whole_texts": "number_texts"}
+
+
+def _type_but_for_mistakes(
+    series: pd.Series[Any],
+    base: ColumnType,
+    codes: MissingCodes,
+    texts: Sequence[str],
+    counts: Integers,
+) -> ColumnType | None:
+    """Return the type that a column of numbers or times has without a few odd cells.
+
+    They count as missing, also in later rows. None: it has no such type, or too many.
+    """
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return None
+    for what, is_read in _readings(texts, counts):
+        odd = [text for text, read in zip(texts, is_read, strict=True) if not read]
+        cells_odd = int(counts[~is_read].sum())
+        if not cells.are_mistakes(cells_odd, len(odd), base.n_known):
+            continue
+        clean = masked(series, _cells_with(series, base.name, odd))
+        found = _other_type(clean, base.name, codes, is_whole=True)
+        if found.kind == "identifier" or "names" in found.flags:
+            return base.flagged(*found.flags, kind=found.kind)  # so are the others
+        if found.kind in ("numeric", "date") and found.storage != "text":
+            flags = [_PLAIN_NUMBERS.get(flag, flag) for flag in found.flags]
+            facts = {**found.facts, "unread": odd, "cells_unread": cells_odd}
+            facts |= {"what": what, "example": odd[0][:_LONGEST_SHORT]}
+            return replace(found, flags=(*flags, "mistakes"), facts=facts)
+    return None
+
+
+def _readings(
+    texts: Sequence[str], counts: Integers
+) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Yield what different texts may be, and which of them can be read so ``(texts,)``."""
+    starts = [text[:_LONGEST_SHORT] for text in texts]
+    few = starts[:_LOOKED_AT]
+    for what, read in (
+        ("numbers", cells.text_numbers),
+        ("times", dates.duration_seconds),
+        *(("dates", partial(dates.date_seconds, form=form)) for form in dates.FORMS),
+    ):
+        # The first tell most columns that are something else.
+        if 2 * np.isnan(read(few)).sum() < len(few):
+            yield what, ~np.isnan(read(starts))
+    for notation in notations_of_most(starts, counts.tolist()):
+        # 0.05 beside 5 % may be the same share.
+        has_unit = np.array([notation.has_unit(text) for text in starts], dtype=bool)
+        yield "numbers", has_unit & ~np.isnan(notation.read(starts))
+
+
+def _cells_with(
+    series: pd.Series[Any], name: str, texts: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """Return which cells hold one of some texts ``(rows,)``."""
+    distinct = Distinct.of(series, name)
+    return np.asarray(distinct.spread(np.isin(distinct.texts, texts), False))
 
 
 def _written_type(
@@ -701,9 +826,13 @@ def _declared_type(
     if isinstance(series.dtype, pd.CategoricalDtype):
         # The declared kind decides, not the type.
         series = series.astype(object)
-    guess = _as_numbers(
-        guessed if guessed is not None else _other_type(series, name, codes), kind
-    )
+    # As text, no cell is odd.
+    as_text = kind in ("categorical", "text", "image")
+    if guessed is None:
+        guessed_now = _other_type(series, name, codes, is_whole=as_text)
+    else:
+        guessed_now = guessed
+    guess = _as_numbers(guessed_now, kind)
     fused = "fused" in guess.flags
     kind = "date" if kind == "calendar" else kind
 
@@ -711,7 +840,6 @@ def _declared_type(
         return _without_codes(Distinct.of(series, name), name, codes)[0]
 
     # The texts 007 and 7 are two categories, though one number.
-    as_text = kind in ("categorical", "text", "image")
     spelled = (
         as_text
         and guess.storage == "number"
@@ -724,7 +852,7 @@ def _declared_type(
     declared = (
         replace(guess, kind=kind)
         if fused and kind == "numeric"
-        else guess.flagged("declared", kind=kind)
+        else _with_mistakes_of(guess, guess.flagged("declared", kind=kind))
     )
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
@@ -841,6 +969,9 @@ def read_numbers(
     kinds = np.array(
         [codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16
     )
+    unread = column.facts.get("unread", ())
+    if unread:
+        kinds[np.isin(distinct.texts, unread) & (kinds == PRESENT)] = BLANK
     if column.storage == "number":
         dots = np.array([is_dot(text) for text in distinct.texts], dtype=bool)
         kinds[dots & (kinds == PRESENT)] = BLANK

@@ -55,6 +55,10 @@ _TEXTS = {
     "spelled_word": (
         "Column {column!r} looks like {what} but for {words}, and is {used}. If {these} missing, pass {na}"
     ),
+    "mistakes": (
+        "Column {column!r} holds {what}, and {count} {that} as missing: {cells}. To read it as categories, pass "
+        "{categorical}"
+    ),
     "names": (
         "Whole numbers are read as names of things, not as amounts: {columns}. If they are amounts, pass {numeric}"
     ),
@@ -212,6 +216,8 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
             )
         if "spelled" in one.flags:
             found.append(_spelled(one))
+        if "mistakes" in one.flags:
+            found.append(_mistakes(one))
     found += [
         Finding(flag, _names(one for one in columns if flag in one.flags))
         for flag in ("names", "whole_texts")
@@ -255,6 +261,18 @@ def _spelled(column: ColumnType) -> Finding:
     facts["words"] = listed(words, _MOST_WORDS, show=repr)
     facts["these"] = by_count(len(words), "it means", "they mean")
     return Finding("spelled_word", (column.name,), facts | {"codes": words})
+
+
+def _mistakes(column: ColumnType) -> Finding:
+    """Return the finding of a few cells that the type of a column cannot read."""
+    count = column.facts["cells_unread"]
+    facts = {
+        "what": column.facts["what"],
+        "count": counted(count, "cell"),
+        "that": by_count(count, "that is none counts", "that are none count"),
+        "cells": listed(column.facts["unread"], _MOST, show=repr),
+    }
+    return Finding("mistakes", (column.name,), facts)
 
 
 def odd_words(column: ColumnType) -> list[str]:

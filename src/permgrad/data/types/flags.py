@@ -14,7 +14,7 @@ Flag: TypeAlias = Literal[
     "number_texts", "whole_texts", "written", "durations", "pair",
     "text_dates", "two_digit_years", "swapped",
     "text", "images", "odd_among_numbers", "free_text", "long_texts", "unique_texts", "spelled",
-    "declared",
+    "mistakes", "declared",
 ]  # fmt: skip
 """What decided the kind of a column, and what else was found of it."""
 FLAGS: tuple[Flag, ...] = get_args(Flag)
@@ -55,6 +55,9 @@ _CLAUSES: dict[Flag, str] = {
     "long_texts": f"; the first {LONGEST_READ:,} signs of each are read",
     "unique_texts": "text, {n_levels} different values in {n_known} rows",
     "spelled": "; looks like {what} {how} {example!r}",
+    "mistakes": (
+        "; cells that cannot be read count as missing: {cells_unread:,}, such as {example!r}"
+    ),
     "declared": "declared",
 }
 

@@ -1,8 +1,9 @@
-"""Cells that a column's type cannot read, among rows that came after the type was decided."""
+"""Cells that a column's type cannot read. They count as missing, and each is named."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,8 @@ def _readable(
 ) -> tuple[pd.Series, list[CellError]]:
     """Return a column whose unreadable cells are missing, and an error for each."""
     errors: list[CellError] = []
+    # Cells that were odd when the type was decided are named, too.
+    column = replace(column, facts={})
     for _ in range(_MOST_ODD):
         try:
             read_numbers(series, column, codes)

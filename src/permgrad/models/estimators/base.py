@@ -291,20 +291,22 @@ class HyNNBase(BaseEstimator):
         target: Target | None = None,
         held: pd.DataFrame | None = None,
         *,
+        every: pd.DataFrame | None = None,
         later: bool = False,
     ) -> tuple[EncodedRows, Floats32 | None]:
         """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
 
         Return the training rows and what the others are encoded as. The scores of all come from models of other
         training rows: what is learned from them must know no label of the rows that judge it. Rows that are ``later``
-        do not even help to choose what has scores, and the encoder that is kept has not learned from them.
+        do not even help to choose what has scores, and the encoder that is kept has not learned from them. ``every``
+        row decides the kinds of columns, as which ones are held out is drawn.
         """
-        encoder = make_encoder(self, frame, settings)
+        encoder = make_encoder(self, frame if every is None else every, settings)
         levels = settings.network.level_embedding_size > 0
         encoder.fit(
             frame,
             schema=known_types(
-                self, encoder, frame, schema, target if levels else None
+                self, encoder, frame, schema, target if levels else None, every
             ),
         )
         if encoder.schema_.of_kind("image"):
@@ -320,7 +322,7 @@ class HyNNBase(BaseEstimator):
             )
         self.preprocessor_ = encoder
         if held is not None:
-            # Its cells did not decide what the columns are.
+            # Known types were decided without it.
             held, odd = without_odd_cells(held, encoder.schema_, encoder.codes_)
             warn_of_odd_cells(odd)
         rows = frame if held is None or later else pd.concat([frame, held])
@@ -447,7 +449,13 @@ class HyNNBase(BaseEstimator):
                     related is not None and related.timed,
                 )
                 train, x = self._fit_encoder(
-                    rows, settings, None, known, beside, later=later
+                    rows,
+                    settings,
+                    None,
+                    known,
+                    beside,
+                    every=None if beside is None else frame.iloc[weighty],
+                    later=later,
                 )
             validation, plain = None, np.zeros(0)
             if eval_set is not None:

@@ -17,7 +17,7 @@ from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_types import Schema, infer_schema
+from permgrad.data.types.column_types import Schema, infer_schema, typed_as
 from permgrad.imaging.layout import (
     StoredLayout,
     check_layout,
@@ -99,22 +99,24 @@ def known_types(
     frame: pd.DataFrame,
     schema: Schema | None,
     target: Target | None,
+    every: pd.DataFrame | None = None,
 ) -> Schema | None:
     """Return the types of columns that ``encoder`` is to take over, or None. The target says which numbers are names.
 
-    Where types are known, whoever found them has asked the target.
+    Where types are known, whoever found them has asked the target. Else ``every`` row
+    decides them, also one that is held out: which these are, is drawn. Counts and the
+    target are those of the training rows.
     """
     # A preset may read columns in another way than the types say.
     if schema is not None and (encoder.kinds or {}) == (model.kinds or {}):
         return schema
-    if target is None:
+    asked = None if target is None else (target.y[: len(frame)], target.classes)
+    if every is not None:
+        types = infer_schema(every, na=encoder.na, kinds=encoder.kinds)
+        return typed_as(types, frame, na=encoder.na, kinds=encoder.kinds, target=asked)
+    if asked is None:
         return None
-    return infer_schema(
-        frame,
-        na=encoder.na,
-        kinds=encoder.kinds,
-        target=(target.y[: len(frame)], target.classes),
-    )
+    return infer_schema(frame, na=encoder.na, kinds=encoder.kinds, target=asked)
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:

@@ -9,6 +9,7 @@ import pandas as pd
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.unlike import Unlike, unlike_training
 from permgrad.data.read.cells import CellError
+from permgrad.data.types.column_types import Schema
 from permgrad.data.types.odd_cells import without_odd_cells
 
 
@@ -29,14 +30,18 @@ class ReadableRows:
         cls, rows: pd.DataFrame, encoder: TableEncoder, *, strict: bool
     ) -> ReadableRows:
         """Compare rows with those of training. ``strict``: an odd cell is refused."""
-        names, odd_cells = list(encoder.feature_names_in_), list[CellError]()
+        names, types = list(encoder.feature_names_in_), encoder.schema_
         try:
             unlike = unlike_training(encoder, rows[names])
         except CellError:
             if strict:
                 raise
-            rows, odd_cells = without_odd_cells(
-                rows, encoder.schema_, encoder.codes_, infinite=True
-            )
+        else:
+            # Training had some of these columns' odd cells, too.
+            types = Schema(tuple(one for one in types if "mistakes" in one.flags))
+        rows, odd_cells = without_odd_cells(rows, types, encoder.codes_, infinite=True)
+        if odd_cells and strict:
+            raise odd_cells[0]
+        if types is encoder.schema_:
             unlike = unlike_training(encoder, rows[names])
         return cls(rows, unlike, odd_cells)

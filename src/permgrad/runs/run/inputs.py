@@ -540,8 +540,8 @@ def _match(
 ) -> tuple[SplitTable, list[str]]:
     """Return the rows with those of their columns that are needed, and notes on cells.
 
-    Files that lack a column are refused. Cells that the types of the training rows cannot
-    read are missing.
+    Files that lack a column are refused. Cells that the columns' types cannot read are
+    missing.
     """
     needed = [
         *columns.names,
@@ -574,13 +574,13 @@ def _match(
         ]
         files[part] = align_columns(table.drop(columns=silent), wanted)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
-    tables, notes = dict(rows.tables), list[str]()
-    for part in ("validation", "test"):
+    tables, places = dict(rows.tables), list[InputError]()
+    for part in rows.tables:
         lines = rows.lines[part]
         with lines.named():
             tables[part], odd = without_odd_cells(rows.tables[part], columns, codes)
-        if odd:
-            notes.append(odd_cells_words([lines.placed(error) for error in odd]))
+        places += [lines.placed(error) for error in odd]
+    notes = [odd_cells_words(places)] if places else []
     return replace(rows, tables=tables), notes
 
 

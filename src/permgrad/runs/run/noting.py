@@ -122,6 +122,8 @@ def notes_on_columns(
     }
     # The order of the rows hangs on how its dates are read.
     found = findings_of(schema, by_user - {request.time})
+    # Odd cells have a note that says where they stand.
+    found = [one for one in found if one.kind != "mistakes"]
     if ":" in request.model:
         own = {"reader": "which your estimator gets as it is"}
         found = [
@@ -296,11 +298,8 @@ def find_together(
     table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
     # Amounts with an odd cell are amounts, which name nobody.
     for one in types:
-        if (
-            "spelled" in one.flags
-            and one.facts["what"] == "numbers"
-            and one.name in table
-        ):
+        is_spoiled = {"spelled", "mistakes"}.intersection(one.flags)
+        if is_spoiled and one.facts["what"] == "numbers" and one.name in table:
             numbers = text_numbers(table[one.name].astype(str).tolist())
             table = table.assign(**{one.name: numbers})
     by_user = {
