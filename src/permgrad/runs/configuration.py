@@ -8,6 +8,7 @@ from typing import Any
 from permgrad.base import __version__
 from permgrad.base.files import file_hash, plain
 from permgrad.base.folders import configuration_hash
+from permgrad.data.read.addresses import table_address
 from permgrad.data.read.table import is_parquet_folder
 from permgrad.runs.options import (
     CommandRequest,
@@ -62,7 +63,7 @@ def _inside(name: str, value: Any) -> str | None:
 
 def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = Path(source), data_sets() if role == "table" else ()
+    path, names = table_address(source).file, data_sets() if role == "table" else ()
     if source in names:
         from permgrad.data.datasets import fetch_dataset  # a file needs none of them
 

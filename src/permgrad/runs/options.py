@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
+from permgrad.data.read.addresses import table_address
 
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
@@ -248,14 +249,18 @@ def is_file(name: str) -> bool:
 TABLE_ENDINGS = (
     *(".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"),
     *(".feather", ".arrow", ".orc", ".jsonl", ".ndjson", ".dta", ".sas7bdat"),
-    *(".db", ".sqlite", ".sqlite3"),
+    *(".sav", ".zsav", ".por", ".ods"),
+    *(".db", ".sqlite", ".sqlite3", ".duckdb", ".ddb"),
 )
 
 
 def table_name(table: str | Path) -> str:
     """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
+    address = table_address(table)
+    if address.sheet is not None:
+        return address.sheet
     # The folder may be ".".
-    name = Path(table).name or Path(table).resolve().name
+    name = address.file.name or address.file.resolve().name
     for ending in TABLE_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
@@ -273,14 +278,14 @@ def file_of(field: str, value: Any) -> Path | None:
     if field not in _NAMING or value is None or str(value) == NO_GROUPS:
         return None
     if field == "table":
-        return None if value in DATA_SETS else Path(value)
+        return None if value in DATA_SETS else table_address(value).file
     text = split_preset(str(value))[0]
     is_path = (
         isinstance(value, Path)
         or text.endswith(".json")
         or (field == "model" and is_file(text))
     )
-    return Path(text) if is_path else None
+    return table_address(text).file if is_path else None
 
 
 class CommandRequest:

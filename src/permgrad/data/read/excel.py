@@ -71,7 +71,7 @@ def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
     import openpyxl
 
-    _check_size(content, file)
+    check_size(content, file)
     which = f"{str(file)!r} is a damaged Excel file"
     hint, damage = (
         "Open it, and save it again as .xlsx or CSV.",
@@ -85,17 +85,36 @@ def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
         book = openpyxl.load_workbook(
             io.BytesIO(content), read_only=True, data_only=True
         )
-        chosen = _choose(book.worksheets, file, reading.sheet)
+        chosen = choose_sheet(book.worksheets, file, reading.sheet)
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
         rows, shares = _rows_of(chosen)
         merged = _merged(content, chosen)
         _check_formulas(content, file, chosen.title)
+    return sheet_of_cells(
+        rows, merged, shares, reading, f"{chosen.title!r} of {str(file)!r}"
+    )
+
+
+def sheet_of_cells(
+    rows: dict[int, list[Any]],
+    merged: Sequence[tuple[int, int, int, int]],
+    shares: Mapping[int, int],
+    reading: Reading,
+    name: str,
+) -> Sheet:
+    """Return the cells of a sheet as the text of a CSV file.
+
+    Args:
+        rows: The cells of each row that is not empty.
+        merged: Ranges of merged cells: first column, first row, last column, last row.
+        shares: How many numbers of each column are shown per cent.
+        reading: How the table is to be read.
+        name: What the sheet is called in messages.
+    """
     if not rows:
         raise InputError(
-            f"Sheet {chosen.title!r} of {str(file)!r} is empty",
-            "Choose another with --sheet.",
-            "PG011",
+            f"Sheet {name} is empty", "Choose another with --sheet.", "PG011"
         )
     width = max(len(row) for row in rows.values())
     for row in rows.values():
@@ -222,7 +241,7 @@ def _join_header(
     return f"the names of two header rows are joined: {listed(joined, 3, show=repr)}"
 
 
-def _check_size(content: bytes, file: Path) -> None:
+def check_size(content: bytes, file: Path) -> None:
     """Refuse a workbook that unpacks to far more than its size, or to more than memory holds."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -275,7 +294,7 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
         raise InputError(problem, hint=hint, code="PG011")
 
 
-def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
+def choose_sheet(sheets: list[Any], file: Path, name: str | None) -> Any:
     """Return the sheet of a name, or the first that is not hidden, with a note if there are several."""
     names = [sheet.title for sheet in sheets]
     if name is not None:

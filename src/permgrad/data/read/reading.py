@@ -79,6 +79,7 @@ class Written(NamedTuple):
     begins in the file. ``notes`` what a user should know of the columns' names. ``unread`` are columns that were left
     out before their cells were read. ``cautions`` are the notes that a page has, too.
     ``pairs`` are columns of two numbers in a cell, which are two columns, with what ``Pair`` holds.
+    ``labels`` are what a file says that columns hold, as those of statistics programs do.
     """
 
     frame: pd.DataFrame
@@ -93,6 +94,7 @@ class Written(NamedTuple):
     unread: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     pairs: Mapping[str, Sequence[str]] = MappingProxyType({})
+    labels: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def typed(

@@ -32,6 +32,7 @@ from permgrad.base.errors import (
 from permgrad.base.files import near_file, why_missing
 from permgrad.base.near_names import with_near_names
 from permgrad.data.read import cells
+from permgrad.data.read.addresses import table_address
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -41,10 +42,12 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.column_forms import read_columns, read_typed
 from permgrad.data.read.csv_table import parse_csv
+from permgrad.data.read.excel import Sheet, read_sheet
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.odd_rows import find_totals
-from permgrad.data.read.other_formats import DATABASES, format_of, read_as_arrow
+from permgrad.data.read.ods import is_ods, read_ods
+from permgrad.data.read.other_formats import DATABASES, format_of, read_other
 from permgrad.data.read.reading import (
     MISSING_ANYWAY,
     Reading,
@@ -72,7 +75,7 @@ _CELL_BYTES = 8
 #: Files of so many bytes take a while, which is said.
 _LARGE = 100_000_000
 #: Endings of files with several tables, of which one is named as the sheet.
-_WORKBOOKS = (".xlsx", ".xlsm", *DATABASES)
+_WORKBOOKS = (".xlsx", ".xlsm", ".ods", *DATABASES)
 
 
 @with_near_names
@@ -162,11 +165,15 @@ def read_written(
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written."""
     reading = Reading() if reading is None else reading
-    file = check_path("path", path, "pass the name of a file")
+    check_path("path", path, "pass the name of a file")
+    file, sheet = table_address(path)
+    if sheet is not None:
+        reading = replace(reading, sheet=sheet)
     is_usual = file.is_file() and file.suffix.lower() not in SUFFIXES
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
-    if reading.sheet is not None and file.suffix.lower() not in _WORKBOOKS:
+    has_sheets = file.suffix.lower() in _WORKBOOKS
+    if reading.sheet is not None and sheet is None and not has_sheets:
         raise InputError(
             f"{str(file)!r} has no sheets",
             "Leave the sheet out, or name an .xlsx file.",
@@ -206,16 +213,14 @@ def _read_texts(file: Path, reading: Reading) -> Written:
     if content[:4] == PARQUET:  # it was packed
         return _by_way_of_parquet(lambda path: path.write_bytes(content), file, reading)
     if (table_format := format_of(content, file)) is not None:
-        arrow = read_as_arrow(table_format, content, file, reading.sheet)
-        return _by_way_of_parquet(
-            lambda path: pq.write_table(arrow, path), file, reading
+        other = read_other(table_format, content, file, reading.sheet)
+        written = _by_way_of_parquet(
+            lambda path: pq.write_table(other.table, path), file, reading
         )
-    if content.startswith(b"PK") and "xl/workbook.xml" in map(
-        str.lower, names_in_zip(content) or ()
-    ):
-        from permgrad.data.read.excel import read_sheet
-
-        sheet = read_sheet(content, file, reading)
+        notes = (*other.notes, *written.notes)
+        return written._replace(notes=notes, labels=other.labels)
+    if content.startswith(b"PK") and (reader := _reader_of_sheets(content)):
+        sheet = reader(content, file, reading)
         table = parse_csv(sheet.text, file, reading, sheet.lines)
         table = replace(table, notes=(*sheet.notes, *table.notes))
     else:
@@ -226,6 +231,16 @@ def _read_texts(file: Path, reading: Reading) -> Written:
         problem = f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but no rows"
         raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, cells.RowLines(file, table.lines), reading)
+
+
+def _reader_of_sheets(
+    content: bytes,
+) -> Callable[[bytes, Path, Reading], Sheet] | None:
+    """Return what reads a workbook. None: it is none."""
+    if is_ods(content):
+        return read_ods
+    names = map(str.lower, names_in_zip(content) or ())
+    return read_sheet if "xl/workbook.xml" in names else None
 
 
 def _by_way_of_parquet(
@@ -244,7 +259,7 @@ def _by_way_of_parquet(
 
 def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
     """Return the sheet to read of one of several files: only Excel files have sheets."""
-    return sheet if Path(file).suffix.lower() in _WORKBOOKS else None
+    return sheet if table_address(file).file.suffix.lower() in _WORKBOOKS else None
 
 
 def _read_parquet(path: Path, reading: Reading) -> Written:

@@ -16,6 +16,7 @@ from permgrad.base.errors import (
     option_of,
     refusing,
 )
+from permgrad.data.read.addresses import table_address
 from permgrad.data.read.header import columns_missing, csv_header, line_of
 from permgrad.runs.options import data_sets
 from permgrad.runs.requests import run_of
@@ -28,8 +29,9 @@ def refuse_early(request: RunRequest) -> None:
     """Refuse a table that does not exist, or columns that its header lacks."""
     if request.table in data_sets():
         return
-    if not Path(request.table).exists():
-        raise no_such_file(request.table, "table", data_sets())
+    file = table_address(request.table).file
+    if not file.exists():
+        raise no_such_file(file, "table", data_sets())
     names, target = (
         csv_header(request.table),
         request.target[0] if request.target else None,

@@ -85,7 +85,8 @@ class Inputs:
     ``shared_expected``, the first are no more than the columns' own frequencies explain. Tables to predict on are read
     by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is what the
     configuration holds of the images, ``together`` the facts on what may say that rows belong together. ``counts``: the
-    target is counts or rates. ``cells``: what the page says of how cells were read.
+    target is counts or rates. ``cells``: what the page says of how cells were read. ``labels``: what the file says
+    that columns hold.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Inputs:
     cells: list[dict[str, Any]] = field(default_factory=list)
     pairs: dict[str, Any] = field(default_factory=dict)
     target_signs: tuple[Mapping[str, Any], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -170,6 +172,8 @@ class Inputs:
             reasons[one.name] = (
                 unit_said(self.units[one.name]) if has_unit else one.reason
             )
+            if one.name in self.labels:
+                reasons[one.name] += f"; its label: {self.labels[one.name]}"
             facts = {
                 "name": one.name,
                 "kind": one.kind,
@@ -257,6 +261,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         cells=columns.cells,
         pairs=dict(written.pairs),
         target_signs=columns.target_signs,
+        labels=dict(written.labels),
     )
 
 
