@@ -186,9 +186,7 @@ def _whole(cells: pd.Series[Any]) -> pd.Series[Any]:
         is_whole = len(filled) and (filled == np.round(filled)).all()
         if is_whole and np.abs(filled).max() < 2**53:
             return cells.astype("Int64" if len(filled) < len(cells) else "int64")
-    if cells.dtype == object and isinstance(
-        cells.dropna().head(1).squeeze(), dt.time
-    ):
+    if cells.dtype == object and isinstance(cells.dropna().head(1).squeeze(), dt.time):
         return cells.map(lambda cell: None if pd.isna(cell) else cell.isoformat())
     return cells
 

@@ -22,8 +22,10 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.late import is_frame, pd
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.types.as_one import same_columns
-from permgrad.data.types.column_types import ColumnType, Schema
+from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
+from permgrad.data.types.identifiers import may_name_rows, may_weigh
 
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5
@@ -74,6 +76,12 @@ _TEXTS = {
     "free_text": (
         "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one out, or {categorical} to read its "
         "cells as categories."
+    ),
+    "maybe_rows": (
+        "Numbers that all differ, and may only name the rows: {columns}. If they do, pass {names_rows}"
+    ),
+    "maybe_weight": (
+        "Features that may say how many cases a row stands for: {columns}. If one does, pass {weight}"
     ),
     "many_levels": (
         "Categories with thousands of values: {columns}. Pass {identifier} if they only name rows, or {categorical} to "
@@ -142,6 +150,8 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
         file = json.dumps(groups, ensure_ascii=False)
         others = {
             "row_group": option_of("--row-group", name),
+            "weight": option_of("--weight", name),
+            "names_rows": option_of("--id", name),
             "na": " ".join(na_options(codes, finding)) if codes else "--na",
             "apart": "pass --groups none",
             "kept": f" or, to keep them in the predictions, {option_of('--id', name)}",
@@ -151,6 +161,8 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
         fixes = {kind: f"kinds={{{name!r}: {kind!r}}}" for kind in kinds}
         others = {
             "row_group": f"row_groups={name!r}",
+            "names_rows": fixes["identifier"],
+            "weight": f"sample_weight=X[{name!r}], and leave it out of X",
             "na": _na_argument(codes, finding) if codes else "na=",
             "apart": "pass groups={}",
             "kept": "",
@@ -293,8 +305,28 @@ def all_findings(
 ) -> Iterator[Finding]:
     """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found`` to be one."""
     yield from findings_of(schema)
+    amounts = [one for one in schema if "declared" not in one.flags]
+    yield from roles_found(frame, amounts)
     yield from as_one_found(found or {})
     yield from duplicates_found(frame, schema, together, rows)
+
+
+def roles_found(frame: pd.DataFrame, columns: Iterable[ColumnType]) -> list[Finding]:
+    """Return which ``columns`` of numbers may be no features: names of rows, and weights."""
+    names, weights = list[str](), list[str]()
+    for column in columns:
+        if column.kind != "numeric" or column.date_format is not None:
+            continue
+        values, _ = read_numbers(frame[column.name], column, MissingCodes())
+        if may_name_rows(column.name, values):
+            names.append(column.name)
+        elif may_weigh(column.name, values):
+            weights.append(column.name)
+    found = [
+        Finding("maybe_rows", tuple(names)),
+        Finding("maybe_weight", tuple(weights)),
+    ]
+    return [one for one in found if one.columns]
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:

@@ -25,6 +25,26 @@ _TIME_WORD = re.compile(
     r"(?:$|[_\W])",
     re.IGNORECASE,
 )
+#: Names of columns of numbers that may name rows, of which the numbers must tell, too: all of them differ.
+_MAY_NAME = re.compile(
+    r"(?:.*[_\W])?(?:[a-z]*id(?:num|no|nr|number|code)|(?:p|s|u|h|hh|r|c|case|person|sub|subj|pat|rec|record|resp|cust|"
+    r"mem|member|acc|account|order|trans|tx|emp|user|part|obs|row|seq|serial|house|fam|family|child|mother|study|sample|"
+    r"device|loan|claim|policy|ticket|invoice)id|[a-z]*number|[a-z]*num|seqn|serial|record|rec|row|obs|case|mrn|ssn|idx|"
+    r"index|code|phone|account|order|ticket|invoice)(?:[_\W]?(?:no|nr|num|number|code))?",
+    re.IGNORECASE,
+)
+#: Names of numbers that differ because they are places in an order.
+_RANK = re.compile(
+    r"(?:^|[_\W])(?:rank(?:ing)?|pos(?:ition)?|place|order|percentile)", re.IGNORECASE
+)
+#: Names of columns that say how many cases a row stands for. A ``weight`` alone is one of bodies.
+_WEIGHS = re.compile(
+    r"(?:.*[_\W])?(?:[pfai]w(?:eight|gt|t)s?|w(?:gh?)?ts?|(?:per|hh|final|fnl|fin|case|samp|svy|pop|person|design|survey|"
+    r"sample|sampling|post|raking?|base|inv|ip)[_\W]?w(?:eight|gt|t)s?|wt(?:int|mec|fin|saf)\w*|weight(?:var|ing))",
+    re.IGNORECASE,
+)
+#: So sure, as a power of e, that different whole numbers were not drawn as amounts are.
+_SURELY_DIFFERENT = 10.0
 YEARS = (1500, 2200)
 FEWEST_FOR_IDENTIFIER = 20
 #: A column that counts the rows needs no name to be taken for an identifier, but more rows.
@@ -101,6 +121,52 @@ def maybe_missing(values: Floats) -> list[int | float]:
 def names_things(name: str) -> bool:
     """Whether a column has the name of an identifier or of what may have several rows: ``id``, ``patient``, ``plz``."""
     return bool(_NAME.fullmatch(name))
+
+
+def may_name_rows(name: str, values: Floats) -> bool:
+    """Whether numbers ``(rows,)`` may only name the rows: all are whole and differ.
+
+    Their column says so, or they are too dense to differ by chance: of n amounts that
+    are drawn from R whole numbers, all differ with probability exp(-n² / 2R) at most.
+    Then they lie evenly, too, and in no order, in which amounts may be, too.
+
+    Examples:
+        >>> may_name_rows("x", np.random.default_rng(0).permutation(900)[:300] + 7.0)
+        True
+        >>> may_name_rows("cents", np.arange(300.0) ** 2), may_name_rows("pidnum", np.arange(300.0) ** 2)
+        (False, True)
+    """
+    present = values[~np.isnan(values)]
+    if len(present) < _FEWEST_FOR_COUNT or not are_whole(present) or names_time(name):
+        return False
+    if len(np.unique(present)) < len(present) or _RANK.search(name):
+        return False
+    if _MAY_NAME.fullmatch(name) or names_things(name):
+        return True
+    steps = np.diff(present)
+    is_dense = len(present) ** 2 / (2 * np.ptp(present)) > _SURELY_DIFFERENT
+    is_sorted = bool((steps > 0).all() or (steps < 0).all())
+    return bool(is_dense) and not is_sorted and _are_even(present)
+
+
+def _are_even(numbers: Floats) -> bool:
+    """Whether numbers lie evenly between their ends, by the test of Kolmogorov and Smirnov at 1 %."""
+    shares = (np.sort(numbers) - numbers.min()) / np.ptp(numbers)
+    count = len(numbers)
+    distance = np.abs(shares - (np.arange(count) + 0.5) / count).max()
+    return bool(distance < 1.63 / np.sqrt(count))
+
+
+def may_weigh(name: str, values: Floats) -> bool:
+    """Whether numbers ``(rows,)`` may say how many cases a row stands for: by their column's name.
+
+    Examples:
+        >>> [may_weigh(name, np.array([0.5, 1.2, 3.0])) for name in ("pweight", "perwt", "weight", "swt_kg")]
+        [True, True, False, False]
+    """
+    present = values[~np.isnan(values)]
+    varies = len(np.unique(present)) > 2
+    return bool(_WEIGHS.fullmatch(name)) and varies and bool((present >= 0).all())
 
 
 def names_time(name: str) -> bool:

@@ -14,7 +14,7 @@ from permgrad.base.numerals import percent
 from permgrad.data.read.cells import canonical, is_native_number, text_numbers
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
-from permgrad.data.types.column_types import Kind, Schema, open_ends
+from permgrad.data.types.column_types import ColumnType, Kind, Schema, open_ends
 from permgrad.data.types.findings import (
     Finding,
     as_one_found,
@@ -23,6 +23,7 @@ from permgrad.data.types.findings import (
     findings_of,
     fused_columns,
     odd_words,
+    roles_found,
 )
 from permgrad.data.types.identifiers import maybe_missing, names_things
 from permgrad.evaluation.kept_together import rows_together
@@ -150,6 +151,7 @@ def notes_on_columns(
     found += _findings_of_amounts(
         written, {one.name for one in undecided if one.kind == "numeric"}
     )
+    found += _findings_of_roles(request, written.frame, undecided, told)
     found += [
         Finding(
             "also_levels",
@@ -166,6 +168,19 @@ def notes_on_columns(
         return _texts(found)
     story = [] if card.story is None or card.target in left_out else [card.story]
     return story + _texts([*found, Finding("not_features", tuple(card.not_features))])
+
+
+def _findings_of_roles(
+    request: RunRequest,
+    frame: pd.DataFrame,
+    undecided: Sequence[ColumnType],
+    told: Collection[str],
+) -> list[Finding]:
+    """Return what is noted on numbers that may be no features, but for those that another note is on."""
+    untold = [one for one in undecided if one.name not in told and one.name in frame]
+    found = roles_found(frame, untold)
+    is_weighted = request.weight is not None
+    return [one for one in found if not is_weighted or one.kind != "maybe_weight"]
 
 
 def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:
