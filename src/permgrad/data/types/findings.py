@@ -302,22 +302,34 @@ def all_findings(
     together: Iterable[Sequence[str]] = (),
     found: Mapping[str, Sequence[str]] | None = None,
     rows: str = "training row",
+    codes: MissingCodes | None = None,
 ) -> Iterator[Finding]:
-    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found`` to be one."""
+    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found`` to be one.
+
+    ``codes``: those that mean missing.
+    """
     yield from findings_of(schema)
     amounts = [one for one in schema if "declared" not in one.flags]
-    yield from roles_found(frame, amounts)
+    yield from roles_found(frame, amounts, codes)
     yield from as_one_found(found or {})
     yield from duplicates_found(frame, schema, together, rows)
 
 
-def roles_found(frame: pd.DataFrame, columns: Iterable[ColumnType]) -> list[Finding]:
-    """Return which ``columns`` of numbers may be no features: names of rows, and weights."""
+def roles_found(
+    frame: pd.DataFrame,
+    columns: Iterable[ColumnType],
+    codes: MissingCodes | None = None,
+) -> list[Finding]:
+    """Return which ``columns`` of numbers may be no features: names of rows, and weights.
+
+    ``codes``: those that mean missing.
+    """
+    codes = MissingCodes() if codes is None else codes
     names, weights = list[str](), list[str]()
     for column in columns:
         if column.kind != "numeric" or column.date_format is not None:
             continue
-        values, _ = read_numbers(frame[column.name], column, MissingCodes())
+        values, _ = read_numbers(frame[column.name], column, codes)
         if may_name_rows(column.name, values):
             names.append(column.name)
         elif may_weigh(column.name, values):

@@ -318,7 +318,13 @@ class HyNNBase(BaseEstimator):
         if schema is None:  # who knows the types has told of them
             together = list(encoder.groups_.values())
             tell_of_columns(
-                all_findings(frame, encoder.schema_, together=together, found=found)
+                all_findings(
+                    frame,
+                    encoder.schema_,
+                    together=together,
+                    found=found,
+                    codes=encoder.codes_,
+                )
             )
         self.preprocessor_ = encoder
         if held is not None:

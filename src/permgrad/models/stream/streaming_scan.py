@@ -26,7 +26,7 @@ from permgrad.data.encode.statistics import (
 )
 from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
-from permgrad.data.read.cells import PRESENT, CellError
+from permgrad.data.read.cells import PRESENT, CellError, MissingCodes
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import Finding, all_findings, tell_of_columns
 from permgrad.data.weights import read_weights
@@ -225,6 +225,7 @@ def scan(
             together=together,
             found=found,
             rows="row that types are read from",
+            codes=MissingCodes.of(estimator.na),
         )
     )
     if images := schema.of_kind("image"):

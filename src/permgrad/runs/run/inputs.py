@@ -57,6 +57,7 @@ from permgrad.runs.run.noting import (
     notes_on_codes,
     notes_on_columns,
     notes_on_counts,
+    notes_on_roles,
 )
 from permgrad.runs.run.splitting import (
     SplitTable,
@@ -417,6 +418,7 @@ def decide_columns(
     together = find_together(request, read, rows, types, left_out)
     notes += notes_on_cells(request, target, rows, written, codes)
     notes += notes_on_columns(request, card, written, schema, left_out, together)
+    notes += notes_on_roles(request, rows.tables["train"], types, codes, together)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, groups, found)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)

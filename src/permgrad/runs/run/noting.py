@@ -11,10 +11,15 @@ import pandas as pd
 
 from permgrad.base.errors import by_count, listed
 from permgrad.base.numerals import percent
-from permgrad.data.read.cells import canonical, is_native_number, text_numbers
+from permgrad.data.read.cells import (
+    MissingCodes,
+    canonical,
+    is_native_number,
+    text_numbers,
+)
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
-from permgrad.data.types.column_types import ColumnType, Kind, Schema, open_ends
+from permgrad.data.types.column_types import Kind, Schema, open_ends
 from permgrad.data.types.findings import (
     Finding,
     as_one_found,
@@ -151,7 +156,6 @@ def notes_on_columns(
     found += _findings_of_amounts(
         written, {one.name for one in undecided if one.kind == "numeric"}
     )
-    found += _findings_of_roles(request, written.frame, undecided, told)
     found += [
         Finding(
             "also_levels",
@@ -170,17 +174,21 @@ def notes_on_columns(
     return story + _texts([*found, Finding("not_features", tuple(card.not_features))])
 
 
-def _findings_of_roles(
+def notes_on_roles(
     request: RunRequest,
-    frame: pd.DataFrame,
-    undecided: Sequence[ColumnType],
-    told: Collection[str],
-) -> list[Finding]:
-    """Return what is noted on numbers that may be no features, but for those that another note is on."""
-    untold = [one for one in undecided if one.name not in told and one.name in frame]
-    found = roles_found(frame, untold)
+    features: pd.DataFrame,
+    types: Schema,
+    codes: Sequence[Any],
+    together: Mapping[str, Any] | None,
+) -> list[str]:
+    """Note numbers that may be no features. Those that may say that rows belong together have a note of their own."""
+    told = (
+        {*request.kinds} if together is None else {*request.kinds, *together["columns"]}
+    )
+    untold = [one for one in types if one.name not in told]
+    found = roles_found(features, untold, MissingCodes.of(codes))
     is_weighted = request.weight is not None
-    return [one for one in found if not is_weighted or one.kind != "maybe_weight"]
+    return _texts(one for one in found if not is_weighted or one.kind != "maybe_weight")
 
 
 def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:
