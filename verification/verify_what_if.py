@@ -654,7 +654,8 @@ def explained(
         scale="probability",
         random_state=SEED,
         progress=False,
-        background=background,
+        # The first walks take the first of the rows.
+        background=background.take(np.arange(min(walks, len(background)))),
     )
 
 

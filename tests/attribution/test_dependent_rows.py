@@ -150,7 +150,11 @@ def test_groups_of_one_row_are_rows():
 def request_of(weights=None, units=None, count=60):
     donors = (np.zeros((count, 1)),)
     return SimpleNamespace(
-        donors=donors, shared=True, sample_weight=weights, units=units
+        donors=donors,
+        shared=True,
+        sample_weight=weights,
+        units=units,
+        compared=None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,6 +158,9 @@ def test_the_path_game_does_not_see_the_encoding(twins, with_y):
 
 def test_one_row_does_not_see_the_encoding(twins):
     one_hot, number, frame, _ = twins
+    # Which rows a row is compared with follows from the encoded columns.
+    number = copy.copy(number)
+    number.rows_compared_ = one_hot.rows_compared_
     own, other = (
         pg.explain(model, frame[:20], scope="local", random_state=0, progress=False)
         for model in (one_hot, number)

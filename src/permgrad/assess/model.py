@@ -24,7 +24,7 @@ from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import changed, tuned
-from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.row_losses import row_losses
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
@@ -39,6 +39,8 @@ from permgrad.data.read.cells import rows_hash
 from permgrad.data.types.column_types import read_numbers
 from permgrad.evaluation.metrics import Task, scores_of
 from permgrad.models.decision import Decision
+from permgrad.models.estimators.kept_rows import TRAINING_ROWS
+from permgrad.models.row_background import MOST_ROWS
 
 _SUMS = "sums.json"
 
@@ -112,11 +114,10 @@ class Cache:
 #: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
 #: With the method's own default these rows would take half as long again.
 TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
-#: Shapley values of predictors: an order and its reverse with each background row. LightGBM's on HELOC then differ by
-#: at most 0.011 of the output's range from those of 4,000 orders (60 rows). The standard errors of a single round are
-#: several times as large, so that only very large ones are told. All coalitions, each with every background row, would
-#: take 5 times as many predictions as these orders with 6 features, and 300 times as many with 13.
-_SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=100, references=50), exact=5)
+#: Shapley values of predictors: an order and its reverse with each background row. The standard errors of a single
+#: round are several times as large as these orders leave, so that only very large ones are told. All coalitions, each
+#: with every background row, would take 5 times as many predictions as these orders with 7 features.
+_SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
 _BACKGROUND, _OWN_DONORS = 1000, 200
 #: Orders of features for which there is always time, and columns from which on there are fewer orders than usual: each
@@ -479,7 +480,7 @@ class TrainedOther(Trained):
     """A model of another library that a run trained.
 
     Attributes:
-        background: training rows, which single rows are compared with.
+        background: training rows, which replace features of few rows.
         clock: the time that is left.
     """
 
@@ -519,7 +520,12 @@ class TrainedOther(Trained):
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
         """Explain some rows by their raw columns. Few rows take their replacements from training rows."""
-        if options.get("scope") == "local" or len(rows) < _OWN_DONORS:
+        if options.get("scope") == "local":
+            # A model that keeps rows to compare single rows with is explained by these.
+            if self.model.compared_ is None:
+                compared = RowsToCompare(self.background, TRAINING_ROWS)
+                options = {"background": compared, **options}
+        elif len(rows) < _OWN_DONORS:
             options = {"background": self.background, **options}
         rows = (
             rows

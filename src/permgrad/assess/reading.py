@@ -19,9 +19,10 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.permgrad import PermGrad
+from permgrad.attribution.method.shapley.method import choose_references
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request, predictor_key
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
@@ -42,7 +43,7 @@ from permgrad.models.estimators.kept_rows import rows_in
 
 #: Arguments that say which rows depend on each other.
 _RELATED = ("row_groups", "row_time")
-#: Rows that replace features in attributions of single rows.
+#: Rows that replace features in explanations of a model that keeps none.
 _BACKGROUND = 200
 
 
@@ -124,6 +125,13 @@ class Foreign(EvaluatedModel):
                 told.found[key] = subject.to_send()
         return told
 
+    @cached_property
+    def compared(self) -> RowsToCompare:
+        """The rows that single rows are compared with, as ``pg.explain`` chooses them of all rows."""
+        places = choose_references(self.request, None)
+        rows = self.rows.take(places).inputs
+        return RowsToCompare(rows, drawn_from=len(self.rows))
+
     def explain(
         self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
     ) -> Explanation:
@@ -139,7 +147,7 @@ class Foreign(EvaluatedModel):
             {} if self.output is None else {"target": self.output}
         )  # names come from y
         if self.options.get("background") is None:
-            options["background"] = _drawn(self.rows, self.seed).inputs
+            options["background"] = self.compared
         return super().attribute(rows, tolerance=tolerance, model=self.told, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
@@ -153,7 +161,7 @@ class Foreign(EvaluatedModel):
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
-    """Return the rows that replace features in attributions of single rows."""
+    """Return the rows that replace features in explanations of a model that keeps none."""
     return rows.take(
         np.sort(generator(seed, "background").permutation(len(rows))[:_BACKGROUND])
     )

@@ -19,10 +19,10 @@ from torch import nn
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.method.shapley.method import REFERENCES, Shapley
+from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import configured
-from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
@@ -37,7 +37,11 @@ from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, w
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.models.estimators.kept_rows import kept_rows
+from permgrad.models.estimators.kept_rows import (
+    TRAINING_ROWS,
+    kept_rows,
+    rows_compared,
+)
 from permgrad.models.images import PATCHES, patch_grid
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
@@ -378,10 +382,7 @@ def explain_parts(
         random_state=random_state,
         progress=progress,
     )
-    # Without a background as many of the rows kept as for other features.
-    return divide(
-        arguments, Shapley(references=REFERENCES if background is None else None)
-    )
+    return divide(arguments, Shapley())
 
 
 def divide(arguments: Arguments, method: Shapley) -> Explanation:
@@ -410,9 +411,18 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
     predictor = Model(parts, positive=positive, **form)
+    background: Any = lenders
+    if arguments.background is None:  # those that all features are compared with
+        count = len(read.model.background_)
+        background = RowsToCompare(lenders, TRAINING_ROWS, drawn_from=count)
     # Columns of the numbers of donors are all alike, and yet each is a player.
     arguments = replace(
-        arguments, model=predictor, X=own, background=lenders, scope="local", groups={}
+        arguments,
+        model=predictor,
+        X=own,
+        background=background,
+        scope="local",
+        groups={},
     )
     with sparing(), full_float32():
         request = build_request(arguments, method, "shapley")
@@ -548,7 +558,7 @@ class _Row:
         rows = model.encode_rows(X)
         self.model, self.own = model, rows.encoded
         self.donors = (
-            kept_rows(model)
+            kept_rows(model)[rows_compared(model)]
             if background is None
             else model.encode_rows(background).encoded
         )

@@ -11,7 +11,7 @@ from permgrad.attribution.model import as_model
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
-from permgrad.models.estimators.kept_rows import rows_in
+from permgrad.models.estimators.kept_rows import count_rows
 from permgrad.models.save.folders import ARRAYS, DESCRIPTION, WEIGHTS
 from permgrad.models.save.saving import load
 
@@ -62,7 +62,7 @@ def push_to_hub(
         api.create_repo(
             repo_id=repository, repo_type="model", private=private, exist_ok=True
         )
-        count = sum(rows_in(model)) if keep_rows else 0
+        count = count_rows(model) if keep_rows else 0
         if count:
             fact = f"{count:,} encoded rows of your table go along, whose values can be read back."
             warn_user(fact, "Pass keep_rows=False without them.")

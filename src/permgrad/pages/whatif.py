@@ -28,13 +28,15 @@ from permgrad.assess.sections.what_if import (
     MOST_BYTES,
     MOST_PLAYERS,
     SEED,
-    WALKS,
     ChangeableRows,
     bytes_of,
+    walks_of,
     word_parts,
 )
+from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
+from permgrad.base.arrays import Floats
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.identifiers import LONGEST_READ
@@ -236,6 +238,8 @@ def with_what_if(
     found = what_if(
         model, content.changeable, strongest, large=large, photos=content.photos
     )
+    if "form" in found:
+        found |= _computed(content, content.changeable, found)
     words = None if "form" not in found else content.words or word_parts(content, model)
     return replace(content, what_if=found, words=words)
 
@@ -298,12 +302,14 @@ def what_if(
             name: columns for name, columns in groups.items() if name in first
         } | {OTHERS: others}
     background = rows.background
+    walks = walks_of(network, len(groups), len(background))
     form = {
         "network": network,
         "encoder": encoder_form(encoder),
         "players": [[name, columns] for name, columns in groups.items()],
-        "walks": [len(background), *WALKS],
+        "walks": walks,
         "range": rows.spread.tolist(),
+        "remains": rows.remains,
     }
     if encoder.date_parts_:
         form["dated"] = {
@@ -315,11 +321,66 @@ def what_if(
         ),  # as text, so that no number of it is rounded
         "weights": packed(np.concatenate(weights)),
         "background": packed(background),
-        "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
+        "orders": packed(shared_orders(SEED, len(groups), walks[-1]), "u2"),
         **_listed(rows, encoder),
         **({} if rows.texts is None else {"texts": text_forms(encoder, rows.texts)}),
         **({"photos": _covered(rows, photos)} if photos else {}),
     }
+
+
+def _computed(
+    content: Assessment, rows: ChangeableRows, found: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the Shapley values that Python computed of rows, which a page shows until a row is changed."""
+    players = json.loads(found["form"])["players"]
+    encoder_places = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    places: list[int] = []
+    values: list[Floats] = []
+    errors: list[Floats] = []
+    bases: list[Floats] = []
+    for local in (content.explained, content.notable):
+        if local is None or not _is_of_page(local.explanation):
+            continue
+        own = local.explanation
+        of_player = _players_of(own.names, [name for name, _ in players])
+        for at, number in enumerate(map(int, local.numbers)):
+            if number not in encoder_places:
+                continue
+            places.append(encoder_places[number])
+            values.append(of_player @ own.values[at])
+            errors.append(np.sqrt(of_player @ own.std_error[at] ** 2))
+            bases.append(np.broadcast_to(own.base_values, own.predictions.shape)[at])
+    if not places:
+        return {}
+    return {
+        "computed": {
+            "rows": places,
+            "values": packed(np.array(values)),
+            "errors": packed(np.array(errors)),
+            "base": packed(np.array(bases)),
+        }
+    }
+
+
+def _is_of_page(explanation: Explanation) -> bool:
+    """Whether an explanation is of what a page explains: all of a row's prediction, with errors."""
+    unit = explanation.meta.get("unit")
+    return (
+        explanation.method == "shapley"
+        and unit in ("probability", "y")
+        and explanation.std_error is not None
+        and explanation.base_values is not None
+        and explanation.predictions is not None
+    )
+
+
+def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
+    """Return which features each player of a page is, ``(players, features)``: the last one may be all others."""
+    of_player = np.zeros((len(players), len(names)))
+    for at, name in enumerate(names):
+        place = players.index(name) if name in players else players.index(OTHERS)
+        of_player[place, at] = 1.0
+    return of_player
 
 
 def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:

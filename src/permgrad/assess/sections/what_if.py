@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.request import tuned
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import keeping_warnings
-from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.estimators.kept_rows import ComparedRows, rows_compared, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.row_background import rows_to_compare
 
 #: Bytes of weights, as text, above which a page has them only if asked for.
 MOST_BYTES = 4_000_000
@@ -34,14 +37,17 @@ MOST_BYTES = 4_000_000
 MOST_PLAYERS = 30
 #: Seed of the orders and of the background rows.
 SEED = 0
-#: Walks after which values are shown, behind one for each background row. They are rounds of ``method="shapley"``.
-WALKS = (24, 48, 96, 192)
+#: Walks after which values are shown at last, or the next rounds of one for each background row. They are those of
+#: ``method="shapley"``.
+WALKS = (100, 200)
 #: Rows whose words are told apart.
 MOST_TEXTS = 20
-#: How many background rows there may be: divisors of 24, the walks of a round.
-_BACKGROUND = (8, 6, 4, 3, 2)
-#: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
-_MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
+#: Walks after which values may be shown at first, and before all background rows have one.
+_FIRST, _EARLY = (8, 6, 4, 3, 2), (25, 50)
+#: Multiplications that one edit may take before values are shown.
+_MOST_PRODUCTS = 80e6
+#: A share of a whole whose multiples lie evenly in it.
+GOLDEN = 0.6180339887498949
 #: Multiplications in the time of a row's way through a tree.
 _STEPS = 40
 #: Rows that readers may change, at most.
@@ -66,6 +72,7 @@ class ChangeableRows:
         background: encoded training rows that parts are compared with, ``(background rows, encoded)``. None of a model
             that keeps no rows, or that no page can run.
         spread: the range of what is explained over all training rows that it keeps, ``(outputs,)``.
+        remains: of the error of a mean over the background rows, which were drawn from more. 0: they are all.
         texts: the columns of free text that have scores.
     """
 
@@ -77,6 +84,7 @@ class ChangeableRows:
     background: npt.NDArray[np.float32]
     spread: npt.NDArray[np.float64]
     texts: pd.DataFrame | None = None
+    remains: float = 0.0
 
 
 def rows_of(
@@ -130,12 +138,19 @@ def rows_of(
         if name in encoder.scores_.columns
     ]:
         texts = rows.table[free].reset_index(drop=True)
-    background, spread = background_of(
+    background, spread, remains = background_of(
         model, getattr(model, "background_", rows.encoded[:0]) if kept is None else kept
     )
-    places = np.array(columns, dtype=np.int64)
     return ChangeableRows(
-        shown, rows.encoded, places, values, kinds, background, np.array(spread), texts
+        numbers=shown,
+        encoded=rows.encoded,
+        columns=np.array(columns, dtype=np.int64),
+        cells=values,
+        missing=kinds,
+        background=background,
+        spread=np.array(spread),
+        texts=texts,
+        remains=remains,
     )
 
 
@@ -240,7 +255,7 @@ def _divided(
         background,
     )
     method = tuned(
-        Shapley(tolerance=0, max_permutations=2 * WALKS[2]), exact=0, same_orders=False
+        Shapley(tolerance=0, max_permutations=2 * WALKS[0]), exact=0, same_orders=False
     )
     arguments = Arguments(
         model, EncodedRows(table.reindex(columns=names), encoder, encoded), method=method, scale="probability",
@@ -291,20 +306,50 @@ def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
 # ---- the rows that parts are compared with ---------------------------------------------------------------------------
 def background_of(
     model: Any, kept: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Return as many ``background_rows`` as one edit is divided in time with, and the outputs' range.
+) -> tuple[npt.NDArray[np.float32], list[float], float]:
+    """Return the rows that a model compares single rows with, how far outputs range, and what remains of their error.
 
-    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
-    there are players.
+    The first walks of a page take some of the rows, so that they come in an order in which the first ones are from all
+    over the table. ``kept``: encoded training rows.
     """
     try:
-        form = model_form(model, [])
+        model_form(model, [])
     except NotImplementedError:
-        return kept[:0], []
-    players = min(
-        MOST_PLAYERS,
-        sum(len(held) > 0 for held in model.preprocessor_.features("feature").values()),
+        return kept[:0], [], 0.0
+    compared: ComparedRows | None = getattr(model, "compared_", None)
+    if not len(kept):
+        return kept, [], 0.0
+    if compared is not None:
+        rows, count = compared.encoded, compared.drawn_from
+    elif rows_in(model)[0]:
+        rows, count = kept[rows_compared(model)], len(kept)
+    else:
+        rows, count = kept[rows_to_compare(kept)], len(kept)
+    step = next(
+        size
+        for size in range(max(1, round(GOLDEN * len(rows))), len(rows) + 1)
+        if gcd(size, len(rows)) == 1
     )
+    rows = rows[np.arange(len(rows)) * step % len(rows)]
+    remains = max(0.0, 1 - len(np.unique(rows, axis=0)) / count) ** 0.5
+    return rows, np.ptp(_explained(model, kept), axis=0).tolist(), remains
+
+
+def _explained(model: Any, rows: npt.NDArray[np.float32]) -> Floats:
+    """Return what a page explains of encoded rows: probabilities, or predicted numbers."""
+    outputs = model.predict_encoded(rows)
+    if hasattr(model, "classes_"):
+        return np.asarray(softmax(class_logits(outputs), axis=1))
+    scale = getattr(model, "target_scale_", 1.0)
+    return np.asarray(outputs * scale + getattr(model, "target_mean_", 0.0))
+
+
+def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
+    """Return the numbers of walks after which a page shows values: at first as many as one edit has time for.
+
+    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
+    there are players. ``rows``: those that a row is compared with, each of which has a walk of the later ones.
+    """
     places: list[Any] = []
     if form["head"] is not None:
         layers = [
@@ -326,32 +371,8 @@ def background_of(
         len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees"
     )
     products *= players
-    return background_rows(
-        model,
-        kept,
-        next(
-            (rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS),
-            _BACKGROUND[-1],
-        ),
-    )
-
-
-def background_rows(
-    model: Any, kept: npt.NDArray[np.float32], count: int
-) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Return encoded rows whose mean prediction is close to that of all rows that are kept, and the outputs' range."""
-    if not len(kept):
-        return kept, []
-    outputs = model.predict_encoded(kept)
-    if hasattr(model, "classes_"):
-        explained = softmax(class_logits(outputs), axis=1)
-    else:
-        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(
-            model, "target_mean_", 0.0
-        )
-    rng, most = generator(SEED, "what if"), min(count, len(kept))
-    sets = np.stack(
-        [rng.choice(len(kept), most, replace=False) for _ in range(_CANDIDATES)]
-    )
-    off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
-    return kept[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()
+    in_time = [count for count in _FIRST if count * products <= _MOST_PRODUCTS]
+    first = in_time[0] if in_time else _FIRST[-1]
+    early = [count for count in (first, *_EARLY) if first <= count < rows]
+    later = [-(-count // rows) * rows for count in WALKS]
+    return sorted({*early, rows, *later})

@@ -51,7 +51,7 @@ from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.kept_rows import kept_rows
+from permgrad.models.estimators.kept_rows import TRAINING_ROWS, kept_rows
 
 #: Arguments of ``pg.explain`` that a plan's facts have under their own names.
 _SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
@@ -437,7 +437,7 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
             code="PG038",
         )
     if background is None:
-        return EncodedBackground(kept_rows(model), "training rows")
+        return EncodedBackground(kept_rows(model), TRAINING_ROWS)
     return EncodedBackground(encode_background(model, background), "given")
 
 

@@ -24,6 +24,7 @@ class Lenders:
 
     ``order`` holds the donors such that those who do not lend to a row lie between its ``ends`` ``(2, rows)``.
     ``summed`` are the weights along it, ``(donors + 1,)``. Both are empty where all other rows lend alike.
+    ``compared``: the donors that lend to single rows, where a model keeps rows for that.
     """
 
     donors: int
@@ -31,6 +32,7 @@ class Lenders:
     order: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     ends: Integers = field(default_factory=lambda: np.zeros((2, 0), dtype=np.int64))
     summed: Floats = field(default_factory=lambda: np.zeros(1))
+    compared: Integers | None = None
 
     @classmethod
     def of(cls, request: Request) -> Lenders:
@@ -42,6 +44,8 @@ class Lenders:
             request.units,
         )
         need_background(donors, shared=shared)
+        if request.compared is not None and request.scope == "local":
+            return cls(donors, shared, compared=request.compared)
         even = weights is None or bool((weights == weights[0]).all())
         if not shared or (
             even and (units is None or (units.count == donors and not units.timed))
@@ -67,6 +71,9 @@ class Lenders:
     def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
         """Return the donor of each row: never the row itself where both are of one sample."""
         chance = uniform(seed, ("donor", player, repeat), rows)
+        if self.compared is not None:
+            drawn = self.compared[(chance * len(self.compared)).astype(np.int64)]
+            return np.asarray(drawn)
         if len(self.order):
             return self.at(rows, chance)
         drawn = (chance * (self.donors - self.shared)).astype(np.int64)

@@ -178,6 +178,18 @@ class EncodedBackground:
     kind: str  # the value of ``meta["background"]["kind"]``
 
 
+@dataclass(frozen=True)
+class RowsToCompare:
+    """Rows for ``background=`` that single rows are compared with, or from which such rows are chosen.
+
+    ``drawn_from``: how many rows they were chosen of. None: they are all rows.
+    """
+
+    rows: Any
+    kind: str = "rows of the table"  # the value of ``meta["background"]["kind"]``
+    drawn_from: int | None = None
+
+
 def of_examples(arguments: Arguments) -> dict[str, Any]:
     """Return the fields that change where X or background is a set of examples."""
     model, changes = arguments.model, dict[str, Any]()

@@ -18,6 +18,7 @@ from permgrad.attribution.request.arguments import (
     REPEATS,
     Arguments,
     EncodedBackground,
+    RowsToCompare,
     check_conditional,
     loss_at_places,
     read_y,
@@ -63,7 +64,12 @@ from permgrad.base.random import resolve_seed
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.findings import as_one_found
 from permgrad.data.weights import check_weights
-from permgrad.models.estimators.kept_rows import kept_rows
+from permgrad.models.estimators.kept_rows import (
+    TRAINING_ROWS,
+    ComparedRows,
+    kept_rows,
+    rows_compared,
+)
 from permgrad.models.losses import OtherLoss, of_output
 
 Tensors = tuple[Tensor, ...]
@@ -258,6 +264,24 @@ def _draws(arguments: Arguments) -> dict[str, Any]:
     }
 
 
+def _drawn_from(arguments: Arguments) -> int:
+    """Return of how many rows a background was chosen, 0 where that is not known."""
+    background = arguments.background
+    if isinstance(background, RowsToCompare):
+        return background.drawn_from or 0
+    return 0
+
+
+def _background_of(arguments: Arguments) -> tuple[Any, str]:
+    """Return the rows that are passed as a background, or None, and what its rows are called."""
+    background = arguments.background
+    if background is None:
+        return None, "rows explained"
+    if isinstance(background, RowsToCompare):
+        return background.rows, background.kind
+    return background, "given"
+
+
 def _own_background(
     inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool
 ) -> Tensors:
@@ -293,10 +317,11 @@ def _read_network(
         by_word = options.get("by_word", True)
         cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
     inputs = donors = subject.inputs
-    if arguments.background is not None:
+    background, kind = _background_of(arguments)
+    if background is not None:
         donors = _own_background(
             inputs,
-            subject.read(_tokenised(subject, tokenizer, pad, arguments.background)),
+            subject.read(_tokenised(subject, tokenizer, pad, background)),
             scope,
             part=arguments.row_offset is not None,
         )
@@ -331,9 +356,8 @@ def _read_network(
         "inputs": inputs,
         "donors": donors,
         "space": _at_level(space, arguments, options),
-        "background_kind": "rows explained"
-        if arguments.background is None
-        else "given",
+        "background_kind": kind,
+        "drawn_from": _drawn_from(arguments),
         "shapes": shapes,
     }
 
@@ -450,10 +474,16 @@ def _read_predictor(
             code="PG036",
         )
     donors: Tensors = subject.inputs
-    if arguments.background is not None:
+    background, kind = _background_of(arguments)
+    compared: ComparedRows | None = None
+    if encoded and scope == "local" and background is None:
+        compared = model.model.compared_
+    if compared is not None:
+        donors, kind = subject.read_encoded(compared.encoded), TRAINING_ROWS
+    elif background is not None:
         donors = _own_background(
             subject.inputs,
-            subject.read(arguments.background),
+            subject.read(background),
             scope,
             part=arguments.row_offset is not None,
         )
@@ -480,9 +510,11 @@ def _read_predictor(
         "donors": donors,
         "space": space,
         "as_one": as_one,
-        "background_kind": "rows explained"
-        if arguments.background is None
-        else "given",
+        "background_kind": kind,
+        "compared": None if compared is None else np.arange(len(donors[0])),
+        "drawn_from": _drawn_from(arguments)
+        if compared is None
+        else compared.drawn_from,
         "raw": subject.table(arguments.X)
         if encoded
         else subject.form.frame(subject.inputs[0]),
@@ -500,14 +532,15 @@ def _read_table(
         raise InputError(
             "X has no rows", hint="Pass the rows to explain.", code="PG013"
         )
-    encoder, background = subject.preprocessor, arguments.background
-    encoded, kind = None, "rows explained"
+    encoder = subject.preprocessor
+    background, kind = _background_of(arguments)
+    encoded = None
     if isinstance(background, EncodedBackground):
         encoded, kind = background.rows, background.kind
     elif background is not None:
-        encoded, kind = encode_background(subject.model, background), "given"
+        encoded = encode_background(subject.model, background)
     elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
-        encoded, kind = kept_rows(subject.model), "training rows"
+        encoded, kind = kept_rows(subject.model), TRAINING_ROWS
     donors = (
         inputs
         if encoded is None
@@ -524,6 +557,10 @@ def _read_table(
         "space": _table_space(encoder, arguments, options),
         "as_one": encoder.groups_ if arguments.level == "feature" else {},
         "background_kind": kind,
+        "drawn_from": _drawn_from(arguments),
+        "compared": rows_compared(subject.model)
+        if kind == TRAINING_ROWS and scope == "local"
+        else None,
         "raw": subject.table(arguments.X),
     }
 

@@ -54,7 +54,9 @@ class Request:
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
     is the number of its first row. ``automatic``: fewer donors than ``n_repeats`` where more would not pay. ``found``
-    is what a ``pg.Model`` remembers of its model.
+    is what a ``pg.Model`` remembers of its model. ``compared``: places of the background rows that a model keeps to
+    compare single rows with (None: it keeps none). ``drawn_from``: how many rows a background that the user did not
+    pass was drawn from, 0 where that is not known.
     """
 
     subject: Subject
@@ -89,6 +91,8 @@ class Request:
     engine: Any = None
     positive: str | None = None
     positive_by_y: bool = False
+    compared: Integers | None = None
+    drawn_from: int = 0
     row_target: RowTarget | None = None
     kept: dict[str, Any] | None = None
     found: dict[Any, Any] = field(default_factory=dict)

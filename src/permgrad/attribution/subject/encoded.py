@@ -15,7 +15,7 @@ from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
@@ -125,6 +125,10 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the model sees them, ``(rows, encoded)``."""
         return PredictorSubject.read(self, self.encode(inputs).encoded)
+
+    def read_encoded(self, encoded: Floats32) -> tuple[Tensor, ...]:
+        """Return rows that are encoded already, ``(rows, encoded)``."""
+        return PredictorSubject.read(self, encoded)
 
     def with_rows(self, inputs: Any) -> PredictorSubject | None:
         """Return the subject with other rows."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from permgrad.base.checks import check_path
+from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import (
     InputError,
     error_in_words,
@@ -60,9 +60,14 @@ _TREES = (
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
 def save(
-    model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False
+    model: Any,
+    folder: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    keep_rows: bool = True,
 ) -> None:
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
+    check_flag("keep_rows", keep_rows)
     target = check_path("folder", folder)
     is_own, fitted, images = (
         not isinstance(model.model, str),
@@ -98,6 +103,8 @@ def save(
         "seen": fitted.seen,
         **({} if model.held_out_ is None else model.held_out_.arrays()),
     }
+    if keep_rows and model.compared_ is not None:
+        arrays |= model.compared_.arrays()
     if isinstance(library, BoostedTrees):
         arrays |= library.trees.arrays()
     if hasattr(model, "classes_"):

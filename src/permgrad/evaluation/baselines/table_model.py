@@ -37,6 +37,7 @@ from permgrad.models.decision import (
 )
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
+from permgrad.models.estimators.kept_rows import ComparedRows
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
@@ -57,6 +58,7 @@ class _Learned(BaseEstimator):
     fitted_: FittedBaseline
     classes_: Array
     held_out_: HeldOut | None
+    compared_: ComparedRows | None = None
     decision_: Decision | None = None
 
 
@@ -86,6 +88,7 @@ class TableModel(_Learned):
         preprocessor_: the fitted ``TableEncoder``.
         fitted_: the ``FittedBaseline``.
         held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
+        compared_: encoded training rows that single rows are compared with. None of a model that reads raw columns.
         decision_: the positive class and the threshold of two classes, else None.
         target_mean_: mean of the training targets. Regression only.
     """
@@ -229,6 +232,9 @@ class TableModel(_Learned):
             "seed": int(self.random_state),
         }
         if isinstance(self.model, str):
+            self.compared_ = ComparedRows.of(
+                rows.encoded, weights, int(self.random_state)
+            )
             held_rows = None if stopping is None else self._readable(*stopping)
             options |= {"options": self.settings or {}, "counts": self.counts}
             self.fitted_ = fitting.fit_baseline(
@@ -373,9 +379,12 @@ class TableModel(_Learned):
         overwrite: bool = False,
         keep_rows: bool = True,
     ) -> None:
-        """Write the fitted model into a folder. It holds no rows of the table, whatever ``keep_rows`` says."""
-        del keep_rows
-        save(self, folder, overwrite=overwrite)
+        """Write the fitted model into a folder.
+
+        ``keep_rows``: with the encoded training rows that single rows are compared with. Without them, explanations
+        of single rows are compared with rows of the table that is explained.
+        """
+        save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
 
 class _EncodedRegressor:
@@ -495,6 +504,7 @@ def restore(
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
+    model.compared_ = ComparedRows.from_arrays(arrays, len(encoder.encoded_names_))
     boosted = read_boosted(description, arrays, len(encoder.encoded_names_))
     fitted: Any = LazyModel(source, description, trust) if boosted is None else boosted
     seconds, processor = map(float, description["seconds"])

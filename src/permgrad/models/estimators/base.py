@@ -473,7 +473,14 @@ class HyNNBase(BaseEstimator):
                 self, train.encoded, coded, weights[training] / mean
             )
             made = build_network(
-                self, settings, train.encoded, coded, training_rows, validation, plain
+                self,
+                settings,
+                train.encoded,
+                coded,
+                training_rows,
+                validation,
+                plain,
+                weights[training],
             )
             return (
                 made

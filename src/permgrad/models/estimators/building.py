@@ -248,6 +248,7 @@ def build_network(
     rows: TrainingRows,
     validation: Rows | None,
     validation_weight: Floats,
+    sample_weight: Array | None = None,
 ) -> Prepared:
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop(
@@ -295,7 +296,7 @@ def build_network(
             rates=rates,
         )
     model.network_options_ = network.to_dict()
-    draw_background(model, encoded, coded)
+    draw_background(model, encoded, coded, sample_weight)
     if model.task == "classification" and model.calibration is not None:
         held = (
             np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()

@@ -4,26 +4,87 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Floats32
-from permgrad.base.errors import InputError
+from permgrad.base.arrays import Array, Floats32, Integers
+from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
+from permgrad.models.row_background import rows_to_compare
+
+#: What the rows that a model keeps are called.
+TRAINING_ROWS = "training rows"
 
 
-def draw_background(model: Any, rows: Floats32, target: Array) -> None:
-    """Keep some of the encoded training rows, from which explanations draw donors."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class ComparedRows:
+    """Training rows that a model of another library keeps, because single rows are compared with them.
+
+    ``encoded`` ``(rows, encoded)``, drawn from ``drawn_from`` training rows.
+    """
+
+    encoded: Floats32
+    drawn_from: int
+
+    @classmethod
+    def of(
+        cls, encoded: Floats32, weights: Array | None = None, seed: int = 0
+    ) -> ComparedRows:
+        """Choose them of the encoded training rows ``(rows, encoded)``."""
+        return cls(encoded[rows_to_compare(encoded, weights, seed)], len(encoded))
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], width: int
+    ) -> ComparedRows | None:
+        """Read them back, or None where a model keeps none."""
+        if "compared" not in arrays:
+            return None
+        encoded, count = arrays["compared"], arrays["compared_of"]
+        fits = encoded.dtype == np.float32 and encoded.shape[1:] == (width,)
+        must(fits, f"rows to compare with of {encoded.dtype} {encoded.shape}")
+        must(len(encoded) and np.isfinite(encoded).all(), "no rows to compare with")
+        must(count.shape == () and count.dtype.kind in "iu", "their number")
+        return cls(encoded, int(count))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what is saved of them."""
+        return {"compared": self.encoded, "compared_of": np.array(self.drawn_from)}
+
+
+def draw_background(
+    model: Any, rows: Floats32, target: Array, weights: Array | None = None
+) -> None:
+    """Keep some of the encoded training rows, from which explanations draw donors.
+
+    Among them are the rows that single rows are compared with.
+    """
     from permgrad.models.estimators.presets import (
         get_preset,
     )  # trains, and explanations read kept rows alone
 
     most = get_preset(model.preset).background_size
-    chosen = np.sort(
-        generator(model.seed_, "background").permutation(len(target))[:most]
-    )
+    compared = rows_to_compare(rows, weights, model.seed_)
+    first = np.unique(compared)[:most]
+    order = generator(model.seed_, "background").permutation(len(target))
+    others = order[~np.isin(order, first)]
+    chosen = np.sort(np.append(first, others[: most - len(first)]))
     model.background_, model.background_target_ = rows[chosen], target[chosen]
+    compared = compared[np.isin(compared, chosen)]
+    model.rows_compared_ = np.searchsorted(chosen, compared)
+
+
+def rows_compared(model: Any) -> Integers:
+    """Return which of the rows that a model keeps single rows are compared with, ``(rows,)``.
+
+    A model that was saved without them, or trained in parts, has them chosen of the rows that it keeps.
+    """
+    places: Integers | None = getattr(model, "rows_compared_", None)
+    if places is not None and len(places):
+        return places
+    return rows_to_compare(kept_rows(model), seed=model.seed_)
 
 
 def kept_rows(model: Any) -> Any:
@@ -41,10 +102,17 @@ def rows_in(model: Any) -> tuple[int, int]:
     return len(kept), 0 if held is None else len(held.x)
 
 
+def count_rows(model: Any) -> int:
+    """Return how many encoded rows of the table are saved with a model."""
+    compared: ComparedRows | None = getattr(model, "compared_", None)
+    return sum(rows_in(model)) + (0 if compared is None else len(compared.encoded))
+
+
 def without_rows(model: Any) -> Any:
     """Return a copy that keeps no rows, only how often each class is among those it had."""
     lean, target = copy.copy(model), np.asarray(model.background_target_)
     lean.background_ = model.background_[:0]
+    lean.rows_compared_ = np.zeros(0, dtype=np.int64)
     # In the order of the classes, which says nothing of a row.
     lean.background_target_ = (
         target[np.argsort(target.astype(str))]

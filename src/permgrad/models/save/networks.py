@@ -163,6 +163,7 @@ def _rebuild(
             description["feature_names_in"], dtype=object
         )
     model.background_ = arrays["background"]
+    model.rows_compared_ = arrays.get("rows_compared")
     model.held_out_ = HeldOut.from_arrays(
         arrays, len(model.preprocessor_.encoded_names_)
     )
@@ -342,6 +343,7 @@ def _try_out(model: Any) -> None:
         _check_background(
             model.background_, model.module_.encoded, model.background_target_
         )
+        check_compared(model.rows_compared_, len(model.background_))
         if hasattr(model, "classes_"):
             _check_classes(model, outputs)
             probabilities = model.calibration_.probabilities(predicted)
@@ -402,6 +404,16 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
         f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns",
     )
     must(np.isfinite(rows).all(), "a background with numbers that are not finite")
+
+
+def check_compared(places: Array | None, count: int) -> None:
+    """Refuse, with a ValueError, places of rows to compare with that are none of ``count`` rows."""
+    if places is None:
+        return
+    fits = places.ndim == 1 and places.dtype.kind in "iu"
+    must(fits, f"rows to compare with of {places.dtype} {places.shape}")
+    inside = bool(((places >= 0) & (places < count)).all())
+    must(inside, "rows to compare with that do not exist")
 
 
 def _check_classes(model: Any, outputs: int) -> None:

@@ -66,6 +66,8 @@ def save(
         "background": model.background_,
         "background_target": np.asarray(model.background_target_),
     }
+    if (compared := getattr(model, "rows_compared_", None)) is not None:
+        arrays["rows_compared"] = compared
     if getattr(model, "held_out_", None) is not None:
         arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):

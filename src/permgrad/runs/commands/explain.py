@@ -18,7 +18,7 @@ from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.parts.stream import explain_by, stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
-from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, counted, warn_user
@@ -336,7 +336,8 @@ def _computed(
     # Few rows do not represent a feature well, so donors come from the complete table.
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
-        options |= {"background": _drawn(read.rows, request.seed)} if few else {}
+        if few:
+            options["background"] = _background(read.rows, request, scope)
         return explain_by(
             engine,
             Arguments(
@@ -345,8 +346,11 @@ def _computed(
         )
     model = Model(read.model, positive=positive)
     # Saved without rows, or by 0.1 with rows that are images and an encoded table.
-    if not rows_in(read.model)[0] or isinstance(read.model.background_, dict):
-        drawn = _drawn(read.rows, request.seed) if few or y is None else None
+    keeps = scope == "local" and getattr(read.model, "compared_", None) is not None
+    if not keeps and (
+        not rows_in(read.model)[0] or isinstance(read.model.background_, dict)
+    ):
+        drawn = _background(read.rows, request, scope) if few or y is None else None
         return explain_by(
             engine, Arguments(model, rows, y, background=drawn, **options)
         )
@@ -393,6 +397,13 @@ def _weighed(
         )
         return {}
     return {"sample_weight": weight}
+
+
+def _background(rows: pd.DataFrame, request: ExplainRequest, scope: str) -> Any:
+    """Return the rows of a table that a model without rows of its own draws from."""
+    if scope == "local":
+        return RowsToCompare(_drawn(rows, request.seed), drawn_from=len(rows))
+    return _drawn(rows, request.seed)
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:

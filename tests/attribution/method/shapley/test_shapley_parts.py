@@ -271,8 +271,9 @@ def test_losses_take_as_many_samples_in_any_unit():
 )  # fmt: skip
 def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, count):
     request = SimpleNamespace(
-        donors=[np.zeros((known, 2))],
+        donors=[torch.zeros(known, 2)],
         background_kind=kind,
+        compared=None,
         seed=0,
         sample_weight=None,
         shared=False,
@@ -284,7 +285,8 @@ def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, c
     if count < known:
         assert not np.array_equal(found, np.arange(count)), "from anywhere"
         request.seed = 1
-        assert not np.array_equal(found, choose_references(request, wanted))
+        again = np.array_equal(found, choose_references(request, wanted))
+        assert again == (wanted is None), "rows to compare with need no seed"
 
 
 @pytest.mark.parametrize(("most", "references"), [(64, 8), (64, 5), (40, 100), (16, 8)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import comb
 from typing import Any, ClassVar, Literal
@@ -37,10 +37,11 @@ from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
-from permgrad.base.arrays import Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
 from permgrad.base.errors import Fault, InputError, refusing, warn_user
 from permgrad.base.random import generator
+from permgrad.models.row_background import MOST_ROWS, rows_to_compare
 
 GAMES = ("prediction", "expected")
 #: Largest number of players for which all coalitions are enumerated. Over many rows, the error comes from the rows.
@@ -50,7 +51,7 @@ _MOST_NAMES = 20_000
 #: Orders per row before the error is checked.
 _LEAST = 100
 #: Default number of background rows that replace players.
-REFERENCES, _REFERENCES_GLOBAL = 100, 50
+REFERENCES, _REFERENCES_GLOBAL = MOST_ROWS, 50
 
 
 @methods.register("shapley")
@@ -91,9 +92,10 @@ class Shapley(Configured):
     used, and so they are for more than about 800 players. Of these, those that no order showed to change an output join
     together, and fewer orders are played where many change it.
 
-    The local standard error is that of sampling orders or coalitions. A small p-value therefore shows that there are
-    enough of them, not that the model is right. It is 0 where all coalitions are enumerated, and where a feature was
-    not seen to change an output. The global error is that of the mean over rows, samples included.
+    The local standard error is that of sampling orders or coalitions, and of drawing background rows where not all
+    of them are used. A small p-value therefore shows that there are enough of them, not that the model is right. It is
+    0 where all coalitions are enumerated with all background rows, and where a feature was not seen to change an
+    output. The global error is that of the mean over rows, samples included.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -177,12 +179,19 @@ def _game_of(request: Request, measured: str) -> ShapleyGame:
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
-    """Return the background rows that replace players, in rising order: all the user passed, else up to 100."""
-    background = len(request.donors[0])
+    """Return the background rows that replace players, in rising order: all the user passed, else up to 100.
+
+    Those that a model keeps to compare rows with are the same for page, command and Python.
+    """
+    background, usual = len(request.donors[0]), wanted is None
+    if usual and request.compared is not None:
+        return request.compared
     if wanted is None:
         wanted = background if request.background_kind == "given" else REFERENCES
-    weights = request.sample_weight
-    if request.shared and weights is not None and (weights != weights[0]).any():
+    weights = request.sample_weight if request.shared else None
+    if usual and wanted < background:
+        return rows_to_compare(columns_of(request.donors), weights, most=wanted)
+    if weights is not None and (weights != weights[0]).any():
         # Evenly along the weights, so that heavy rows occur more often.
         along = np.cumsum(weights)
         return np.searchsorted(
@@ -193,6 +202,18 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     return np.sort(
         generator(request.seed, "references").permutation(background)[:wanted]
     ).astype(np.int64)
+
+
+def columns_of(tensors: Sequence[torch.Tensor]) -> Floats:
+    """Return rows of tensors as columns of numbers ``(rows, numbers)``."""
+    flat = [tensor.detach().cpu().flatten(1).double() for tensor in tensors]
+    return np.asarray(torch.cat(flat, dim=1).numpy())
+
+
+def error_of_rows(request: Request, references: Integers) -> float:
+    """Return how much of the error of a mean over drawn background rows remains: 0 where they are all there are."""
+    count = max(request.drawn_from, len(request.donors[0]))
+    return max(0.0, 1 - len(np.unique(references)) / count) ** 0.5
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
@@ -232,6 +253,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     estimates = kind(
         *settings, same_orders=options["same_orders"], interactions=interactions
     )
+    estimates.of_rows = error_of_rows(request, references)
     estimates.fill()
     predictions = game.full(rows)
     gap = (
@@ -244,7 +266,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         estimates.freedom[:, None, None] + 1,
         request.confidence,
     )
-    relative = (estimates.std / scale).max(axis=(1, 2))
+    relative = (estimates.by_orders / scale).max(axis=(1, 2))
     if (relative > rule.tolerance).any():
         warn_user(
             f"After {most} orders, the standard error is above {rule.tolerance:g} of the output's range for "

@@ -55,6 +55,8 @@ _PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
 _PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
 #: Degrees of freedom that a row's mean variance adds to each player's. With 2, networks' intervals are too wide.
 _SHARED_FREEDOM = 1
+#: Parts of a drawn background between which exact values are compared.
+_PARTS = 10
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart. Walk k of a row has the counter of the row's key plus k times it.
@@ -232,6 +234,15 @@ class Strata:
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
+    def with_rows(self, std: Floats, share: float) -> Floats:
+        """Return errors ``(rows, players, V)`` with that of drawing the background rows, one for each stratum.
+
+        Values differ between background rows by chance of the orders, too, so that this is all of it. ``share``: of
+        the error of drawn rows, see ``error_of_rows``.
+        """
+        of_rows = self.mean.var(axis=1, ddof=1) / self.mean.shape[1]
+        return np.sqrt(np.maximum(std**2, share**2 * of_rows))
+
 
 def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
     """Pull the errors of players that can move an output towards those of their row (Smyth 2004).
@@ -281,7 +292,12 @@ class RowValues:
             game.request.count,
             tree.players if interactions is None else interactions.numbers,
         )
-        self.values, self.std = np.zeros((2, count, numbers, game.width))
+        #: ``std`` holds the error of drawn background rows, too, ``by_orders`` that of orders and coalitions alone.
+        self.values, self.std, self.by_orders = np.zeros(
+            (3, count, numbers, game.width)
+        )
+        #: Of the error of drawn background rows: 0 where all are used, see ``error_of_rows``.
+        self.of_rows = 0.0
         self.freedom, self.orders = (
             np.full(count, np.inf),
             np.zeros(count, dtype=np.int64),
@@ -358,10 +374,27 @@ class RowValues:
                 )
                 receivers = rows[which.reshape(-1) == number]
                 for part in exact.blocks(len(receivers)):
-                    donors = np.broadcast_to(
-                        self.references, (len(receivers[part]), len(self.references))
-                    )
-                    self.values[receivers[part]] = exact(receivers[part], donors)
+                    self._enumerate_block(exact, receivers[part])
+
+    def _enumerate_block(self, exact: Enumeration, rows: Integers) -> None:
+        """Compute the exact values of some rows, and their error where background rows were drawn.
+
+        It follows from how the values differ between parts of the background, each of rows from all over it.
+        """
+        count = min(_PARTS, len(self.references)) if self.of_rows else 1
+        parts = [self.references[first::count] for first in range(count)]
+        sizes = np.array([len(part) for part in parts], dtype=np.float64)
+        found = np.stack(
+            [
+                exact(rows, np.broadcast_to(part, (len(rows), len(part))))
+                for part in parts
+            ]
+        )
+        self.values[rows] = np.average(found, axis=0, weights=sizes)
+        if count > 1:
+            spread = found.std(axis=0, ddof=1) / np.sqrt(count)
+            self.std[rows] = self.of_rows * spread
+            self.freedom[rows] = count - 1
 
     def _sample_wide(
         self, rows: Integers, keys: Counters, active: Booleans, progress: Progress
@@ -498,6 +531,9 @@ class RowValues:
             )
             moves = changed[settled] | (self.used & active[settled])
             self.values[done] = mean[settled]
+            self.by_orders[done], _ = moderated(std[settled], freedom, moves)
+            if around and self.of_rows:
+                std, freedom = strata.with_rows(std, self.of_rows), count - 1
             self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
             if rounds is not None and len(done):
                 self._complete(done)

@@ -37,6 +37,8 @@ const Shares = (() => {
       /** @type {any} */
       this.row = null;
       this.evaluations = 0;
+      /** Of the error of a mean over the background rows, which were drawn from more. */
+      this.remains = 0;
     }
 
     /** What the first layers make of an encoded row, player by player. @param {Float32Array} encoded */
@@ -203,12 +205,13 @@ const Shares = (() => {
     }
 
     /**
-     * Values `(players, outputs)` from so many walks, their standard errors, and the base they start from.
-     * @param {number} walks a multiple of the number of background rows
+     * Values `(players, outputs)` from so many walks, their standard errors, and the base they start from. `whole`: the
+     * errors with that of drawing the background rows.
+     * @param {number} walks a multiple of the number of background rows, or fewer than there are: the first of them
      */
     explain(walks) {
       this.ready(walks);
-      const n = this.count, outputs = this.row.full.values.length, strata = this.donors.length, rounds = walks / strata;
+      const n = this.count, outputs = this.row.full.values.length, strata = Math.min(walks, this.donors.length), rounds = walks / strata;
       const one = new Float64Array(n * outputs);
       const means = Array.from({ length: strata }, () => new Float64Array(n * outputs));
       const squares = new Float64Array(n * outputs);
@@ -228,9 +231,15 @@ const Shares = (() => {
         if (strata === 1) return NaN;
         return Math.sqrt(means.reduce((sum, mean) => sum + (mean[i] - values[i]) ** 2, 0) / (strata - 1) / strata);
       });
-      const errors = moderated(sampled, outputs, strata * (rounds - 1) || strata - 1, (i) => squares[i] !== 0 || means.some((mean) => mean[i] !== 0));
-      const base = this.row.full.values.map((/** @type {number} */ _, /** @type {number} */ k) => this.empty.reduce((sum, { values: v }) => sum + v[k], 0) / strata);
-      return { values, errors, base, prediction: this.row.full.values, outputs: this.row.full.outputs, walks };
+      const moves = (/** @type {number} */ i) => squares[i] !== 0 || means.some((mean) => mean[i] !== 0);
+      const errors = moderated(sampled, outputs, strata * (rounds - 1) || strata - 1, moves);
+      // Between background rows values differ by chance of the orders, too.
+      const between = (/** @type {number} */ i) => means.reduce((sum, mean) => sum + (mean[i] - values[i]) ** 2, 0) / Math.max(strata - 1, 1) / strata;
+      const remains = strata < this.donors.length ? 1 : this.remains;
+      const drawn = sampled.map((error, i) => Math.max(error, remains * Math.sqrt(between(i))));
+      const whole = remains ? moderated(drawn, outputs, strata - 1, moves) : errors;
+      const base = this.row.full.values.map((/** @type {number} */ _, /** @type {number} */ k) => this.empty.slice(0, strata).reduce((sum, { values: v }) => sum + v[k], 0) / strata);
+      return { values, errors, whole, base, prediction: this.row.full.values, outputs: this.row.full.outputs, walks, compared: strata };
     }
 
     /** What each player adds along a walk, both ways averaged. @param {number} w @param {Float64Array} into */
@@ -273,6 +282,7 @@ const Shares = (() => {
     const encoder = new Encoder(form.encoder, network.encoded);
     const columns = form.players.map((/** @type {[string, number[]]} */ [, places]) => places);
     const shares = new Game(network, columns, /** @type {Float32Array} */ (Page.unpack(content.background)), /** @type {Uint16Array} */ (Page.unpack(content.orders)));
+    shares.remains = form.remains ?? 0;
     const numeric = Page.unpack(content.numeric), numbers = Page.unpack(content.numbers), flags = Page.unpack(content.flags);
     const places = Array.from({ length: network.encoded }, (_, column) => column);
     const seen = new Set(numeric), other = places.filter((column) => !seen.has(column));

@@ -245,6 +245,7 @@ const WhatIf = (() => {
     const classes = model.result.classes;
     let output = classes ? startOutput(before, classes, content) : 0;
     const original = { predicted: model.network.predicted(before.outputs), values: before };
+    const computed = computedOf(content, place, before);
 
     const result = Page.element("p", { class: "what-if-result", role: "status" });
     const picture = Page.element("div", { class: "what-if-figure" });
@@ -307,10 +308,14 @@ const WhatIf = (() => {
     const further = model.columns.length - FIRST;
     if (further > 0) /** @type {HTMLElement} */ (more.firstElementChild).textContent = `${further} more features`;
 
-    /** Show what is predicted now, and refine it while nothing else is to be done. */
+    /** Show what is predicted now, and refine it while nothing else is to be done. What Python computed of the row stays as it is. */
     const update = () => {
-      const now = ++turn;
-      reset.toggleAttribute("disabled", !Object.keys(changes).length);
+      const now = ++turn, unchanged = !Object.keys(changes).length;
+      reset.toggleAttribute("disabled", unchanged);
+      if (unchanged && computed) {
+        draw(computed);
+        return;
+      }
       const row = model.encode(place, changes);
       let step = 0;
       while (step + 1 < model.walks.length && model.ready(row, model.walks[step + 1], 0)) step += 1;
@@ -360,7 +365,7 @@ const WhatIf = (() => {
         return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : words(column.form, cell)}`;
       };
       const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
-        name: told(player), value: scale * found.values[p * outputs + output], error: SURE * scale * (found.errors[p * outputs + output] || 0),
+        name: told(player), value: scale * found.values[p * outputs + output], error: SURE * scale * (found.whole[p * outputs + output] || 0),
       })));
       const label = classes ? `probability of ${name} (%)` : "prediction";
       const [start, end] = [scale * found.base[output], scale * found.prediction[output]];
@@ -374,8 +379,8 @@ const WhatIf = (() => {
       const moved = () => `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(size)}${unit}${sureness}. `;
       const first = size > error && top.name !== "all other features" ? moved() : "No single feature stands out. ";
       // The error after one walk for each background row also holds how these rows differ.
-      const sure = `Whiskers are 95 % intervals${found.walks > model.walks[0] ? "" : " of a first estimate, which is being refined"}.`;
-      const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${model.walks[0]} typical training rows to ${ends.endName}. ${sure}`;
+      const sure = `Whiskers are 95 % intervals${found.compared < model.shares.donors.length ? " of a first estimate, which is being refined" : ""}.`;
+      const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${found.compared} typical training rows to ${ends.endName}. ${sure}`;
       const [plot, line] = [picture.querySelector(".plot"), picture.querySelector("figcaption")];
       plot?.replaceChildren(drawing);
       if (line) line.textContent = caption;
@@ -400,6 +405,19 @@ const WhatIf = (() => {
     fold.addEventListener("toggle", () => { open = fold.open; });
     box.append(Page.element("div", { class: "what-if" }, result, picture, ways, fold));
     if (mine === turn) update();
+  };
+
+  /** What Python computed of a row, in the place of what this page would, or null. @param {any} content @param {number} place @param {any} before */
+  const computedOf = (content, place, before) => {
+    const at = content.computed ? content.computed.rows.indexOf(place) : -1;
+    if (at < 0) return null;
+    const part = (/** @type {any} */ all) => {
+      const numbers = Page.unpack(all), each = numbers.length / content.computed.rows.length;
+      return numbers.slice(at * each, (at + 1) * each);
+    };
+    const errors = part(content.computed.errors);
+    return { ...before, values: part(content.computed.values), errors, whole: errors, base: part(content.computed.base),
+      walks: 0, compared: model.shares.donors.length };
   };
 
   /** The predicted class in words, and the one before a change. @param {string} now @param {string} was */
