@@ -166,7 +166,7 @@ def test_some_rows_are_taken_in_the_order_asked_for():
 
 @pytest.mark.parametrize(
     ("classes", "features", "rows"),
-    [(0, 23, 200), (6, 23, 200), (300, 23, 20), (6, 130, 45), (2, 5000, 20)],
+    [(0, 23, 125), (6, 23, 125), (300, 23, 20), (6, 130, 22), (2, 5000, 20)],
 )
 def test_a_beeswarm_of_a_model_without_slopes_has_fewer_rows_where_each_takes_many_predictions(
     classes, features, rows

@@ -317,6 +317,8 @@ def background_of(
     except NotImplementedError:
         return kept[:0], [], 0.0
     compared: ComparedRows | None = getattr(model, "compared_", None)
+    if compared is not None and not len(kept):
+        kept = compared.encoded
     if not len(kept):
         return kept, [], 0.0
     if compared is not None:
