@@ -378,8 +378,9 @@ def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
     """Return which features each player of a page is, ``(players, features)``: the last one may be all others."""
     of_player = np.zeros((len(players), len(names)))
     for at, name in enumerate(names):
-        place = players.index(name) if name in players else players.index(OTHERS)
-        of_player[place, at] = 1.0
+        player = name if name in players else OTHERS
+        if player in players:  # a feature without numbers changes nothing
+            of_player[players.index(player), at] = 1.0
     return of_player
 
 
