@@ -81,7 +81,7 @@ $(FOREIGN)/installed: tests/foreign/install.sh constraints.txt
 
 test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; RECORD=1 writes the table of them
 	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
-	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py)
+	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py && $(FOREIGN)/bin/python tests/foreign/fresh.py)
 
 lint: $(VENV)/installed-test ## Style, formatting, types, spelling, the order of folders and their size
 	$(BIN)/ruff check .

@@ -14,4 +14,5 @@ $pip "torch==${torch%%+*}"
 $pip -c constraints.txt -e . pytest pytest-timeout hypothesis captum shap shapiq
 $pip einops pyyaml huggingface_hub tokenizers regex torchmetrics gensim spacy opencv-python-headless fastparquet
 $pip --no-deps pytorch-widedeep==1.7.0 rtdl_revisiting_models==0.0.2 rtdl_num_embeddings==0.0.12 tabm==0.0.3 \
-    transformers==5.23.0 monai==1.6.1 timm==1.0.31 vit-pytorch==1.26.11 torchvision==0.29.2
+    transformers==5.23.0 monai==1.6.1 timm==1.0.31 vit-pytorch==1.26.11 torchvision==0.29.2 \
+    pytorch-forecasting==1.8.0 lightning==2.6.6 lightning-utilities==0.15.3 scikit-base==1.2.0

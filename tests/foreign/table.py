@@ -98,25 +98,12 @@ def main() -> None:
 
 def page(cells: dict[str, dict[str, str]], versions: dict[str, str]) -> str:
     """Return the table, with the reasons of refusals below it."""
-    reasons: dict[str, int] = {}
-    lines = ["# Networks of other libraries, explained by every method", "",
-             "Written by `tests/foreign/table.py`. A number is the reason of a refusal, below.", "",
-             "| network | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 1) + "|"]  # fmt: skip
-    for name, row in cells.items():
-        shown = []
-        for own in row.values():
-            reason = own.removeprefix("refused: ")
-            shown.append(
-                "done"
-                if own.startswith("done")
-                else str(reasons.setdefault(reason, len(reasons) + 1))
-            )
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
-    lines += [
+    lines = [
+        "# Networks of other libraries, explained by every method",
         "",
-        "Refused:",
+        "Written by `tests/foreign/table.py`. A number is the reason of a refusal, below.",
         "",
-        *(f"{number}. {reason}" for reason, number in reasons.items()),
+        *numbered(cells),
     ]
     maps = {
         name: row["gradcam"][6:-1]
@@ -136,6 +123,32 @@ def page(cells: dict[str, dict[str, str]], versions: dict[str, str]) -> str:
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def numbered(cells: dict[str, dict[str, str]]) -> list[str]:
+    """Return a table of networks and methods, with the reasons of refusals below it."""
+    reasons: dict[str, int] = {}
+    lines = [
+        "| network | " + " | ".join(METHODS) + " |",
+        "|---" * (len(METHODS) + 1) + "|",
+    ]
+    for name, row in cells.items():
+        shown = []
+        for own in row.values():
+            reason = own.removeprefix("refused: ")
+            shown.append(
+                "done"
+                if own.startswith("done")
+                else str(reasons.setdefault(reason, len(reasons) + 1))
+            )
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    lines += [
+        "",
+        "Refused:",
+        "",
+        *(f"{number}. {reason}" for reason, number in reasons.items()),
+    ]
+    return lines
 
 
 if __name__ == "__main__":

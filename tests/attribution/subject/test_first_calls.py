@@ -182,6 +182,44 @@ def test_a_network_explained_before_its_first_call_works_as_a_copy(kind, method)
         )
 
 
+class Merging(nn.Module):
+    """A layer with its own modes, of which eval merges an update and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.merged = nn.Linear(4, 2), False
+        self.update = nn.Parameter(torch.ones(2, 4))
+
+    def train(self, mode: bool = True) -> Merging:
+        if self.merged is mode:
+            with torch.no_grad():
+                self.layer.weight.add_(self.update, alpha=-1.0 if mode else 1.0)
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.layer(x)
+        return hidden if self.merged else hidden + x @ self.update.T
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_stays_in_its_mode_after_its_first_call(kind, training):
+    net, other = fresh(kind), fresh(kind)
+    net.head, other.head = Merging(), Merging()
+    other.load_state_dict(net.state_dict())
+    net.train(training)
+    other.train(training)
+    explain(net, "permutation")
+    other(ROWS)
+    modes = {name: part.training for name, part in net.named_modules()}
+    assert modes == {name: part.training for name, part in other.named_modules()}
+    assert modes[""] is training
+    assert net.head.merged is other.head.merged is not training
+    for name, weight in other.head.state_dict().items():
+        torch.testing.assert_close(net.head.state_dict()[name], weight)
+
+
 def test_what_moved_is_said_and_only_once():
     net = fresh(Growing)
     with pytest.warns(pg.PermgradWarning) as caught:

@@ -111,3 +111,46 @@ def test_a_layer_that_gives_one_number_per_row_is_explained(method):
     )
     assert found.names == ("squeeze",)
     assert np.abs(found.values).max() > 0.1
+
+
+class LookedUp(nn.Module):
+    """A code for each row, whose vector is weighted, beside a table: linear in both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.levels = nn.Embedding(5, 3, dtype=torch.float64)
+        self.head = nn.Linear(3, 1, dtype=torch.float64)
+        self.table = nn.Linear(2, 1, dtype=torch.float64)
+
+    def forward(self, code: Tensor, table: Tensor) -> Tensor:
+        return self.head(self.levels(code)) + self.table(table)
+
+
+@pytest.mark.parametrize(
+    "method", ["integrated_gradients", "deeplift", "gradient", "smoothgrad"]
+)
+def test_slopes_of_a_code_for_each_row_are_those_of_its_vector(method):
+    net, draw = LookedUp(), torch.Generator().manual_seed(1)
+    code = torch.randint(0, 5, (12,), generator=draw)
+    table = torch.randn(12, 2, generator=draw, dtype=torch.float64)
+    model = pg.Model(net, returns="values")
+    found = pg.explain(
+        model, (code, table), method=method, scope="local", progress=False
+    )
+    assert found.names[0] == "code"
+    with torch.no_grad():
+        each = (net.levels(code) * net.head.weight).sum(1).numpy()
+    assert np.ptp(each) > 0.2
+    if method in ("integrated_gradients", "deeplift"):
+        gaps = found.values[:, 0, 0] - each
+        np.testing.assert_allclose(gaps, gaps[0], rtol=0, atol=1e-9)
+    else:
+        assert np.abs(found.values[:, 0, 0]).max() > 0.01
+
+
+def test_curves_of_a_table_beside_a_number_for_each_row():
+    net, own = NumbersAndCodes(), rows(40, 0)
+    found = pg.explain(net, own, method="ale", random_state=0, progress=False)
+    assert len(found.names) == NUMBERS + 3
+    assert np.nan_to_num(found.values).max() > 0.1

@@ -19,6 +19,7 @@ from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
 from permgrad.attribution.subject.scales import RAW, Scale
+from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.progress import Progress
 from permgrad.base.threads import captum_turn
@@ -296,7 +297,7 @@ def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
         for mask, one in zip(masks, values, strict=True)
     ]
     counts = []
-    for row in torch.cat([mask.flatten(1) for mask in wide], dim=1):
+    for row in torch.cat([numbers_by_row(mask) for mask in wide], dim=1):
         _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
         counts.append(sizes[groups])
     parts = torch.stack(counts).split([mask[0].numel() for mask in wide], dim=1)

@@ -21,6 +21,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.subject.branches import BranchCut
 from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.soundness import finite
+from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -296,7 +297,7 @@ class Blend:
                         tensor, 0, rows[some].to(tensor.device), out=place
                     )
                     if len(spot):
-                        values = lending.flatten(1)[
+                        values = numbers_by_row(lending)[
                             donor[:, None], spot.to(lending.device)
                         ]
                         place.view(len(place), -1)[:, spot.to(tensor.device)] = (

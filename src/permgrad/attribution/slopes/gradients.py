@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.remedies import of_hooks
 from permgrad.attribution.subject.soundness import out_of_order
-from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.subject import Subject, numbers_by_row
 from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.threads import together
 
@@ -111,8 +111,8 @@ def _weights(outputs: Tensor) -> Tensor:
 
 def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
     """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with the weight of their own row."""
-    wanted = plain.flatten(1) * weights[:, None].to(plain.dtype)
-    off = (weighted.flatten(1) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
+    wanted = numbers_by_row(plain) * weights[:, None].to(plain.dtype)
+    off = (numbers_by_row(weighted) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
     return not bool(off.any())
 
 

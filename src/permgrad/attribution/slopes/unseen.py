@@ -11,6 +11,7 @@ from torch import Tensor
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup
 from permgrad.attribution.subject.soundness import changed
+from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import InputError, listed, warn_user
 
 #: Rows that are asked.
@@ -59,7 +60,8 @@ def _exchanged(ids: Tensor, owners: Tensor, pads: set[int | None]) -> Iterator[T
     Equal ids stay equal. Padding stays, and what stands at one place in every row, as
     special tokens do.
     """
-    flat, free = ids.flatten(1), (owners.flatten() >= 0).to(ids.device)
+    flat = numbers_by_row(ids)
+    free = (owners.flatten() >= 0).to(ids.device)
     columns = [flat[:, at] for at in torch.nonzero(free).flatten().tolist()]
     fixed = {pad for pad in pads if pad is not None}
     if len(flat) > 1:

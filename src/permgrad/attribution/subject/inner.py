@@ -23,6 +23,7 @@ from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.remedies import BY_IDENTITY, of_unheard
 from permgrad.attribution.subject.soundness import check_order
+from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.attribution.subject.tracing import (
     OwnThreadTracer,
     Site,
@@ -263,7 +264,7 @@ class InnerSubject(NetworkSubject):
                 inputs[lookup.place].to(self.device),
                 lookup.positions.to(self.device),
             )
-            found = self.layers[layer](ids.flatten(1)[:, read].long())
+            found = self.layers[layer](numbers_by_row(ids)[:, read].long())
             vectors = found.new_zeros((len(ids), ids[0].numel(), found.shape[-1]))
             vectors[:, read] = found
             values.append(vectors.reshape(*ids.shape, -1))
@@ -358,7 +359,7 @@ class InnerSubject(NetworkSubject):
         ids, weight = ids.to(output.device), self.layers[layer].weight
         vectors = output.new_zeros((ids.numel(), output.shape[-1]))
         left = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
-        left.flatten(1)[:, lookup.positions.to(output.device)] = True
+        numbers_by_row(left)[:, lookup.positions.to(output.device)] = True
         mine, flat = numbers[numbers >= 0], ids.flatten().long()
         vectors[mine] = output[numbers >= 0]
         left = left.flatten().index_fill(0, mine, False)

@@ -97,17 +97,20 @@ def call_first(subject: Any, rows: Sequence[Tensor], most: int) -> None:
 def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
     """Make the first call and return in words what it has changed for good."""
     attributes = attributes_of(subject.module)
+    parts = set(subject.module.modules())
     few = [tensor[:most] for tensor in rows]
     state = state_of(subject.module)
 
     def call() -> tuple[Changes, Sequence[Attributes]] | None:
         """Return what a call changes and the attributes after it. None: it failed."""
+        changes: Changes | None = None
         with torch.no_grad(), undisturbed(subject.module, first=True):
             before = contents_of(subject.module)
             with suppress(InputError, RuntimeError, MemoryError):
                 subject.returned(few)
-                return before.changes(), attributes_of(subject.module)
-        return None
+                changes = before.changes()
+        # In the user's mode again, whose attributes these are.
+        return None if changes is None else (changes, attributes_of(subject.module))
 
     first = call()
     if first is None:
@@ -131,6 +134,10 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
     put_back(after)
     for change in once:
         change.make()
+    if getattr(subject.module, "training", False):
+        # A part made in that call, in eval mode, would else not be trained.
+        for part in set(subject.module.modules()) - parts:
+            part.training = True
     return words
 
 

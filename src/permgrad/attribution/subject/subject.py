@@ -177,6 +177,11 @@ class Subject:
         return None
 
 
+def numbers_by_row(rows: Tensor) -> Tensor:
+    """Return rows ``(rows, numbers)``, also of an input that has one number for each."""
+    return rows.reshape(len(rows), rows.shape[1:].numel())
+
+
 def twice(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return rows, and the same rows once more."""
     return tuple(torch.cat([tensor, tensor]) for tensor in tensors)

@@ -26,6 +26,7 @@ from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
 from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.attribution.subject.soundness import settle
+from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
@@ -253,7 +254,7 @@ def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]
     points = []
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         lent = [
-            tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)]
+            numbers_by_row(tensor)[torch.from_numpy(lender.ravel()).to(tensor.device)]
             for lender in lenders
         ]
         spot = (
