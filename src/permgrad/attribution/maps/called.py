@@ -41,6 +41,7 @@ from permgrad.attribution.slopes.gradients import (
     differentiating,
     output_gradients,
 )
+from permgrad.attribution.subject.inputs import first_names
 from permgrad.attribution.subject.remedies import (
     BY_IDENTITY,
     is_scripted,
@@ -628,7 +629,7 @@ def _nothing_to_read(
     if layer is not None and images:
         return _nothing_at(subject, images, layer, listener)
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
-    shapes = ", ".join(
+    shapes = first_names(
         f"{name} {tuple(tensor.shape)}"
         for name, tensor in zip(names, request.inputs, strict=False)
     )
