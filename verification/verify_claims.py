@@ -10,21 +10,32 @@ that share all values. Claims are read where they are decided, by the functions 
 4. *constant*: a model of noise. Has it learnt something?
 5. *changes*: two samples of one law, of which the new one has a quarter of the rows. Did a score change clearly?
 6. *probabilities*: those that outcomes were drawn with. Are they off?
-7. *order*: 3 to 8 classes along a line, coded at random. Are they in an order?
+7. *order*: 3 to 8 classes along a line, coded at random. Are they in an order? Of fewer than five this is never said.
+8. *reliance*: importances of rows that have nothing to do with levels. Does a feature matter more in a level?
+9. *few groups*: rows in groups, each with another difference between two levels, whose mean is 0. Does a level differ?
+10. *columns*: two samples of one law. Does a column differ?
+11. *outputs*: two samples of one law. Did the mean prediction change?
+12. *importances*: two samples of one law. Did an importance change clearly?
+
+Which features matter, in what order, and which pairs act together, is looked at by ``verify_null``,
+``verify_headlines``, ``verify_ranks`` and ``verify_interactions``. With more than a hundred cells, a few are above 5 %
+and two standard errors by chance. Such a cell is asked again, with three times as many new samples, which then count.
 
 Power: a level of 100 of 1,200 rows with doubled errors, a rate of two levels that is 10 points apart, and of 5 % of
 events 10 points more in a level of 100 rows. Each must be found in 80 %.
 
     python -m verification.verify_claims                  # 400 samples of each cell: hours
     python -m verification.verify_claims --samples 40     # what the record says that it had
+    python -m verification.verify_claims --partial FILE   # each cell is kept there: the command can be stopped
     python -m verification.verify_claims --quick          # few samples of few cells; nothing is written
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -41,10 +52,18 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import brentq
 
+import permgrad as pg
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.calibration import reliability
-from permgrad.evaluation.changes import claims_of_scores
+from permgrad.evaluation.changes import (
+    adjusted_lines,
+    changes_between,
+    claims_of_scores,
+    lines_of_outputs,
+)
 from permgrad.evaluation.class_order import classes_in_order
+from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted, against_others, skill
@@ -54,6 +73,8 @@ Floats = npt.NDArray[np.float64]
 LEVEL, EACH, POWER = 0.05, 5, 0.8
 ROWS, SHARES, LAWS = (200, 1200), (0.5, 0.05, 0.01), ("normal", "t3", "lognormal")
 LEVELS, RELATED = (2, 10, 50), (False, True)
+#: Rows in few groups, and new samples of a cell that is above, as many times as before.
+FEW_ROWS, AGAIN = 400, 3
 #: Samples of cells with many rows, as a share of those with few: they take so much longer.
 PART_OF_LARGE = 0.5
 
@@ -183,6 +204,79 @@ def of_order(rng: np.random.Generator, _: int, rows: int, classes: int) -> bool:
     )
 
 
+def of_reliance(rng: np.random.Generator, seed: int, *cell: Any) -> bool:
+    """Claim 8."""
+    frame, predicted, between = drawn(cell, rng)
+    # Of rows that belong together the values are alike, too.
+    values = np.abs(predicted.truth - predicted.guess) * 0.5
+    importances = {"x": (values, np.ones(len(values), dtype=bool))}
+    (told,) = audit(
+        frame[["town"]],
+        predicted,
+        dependence=between,
+        seed=seed,
+        reliance=importances,
+    )
+    return any(line.get("clear") for line in told["reliance"])
+
+
+def of_few_groups(
+    rng: np.random.Generator, seed: int, groups: int, uneven: bool
+) -> bool:
+    """Claim 9."""
+    shares = np.full(groups, 1 / groups)
+    if uneven:
+        shares = rng.dirichlet(np.ones(groups))
+    of = np.repeat(np.arange(groups), rng.multinomial(FEW_ROWS, shares))
+    level = rng.integers(0, 2, FEW_ROWS)
+    signal = rng.normal(size=FEW_ROWS)
+    truth = signal + rng.normal(size=FEW_ROWS) + rng.normal(size=(groups, 2))[of, level]
+    frame = pd.DataFrame({"sex": np.where(level, "f", "m")})
+    predicted = Predicted(truth, signal)
+    (told,) = audit(frame, predicted, dependence=Dependence(of), seed=seed)
+    return any(line.get("clear") for line in told["measures"])
+
+
+def of_columns(rng: np.random.Generator, _: int, rows: int, law: str) -> bool:
+    """Claim 10."""
+    sides = []
+    for count in (rows, rows // 4):
+        signal = errors_of(law, count, rng)
+        names = np.char.add("T", rng.geometric(0.2, count).astype(str))
+        sides.append(pd.DataFrame({"x": signal, "town": names, "y": signal.round()}))
+    return any(one["clear"] for one in compare_parts(*sides)["drift"])
+
+
+def of_outputs(rng: np.random.Generator, _: int, rows: int, law: str) -> bool:
+    """Claim 11."""
+    sides = [{"prediction": errors_of(law, count, rng)} for count in (rows, rows // 4)]
+    (line,) = adjusted_lines(lines_of_outputs(*sides))
+    return bool(line["p_holm"] < LEVEL)
+
+
+def of_importances(rng: np.random.Generator, seed: int, rows: int, law: str) -> bool:
+    """Claim 12."""
+    samples = []
+    for count in (rows, rows // 2):
+        x = rng.normal(size=(count, 3))
+        y = x[:, 0] + 0.5 * x[:, 1] + 0.5 * errors_of(law, count, rng)
+        samples.append((pd.DataFrame(x, columns=["a", "b", "c"]), y))
+    model = pg.Model(
+        lambda table: np.asarray(table)[:, 0] + 0.5 * np.asarray(table)[:, 1],
+        task="regression",
+    )
+    sides = [
+        Arguments(
+            model, X=X, y=y, scope="global", n_repeats=2, random_state=seed,
+            progress=False,
+        )
+        for X, y in samples
+    ]  # fmt: skip
+    lines = changes_between(*sides).lines
+    chosen = lines[lines["kind"] == "importance"]
+    return bool((chosen["p_holm"] < LEVEL).any())
+
+
 # ---- power -----------------------------------------------------------------------------------------------------------
 def doubled(rng: np.random.Generator, seed: int, law: str) -> bool:
     """A level of 100 of 1,200 rows has errors of twice the size."""
@@ -224,6 +318,11 @@ CLAIMS: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]] = {
     "changes": (of_changes, list(product(ROWS, (*SHARES, *LAWS)))),
     "probabilities": (of_probabilities, list(product(ROWS, SHARES))),
     "order": (of_order, list(product(ROWS, (3, 4, 5, 8)))),
+    "reliance": (of_reliance, list(product(ROWS, LAWS, (2, 10), RELATED))),
+    "few groups": (of_few_groups, list(product((6, 10, 20, 40), (False, True)))),
+    "columns": (of_columns, list(product(ROWS, LAWS))),
+    "outputs": (of_outputs, list(product(ROWS, LAWS))),
+    "importances": (of_importances, list(product((200,), LAWS))),
 }
 FOUND: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]] = {
     "doubled errors in 100 of 1,200 rows": (doubled, [(law,) for law in LAWS]),
@@ -232,18 +331,65 @@ FOUND: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]] = {
 
 
 def rates(
-    claims: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]], samples: int
+    claims: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]],
+    samples: int,
+    partial: Path | None = None,
+    limit: float = 1.0,
 ) -> Iterator[tuple[str, str, float, int]]:
-    """Yield claim, cell, how often it was made, and of how many samples."""
-    for number, (name, (claim, cells)) in enumerate(claims.items()):
-        for at, cell in enumerate(cells):
-            large = cell[0] == max(ROWS)
-            count = max(10, round(samples * (PART_OF_LARGE if large else 1)))
-            made = 0
-            for seed in range(count):
-                rng = np.random.default_rng([seed, number, at])
-                made += claim(rng, seed, *cell)
-            yield name, ", ".join(map(str, cell)), made / count, count
+    """Yield claim, cell, how often it was made, and of how many samples.
+
+    Args:
+        claims: how each is looked at, and its cells.
+        samples: of each cell.
+        partial: a file of cells that are finished. Others are added.
+        limit: the rate at which a cell is asked again is the limit of its number of samples, if this is below 1.
+    """
+    finished = dict[tuple[str, str], tuple[float, int]]()
+    if partial is not None and partial.exists():
+        for line in partial.read_text().splitlines():
+            name, cell, rate, count = json.loads(line)
+            finished[name, _written(cell)] = rate, count
+    for name, (claim, cells) in claims.items():
+        for cell in cells:
+            key = name, _written(cell)
+            if key not in finished:
+                finished[key] = _asked(claim, name, cell, samples, limit)
+                if partial is not None:
+                    with partial.open("a") as file:
+                        file.write(json.dumps([name, cell, *finished[key]]) + "\n")
+            yield *key, *finished[key]
+
+
+def _written(cell: Iterable[Any]) -> str:
+    return ", ".join(map(str, cell))
+
+
+def _asked(
+    claim: Callable[..., bool],
+    name: str,
+    cell: tuple[Any, ...],
+    samples: int,
+    limit: float,
+) -> tuple[float, int]:
+    """Return how often a claim is made in a cell, and of how many samples."""
+    large = cell[0] == max(ROWS)
+    count = max(10, round(samples * (PART_OF_LARGE if large else 1)))
+    rate = _rate(claim, name, cell, range(count))
+    if limit < 1 and rate > limit + slack(count):
+        again = range(count, (1 + AGAIN) * count)
+        return _rate(claim, name, cell, again), len(again)
+    return rate, count
+
+
+def _rate(
+    claim: Callable[..., bool], name: str, cell: tuple[Any, ...], seeds: range
+) -> float:
+    """Return in which share of the samples a claim is made."""
+    made = 0
+    for seed in seeds:
+        rng = np.random.default_rng([seed, *f"{name} {cell}".encode()])
+        made += claim(rng, seed, *cell)
+    return made / len(seeds)
 
 
 def slack(samples: int) -> float:
@@ -259,6 +405,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few samples of few cells")
     parser.add_argument("--samples", type=int, default=400, help="of each cell")
     parser.add_argument("--only", choices=CLAIMS, default=None, help="one claim")
+    parser.add_argument("--partial", type=Path, default=None, help="cells so far")
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     asked = parser.parse_args(words)
     claims = {name: CLAIMS[name] for name in CLAIMS if asked.only in (None, name)}
@@ -268,7 +415,7 @@ def main(words: list[str] | None = None) -> int:
         claims = {name: (one, cells[:1]) for name, (one, cells) in claims.items()}
     record, lines = Record("Claims where nothing is, and where something is", 0), []
     whole: dict[str, list[tuple[float, int]]] = {}
-    for name, cell, rate, count in rates(claims, samples):
+    for name, cell, rate, count in rates(claims, samples, asked.partial, LEVEL):
         lines.append((name, cell, f"{rate:.3f}", count))
         whole.setdefault(name, []).append((rate, count))
         limit = LEVEL + slack(count)
@@ -287,7 +434,7 @@ def main(words: list[str] | None = None) -> int:
         record.write(
             f"{above} of {len(both)} cells are above 5 % and two standard errors."
         )
-    for name, cell, rate, count in rates(found, max(20, samples // 2)):
+    for name, cell, rate, count in rates(found, max(20, samples // 2), asked.partial):
         record.floor(f"{name} ({cell}): found in {count} samples", rate, POWER)
     record.write(markdown_table(("claim", "cell", "made", "samples"), lines))
     written = not asked.quick and asked.only is None

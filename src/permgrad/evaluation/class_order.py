@@ -1,8 +1,7 @@
-"""Whether classes that are whole numbers are in an order, such as grades or stars, and how such classes are judged."""
+"""Whether classes are in an order, such as grades, stars, or poor, fair and good, and how such classes are judged."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 from typing import Any
@@ -16,9 +15,8 @@ from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import Metric, metrics
+from permgrad.evaluation.scales import places_on_scale
 
-#: A whole number, also as text. Codes have leading zeros.
-_WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?")
 #: Classes are in an order if this share of what tells them apart follows it.
 _IN_ORDER = 0.9
 #: Neighbours must be taken for each other more often than others by so many standard errors.
@@ -53,10 +51,13 @@ def kappa_of(scores: Mapping[str, Any]) -> float | None:
     counts = np.asarray(scores["confusion_matrix"], dtype=np.float64)
     if not counts.sum():
         return None
-    labels = pd.to_numeric(
-        pd.Series(list(scores["labels"]), dtype=object), errors="coerce"
-    )
-    ranks = labels.rank(na_option="bottom").to_numpy()
+    labels = list(scores["labels"])
+    on_scale = places_on_scale(labels)
+    if on_scale is None:
+        numbers = pd.to_numeric(pd.Series(labels, dtype=object), errors="coerce")
+        ranks = numbers.rank(na_option="bottom").to_numpy()
+    else:
+        ranks = np.asarray(on_scale[0], dtype=np.float64)
     far = (ranks[:, None] - ranks) ** 2
     by_chance = (
         far * np.outer(counts.sum(axis=1), counts.sum(axis=0))
@@ -86,13 +87,14 @@ def classes_in_order(
     held: tuple[Integers, Floats],
     rows: tuple[pd.DataFrame | None, Integers],
 ) -> dict[str, Any] | None:
-    """Return how closely classes follow the order of their numbers, if they do: ``near`` and ``along``, up to 1.
+    """Return how closely classes follow the order of a scale, if they do: ``near`` and ``along``, up to 1.
 
     ``near``: the share of the differences by which a model takes rows for neighbours of their class rather than for
     classes beyond these. ``along``: the share of the features' differences between classes that rise or fall with the
     class (None: no feature differs). A model that is always right says nothing of neighbours. Names that are coded at
     random can look as much in order by chance: of three classes, in one of three codings. So this is said only if fewer
-    than 5 % of all codings look so, which takes five classes.
+    than 5 % of all codings look so, which takes five classes. Words of a scale, such as poor, fair and good, are in its
+    order by themselves: ``scale`` has them in this order.
 
     Args:
         labels: the classes, by their positions.
@@ -112,13 +114,16 @@ def classes_in_order(
         >>> print(classes_in_order([1, 2, 3, 4, 5], (names, chances[:, [1, 3, 0, 4, 2]]), (None, names)))
         None
     """
-    if not 3 <= len(labels) <= _MOST_CLASSES or not all(
-        _WHOLE.fullmatch(str(label)) for label in labels
-    ):
+    on_scale = places_on_scale(labels) if 3 <= len(labels) <= _MOST_CLASSES else None
+    if on_scale is None:
         return None
-    order = np.argsort(np.asarray(labels, dtype=np.float64))
+    order = np.argsort(on_scale[0])
     ranks = np.append(np.argsort(order), -1)
     near, errors = _near(ranks[held[0]], held[1][:, order])
+    if on_scale[1]:
+        along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
+        scale = [str(labels[at]) for at in order.tolist()]
+        return {"near": near, "along": along, "scale": scale}
     if near is None or near < _IN_ORDER or errors < _CLEARLY:
         return None
     if _as_near_at_random(ranks[held[0]], held[1][:, order], near) >= LEVEL:

@@ -29,7 +29,7 @@ from permgrad.pages.sentences import (
     main_metric,
 )
 from permgrad.pages.units import loss_without
-from permgrad.pages.words import shorten, shown_ranks, texts_of
+from permgrad.pages.words import clean, listed, shorten, shown_ranks, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -451,16 +451,23 @@ def cut(content: Assessment) -> Facts | None:
 def in_order(content: Assessment) -> Facts | None:
     """The classes seem to be in an order."""
     order = (content.metrics or {}).get("in_order")
-    options = {"target": content.target, "options": ["--task", "regression"]}
-    return (
-        None
-        if order is None
-        else {
-            **order,
-            **options,
-            "quadratic_kappa": content.test.get("quadratic_kappa"),
+    if order is None:
+        return None
+    facts: Facts = {**order, "target": content.target, "form": "numbers"}
+    facts["options"] = ["--task", "regression"]
+    numbers = [
+        str(label).removesuffix(".0") for label in content.test.get("labels", ())
+    ]
+    if not all(label.lstrip("-").isdigit() for label in numbers):
+        # No regression reads words.
+        facts |= {"form": "words", "options": []}
+    if scale := order.get("scale"):
+        facts |= {
+            "form": "scale",
+            "options": [],
+            "_scale": listed(map(clean, scale), 8),
         }
-    )
+    return facts | {"quadratic_kappa": content.test.get("quadratic_kappa")}
 
 
 def one_class(content: Assessment) -> Facts | None:

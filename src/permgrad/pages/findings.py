@@ -35,6 +35,10 @@ _TOGETHER = {
     "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and intervals too narrow.",
 }
 _KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
+_IN_ORDER = (
+    "The classes of {target} seem to be in an order, which the model is not told: it takes near ones for each other more "
+    "often than distant ones."
+)
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
 _WORST = "Where {groups[0][feature]} is {groups[0][group]} ({_inside:as it is}), "
 _ENDS = "(95\u00a0% interval {groups[0][low]:END} to {groups[0][high]:END})"
@@ -156,10 +160,10 @@ WORDS: dict[str, Template] = {
             "{rows} of {of:test row} {rows:is|are} predicted far outside: {rows:row|rows} {_names:as it is}. {range}"
         ).replace("{range}", _RANGE),
     },
-    "in_order": (
-        "The classes of {target} seem to be in an order, which the model is not told: it takes near ones for each "
-        "other more often than distant ones."
-    ),
+    "in_order": {
+        **dict.fromkeys(("numbers", "words"), _IN_ORDER),
+        "scale": "The classes of {target} are in an order ({_scale:as it is}), which the model is not told.",
+    },
     "cut": "{cut:cuts}",
     "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are rough.",
     "unseen": (
@@ -241,7 +245,13 @@ ADVICE: dict[str, Template] = {
     },
     "few_rows_decide": "Look at {rows:this row|these rows} first, and correct wrong cells",
     "one_class": "Test it on rows of every class",
-    "in_order": "To predict a number instead, fit a regressor",
+    "in_order": {
+        "numbers": "To predict a number instead, fit a regressor",
+        **dict.fromkeys(
+            ("words", "scale"),
+            "To predict a number instead, write the classes of {target} as numbers and fit a regressor",
+        ),
+    },
     "few_rows": "Test it on more rows, or on several splits (permgrad compare)",
     "unseen": "Train it on rows of every class",
     "rare": "Test it on more rows of the rare classes",
