@@ -322,7 +322,7 @@ CLAIMS: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]] = {
     "few groups": (of_few_groups, list(product((6, 10, 20, 40), (False, True)))),
     "columns": (of_columns, list(product(ROWS, LAWS))),
     "outputs": (of_outputs, list(product(ROWS, LAWS))),
-    "importances": (of_importances, list(product((200,), LAWS))),
+    "importances": (of_importances, list(product(ROWS, LAWS))),
 }
 FOUND: dict[str, tuple[Callable[..., bool], list[tuple[Any, ...]]]] = {
     "doubled errors in 100 of 1,200 rows": (doubled, [(law,) for law in LAWS]),
