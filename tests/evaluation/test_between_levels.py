@@ -187,3 +187,19 @@ def test_errors_of_groups_are_those_of_their_sums():
     sums = np.stack([table[level == code].sum(axis=0) for code in range(3)])
     errors = groups.errors(table[:, None], sums[:, None], table.sum(axis=0))
     np.testing.assert_allclose(errors[:, 0, 0], wanted, rtol=1e-9)
+
+
+def test_a_few_large_groups_are_not_judged():
+    """Of twelve groups two have nearly all rows: what differs between them is no matter of levels."""
+    sizes = np.array([200, 200, *[4] * 10])
+    groups = Dependence(np.repeat(np.arange(12), sizes))
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 2, sizes.sum())
+    values = rng.normal(size=len(level)) + level
+    measures = {"error": Measure(values)}
+    (few,) = compare_levels(measures, [level], dependence=groups)
+    assert np.isnan(few["error"].p_value).all()
+    assert few["error"].most is None
+    even = Dependence(np.arange(len(level)) % 12)
+    (many,) = compare_levels(measures, [level], dependence=even)
+    assert (many["error"].p_value < 0.05).all()

@@ -168,15 +168,21 @@ class Dependence:
         return float(weights.sum()) / self.design(weights, correlation)[0]
 
     def testable(self, member: Booleans, correlation: float) -> bool:
-        """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
+        """Return whether some rows, and all others, are of enough groups, or far enough apart in time.
+
+        Groups of different sizes count as so many equal ones (Kish 1965): where a few groups have most of the rows, an
+        error of means over groups is too small.
+        """
         parts = (member, ~member)
-        counts = (
-            self.rows(part, correlation)
-            if self.timed
-            else len(np.unique(self.codes[part]))
-            for part in parts
-        )
-        return min(counts) >= FEWEST_GROUPS
+        if self.timed:
+            return min(self.rows(part, correlation) for part in parts) >= FEWEST_GROUPS
+        return min(_equal_groups(self.codes[part]) for part in parts) >= FEWEST_GROUPS
+
+
+def _equal_groups(codes: Integers) -> int:
+    """Return as how many groups of one size the groups of some rows count, rounded."""
+    sizes = np.bincount(codes).astype(np.float64)
+    return round(float(sizes.sum() ** 2 / max((sizes**2).sum(), 1.0)))
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:

@@ -96,7 +96,8 @@ def compare_levels(
         columns: of each column the level of each row ``(rows,)``, from 0.
         events: which rows have the event ``(rows,)``. A level without five events and five others, in it and
             outside, is not judged. None: there are no events.
-        dependence: which rows depend on each other. A level then needs five groups, or as many independent rows.
+        dependence: which rows depend on each other. A level then needs five groups, counted as if of one size, or as many
+            independent rows.
         seed: of the exchanges.
 
     Examples:
