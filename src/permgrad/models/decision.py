@@ -155,6 +155,31 @@ def choose_decision(
     return Decision(positive=positive, threshold=prices[0] / sum(prices), cost=prices)
 
 
+def asked_decision(
+    labels: Sequence[Any],
+    positive: Any,
+    *,
+    cost: tuple[float, float] | None = None,
+    threshold: float | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of an estimator that decides between two classes, of which the positive one is known.
+
+    Args:
+        labels: both classes.
+        positive: the positive one.
+        cost: of a false positive and of a false negative.
+        threshold: of the probability of the positive class. None without a cost: half.
+
+    Examples:
+        >>> asked_decision(["no", "yes"], "yes", cost=(1, 5))
+        {'cost': {'no': 1, 'yes': 5}}
+    """
+    if cost is None:
+        return {"threshold": {positive: HALF if threshold is None else threshold}}
+    missed = dict.fromkeys([each for each in labels if each != positive], cost[0])
+    return {"cost": missed | {positive: cost[1]}}
+
+
 def least_cost(
     truth: Booleans,
     chances: Floats,

@@ -75,6 +75,20 @@ _OPEN = "Open the report in a browser."
 _GROUPS = (
     'JSON of columns that act as one: {"name": ["column", ...]}; none: not even copies.'
 )
+
+
+def _cost() -> Any:
+    """Return the field of what errors cost."""
+    text = "Cost of a false positive and of a false negative: sets the threshold."
+    return option(text, None, "A B")
+
+
+def _threshold() -> Any:
+    """Return the field of the threshold."""
+    text = "Probability of the positive class from which on it is predicted."
+    return option(text, None, "P")
+
+
 #: Options of a run that exclude each other.
 _EXCLUSIVE = (
     ("refits", "time_limit"),
@@ -264,14 +278,8 @@ class RunRequest(SplitRequest):
         choices=(USUAL, *BASELINES),
         named=True,
     )
-    cost: tuple[float, float] | None = option(
-        "Cost of a false positive and of a false negative: sets the threshold.",
-        None,
-        "A B",
-    )
-    threshold: float | None = option(
-        "Probability of the positive class from which on it is predicted.", None, "P"
-    )
+    cost: tuple[float, float] | None = _cost()
+    threshold: float | None = _threshold()
     refits: int | None = option(
         "Train N networks more: what would other trainings say?",
         None,
@@ -486,6 +494,8 @@ class CompareRequest(TableRequest):
     explain: bool = option(
         "Also show what each model relies on.", True, name="--explain/--no-explain"
     )
+    cost: tuple[float, float] | None = _cost()
+    threshold: float | None = _threshold()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -510,6 +520,8 @@ class TuneRequest(SplitRequest):
     model: str = option(
         "Model whose settings are searched.", "network", choices=TUNED, short="-m"
     )
+    cost: tuple[float, float] | None = _cost()
+    threshold: float | None = _threshold()
     space: str = option(
         "Search space (docs/tuning.md).",
         DEFAULT_SPACE,

@@ -594,7 +594,10 @@ class Answers:
         if self.task == "multilabel":
             return (predicted >= 0.5).astype(np.int64)
         assert self.labels is not None, "classes have labels"
-        return self.labels[predicted.argmax(axis=1)]
+        if self.subject.decision is None:
+            return self.labels[predicted.argmax(axis=1)]
+        raw = self.subject.outputs.raw_of(torch.as_tensor(predicted))
+        return self.labels[self.subject.decided(raw)]
 
 
 def _offered(method: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:

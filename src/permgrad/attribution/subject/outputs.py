@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -73,6 +73,8 @@ class OutputForm:
     both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
     loss: Any = None  # the model's own default loss, as ``loss=`` takes it (None: that of the task)
     because: Because = Because.STATED  # why they are taken for that
+    #: which class the model decides for by its raw outputs, where that is not the most probable one
+    decided: Callable[[Tensor], Integers] | None = None
 
     @property
     def measured(self) -> list[int]:
@@ -166,6 +168,8 @@ class OutputForm:
                 np.array(self.returned(outputs.double()).detach().cpu().numpy()), y
             )
         target = torch.as_tensor(y, device=outputs.device)
+        if loss == "zero_one" and self.decided is not None:
+            return np.asarray(self.decided(outputs) != np.asarray(y), dtype=np.float64)
         if self.task == "classification":
             rows: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
         else:
@@ -181,6 +185,14 @@ class OutputForm:
                 ]
                 rows = torch.stack(columns).mean(dim=0)
         return rows.cpu().numpy()
+
+    def raw_of(self, probabilities: Tensor) -> Tensor:
+        """Return raw outputs ``(b, K)`` of logits that mean probabilities of the classes ``(b, classes)``."""
+        tiny = torch.finfo(torch.float64).tiny
+        scores = probabilities.double().clamp_min(tiny).log()
+        if self.kind == "probabilities":
+            return probabilities[:, 1:] if self.one_column else probabilities
+        return scores[:, 1:] - scores[:, :1] if self.one_column else scores
 
     def divergence_rows(
         self, outputs: Tensor, reference: Tensor, spread: Floats | None = None

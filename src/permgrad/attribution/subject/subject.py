@@ -9,15 +9,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm, Task
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.late import pd
+from permgrad.models.decision import decided
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
@@ -120,12 +122,16 @@ class Subject:
         return None
 
     def deciding(self) -> Subject:
-        """Return the subject with the classes that the model itself decides for in place of their probabilities."""
-        return self
+        """Return the subject whose errors are those of the classes that the model itself decides for."""
+        if self.decision is None:
+            return self
+        deciding = copy(self)
+        deciding.outputs = replace(self.outputs, decided=self.decided)
+        return deciding
 
     def decided(self, outputs: Tensor) -> Integers:
         """Return the position of the class that the model decides for in each row ``(rows,)``, by its raw outputs."""
-        return np.asarray(self.outputs.predicted(outputs)).argmax(axis=1)
+        return decided(self.outputs.predicted(outputs), self.decision)
 
     def to_send(self) -> Subject:
         """Return the subject without the rows explained, for another process."""

@@ -28,6 +28,7 @@ from permgrad.evaluation.baselines.fitting import FittedBaseline, fit_estimator
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
+from permgrad.models.decision import Decision, choose_decision
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.runs.compare.plan import (
     MOST_ROWS,
@@ -116,6 +117,7 @@ def do_cell(
             guess,
             classes=fitted.classes,
             positive=table.positive,
+            called=_called(fitted, guess, table, X, fold),
         )
         cell.metrics = {
             name: value for name, value in values.items() if name in metrics
@@ -133,6 +135,27 @@ def do_cell(
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
         cell.problem = f"It could not be explained: {one_line(error)}"
     return cell
+
+
+def _called(
+    fitted: FittedBaseline, guess: Any, table: ComparedTable, X: Any, fold: Fold
+) -> Any:
+    """Return the classes that a fitted model decides for, or None for the most probable ones.
+
+    An estimator of the user's has the threshold of least cost on the fold's validation rows, as the other models do.
+    """
+    if not table.decides:
+        return None
+    decision: Decision | None = getattr(fitted.model, "decision_", None)
+    if decision is None:
+        counts = [int(np.sum(table.y[fold.train] == each)) for each in table.classes]
+        decision = choose_decision(table.classes, np.array(counts), **table.decides)
+        if decision is None:
+            return None
+        held = fold.validation
+        codes = np.searchsorted(table.classes, table.y[held])
+        decision = decision.on_held_out(codes, fitted.guess(X.iloc[held]))
+    return table.classes[decision.codes(guess)]
 
 
 def _fit(
@@ -159,7 +182,8 @@ def _fit(
             "branches": model.branches or "auto",
             "progress": False,
         }
-        estimator = kind(random_state=seed, device=device, **settings, **table.encoding)
+        settings |= {**table.encoding, **table.decides}
+        estimator = kind(random_state=seed, device=device, **settings)
     else:
         estimator = table_model(
             table.task,
@@ -167,6 +191,7 @@ def _fit(
             encoding=table.encoding,
             random_state=seed,
             threads=threads,
+            **table.decides,
         )
     # Rows of a class that no training row has cannot stop the training.
     stop = fold.validation

@@ -35,6 +35,7 @@ from permgrad.data.types.findings import as_one_found, tell_of_other_order
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
+from permgrad.models.decision import asked_decision
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import presets
 from permgrad.models.estimators.settings import check_preset
@@ -367,7 +368,8 @@ class ComparedTable:
 
     ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is
     the positive class of two, and ``notes`` are sentences for the user. ``cells`` say how
-    odd cells were read.
+    odd cells were read. ``decides``: the arguments of an estimator that choose its
+    threshold, empty where classes are the most probable ones.
     """
 
     name: str
@@ -382,6 +384,7 @@ class ComparedTable:
     positive: Any = None
     notes: tuple[str, ...] = ()
     cells: Sequence[Mapping[str, Any]] = ()
+    decides: Mapping[str, Any] = field(default_factory=dict)
 
     def alarms(self, fold: Fold) -> tuple[str, ...]:
         """Return what is alarming about the table, as far as one division shows it."""
@@ -414,7 +417,13 @@ def from_request(request: CompareRequest) -> ComparedTable:
     inputs = load_inputs(request.run_request(), undivided=True)
     rows = inputs.parts["train"]
     shared = ("target", "task", "groups", "na", "kinds", "positive")
+    decides: dict[str, Any] = {}
+    if inputs.positive is not None:
+        labels = np.unique(rows.y).tolist()
+        asked = {"cost": request.cost, "threshold": request.threshold}
+        decides = asked_decision(labels, inputs.positive, **asked)
     return ComparedTable(
+        decides=decides,
         name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
         y=rows.y,

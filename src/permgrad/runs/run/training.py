@@ -19,7 +19,7 @@ from permgrad.evaluation.baselines.fitting import (
     estimate_seconds,
     why_absent,
 )
-from permgrad.models.decision import HALF
+from permgrad.models.decision import asked_decision
 from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
@@ -116,14 +116,9 @@ def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
     """Return the arguments that decide between two classes, which name the positive one."""
     if inputs.positive is None:
         return {}
-    if request.cost is None:
-        value = HALF if request.threshold is None else request.threshold
-        return {"threshold": {inputs.positive: value}}
     labels = np.unique(inputs.parts["train"].y).tolist()
-    others = [label for label in labels if label != inputs.positive]
-    false_positive, false_negative = request.cost
-    missed = dict.fromkeys(others, false_positive)
-    return {"cost": missed | {inputs.positive: false_negative}}
+    asked = {"cost": request.cost, "threshold": request.threshold}
+    return asked_decision(labels, inputs.positive, **asked)
 
 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
