@@ -9,7 +9,8 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.evaluation.related import LEAST, related
+from permgrad.evaluation.related import LEAST, MISSING, related
+from permgrad.pages.findings import say
 
 ROWS = 400
 
@@ -193,3 +194,33 @@ def test_a_category_of_many_levels_that_determines_another_is_related_as_closely
     )
     assert found_for(frame, ["region"])["region", "town"]["strength"] > 0.98
     assert pg.related_columns(frame) == {"town + region": ["town", "region"]}
+
+
+def test_columns_that_lack_values_in_the_same_rows_are_said_as_that():
+    """Where both have a value they are unrelated, and rows without one relate none."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"sex": rng.choice(["f", "m"], ROWS)})
+    frame["note"] = rng.choice(["late", "early", "never"], ROWS)
+    frame["dose"] = rng.normal(size=ROWS)
+    frame["alone"] = rng.normal(size=ROWS)
+    lacking = rng.random(ROWS) < 0.2
+    for name in ("sex", "note", "dose"):
+        frame[name] = frame[name].mask(lacking)
+    frame["alone"] = frame["alone"].mask(rng.random(ROWS) < 0.2)
+    found = found_for(frame, ["sex", "note", "alone"])
+    assert {pair: facts["kind"] for pair, facts in found.items()} == {
+        ("sex", "note"): MISSING,
+        ("sex", "dose"): MISSING,
+        ("note", "sex"): MISSING,
+        ("note", "dose"): MISSING,
+    }
+    assert all(facts["strength"] == pytest.approx(1.0) for facts in found.values())
+    pairs = list(found.values())
+    assert say("related", {"pairs": pairs}) == (
+        "sex lacks values where note and 1 more do, and note lacks values where dose does, "
+        "so importance may be shared between them."
+    )
+    others = frame.assign(note=np.where(lacking, "no blood", "some"))
+    assert found_for(others, ["sex"]) == {("sex", "dose"): found["sex", "dose"]}, (
+        "a level that stands where another column lacks a value is no relation"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from permgrad.data.read.dates import is_moment, series_seconds
 #: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
 #: regression coefficients begin to suffer (correlations of 0.5 to 0.7: Dormann et al., Ecography 36, 2013).
 LEAST = 0.5
+#: The kind of two columns that lack values in the same rows.
+MISSING = "missing cells"
 #: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
 RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
 #: Fewer rows that have a value of both of two columns say nothing.
@@ -104,8 +106,12 @@ def related(
     bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
     the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other. In the matrix,
     ``strengths`` has a row and a column for each of ``names``, those of the ``columns`` that can be compared.
+
+    Cells count where both columns have a value. Columns that lack values in the same rows are pairs of the kind
+    ``MISSING`` if they are no others, by the correlation of where cells are missing.
     """
     pairs = []
+    lacking = _lacking(frame)
     levels, strengths = (
         _strengths(frame, features, RELATED_FEATURES) if len(features) else ({}, {})
     )
@@ -128,19 +134,46 @@ def related(
                     if levels[name] == levels[other] == 1
                     else "association"
                 )
-                pairs.append(
-                    {
-                        "feature": name,
-                        "other": other,
-                        "strength": strength,
-                        "kind": kind,
-                    }
-                )
+                pairs.append(_pair(name, other, strength, kind))
+            known = {other for other, _ in close}
+            for other, strength in _lacking_with(name, lacking):
+                if other not in known and strength >= least:
+                    pairs.append(_pair(name, other, strength, MISSING))
     among = _strengths(frame[list(columns)], columns, len(columns))[1]
     return pairs, {
         "names": list(among),
         "strengths": [[line[name] for name in among] for line in among.values()],
     }
+
+
+def _pair(name: str, other: str, strength: float, kind: str) -> dict[str, Any]:
+    return {"feature": name, "other": other, "strength": strength, "kind": kind}
+
+
+def _lacking(frame: pd.DataFrame) -> dict[str, Floats]:
+    """Return where cells are missing ``(rows,)``, standardised, of columns that have some of both."""
+    if len(frame) > ROWS:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
+    lacking = dict[str, Floats]()
+    for name, column in frame.items():
+        where = column.isna().to_numpy(dtype=np.float64)
+        where -= where.mean()
+        size = np.sqrt((where**2).sum())
+        if size > 0:
+            lacking[str(name)] = where / size
+    return lacking
+
+
+def _lacking_with(name: str, lacking: Mapping[str, Floats]) -> list[tuple[str, float]]:
+    """Return how closely others lack values in the rows in which a column does, the closest first."""
+    if name not in lacking:
+        return []
+    found = [
+        (other, float(lacking[name] @ where))
+        for other, where in lacking.items()
+        if other != name
+    ]
+    return sorted(found, key=lambda pair: -pair[1])
 
 
 def _strengths(

@@ -19,7 +19,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
-from permgrad.evaluation.related import MOST_RELATED
+from permgrad.evaluation.related import MISSING, MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
 from permgrad.models.decision import HALF
 from permgrad.pages.sentences import (
@@ -809,6 +809,7 @@ def drift(content: Assessment) -> Facts | None:
 def impossible(content: Assessment) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
     explanation, pairs = content.explanation, _moving(content)
+    pairs = [one for one in pairs if one["kind"] != MISSING]
     loss = (
         None
         if explanation is None or not pairs

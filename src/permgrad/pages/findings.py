@@ -11,6 +11,7 @@ from typing import Any
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.related import MISSING
 from permgrad.pages.facts import CLOSE, NAMED, Facts
 from permgrad.pages.moved import drifted_words
 from permgrad.pages.sentences import baseline_label
@@ -376,8 +377,10 @@ def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
 
 
 def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
-    """Say which others each feature moves with."""
-    show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+    """Say which others each feature moves with, and which lack values in the same rows."""
+    every = pairs
+    pairs = [one for one in every if one["kind"] != MISSING]
+    show = names_apart(pair[side] for pair in every for side in ("feature", "other"))
     close = {
         frozenset((one["feature"], one["other"]))
         for one in pairs
@@ -423,6 +426,16 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             said.append(
                 f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}"
             )
+    lacking = dict[str, list[str]]()
+    for one in every:
+        # Of two such features one is named first.
+        is_told = one["feature"] in lacking.get(one["other"], ())
+        if one["kind"] == MISSING and not is_told:
+            lacking.setdefault(one["feature"], []).append(one["other"])
+    for first, others in lacking.items():
+        named = listed(map(show, others), _OTHERS if len(lacking) == 1 else 1)
+        verb = by_count(len(others), "does", "do")
+        said.append(f"{show(first)} lacks values where {named} {verb}")
     return ", and ".join(said)
 
 

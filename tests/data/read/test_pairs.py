@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from invoking import QUICK, call
 
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.pairs import find_pair
@@ -96,3 +99,50 @@ def test_a_word_among_them_is_named_and_its_code_helps(tmp_path):
     read = read_written(tmp_path / "t.csv", Reading(codes=codes)).frame
     assert read["bp: first"].isna().sum() == 2
     assert read["bp: second"].dropna().tolist() == np.delete(LOW, [5, 9]).tolist()
+
+
+@pytest.fixture(scope="module", name="pressures")
+def _pressures(tmp_path_factory):
+    """A folder with a table of pressures, and a run that leaves the first number out."""
+    folder = tmp_path_factory.mktemp("pressures")
+    draw = np.random.default_rng(0)
+    upper, lower = draw.integers(100, 160, 160), draw.integers(60, 99, 160)
+    frame = pd.DataFrame(
+        {"bp": [f"{a}/{b}" for a, b in zip(upper, lower, strict=True)]}
+    )
+    frame["kg"] = draw.normal(70, 9, 160).round(1)
+    frame["ill"] = np.where(lower + 5 * draw.normal(size=160) > 80, "yes", "no")
+    frame.to_csv(folder / "t.csv", index=False)
+    (folder / "parts").mkdir()
+    frame.to_parquet(folder / "parts" / "0.parquet")
+    (folder / "preset.json").write_text(json.dumps(QUICK))
+    words = ("run", folder / "t.csv", "--target", "ill", "--out", folder / "run")
+    preset = ("--preset", folder / "preset.json")
+    call(*words, *preset, "--drop", "bp: first")
+    return folder
+
+
+def test_one_of_two_numbers_of_a_cell_may_be_left_out(pressures):
+    """The file that was learned from is predicted, too, though its header has no such columns."""
+    out = pressures / "predicted.csv"
+    call("predict", pressures / "run", pressures / "t.csv", "--out", out)
+    stored = json.loads((pressures / "run" / "columns.json").read_text())
+    assert "bp: second" in json.dumps(stored)
+    assert len(pd.read_csv(out)) == 160
+    said = call(
+        *("run", pressures / "t.csv", "--target", "ill", "--drop", "bp: firs"), code=2
+    )
+    assert "--drop 'bp: firs': no such column. Did you mean 'bp: first'?" in said
+
+
+def test_two_numbers_of_a_cell_are_refused_in_a_table_in_parts(pressures):
+    words = ("predict", pressures / "run", pressures / "parts")
+    said = call(*words, "--out", pressures / "parts-out", code=2)
+    assert (
+        "Cells of 'bp' hold two numbers, which the model reads as columns. "
+        "Write 'bp: second', which a table in parts needs, or read one file with --no-stream."
+    ) in said
+    one = pressures / "parts" / "0.parquet"
+    out = pressures / "one.csv"
+    call("predict", pressures / "run", one, "--no-stream", "--out", out)
+    assert len(pd.read_csv(out)) == 160

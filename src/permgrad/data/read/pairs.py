@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from permgrad.base.arrays import Floats
+from permgrad.data.read.pair_names import pair_names
 
 _DECIMAL, _WHOLE = r"[+\-−]?\d+(?:\.\d+)?", r"\d{1,4}(?:\.\d+)?"
 #: How two numbers are written. Behind a hyphen or a slash they have no zeros in front, as months and codes have.
@@ -48,7 +49,7 @@ class Pair(NamedTuple):
 
     def names(self, column: str) -> tuple[str, str]:
         """Return the names of the two columns."""
-        return f"{column}: {self.first}", f"{column}: {self.second}"
+        return pair_names(column, self.first, self.second)
 
 
 def find_pair(texts: Sequence[str]) -> Pair | None:

@@ -10,6 +10,7 @@ import numpy as np
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number
 from permgrad.data.read.dates import date_text
+from permgrad.evaluation.related import MISSING
 from permgrad.pages import facts
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
@@ -202,9 +203,14 @@ def related(section: SectionView, content: Assessment) -> None:
         return
     section.text(
         "Strength is the rank correlation of two numbers (−1 to 1), or the association of a category with another "
-        "column (0 to 1). Importance is shared between columns that are closely related."
+        "column (0 to 1), where both have a value. Of missing cells it is the correlation of where they are. "
+        "Importance is shared between columns that are closely related."
     )
-    same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
+    same = [
+        one
+        for one in pairs
+        if abs(one["strength"]) >= NEARLY_SAME and one["kind"] != MISSING
+    ]
     if same:
         one, show = (
             same[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from permgrad.base.errors import (
     as_lines,
     counted,
     keeping_warnings,
+    listed,
     warn_first,
     warn_user,
 )
@@ -31,6 +32,7 @@ from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
 from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.read.pair_names import pair_names
 from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.commands.readable_rows import ReadableRows
@@ -72,9 +74,28 @@ def open_streamed(
         raise InputError(problem, hint=hint, code="PG004")
     silent, features = set(known_columns(data)), predicting.features_of(model)
     opened.check_even([*features, *filter(None, [data.get("target")])])
+    _refuse_pairs(data, opened, features)
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
+
+
+def _refuse_pairs(
+    data: Mapping[str, Any], table: PartitionedTable, features: Sequence[str]
+) -> None:
+    """Refuse a table with two numbers in a cell, which are two columns only of one read in memory."""
+    for name, (_, *parts) in data.get("pairs", {}).items():
+        halves = [half for half in pair_names(name, *parts) if half in features]
+        if name not in table.columns or {*halves} <= {*table.columns}:
+            continue
+        problem = (
+            f"Cells of {name!r} hold two numbers, which the model reads as columns"
+        )
+        hint = (
+            f"Write {listed(halves, show=repr)}, which a table in parts needs, "
+            "or read one file with --no-stream."
+        )
+        raise InputError(problem, hint, "PG012")
 
 
 def _refuse_comparison(request: PredictRequest) -> None:

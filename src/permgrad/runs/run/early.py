@@ -18,6 +18,7 @@ from permgrad.base.errors import (
 )
 from permgrad.data.read.addresses import table_address
 from permgrad.data.read.header import columns_missing, csv_header, line_of
+from permgrad.data.read.pair_names import pair_names
 from permgrad.runs.options import data_sets
 from permgrad.runs.requests import run_of
 
@@ -36,12 +37,16 @@ def refuse_early(request: RunRequest) -> None:
         csv_header(request.table),
         request.target[0] if request.target else None,
     )
-    # A column without a name is named by its place, once the table is read.
-    if names and not any(
-        name.startswith("column ")
-        for name in (*chain(*request.columns.values()), *request.kinds)
-    ):
+    # A column without a name is named by its place, once the table is read, and one of
+    # the two numbers of a cell by its column.
+    asked_for = (*chain(*request.columns.values()), *request.kinds)
+    is_of_pair = any(name.rpartition(": ")[0] in names for name in asked_for)
+    if names and not is_of_pair and not any(map(_is_by_place, asked_for)):
         find_columns(request, target, names)
+
+
+def _is_by_place(name: str) -> bool:
+    return name.startswith("column ")
 
 
 def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) -> None:
@@ -145,7 +150,12 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
             column["name"]
             for column in description["preprocessor"]["schema"]["columns"]
         ]
-        silent = known_columns(read_json(data) if data.is_file() else {})
+        facts = read_json(data) if data.is_file() else {}
+        silent = known_columns(facts)
+        # Cells with two numbers become two columns.
+        for name in {*names}.intersection(facts.get("pairs", {})):
+            names += pair_names(name, *facts["pairs"][name][1:])
+            silent.append(name)
         is_whole = is_intact(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
