@@ -535,6 +535,30 @@ def few_rows_decide(content: Assessment) -> Facts | None:
     return facts | {"form": "range" if stored["outside"] else "decide"}
 
 
+def few_rows_matter(content: Assessment) -> Facts | None:
+    """A few rows make, or hide, the importance of a feature. That of the first such feature is told."""
+    explanation = content.explanation
+    found = {} if explanation is None else explanation.meta.get("few_rows", {})
+    losses = {"squared_error": "squared error", "cross_entropy": "log loss"}
+    loss = None if explanation is None else losses.get(explanation.meta.get("loss", ""))
+    if explanation is None or loss is None or not found:
+        return None
+    larger = {
+        name: max(float(value), float(found.get(name, {}).get("without", value)))
+        for name, value in zip(explanation.names, explanation.values[:, 0], strict=True)
+    }
+    first = sorted(larger, key=lambda name: -larger[name])[:NAMED]
+    name = next((each for each in first if found.get(each, {}).get("numbers")), None)
+    if name is None:
+        return None
+    stored = found[name]
+    named = [str(row) for row in stored["numbers"][:NAMED]]
+    keys = ("rows", "of", "value", "without")
+    facts: Facts = {key: stored[key] for key in keys}
+    facts |= {"feature": shorten(str(name), 40), "_loss": loss}
+    return facts | {"_names": _and_last(named, stored["rows"] - len(named))}
+
+
 def _and_last(texts: Sequence[str], more: int) -> str:
     """Write names as a list whose last one has an "and" before it."""
     names = [*texts, f"{more} more"] if more > 0 else list(texts)

@@ -161,6 +161,10 @@ WORDS: dict[str, Template] = {
             "{rows} of {of:test row} {rows:is|are} predicted far outside: {rows:row|rows} {_names:as it is}. {range}"
         ).replace("{range}", _RANGE),
     },
+    "few_rows_matter": (
+        "{rows} of {of:test row} {rows:decides|decide} the importance of {feature}: {rows:row|rows} {_names:as it is}. "
+        "Without {rows:it|them}, shuffling {feature} changes the {_loss:as it is} by {without} instead of {value}."
+    ),
     "in_order": {
         **dict.fromkeys(("numbers", "words"), _IN_ORDER),
         "scale": "The classes of {target} are in an order ({_scale:as it is}), which the model is not told.",

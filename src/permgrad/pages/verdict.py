@@ -59,6 +59,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("by_absolute_errors", "features", facts.by_absolute_errors),
     Finding("levels", "groups", facts.levels),
     Finding("few_rows_decide", "caution", facts.few_rows_decide),
+    Finding("few_rows_matter", "caution", facts.few_rows_matter),
     Finding("noted", "caution", facts.noted),
     Finding("together", "caution", partial(facts.together, clear=False)),
     Finding("duplicates", "caution", facts.copies),

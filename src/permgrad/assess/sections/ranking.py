@@ -66,8 +66,14 @@ def ranking(work: Work) -> None:
 def _rank_by_absolute_errors(
     work: Work, places: Places | None, options: Mapping[str, Any]
 ) -> None:
-    """Fill ``absolute``, the ranking by absolute errors, where few rows decide the squared ones, and time is left."""
+    """Fill ``absolute``, the ranking by absolute errors, where few rows decide the squared ones, and time is left.
+
+    These rows make the error, or the importance of a feature.
+    """
+    main = work.content.explanation
     few = (work.content.metrics or {}).get("few_rows_decide")
+    if few is None and main is not None:
+        few = main.meta.get("few_rows")
     asked = "loss" in work.model.options or "loss" in options
     if few is None or work.model.task != "regression" or asked:
         return
@@ -89,6 +95,9 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     main = work.model.explain(
         rows, rows.y, **{"method": "permgrad", **options}, scope="global"
     )
+    for few in main.meta.get("few_rows", {}).values():
+        if not few["lend"]:  # donors of a background are no rows of the table
+            few["numbers"] = rows.numbers[few["places"]].tolist()
     work.put(explanation=main)
     cells = work.undated
     if cells is None:

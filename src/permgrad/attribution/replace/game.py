@@ -17,6 +17,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import shared_errors
+from permgrad.attribution.replace.carried import rows_that_carry
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import Lenders
@@ -510,6 +511,13 @@ def global_explanation(
         fields["correlation"] = shared_errors(
             len(names), shown, partial(scores_of, names, game.moments)
         )
+        carried = {
+            name: rows_that_carry(moments, game.loss_scale, shared=request.shared)
+            for name, moments in game.moments.items()
+            if name in names and request.y is not None
+        }
+        few_rows = {name: rows for name, rows in carried.items() if rows is not None}
+        facts |= {"few_rows": few_rows} if few_rows else {}
     outputs = tuple(
         ("all", *request.subject.outputs.class_names)[index] for index in shown
     )

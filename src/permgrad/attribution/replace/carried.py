@@ -1,0 +1,82 @@
+"""Which few rows make an importance: as rows whose loss grows, or as donors whose values others get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from permgrad.attribution.replace.moments import PairMoments
+from permgrad.base.arrays import Floats
+
+#: A row carries an importance with this share of it, among so many rows. Of fewer rows each has much of it.
+_SHARE, _FEWEST = 0.1, 100
+#: Most rows, as a share of all, that are few, and the least importance as a share of the loss of a constant.
+_FEW, _LEAST = 0.02, 0.05
+#: Rows that change an importance by less than this share of the row that changes it most are left: some of them only
+#: met that row.
+_BESIDE = 0.4
+
+
+def rows_that_carry(
+    moments: PairMoments, loss_scale: float, *, shared: bool
+) -> dict[str, Any] | None:
+    """Return the few rows that make an importance, or None where there are none.
+
+    They add or take a tenth of it each, and without them it is another by more than its standard error then is: under
+    normal errors no row does that. A row is taken out as one that is explained and as one that lends.
+
+    Args:
+        moments: of the first quantity, the importance.
+        loss_scale: the loss of a constant.
+        shared: whether the donors are the rows explained.
+
+    Returns:
+        ``places`` of the rows, those that change most first, among the rows explained, or, where these do not lend and
+        it is by what donors ``lend``, among the donors. How many ``rows`` they are, ``of`` how many, the ``value`` of the
+        importance, and what it is ``without`` them.
+    """
+    received, weight = moments.receiver_sum[0], moments.receiver_weight
+    sums, of_lenders = moments.of_donors()
+    lent, count = sums[0], float(weight.sum())
+    present, total = int((weight > 0).sum()), float(received.sum())
+    scale = loss_scale if np.isfinite(loss_scale) else 0.0
+    share = _SHARE * max(abs(total), _LEAST * scale * count)
+    if present < _FEWEST or share <= 0:
+        return None
+    each = np.maximum(np.abs(lent), np.abs(received)) if shared else np.abs(lent)
+    lend = shared or bool(each.max() >= np.abs(received).max())
+    each = each if lend else np.abs(received)
+    size = np.abs(lent) + np.abs(received) if shared else each
+    # Whoever meets such a row has a large part, too, but meets it once.
+    chosen = np.flatnonzero((each >= share) & (size >= _BESIDE * size.max()))
+    chosen = chosen[np.argsort(-size[chosen], kind="stable")]
+    if not 0 < len(chosen) <= max(_FEW * present, 1):
+        return None
+    gone = held = 0.0
+    if lend or shared:
+        gone, held = float(lent[chosen].sum()), float(of_lenders[chosen].sum())
+    if shared or not lend:
+        gone += float(received[chosen].sum())
+        held += float(weight[chosen].sum())
+    if held >= count:
+        return None
+    without, usual = (total - gone) / (count - held), np.abs(received) < share
+    usual &= weight > 0
+    if abs(total / count - without) <= _error(received[usual], weight[usual]):
+        return None
+    return {
+        "places": chosen.tolist(),
+        "lend": lend and not shared,
+        "rows": len(chosen),
+        "of": present,
+        "value": total / count,
+        "without": without,
+    }
+
+
+def _error(received: Floats, weight: Floats) -> float:
+    """Return the standard error of an importance over rows."""
+    if len(weight) < 2:
+        return 0.0
+    return float((received / weight).std(ddof=1) / np.sqrt(len(weight)))
