@@ -86,6 +86,11 @@ COLUMNS: dict[str, tuple[Cells, dict[str, str] | str]] = {
     "a point": ([f"POINT ({-n / 77:.4f} {40 + n / 999:.4f})" for n in numbers(1, 9000)], halves("longitude", "latitude")),
     "a result": ([f"{n % 6}-{n % 5}" for n in numbers(1, 9000)], halves()),
     "pixels": ([f"{8 * (n % 90 + 9)}x{8 * (n % 70 + 9)}" for n in numbers(1, 9000)], halves()),
+    "an odd time": ([f"{n // 60}:{n % 60:02}" if row else "7.45" for row, n in enumerate(numbers(400, 1000))], "'7.45'"),
+    "an odd amount": ([f"{n},5" if row else "n. b." for row, n in enumerate(numbers(400, 1000))], "'n. b.'"),
+    "an odd pair": ([f"{95 + n % 80}/{50 + n % 41}" if n % 240 else "12O/80" for n in range(ROWS)], halves()),
+    "hospital stays": ([f"{n // 24} days {n % 24} hours" for n in numbers(24, 900)], {"c": "numeric"}),
+    "stones": ([f"{n // 14} st {n % 14} lb" for n in numbers(98, 240)], {"c": "numeric"}),
     "thousands": ([f"{n % 90 + 1}.5k" for n in numbers(1, 9000)], "'c' looks like numbers"),
     "mixed money": ([f"${n}" if n % 2 else f"€{n}" for n in numbers(1, 9000)], "'c' looks like numbers"),
 }  # fmt: skip
@@ -102,6 +107,24 @@ def test_a_column_is_read_or_noted(tmp_path, name):
     assert {one: inputs.schema[one].kind for one in expected} == expected
     if not all(isinstance(cell, (int, float)) for cell in cells):
         assert any("c" in note for note in inputs.notes)
+
+
+#: Columns by their names: the words of a note on them.
+NAMED = {
+    "pweight": (np.random.default_rng(4).lognormal(0, 0.5, ROWS).round(3), "--weight pweight"),
+    "wgt": (np.random.default_rng(5).uniform(300, 9000, ROWS).round(), "--weight wgt"),
+    "caseid": (np.random.default_rng(6).choice(10**7, ROWS, replace=False), "--id caseid"),
+    "pidnum": (np.random.default_rng(7).choice(10**5, ROWS, replace=False), "--id pidnum"),
+    "ref": (np.random.default_rng(8).permutation(900)[:ROWS], "--id ref"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_column_that_is_no_feature_is_noted(tmp_path, name):
+    cells, option = NAMED[name]
+    inputs = load(tmp_path, table().assign(**{name: cells}).to_csv(index=False))
+    assert inputs.schema[name].kind == "numeric"
+    assert [note for note in inputs.notes if note.endswith(option)], inputs.notes
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -137,7 +160,19 @@ def _with_subtotals(text: str) -> str:
     return "".join(lines)
 
 
+def _with_total_without_label(text: str) -> str:
+    sums = table()[["width", "staff", "y"]].sum()
+    return f"{text},{sums.width:.2f},{sums.staff},{sums.y:.3f}\n"
+
+
+def _with_means(text: str) -> str:
+    means = table()[["width", "staff", "y"]].mean()
+    return f"{text}mean,{means.width:.4f},{means.staff:.4f},{means.y:.4f}\n"
+
+
 LINES = {
+    "a total without a label": (_with_total_without_label, "line 242 holds totals"),
+    "means": (_with_means, "the numbers are means of other rows"),
     "units": (_with_units, "line 2 is left out"),
     "questions": (_with_questions, "lines 2, 3 are left out"),
     "header again": (_joined, "repeats the header"),
@@ -166,3 +201,56 @@ def test_a_plain_table_has_no_note(tmp_path):
     inputs = load(tmp_path, table().to_csv(index=False))
     assert inputs.notes == []
     assert inputs.cells == []
+
+
+def workbook(tmp_path, frame: pd.DataFrame) -> Any:
+    """Return a workbook, and its sheet, with the rows of a frame."""
+    openpyxl = pytest.importorskip("openpyxl")
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    book = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    return book, book.active
+
+
+def loaded(tmp_path, book: Any) -> Inputs:
+    path = tmp_path / "t.xlsx"
+    book.save(path)
+    return load_inputs(RunRequest(table=str(path), target=("y",)))
+
+
+def test_cells_merged_downwards_have_one_value(tmp_path):
+    frame = table().sort_values("town", kind="stable")
+    book, sheet = workbook(tmp_path, frame)
+    towns = frame["town"].tolist()
+    first = 0
+    for row in range(1, ROWS + 1):
+        if row == ROWS or towns[row] != towns[first]:
+            sheet.merge_cells(f"A{first + 2}:A{row + 1}")
+            first = row
+    inputs = loaded(tmp_path, book)
+    assert (inputs.schema["town"].n_levels, inputs.schema["town"].n_missing) == (3, 0)
+    assert any("merged over several rows" in note for note in inputs.notes)
+
+
+def test_a_header_of_merged_cells_is_joined(tmp_path):
+    book, sheet = workbook(tmp_path, table())
+    sheet.insert_rows(1)
+    for cell, name in {"A1": "place", "B1": "measured", "D1": "result"}.items():
+        sheet[cell] = name
+    sheet.merge_cells("B1:C1")
+    book.save(tmp_path / "t.xlsx")
+    request = RunRequest(table=str(tmp_path / "t.xlsx"), target=("result y",))
+    inputs = load_inputs(request)
+    assert inputs.schema.names == ["place town", "measured width", "measured staff"]
+    assert any("the names of two header rows are joined" in n for n in inputs.notes)
+
+
+def test_shares_that_a_sheet_shows_per_cent_are_noted(tmp_path):
+    frame = table()
+    book, sheet = workbook(tmp_path, frame.assign(width=frame["width"] / 100))
+    for (cell,) in sheet["B2" : f"B{ROWS + 1}"]:
+        cell.number_format = "0.0%"
+    inputs = loaded(tmp_path, book)
+    assert inputs.units == {"width": "%"}
+    widths = pd.concat([rows.inputs["width"] for rows in inputs.parts.values()])
+    np.testing.assert_allclose(widths.sort_index(), frame["width"], rtol=1e-9)
+    assert any("width (%)" in note for note in inputs.notes)
