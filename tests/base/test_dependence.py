@@ -106,3 +106,14 @@ def test_copies_are_seen_and_chance_is_not():
     )
     assert len(np.unique(ages, axis=0)) < 300  # equal rows, by chance
     assert repeated_rows(ages) == 0
+
+
+@pytest.mark.parametrize("made", [schools, months])
+def test_a_level_that_all_rows_have_is_not_testable(made):
+    """There are no others to compare it with."""
+    _, dependence = made(np.random.default_rng(3))
+    every = np.ones(len(dependence.codes), dtype=bool)
+    half = np.arange(len(every)) % 2 > 0
+    assert dependence.testable(half, 0.1)
+    assert not dependence.testable(every, 0.1)
+    assert not dependence.testable(~every, 0.1)

@@ -164,6 +164,8 @@ class Dependence:
 
     def rows(self, member: Booleans, correlation: float) -> float:
         """Return how many independent rows say as much on a mean as some of these."""
+        if not member.any():
+            return 0.0
         weights = member.astype(np.float64)
         return float(weights.sum()) / self.design(weights, correlation)[0]
 
