@@ -69,8 +69,8 @@ def columns_that_tell(
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
     others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
     whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
-    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``classes``: the labels, if targets
-    are their numbers.
+    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``date``: the column has dates.
+    ``classes``: the labels, if targets are their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -89,7 +89,8 @@ def columns_that_tell(
     for place, name in enumerate(map(str, both.columns)):
         cells = cells_of(both.iloc[:, place], name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
-            leaks.append({"column": name, **told_alone, "rows": len(both)})
+            is_date = {"date": True} if cells.kind == "date" else {}
+            leaks.append({"column": name, **told_alone, "rows": len(both), **is_date})
         if len(names) and (told_alone is None or "class" in told_alone):
             open_codes[name] = cells.codes
         if cells.values is not None:
@@ -118,6 +119,38 @@ def columns_that_tell(
     return sorted(
         leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"])
     )
+
+
+def told_by(
+    learned: tuple[pd.Series[Any], Array],
+    held: tuple[pd.Series[Any], Array],
+    task: Task,
+    na: Sequence[str | int | float] = (),
+) -> dict[str, Any] | None:
+    """Return how well one column alone predicts the target on held-out rows: ``metric`` and ``score``, however little.
+
+    Metrics are ``balanced_accuracy`` and ``r2``. None: there are too few rows.
+
+    Examples:
+        >>> x = pd.Series(np.arange(200.0))
+        >>> halves = (x[::2], (x > 90).to_numpy()[::2]), (x[1::2], (x > 90).to_numpy()[1::2])
+        >>> told_by(*halves, "classification")
+        {'metric': 'balanced_accuracy', 'score': 1.0}
+    """
+    series, targets = [], []
+    for column, values in (learned, held):
+        rows = looked_at(len(column), 1)
+        series.append(blank_codes(column.to_frame(), na).iloc[rows])
+        targets.append(np.asarray(values)[rows])
+    count = len(series[0])
+    if count + len(series[1]) < FEWEST_ROWS or not len(series[1]):
+        return None
+    both, (_, names, measures) = stacked(series), _truths(targets, task, ())
+    halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
+    cells = cells_of(both.iloc[:, 0], str(both.columns[0]))
+    metric = next(iter(measures))
+    score = _score(cells, measures[metric], len(names), halves)
+    return {"metric": metric, "score": float(score)}
 
 
 def _formula_of(

@@ -54,6 +54,8 @@ BEYOND_CHANCE = 0.001
 UNEVEN = 0.25
 #: A nearly perfect model is one of a score from ``ALONE`` on, or from here on if one feature has nearly all importance.
 HIGH, DOMINANT = 0.95, 0.9
+#: One column alone gives nearly all of a model's skill from this part of it on, and much from this skill on, of 1.
+NEARLY_ALL, MUCH = 0.95, 0.7
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01
 #: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
@@ -97,7 +99,12 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
         )
     )
     options = [word for name in columns for word in ("--drop", name)]
+    # Near dates are alike: the column is known, and a random split is what is wrong.
+    form = "dates" if len(leaks) == 1 and leaks[0].get("date") else "columns"
+    if form == "dates":
+        options = ["--time", columns[0]]
     return {
+        "form": form,
         "target": target,
         "columns": list(leaks),
         "named": columns,
@@ -404,6 +411,39 @@ def nearly_perfect(content: Assessment) -> Facts | None:
     )
     facts |= hint if one and hint is not None else {"feature": "", "options": []}
     return facts | {"form": needs or ("one" if one else "none"), "needs": needs}
+
+
+def nearly_all(content: Assessment) -> Facts | None:
+    """The column that the model relies on most gives alone nearly all of its skill, which is much."""
+    alone, data = (content.reading or {}).get("alone"), content.data
+    if alone is None or not content.learnt or alone["date"]:
+        return None
+    if (data is not None and data.leaks) or nearly_perfect(content) is not None:
+        return None
+    value, classes = content.test.get(alone["metric"]), len(class_rows(content)[1])
+    if value is None or (content.task == "classification" and classes < 2):
+        return None
+    by_chance = 1 / classes if content.task == "classification" else 0.0
+    skills = [
+        (score - by_chance) / (1 - by_chance) for score in (alone["score"], value)
+    ]
+    if skills[0] < MUCH or skills[0] < NEARLY_ALL * skills[1]:
+        return None
+    facts = {key: alone[key] for key in ("feature", "metric", "score")}
+    options = ["--drop", alone["column"]]
+    return {**facts, "value": value, "target": content.target, "options": options}
+
+
+def dated(content: Assessment) -> Facts | None:
+    """The model relies most on a date, and training and test rows are of the same time."""
+    alone, data = (content.reading or {}).get("alone"), content.data
+    if alone is None or data is None or not alone["date"] or not content.learnt:
+        return None
+    moved = [one for one in data.drift if one["column"] == alone["column"]]
+    if not moved or any(one["clear"] for one in moved):
+        return None
+    options = ["--time", alone["column"]]
+    return {"feature": alone["feature"], "column": alone["column"], "options": options}
 
 
 def copies(content: Assessment) -> Facts | None:

@@ -79,10 +79,12 @@ NOT_CHECKED = {
 
 #: What is said of each kind of finding.
 WORDS: dict[str, Template] = {
-    "leak": (
-        "{columns:leaks}. If {several:it is|one is} made from the target or known only afterwards, all figures here "
-        "are too good."
-    ),
+    "leak": {
+        "columns": "{columns:leaks}. If {several:it is|one is} made from the target or known only afterwards, all figures "
+        "here are too good.",
+        "dates": "{columns:leaks}: rows of near dates are alike, and are on both sides. For later rows, all figures here "
+        "are too good.",
+    },
     "cells": "{words:as it is}",
     "target": {
         "codes": "{rows:row} ({share:%}) {rows:has|have} {target} = {_codes:as it is}, far from all others ({low:value} to "
@@ -135,6 +137,14 @@ WORDS: dict[str, Template] = {
         "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known only after the outcome.",
         **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
     },
+    "nearly_all": (
+        "It relies most on {feature}, which alone gives nearly all of its skill ({metric:metric} {score:score} "
+        "alone, {value:score} the model). It may be known only after the outcome."
+    ),
+    "dated": (
+        "It relies most on {feature}, and training and test rows are of the same time. For later rows, it can be worse "
+        "than these scores."
+    ),
     "impossible": (
         "{pairs:moves}. Replacing one alone makes rows that do not occur, for which the model is worse than a "
         "constant: that says little of single features. A group of them is replaced as one."
@@ -221,7 +231,11 @@ WORDS: dict[str, Template] = {
 }
 #: What to do about it. There is no full stop: the command may follow.
 ADVICE: dict[str, Template] = {
-    "leak": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without {several:it|them}",
+    "leak": {
+        "columns": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without "
+        "{several:it|them}",
+        "dates": "Train again with the latest rows by {named:quoted} as test rows",
+    },
     "cells": "{advice:as it is}",
     "target": {
         "codes": "If so, train without these rows",
@@ -244,6 +258,8 @@ ADVICE: dict[str, Template] = {
         "train": "Pass train=(X_train, y_train) too",
         "table": "Find out whether each feature is known when you predict",
     },
+    "nearly_all": "Find out when {feature} is known. If only after the outcome, train without it",
+    "dated": "Train again with the latest rows by {column} as test rows",
     "impossible": {
         "command": "Explain features that move together as one",
         "call": "Explain features that move together as one (groups=pg.related_columns(X))",

@@ -64,6 +64,8 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("together", "caution", partial(facts.together, clear=False)),
     Finding("duplicates", "caution", facts.copies),
     Finding("nearly_perfect", "caution", facts.nearly_perfect),
+    Finding("nearly_all", "caution", facts.nearly_all),
+    Finding("dated", "caution", facts.dated),
     Finding("impossible", "caution", facts.impossible),
     Finding("one_class", "caution", facts.one_class),
     Finding("quantile", "caution", facts.quantile),
@@ -186,6 +188,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         "--drop": "without",
         "--row-group": "together",
         "--groups": "grouped",
+        "--time": "by-time",
         "--threshold": "threshold",
     }.get(options[0].partition("=")[0], options[-1])
     return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])

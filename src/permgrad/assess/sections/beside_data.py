@@ -19,11 +19,13 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.as_one import as_features
 from permgrad.evaluation.cards import dated_levels
+from permgrad.evaluation.leaks import told_by
 from permgrad.evaluation.levels import Levels, level_table, levels_of
 
 #: Number of features that are looked at.
@@ -113,8 +115,36 @@ def beside_data(work: Work) -> None:
             "class": main.outputs[output] if output else None,
             "features": features,
             "leakage": leakage_hint(main, work.card_notes),
+            "alone": _first_alone(work, main),
         }
     )
+
+
+def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
+    """Return how well the feature that the model relies on most predicts alone, and whether it is a date.
+
+    None: that is not known, or it is no single column.
+    """
+    train, test, model = work.train, work.test, work.model
+    if train is None or train.table is None or test.table is None:
+        return None
+    if model.task not in ("classification", "regression"):
+        return None
+    feature = main.ranking()[0]
+    parts, dates = model.date_parts(test.table), model.dates(test.table)
+    column = parts[feature][0] if feature in parts else feature
+    if len(main.names) < 2 or column not in test.table.columns:
+        return None
+    codes = model.codes(train), model.codes(test)
+    sides = [
+        (table[column], values)
+        for table, values in zip((train.table, test.table), codes, strict=True)
+    ]
+    with keeping_warnings():
+        told = told_by(sides[0], sides[1], model.task, model.na)
+    if told is None:
+        return None
+    return {"feature": feature, "column": column, "date": column in dates, **told}
 
 
 def _levels(
