@@ -44,10 +44,25 @@ def test_a_folder_that_grows_is_new_or_is_gone_is_named(folder):
     words = "src/permgrad/base: tokens per line {:g}, budget {:g}"
     expected = words.format(budget["tokens_per_line"], denser["tokens_per_line"])
     assert faults(numbers, {"permgrad/base": denser}) == [expected]
+    longer = {**budget, "letters_per_name": budget["letters_per_name"] + 1}
+    expected = "src/permgrad/base: letters per name 1, budget 2"
+    assert faults(numbers, {"permgrad/base": longer}) == [expected]
     assert faults(numbers, {"permgrad/old": budget}) == [
         "src/permgrad/base has no budget",
         "src/permgrad/old has a budget, and is no folder",
     ]
+
+
+def test_names_that_say_nothing_and_nested_choices_are_counted(folder):
+    lines = [
+        "def f(place):",
+        "    part = 1 if place else 2 if f else 3",
+        "    return part",
+    ]
+    (folder / "permgrad" / "base" / "c.py").write_text("\n".join(lines) + "\n")
+    numbers = numbers_of(folder)["permgrad/base"]
+    assert numbers["empty_names"] == 2000, "two in one function"
+    assert numbers["nested_if_expressions"] == round(1000 / 14, 1)
 
 
 def test_a_long_function_is_counted(folder):

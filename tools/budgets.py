@@ -2,8 +2,10 @@
 
 The numbers are in ``pyproject.toml`` under ``[tool.permgrad.budgets]``: the statements of
 a folder (of Python, and of the page's scripts), and how dense they are: tokens and
-characters in a line of code; if-expressions, comprehensions and assignments of several
-values at once per 1,000 statements; functions over 400 tokens. Lines are not counted.
+characters in a line of code; if-expressions (and nested ones), comprehensions and
+assignments of several values at once per 1,000 statements; functions over 400 tokens;
+names that say nothing per 1,000 functions, and the letters of a local name, which may not
+become fewer. Lines are not counted.
 Raise a number only with a line in benchmarks/decisions.md, *Budgets*, that says what users
 got for it.
 
@@ -15,7 +17,6 @@ from __future__ import annotations
 
 import ast
 import io
-import math
 import sys
 import tokenize
 import tomllib
@@ -31,6 +32,45 @@ _ROOM = 0.02
 _LONG_FUNCTION = 400
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+#: Words that do not say what a name holds.
+_EMPTY_WORDS = frozenset(
+    [
+        "one",
+        "ones",
+        "own",
+        "found",
+        "known",
+        "given",
+        "kept",
+        "said",
+        "told",
+        "asked",
+        "many",
+        "whole",
+        "rest",
+        "other",
+        "others",
+        "made",
+        "some",
+        "each",
+        "both",
+        "them",
+        "wanted",
+        "chosen",
+        "taken",
+        "seen",
+        "held",
+        "place",
+        "places",
+        "part",
+        "parts",
+        "at",
+        "by",
+        "beside",
+    ]
+)
+#: Numbers of a folder that may not fall. All others may not rise.
+_LEAST = frozenset({"letters_per_name"})
 _COUNTED_TOKENS = (tokenize.NAME, tokenize.OP, tokenize.NUMBER)
 
 #: The numbers of a folder, by name.
@@ -45,6 +85,9 @@ class Counts:
     lines: int = 0
     characters: int = 0
     tokens: int = 0
+    functions: int = 0
+    names: int = 0
+    letters: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
 
     def add_python(self, source: str) -> None:
@@ -66,8 +109,17 @@ class Counts:
     def _add_node(self, node: ast.AST, tokens_of_line: Mapping[int, int]) -> None:
         if isinstance(node, ast.stmt):
             self.statements += 1
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            self.names += 1
+            self.letters += len(node.id)
+            self.kinds["empty_names"] += node.id in _EMPTY_WORDS
+        if isinstance(node, ast.arg):
+            self.kinds["empty_names"] += node.arg in _EMPTY_WORDS
         if isinstance(node, ast.IfExp):
             self.kinds["if_expressions"] += 1
+            inside = (node.body, node.orelse)
+            if any(isinstance(branch, ast.IfExp) for branch in inside):
+                self.kinds["nested_if_expressions"] += 1
         elif isinstance(node, _COMPREHENSIONS):
             self.kinds["comprehensions"] += 1
         elif isinstance(node, ast.Assign):
@@ -75,6 +127,7 @@ class Counts:
             if several and isinstance(node.value, ast.Tuple):
                 self.kinds["several_at_once"] += 1
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            self.functions += 1
             numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             size = sum(tokens_of_line[number] for number in numbers)
             if size > _LONG_FUNCTION:
@@ -90,14 +143,22 @@ class Counts:
         lines = max(self.lines, 1)
         shares = {
             name: round(self.kinds[name] / thousands, 1)
-            for name in ("if_expressions", "comprehensions", "several_at_once")
+            for name in (
+                "if_expressions",
+                "nested_if_expressions",
+                "comprehensions",
+                "several_at_once",
+            )
         }
+        functions = max(self.functions, 1) / 1000
         return {
             "statements": self.statements,
             "tokens_per_line": round(self.tokens / lines, 2),
             "characters_per_line": round(self.characters / lines, 1),
             **shares,
             "long_functions": self.kinds["long_functions"],
+            "empty_names": round(self.kinds["empty_names"] / functions),
+            "letters_per_name": round(self.letters / max(self.names, 1), 1),
         }
 
 
@@ -149,10 +210,13 @@ def faults(numbers: Mapping[str, Numbers], budgets: Mapping[str, Numbers]) -> li
     lines += [f"src/{folder} has a budget, and is no folder" for folder in gone]
     for folder in numbers.keys() & budgets.keys():
         for name, number in numbers[folder].items():
-            most = budgets[folder].get(name, -math.inf)
-            if number > most:
-                words = name.replace("_", " ")
-                lines.append(f"src/{folder}: {words} {number:g}, budget {most:g}")
+            words = name.replace("_", " ")
+            if name not in budgets[folder]:
+                lines.append(f"src/{folder}: {words} {number:g}, no budget")
+                continue
+            budget = budgets[folder][name]
+            if number < budget if name in _LEAST else number > budget:
+                lines.append(f"src/{folder}: {words} {number:g}, budget {budget:g}")
     return sorted(lines)
 
 
