@@ -62,6 +62,8 @@ MADE_INSIDE = "To see a map of an image that the network makes inside, pass that
 _PROBE_ROWS = 2
 #: Inputs that a message names.
 _NAMED = 5
+#: Rounding of values by how many rows are computed together.
+_TOGETHER = 1e-4
 
 
 # ---- which call belongs to which image -------------------------------------------------------------------------------
@@ -137,6 +139,12 @@ class _Probe:
         self.layouts: dict[Call, Place] = {}
         self.astray: set[Call] = set()
         self._asked: set[Call] = set()
+        #: the shapes of what values are made of
+        self._made_of: dict[Call, set[tuple[int, ...]]] = {}
+        #: rows that go through the network together
+        self._most = max(len(self.rows[0]), request.subject.most_rows())
+        if request.batch_size != "auto":
+            self._most = min(self._most, int(request.batch_size))
 
     def look(self, made: Iterable[tuple[Call, Tensor]]) -> None:
         """Find out which calls see the image, and how the values they made are laid out.
@@ -144,6 +152,9 @@ class _Probe:
         The few cells of a last stage all see the whole image. They lie in the order of
         those that they are made of by convolutions, which tell where they lie.
         """
+        made = list(made)
+        for call, value in made:
+            self._made_of[call] = self.listener.made_of(value)
         first = {call: self.listener.first_map(value) for call, value in made}
         before = {call: source for call, source in first.items() if source is not None}
         self._look({*first, *before.values()} - self._asked)
@@ -167,37 +178,39 @@ class _Probe:
         found = self._rows_of(before)
         self.astray |= {call for call, read in found.items() if not read.copies}
         own = {call: read for call, read in found.items() if read.copies}
-        along = [
-            self._by_strips(dim, own, before) for dim in range(len(self.shape.size))
-        ]
+        along = self._by_strips(own, before)
         middles = [middle for middle, _ in along]
         for call, read in own.items():
             by_dim = [sums[call] for _, sums in along]
-            found[call] = replace(
-                read, layout=layout_of(middles, by_dim) if all(by_dim) else None
-            )
+            layout: Layout | None = None
+            if all(by_dim):
+                layout = layout_of(middles, by_dim, self._made_of.get(call, set()))
+            found[call] = replace(read, layout=layout)
         self.layouts |= found
 
     def lie(self, read: Place) -> Lie | None:
         """Return where the map of one call lies."""
-        count, before = (
-            len(self.rows[0]),
-            self._values({read.call}, self.rows[self.place]),
-        )
+        count = len(self.rows[0])
+        before = self._values({read.call}, self.rows[self.place])
 
-        def changes(block: Tensor) -> Tensor | None:
-            found = self._changes(block, before)
-            return (
-                read.taken([found[read.call]], count).sum(dim=1).cpu()
-                if found
-                else None
-            )
+        def changes(blocks: Sequence[Tensor]) -> list[Tensor | None]:
+            cells = list[Tensor | None]()
+            for found in self._changes(blocks, before, {read.call: read}):
+                cell = None
+                if found:
+                    cell = read.taken([found[read.call]], count).sum(dim=1).cpu()
+                cells.append(cell)
+            return cells
 
         return measured(self.shape, read.layout, changes)
 
     def _values(self, calls: Collection[Call], image: Tensor) -> dict[Call, Tensor]:
-        """Return the values of calls for the rows with other images."""
+        """Return the values of calls for the rows with other images, once or several times."""
         subject: Any = self.request.subject
+        times = len(image) // len(self.rows[0])
+        rows = (
+            [torch.cat([one] * times) for one in self.rows] if times > 1 else self.rows
+        )
         listener = Listener(calls)
         # What depends on chance is the same each time.
         with (
@@ -206,36 +219,76 @@ class _Probe:
             listening(self.modules, listener.leave, listener.enter),
             listener,
         ):
-            subject.forward(
-                [*self.rows[: self.place], image, *self.rows[self.place + 1 :]]
-            )
+            subject.forward([*rows[: self.place], image, *rows[self.place + 1 :]])
         return listener.values
 
     def _changes(
-        self, block: Tensor, before: Mapping[Call, Tensor]
-    ) -> dict[Call, Tensor]:
-        """Return how much values change where a block of the image is disturbed."""
+        self,
+        blocks: Sequence[Tensor],
+        before: Mapping[Call, Tensor],
+        places: Mapping[Call, Place],
+    ) -> list[dict[Call, Tensor]]:
+        """Return how much values change where blocks of the image are disturbed, one by one.
+
+        Several go through the network together, beside the image as it is. A network
+        that computes otherwise for more rows is asked of each block by itself.
+        """
+        count, found = len(self.rows[0]), list[dict[Call, Tensor]]()
+        size = max(1, self._most // count - 1)
+        for start in range(0, len(blocks), size):
+            few = [self._disturbed(block) for block in blocks[start : start + size]]
+            pairs = self._together(few, before, places) if len(few) > 1 else None
+            if pairs is None:
+                self._most = self._most if len(few) == 1 else count
+                pairs = [(before, self._values(before, image)) for image in few]
+            found += [_changed(*pair) for pair in pairs]
+        return found
+
+    def _disturbed(self, block: Tensor) -> Tensor:
+        """Return the images with other pixels in a block."""
         block = block.to(self.other.device)
         if block.ndim < self.other.ndim and self.shape.channels is not None:
             block = block.unsqueeze(self.shape.channels)
-        after, found = (
-            self._values(before, torch.where(block, self.other, self.rows[self.place])),
-            {},
-        )
+        return torch.where(block, self.other, self.rows[self.place])
+
+    def _together(
+        self,
+        images: Sequence[Tensor],
+        before: Mapping[Call, Tensor],
+        places: Mapping[Call, Place],
+    ) -> list[tuple[dict[Call, Tensor], dict[Call, Tensor]]] | None:
+        """Return values of the rows as they are and with each of several images, from one call of the network.
+
+        None where values of the rows as they are differ from those of ``before``.
+        """
+        times = 1 + len(images)
+        try:
+            after = self._values(before, torch.cat([*images, self.rows[self.place]]))
+        except (InputError, RuntimeError, MemoryError):  # of so many rows
+            return None
+        by_image: list[dict[Call, Tensor]] = [{} for _ in range(times)]
         for call, value in before.items():
-            if call in after and after[call].shape == value.shape:
-                change = (value - after[call]).abs().nan_to_num(0, 0, 0)
-                found[call] = change * (
-                    change > ROUNDING * value.abs().nan_to_num(0, 0, 0).amax()
-                )
-        return found
+            values = after.get(call)
+            if values is None or len(values) != times * len(value):
+                return None
+            copies = places[call].copies if places[call].before else 1
+            split = values.unflatten(0, (copies, times, -1)).unbind(1)
+            for own, one in zip(by_image, split, strict=True):
+                own[call] = one.flatten(0, 1)
+            changes = _changed({call: value}, by_image[-1], _TOGETHER)
+            if not changes or bool(changes[call].any()):
+                return None
+        return [(by_image[-1], one) for one in by_image[:-1]]
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
         """Return which calls see the image, and which of their entries belong to the first row."""
         count, found = len(self.rows[0]), dict[Call, Place]()
         first = torch.zeros_like(self.other, dtype=torch.bool)
         first[0] = True
-        for call, change in self._changes(first, before).items():
+        disturbed = self._values(
+            before, torch.where(first, self.other, self.rows[self.place])
+        )
+        for call, change in _changed(before, disturbed).items():
             several, rest = divmod(len(change), count)
             mine = set(torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist())
             ways = {False: range(several), True: range(0, len(change), count)}
@@ -251,40 +304,76 @@ class _Probe:
         return found
 
     def _by_strips(
-        self, dim: int, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
-    ) -> tuple[list[float], dict[Call, list[Floats]]]:
-        """Return the middles of strips along a dimension, and how much each changes the places of values.
+        self, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
+    ) -> list[tuple[list[float], dict[Call, list[Floats]]]]:
+        """Return for each dimension the middles of strips along it, and how much each changes the places of values.
 
         These are, for each dimension of a row's value, ``(strips, places)``, and nothing for a call that was left out.
         """
-        pixels, own = self.shape.size[dim], {call: before[call] for call in places}
+        own = {call: before[call] for call in places}
 
-        def changes(start: int, end: int) -> dict[Call, list[Floats]]:
-            found = self._changes(strip(self.shape, dim, start, end), own)
-            return {
-                call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0))
-                for call, one in found.items()
-            }
+        def changes(pairs: Sequence[tuple[int, int, int]]) -> list[dict[Call, Any]]:
+            blocks = [strip(self.shape, *pair) for pair in pairs]
+            return [
+                {
+                    call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0))
+                    for call, one in found.items()
+                }
+                for found in self._changes(blocks, own, places)
+            ]
 
-        def changed(start: int, end: int) -> bool:
-            return any(sums[0].any() for sums in changes(start, end).values())
+        sizes = self.shape.size
+        ends = [strips(0, pixels - 1) for pixels in sizes]
+        asked = [(dim, *pair) for dim, pairs in enumerate(ends) for pair in pairs]
+        answers = iter(changes(asked))
+        by_dim = [list(itertools.islice(answers, len(pairs))) for pairs in ends]
+        for dim, pixels in enumerate(sizes):
+            if sum(map(_any_changes, by_dim[dim])) > len(ends[dim]) // 2:
+                continue
 
-        ends = strips(0, pixels - 1)
-        found = [changes(*pair) for pair in ends]
-        if (
-            sum(any(sums[0].any() for sums in one.values()) for one in found)
-            <= len(ends) // 2
-        ):
-            ends = strips(*seen_along(pixels, changed))  # a crop
-            found = [changes(*pair) for pair in ends]
-        always = {call: [one[call] for one in found if call in one] for call in places}
-        stacked = {
-            call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
-            if len(sums) == len(ends)
-            else []
-            for call, sums in always.items()
-        }
-        return [(start + end - 1) / 2 for start, end in ends], stacked
+            def changed(start: int, end: int, dim: int = dim) -> bool:
+                return _any_changes(changes([(dim, start, end)])[0])
+
+            ends[dim] = strips(*seen_along(pixels, changed))  # a crop
+            by_dim[dim] = changes([(dim, *pair) for pair in ends[dim]])
+        return [
+            _stacked(pairs, found, places)
+            for pairs, found in zip(ends, by_dim, strict=True)
+        ]
+
+
+def _changed(
+    before: Mapping[Call, Tensor], after: Mapping[Call, Tensor], least: float = ROUNDING
+) -> dict[Call, Tensor]:
+    """Return how much values change, as far as it is no rounding."""
+    found = {}
+    for call, value in before.items():
+        if call in after and after[call].shape == value.shape:
+            change = (value - after[call]).abs().nan_to_num(0, 0, 0)
+            found[call] = change * (
+                change > least * value.abs().nan_to_num(0, 0, 0).amax()
+            )
+    return found
+
+
+def _any_changes(found: Mapping[Call, list[Floats]]) -> bool:
+    return any(bool(sums[0].any()) for sums in found.values())
+
+
+def _stacked(
+    ends: Sequence[tuple[int, int]],
+    found: Sequence[Mapping[Call, list[Floats]]],
+    calls: Iterable[Call],
+) -> tuple[list[float], dict[Call, list[Floats]]]:
+    """Return the middles of strips, and for each call the changes by strip, nothing if it was left out of any."""
+    always = {call: [one[call] for one in found if call in one] for call in calls}
+    stacked = {
+        call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
+        if len(sums) == len(ends)
+        else []
+        for call, sums in always.items()
+    }
+    return [(start + end - 1) / 2 for start, end in ends], stacked
 
 
 def _sums(change: Tensor) -> list[Floats]:
@@ -731,7 +820,8 @@ class CalledMaps:
         )
         self.names = tuple(space.names[owner] for owner in self._owners)
         self.modality = tuple(space.modality[owner] for owner in self._owners)
-        self.batch = batch_size(request, numbers)
+        weights = sum(one.numel() for one in subject.module.parameters())
+        self.batch = batch_size(request, numbers, weights=weights)
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""

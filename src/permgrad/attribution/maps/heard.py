@@ -194,6 +194,18 @@ class Listener(TorchFunctionMode):
         first = None if heard is None else heard.first
         return None if first is None or first is heard else first.call
 
+    def made_of(self, value: Tensor) -> set[tuple[int, ...]]:
+        """Return the shapes of a row of all that a value is made of."""
+        shapes, seen = set[tuple[int, ...]](), set[int]()
+        pending = [self.maker(value)]
+        while pending:
+            heard = pending.pop()
+            if heard is not None and id(heard) not in seen:
+                seen.add(id(heard))
+                shapes.add(tuple(heard.value.shape[1:]))
+                pending += heard.sources
+        return shapes
+
     def _handed_on(self, call: Call, value: Any) -> Any:
         if (
             call not in (self.wanted or ())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,8 +31,10 @@ _OWN_TOKENS = 8
 _SAME, ROUNDING = 0.05, 1e-5
 
 Lines = tuple[Tensor, ...]
-#: Returns how much cells ``(rows, *cells)`` change where a part of the image is disturbed, or None if unknown.
-Changes = Callable[[Tensor], Tensor | None]
+#: Returns how much cells ``(rows, *cells)`` change where each part of the image is disturbed, or None if unknown.
+Changes = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
+#: A strip of an image: the dimension that it lies across, its first pixel and the one behind it.
+Strip = tuple[int, int, int]
 
 
 # ---- how a value is read as a map ------------------------------------------------------------------------------------
@@ -130,12 +132,15 @@ def _middles(middle: Floats, weights: Floats) -> Floats:
 
 
 def layout_of(
-    middles: Sequence[Sequence[float]], changes: Sequence[Sequence[Floats]]
+    middles: Sequence[Sequence[float]],
+    changes: Sequence[Sequence[Floats]],
+    made_of: Collection[tuple[int, ...]] = (),
 ) -> Layout | None:
     """Return how a value is read as a map, or None if its cells lie on no grid.
 
     ``changes``: for each dimension of the image, and each of a row's value, how much its places change with each strip,
-    ``(strips, places)``. ``middles``: of the strips.
+    ``(strips, places)``. ``middles``: of the strips. ``made_of``: shapes of a row of
+    what the value is made of, which tell the grid of an image's tokens.
     """
     if not changes or len(changes[0]) < 2:
         return None
@@ -143,7 +148,7 @@ def layout_of(
         [_sight(middle, change) for change in by_dim]
         for middle, by_dim in zip(middles, changes, strict=True)
     ]
-    return _tokens(sights) or _apart(sights)
+    return _tokens(sights, made_of) or _apart(sights)
 
 
 def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float]:
@@ -191,7 +196,9 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
     )
 
 
-def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
+def _tokens(
+    sights: Sequence[Sequence[_Sight]], made_of: Collection[tuple[int, ...]]
+) -> Layout | None:
     """Return the layout of a value with one dimension for all of the image's, as patches one after the other."""
     best: tuple[float, Layout | None] = (0.0, None)
     for token, size in enumerate(len(sight.middle) for sight in sights[0]):
@@ -202,24 +209,61 @@ def _tokens(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
         )
         if len(sights) < 2 or not tell:
             continue
-        for extra in range(min(_OWN_TOKENS, size - 4) + 1):
-            for grid in _grids(size - extra, len(sights)):
-                index = np.indices(grid).reshape(len(grid), -1).astype(float)
-                for first in {0, extra}:
-                    part = slice(first, first + size - extra)
-                    fits = [
-                        _fitted(line, sight.middle[part], sight.reach)
+        shapes = [shape for shape in made_of if len(shape) == len(sights[0])]
+        for grid in _grids_of_tokens(size, token, shapes, made_of, len(sights)):
+            extra = size - math.prod(grid)
+            index = np.indices(grid).reshape(len(grid), -1).astype(float)
+            for first in {0, extra}:
+                part = slice(first, first + size - extra)
+                fits = [
+                    _fitted(line, sight.middle[part], sight.reach)
+                    for line, sight in zip(index, own, strict=True)
+                ]
+                steps, told = zip(*fits, strict=True)
+                if min(told) > 0 < min(steps) and sum(told) > best[0]:
+                    steps = tuple(
+                        _fitted(line, sight.whole[part], sight.reach)[0]
                         for line, sight in zip(index, own, strict=True)
-                    ]
-                    steps, told = zip(*fits, strict=True)
-                    if min(told) > 0 < min(steps) and sum(told) > best[0]:
-                        steps = tuple(
-                            _fitted(line, sight.whole[part], sight.reach)[0]
-                            for line, sight in zip(index, own, strict=True)
-                        )
-                        none = (None,) * len(sights), (False,) * len(sights)
-                        best = sum(told), Layout(*none, steps, grid, token, first)
+                    )
+                    none = (None,) * len(sights), (False,) * len(sights)
+                    best = sum(told), Layout(*none, steps, grid, token, first)
     return best[1]
+
+
+def _grids_of_tokens(
+    size: int,
+    token: int,
+    shapes: Sequence[tuple[int, ...]],
+    made_of: Collection[tuple[int, ...]],
+    dims: int,
+) -> Iterator[tuple[int, ...]]:
+    """Yield the grids that so many tokens may lie on, some of which are the network's own.
+
+    A map that they are made of tells the grid, and fewer tokens that they are made of tell
+    how many there are of the image. Else all that multiply out are tried.
+
+    Args:
+        size: how many tokens there are.
+        token: the dimension that lists them.
+        shapes: of what they are made of, with as many dimensions as they have.
+        made_of: shapes of all that they are made of.
+        dims: of the image.
+    """
+    least = max(4, size - _OWN_TOKENS)
+    maps = {
+        cells
+        for shape in made_of
+        for cells in (shape[1:], shape[:-1])
+        if len(shape) == dims + 1 and min(cells) > 1
+    }
+    known = sorted(cells for cells in maps if least <= math.prod(cells) <= size)
+    if known:
+        yield from known
+        return
+    counts = [shape[token] for shape in shapes if least <= shape[token] <= size]
+    own = [size - min(counts)] if counts else range(size - least + 1)
+    for extra in own:
+        yield from _grids(size - extra, dims)
 
 
 def _grids(places: int, dims: int) -> Iterator[tuple[int, ...]]:
@@ -288,7 +332,15 @@ def _weights(line: Tensor, seen: tuple[int, int], pixels: int, how: str) -> Tens
 
 def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie | None:
     """Return where the cells lie that ``changes`` tells of, or None if what they see lies further apart."""
-    pairs = [_line(shape, dim, changes) for dim in range(len(shape.size))]
+    cells = _Cells(shape, changes)
+    cells.ask(
+        [
+            (dim, at, at + 1)
+            for dim, pixels in enumerate(shape.size)
+            for at in {0, pixels - 1}
+        ]
+    )
+    pairs = [_line(shape, dim, cells) for dim in range(len(shape.size))]
     steps = layout.steps if layout is not None else (0.0,) * len(pairs)
     apart = [
         float(line[1] - line[0]) if len(line) > 1 else math.inf for line, _ in pairs
@@ -298,24 +350,38 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
     return Lie(tuple(line for line, _ in pairs), tuple(seen for _, seen in pairs))
 
 
+class _Cells:
+    """How much the cells along a dimension change with strips across it, each asked for once."""
+
+    def __init__(self, shape: ImageShape, changes: Changes) -> None:
+        self._shape, self._changes = shape, changes
+        self._found: dict[Strip, Tensor] = {}
+
+    def ask(self, strips: Sequence[Strip]) -> None:
+        """Disturb several strips of the image at once."""
+        new = [one for one in strips if one not in self._found]
+        blocks = [strip(self._shape, *one) for one in new]
+        for one, change in zip(new, self._changes(blocks) if new else (), strict=True):
+            cells = torch.zeros(1)
+            if change is not None:
+                cells = change.movedim(one[0] + 1, -1).flatten(0, -2).sum(dim=0)
+            self._found[one] = cells
+
+    def of(self, dim: int, start: int, end: int) -> Tensor:
+        """Return the change of each line of cells along a dimension."""
+        self.ask([(dim, start, end)])
+        return self._found[dim, start, end]
+
+
 def _line(
-    shape: ImageShape, dim: int, changes: Changes
+    shape: ImageShape, dim: int, all_cells: _Cells
 ) -> tuple[Tensor, tuple[int, int]]:
     """Return where the lines of cells lie along a dimension, and the pixels that they see.
 
     They cover what they see evenly, or by whole pixels, and around its middle, unless the cells that a line of pixels
     changes say otherwise by more than half a cell, as those do of an image that is padded.
     """
-
-    @cache
-    def cells(start: int, end: int) -> Tensor:
-        change = changes(strip(shape, dim, start, end))
-        return (
-            torch.zeros(1)
-            if change is None
-            else change.movedim(dim + 1, -1).flatten(0, -2).sum(dim=0)
-        )
-
+    cells = partial(all_cells.of, dim)
     pixels, count = shape.size[dim], len(cells(0, 1))
     first, last = seen_along(pixels, lambda start, end: bool(cells(start, end).any()))
     # Steps leave out pixels at the edge, which lie on the last cell all the same.
@@ -330,9 +396,10 @@ def _line(
     ] = []  # a line of pixels, the first and the last cell that it changes
     # Where the outer pixels change all cells, those between them do.
     if count > 1 and not all(bool(cells(at, at + 1).all()) for at in (first, last)):
-        for at in np.unique(
-            np.linspace(first, last, min(_PIXELS, last - first + 1)).round().astype(int)
-        ).tolist():
+        wanted = np.linspace(first, last, min(_PIXELS, last - first + 1))
+        lines = np.unique(wanted.round().astype(int)).tolist()
+        all_cells.ask([(dim, at, at + 1) for at in lines])
+        for at in lines:
             changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
             ends += [(at, changed[0], changed[-1])] if changed else []
     low = [(at, cell) for at, cell, _ in ends if cell > 0]

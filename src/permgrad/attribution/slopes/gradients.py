@@ -29,8 +29,13 @@ def batch_size(
     numbers: int,
     cpu: tuple[int, int] | None = None,
     accelerator: tuple[int, int] | None = None,
+    *,
+    weights: int = 0,
 ) -> int:
-    """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows."""
+    """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows.
+
+    A pass reads so many ``weights``, and it pays to hold as many numbers of rows.
+    """
     if request.batch_size != "auto":
         return int(request.batch_size)
     on_cpu = request.subject.device.type == "cpu"
@@ -40,7 +45,7 @@ def batch_size(
         else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
     )
     budget, most = (cpu if on_cpu else accelerator) or usual
-    return max(1, min(most, budget // max(numbers, 1)))
+    return max(1, min(most, max(budget, weights) // max(numbers, 1)))
 
 
 def output_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -115,11 +116,14 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     def moved(share: float) -> list[Tensor]:
         return [leaf + share * way for leaf, way in zip(leaves, ways, strict=True)]
 
-    with torch.inference_mode(mode=False), torch.no_grad():
-        before, at, after, back, forth = (
-            slopes.explained(rows, moved(share)).double()[:, targets]
-            for share in (-step, 0.0, step, -_FAR, _FAR)
-        )
+    shares = (-step, 0.0, step, -_FAR, _FAR)
+    points = [moved(share) for share in shares]
+    size = max(1, slopes.subject.most_rows() // count)
+    try:
+        outputs = _outputs_at(slopes, rows, points, size)
+    except ForwardError:  # of so many rows
+        outputs = _outputs_at(slopes, rows, points, 1)
+    before, at, after, back, forth = (one[:, targets] for one in outputs)
     told = torch.zeros_like(at)
     for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
         # As far as numbers moved: small ways between large numbers are rounded.
@@ -133,6 +137,21 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         (forth - back) / (2 * _FAR),
         rounding,
     )
+
+
+def _outputs_at(
+    slopes: Slopes, rows: tuple[Tensor, ...], points: Sequence[list[Tensor]], size: int
+) -> list[Tensor]:
+    """Return outputs at each of several points of rows, ``size`` of them in one call."""
+    outputs = list[Tensor]()
+    with torch.inference_mode(mode=False), torch.no_grad():
+        for start in range(0, len(points), size):
+            some = points[start : start + size]
+            leaves = [torch.cat(leaf) for leaf in zip(*some, strict=True)]
+            same = tuple(torch.cat([tensor] * len(some)) for tensor in rows)
+            explained = slopes.explained(same, leaves).double()
+            outputs += explained.chunk(len(some))
+    return outputs
 
 
 def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:

@@ -122,6 +122,7 @@ class InnerSubject(NetworkSubject):
         self.noted, self.input_names = outer.noted, outer.input_names
         self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
         self._readings = None
+        self._uses = {}
         self.outer, self._most_rows = outer, outer.most_rows()
         self.layers = {name: modules[name] for name in layers}
         # What is left of a network that is cut is not folded.

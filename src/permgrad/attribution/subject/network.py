@@ -207,6 +207,8 @@ class NetworkSubject(Subject):
         self._most_rows: int | None = None
         self.rewrites = False
         self._readings: dict[int, str] | None = None
+        #: by shapes of inputs, how the network uses them, found out once for all copies
+        self._uses: dict[Any, dict[int, str]] = {}
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         self.makes_images = any(
             isinstance(part, convolutions) for part in self.module.modules()
@@ -378,13 +380,21 @@ class NetworkSubject(Subject):
         if undecided:
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
-                meanings |= find_readings(self, rows, list(undecided))
+                meanings |= self._used(rows, tuple(undecided))
         for place in undecided.keys() - meanings.keys():
             tensor = self.inputs[place]
             if tensor.ndim == 3 and not may_be_picture(tensor):
                 meanings[place] = "tokens"
         self._readings = meanings
         return dict(meanings)
+
+    def _used(self, rows: Sequence[Tensor], places: tuple[int, ...]) -> dict[int, str]:
+        """Return how the network uses some inputs, asked once for rows of the same shapes."""
+        shapes = tuple((tuple(one.shape[1:]), one.dtype) for one in rows)
+        key = places, shapes
+        if key not in self._uses:
+            self._uses[key] = find_readings(self, rows, list(places))
+        return self._uses[key]
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
