@@ -114,7 +114,7 @@ def shift(net, x):
         ),
         (lambda net, x: net.layer(x)[:, :0], r"got \(\d+, 0\) for \d+ row"),
         (
-            nn.Sequential(nn.LazyLinear(2)),
+            nn.Sequential(nn.LazyLinear(2), nn.Linear(5, 2)),
             r"'0.weight' of the network has no values yet\. Call the network once on some rows",
         ),
         (

@@ -262,13 +262,75 @@ def test_a_first_call_that_is_refused_leaves_nothing():
     assert shape_of(net) == before
 
 
-def test_lazy_layers_are_refused_and_stay_lazy():
+class Lazy(nn.Module):
+    """Lazy layers behind each other, one of which counts calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.LazyLinear(4), nn.LazyBatchNorm1d()
+        self.drop, self.head = nn.Dropout(0.5), nn.LazyLinear(2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(self.drop(torch.relu(self.norm(self.layer(x)))))
+
+
+class LazyPictures(nn.Module):
+    """A lazy convolution of a row's numbers and a lazy layer, with a keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.head = nn.LazyConv1d(3, 2), nn.LazyLinear(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.seen(x[:, None])).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Lazy, LazyPictures])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_lazy_layers_are_filled_as_by_the_first_call(kind, training, method):
+    net, other = kind().train(training), kind().train(training)
+    torch.manual_seed(7)
+    chance = torch.get_rng_state()
+    assert explain(net, method).values.any()
+    assert torch.equal(torch.get_rng_state(), chance)
+    other.eval()(ROWS)
+    other.train(training)
+    if kind is Lazy:
+        other.calls.zero_()
+    assert shape_of(net) == shape_of(other)
+    assert [part.training for part in net.modules()] == [
+        part.training for part in other.modules()
+    ]
+    mine, theirs = net.state_dict(), other.state_dict()
+    assert list(mine) == list(theirs)
+    for name, weight in mine.items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)
+    torch.manual_seed(8)
+    one = stepped(net)
+    torch.manual_seed(8)
+    for name, weight in stepped(other).items():
+        torch.testing.assert_close(one[name], weight, rtol=0, atol=0)
+
+
+def test_lazy_layers_that_were_filled_are_named():
     net = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(2))
+    text = (
+        "The network changes itself at its first call (0.weight, 0.bias, 2.weight, "
+        "2.bias). permgrad made that call, and the change stays."
+    )
+    with pytest.warns(pg.PermgradWarning) as caught:
+        pg.explain(net, ROWS, method="permutation", n_repeats=2)
+    assert text in [str(one.message) for one in caught]
+    assert copy.deepcopy(net)(ROWS).shape == (16, 2)
+
+
+def test_lazy_layers_stay_lazy_where_the_call_is_refused():
+    net = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(3, 2))
     hooks = [len(part._forward_pre_hooks) for part in net]
     with pytest.raises(pg.InputError, match="Call the network once on some rows"):
         pg.explain(net, ROWS)
     assert [len(part._forward_pre_hooks) for part in net] == hooks
-    assert [type(part).__name__ for part in net] == ["LazyLinear", "ReLU", "LazyLinear"]
-    net(ROWS)
-    assert explain(net, "permutation").values.any()
-    assert copy.deepcopy(net)(ROWS).shape == (16, 2)
+    assert [type(part).__name__ for part in net] == ["LazyLinear", "ReLU", "Linear"]

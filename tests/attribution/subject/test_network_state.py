@@ -262,10 +262,12 @@ def test_generators_are_seeded_alike_for_every_opening():
 
 
 def test_weights_without_numbers_are_refused():
+    lazy = nn.Sequential(nn.LazyLinear(2), nn.Linear(4, 2))  # which takes no rows
     with pytest.raises(
-        pg.InputError, match=r"lazy parameter 'weight' of the network has no values yet"
+        pg.InputError,
+        match=r"lazy parameter '0.weight' of the network has no values yet",
     ):
-        pg.explain(nn.LazyLinear(2), drawn(5, 3), method="permutation")
+        pg.explain(lazy, drawn(5, 3), method="permutation")
     with pytest.raises(
         pg.InputError, match=r"'0.weight' of the network is on the meta device"
     ):

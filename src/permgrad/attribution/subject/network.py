@@ -28,6 +28,7 @@ from permgrad.attribution.subject.inputs import (
     read_forms,
     shapes_in_words,
 )
+from permgrad.attribution.subject.lazy import fill_lazy, lazy_names
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.memory import (
     call_first,
@@ -182,7 +183,9 @@ class NetworkSubject(Subject):
         self._masks = None if y is None or as_target(y).ndim < 2 else as_target(y)
         self.by_place = False
         self.module: Any = unwrap(module)
-        _check_initialised(self.module)
+        lazy = lazy_names(self.module)
+        if not lazy:
+            _check_initialised(self.module)
         parameter = next(
             (
                 p
@@ -195,6 +198,9 @@ class NetworkSubject(Subject):
         if self.is_function:
             self.dtype = FunctionOfTensors.precision
         forms, tensors = read_forms(self.module, inputs, self.dtype)
+        if lazy:
+            fill_lazy(self.module, forms, tensors, self.dtype)
+            _check_initialised(self.module)
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: Casts = (None,) * len(tensors)
