@@ -106,9 +106,16 @@ class Budget:
         swarm = min(rows, self.swarm_rows(classes)) * max(
             1, classes * SWARM_ROWS // _SWARM_NUMBERS
         )
+        single = clock.per_row * swarm * GRADIENT_ROW
+        published_way = clock.per_row * published * features
+        return self.ranking(rows, features) + single + published_way
+
+    def ranking(self, rows: int, features: int) -> float:
+        """Return about how many seconds a ranking of the features takes."""
+        all_rows = self.clock.thorough or rows <= AT_ONCE
+        first = rows if all_rows else FIRST_ROWS
         pairs = features * expected_repeats(rows)
-        explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
-        return explanation + clock.per_row * published * features
+        return self.clock.per_row * first * pairs * PAIR
 
     # ---- rows and donors ---------------------------------------------------------------------------------------------
     def in_time(

@@ -62,11 +62,7 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     if few and not named:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
-    names = [
-        name
-        for name in prepared.beside
-        if named or name != "trees" or classes <= MOST_CLASSES
-    ]
+    names = branches_to_try(prepared, classes)
     work = _job(
         model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates
     )
@@ -109,6 +105,22 @@ def add_branches(model: Any, prepared: Prepared) -> None:
             "label": one.label,
             **asdict(shares[name]),
         }
+
+
+def branches_to_try(prepared: Prepared, classes: int) -> list[str]:
+    """Return the branches that are fitted: trees of many classes only where they are asked for by name."""
+    return [
+        name
+        for name in prepared.beside
+        if prepared.beside_by_name or name != "trees" or classes <= MOST_CLASSES
+    ]
+
+
+def trees_rounds(library: str, classes: int) -> int:
+    """Return about how many rounds the trees of a library have: rows that are held out stop them."""
+    if library == "catboost" and classes > 2:
+        return MOST_OF_CLASSES // classes
+    return job.ROUNDS_WITHOUT_VALIDATION
 
 
 def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
@@ -172,7 +184,7 @@ def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
         work = replace(
             work,
             options={
-                "iterations": MOST_OF_CLASSES // work.n_classes,
+                "iterations": trees_rounds(library.name, work.n_classes),
                 "border_count": 64,
             },
         )

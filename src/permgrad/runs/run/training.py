@@ -20,12 +20,10 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.models.decision import asked_decision
-from permgrad.models.estimators.beside import MOST_ROWS
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.estimators.share import branch_words
-from permgrad.models.libraries.boosting import best_library
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
@@ -36,6 +34,7 @@ from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.beside_in_time import SHARE, branches_in_time
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     BESIDE_EPOCHS,
@@ -233,7 +232,12 @@ def train_network(
     )
     model.order_ = model.order_ if order is None else order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
-    plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
+    beside = 0.0
+    if work.request.time_limit is not None and ready.beside:
+        branches, beside = branches_in_time(work, ready)
+        ready = replace(ready, beside=branches)
+    features = len(train.encoder.features())
+    plan, watch = _plan(work, ready, features, done, (others, beside))
     between = parts["validation"].dependence
     ready = ready.with_epochs(*plan)
     ready = replace(
@@ -247,24 +251,17 @@ def train_network(
         work.say(f"  {raised_words(raised)}")
 
 
-def _seconds_beside(work: RunWork, ready: Prepared) -> float:
-    """Return an estimate of the seconds that the branches beside the network take."""
-    names = [best_library().name if name == "trees" else name for name in ready.beside]
-    train = work.inputs.parts["train"].y[:MOST_ROWS]
-    rows = BaselineRows(work.encoded["train"].encoded[: len(train)], train)
-    return estimate_seconds(
-        work.inputs.task,
-        rows,
-        names,
-        seed=work.request.seed,
-        threads=torch.get_num_threads(),
-    )
-
-
 def _plan(
-    work: RunWork, ready: Prepared, features: int, done: int, others: float
+    work: RunWork,
+    ready: Prepared,
+    features: int,
+    done: int,
+    further: tuple[float, float],
 ) -> tuple[tuple[int, int], EpochWatcher]:
-    """Plan the rest of the run, and say so. Return epochs and parts of the training, and what watches its epochs."""
+    """Plan the rest of the run, and say so. Return epochs and parts of the training, and what watches its epochs.
+
+    ``further``: seconds of the baselines, and of the branches beside the network.
+    """
     clock, options, rows = work.clock, ready.job.options, len(ready.job.train_rows)
     parts, network = work.inputs.parts, ready.job.network
     planned, turns = options.max_epochs, 1
@@ -279,13 +276,21 @@ def _plan(
         len(parts["test"]),
         1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y)),
     )
+    others = further[0]
     # Baselines that were asked for count where a limit was asked for.
-    baselines = others if work.request.time_limit is not None else 0.0
-    if work.request.time_limit is not None and ready.beside:
-        baselines += _seconds_beside(work, ready)
+    baselines = sum(further) if work.request.time_limit is not None else 0.0
+    # An explanation adapts to the time that is left, and a network that was not trained is of no use.
+    most_reserved = SHARE * max(clock.left() - baselines, 0.0)
 
     def reserved() -> float:
-        return work.budget.expected(tested, features, outputs) + REPORT + baselines
+        explanation = work.budget.expected(tested, features, outputs)
+        return min(explanation + levels() + REPORT, most_reserved) + baselines
+
+    def levels() -> float:
+        """Return the seconds that comparisons of levels take: the ranking once more."""
+        if not work.request.sensitive:
+            return 0.0
+        return work.budget.ranking(tested, features)
 
     per_epoch = clock.per_row * rows / turns
     epochs, beside = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
@@ -293,7 +298,7 @@ def _plan(
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
     expected |= {
-        "explanation": work.budget.expected(tested, features, outputs),
+        "explanation": work.budget.expected(tested, features, outputs) + levels(),
         "report": REPORT,
     }
     if work.budget.refits is not None:
