@@ -254,3 +254,39 @@ def test_a_number_is_typed_by_the_reader(tmp_path):
             float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", ""))
             >= limit - 1
         )
+
+
+@cache
+def dummies():
+    """Return a model of the dummies of a category, with its rows and a page."""
+    rng = np.random.default_rng(4)
+    kind = rng.integers(0, 4, 300)
+    frame = pd.DataFrame({"size": rng.normal(size=300).round(3)})
+    for place, name in enumerate(("house", "flat", "boat", "tent")):
+        frame[f"home_{name}"] = (kind == place).astype(int)
+    y = np.where(frame["size"] + 2.0 * (kind == 2) - 1.5 * (kind == 0) > 0.4, "a", "b")
+    model = pg.HyNNClassifier(
+        preset="fast", image="never", max_epochs=15, random_state=0, progress=False
+    ).fit(frame, y)
+    listed = frame[:LISTED].reset_index(drop=True)
+    rows = rows_of(model, model.encode_rows(listed), np.arange(LISTED))
+    return listed, rows, page_of_rows(whatif.what_if(model, rows))
+
+
+def test_dummies_of_a_category_change_together():
+    listed, rows, page = dummies()
+    homes = [name for name in listed if name.startswith("home_")]
+    assert [sorted(block) for block in rows.together] == [sorted(homes)]
+    seen = visit(page, SEARCH.replace("ASKED", "12"))
+    changed = [
+        (place, each["changes"])
+        for place, found in enumerate(seen["found"])
+        for each in found["first"]
+    ]
+    of_homes = [pair for pair in changed if set(pair[1]) & set(homes)]
+    assert len(of_homes) > 3, "the precondition: homes are changed"
+    for place, changes in of_homes:
+        row = listed.loc[place, homes].to_dict() | {
+            name: int(cell) for name, cell in changes.items() if name in homes
+        }
+        assert sum(row.values()) == 1, (place, changes)

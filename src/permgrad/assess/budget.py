@@ -59,6 +59,12 @@ class Clock:
         """Return the seconds until the limit, at least 0."""
         return max(self.limit - (time.monotonic() - self.started), 0.0)
 
+    def least_training(self) -> float:
+        """Return how many seconds a training has in any case: as many as passed before it, half of the limit at most."""
+        if math.isinf(self.limit):
+            return 0.0
+        return min(time.monotonic() - self.started, self.limit / 2)
+
     def facts(self) -> dict[str, Any]:
         """Return what ``run.json`` records of the time."""
         limit = None if math.isinf(self.limit) else self.limit

@@ -322,6 +322,7 @@ def what_if(
         "weights": packed(np.concatenate(weights)),
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), walks[-1]), "u2"),
+        "together": [list(block) for block in rows.together],
         **_listed(rows, encoder),
         **({} if rows.texts is None else {"texts": text_forms(encoder, rows.texts)}),
         **({"photos": _covered(rows, photos)} if photos else {}),

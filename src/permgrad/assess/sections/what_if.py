@@ -26,6 +26,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import keeping_warnings
+from permgrad.data.types.as_one import adjacent_dummies, columns_as_one
 from permgrad.models.estimators.calibration import class_logits
 from permgrad.models.estimators.kept_rows import ComparedRows, rows_compared, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
@@ -72,6 +73,7 @@ class ChangeableRows:
         background: encoded training rows that parts are compared with, ``(background rows, encoded)``. None of a model
             that keeps no rows, or that no page can run.
         spread: the range of what is explained over all training rows that it keeps, ``(outputs,)``.
+        together: columns that are one feature, such as the dummies of a category, which change together.
         remains: of the error of a mean over the background rows, which were drawn from more. 0: they are all.
         texts: the columns of free text that have scores.
     """
@@ -85,6 +87,7 @@ class ChangeableRows:
     spread: npt.NDArray[np.float64]
     texts: pd.DataFrame | None = None
     remains: float = 0.0
+    together: Sequence[Sequence[str]] = ()
 
 
 def rows_of(
@@ -151,7 +154,20 @@ def rows_of(
         spread=np.array(spread),
         texts=texts,
         remains=remains,
+        together=_together(rows),
     )
+
+
+def _together(rows: EncodedRows) -> list[list[str]]:
+    """Return the columns that are one feature, as counterfactuals in Python have them."""
+    blocks = [list(map(str, block)) for block in rows.encoder.groups_.values()]
+    taken = {name for block in blocks for name in block}
+    frame = rows.table.rename(columns=str)
+    found = columns_as_one(frame.drop(columns=list(taken & {*frame.columns})))
+    blocks += [list(map(str, block)) for block in found.values()]
+    taken |= {name for block in blocks for name in block}
+    blocks += adjacent_dummies(frame, taken)
+    return [block for block in blocks if len(block) > 1]
 
 
 def changeable(work: Work) -> None:

@@ -48,8 +48,10 @@ def branches_in_time(work: RunWork, ready: Prepared) -> tuple[tuple[str, ...], f
         clock = work.clock
         seconds = _seconds(work, name, classes, _MOST_OF_TIME * clock.left())
         if not ready.beside_by_name and total + seconds > SHARE * clock.left():
-            what = {"trees": "boosted trees", "linear": "a line"}.get(name, name)
-            clock.cut.append(f"training: {what} beside the network were not tried")
+            what = {"trees": "a branch of boosted trees", "linear": "a line"}.get(
+                name, name
+            )
+            clock.cut.append(f"training: {what} beside the network was not tried")
             continue
         chosen.append(name)
         total += seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -282,9 +283,13 @@ def _plan(
     # An explanation adapts to the time that is left, and a network that was not trained is of no use.
     most_reserved = SHARE * max(clock.left() - baselines, 0.0)
 
+    # Where reading took the time, a network is still trained as long as reading took: of one epoch it is of no use.
+    trained_until = time.monotonic() + clock.least_training()
+
     def reserved() -> float:
         explanation = work.budget.expected(tested, features, outputs)
-        return min(explanation + levels() + REPORT, most_reserved) + baselines
+        rest = min(explanation + levels() + REPORT, most_reserved) + baselines
+        return min(rest, clock.left() - max(trained_until - time.monotonic(), 0.0))
 
     def levels() -> float:
         """Return the seconds that comparisons of levels take: the ranking once more."""
@@ -310,7 +315,8 @@ def _plan(
     words["training"] += (
         f" (at most {readable(max(per_epoch * (epochs + beside), 1.0))} for {epochs} epochs)"
     )
-    limit = clock.limit + expected.get("refits", 0.0)
+    late = max(sum(expected.values()) - clock.left(), 0.0) if not clock.left() else 0.0
+    limit = clock.limit + expected.get("refits", 0.0) + late
     in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
     work.say(

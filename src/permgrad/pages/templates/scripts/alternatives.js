@@ -5,6 +5,7 @@
  *
  * Cells take values that listed rows have, and never become missing. One column is changed, then two and three, going on
  * from the rows that came nearest to the goal. Then numbers are brought back towards the row as far as the goal allows.
+ * Columns that are one feature, such as the dummies of a category, change together, to what a listed row has in all of them.
  * Distances are those of `pg.counterfactuals`: of numbers and dates in median absolute deviations, of other cells 1.
  *
  * @typedef {(outputs: Float64Array) => number} Margin  by how much a row reaches the goal, or falls short of it (negative)
@@ -20,7 +21,31 @@ const Alternatives = (() => {
    * The columns that can change: their different cells in rising order, and the unit of distances (0: no numbers).
    * @param {any} model @param {(column: any, place: number) => any} cellOf @param {any} other a cell that is no value
    */
-  const columnsOf = (model, cellOf, other) => model.columns.flatMap((/** @type {any} */ column) => {
+  const columnsOf = (model, cellOf, other) => {
+    const blocks = (model.together ?? []).map((/** @type {string[]} */ names) => ({ names, members: names.map((name) => model.columns.find((/** @type {any} */ column) => column.name === name)) }));
+    const inside = new Set(blocks.flatMap((/** @type {any} */ block) => block.names));
+    const single = singlesOf(model, cellOf, other).filter((/** @type {any} */ one) => !inside.has(one.column.name));
+    // A block of which this page cannot set all columns stays as it is.
+    return [...single, ...blocks.filter((/** @type {any} */ block) => block.members.every(Boolean)).flatMap((/** @type {any} */ block) => blockOf(model, block.members, cellOf, other))];
+  };
+
+  /** Columns that change together, as one whose cells are those of all of them. @param {any} model @param {any[]} members @param {(column: any, place: number) => any} cellOf @param {any} other */
+  const blockOf = (model, members, cellOf, other) => {
+    const rows = Array.from(model.rows, (_, place) => members.map((column) => cellOf(column, place)));
+    const whole = rows.filter((cells) => cells.every((cell) => !Array.isArray(cell) && cell !== other));
+    const values = [...new Map(whole.map((cells) => [JSON.stringify(cells), cells])).values()];
+    const column = { name: JSON.stringify(members.map((one) => one.name)), label: members.map((one) => one.label).join(", ") };
+    return values.length ? [{ column, members, ordered: false, values, unit: 0 }] : [];
+  };
+
+  /** The cell of a row, or those of columns that change together. @param {any} one @param {number} place @param {(column: any, place: number) => any} cellOf */
+  const ownOf = (one, place, cellOf) => (one.members ? one.members.map((/** @type {any} */ column) => cellOf(column, place)) : cellOf(one.column, place));
+
+  /** The columns of an entry, each with its cell. @param {any} one @param {any} cell @returns {[any, any][]} */
+  const cellsOf = (one, cell) => (one.members ? one.members.map((/** @type {any} */ column, /** @type {number} */ at) => [column, cell[at]]) : [[one.column, cell]]);
+
+  /** @param {any} model @param {(column: any, place: number) => any} cellOf @param {any} other */
+  const singlesOf = (model, cellOf, other) => model.columns.flatMap((/** @type {any} */ column) => {
     const ordered = column.form.kind === "number" || column.form.kind === "date";
     if (!ordered && !column.form.levels && column.form.kind !== "boolean") return [];
     const cells = Array.from(model.rows, (_, place) => cellOf(column, place)).filter((/** @type {any} */ cell) => !Array.isArray(cell) && cell !== other);
@@ -53,8 +78,11 @@ const Alternatives = (() => {
    * @returns {Generator<undefined, Found[], any>}
    */
   function* search(model, columns, place, cellOf, margin) {
-    const own = new Map(columns.map((one) => [one.column.name, cellOf(one.column, place)]));
-    const differs = (/** @type {any} */ one, /** @type {any} */ cell) => Array.isArray(own.get(one.column.name)) || cell !== own.get(one.column.name);
+    const own = new Map(columns.map((one) => [one.column.name, ownOf(one, place, cellOf)]));
+    const differs = (/** @type {any} */ one, /** @type {any} */ cell) => {
+      const before = own.get(one.column.name);
+      return one.members ? JSON.stringify(cell) !== JSON.stringify(before) : Array.isArray(before) || cell !== before;
+    };
     const options = columns.flatMap((one) => {
       const count = Math.min(one.values.length, TRIED), last = one.values.length - 1;
       const tried = Array.from({ length: count }, (_, at) => one.values[count > 1 ? Math.floor((at * last) / (count - 1)) : 0]);
@@ -62,7 +90,7 @@ const Alternatives = (() => {
     });
     const changed = (/** @type {any} */ state, /** @type {any} */ one, /** @type {any} */ cell) => {
       const row = state.row.slice(), name = one.column.name;
-      model.encoder.write(row, one.column.form, cell);
+      for (const [column, value] of cellsOf(one, cell)) model.encoder.write(row, column.form, value);
       const changes = { ...state.changes, [name]: cell };
       const distance = columns.reduce((sum, each) => sum + (each.column.name in changes ? apart(each, changes[each.column.name], own.get(each.column.name)) : 0), 0);
       return { changes, row, distance, margin: -Infinity };
@@ -119,8 +147,22 @@ const Alternatives = (() => {
       }
       states = inTurn(rows.filter((row) => row.margin < 0).sort((a, b) => b.margin - a.margin)).slice(0, Math.max(1, Math.floor(BUDGET / Math.max(1, options.length))));
     }
-    return [...results.values()].sort((a, b) => Object.keys(a.changes).length - Object.keys(b.changes).length || a.distance - b.distance);
+    const sorted = [...results.values()].sort((a, b) => Object.keys(a.changes).length - Object.keys(b.changes).length || a.distance - b.distance);
+    return sorted.map((found) => ({ ...found, changes: byColumn(columns, found.changes, own) }));
   }
+
+  /** Changes by column: of those that change together the ones that differ. @param {any[]} columns @param {Record<string, any>} changes @param {Map<string, any>} own */
+  const byColumn = (columns, changes, own) => {
+    /** @type {Record<string, any>} */
+    const single = {};
+    for (const one of columns.filter((each) => each.column.name in changes)) {
+      const before = cellsOf(one, own.get(one.column.name));
+      cellsOf(one, changes[one.column.name]).forEach(([column, cell], at) => {
+        if (!one.members || JSON.stringify(cell) !== JSON.stringify(before[at][1])) single[column.name] = cell;
+      });
+    }
+    return single;
+  };
 
   /** The columns that are changed. @param {{changes: Record<string, any>}} row */
   const keyOf = (row) => JSON.stringify(Object.keys(row.changes).sort());
@@ -178,7 +220,7 @@ const Alternatives = (() => {
     const show = (/** @type {Found[]} */ found, /** @type {string} */ what, /** @type {(found: number[]) => string} */ said) => {
       if (!found.length) return answer.replaceChildren(element("p", {}, `No change of up to three columns was found with which the model predicts ${what}. Values that listed rows have were tried.`));
       const lines = found.map(({ changes }) => {
-        const parts = columns.filter(({ column }) => column.name in changes).map(({ column }) => `${column.label}: ${about.words(column, about.cellOf(column, place))} → ${about.words(column, changes[column.name])}`);
+        const parts = columns.flatMap((one) => one.members ?? [one.column]).filter((column) => column.name in changes).map((column) => `${column.label}: ${about.words(column, about.cellOf(column, place))} → ${about.words(column, changes[column.name])}`);
         return element("li", {}, `${parts.join("; ")}. ${said(model.network.predicted(model.network.outputs(model.encode(place, changes))))}. `, element("button", { type: "button", class: "plain", click: () => about.fill(changes) }, "Fill in"));
       });
       return answer.replaceChildren(

@@ -301,6 +301,8 @@ const Shares = (() => {
     };
     return {
       network, encoder, shares, texts, photos, range: form.range, result: form.network.result, rows: content.rows,
+      /** Names of columns that are one feature and change together. @type {string[][]} */
+      together: content.together ?? [],
       /** Walks after which values may be shown. @type {number[]} */
       walks: form.walks,
       /** Names of the players, in the order of values. @type {string[]} */
