@@ -273,11 +273,11 @@ def dummies():
     return listed, rows, page_of_rows(whatif.what_if(model, rows))
 
 
-def test_dummies_of_a_category_change_together():
+def test_dummies_of_a_category_change_together(tmp_path):
     listed, rows, page = dummies()
     homes = [name for name in listed if name.startswith("home_")]
     assert [sorted(block) for block in rows.together] == [sorted(homes)]
-    seen = visit(page, SEARCH.replace("ASKED", "12"))
+    seen = visit(page, tmp_path, SEARCH.replace("ASKED", "12")).quiet()
     changed = [
         (place, each["changes"])
         for place, found in enumerate(seen["found"])

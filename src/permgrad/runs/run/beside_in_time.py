@@ -72,8 +72,10 @@ def _seconds(work: RunWork, name: str, classes: int, most: float) -> float:
     per_round = took[0] / _TRIES[0]
     if took[0] * _TRIES[1] / _TRIES[0] <= most:
         took.append(_tried(work, library, rows, {key: _TRIES[1]}))
-        # What does not grow with the rounds counts once.
-        per_round = max(took[1] - took[0], 0.0) / (_TRIES[1] - _TRIES[0])
+        # What does not grow with the rounds counts once. A first try that other work
+        # delayed would hide what does.
+        grown = (took[1] - took[0]) / (_TRIES[1] - _TRIES[0])
+        per_round = max(grown, took[1] / _TRIES[1] / 2)
     return float((took[0] + per_round * whole) * count / len(rows.y))
 
 
