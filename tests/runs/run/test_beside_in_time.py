@@ -11,21 +11,14 @@ import pytest
 from permgrad.assess.budget import Clock
 from permgrad.models.estimators.beside import branches_to_try
 from permgrad.runs.run import beside_in_time
-from permgrad.runs.run.beside_in_time import branches_in_time
+from permgrad.runs.run.beside_in_time import Learned, branches_in_time
 
 
-def work_of(limit: float, classes: int = 2):
+def rows_of(classes: int = 2):
     rng = np.random.default_rng(0)
     encoded = rng.normal(size=(300, 4)).astype(np.float32)
     y = np.arange(300) % classes
-    return SimpleNamespace(
-        inputs=SimpleNamespace(
-            task="classification", parts={"train": SimpleNamespace(y=y)}
-        ),
-        encoded={"train": SimpleNamespace(encoded=encoded)},
-        request=SimpleNamespace(seed=0),
-        clock=Clock(limit=limit),
-    )
+    return Learned("classification", encoded, y, 0)
 
 
 def ready(*names: str, by_name: bool = False):
@@ -45,21 +38,23 @@ def seconds(monkeypatch, **known):
 
 def test_branches_that_take_more_than_half_of_the_time_are_left_out(monkeypatch):
     seconds(monkeypatch, trees=70.0, linear=1.0)
-    work = work_of(100.0)
-    names, total = branches_in_time(work, ready("trees", "linear"))
+    clock = Clock(limit=100.0)
+    names, total = branches_in_time(rows_of(), ready("trees", "linear"), clock)
     assert (names, total) == (("linear",), 1.0)
-    assert work.clock.cut == [
+    assert clock.cut == [
         "training: a branch of boosted trees beside the network was not tried"
     ]
-    work = work_of(1000.0)
-    names, total = branches_in_time(work, ready("trees", "linear"))
+    clock = Clock(limit=1000.0)
+    names, total = branches_in_time(rows_of(), ready("trees", "linear"), clock)
     assert (names, total) == (("trees", "linear"), 71.0)
-    assert not work.clock.cut
+    assert not clock.cut
 
 
 def test_branches_that_are_named_are_kept(monkeypatch):
     seconds(monkeypatch, trees=70.0)
-    names, total = branches_in_time(work_of(100.0), ready("trees", by_name=True))
+    names, total = branches_in_time(
+        rows_of(), ready("trees", by_name=True), Clock(limit=100.0)
+    )
     assert (names, total) == (("trees",), 70.0)
 
 
@@ -67,7 +62,7 @@ def test_trees_of_many_classes_are_not_measured(monkeypatch):
     asked = seconds(monkeypatch, linear=1.0)
     some = ready("trees", "linear")
     assert branches_to_try(some, 40) == ["linear"]
-    branches_in_time(work_of(100.0, classes=40), some)
+    branches_in_time(rows_of(40), some, Clock(limit=100.0))
     assert asked == ["linear"]
 
 
@@ -80,12 +75,12 @@ def test_a_try_takes_a_few_rounds(name, monkeypatch):
         time.sleep(0.002 * sum(options.values()))
 
     monkeypatch.setattr(beside_in_time, "fit_baseline", fitted)
-    whole = beside_in_time._seconds(work_of(100.0), name, 2, 10.0)
+    whole = beside_in_time._seconds(rows_of(), name, 2, 10.0)
     assert rounds == [2, 8]
     least = {"trees": 200, "linear": 100}[name]
     assert 0.5 * least * 0.002 < whole < 20 * least * 0.002
     rounds.clear()
-    beside_in_time._seconds(work_of(100.0), name, 2, 0.0)
+    beside_in_time._seconds(rows_of(), name, 2, 0.0)
     assert rounds == [2], "no time for a second try"
 
 

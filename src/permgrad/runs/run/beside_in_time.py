@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from permgrad.base.arrays import Array
+from permgrad.assess.budget import Clock
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.evaluation.baselines.fitting import baselines, fit_baseline
+from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.beside import MOST_ROWS, branches_to_try, trees_rounds
 from permgrad.models.libraries.boosting import best_library
 from permgrad.models.libraries.job import Rows as BaselineRows
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import Prepared
-    from permgrad.runs.run.work import RunWork
 
 #: Rounds of a first and a second try, by which those of a whole fit are estimated, and rows of a try at most.
 _TRIES, _TRIED_ROWS = (2, 8), 4000
@@ -32,21 +33,31 @@ _LINE_ITERATIONS = 100
 SHARE = 0.5
 
 
-def branches_in_time(work: RunWork, ready: Prepared) -> tuple[tuple[str, ...], float]:
+class Learned(NamedTuple):
+    """Training rows that branches are tried on: encoded ``(rows, encoded)``, with their target."""
+
+    task: Task
+    encoded: Floats32
+    y: Array
+    seed: int
+
+
+def branches_in_time(
+    learned: Learned, ready: Prepared, clock: Clock
+) -> tuple[tuple[str, ...], float]:
     """Return the branches that are tried beside the network, and about how many seconds they take.
 
     Those that would take more than half of the time that is left are left out, unless they are named. Nothing that is
     not tried anyway, such as trees of many classes, is measured.
     """
-    y = work.inputs.parts["train"].y
-    classes = len(np.unique(y)) if work.inputs.task == "classification" else 0
+    classify = learned.task == "classification"
+    classes = len(np.unique(learned.y)) if classify else 0
     waiting = branches_to_try(ready, classes)
     chosen: list[str] = []
     total = 0.0
     # A line takes less time than trees.
     for name in sorted(waiting):
-        clock = work.clock
-        seconds = _seconds(work, name, classes, _MOST_OF_TIME * clock.left())
+        seconds = _seconds(learned, name, classes, _MOST_OF_TIME * clock.left())
         if not ready.beside_by_name and total + seconds > SHARE * clock.left():
             what = {"trees": "a branch of boosted trees", "linear": "a line"}.get(
                 name, name
@@ -60,19 +71,18 @@ def branches_in_time(work: RunWork, ready: Prepared) -> tuple[tuple[str, ...], f
     return tuple(left), total
 
 
-def _seconds(work: RunWork, name: str, classes: int, most: float) -> float:
+def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
     """Return about how many seconds a branch takes. The second try is only made where it takes less than ``most``."""
     library = best_library().name if name == "trees" else name
-    y = work.inputs.parts["train"].y[:MOST_ROWS]
-    rows, count = _tried_rows(work, y, classes)
+    rows, count = _tried_rows(learned, classes)
     key = _ROUNDS.get(library, "n_estimators")
     whole = trees_rounds(library, classes) if name == "trees" else _LINE_ITERATIONS
     import_module(baselines.get(library).package)  # once, however many rows there are
-    took = [_tried(work, library, rows, {key: _TRIES[0]})]
+    took = [_tried(learned, library, rows, {key: _TRIES[0]})]
     per_round = took[0] / _TRIES[0]
     if took[0] * _TRIES[1] / _TRIES[0] <= most:
-        took.append(_tried(work, library, rows, {key: _TRIES[1]}))
-        # What does not grow with the rounds counts once. A first try that other work
+        took.append(_tried(learned, library, rows, {key: _TRIES[1]}))
+        # What does not grow with the rounds counts once. A first try that something
         # delayed would hide what does.
         grown = (took[1] - took[0]) / (_TRIES[1] - _TRIES[0])
         per_round = max(grown, took[1] / _TRIES[1] / 2)
@@ -87,20 +97,21 @@ _ROUNDS = {
 }
 
 
-def _tried_rows(work: RunWork, y: Array, classes: int) -> tuple[BaselineRows, int]:
+def _tried_rows(learned: Learned, classes: int) -> tuple[BaselineRows, int]:
     """Return some training rows, with each class among them, and of how many."""
+    y = learned.y[:MOST_ROWS]
     count = len(y)
-    encoded = work.encoded["train"].encoded[:count]
+    encoded = learned.encoded[:count]
     if count <= _TRIED_ROWS:
         return BaselineRows(encoded, y), count
-    drawn = generator(work.request.seed, "rows tried").permutation(count)[:_TRIED_ROWS]
+    drawn = generator(learned.seed, "rows tried").permutation(count)[:_TRIED_ROWS]
     if classes:
         drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
     return BaselineRows(encoded[drawn], y[drawn]), count
 
 
 def _tried(
-    work: RunWork, library: str, rows: BaselineRows, options: dict[str, int]
+    learned: Learned, library: str, rows: BaselineRows, options: dict[str, int]
 ) -> float:
     """Return the seconds of a fit of a few rounds, on the clock."""
     started = time.perf_counter()
@@ -108,10 +119,10 @@ def _tried(
         warnings.simplefilter("ignore")
         fit_baseline(
             library,
-            work.inputs.task,
+            learned.task,
             rows,
             None,
-            seed=work.request.seed,
+            seed=learned.seed,
             threads=torch.get_num_threads(),
             options=options,
         )

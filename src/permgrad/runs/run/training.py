@@ -35,7 +35,7 @@ from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.beside_in_time import SHARE, branches_in_time
+from permgrad.runs.run.beside_in_time import SHARE, Learned, branches_in_time
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     BESIDE_EPOCHS,
@@ -235,7 +235,13 @@ def train_network(
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
     beside = 0.0
     if work.request.time_limit is not None and ready.beside:
-        branches, beside = branches_in_time(work, ready)
+        learned = Learned(
+            work.inputs.task,
+            work.encoded["train"].encoded,
+            parts["train"].y,
+            work.request.seed,
+        )
+        branches, beside = branches_in_time(learned, ready, work.clock)
         ready = replace(ready, beside=branches)
     features = len(train.encoder.features())
     plan, watch = _plan(work, ready, features, done, (others, beside))
