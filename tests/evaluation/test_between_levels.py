@@ -203,3 +203,19 @@ def test_a_few_large_groups_are_not_judged():
     even = Dependence(np.arange(len(level)) % 12)
     (many,) = compare_levels(measures, [level], dependence=even)
     assert (many["error"].p_value < 0.05).all()
+
+
+def test_groups_of_other_sizes_widen_the_errors():
+    rng = np.random.default_rng(3)
+    level = rng.integers(0, 2, 600)
+    values = rng.normal(size=600)
+    even = np.arange(600) % 20
+    uneven = np.repeat(np.arange(20), [150, 120, 100, 50, *[12] * 10, *[10] * 6])
+    for codes, wider in ((even, 1.0), (uneven, 1.1)):
+        groups = between_levels._Groups.of(Dependence(codes), [level], np.array([0, 2]))
+        assert (groups.widening() >= wider - 1e-9).all()
+        assert (groups.widening() < 1.02).all() == (wider == 1.0)
+        (found,) = compare_levels(
+            {"error": Measure(values)}, [level], dependence=Dependence(codes)
+        )
+        assert np.isfinite(found["error"].p_value).all()

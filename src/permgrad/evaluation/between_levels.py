@@ -21,7 +21,7 @@ from scipy import sparse
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
-from permgrad.base.significance import LEVEL
+from permgrad.base.significance import LEVEL, t_quantile
 
 #: A level is judged with so many rows, and so many events and others, in it and outside.
 FEWEST_ROWS, FEWEST_EVENTS = 20, 5
@@ -126,6 +126,7 @@ def compare_levels(
     difference, error = _differences(measures, sums, total)
     if groups is not None:
         error = groups.errors(table[:, None], sums[:, None], total)[:, 0]
+        error = error * groups.widening()[:, None]
     drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
     for moved, count in _exchanged(table, dependence, seed, groups):
         sums = (member @ moved).reshape(len(judged), count, -1)
@@ -271,6 +272,38 @@ class _Groups:
             of_level=_members(level, np.arange(len(used)), (levels, len(used))),
             whole=_members(codes, np.arange(rows), (count, rows)),
         )
+
+    def widening(self) -> Floats:
+        """Return by how much errors are wider because groups have different sizes ``(levels,)``.
+
+        If a few groups have most of the rows, and each has another difference, the errors vary as if there were fewer
+        groups (Carter, Schnepel & Steigerwald 2017). Rows that exchange their levels do not show that. It is the ratio
+        of the quantiles of Student's t, and of the biases of errors, of the side with the fewest groups.
+        """
+        sizes, totals = (
+            np.asarray(one.sum(axis=1)).ravel() for one in (self.member, self.whole)
+        )
+        outside = totals[self.group] - sizes
+        of_group = totals[self.group]
+        of_level = self.of_level
+        inner = of_level @ sizes, of_level @ sizes**2, of_level @ np.ones(len(sizes))
+        outer = (
+            totals.sum() - inner[0],
+            (totals**2).sum() - of_level @ (of_group**2 - outside**2),
+            len(totals) - of_level @ (outside == 0).astype(np.float64),
+        )
+        ratios = []
+        for whole, squares, count in (inner, outer):
+            equal = np.maximum(whole**2 / np.maximum(squares, 1.0), 2.0)
+            limits = [
+                t_quantile(1 - LEVEL / 2, groups - 1) * np.sqrt(groups / (groups - 1))
+                for groups in (
+                    np.minimum(equal, np.maximum(count, 2.0)),
+                    np.maximum(count, 2.0),
+                )
+            ]
+            ratios.append(limits[0] / limits[1])
+        return np.maximum(np.maximum(ratios[0], ratios[1]), 1.0)
 
     def errors(self, table: Floats, sums: Floats, total: Floats) -> Floats:
         """Return the error of each difference ``(levels, draws, measures)``, NaN where there is none.

@@ -42,7 +42,7 @@ from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
-from permgrad.runs.run.alarms import leak_alarms
+from permgrad.runs.run.alarms import table_alarms
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.splitting import (
     choose_task,
@@ -384,6 +384,7 @@ class ComparedTable:
     positive: Any = None
     notes: tuple[str, ...] = ()
     cells: Sequence[Mapping[str, Any]] = ()
+    target_signs: Sequence[Mapping[str, Any]] = ()
     decides: Mapping[str, Any] = field(default_factory=dict)
 
     def alarms(self, fold: Fold) -> tuple[str, ...]:
@@ -391,9 +392,16 @@ class ComparedTable:
         held_rows = np.concatenate([fold.validation, fold.test])
         learned = self.X.iloc[fold.train], self.y[fold.train]
         held_out = self.X.iloc[held_rows], self.y[held_rows]
-        found = leak_alarms(self.target, learned, held_out, self.task, self.na)
-        cells = [fact["words"] for fact in self.cells if fact.get("part") == "alarm"]
-        return (*cells, *found.sentences)
+        found = table_alarms(
+            self.target,
+            learned,
+            held_out,
+            self.task,
+            self.na,
+            cells=self.cells,
+            signs=self.target_signs,
+        )
+        return tuple(found.sentences)
 
     @property
     def classes(self) -> npt.NDArray[Any]:
@@ -430,6 +438,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
         row_groups=None if rows.dependence is None else rows.dependence.codes,
         notes=tuple(inputs.notes),
         cells=inputs.cells,
+        target_signs=inputs.target_signs,
         **{name: getattr(inputs, name) for name in shared},
     )
 
