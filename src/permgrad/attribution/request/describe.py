@@ -60,6 +60,11 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         special = subject.facts.get("tokens", {}).get("special") or []
         if special:
             lines.append(f"ids that stay where they are: {listed(special, _SHOWN)}")
+        starts = subject.facts.get("tokens", {}).get("starts") or []
+        if starts:
+            lines.append(
+                f"held, as it starts each row: the first of {', '.join(starts)}"
+            )
         lines.append(f"features: {_names(request.space.names)}")
         if len(dict.fromkeys(request.space.modality)) > 1:
             lines.append(

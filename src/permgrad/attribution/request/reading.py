@@ -55,6 +55,7 @@ from permgrad.attribution.subject.tokens import (
     follow_tokens,
     pad_of,
     with_tokens,
+    without_starts,
 )
 from permgrad.attribution.subject.words import Words, as_tokens
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
@@ -338,6 +339,7 @@ def _read_network(
             subject.input_names, inputs, columns, segments, readings, cuts, titles
         )
         space = follow_tokens(space, roles, subject)
+        space = without_starts(space, roles, subject, tokenizer)
     shapes = shapes_of(subject.input_names, inputs, segments, readings, titles)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.

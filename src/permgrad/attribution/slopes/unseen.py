@@ -11,6 +11,7 @@ from torch import Tensor
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup
 from permgrad.attribution.subject.soundness import changed
+from permgrad.attribution.subject.special import named_ids, needed_ids
 from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import InputError, listed, warn_user
 
@@ -35,6 +36,11 @@ def warn_of_unseen(
         vectors, output = inner.captured(few)
         for place in dict.fromkeys(lookup.place for lookup in lookups):
             pads = {lookup.pad for lookup in lookups if lookup.place == place}
+            if len(few[place]) == 1 and few[place].ndim == 2:
+                # Other rows do not tell which ids stand where a network needs them.
+                nowhere = torch.zeros_like(few[place], dtype=torch.bool)
+                pads |= needed_ids(inner.outer, place, nowhere)
+                pads |= named_ids(inner.outer.module)
             for others in _exchanged(few[place], owners[place], pads):
                 tensors = [*few[:place], others, *few[place + 1 :]]
                 # A network may refuse such numbers.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import PermgradError
@@ -29,6 +29,24 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     if added is None:
         return frozenset()
     return frozenset(one for one, token in added().items() if token.special)
+
+
+def named_ids(
+    module: nn.Module, endings: tuple[str, ...] = _SETTINGS
+) -> frozenset[int]:
+    """Return the ids that settings of a network, or of a network in it, name.
+
+    ``endings``: of the names of these settings.
+    """
+    ids = set[int]()
+    for part in module.modules():
+        settings = vars(getattr(part, "config", part))
+        ids |= {
+            value
+            for name, value in settings.items()
+            if name.endswith(endings) and is_whole(value)
+        }
+    return frozenset(ids)
 
 
 def needed_ids(subject: NetworkSubject, tokens: int, away: Tensor) -> frozenset[int]:
@@ -62,12 +80,7 @@ def _in_each_row(subject: NetworkSubject, ids: Tensor, away: Tensor) -> list[int
     common = set(ids[0][~away[0]].tolist())
     for row, gone in zip(ids[1:], away[1:], strict=True):
         common &= set(row[~gone].tolist())
-    settings = vars(getattr(subject.module, "config", subject.module))
-    named = {
-        value
-        for name, value in settings.items()
-        if name.endswith(_SETTINGS) and is_whole(value)
-    }
+    named = named_ids(subject.module)
     return sorted(common, key=lambda one: (one not in named, one))[:_ASKED]
 
 

@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import first_names
 from permgrad.attribution.subject.lookups import configured_pad
-from permgrad.attribution.subject.special import needed_ids, special_ids
+from permgrad.attribution.subject.special import (
+    named_ids,
+    needed_ids,
+    special_ids,
+)
 from permgrad.attribution.subject.words import (
     NO_LIMIT,
     Tokens,
@@ -38,6 +42,10 @@ Tensors = tuple[Tensor, ...]
 #: For an input the player of each of its positions, and the players' names.
 Cuts = dict[str, tuple[Tensor, list[str]]]
 
+#: How the setting ends that names the id with which a decoder starts.
+_STARTS = ("decoder_start_token_id",)
+#: Dimensions of rows that have one id at each place.
+_BY_PLACE = 2
 #: Names, in small letters, under which networks take what says where a row's tokens are.
 LENGTHS = (
     "length",
@@ -569,6 +577,34 @@ def follow_tokens(
         segments[place] = owners[:, None].expand(-1, codes).contiguous()
     space = replace(space, segments=tuple(segments))
     return _with_boxes(space, roles, owners) if roles.boxes else space
+
+
+def without_starts(
+    space: PlayerSpace, roles: Roles, subject: NetworkSubject, tokenizer: Any
+) -> PlayerSpace:
+    """Return the players without places of further ids that hold one special id in every row.
+
+    So a decoder's ids begin with the token that starts them.
+    """
+    if roles.tokens is None or isinstance(subject.form.tokens, Words):
+        return space
+    special = named_ids(subject.module) | special_ids(tokenizer)
+    of_decoder = named_ids(subject.module, _STARTS)
+    started = list[str]()
+    for place, name in enumerate(roles.names):
+        rows, owners = subject.inputs[place], space.segments[place]
+        columns = subject.form.leaves[place].columns
+        among = place not in (*roles.hold, *roles.masks, *roles.boxes)
+        if not among or columns is not None or rows.ndim != _BY_PLACE:
+            continue
+        if rows.is_floating_point() or int(owners[0]) == NOBODY:
+            continue
+        first = {int(one) for one in rows[:, 0].unique()}
+        wanted = of_decoder if place == roles.tokens else special
+        if len(first) == 1 and first <= wanted:
+            started.append(space.names[int(owners[0])])
+            subject.noted["tokens"].setdefault("starts", []).append(name)
+    return space.without(started) if started else space
 
 
 def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace:
