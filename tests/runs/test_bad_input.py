@@ -189,7 +189,7 @@ def test_infinite_values_in_whichever_part(here, row):
     frame.to_csv("infinite.csv", index=False)
     said = refused(here, "run", "infinite.csv", "--target", "y")
     assert said == (
-        f"Column 'weight' holds an infinite value (inf) in line {row + 2} of "
+        f"Column 'weight' holds an infinite value (-inf) in line {row + 2} of "
         "'infinite.csv'. Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
         "--na=-inf, or na=['-inf'] in Python. [PG014]"
     )
