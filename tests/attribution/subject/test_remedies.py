@@ -395,3 +395,36 @@ def test_hooks_of_torch_and_of_permgrad_are_at_home():
     net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 2)))
     assert any(part._forward_pre_hooks for part in net.modules())
     assert of_hooks(net) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_states_of_as_many_layers_as_rows_are_no_rows(count):
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read = nn.LSTM(3, 4, count, batch_first=True)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+            return self.head(self.read(x, (h, c))[0][:, -1])
+
+    class RowsFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Steps()
+
+        def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+            states = [state.transpose(0, 1).contiguous() for state in (h, c)]
+            return self.net(x, *states)
+
+    torch.manual_seed(0)
+    X = {"x": torch.randn(count, 5, 3)} | {
+        name: torch.randn(count, count, 4) for name in ("h", "c")
+    }
+    assert Steps()(**X).shape == (count, 2), "the network takes them"
+    with pytest.raises(pg.InputError, match="Pass states with rows first, such as h"):
+        pg.explain(Steps().eval(), X, method="shapley", progress=False)
+    turned = X | {name: X[name].transpose(0, 1) for name in ("h", "c")}
+    model = pg.Model(RowsFirst().eval(), returns="values")
+    found = pg.explain(model, turned, method="shapley", scope="local", progress=False)
+    assert found.values.any()

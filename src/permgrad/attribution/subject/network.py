@@ -607,7 +607,9 @@ class NetworkSubject(Subject):
             f"A row's output must depend on that row alone, but the network takes all {len(tensors[0]):,} rows and no "
             f"fewer: called with {first.shapes} it raised {first.words}"
         )
-        raise InputError(problem, hint=ONE_GRAPH, code="PG033") from first.__cause__
+        # States of as many layers as there are rows look like rows.
+        hint = remedy(first.words) or ONE_GRAPH
+        raise InputError(problem, hint=hint, code="PG033") from first.__cause__
 
     def _takes(self, tensors: Sequence[Tensor]) -> bool:
         """Return whether the network takes rows all at once, as one does whose rows are the nodes of a graph."""
