@@ -148,6 +148,11 @@ class Assessment:
         return (self.metrics or {}).get("test") or {}
 
     @property
+    def counts(self) -> bool:
+        """Whether the model is judged as one of counts."""
+        return "poisson_deviance" in self.test
+
+    @property
     def constant(self) -> Mapping[str, Any]:
         """The metrics of a constant that ignores the features, with ``learnt`` and ``ahead`` if it was compared."""
         return (self.metrics or {}).get("constant") or {}

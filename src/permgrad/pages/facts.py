@@ -262,6 +262,8 @@ def baselines(content: Assessment) -> Facts | None:
     facts: Facts = {
         "metric": name,
         "best": best[0],
+        "_task": content.task,
+        "_counts": content.counts,
         "value": value,
         "other": best[1],
         "ahead": ahead,

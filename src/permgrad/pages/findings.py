@@ -569,7 +569,9 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
         share_text(value) if known["metric"] == "accuracy" else _score(value, known)
     ),
     "pairs": _pairs,
-    "model": lambda name, _: baseline_label(name),
+    "model": lambda name, known: baseline_label(
+        name, known["_task"], counts=known["_counts"]
+    ),
     "names": lambda leading, _: listed(
         map(
             names_apart(one["name"] for one in leading),

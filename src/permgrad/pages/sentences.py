@@ -44,11 +44,18 @@ def main_metric(task: Task, test: Mapping[str, Any]) -> Metric:
     return primary_metric(task, known_classes(test), counts="poisson_deviance" in test)
 
 
-def baseline_label(name: str) -> str:
-    """Return a baseline's display name."""
+def baseline_label(name: str, task: Task, *, counts: bool) -> str:
+    """Return a baseline's display name in a task. ``counts``: of a regression of counts.
+
+    Examples:
+        >>> baseline_label("linear", "classification", counts=False)
+        'logistic regression'
+    """
     from permgrad.evaluation.baselines.fitting import baselines  # few runs have any
 
-    return baselines.get(name).label if name in baselines else clean(name)
+    if name not in baselines:
+        return clean(name)
+    return baselines.get(name).label_for(task, counts=counts)
 
 
 def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from permgrad.pages import facts
 from permgrad.pages.facts import Facts
 from permgrad.pages.findings import ADVICE, Writer, say
-from permgrad.pages.sentences import baseline_label
 from permgrad.pages.target_facts import target_facts
 from permgrad.pages.words import clean
 
@@ -156,7 +155,7 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
         if finding.kind == "baselines" and found["form"] == "behind":
             reason, words = (
                 "baselines",
-                f"For predictions alone, use {baseline_label(found['best'])}",
+                f"For predictions alone, use {Writer(found).sentence('{best:model}')}",
             )
     known = {"kind": "next", "part": "next", "reason": reason} | (
         {"command": command} if command else {}

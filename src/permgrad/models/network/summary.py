@@ -27,7 +27,7 @@ _PART_TITLES = {
     "tabular": "table branch",
     "image": "image branch",
     "head": "head",
-    "linear": "linear branch",
+    "linear": "linear part",
     "trees": "trees",
 }
 _BESIDE = "RandomKernels"

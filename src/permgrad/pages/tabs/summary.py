@@ -188,7 +188,7 @@ def _metrics_table(content: Assessment) -> TableView | None:
     if stored.get("validation"):
         models.append((f"{own}, validation rows", stored["validation"], "quiet"))
     models += [
-        (baseline_label(name), entry, "")
+        (baseline_label(name, content.task, counts=content.counts), entry, "")
         for name, entry in (stored.get("baselines") or {}).items()
     ]
     models += (
