@@ -437,6 +437,10 @@ def main(words: list[str] | None = None) -> int:
     for name, cell, rate, count in rates(found, max(20, samples // 2), asked.partial):
         record.floor(f"{name} ({cell}): found in {count} samples", rate, POWER)
     record.write(markdown_table(("claim", "cell", "made", "samples"), lines))
+    if asked.partial is not None:
+        record.write(
+            "Finished cells were read from a file, and may be of earlier commits and of other numbers of samples."
+        )
     written = not asked.quick and asked.only is None
     return record.close(
         asked.out or (RESULTS / "verify_claims.md" if written else None)
