@@ -73,16 +73,7 @@ class RowCells:
             self._scaled(row[None])[0],
             self._scaled(rows),
         )
-        infinite = np.isinf(self.rows).any(axis=0) | np.isinf(self.row)
-        for name in [
-            name for name, broken in zip(self.names, infinite, strict=True) if broken
-        ]:
-            problem = f"Counterfactuals have no distance in column {name!r}, which holds infinity"
-            raise InputError(
-                problem,
-                hint="Replace infinity by NaN or by a large number.",
-                code="PG014",
-            )
+        self._refuse_infinity()
         self._codes = {
             place: self._missing(place, codes)
             for place, name in enumerate(self.names)
@@ -94,14 +85,8 @@ class RowCells:
                 self.known(self.rows).T, self.ordered, strict=True
             )
         ]
-        for name, value in (("ranges", ranges), ("direction", direction)):
-            check_kind(
-                name,
-                value,
-                Mapping,
-                "a mapping",
-                f"Pass for example {name}={{'age': …}}.",
-            )
+        _check_mapping("ranges", ranges)
+        _check_mapping("direction", direction)
         self._limits = {
             self._place(name, "ranges"): limit for name, limit in ranges.items()
         }
@@ -112,14 +97,9 @@ class RowCells:
             self._place(name, "fixed")
             for name in check_names("fixed", fixed, "Pass a list of columns.")
         ]
-        values = [
-            self._on_scale(k) if self.ordered[k] else self._listed(k)
-            for k in range(len(self.names))
-        ]
-        self.values = [
-            each[:0] if place in fixed_places else each
-            for place, each in enumerate(values)
-        ]
+        self.values = [self._values_of(k) for k in range(len(self.names))]
+        for place in fixed_places:
+            self.values[place] = self.values[place][:0]
         together = [[self.names.index(name) for name in block] for block in blocks]
         for block in together:  # a feature counts once, however many columns it has
             for place in block:
@@ -128,6 +108,24 @@ class RowCells:
         self.units = units_of(self.values, self.ordered, together, known, own)
         places = {self.names.index(name) for name in wordings}
         self._combinations = Combinations(self.units, known, own, places)
+
+    def _refuse_infinity(self) -> None:
+        """Refuse a column that holds infinity."""
+        infinite = np.isinf(self.rows).any(axis=0) | np.isinf(self.row)
+        if infinite.any():
+            name = self.names[int(infinite.argmax())]
+            raise InputError(
+                f"Counterfactuals have no distance in column {name!r}, "
+                "which holds infinity",
+                hint="Replace infinity by NaN or by a large number.",
+                code="PG014",
+            )
+
+    def _values_of(self, place: int) -> Floats:
+        """Return the values that the cells of a column may take, before any is fixed."""
+        if self.ordered[place]:
+            return self._on_scale(place)
+        return self._listed(place)
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -351,6 +349,20 @@ def _spread(values: Floats) -> float:
     return float(np.median(apart)) or float(apart.mean())
 
 
+def _check_mapping(name: str, value: Any) -> None:
+    """Refuse rules of columns that are no mapping."""
+    hint = f"Pass for example {name}={{'age': …}}."
+    check_kind(name, value, Mapping, "a mapping", hint)
+
+
+def _range_in_words(ends: tuple[float, float]) -> str:
+    """Return a range in words, without its open end."""
+    words = zip(("at least", "at most"), ends, strict=True)
+    return " and ".join(
+        f"{how} {number(end)}" for how, end in words if np.isfinite(end)
+    )
+
+
 class Goal:
     """The outcome wanted for the row: a class, any other class, or an output between two ends.
 
@@ -392,18 +404,10 @@ class Goal:
                 )
             name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
-            what = (
-                "a number"
-                if subject.task == "regression"
-                else f"{shown(name)} with a probability"
-            )
-            words = ("at least", "at most")
-            ends = [
-                f"{how} {number(end)}"
-                for how, end in zip(words, self.ends, strict=True)
-                if np.isfinite(end)
-            ]
-            self.words = f"predict {what} of {' and '.join(ends)}"
+            what = f"{shown(name)} with a probability"
+            if subject.task == "regression":
+                what = "a number"
+            self.words = f"predict {what} of {_range_in_words(self.ends)}"
         elif not self.other:
             self.words = f"predict {shown(want)}"
         self.column = label_place(

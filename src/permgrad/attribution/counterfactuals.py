@@ -10,11 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from permgrad.attribution.alternatives import Goal, RowCells, near_data, same, search
+from permgrad.attribution.alternatives import (
+    Goal,
+    RowCells,
+    Seen,
+    near_data,
+    same,
+    search,
+)
 from permgrad.attribution.model import as_model
 from permgrad.attribution.request.arguments import said_of_outputs
 from permgrad.attribution.subject.predictor import PredictorSubject
-from permgrad.base.arrays import Booleans
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
@@ -152,11 +159,66 @@ def counterfactuals(
         >>> found.to_frame()[["prediction", "changes", "x0"]].values.tolist()
         [[14.0, 1.0, 6.0]]
     """
+    _check_counts(count, max_changes)
+    read = as_model(model)
+    _refuse_network(read.model)
+    seed = resolve_seed(random_state)
+    row = _one_row(row)
+    with sparing(), full_float32():
+        subject = PredictorSubject(
+            read.model,
+            X,
+            alone=False,
+            **said_of_outputs(read, classes=not _is_of_numbers(want)),
+        )  # see Goal.again
+        rules = {"fixed": fixed, "ranges": ranges, "direction": direction}
+        cells = _cells_of(read.model, subject, row, seed, rules)
+        most = min(max_changes or len(cells.units), len(cells.units))
+        goal = Goal(subject, cells, want)
+        cases, seen = _cases_that_reach(cells, goal, most, count)
+        meta = _facts(goal, seed)
+        if not len(cases):
+            meta["reason"] = _reason_of_none(goal, most, len(cells.units))
+        described = goal.described(
+            np.concatenate([goal.own[0], seen[0]]),
+            np.concatenate([goal.own[1], seen[1]]),
+        )
+        meta["prediction"] = described["prediction"][0]
+        measures = {
+            **{name: values[1:] for name, values in described.items()},
+            **_measures_of(cells, goal, cases),
+        }
+        written = torch.from_numpy(
+            cells.written(np.concatenate([cells.row[None], cases]))
+        )
+        return Counterfactuals(
+            subject.form.frame(written),
+            subject.form.write(written[1:]),
+            ~same(cases, cells.row),
+            measures,
+            meta,
+        )
+
+
+def _check_counts(count: Any, max_changes: Any) -> None:
+    """Refuse counts that are no whole numbers above 0."""
     check_whole("count", count, "The default is 4.")
     if max_changes is not None:
         check_whole("max_changes", max_changes, "Pass for example 3, or None.")
-    read = as_model(model)
-    model = read.model
+
+
+def _facts(goal: Goal, seed: int) -> dict[str, Any]:
+    """Return what is wanted, and how many rows were looked at."""
+    return {
+        "words": goal.words,
+        "rows": goal.looked,
+        "outcome_rows": int(goal.valid.sum()),
+        "seed": seed,
+    }
+
+
+def _refuse_network(model: Any) -> None:
+    """Refuse a torch network, which predicts no table."""
     if isinstance(model, nn.Module):
         hint = "Pass a function that takes a table and returns the network's outputs."
         raise InputError(
@@ -164,86 +226,81 @@ def counterfactuals(
             hint=hint,
             code="PG031",
         )
-    seed = resolve_seed(random_state)
-    row = _one_row(row)
-    with sparing(), full_float32():
-        subject = PredictorSubject(
-            model,
-            X,
-            alone=False,
-            **said_of_outputs(read, classes=not _is_of_numbers(want)),
-        )  # see Goal.again
-        form, table, cells_of_row = (
-            subject.form,
-            subject.inputs[0].numpy(),
-            subject.form.read(row).numpy()[0],
-        )
-        drawn = table[generator(seed, "rows").permutation(len(table))[:_ROWS]]
-        codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
-        named = {"ranges": ranges, "direction": direction}
-        rules = {
-            "fixed": fixed,
-            **{name: {} if value is None else value for name, value in named.items()},
-        }
-        frame = form.frame(torch.from_numpy(drawn))
-        blocks = list(columns_as_one(frame).values())
-        blocks += adjacent_dummies(frame, {name for block in blocks for name in block})
-        cells = RowCells(
-            form,
-            drawn,
-            cells_of_row,
-            codes=codes,
-            blocks=blocks,
-            wordings=_wordings(frame),
-            **rules,
-        )
-        # The nearest rows first.
-        cells.rows = cells.rows[
-            np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
-        ]
-        most = min(max_changes or len(cells.units), len(cells.units))
-        goal = Goal(subject, cells, want)
-        cases = cells.rows[:0] if goal.already else search(cells, goal, most, count)
-        seen = goal.again(cases) if len(cases) else (goal.own[0][:0], goal.own[1][:0])
-        reached = np.flatnonzero(goal.judged(*seen))[:count]
-        cases, seen = cases[reached], (seen[0][reached], seen[1][reached])
-        meta = {
-            "words": goal.words,
-            "rows": goal.looked,
-            "outcome_rows": int(goal.valid.sum()),
-            "seed": seed,
-        }
-        if goal.already:
-            meta["reason"] = ALREADY
-        elif not len(cases):
-            few = f" with at most {most} changes" if most < len(cells.units) else ""
-            meta["reason"] = f"No such row was found within the limits{few}."
-        outputs, decided = (
-            np.concatenate(each) for each in zip(goal.own, seen, strict=True)
-        )
-        described = goal.described(outputs, decided)
-        meta["prediction"] = described["prediction"][0]
-        moved, (to_data, plausibility) = (
-            cells.moved(cases),
-            near_data(cells, goal, cases),
-        )
-        measures = {
-            **{name: values[1:] for name, values in described.items()},
-            "changes": (cells.moved_units(cases) > 0).sum(axis=1),
-            "distance": moved.sum(axis=1),
-            "to_data": to_data,
-            "plausibility": plausibility,
-        }
-        written = torch.from_numpy(
-            cells.written(np.concatenate([cells.row[None], cases]))
-        )
-        return Counterfactuals(
-            form.frame(written),
-            form.write(written[1:]),
-            ~same(cases, cells.row),
-            measures,
-            meta,
-        )
+
+
+def _cells_of(
+    model: Any,
+    subject: PredictorSubject,
+    row: Any,
+    seed: int,
+    rules: Mapping[str, Any],
+) -> RowCells:
+    """Return what the cells of the row may be changed to, with drawn rows of the table, the nearest first."""
+    form = subject.form
+    table = subject.inputs[0].numpy()
+    cells_of_row = form.read(row).numpy()[0]
+    drawn = table[generator(seed, "rows").permutation(len(table))[:_ROWS]]
+    codes = getattr(getattr(model, "preprocessor_", None), "codes_", MissingCodes())
+    frame = form.frame(torch.from_numpy(drawn))
+    blocks = list(columns_as_one(frame).values())
+    blocks += adjacent_dummies(frame, set[str]().union(*blocks))
+    cells = RowCells(
+        form,
+        drawn,
+        cells_of_row,
+        codes=codes,
+        fixed=rules["fixed"],
+        ranges=_or_none(rules["ranges"]),
+        direction=_or_none(rules["direction"]),
+        blocks=blocks,
+        wordings=_wordings(frame),
+    )
+    distances = cells.moved(cells.rows).sum(axis=1)
+    cells.rows = cells.rows[np.argsort(distances, kind="stable")]
+    return cells
+
+
+def _or_none(rules: Any) -> Any:
+    """Return the rules of an argument that may be left out."""
+    if rules is None:
+        return {}
+    return rules
+
+
+def _cases_that_reach(
+    cells: RowCells, goal: Goal, most: int, count: int
+) -> tuple[Floats, Seen]:
+    """Return the rows found that reach the goal when predicted again, and what the model predicts for them."""
+    cases = cells.rows[:0]
+    if not goal.already:
+        cases = search(cells, goal, most, count)
+    seen = goal.own[0][:0], goal.own[1][:0]
+    if len(cases):
+        seen = goal.again(cases)
+    reached = np.flatnonzero(goal.judged(*seen))[:count]
+    return cases[reached], (seen[0][reached], seen[1][reached])
+
+
+def _reason_of_none(goal: Goal, most: int, units: int) -> str:
+    """Say why there is no such row."""
+    if goal.already:
+        return ALREADY
+    few = ""
+    if most < units:
+        few = f" with at most {most} changes"
+    return f"No such row was found within the limits{few}."
+
+
+def _measures_of(cells: RowCells, goal: Goal, cases: Floats) -> dict[str, Any]:
+    """Return how much rows differ from the row, and how near they are to the table's."""
+    distance = cells.moved(cases).sum(axis=1)
+    to_data, plausibility = near_data(cells, goal, cases)
+    return {
+        "changes": (cells.moved_units(cases) > 0).sum(axis=1),
+        "distance": distance,
+        "to_data": to_data,
+        "plausibility": plausibility,
+    }
 
 
 def _wordings(frame: pd.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from permgrad.attribution.explanation.statistics import interval, mean_over_rows
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Value
 from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
@@ -234,19 +234,11 @@ def _modalities(space: PlayerSpace) -> PlayerSpace:
 def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     """Play all subsets of modalities and return their numbers."""
     count, modalities = request.count, len(request.space)
-    absent = np.arange(2**modalities)[:, None] >> np.arange(modalities)[::-1] & 1 > 0
-    absent = absent[np.argsort(absent.sum(axis=1), kind="stable")]
+    absent = _subsets(modalities)
 
-    def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
-        loss = loss_value(request)(outputs, rows, base)
-        return (
-            loss
-            if scorers is None
-            else np.concatenate(
-                [loss, request.subject.outputs.predicted(outputs)], axis=1
-            )
-        )
-
+    value = _loss_with_predictions(request)
+    if scorers is None:
+        value = loss_value(request)
     game = Game(request, value, joint=True)
     # Who lends is drawn among all rows, and a missing text or image is nobody's.
     game.back_end.request = replace(
@@ -259,18 +251,10 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
-    whole_loss = mean_over_rows(base[:, 0], request.sample_weight, request.units)
-    parts = [
-        np.array([*whole_loss[:2], *whole_loss[2]], dtype=np.float64)[:, None, None]
-    ]
+    parts = [_whole_loss(request, base[:, 0])]
     if judge is not None:
-        play = Play(
-            "modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], None
-        )
-        unchanged = judge.scores(
-            play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:])
-        )
-        parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
+        unchanged = _unchanged_scores(judge, absent[:1], base[:, 1:])
+        parts = [np.concatenate([*parts, unchanged], axis=1)]
     work = -(-(len(absent) - 1) // size)
     with Progress(
         count * request.n_repeats * work, "missing modalities", request.progress
@@ -284,32 +268,73 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     estimates = np.concatenate(
         parts, axis=2
     )  # (mean | std | size of both ends, measures, subsets)
+    names = ("loss", *(scorers or ()))
     measures = {
-        name: np.stack(
-            [mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]]
-        )
-        for name, (mean, std, *sizes) in zip(
-            ("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True
-        )
+        name: _with_interval(numbers, request.confidence)
+        for name, numbers in zip(names, estimates.swapaxes(0, 1), strict=True)
     }
-    about = {
+    return Missing(request.space.names, ~absent, measures, _facts(request))
+
+
+def _subsets(modalities: int) -> Booleans:
+    """Return which modalities each subset leaves out, those that leave out few first."""
+    numbers = np.arange(2**modalities)[:, None]
+    absent = numbers >> np.arange(modalities)[::-1] & 1 > 0
+    return absent[np.argsort(absent.sum(axis=1), kind="stable")]
+
+
+def _loss_with_predictions(request: Request) -> Value:
+    """Return what measures the loss of outputs, with the predictions after it."""
+    loss = loss_value(request)
+
+    def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
+        predicted = request.subject.outputs.predicted(outputs)
+        return np.concatenate([loss(outputs, rows, base), predicted], axis=1)
+
+    return value
+
+
+def _unchanged_scores(judge: Judge, nothing: Booleans, predictions: Floats) -> Floats:
+    """Return the scores of the model itself, as ``_stacked`` lays them out."""
+    modalities, count = nothing.shape[1], len(predictions)
+    play = Play(
+        "modalities", ("subsets",), np.arange(modalities), nothing[:, :, None], None
+    )
+    pairs = (np.arange(count), np.full(count, NO_DONOR), predictions[:, None])
+    return _stacked(judge.scores(play, pairs))
+
+
+def _with_interval(numbers: Floats, confidence: float) -> Floats:
+    """Return mean, error and interval of one measure from mean, error and both sizes."""
+    mean, std, *sizes = numbers
+    low, high = interval(mean, std, np.stack(sizes), confidence)[:2]
+    return np.stack([mean, std, low, high])
+
+
+def _whole_loss(request: Request, losses: Floats) -> Floats:
+    """Return the loss of the model itself, its error and numbers of rows ``(4, 1, 1)``."""
+    mean, std, sizes = mean_over_rows(losses, request.sample_weight, request.units)
+    return np.array([mean, std, *sizes], dtype=np.float64)[:, None, None]
+
+
+def _facts(request: Request) -> dict[str, Any]:
+    """Return the facts of what was measured, and on which rows."""
+    independent = {}
+    if request.units is not None:
+        independent = {"independent": independent_facts(request.units)}
+    return {
         "loss": str(request.loss),
         "unit": loss_unit(request, str(request.loss)),
         "groups": request.space.groups,
         "seed": request.seed,
         "n_repeats": request.n_repeats,
         "confidence": request.confidence,
-        "rows": count,
-        **(
-            {}
-            if request.units is None
-            else {"independent": independent_facts(request.units)}
-        ),
+        "rows": request.count,
+        **independent,
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
         **request.subject.facts,
     }
-    return Missing(request.space.names, ~absent, measures, about)
 
 
 def _some_subsets(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
@@ -78,41 +79,20 @@ def draw_layout(
             "PG030",
         )
     check_kind("title", title, str | None, "text", "Pass text, or leave it out.")
-    names = (
-        None
-        if names is None
-        else check_names("names", names, "pass the encoder's encoded_names_")
-    )
-    if names is not None and len(names) == len(placed):
-        names = [one for one, kept in zip(names, placed, strict=True) if kept]
+    names = _names_of_placed(names, placed)
     flat, whole = _side_by_side(checked)
     positions = flat[placed]
-    # The square part of the grid to show: what is in use and a margin of one pixel.
-    low, high = (
-        np.maximum(positions.min(axis=0) - 1, 0),
-        np.minimum(positions.max(axis=0) + 2, max(whole)),
-    )
-    side = int((high - low).max())
-    top, left = np.clip((low + high - side) // 2, 0, max(whole) - side).tolist()
+    frame = _used_square(positions, whole)
     entries = _entries(positions, names)
     lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
-    size = (
-        8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
-    )  # of its type, in points
-    inches = columns * max(
-        (max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3
-    )
+    size, inches = _legend_size(lines, columns)
     width, height, margin = _SIDE + inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
-    _draw_cells(axes, entries, (top, left, side))
-    if (
-        len(whole) < len(checked.shape) and checked.shape[0] > 1
-    ):  # rows of curves are numbered already
-        _, wide, channels = checked.shape
-        places = [number * (wide + 1) + (wide - 1) / 2 for number in range(channels)]
-        axes.set_xticks(places, [f"channel {number}" for number in range(channels)])
+    _draw_cells(axes, entries, frame)
+    if len(whole) < len(checked.shape):
+        _name_channels(axes, checked.shape)
     heading = _heading(
         str(getattr(layout, "name", "") or type(layout).__name__), checked, positions
     )
@@ -120,6 +100,62 @@ def draw_layout(
     inset = figure.add_axes(
         (margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height)
     )
+    _draw_whole(inset, positions, whole, frame)
+    place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
+    _draw_legend(figure.add_axes(place), lines, columns, size, inches)
+    return figure
+
+
+def _names_of_placed(
+    names: Sequence[str] | None, placed: npt.NDArray[np.bool_]
+) -> Sequence[str] | None:
+    """Return the checked names of the columns that have a pixel."""
+    if names is None:
+        return None
+    names = check_names("names", names, "pass the encoder's encoded_names_")
+    if len(names) != len(placed):
+        return names
+    return [name for name, has in zip(names, placed, strict=True) if has]
+
+
+def _legend_size(lines: Sequence[tuple[str, str]], columns: int) -> tuple[float, float]:
+    """Return the size of the legend's type, in points, and its width in inches."""
+    size = 6.3
+    if math.ceil(len(lines) / columns) <= 36:
+        size = 8.0
+    longest = max(len(name) for _, name in lines)
+    return size, columns * max((longest + 9) * size * 0.57 / 72, 1.3)
+
+
+def _used_square(positions: Positions, whole: Sequence[int]) -> tuple[int, int, int]:
+    """Return first row, first column and side of the square to show.
+
+    It has all pixels in use and a margin of one pixel.
+    """
+    low = np.maximum(positions.min(axis=0) - 1, 0)
+    high = np.minimum(positions.max(axis=0) + 2, max(whole))
+    side = int((high - low).max())
+    top, left = np.clip((low + high - side) // 2, 0, max(whole) - side).tolist()
+    return top, left, side
+
+
+def _name_channels(axes: Axes, shape: Sequence[int]) -> None:
+    """Name the channels that lie side by side."""
+    rows, wide, channels = shape
+    if rows == 1:  # rows of curves are numbered already
+        return
+    places = [number * (wide + 1) + (wide - 1) / 2 for number in range(channels)]
+    axes.set_xticks(places, [f"channel {number}" for number in range(channels)])
+
+
+def _draw_whole(
+    inset: Axes,
+    positions: Positions,
+    whole: Sequence[int],
+    frame: tuple[int, int, int],
+) -> None:
+    """Draw the whole picture small, with a frame around the part that is shown."""
+    top, left, side = frame
     used = np.zeros(whole)
     used[positions[:, 0], positions[:, 1]] = 1
     inset.imshow(
@@ -148,9 +184,6 @@ def draw_layout(
         pad=3,
     )
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
-    place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
-    _draw_legend(figure.add_axes(place), lines, columns, size, inches)
-    return figure
 
 
 def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
@@ -261,8 +294,12 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
     axes.add_collection(
         PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line)
     )
-    if len(entries) > _NUMBERED_PIXELS or cell < 7:
-        return
+    if len(entries) <= _NUMBERED_PIXELS and cell >= 7:
+        _write_marks(axes, entries, cell)
+
+
+def _write_marks(axes: Axes, entries: list[_Entry], cell: float) -> None:
+    """Write the mark of each pixel, and a short name where a cell has room for it."""
     room = int(cell / 4.7)  # characters of 7-point type in one cell
     named = room >= 6 and cell >= 30
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))

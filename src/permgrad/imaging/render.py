@@ -46,6 +46,42 @@ class _Plan:
     touched: Tensor | None = None  # whether it does
 
 
+def _read_ends(name: str, values: npt.ArrayLike, columns: int) -> Floats:
+    """Return a copy of one end of each column's range, which must be finite."""
+    numbers = as_numbers(name, values, f"pass the encoder's {name}_")
+    if numbers.shape != (columns,) or not np.isfinite(numbers).all():
+        problem = (
+            f"{name} must be {columns} finite numbers, one for each encoded column, "
+            f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} "
+            "not finite"
+        )
+        raise InputError(problem, hint=f"Pass the encoder's {name}_.", code="PG007")
+    return numbers.copy()
+
+
+def _check_order(minimum: Floats, maximum: Floats) -> None:
+    """Refuse a column whose maximum is below its minimum."""
+    if np.any(maximum < minimum):
+        worst = int(np.argmax(minimum - maximum))
+        problem = (
+            "maximum must be at least minimum, but encoded column "
+            f"{worst} has minimum={minimum[worst]:g} and maximum={maximum[worst]:g}"
+        )
+        raise InputError(problem, hint="Swap them.", code="PG002")
+
+
+def _slopes(spread: Floats) -> Floats:
+    """Return by how much the drawn value of each column rises with its value."""
+    # The same bound as MinMaxScaler's: narrower columns count as constant.
+    return 1.0 / np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
+
+
+def _last_of_each_pixel(columns: Integers, pixels: Integers) -> Integers:
+    """Return, in order, those of the columns that are the last on their pixel."""
+    _, first_from_behind = np.unique(pixels[columns][::-1], return_index=True)
+    return np.sort(columns[len(columns) - 1 - first_from_behind])
+
+
 class Renderer(nn.Module):
     """Draws encoded rows as pictures.
 
@@ -99,35 +135,15 @@ class Renderer(nn.Module):
             positions[:, 2] if depth else np.zeros_like(positions[:, 0]),
         )
         self.depth = depth[0] if depth else 1
-        ranges = []
-        for name, values in (("minimum", minimum), ("maximum", maximum)):
-            numbers = as_numbers(name, values, f"pass the encoder's {name}_")
-            if numbers.shape != (len(positions),) or not np.isfinite(numbers).all():
-                problem = (
-                    f"{name} must be {len(positions)} finite numbers, one for each encoded column, "
-                    f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} not finite"
-                )
-                raise InputError(
-                    problem, hint=f"Pass the encoder's {name}_.", code="PG007"
-                )
-            ranges.append(numbers.copy())
-        self.minimum, self.maximum = ranges
-        if np.any(self.maximum < self.minimum):
-            worst = int(np.argmax(self.minimum - self.maximum))
-            problem = (
-                f"maximum must be at least minimum, but encoded column {worst} has "
-                f"minimum={self.minimum[worst]:g} and maximum={self.maximum[worst]:g}"
-            )
-            raise InputError(problem, hint="Swap them.", code="PG002")
+        self.minimum = _read_ends("minimum", minimum, len(positions))
+        self.maximum = _read_ends("maximum", maximum, len(positions))
+        _check_order(self.minimum, self.maximum)
         self.channels = (
             self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
         )
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
         self.clip = check_flag("clip", clip)
-        spread = self.maximum - self.minimum
-        # The same bound as MinMaxScaler's: narrower columns count as constant.
-        spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
-        self._slope = 1.0 / spread
+        self._slope = _slopes(self.maximum - self.minimum)
         #: the place of each column in a flat picture, channels first
         self.flat = (
             self._channel * self.height + positions[:, 0]
@@ -137,12 +153,7 @@ class Renderer(nn.Module):
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
         self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
-            _, first_from_behind = np.unique(
-                self.flat[self._visible][::-1], return_index=True
-            )
-            self._visible = np.sort(
-                self._visible[len(self._visible) - 1 - first_from_behind]
-            )
+            self._visible = _last_of_each_pixel(self._visible, self.flat)
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     # ---- drawing -----------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from math import comb
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
-from permgrad.attribution.replace.moments import estimated
+from permgrad.attribution.replace.moments import PairMoments, estimated
 from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.request import RowNumbers
@@ -52,24 +52,14 @@ def with_interactions(
     """Return the explanation of a loss game with the interactions of its players after them."""
     order, players = int(request.options["order"]), len(request.space)
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
-    candidates = [
-        each
-        for size in range(2, order + 1)
-        for each in combinations(range(players), size)
-    ]
+    sizes = range(2, order + 1)
+    candidates = list(
+        chain.from_iterable(combinations(range(players), size) for size in sizes)
+    )
     chosen, about = candidates, {"bound": 0.0}
-    # How many sets are measured on all rows.
-    wanted, each = request.options["pairs"], request.count * request.n_repeats
-    if (
-        wanted == "all"
-        or order > 2
-        or (wanted == "auto" and len(candidates) * each <= _ALL)
-    ):
-        wanted = len(candidates)
-    elif wanted == "auto":
-        wanted = max(_LEAST_PAIRS, _CHOSEN // each)
+    wanted = _sets_to_measure(request, order, len(candidates))
     if wanted < len(candidates):
-        chosen, about = _screened(request, channels, candidates, int(wanted))
+        chosen, about = _screened(request, channels, candidates, wanted)
     numbers, evaluations = _measured(request, channels, chosen)
     numbers = numbers[:, :, shown_outputs(request)]
     pilot_rows = int(about.pop("model_rows", 0))
@@ -90,12 +80,8 @@ def with_interactions(
         name: np.concatenate([getattr(explanation, name), one])
         for name, one in measured
     }
-    nothing = np.full(numbers[0].shape, np.nan)
-    for group in ("parts", "part_std"):
-        fields[group] = {
-            name: np.concatenate([one, nothing])
-            for name, one in getattr(explanation, group).items()
-        }
+    fields["parts"] = _with_nothing(explanation.parts, numbers[0].shape)
+    fields["part_std"] = _with_nothing(explanation.part_std, numbers[0].shape)
     rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
     meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
     meta["seconds"] = time.perf_counter() - request.started
@@ -103,6 +89,26 @@ def with_interactions(
     return replace(
         explanation, **fields, **named(request, [*singles, *chosen]), meta=meta
     )
+
+
+def _with_nothing(
+    parts: Mapping[str, Floats], shape: tuple[int, ...]
+) -> dict[str, Floats]:
+    """Return parts of players with NaN for the interactions, which have none."""
+    nothing = np.full(shape, np.nan)
+    return {name: np.concatenate([part, nothing]) for name, part in parts.items()}
+
+
+def _sets_to_measure(request: Request, order: int, candidates: int) -> int:
+    """Return how many sets are measured on all rows."""
+    wanted = request.options["pairs"]
+    predictions = request.count * request.n_repeats
+    is_small = wanted == "auto" and candidates * predictions <= _ALL
+    if wanted == "all" or order > 2 or is_small:
+        return candidates
+    if wanted == "auto":
+        return max(_LEAST_PAIRS, _CHOSEN // predictions)
+    return int(wanted)
 
 
 @refusing
@@ -118,6 +124,38 @@ def check_interactions(request: Request) -> Iterator[Fault]:
         yield problem, "Pass 2, or join players with groups=.", "PG002"
 
 
+def _smaller(members: Members) -> Iterator[Members]:
+    """Yield the smaller sets of some of the members, single ones first."""
+    for size in range(1, len(members)):
+        yield from combinations(members, size)
+
+
+def _play_of(name: str, members: Members, channels: Booleans) -> Play:
+    """Return the play that replaces all members at once."""
+    mask = np.broadcast_to(channels, (1, len(members), len(channels)))
+    return Play("interactions", (name,), np.array(members), mask, np.ones((1, 1, 1)))
+
+
+def _beyond(
+    effects: Floats, inner: Sequence[Floats], eps: float, losses: Floats
+) -> Floats:
+    """Return what effects have beyond those of smaller sets.
+
+    What rounding of the losses leaves where effects add up is 0.
+    """
+    value = effects + sum(inner)
+    size = losses + np.abs(effects)
+    value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
+    return value
+
+
+def _estimates(request: Request, moments: PairMoments) -> Floats:
+    """Return mean, error, interval and p-value of one set, ``(5, outputs)``."""
+    groups = [None, *range(len(request.subject.outputs.class_names))]
+    by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
+    return np.stack(by_group, axis=1)
+
+
 def _measured(
     request: Request, channels: Booleans, chosen: Sequence[Members]
 ) -> tuple[Floats, int]:
@@ -130,14 +168,8 @@ def _measured(
     game.classes, game.class_count = receiver_classes(request, outputs)
     unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
     eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
-    smaller = {
-        some
-        for each in chosen
-        for size in range(1, len(each))
-        for some in combinations(each, size)
-    }
-    sets = sorted(smaller | set(chosen), key=lambda each: (len(each), each))
-    groups = [None, *range(len(request.subject.outputs.class_names))]
+    every = set(chosen).union(*map(_smaller, chosen))
+    sets = sorted(every, key=lambda each: (len(each), each))
     known: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
     parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
@@ -150,18 +182,7 @@ def _measured(
     ) as progress:
         for start in range(0, len(sets), _TOGETHER):
             some = {str(each): each for each in sets[start : start + _TOGETHER]}
-            plays = []
-            for name, each in some.items():
-                mask = np.broadcast_to(channels, (1, len(each), len(channels)))
-                plays.append(
-                    Play(
-                        "interactions",
-                        (name,),
-                        np.array(each),
-                        mask,
-                        np.ones((1, 1, 1)),
-                    )
-                )
+            plays = [_play_of(name, each, channels) for name, each in some.items()]
             game.play(plays, range(request.n_repeats), collect, progress)
             for name, each in some.items():
                 rows, donors, effects = (
@@ -172,20 +193,12 @@ def _measured(
                 if len(each) == 1:
                     continue
                 inner = [
-                    (-1) ** (len(each) - size) * known[members]
-                    for size in range(1, len(each))
-                    for members in combinations(each, size)
+                    (-1) ** (len(each) - len(members)) * known[members]
+                    for members in _smaller(each)
                 ]
-                value, size = effects + sum(inner), unchanged[rows] + np.abs(effects)
-                # What rounding of the losses leaves where effects add up is 0.
-                value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
+                value = _beyond(effects, inner, eps, unchanged[rows])
                 game.add(name, rows, donors, value[:, None, None])
-                moments = game.moments.pop(name)
-                by_group = [
-                    estimated(moments, request.confidence, group)[:, 0]
-                    for group in groups
-                ]
-                numbers[each] = np.stack(by_group, axis=1)
+                numbers[each] = _estimates(request, game.moments.pop(name))
     return np.stack(
         [numbers[each] for each in chosen], axis=1
     ), game.back_end.evaluations

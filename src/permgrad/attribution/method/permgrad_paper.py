@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -46,16 +46,7 @@ def _measure_losses(
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.outputs.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
-    # The order in which each player's column takes the values of all rows, for each repeat.
-    draws = partial(
-        generator, request.seed, "permgrad-paper"
-    )  # a stream of random numbers, not the method's name
-    orders = {
-        name: [
-            draws(name, repeat).permutation(len(table)) for repeat in range(shuffles)
-        ]
-        for name in players
-    }
+    orders = {name: _orders(request, name, shuffles, len(table)) for name in players}
     effects, base, without = (
         np.zeros((len(players), classes.shape[1])),
         np.zeros(len(table)),
@@ -65,27 +56,11 @@ def _measure_losses(
     def one_batch(part: slice) -> None:
         held = {path: module.embed(path, table[part]) for path in PATHS}
 
-        def losses(**edited: Tensor) -> Floats:
-            """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
-            repeats = max(
-                (len(each) // len(held["image"]) for each in edited.values()), default=1
-            )
-            fused = module.fuse(
-                {
-                    path: edited.get(path, held[path].repeat(repeats, 1))
-                    for path in PATHS
-                }
-            )
-            return subject.outputs.loss_rows(
-                fused, np.tile(y[part], repeats), loss
-            ).reshape(repeats, -1)
-
+        losses = partial(_losses, request, held, y[part])
         here, added = losses(), np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
             if len(columns):
-                edited = table[part].repeat(shuffles, 1)
-                lenders = np.concatenate([order[part] for order in orders[name]])
-                edited[:, columns] = table[lenders][:, columns]
+                edited = _shuffled(table, columns, part, orders[name])
                 added[place] = (
                     losses(tabular=module.embed("tabular", edited)) - here
                 ).sum(axis=0) @ classes[part]
@@ -100,6 +75,37 @@ def _measure_losses(
     with np.errstate(invalid="ignore"):
         mean = effects / (shuffles * classes.sum(axis=0))
     return mean, np.array(base.mean()), without.mean(axis=1)
+
+
+def _orders(request: Request, player: str, shuffles: int, rows: int) -> list[Integers]:
+    """Return the order in which a player's column takes the values of all rows, for each repeat."""
+    # The name is that of a stream of random numbers, not the method's.
+    draws = partial(generator, request.seed, "permgrad-paper", player)
+    return [draws(repeat).permutation(rows) for repeat in range(shuffles)]
+
+
+def _shuffled(
+    table: Tensor, columns: Integers, part: slice, orders: Sequence[Integers]
+) -> Tensor:
+    """Return rows once for each order, with the values of columns in that order."""
+    edited = table[part].repeat(len(orders), 1)
+    lenders = np.concatenate([order[part] for order in orders])
+    edited[:, columns] = table[lenders][:, columns]
+    return edited
+
+
+def _losses(
+    request: Request, embedded: Mapping[str, Tensor], y: Any, **edited: Tensor
+) -> Floats:
+    """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
+    subject = request.subject
+    rows = len(embedded["image"])
+    repeats = max((len(each) // rows for each in edited.values()), default=1)
+    fused = subject.module.fuse(
+        {path: edited.get(path, embedded[path].repeat(repeats, 1)) for path in PATHS}
+    )
+    losses = subject.outputs.loss_rows(fused, np.tile(y, repeats), request.loss)
+    return losses.reshape(repeats, -1)
 
 
 def nearest_cells(
@@ -219,50 +225,14 @@ class PermGradPaper(Configured):
             per_column, empty = _read_maps(request, layer, options, progress)
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
         # gets the mean over their pixels, NaN where it has none.
-        nothing = np.full(per_column.shape[1], np.nan)
         owned = request.space.columns.values()
-        cam = np.stack(
-            [
-                per_column[columns].mean(axis=0) if len(columns) else nothing
-                for columns in owned
-            ]
-        )
+        cam = np.stack([_mean_of_columns(per_column, columns) for columns in owned])
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
         weights = np.exp(without - base - (without - base).max())
         weights /= weights.sum()
-        # Both terms of the sum, their mean over the classes first. Players without columns get 0.
-        nobody, parts = np.isnan(cam).all(axis=1, keepdims=True), dict[str, Floats]()
-        for path, raw, weight in zip(
-            PATHS, (np.where(nobody, np.nan, permutation), cam), weights, strict=True
-        ):
-            # A class without rows has no permutation importance and does not affect the scaling of other classes.
-            term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
-            term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
-            parts[path] = (
-                np.column_stack([np.nanmean(term, axis=1), term])
-                if term.shape[1] > 1
-                else term
-            )
+        parts = _terms(permutation, cam, weights)
         shown = shown_outputs(request)
-        every, names = (
-            ("all", *request.subject.outputs.class_names),
-            request.space.names,
-        )
-        # Both lists before scaling, in the form of the published arrays.
-        lists: dict[str, dict[str, Any]] = {"permutation": {}, "gradcam": {}}
-        for listed, values in zip(lists.values(), (permutation, cam), strict=True):
-            for name, column in zip(
-                request.subject.outputs.class_names or ("all",),
-                values.T.tolist(),
-                strict=True,
-            ):
-                listed[name] = dict(
-                    zip(
-                        names,
-                        [None if np.isnan(one) else one for one in column],
-                        strict=True,
-                    )
-                )
+        every = ("all", *request.subject.outputs.class_names)
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
@@ -273,7 +243,8 @@ class PermGradPaper(Configured):
             "layer": layer.name,
             "base_loss": float(base),
             "branch_weights": dict(zip(PATHS, weights.tolist(), strict=True)),
-            **lists,
+            "permutation": _listed(request, permutation),
+            "gradcam": _listed(request, cam),
             "empty_maps": empty,
         }
         return build(
@@ -315,3 +286,44 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
             "PG034",
         )
     check_whole("shuffles", options["shuffles"], "The published value is 5")
+
+
+def _mean_of_columns(per_column: Floats, columns: Integers) -> Floats:
+    """Return the mean over the columns of a feature, NaN where it has none."""
+    if len(columns):
+        return per_column[columns].mean(axis=0)
+    return np.full(per_column.shape[1], np.nan)
+
+
+def _terms(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats]:
+    """Return both terms of the sum, their mean over the classes first.
+
+    Players without columns get 0.
+    """
+    nobody = np.isnan(cam).all(axis=1, keepdims=True)
+    importances = (np.where(nobody, np.nan, permutation), cam)
+    terms: dict[str, Floats] = {}
+    for path, raw, weight in zip(PATHS, importances, weights, strict=True):
+        # A class without rows has no permutation importance and does not affect the
+        # scaling of other classes.
+        term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
+        term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
+        terms[path] = _with_mean(term)
+    return terms
+
+
+def _with_mean(term: Floats) -> Floats:
+    """Return a term with its mean over the classes, if these are several, first."""
+    if term.shape[1] > 1:
+        return np.column_stack([np.nanmean(term, axis=1), term])
+    return term
+
+
+def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
+    """Return numbers before scaling by class and player, in the form of the published arrays."""
+    classes = request.subject.outputs.class_names or ("all",)
+    columns = np.where(np.isnan(values), None, values).T.tolist()
+    return {
+        name: dict(zip(request.space.names, column, strict=True))
+        for name, column in zip(classes, columns, strict=True)
+    }

@@ -125,6 +125,26 @@ def _hint(reason: str, request: Request) -> str:
     return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {own}"
 
 
+def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> Pairs:
+    """Play a play, and return receivers, their donors and what is then predicted."""
+    parts: list[Pairs] = []
+    count = len(play.mask)
+    steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
+    combine = None if game.engine is None else np.eye(count)[None]
+    game.play(
+        [replace(play, names=("predictions",), combine=combine, steps=steps)],
+        range(request.n_repeats),
+        lambda _player, *pairs: parts.append(pairs),
+        Progress(0, "", mode=False),
+    )
+    receivers, donors, predictions = (
+        np.concatenate(each) for each in zip(*parts, strict=True)
+    )
+    if game.engine is not None:  # it collects changes
+        predictions += base[receivers][:, None]
+    return receivers, donors, predictions
+
+
 def explain_scores(request: Request, method: str) -> Explanation:
     """Return the fall of each score, for each player, split between paths if the method does so.
 
@@ -158,25 +178,11 @@ def explain_scores(request: Request, method: str) -> Explanation:
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
-            parts: list[Pairs] = []
-            count = len(play.mask)
-            steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
-            combine = None if game.engine is None else np.eye(count)[None]
-            game.play(
-                [replace(play, names=("predictions",), combine=combine, steps=steps)],
-                range(request.n_repeats),
-                lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
-                Progress(0, "", mode=False),
-            )
-            receivers, donors, predictions = (
-                np.concatenate(each) for each in zip(*parts, strict=True)
-            )
-            if game.engine is not None:  # it collects changes
-                predictions += judge.base[receivers][:, None]
+            pairs = _predicted_pairs(request, game, play, judge.base)
             assert play.combine is not None
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
-                numbers = judge.player(play, (receivers, donors, predictions), combine)
+                numbers = judge.player(play, pairs, combine)
                 mean[place], std[place], effective[:, place] = numbers
             progress.advance()
     judge.tell_of_undefined()

@@ -49,6 +49,37 @@ def _least_freedom(
     )
 
 
+def _about(
+    request: Request, values: Floats, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the facts of the request that every explanation has."""
+    about: dict[str, Any] = {
+        "seed": request.seed,
+        "n_repeats": request.n_repeats,
+        "rows_explained": request.count,
+        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
+        "sampling": request.sampling,
+        "confidence": request.confidence,
+        "task": request.subject.task,
+    }
+    if request.units is not None:
+        about["independent"] = independent_facts(
+            request.units, _least_freedom(request, values, fields)
+        )
+    # As many rows of equal weight say as much (Kish 1965).
+    weights = request.sample_weight
+    if weights is not None:
+        about["equal_rows"] = float(weights.sum() ** 2 / np.square(weights).sum())
+    if request.positive is not None:
+        about["positive"] = request.positive
+        if request.scope == "local" and request.positive_by_y:
+            about["positive_by"] = "y"
+    about |= {"paths": list(request.subject.paths), **request.subject.facts}
+    if request.as_one:
+        about["as_one"] = dict(request.as_one)
+    return about
+
+
 def build(
     request: Request,
     method: str,
@@ -59,32 +90,8 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, weights, maps = request.subject, request.sample_weight, dict[str, Array]()
-    about: dict[str, Any] = {
-        "seed": request.seed,
-        "n_repeats": request.n_repeats,
-        "rows_explained": request.count,
-        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
-        "sampling": request.sampling,
-        "confidence": request.confidence,
-        "task": subject.task,
-    }
-    if request.units is not None:
-        about["independent"] = independent_facts(
-            request.units, _least_freedom(request, values, fields)
-        )
-    # As many rows of equal weight say as much (Kish 1965).
-    about |= (
-        {}
-        if weights is None
-        else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
-    )
-    if request.positive is not None:
-        about["positive"] = request.positive
-        if request.scope == "local" and request.positive_by_y:
-            about["positive_by"] = "y"
-    about |= {"paths": list(subject.paths), **subject.facts}
-    about |= {"as_one": dict(request.as_one)} if request.as_one else {}
+    weights, maps = request.sample_weight, dict[str, Array]()
+    about = _about(request, values, fields)
     read = {
         name: shape
         for name, shape in zip(request.space.inputs, request.shapes, strict=False)
@@ -125,7 +132,7 @@ def build(
         meta={**about, **facts},
         **fields,
     )
-    if subject.tells_unused:
+    if request.subject.tells_unused:
         _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
             _tell_of_unused(

@@ -105,22 +105,9 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     ):
         untrue = warn_of_untrue_slopes(slopes, method)
         references = slopes.references(result.reference.rows)
-        # The fastest way that serves the network.
-        lines: Lines | None = (
-            GradientIntegral(slopes, references, steps) if steps is not None else None
-        )
-        if lines is None:
-            lines = SecantLines.fitting(slopes, references, most)
+        lines = _fastest_lines(slopes, references, steps, most)
         base = slopes.outputs(references) if slopes.whole else None
-        # For the range of the outputs, those at the references of a few background rows.
-        few = (
-            _bases(
-                slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), references
-            )
-            if base is None
-            else base
-        )
-        scale = slopes.output_range(few)
+        scale = slopes.output_range(_few_outputs(slopes, references, base))
         if lines is None:
             lines = _general_lines(slopes, references, scale, most)
         if isinstance(lines, GradientIntegral):
@@ -156,20 +143,38 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
             f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g}){advice}."
         )
-    facts: dict[str, Any] = (
-        {"players": options["players"]} if subject.encoded_names else {}
-    )
-    mean, error = (
-        (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
-    )
-    refined = {
-        "tolerance": tolerance,
-        "steps": int(taken.max()),
-        "mean_steps": mean,
-        "quadrature_error": error,
-    }
-    facts |= {"rule": lines.rule, **refined}
+    facts: dict[str, Any] = {}
+    if subject.encoded_names:
+        facts["players"] = options["players"]
+    facts |= {"rule": lines.rule, "tolerance": tolerance}
+    facts |= _facts_of_steps(steps, taken, change)
     return result.explanation(method, scale.cpu().numpy(), **facts)
+
+
+def _fastest_lines(
+    slopes: Slopes, references: Tensors, steps: int | None, most: int
+) -> Lines | None:
+    """Return the fastest way that serves the network, None for the general one."""
+    if steps is not None:
+        return GradientIntegral(slopes, references, steps)
+    return SecantLines.fitting(slopes, references, most)
+
+
+def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Tensor:
+    """Return outputs that show their range: those at the references of a few background rows."""
+    if base is not None:
+        return base
+    probed = slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors)
+    return _bases(slopes, probed, references)
+
+
+def _facts_of_steps(steps: int | None, taken: Floats, change: Floats) -> dict[str, Any]:
+    """Return how many steps rows took, and by how much their last refinement changed them."""
+    facts: dict[str, Any] = {"steps": int(taken.max())}
+    if steps is not None:
+        return {**facts, "mean_steps": steps, "quadrature_error": None}
+    error = float(change.max())
+    return {**facts, "mean_steps": float(taken.mean()), "quadrature_error": error}
 
 
 def _advice(

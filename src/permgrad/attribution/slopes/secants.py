@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -588,7 +588,7 @@ class SecantLines(Lines):
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, paths, encoded, targets)``, some intervals at a time."""
-        references, chunk = self.references[0], self.together(intervals)[1] - 1
+        references = self.references[0]
         owner, reference = line // len(references), line % len(references)
         first_owner = int(owner[0])
         used, place = torch.unique(reference, return_inverse=True)
@@ -600,40 +600,7 @@ class SecantLines(Lines):
             path: value[owner - first_owner]
             for path, value in self._enter(stops).items()
         }
-        sums: dict[str, Tensor] = {}
-        for first in range(0, intervals, chunk):
-            stretches = min(chunk, intervals - first)
-            times = (
-                torch.arange(
-                    first, first + stretches + 1, dtype=stops.dtype, device=stops.device
-                )
-                / intervals
-            )
-            self.slopes.model_rows += len(times) * len(line)
-            entered = {
-                path: torch.lerp(
-                    begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim)
-                )
-                for path in self._chains
-            }
-            seen = self._walk(entered)
-            readout = self._readout_slopes(self._outputs(seen))
-            widths = [layers[-1].shape[2] for layers in self._of_head(seen)]
-            parts = iter(self._head.back(readout, seen[-1]).split(widths, dim=2))
-            for path, layers in zip(self._chains, seen[:-1], strict=True):
-                slopes = self._chains[path].back(
-                    readout if path in _BESIDE else next(parts), layers
-                )
-                # Slopes that are the same in all stretches come once.
-                alike = slopes.shape[0] == 1 < stretches * len(line)
-                wide = (
-                    slopes.expand(stretches * len(line), *slopes.shape[1:])
-                    if alike
-                    else slopes
-                )
-                sums[path] = sums.get(path, 0) + wide.unflatten(
-                    0, (stretches, len(line))
-                ).sum(dim=0)
+        sums = self._summed_slopes(begin, end, intervals, stops)
         means: dict[str, Tensor] = {}
         for path, chain in self._chains.items():
             slopes = sums[path] / intervals
@@ -653,6 +620,47 @@ class SecantLines(Lines):
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
             values = torch.cat([values, 0 - values.sum(dim=3, keepdim=True)], dim=3)
         return values[..., self._places]
+
+    def _summed_slopes(
+        self,
+        begin: Mapping[str, Tensor],
+        end: Mapping[str, Tensor],
+        intervals: int,
+        rows: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return each path's slopes summed over the intervals of lines from rows, some at a time."""
+        chunk = self.together(intervals)[1] - 1
+        lines = len(next(iter(end.values())))
+        sums: dict[str, Tensor] = {}
+        for first in range(0, intervals, chunk):
+            stretches = min(chunk, intervals - first)
+            times = (
+                torch.arange(
+                    first, first + stretches + 1, dtype=rows.dtype, device=rows.device
+                )
+                / intervals
+            )
+            self.slopes.model_rows += len(times) * lines
+            entered = {
+                path: torch.lerp(
+                    begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim)
+                )
+                for path in self._chains
+            }
+            seen = self._walk(entered)
+            readout = self._readout_slopes(self._outputs(seen))
+            widths = [layers[-1].shape[2] for layers in self._of_head(seen)]
+            parts = iter(self._head.back(readout, seen[-1]).split(widths, dim=2))
+            for path, layers in zip(self._chains, seen[:-1], strict=True):
+                slopes = self._chains[path].back(
+                    readout if path in _BESIDE else next(parts), layers
+                )
+                # Slopes that are the same in all stretches come once.
+                if slopes.shape[0] == 1 < stretches * lines:
+                    slopes = slopes.expand(stretches * lines, *slopes.shape[1:])
+                by_stretch = slopes.unflatten(0, (stretches, lines))
+                sums[path] = sums.get(path, 0) + by_stretch.sum(dim=0)
+        return sums
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
         """Return slopes of what is explained towards ``(points, lines, outputs)``, a softmax's by Gauss's rule."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Floats32, Integers
+from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
@@ -214,8 +214,14 @@ class TableEncoder:
         self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(self.texts_)
         self.scoreless_ = [name for name in wide if name not in {*crossed, *both}]
-        # Scores take the place of levels, and stand beside numbers.
         numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
+        self._set_slots(self._slots_with_scores(crossed, numbered))
+        return self._encode(frame, crossed)
+
+    def _slots_with_scores(
+        self, crossed: Mapping[str, Floats32], numbered: list[str]
+    ) -> list[Slot]:
+        """Return the slots with scores in the place of levels, and beside numbers."""
         slots = [
             slot
             for slot in self.slots_
@@ -223,8 +229,7 @@ class TableEncoder:
         ]
         for name, scores in crossed.items():
             slots += self._score_slots(name, scores, numbered)
-        self._set_slots(sorted(slots, key=lambda slot: slot.column))
-        return self._encode(frame, crossed)
+        return sorted(slots, key=lambda slot: slot.column)
 
     def _scored_columns(
         self, read: tuple[str, ...], *, levels: bool
@@ -337,12 +342,28 @@ class TableEncoder:
         self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
-        place = {column.name: j for j, column in enumerate(self._stored)}
         # Their cells may hold a third word.
         self._pairs_of_words = {
             j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"
         }
-        # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
+        pairs = self._sort_slots()
+        # Places of times that later rows keep at their end.
+        self._held = np.flatnonzero(
+            [(slot.kind, slot.detail) == ("date_part", HELD) for slot in slots]
+        )
+        self._set_date_parts()
+        self._pairs = {
+            kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T
+            for kind, rows in pairs.items()
+        }
+
+    def _sort_slots(self) -> dict[str, list[tuple[int, int, int]]]:
+        """Sort the slots by how they are encoded, and return those of stored numbers.
+
+        Of these it gives the source in the matrix of stored numbers, the target among
+        the encoded columns, and the kind of missingness.
+        """
+        sources = {column.name: number for number, column in enumerate(self._stored)}
         pairs: dict[str, list[tuple[int, int, int]]] = {
             "value": [],
             "boolean": [],
@@ -352,9 +373,9 @@ class TableEncoder:
         self._levels: dict[str, dict[str | int, int]] = {}
         self._scored: dict[str, list[int]] = {}
         self.slopes_: list[tuple[int, ...]] = []
-        for target, slot in enumerate(slots):
+        for target, slot in enumerate(self.slots_):
             name = self.feature_names_in_[slot.column]
-            source = place.get(name)
+            source = sources.get(name)
             if slot.kind == "score":
                 self._scored.setdefault(name, []).append(target)
                 self.slopes_ += self._slope_at(target)
@@ -368,15 +389,7 @@ class TableEncoder:
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        # Places of times that later rows keep at their end.
-        self._held = np.flatnonzero(
-            [(one.kind, one.detail) == ("date_part", HELD) for one in slots]
-        )
-        self._set_date_parts()
-        self._pairs = {
-            kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T
-            for kind, rows in pairs.items()
-        }
+        return pairs
 
     def _set_date_parts(self) -> None:
         """Name what each date says as a feature of its own, unless it says one thing alone or a name is taken."""
@@ -422,6 +435,25 @@ class TableEncoder:
         """Encode rows. ``crossed``: the scores of training rows, which come from models of other rows."""
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
+        self._write_numbers(values, kinds, out)
+        self._write_dates(values, out)
+        surprises = self._unread_pairs(frame, values)
+        self._write_scores(frame, out, crossed)
+        surprises |= self._write_levels(frame, out)
+        if any(surprises.values()):
+            _tell(
+                {
+                    name: surprises[name]
+                    for name in self.feature_names_in_
+                    if surprises.get(name)
+                }
+            )
+        return out
+
+    def _write_numbers(
+        self, values: Floats, kinds: npt.NDArray[Any], out: Floats32
+    ) -> None:
+        """Write numbers, flags and which cells are missing into the encoded rows."""
         source, target, _ = self._pairs["value"]
         if len(source):
             out[:, target] = self.scaling_.apply(values)[:, source]
@@ -436,16 +468,20 @@ class TableEncoder:
         )
         source, target, kind = self._pairs["missing"]
         out[:, target] = kinds[:, source] == kind
+
+    def _write_dates(self, values: Floats, out: Floats32) -> None:
+        """Write the parts of dates into the encoded rows."""
         for place, parts in self._parts.items():
             seconds = np.where(
                 np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place]
             )
-            calendar, years = (
-                calendar_parts(seconds),
-                self.years_.get(self._stored[place].name, (0, 1)),
-            )
+            calendar = calendar_parts(seconds)
+            years = self.years_.get(self._stored[place].name, (0, 1))
             for column, part in parts:
                 out[:, column] = date_part(part, calendar, years)
+
+    def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
+        """Return what is said of a third word in columns of two words."""
         surprises = {}
         for place, name in self._pairs_of_words.items():
             unread = np.isnan(values[:, place])
@@ -454,7 +490,11 @@ class TableEncoder:
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
                 surprises[name] = self._surprise(distinct, name, bad, "boolean")
-        self._write_scores(frame, out, crossed)
+        return surprises
+
+    def _write_levels(self, frame: pd.DataFrame, out: Floats32) -> dict[str, str]:
+        """Write levels into the encoded rows, and return what is said of new ones."""
+        surprises = {}
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
             other = targets.get(OTHER, -1)
@@ -472,15 +512,7 @@ class TableEncoder:
             # Of scored columns only codes for missing have a place here, and no text is a surprise.
             if (places < 0).any() and any(isinstance(key, str) for key in targets):
                 surprises[name] = self._surprise(distinct, name, places < 0)
-        if any(surprises.values()):
-            _tell(
-                {
-                    name: surprises[name]
-                    for name in self.feature_names_in_
-                    if surprises.get(name)
-                }
-            )
-        return out
+        return surprises
 
     def _write_scores(
         self, frame: pd.DataFrame, out: Floats32, crossed: Mapping[str, Floats32] | None

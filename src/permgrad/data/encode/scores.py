@@ -249,15 +249,11 @@ class Scores:
         )
         if not blocks:
             return made, {}
-        model = _Model.of(
-            blocks, other[:, :0] if other.size > _MOST_CELLS else other, target
-        )
-        scales = [block.design.scale for block in blocks]
-        strengths = model.choose(
-            [_OTHER, *scales[:first], *[0.0] * (len(blocks) - first)], folds
-        )
-        if len(blocks) > first:  # what is settled without the vectors of texts stays
-            strengths = model.add(strengths, scales[first:], folds)
+        beside = other
+        if other.size > _MOST_CELLS:
+            beside = other[:, :0]
+        model = _Model.of(blocks, beside, target)
+        strengths = _chosen_strengths(model, blocks, first, folds)
         if not any(strengths[1:]):
             return made, {}
         model, strengths, helping = model.with_slopes(
@@ -270,29 +266,35 @@ class Scores:
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
         crossed = {name: scores / unit for name, scores in crossed.items()}
         for block, centre, part in zip(helping, centres, parts, strict=True):
-            found = (weights[block.place] / unit).astype(np.float32)
-            if block.slope is not None and block.name in crossed:
-                made._take(block, block.slope, found, crossed, part / unit)
+            if block.name not in crossed:
+                continue
+            slopes = (weights[block.place] / unit).astype(np.float32)
+            if block.slope is None:
+                made._add_block(block, slopes, centre)
+            else:
+                made._take(block, block.slope, slopes, crossed, part / unit)
                 made.slopes.setdefault(block.name, []).append(block.slope.number)
-            elif block.name in crossed:
-                made.means[block.name] = np.asarray(
-                    made.means.get(block.name, 0) + centre @ found, dtype=np.float32
-                )
-                made.columns.setdefault(block.name, []).append(
-                    (block.kind, block.design, found)
-                )
         if not target.classes:
-            levels = [
+            sloped = set(numbers) & set(crossed)
+            shared = [
                 block
                 for block in blocks
-                if block.name in numbers and block.name in crossed
+                if block.name in sloped and block.is_shared(folds)
             ]
-            shared = [block for block in levels if block.is_shared(folds)]
             cells = dict(map(attrgetter("name", "cells"), shared))
             made._centre(
                 shared, find_centred(cells, other, numbers, target.weights), crossed
             )
         return made, crossed
+
+    def _add_block(self, block: Block, weights: Floats32, centre: Array) -> None:
+        """Add the weights of a block, and what they give at its centre."""
+        self.means[block.name] = np.asarray(
+            self.means.get(block.name, 0) + centre @ weights, dtype=np.float32
+        )
+        self.columns.setdefault(block.name, []).append(
+            (block.kind, block.design, weights)
+        )
 
     def _centre(
         self,
@@ -520,6 +522,12 @@ class _Model:
                     ] * (centre @ found)
         return made, centres
 
+    def _residuals(self, strengths: list[float]) -> Array:
+        """Return what the model with these strengths leaves of the numbers to predict."""
+        everyone = np.ones(self.joined.shape[0], dtype=bool)
+        weights, intercept = self._solve(strengths, everyone)
+        return self.target.y - (self.joined @ weights + intercept)[:, 0]
+
     def with_slopes(
         self,
         strengths: list[float],
@@ -546,8 +554,7 @@ class _Model:
             and not self.target.classes
             and self.target.y.ndim == 1
         ):
-            weights, intercept = self._solve(strengths, np.ones(len(folds), dtype=bool))
-            residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
+            residuals = self._residuals(strengths)
             for block in levels:
                 slopes = find_slopes(
                     block.cells,
@@ -781,6 +788,18 @@ class _Model:
             if _clearly(at - found, floor, clear):
                 best, at = chosen, found
         return best
+
+
+def _chosen_strengths(
+    model: _Model, blocks: Sequence[Block], first: int, folds: Integers
+) -> list[float]:
+    """Return the strengths of the other columns and of the blocks, of which the vectors of texts come last."""
+    scales = [block.design.scale for block in blocks]
+    unread = [0.0] * (len(blocks) - first)
+    strengths = model.choose([_OTHER, *scales[:first], *unread], folds)
+    if unread:  # what is settled without the vectors of texts stays
+        strengths = model.add(strengths, scales[first:], folds)
+    return strengths
 
 
 def _by_column(

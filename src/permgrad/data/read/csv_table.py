@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from permgrad.base.arrays import Integers
+from permgrad.base.arrays import Booleans, Integers
 from permgrad.base.errors import (
     Fault,
     InputError,
@@ -88,6 +88,28 @@ class TextTable:
     cautions: tuple[str, ...] = ()
 
 
+def _named_separator(text: str) -> str | None:
+    """Return the delimiter that the line ``sep=;``, which Excel understands, names."""
+    line = text[: text.find("\n") + 1].strip('\r\n"')
+    if line[:4].lower() == "sep=" and line[4:] in DELIMITERS:
+        return line[4:]
+    return None
+
+
+def _places_below(places: Integers, above: int, rows: int) -> Integers | None:
+    """Return the row in the sheet of each row of the table, if they are as many."""
+    if len(places) != above + rows:
+        return None
+    return places[above:]
+
+
+def _some(lines: Integers | None, rows: slice | Booleans) -> Integers | None:
+    """Return the lines of some rows, if lines are known."""
+    if lines is None:
+        return None
+    return lines[rows]
+
+
 def parse_csv(
     text: str, file: Path, reading: Reading, places: Integers | None = None
 ) -> TextTable:
@@ -95,29 +117,24 @@ def parse_csv(
 
     ``places``: of the text of a sheet, the row in the sheet of each line but the first.
     """
-    # The line ``sep=;``, which Excel understands, names the delimiter.
-    first = text[: text.find("\n") + 1]
-    separator = first.strip('\r\n"')
-    has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
-    text, delimiter = (
-        (text[len(first) :], separator[4:])
-        if has_separator
-        else (text, sniff_delimiter(text))
-    )
+    separator = _named_separator(text)
+    if separator is not None:
+        text = text[text.find("\n") + 1 :]
+    delimiter = separator or sniff_delimiter(text)
     above, start, titles = _lines_above(text)
     if titles:
         text = text[start:]
-        delimiter = delimiter if has_separator else sniff_delimiter(text)
-    source = _Source(text, delimiter, file, int(has_separator) + above)
+        delimiter = separator or sniff_delimiter(text)
+    source = _Source(text, delimiter, file, int(separator is not None) + above)
     records = first_records(text, delimiter)
     if not records:
         raise _too_long(source)
-    written = [name.strip() for name in records[0]]
     joined = _two_headers(records)
-    written = written if joined is None else joined
+    written = joined or [name.strip() for name in records[0]]
     _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
-    notes = [titles, *notes] if titles else notes
+    if titles:
+        notes = [titles, *notes]
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it
     of_file, cells = source.rows(len(header))
@@ -126,11 +143,10 @@ def parse_csv(
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
     if places is not None:
-        is_known = len(places) == above + rows
-        lines = places[above:] if is_known else None
+        lines = _places_below(places, above, rows)
     if joined is not None:
         columns = {name: column.slice(1) for name, column in columns.items()}
-        lines = None if lines is None else lines[1:]
+        lines = _some(lines, slice(1, None))
         rows -= 1
         said = listed(joined, 3, show=repr)
         notes = [*notes, f"the names of two header rows are joined: {said}"]
@@ -138,7 +154,7 @@ def parse_csv(
     if odd.rows.any():
         kept = pa.array(~odd.rows)
         columns = {name: column.filter(kept) for name, column in columns.items()}
-        lines = None if lines is None else lines[~odd.rows]
+        lines = _some(lines, ~odd.rows)
         rows -= int(odd.rows.sum())
     notes += [*odd.notes, *odd.cautions]
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]

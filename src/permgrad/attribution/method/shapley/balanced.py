@@ -10,7 +10,7 @@ games. With shuffled names and an evenly drawn size, its mean is the Shapley val
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -126,6 +126,44 @@ def solve(
     return values
 
 
+_Laid = tuple[Integers, Integers, Floats, Booleans]
+
+
+def _laid_out(samples: Integers, number: int, ranks: Integers, place: Floats) -> _Laid:
+    """Lay out the coalitions of samples in which so many players take part.
+
+    Returned are the samples, whose place in the design each player has, the weights of
+    the designs, and the players of each coalition ``(samples, coalitions, players)``.
+    """
+    sizes, which = np.unique(drawn_size(number, place[samples]), return_inverse=True)
+    designs = [make_design(number, int(size)) for size in sizes]
+    # Whose place is the last one takes no part: in no coalition, where nothing depends
+    # on it.
+    table = np.zeros((len(designs), number + 1, 2 * len(designs[0].sets)), dtype=bool)
+    table[:, :number] = [
+        np.concatenate([design.sets, ~design.sets]).T for design in designs
+    ]
+    whose = np.minimum(ranks[samples], number)
+    in_table = (whose + which[:, None] * (number + 1)).reshape(-1)
+    members = table.reshape(-1, table.shape[2]).take(in_table, axis=0)
+    keeps = members.reshape(*whose.shape, -1).transpose(0, 2, 1)
+    weights = np.stack([design.weights for design in designs])[which]
+    return samples, whose, weights, keeps
+
+
+def _worths(
+    game: ShapleyGame, rows: Integers, donors: Integers, laid: Sequence[_Laid]
+) -> list[Floats]:
+    """Return the worths of the coalitions of each layout, all of them played at once."""
+    repeated = np.concatenate(
+        [np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid]
+    )
+    together = np.concatenate([keeps.reshape(-1, keeps.shape[2]) for *_, keeps in laid])
+    worth = game.values(rows[repeated], donors[repeated], together[:, None])[:, 0]
+    ends = np.cumsum([keeps.shape[0] * keeps.shape[1] for *_, keeps in laid])
+    return np.split(worth, ends[:-1])
+
+
 def _solve(
     game: ShapleyGame,
     rows: Integers,
@@ -149,44 +187,14 @@ def _solve(
     )
     # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
     # once.
-    laid: list[tuple[Integers, Integers, Floats, Booleans]] = []
-    for number in np.unique(count[count > 1]).tolist():
-        samples = np.flatnonzero(count == number)
-        sizes, which = np.unique(
-            drawn_size(number, place[samples]), return_inverse=True
-        )
-        designs = [make_design(number, int(size)) for size in sizes]
-        # Whose place is the last one takes no part: in no coalition, where nothing depends on it.
-        table = np.zeros(
-            (len(designs), number + 1, 2 * len(designs[0].sets)), dtype=bool
-        )
-        table[:, :number] = [
-            np.concatenate([design.sets, ~design.sets]).T for design in designs
-        ]
-        whose = np.minimum(ranks[samples], number)
-        held = table.reshape(-1, table.shape[2]).take(
-            (whose + which[:, None] * (number + 1)).reshape(-1), axis=0
-        )
-        keeps = held.reshape(len(samples), players, -1).transpose(0, 2, 1)
-        laid.append(
-            (
-                samples,
-                whose,
-                np.stack([design.weights for design in designs])[which],
-                keeps,
-            )
-        )
+    laid = [
+        _laid_out(np.flatnonzero(count == number), number, ranks, place)
+        for number in np.unique(count[count > 1]).tolist()
+    ]
     if not laid:
         return values
-    repeated = np.concatenate(
-        [np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid]
-    )
-    together = np.concatenate([keeps.reshape(-1, players) for *_, keeps in laid])
-    worth = game.values(rows[repeated], donors[repeated], together[:, None])[:, 0]
-    ends = np.cumsum([keeps.shape[0] * keeps.shape[1] for *_, keeps in laid])
-    for (samples, whose, weights, _), part in zip(
-        laid, np.split(worth, ends[:-1]), strict=True
-    ):
+    worths = _worths(game, rows, donors, laid)
+    for (samples, whose, weights, _), part in zip(laid, worths, strict=True):
         sides = part.reshape(len(samples), 2, weights.shape[2], -1)
         # What each player has beyond an equal share; nobody whose place is beyond the last takes part.
         solved = weights @ ((sides[:, 0] - sides[:, 1]) / 2)
