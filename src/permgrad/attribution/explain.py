@@ -318,6 +318,22 @@ def _explain_input(
     )
 
 
+def _groups_of(parts: Sequence[Explanation]) -> dict[str, Any]:
+    """Return the groups of all parts."""
+    groups: dict[str, Any] = {}
+    for part in parts:
+        groups |= part.groups
+    return groups
+
+
+def _maps_of(parts: list[Explanation]) -> dict[str, Any]:
+    """Return the maps of all parts, renumbered."""
+    maps: dict[str, Any] = {}
+    for part in parts:
+        maps |= _renumbered(part, parts)
+    return maps
+
+
 def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
     """Combine the explanations into one. Outputs that a method does not explain are NaN."""
     parts = list(explanations.values())
@@ -350,16 +366,10 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         scope="local" if scope == "local" else "global",
         parts={"share": beside(map(_shares, parts))},
         level=parts[0].level,
-        groups={
-            name: members for part in parts for name, members in part.groups.items()
-        },
+        groups=_groups_of(parts),
         feature_values=pd.concat(frames, axis=1) if frames else None,
         predictions=parts[0].predictions if alike else None,
-        maps={
-            name: array
-            for part in parts
-            for name, array in _renumbered(part, parts).items()
-        },
+        maps=_maps_of(parts),
         meta=_facts(explanations),
     )
 

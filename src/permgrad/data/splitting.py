@@ -277,6 +277,13 @@ def count_shared_rows(train: Any, test: Any) -> int:
     return int(np.isin(keys[len(train) :], keys[: len(train)]).sum())
 
 
+def _times(rows: npt.NDArray[np.uint64], learned: int) -> Integers:
+    """Return how many training rows, which come first, equal each test row."""
+    there, counts = np.unique(rows[:learned], return_counts=True)
+    places = np.minimum(np.searchsorted(there, rows[learned:]), len(there) - 1)
+    return np.where(there[places] == rows[learned:], counts[places], 0)
+
+
 def are_expected(train: Any, test: Any, shared: int) -> bool:
     """Whether so many shared rows are no surprise: with few coarse columns, rows are equal that are no copies.
 
@@ -299,16 +306,10 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
             0, 2**63, levels, dtype=np.uint64
         )[codes[:, place]]
 
-    def times(rows: npt.NDArray[np.uint64]) -> Integers:
-        """Return how many training rows equal each test row."""
-        there, counts = np.unique(rows[:learned], return_counts=True)
-        places = np.minimum(np.searchsorted(there, rows[learned:]), len(there) - 1)
-        return np.where(there[places] == rows[learned:], counts[places], 0)
-
     whole = np.zeros(len(codes), dtype=np.uint64)
     for place in range(codes.shape[1]):
         whole += marks(place)  # sums of random marks are equal where rows are
-    equal = times(whole)
+    equal = _times(whole, learned)
     some = (codes[learned:] > 0).sum(
         axis=1
     ) > 1  # rows without a value are told of by themselves
@@ -324,7 +325,9 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
         if (
             shared
             <= _TIMES_EXPECTED
-            * -np.expm1(-(times(whole - marks(place)) - equal) * odds)[some].sum()
+            * -np.expm1(-(_times(whole - marks(place), learned) - equal) * odds)[
+                some
+            ].sum()
         ):
             return True
     return False

@@ -101,6 +101,26 @@ class Compared(NamedTuple):
     critical: float  # how many errors a difference had to exceed in the last step
 
 
+def _errors_of_differences(first: Floats, second: Floats, shared: Floats) -> Floats:
+    """Return the errors of differences of values whose errors are so correlated."""
+    squares = first**2 + second**2 - 2 * shared * first * second
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _largest_errors(
+    errors: Floats32, first: Integers, second: Integers, scale: Floats32
+) -> Floats:
+    """Return the largest error that chance makes in pairs, in each draw."""
+    draws = len(errors)
+    largest = np.zeros(draws)
+    step = max(1, _NUMBERS // len(first))
+    for start in range(0, draws, step):
+        some = errors[start : start + step]
+        scaled = np.abs((some[:, first] - some[:, second]) * scale)
+        largest[start : start + step] = scaled.max(axis=1)
+    return largest
+
+
 def compared(
     values: Floats,
     std: Floats,
@@ -117,14 +137,7 @@ def compared(
     shared = np.zeros(len(first)) if correlation is None else correlation[first, second]
     error = std[first] + std[second]
     if correlation is not None:
-        error = np.sqrt(
-            np.maximum(
-                std[first] ** 2
-                + std[second] ** 2
-                - 2 * shared * std[first] * std[second],
-                0.0,
-            )
-        )
+        error = _errors_of_differences(std[first], std[second], shared)
     difference = values[first] - values[second]
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.where(difference == 0, 0.0, difference / error)
@@ -144,16 +157,11 @@ def compared(
         scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(
             np.float32
         )
-        waiting, draws = np.flatnonzero(tested), len(errors)
+        waiting = np.flatnonzero(tested)
         while len(waiting):
-            # The largest error that chance makes in the rest of the pairs.
-            largest, one, other = np.zeros(draws), first[waiting], second[waiting]
-            step = max(1, _NUMBERS // len(waiting))
-            for start in range(0, draws, step):
-                part = errors[start : start + step]
-                largest[start : start + step] = np.abs(
-                    (part[:, one] - part[:, other]) * scale[waiting]
-                ).max(axis=1)
+            largest = _largest_errors(
+                errors, first[waiting], second[waiting], scale[waiting]
+            )
             critical = float(np.quantile(largest, certain))
             passes = size[waiting] > critical
             if not passes.any():

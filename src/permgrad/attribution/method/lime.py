@@ -231,37 +231,30 @@ class Lime(Configured):
                 outputs = neighbours.outputs(some, coordinates, donors)
                 idle = neighbours.idle(some, coordinates, donors, outputs)
                 solved = surrogate.solve(outputs.reshape(len(donors), -1))
-                for array, of in zip((values, std), solved, strict=False):
-                    array[part] = np.where(
-                        idle, 0.0, of.reshape(players, -1, targets)
-                    ).swapaxes(0, 1)
+                shape = (players, -1, targets)
+                values[part] = _by_row(solved[0].reshape(shape), idle)
+                std[part] = _by_row(solved[1].reshape(shape), idle)
                 explained[part] = solved[2].reshape(-1, targets)
                 progress.advance(len(some))
         low, high, p_values = interval(
             values, std, surrogate.freedom + 1, request.confidence
         )
         facts = {
-            "quantity": _QUANTITIES[options["neighbourhood"]],
-            "baseline": _REFERENCES[options["neighbourhood"]].format(
-                len(request.donors[0])
-            ),
+            **_words_for(request, options["neighbourhood"]),
             **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),
             "model_rows": neighbours.game.evaluations,
-        }
-        errors: dict[str, Any] = {
-            "std_error": std,
-            "low": low,
-            "high": high,
-            "p_values": p_values,
         }
         return build(
             request,
             "lime",
             values,
             facts,
-            **errors,
+            std_error=std,
+            low=low,
+            high=high,
+            p_values=p_values,
             predictions=neighbours.game.full(np.arange(rows)),
         )
 
@@ -420,3 +413,14 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
             problem, hint="Pass a larger width, or leave it out.", code="PG002"
         )
     return weights
+
+
+def _by_row(solved: Floats, idle: Booleans) -> Floats:
+    """Return numbers of players by row, 0 for players that change nothing."""
+    return np.where(idle, 0.0, solved).swapaxes(0, 1)
+
+
+def _words_for(request: Request, neighbourhood: str) -> dict[str, str]:
+    """Say what is measured, and what rows are compared with."""
+    baseline = _REFERENCES[neighbourhood].format(len(request.donors[0]))
+    return {"quantity": _QUANTITIES[neighbourhood], "baseline": baseline}

@@ -261,6 +261,17 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
+def _check_background(background: Any) -> None:
+    """Refuse a predictor on a table in parts whose background is no frame of rows."""
+    if not isinstance(background, pd.DataFrame) or not len(background):
+        raise InputError(
+            "A predictor on a table in parts needs a background",
+            hint="Pass background= a pandas frame of some rows, "
+            "with the columns and types that the predictor takes",
+            code="PG005",
+        )
+
+
 def make_plan(
     model: Model,
     table: PartitionedTable,
@@ -280,24 +291,11 @@ def make_plan(
         scope=scope,
         progress=False,
     )
-    if not is_ours and (
-        not isinstance(arguments.background, pd.DataFrame)
-        or not len(arguments.background)
-    ):
-        hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
-        raise InputError(
-            "A predictor on a table in parts needs a background",
-            hint=hint,
-            code="PG005",
-        )
-    features = tuple(
-        map(
-            str,
-            raw.preprocessor_.feature_names_in_
-            if is_ours
-            else arguments.background.columns,
-        )
-    )
+    if is_ours:
+        features = tuple(map(str, raw.preprocessor_.feature_names_in_))
+    else:
+        _check_background(arguments.background)
+        features = tuple(map(str, arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
     if y is not None and scope == "global":

@@ -184,6 +184,20 @@ def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
         return explain_on(engine, request, name)
 
 
+def _check_out(
+    out: str | os.PathLike[str] | None, plan: StreamPlan, table: PartitionedTable
+) -> None:
+    """Refuse single rows without a folder, and a folder inside the table's."""
+    if out is None and plan.is_local:
+        problem = (
+            f"method={plan.method!r} explains single rows, "
+            "which are written to files, and out is missing"
+        )
+        raise InputError(problem, hint="Pass out='a folder'", code="PG005")
+    if out is not None and table.path:
+        refuse_inside(check_path("out", out), table.path)
+
+
 def stream(
     model: Any,
     table: str | os.PathLike[str] | PartitionedTable,
@@ -213,11 +227,7 @@ def stream(
         table = open_partitioned(table, rows_per_part=rows_per_part)
     plan = make_plan(read, table, arguments, na=na)
     plan = replace(plan, model_folder=model_folder)
-    if out is None and plan.is_local:
-        problem = f"method={plan.method!r} explains single rows, which are written to files, and out is missing"
-        raise InputError(problem, hint="Pass out='a folder'", code="PG005")
-    if out is not None and table.path:
-        refuse_inside(check_path("out", out), table.path)
+    _check_out(out, plan, table)
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(

@@ -157,6 +157,15 @@ def _places(size: Sequence[int]) -> list[str]:
     return ["[" + ",".join(map(str, place)) + "]" for place in np.ndindex(*size)]
 
 
+def _nearest_centres(points: Floats, labels: Integers) -> Integers:
+    """Return the nearest of the centres of labelled points for each of them."""
+    counts = np.bincount(labels)
+    used = np.flatnonzero(counts)
+    sums = [np.bincount(labels, weights=numbers) for numbers in points.T]
+    centres = np.array(sums).T[used] / counts[used, None]
+    return ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+
+
 @cutters.register("superpixels")
 def superpixels(
     rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS
@@ -183,14 +192,7 @@ def superpixels(
     points: Floats = np.concatenate([colour, where], axis=1)
     labels = start.ravel()
     for _ in range(10):
-        counts = np.bincount(labels)
-        used = np.flatnonzero(counts)
-        sums = [
-            np.bincount(labels, weights=points[:, place])
-            for place in range(points.shape[1])
-        ]
-        centres = np.array(sums).T[used] / counts[used, None]
-        labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+        labels = _nearest_centres(points, labels)
     regions = _connected(
         labels.reshape(size), ndimage.label, int(step ** len(size) / 4)
     )

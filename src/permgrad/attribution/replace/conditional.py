@@ -165,14 +165,7 @@ class ConditionalSampler:
         used: Booleans,
     ) -> None:
         has_number = np.ones(len(rows), dtype=bool)
-        conditions: Floats | None = None
-        if any(column in drawn for column in model.predictors):
-            # Earlier members of its group are new already.
-            columns = [
-                drawn.get(column, self.encoded[rows, column])
-                for column in model.predictors
-            ]
-            conditions = np.stack(columns, axis=1).astype(np.float64)
+        conditions = self._conditions(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
             cumulative = (
@@ -207,13 +200,21 @@ class ConditionalSampler:
         drawn[model.main] = values.astype(self.encoded.dtype)
         if len(model.companions):
             numbers = self.background[:, model.main]
-            order = np.argsort(numbers, kind="stable")
-            nearest = order[
-                np.clip(np.searchsorted(numbers[order], values), 0, len(order) - 1)
-            ]
+            nearest = _nearest(numbers, values)
             drawn[model.main] = numbers[nearest]
             for column in model.companions:
                 drawn[column] = self.background[nearest, column]
+
+    def _conditions(
+        self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]
+    ) -> Floats | None:
+        """Return the predictors of rows where earlier members of its group are new already."""
+        if not any(column in drawn for column in model.predictors):
+            return None
+        columns = [
+            drawn.get(column, self.encoded[rows, column]) for column in model.predictors
+        ]
+        return np.stack(columns, axis=1).astype(np.float64)
 
     def _residual_rows(
         self,
@@ -367,3 +368,10 @@ class PlainColumns:
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""
         return {str(column): np.array([column]) for column in self.numeric_columns_}
+
+
+def _nearest(numbers: Encoded, values: Floats) -> Integers:
+    """Return the place of a number that stands next to each value."""
+    order = np.argsort(numbers, kind="stable")
+    places = np.searchsorted(numbers[order], values)
+    return order[np.clip(places, 0, len(order) - 1)]

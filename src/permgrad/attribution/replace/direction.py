@@ -112,6 +112,13 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
             "at": at,
             "label": [f"{value:.4g}" for value in at],
         }
+    return _points_of_levels(column, numbers, weights)
+
+
+def _points_of_levels(
+    column: pd.Series[Any], numbers: Floats | None, weights: Floats
+) -> dict[str, Any]:
+    """Choose a row for each of the most frequent levels, or for all numbers in order."""
     # One by one, because pandas' text type cannot hold half a character.
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]

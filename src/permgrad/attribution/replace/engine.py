@@ -149,6 +149,20 @@ class Replacement:
         """Return each play alone: what is replaced decides which parts are computed again."""
         return [[play] for play in plays]
 
+    def _drawn(
+        self, play: Play, columns: Integers, numbers: Integers, repeat: int
+    ) -> tuple[Integers, Encoded]:
+        """Return the donors of rows in a repeat, and the values that take the place of theirs."""
+        if self.fixed is not None:
+            nobody = np.full(len(numbers), NO_DONOR, dtype=np.int64)
+            return nobody, np.tile(self.fixed[columns], (len(numbers), 1))
+        if self.sampler is not None:
+            return self.sampler.draw(play.key, columns, numbers, repeat)
+        assert self.lenders is not None, "a game has lenders"
+        shifted = numbers + self.request.row_offset
+        donors = self.lenders.draw(self.request.seed, play.key, repeat, shifted)
+        return donors, self.background[donors[:, None], columns]
+
     def answers(
         self,
         pack: Sequence[Play],
@@ -173,20 +187,10 @@ class Replacement:
             1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR))
         )
         for first in range(0, len(repeats), together):
-            draws: list[tuple[Integers, Encoded]] = []
-            for repeat in repeats[first : first + together]:
-                if self.fixed is not None:
-                    nobody = np.full(len(numbers), NO_DONOR, dtype=np.int64)
-                    draws.append(
-                        (nobody, np.tile(self.fixed[columns], (len(numbers), 1)))
-                    )
-                elif self.sampler is not None:
-                    draws.append(self.sampler.draw(play.key, columns, numbers, repeat))
-                else:
-                    shifted, seed = numbers + self.request.row_offset, self.request.seed
-                    assert self.lenders is not None, "a game has lenders"
-                    donors = self.lenders.draw(seed, play.key, repeat, shifted)
-                    draws.append((donors, self.background[donors[:, None], columns]))
+            draws = [
+                self._drawn(play, columns, numbers, repeat)
+                for repeat in repeats[first : first + together]
+            ]
             receivers, values, places = distinct_pairs(
                 self.encoded[rows][:, columns], [values for _, values in draws]
             )

@@ -270,6 +270,21 @@ class Game:
         )
 
 
+def _effects_of_rows(moments: PairMoments) -> Floats:
+    """Return the first quantity's effect in each row, whatever its weight, 0 in rows without one."""
+    sums, weight = moments.receiver_sum[0], moments.receiver_weight
+    return np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+
+
+def _with_most_asked(request: Request, plays: Plays, label: str) -> str:
+    """Return the label with how many rows a predictor is asked for at most."""
+    if not isinstance(request.subject, PredictorSubject):
+        return label
+    edited = sum(len(play.mask) for play in plays.plays) * request.n_repeats
+    most = most_asked(request.inputs[0].numpy(), edited)
+    return f"{label}, up to {most:,} rows"
+
+
 def play_losses(
     request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None
 ) -> Game:
@@ -284,10 +299,7 @@ def play_losses(
     pairs = len(plays.plays) * (
         expected_repeats(request.count) if request.automatic else request.n_repeats
     )
-    if isinstance(request.subject, PredictorSubject):
-        edited = sum(len(play.mask) for play in plays.plays) * request.n_repeats
-        most = most_asked(request.inputs[0].numpy(), edited)
-        label = f"{label}, up to {most:,} rows"
+    label = _with_most_asked(request, plays, label)
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
         game.back_end.watch(progress, request.count, request.count)
@@ -306,15 +318,7 @@ def play_losses(
     if np.isfinite(game.loss_scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         game.model_loss = float(np.average(losses, weights=request.sample_weight))
-    # The first quantity's effect in each row, whatever its weight, and 0 in rows without one.
-    sums = [
-        (moments.receiver_sum[0], moments.receiver_weight)
-        for moments in game.moments.values()
-    ]
-    effects = [
-        np.divide(one, weight, out=np.zeros_like(one), where=weight > 0)
-        for one, weight in sums
-    ]
+    effects = [_effects_of_rows(moments) for moments in game.moments.values()]
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
     return game
 
@@ -406,6 +410,16 @@ def tabulate(
     return numbers
 
 
+def _minus_outputs(request: Request) -> Value:
+    """Return what reads minus the outputs: an effect is then what the row's own value adds to them."""
+
+    def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
+        read = request.scale.read(request.subject.outputs, outputs)
+        return -read[:, list(request.targets)].double().cpu().numpy()
+
+    return minus
+
+
 def play_rows(
     request: Request, plays: Plays, label: str
 ) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
@@ -419,18 +433,12 @@ def play_rows(
     sums, squares = np.zeros(shape), np.zeros(shape)
     place = {name: index for index, name in enumerate(names)}
 
-    def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
-        """Return minus the outputs: an effect is then what the row's own value adds to them."""
-        read = request.scale.read(request.subject.outputs, outputs)[
-            :, list(request.targets)
-        ]
-        return -read.double().cpu().numpy()
-
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
         turned = effects.swapaxes(1, 2)
         sums[rows, place[player]] += turned
         squares[rows, place[player]] += turned**2
 
+    minus = _minus_outputs(request)
     game = Game(request, minus, plays.fixed, joint=plays.joint)
     outputs = game.back_end.explained()
     with Progress(
@@ -472,6 +480,20 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     )
 
 
+def _few_rows(request: Request, game: Game) -> dict[str, dict[str, Any]]:
+    """Return the few rows that make the importance of a player, of those that some do."""
+    few_rows: dict[str, dict[str, Any]] = {}
+    if request.y is None:
+        return few_rows
+    for name, moments in game.moments.items():
+        if name not in request.space.names:
+            continue
+        rows = rows_that_carry(moments, game.loss_scale, shared=request.shared)
+        if rows is not None:
+            few_rows[name] = rows
+    return few_rows
+
+
 def global_explanation(
     method: str,
     request: Request,
@@ -511,12 +533,7 @@ def global_explanation(
         fields["correlation"] = shared_errors(
             len(names), shown, partial(scores_of, names, game.moments)
         )
-        carried = {
-            name: rows_that_carry(moments, game.loss_scale, shared=request.shared)
-            for name, moments in game.moments.items()
-            if name in names and request.y is not None
-        }
-        few_rows = {name: rows for name, rows in carried.items() if rows is not None}
+        few_rows = _few_rows(request, game)
         facts |= {"few_rows": few_rows} if few_rows else {}
     outputs = tuple(
         ("all", *request.subject.outputs.class_names)[index] for index in shown

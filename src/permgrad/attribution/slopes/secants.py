@@ -169,6 +169,24 @@ def _activation(
 
 
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
+def _matches(places: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the best of places at both ends, and the share of the stretch in which each leads."""
+    best, leads = places[0], [torch.ones_like(places[0][0])]
+    for place in places[1:]:
+        lead, later = place[0] - best[0], place[1] - best[1]
+        change = later - lead
+        # If the two stay equally far apart, the same one leads all along, and on a tie
+        # the first, as in torch.
+        won = torch.where(
+            change == 0,
+            (lead > 0).to(change.dtype),
+            (later.relu() - lead.relu()) / change,
+        )
+        best = [best[0] + lead.relu(), best[1] + later.relu()]
+        leads = [share * (1 - won) for share in leads] + [won]
+    return best, leads
+
+
 def _maximum_pooling(
     layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
 ) -> Tensor:
@@ -188,19 +206,7 @@ def _maximum_pooling(
         lines = [
             (slice(None),) * dim + (slice(at, None, window),) for at in range(window)
         ]
-        (first, *places) = [[values[line] for values in best] for line in lines]
-        best, leads = first, [torch.ones_like(first[0])]
-        for place in places:
-            lead, later = place[0] - best[0], place[1] - best[1]
-            change = later - lead
-            # If the two stay equally far apart, the same one leads all along, and on a tie the first, as in torch.
-            won = torch.where(
-                change == 0,
-                (lead > 0).to(change.dtype),
-                (later.relu() - lead.relu()) / change,
-            )
-            best = [best[0] + lead.relu(), best[1] + later.relu()]
-            leads = [share * (1 - won) for share in leads] + [won]
+        best, leads = _matches([[values[line] for values in best] for line in lines])
         shares.append(leads)
     wide = slopes.new_zeros((len(start), slopes.shape[1], *start.shape[1:]))
     seen = wide[:, :, :, : size[0], : size[1]]

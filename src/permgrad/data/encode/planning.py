@@ -16,7 +16,7 @@ from permgrad.data.encode.calendar import (
     returning_parts,
 )
 from permgrad.data.encode.scaling import Scaling
-from permgrad.data.encode.statistics import TableStatistics
+from permgrad.data.encode.statistics import LevelCounts, TableStatistics
 from permgrad.data.read.cells import BLANK
 from permgrad.data.types.column_types import ColumnType, Schema
 
@@ -39,6 +39,17 @@ class Slot:
     detail: str | int | None = None
     minimum: float = 0.0
     maximum: float = 1.0
+
+
+def _level_slots(
+    column: int, name: str, counts: LevelCounts, most: int
+) -> Iterator[Slot]:
+    """Yield slots of the most frequent levels, and one for the others."""
+    levels = [text for text, _ in counts.by_frequency()]
+    for text in levels[:most]:
+        yield Slot(column, f"{name}={text}", "level", text)
+    if levels and (len(levels) > most or not counts.complete):
+        yield Slot(column, f"{name}=<other>", "level")
 
 
 def plan_slots(
@@ -67,17 +78,8 @@ def plan_slots(
             continue
         if column.storage == "text":
             counts = statistics.text[name]
-            ordered = (
-                []
-                if column.kind in ("text", "image")
-                else [text for text, _ in counts.by_frequency()]
-            )
-            slots += [
-                Slot(i, f"{name}={text}", "level", text)
-                for text in ordered[:max_levels]
-            ]
-            if ordered and (len(ordered) > max_levels or not counts.complete):
-                slots.append(Slot(i, f"{name}=<other>", "level"))
+            if column.kind not in ("text", "image"):
+                slots += _level_slots(i, name, counts, max_levels)
             missing = counts.missing
         else:
             j = place[name]

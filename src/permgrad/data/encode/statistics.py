@@ -90,6 +90,10 @@ class NumericStatistics:
                 for kind in range(BLANK, BLANK + len(self.missing))
             ]
         )
+        self._add_to_sample(values, first_row)
+
+    def _add_to_sample(self, values: Floats, first_row: int) -> None:
+        """Draw the sample from its rows and those of a chunk."""
         rows = np.concatenate(
             [
                 self.sample_rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -559,12 +559,8 @@ def _take_out_dots(column: _Column, reading: Reading) -> bool:
 
 
 # ---- tables that say themselves which columns are numbers -----------------------------------------------------------
-def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
-    """Return a table of typed columns in which texts that write numbers are numbers, as those of a CSV file are.
-
-    Texts of plain numbers stay: whoever stored them as text may have meant codes.
-    """
-    columns = list[_Column]()
+def _text_columns(frame: pd.DataFrame, reading: Reading) -> Iterator[_Column]:
+    """Yield the columns of texts alone that may write numbers, read."""
     for name in [str(name) for name in frame if holds_text(frame[name])]:
         is_declared = name in reading.text or name in reading.texts
         if is_declared or isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -574,7 +570,31 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
             continue  # it holds numbers, too
         column = _Column(name, pa.chunked_array([pa.array(texts, pa.string())]))
         _read_written(column, reading)
-        columns.append(column)
+        yield column
+
+
+def _with_halves(
+    frame: pd.DataFrame, pairs: Mapping[str, Any], reading: Reading
+) -> pd.DataFrame:
+    """Return a table with both numbers of each pair in its place."""
+    columns = dict[str, Any]()
+    for label, series in frame.items():
+        name = str(label)
+        if name in pairs:
+            halves = _columns_of_pair(_Column(name, None, series), pairs[name], reading)
+            for half, numbers in halves.items():
+                columns[half] = numbers.set_axis(frame.index)
+        else:
+            columns[name] = series
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
+    """Return a table of typed columns in which texts that write numbers are numbers, as those of a CSV file are.
+
+    Texts of plain numbers stay: whoever stored them as text may have meant codes.
+    """
+    columns = list(_text_columns(frame, reading))
     decimal = _settle_signs(columns, reading, ",")
     made = {one.name: one.values for one in columns if one.values is not None}
     read = set(made)
@@ -585,17 +605,10 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
         column.is_text = True
         column.values = frame[column.name]
     pairs, notes = _split_pairs(of_text, reading)
-    whole = dict[str, Any]()
-    for label, series in frame.assign(**made).items():
-        name = str(label)
-        if name in pairs:
-            halves = _columns_of_pair(_Column(name, None, series), pairs[name], reading)
-            whole |= {half: part.set_axis(frame.index) for half, part in halves.items()}
-        else:
-            whole[name] = series
+    frame = frame.assign(**made)
     if pairs:
-        frame, made = pd.DataFrame(whole, index=frame.index), {}
-    written = Written.typed(frame.assign(**made), reading.codes)
+        frame = _with_halves(frame, pairs, reading)
+    written = Written.typed(frame, reading.codes)
     units = {one.name: one.unit for one in columns if one.unit is not None}
     missing = {one.name: one.missing for one in columns if one.missing}
     return written._replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -170,6 +170,16 @@ class TotalRows:
         )
 
 
+def _number_columns(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns that are stored as numbers, but for flags."""
+    return [
+        name
+        for name in frame
+        if is_native_number(frame[name].dtype)
+        and not pd.api.types.is_bool_dtype(frame[name].dtype)
+    ]
+
+
 def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     """Find rows of totals among the last rows, and subtotals of groups, by their sums.
 
@@ -183,12 +193,7 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
         >>> find_totals(table)
         TotalRows(rows=(12,), label='', how='sums')
     """
-    names = [
-        name
-        for name in frame
-        if is_native_number(frame[name].dtype)
-        and not pd.api.types.is_bool_dtype(frame[name].dtype)
-    ]
+    names = _number_columns(frame)
     if not names or len(frame) <= _FEWEST_ADDED:
         return None
     values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)

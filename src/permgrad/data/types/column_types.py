@@ -228,20 +228,36 @@ def infer_schema(
     for name in na if isinstance(na, Mapping) else ():
         check_choice("column in na", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    names, n_rows, types = (
-        cells.native_names(frame),
-        len(frame),
-        dict[str, ColumnType](),
-    )
-    if names:
-        matrix, _ = cells.native_cells(frame, names, codes)
-        present = ~np.isnan(matrix)
-        n_missing = n_rows - present.sum(axis=0)
-        binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
-        with np.errstate(invalid="ignore"):
-            n_levels = (np.diff(np.sort(matrix, axis=0), axis=0) > 0).sum(axis=0) + (
-                n_missing < n_rows
+    types = _types_of_numbers(frame, codes)
+    for name in frame.columns:
+        if name in declared:
+            types[name] = _declared_type(
+                frame[name], name, declared[name], codes, types.get(name)
             )
+        elif name not in types:
+            types[name] = _other_type(frame[name], name, codes)
+        if target is not None and name not in declared:
+            types[name] = _asked(types[name], frame, codes, *target)
+    return Schema(tuple(types[name] for name in frame.columns))
+
+
+def _types_of_numbers(
+    frame: pd.DataFrame, codes: MissingCodes
+) -> dict[str, ColumnType]:
+    """Return the types of the columns that are stored as numbers."""
+    names = cells.native_names(frame)
+    n_rows = len(frame)
+    types = dict[str, ColumnType]()
+    if not names:
+        return types
+    matrix, _ = cells.native_cells(frame, names, codes)
+    present = ~np.isnan(matrix)
+    n_missing = n_rows - present.sum(axis=0)
+    binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
+    with np.errstate(invalid="ignore"):
+        n_levels = (np.diff(np.sort(matrix, axis=0), axis=0) > 0).sum(axis=0) + (
+            n_missing < n_rows
+        )
     for j, name in enumerate(names):
         integer = frame[name].dtype.kind in "iu"
         # Fewer levels than cells may be fewer than there are numbers.
@@ -259,16 +275,7 @@ def infer_schema(
         types[name] = _number_type(
             base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer
         )
-    for name in frame.columns:
-        if name in declared:
-            types[name] = _declared_type(
-                frame[name], name, declared[name], codes, types.get(name)
-            )
-        elif name not in types:
-            types[name] = _other_type(frame[name], name, codes)
-        if target is not None and name not in declared:
-            types[name] = _asked(types[name], frame, codes, *target)
-    return Schema(tuple(types[name] for name in frame.columns))
+    return types
 
 
 def typed_as(
@@ -430,22 +437,27 @@ def _constant(base: ColumnType) -> ColumnType:
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
+def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
+    """Type of a column that is stored as dates or durations."""
+    seconds = dates.series_seconds(series)
+    n_missing = int(np.isnan(seconds).sum())
+    n_levels = len(np.unique(seconds[~np.isnan(seconds)]))
+    base = ColumnType(
+        name, "date", "date", ("date_type",), len(series), n_missing, n_levels
+    )
+    if series.dtype.kind == "m":
+        base = base.flagged("duration_type", kind="numeric", storage="number")
+    if n_levels <= 1:
+        return _constant(base)
+    return base
+
+
 def _other_type(
     series: pd.Series[Any], name: str, codes: MissingCodes, *, is_whole: bool = False
 ) -> ColumnType:
     """Type of a column that is not stored as numbers. ``is_whole``: no cell is odd."""
     if dates.is_moment(series):
-        seconds = dates.series_seconds(series)
-        levels, n_missing = (
-            np.unique(seconds[~np.isnan(seconds)]),
-            int(np.isnan(seconds).sum()),
-        )
-        base = ColumnType(
-            name, "date", "date", ("date_type",), len(series), n_missing, len(levels)
-        )
-        if series.dtype.kind == "m":
-            base = base.flagged("duration_type", kind="numeric", storage="number")
-        return _constant(base) if len(levels) <= 1 else base
+        return _moment_type(series, name)
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
     if _are_dots_missing(texts):

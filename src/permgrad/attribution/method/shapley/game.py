@@ -78,6 +78,11 @@ class ShapleyGame(Blend):
             return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = form.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
+        return self._of_mean(averaged, base, rows)
+
+    def _of_mean(self, averaged: Tensor, base: Tensor, rows: Integers) -> Floats:
+        """Return minus the loss of mean probabilities, or their divergence from the row's own."""
+        form, y, loss = self.request.subject.outputs, self.request.y, self.request.loss
         if form.task == "multilabel":
             names, columns = form.output_names, form.loss_columns
             labels = OutputForm(
@@ -238,16 +243,7 @@ class Enumeration:
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
         """Return exact values ``(n, players, V)``, 0 for players that never change more than rounding."""
-        keeps = self.coalitions.kept
-        worth = np.empty((len(rows), len(keeps), self.game.width))
-        worth[:, self._nobody] = self.game.empty(rows, donors)
-        worth[:, self._everybody] = self.game.full(rows)
-        if len(self._between):
-            shown = np.ones((len(self._between), len(self.active)), dtype=bool)
-            shown[:, self.active] = keeps[self._between]
-            worth[:, self._between] = self.game.values(
-                rows, donors, np.broadcast_to(shown, (len(rows), *shown.shape))
-            )
+        worth = self._worth(rows, donors)
         shares: Floats = np.einsum(
             "pc,ncv->npv", self.coalitions.weights, worth, optimize=True
         )
@@ -267,3 +263,17 @@ class Enumeration:
         values = np.zeros((len(rows), len(self._shown), worth.shape[2]))
         values[:, self._shown] = np.concatenate([shares, further], axis=1)
         return values
+
+    def _worth(self, rows: Integers, donors: Integers) -> Floats:
+        """Return the worth of all coalitions ``(n, coalitions, V)``."""
+        keeps = self.coalitions.kept
+        worth = np.empty((len(rows), len(keeps), self.game.width))
+        worth[:, self._nobody] = self.game.empty(rows, donors)
+        worth[:, self._everybody] = self.game.full(rows)
+        if len(self._between):
+            shown = np.ones((len(self._between), len(self.active)), dtype=bool)
+            shown[:, self.active] = keeps[self._between]
+            worth[:, self._between] = self.game.values(
+                rows, donors, np.broadcast_to(shown, (len(rows), *shown.shape))
+            )
+        return worth
