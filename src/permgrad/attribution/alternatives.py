@@ -355,6 +355,15 @@ def _check_mapping(name: str, value: Any) -> None:
     check_kind(name, value, Mapping, "a mapping", hint)
 
 
+def _refuse_several(names: Sequence[str]) -> None:
+    """Refuse a range alone where there are several outputs."""
+    if len(names) > 1:
+        hint = f"Pass want={{{names[0]!r}: (low, high)}}."
+        raise InputError(
+            "want must name one of several outputs", hint=hint, code="PG005"
+        )
+
+
 def _range_in_words(ends: tuple[float, float]) -> str:
     """Return a range in words, without its open end."""
     words = zip(("at least", "at most"), ends, strict=True)
@@ -397,11 +406,7 @@ class Goal:
                 "want", limit if isinstance(limit, (tuple, list)) else (limit, None)
             )
         elif not self.classes:
-            if len(self.names) > 1:
-                hint = f"Pass want={{{self.names[0]!r}: (low, high)}}."
-                raise InputError(
-                    "want must name one of several outputs", hint=hint, code="PG005"
-                )
+            _refuse_several(self.names)
             name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
             what = f"{shown(name)} with a probability"

@@ -188,16 +188,8 @@ def counterfactuals(
             **{name: values[1:] for name, values in described.items()},
             **_measures_of(cells, goal, cases),
         }
-        written = torch.from_numpy(
-            cells.written(np.concatenate([cells.row[None], cases]))
-        )
-        return Counterfactuals(
-            subject.form.frame(written),
-            subject.form.write(written[1:]),
-            ~same(cases, cells.row),
-            measures,
-            meta,
-        )
+        frame, rows = _written(subject, cells, cases)
+        return Counterfactuals(frame, rows, ~same(cases, cells.row), measures, meta)
 
 
 def _check_counts(count: Any, max_changes: Any) -> None:
@@ -289,6 +281,14 @@ def _reason_of_none(goal: Goal, most: int, units: int) -> str:
     if most < units:
         few = f" with at most {most} changes"
     return f"No such row was found within the limits{few}."
+
+
+def _written(
+    subject: PredictorSubject, cells: RowCells, cases: Floats
+) -> tuple[Any, Any]:
+    """Return the row and the rows found as a data frame, and these as the model takes them."""
+    written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], cases])))
+    return subject.form.frame(written), subject.form.write(written[1:])
 
 
 def _measures_of(cells: RowCells, goal: Goal, cases: Floats) -> dict[str, Any]:

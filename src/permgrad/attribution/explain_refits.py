@@ -463,6 +463,22 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     )
 
 
+def _sums_of_parts(
+    fits: Sequence[Explanation], rows: int, output: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return which rows each fit has seen, and the rows' parts summed over fits and over rows."""
+    features = len(fits[0].names)
+    seen, sums = np.zeros((len(fits), rows)), np.zeros((features, rows))
+    totals = np.zeros((len(fits), features))
+    for number, fit in enumerate(fits):
+        places = fit.maps[_ROWS]
+        parts = fit.maps[_SCORES][output].astype(np.float64) + fit.values[:, [output]]
+        seen[number, places] = 1.0
+        sums[:, places] += parts
+        totals[number] = parts.sum(axis=1)
+    return seen, sums, totals
+
+
 def _divided(
     fits: Sequence[Explanation], design: RefitDesign, output: int
 ) -> tuple[Floats, Floats, Floats]:
@@ -471,15 +487,7 @@ def _divided(
     Effects of rows, or groups of them, are ``r (features, rows)``, centred, those of fits ``t (refits, features)``. The
     last are the means of r over the rows that each fit is trained on, ``(refits, features)``.
     """
-    features = len(fits[0].names)
-    seen, sums = np.zeros((len(fits), design.rows)), np.zeros((features, design.rows))
-    totals = np.zeros((len(fits), features))
-    for number, fit in enumerate(fits):
-        places = fit.maps[_ROWS]
-        parts = fit.maps[_SCORES][output].astype(np.float64) + fit.values[:, [output]]
-        seen[number, places] = 1.0
-        sums[:, places] += parts
-        totals[number] = parts.sum(axis=1)
+    seen, sums, totals = _sums_of_parts(fits, design.rows, output)
     measured = np.flatnonzero(seen.any(axis=0))
     seen, sums = seen[:, measured], sums[:, measured]
     count = seen.sum(axis=0)
@@ -582,6 +590,34 @@ def first_places(features: int) -> int:
     return min(FIRST, max(1, features - 1))
 
 
+def _facts_of_fits(
+    fits: Sequence[Explanation], design: RefitDesign, seed: int
+) -> dict[str, Any]:
+    """Return what was fitted and measured, with the facts of the first refit that hold for all."""
+    meta = {
+        name: fact
+        for name, fact in fits[0].meta.items()
+        if name not in ("repeats", "digests", "background")
+    }
+    rows = np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits]))
+    if design.groups is not None:
+        counted = len(np.unique(design.groups[rows]))
+        meta["independent"] = {"by": "row_groups", "count": counted}
+    sizes = [len(trained) for trained in design.trained]
+    return meta | {
+        "seed": seed,
+        "rows_explained": len(rows),
+        "loss_scale": float(np.mean([fit.meta["loss_scale"] for fit in fits])),
+        "model_rows": sum(int(fit.meta["model_rows"]) for fit in fits),
+        "refits": {
+            "fits": len(fits),
+            "folds": design.folds,
+            "rows": design.rows,
+            "trained": [min(sizes), max(sizes)],
+        },
+    }
+
+
 def combine(
     fits: Sequence[Explanation],
     design: RefitDesign,
@@ -604,29 +640,8 @@ def combine(
     )
     low, high, p_values = interval(value, std, count, confidence)
     together = [correlation for _, correlation in estimates if correlation is not None]
-    sizes = [len(rows) for rows in design.trained]
-    meta = {
-        name: fact
-        for name, fact in first.meta.items()
-        if name not in ("repeats", "digests", "background")
-    }
-    measured = len(np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits])))
-    if design.groups is not None:
-        counted = len(
-            np.unique(np.concatenate([design.groups[fit.maps[_ROWS]] for fit in fits]))
-        )
-        meta["independent"] = {"by": "row_groups", "count": counted}
+    meta = _facts_of_fits(fits, design, seed)
     meta |= {
-        "seed": seed,
-        "rows_explained": measured,
-        "loss_scale": float(np.mean([fit.meta["loss_scale"] for fit in fits])),
-        "model_rows": sum(int(fit.meta["model_rows"]) for fit in fits),
-        "refits": {
-            "fits": len(fits),
-            "folds": design.folds,
-            "rows": design.rows,
-            "trained": [min(sizes), max(sizes)],
-        },
         "another_training": {
             "first": first_places(len(first.names)),
             "shares": dict(zip(first.names, among_first[:, 0].tolist(), strict=True)),

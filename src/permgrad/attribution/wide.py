@@ -547,14 +547,7 @@ class _Row:
     def __init__(self, model: Any, X: Any, background: Any) -> None:
         encoder = getattr(model, "preprocessor_", None)
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
-            problem = "explain_parts explains one row of a HyNNClassifier or HyNNRegressor that reads texts or images"
-            network = "Call pg.explain: the features of a network are columns, patches, words or windows already."
-            hint = (
-                network
-                if isinstance(model, nn.Module)
-                else "Pass a single row, for example X[:1]."
-            )
-            raise InputError(problem, hint=hint, code="PG006")
+            raise _no_row_of_parts(model)
         rows = model.encode_rows(X)
         self.model, self.own = model, rows.encoded
         self.donors = (
@@ -608,3 +601,19 @@ class _Row:
                 theirs = self.donors[np.ix_(donors[taken], cell.columns)]
                 encoded[np.ix_(taken, cell.columns)] += theirs / len(cell.parts)
         return outputs_of(self.model, encoded, "logit")
+
+
+def _no_row_of_parts(model: Any) -> InputError:
+    """Return the refusal of what is not one row of a model that reads texts or images."""
+    hint = "Pass a single row, for example X[:1]."
+    if isinstance(model, nn.Module):
+        hint = (
+            "Call pg.explain: the features of a network are columns, patches, words "
+            "or windows already."
+        )
+    return InputError(
+        "explain_parts explains one row of a HyNNClassifier or HyNNRegressor "
+        "that reads texts or images",
+        hint=hint,
+        code="PG006",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,23 @@ def sizes_of(explanation: Numbers, output: int) -> Floats:
     return np.where(explanation.order > 1, np.abs(values), values)
 
 
+def _index_and_values(explanation: Numbers, order: int) -> tuple[str, Floats]:
+    """Return the name of the index up to an order, and its values."""
+    if order == 1:
+        return "SV", explanation.values
+    index = str(explanation.meta.get("interactions", {}).get("index", "SII"))
+    # The index's own values of single players, where they are not the Shapley values.
+    return index, explanation.parts.get(index, explanation.values)
+
+
+def _count_players(explanation: Numbers, names: Sequence[tuple[int, ...]]) -> int:
+    """Return how many players there are."""
+    if (explanation.order == 1).any() or not explanation.members:
+        return int((explanation.order == 1).sum())
+    last = max(max(members) for members in names)
+    return int(explanation.meta.get("players", last + 1))
+
+
 def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
     """Return ``shapiq.InteractionValues`` of all names up to an order. See ``Explanation.to_shapiq``."""
     single = (explanation.order == 1).any() or not explanation.members
@@ -31,12 +49,8 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         from shapiq import InteractionValues
     except ImportError as error:
         raise not_installed("shapiq") from error
-    index = "SV"
-    values, base = explanation.values, explanation.base_values
-    if order > 1:
-        index = str(explanation.meta.get("interactions", {}).get("index", "SII"))
-        # The index's own values of single players, where they are not the Shapley values.
-        values = explanation.parts.get(index, values)
+    index, values = _index_and_values(explanation, order)
+    base = explanation.base_values
     if explanation.scope == "local":
         values = values[_checked_row(row, len(values))]
         base = base[row] if base is not None and base.ndim == 2 else base
@@ -51,11 +65,6 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
     }
     # Interactions alone have no value of the empty set.
     first = [baseline] if single else []
-    players = (
-        int((explanation.order == 1).sum())
-        if single
-        else max(max(members) for members in names) + 1
-    )
     return InteractionValues(
         np.concatenate(
             [first, np.asarray(values[list(lookup.values()), column], dtype=np.float64)]
@@ -63,7 +72,7 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         index=index,
         max_order=order,
         min_order=0 if single else int(explanation.order.min()),
-        n_players=players if single else int(explanation.meta.get("players", players)),
+        n_players=_count_players(explanation, names),
         interaction_lookup={
             members: place
             for place, members in enumerate([()] * len(first) + list(lookup))

@@ -154,12 +154,7 @@ class CaptumMethod(Method):
         )
         order, space = _call_order(subject), request.space
         options = self._options(request, subject, order, part, inside=inner is not None)
-        with torch.no_grad():
-            outputs = subject.form.call(
-                subject.module,
-                [tensor[:2].to(subject.device).clone() for tensor in sources],
-            )
-        if isinstance(outputs, Tensor) and outputs.ndim > 1:  # columns to choose from
+        if _has_columns(subject, sources):
             options.setdefault("target", target)
         returned = self._call(
             tuple(sources[place].to(subject.device).clone() for place in order), options
@@ -336,3 +331,13 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
         if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
         else value
     )
+
+
+def _has_columns(subject: Any, sources: Sequence[Tensor]) -> bool:
+    """Return whether the network's outputs have columns to choose from."""
+    with torch.no_grad():
+        outputs = subject.form.call(
+            subject.module,
+            [tensor[:2].to(subject.device).clone() for tensor in sources],
+        )
+    return isinstance(outputs, Tensor) and outputs.ndim > 1

@@ -101,15 +101,7 @@ class DeepLift(Configured):
                 )
             few = tuple(tensor[:8] for tensor in rows)
             if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
-                problem = (
-                    "deeplift cannot explain a network whose forward computes gradients: slopes between two points "
-                    "replace gradients, and its outputs change"
-                )
-                raise InputError(
-                    problem,
-                    hint="Choose method='integrated_gradients' or 'shapley'.",
-                    code="PG034",
-                )
+                raise _computes_gradients()
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
             result.keep(part, values / count, outputs[:, slopes.targets], base / count)
@@ -132,20 +124,37 @@ class DeepLift(Configured):
         explanation = result.explanation(
             "deeplift", scale, rule="Rescale", references=most
         )
-        gap = explanation.meta["completeness_gap"]
-        half = (
-            request.subject.coarse
-        )  # whose numbers cannot add up better than they are told apart
-        if not untrue and (
-            gap > (_GAP if half is None else 4 * torch.finfo(half).eps) or not matched
-        ):
-            why = (
-                "the network calls functions without a rule, which keep their gradient"
-                if matched
-                else "the network does not make the same calls for the row as for the baseline"
-            )
-            warn_user(
-                f"The values do not add up to the output's difference from the baseline: {gap:.2g} of the output's "
-                f"range is missing, because {why}. Choose method='integrated_gradients'."
-            )
+        if not untrue:
+            _tell_of_gap(explanation, request.subject.coarse, matched=matched)
         return explanation
+
+
+def _computes_gradients() -> InputError:
+    """Return the refusal of a network whose forward computes gradients."""
+    return InputError(
+        "deeplift cannot explain a network whose forward computes gradients: "
+        "slopes between two points replace gradients, and its outputs change",
+        hint="Choose method='integrated_gradients' or 'shapley'.",
+        code="PG034",
+    )
+
+
+def _tell_of_gap(
+    explanation: Explanation, half: torch.dtype | None, *, matched: bool
+) -> None:
+    """Warn if the values do not add up, and say why."""
+    gap = explanation.meta["completeness_gap"]
+    most = _GAP
+    if half is not None:  # its numbers cannot add up better than they are told apart
+        most = 4 * torch.finfo(half).eps
+    is_far = gap > most
+    if matched and not is_far:
+        return
+    why = "the network does not make the same calls for the row as for the baseline"
+    if matched:
+        why = "the network calls functions without a rule, which keep their gradient"
+    warn_user(
+        "The values do not add up to the output's difference from the baseline: "
+        f"{gap:.2g} of the output's range is missing, because {why}. "
+        "Choose method='integrated_gradients'."
+    )

@@ -84,14 +84,7 @@ class GradCam(Configured):
         """Compute the explanation."""
         request.subject.check_network("gradcam")
         request = of_slopes(request)
-        options = dict(request.options)
-        check_choice("variant", options["variant"], VARIANTS)
-        check_choice("upsample", options["upsample"], UPSAMPLING)
-        for name in ("relu", "maps"):
-            options[name] = check_flag(name, options[name], auto=True)
-        if options["relu"] == "auto":
-            # HiResCAM's equation has no rectifier: its cells add up to what the rest of the network computes.
-            options["relu"] = options["variant"] != "hirescam"
+        options = _checked(request.options)
         subject, targets = request.subject, list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
         with subject.open(), differentiable(subject):
@@ -118,11 +111,7 @@ class GradCam(Configured):
             with Progress(request.count, "gradcam", request.progress) as progress:
                 in_batches(request.count, reader.batch, work)
         for picture in reader.pictures:
-            if empty := int(picture.empty.sum()):
-                warn_user(
-                    f"{empty} of {picture.empty.size} class activation maps {picture.words}. Try variant='hirescam' or "
-                    "another layer."
-                )
+            _tell_of_empty(picture)
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
@@ -145,4 +134,28 @@ class GradCam(Configured):
                 for picture in reader.pictures
                 for key, array in picture.kept.items()
             },
+        )
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked options."""
+    checked = dict(options)
+    check_choice("variant", checked["variant"], VARIANTS)
+    check_choice("upsample", checked["upsample"], UPSAMPLING)
+    for name in ("relu", "maps"):
+        checked[name] = check_flag(name, checked[name], auto=True)
+    if checked["relu"] == "auto":
+        # HiResCAM's equation has no rectifier: its cells add up to what the rest of the
+        # network computes.
+        checked["relu"] = checked["variant"] != "hirescam"
+    return checked
+
+
+def _tell_of_empty(picture: Any) -> None:
+    """Warn of maps that are zero everywhere."""
+    empty = int(picture.empty.sum())
+    if empty:
+        warn_user(
+            f"{empty} of {picture.empty.size} class activation maps {picture.words}. "
+            "Try variant='hirescam' or another layer."
         )

@@ -202,25 +202,17 @@ class Lime(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        rows, players, targets = (
-            request.count,
-            len(request.space.names),
-            len(request.targets),
-        )
+        rows, players = request.count, len(request.space.names)
+        targets = len(request.targets)
         coordinates, donors = draw_neighbours(
             request, options["neighbourhood"], options["samples"]
         )
         surrogate = Surrogate(
             coordinates, _kernel(coordinates, options["kernel_width"]), options["ridge"]
         )
-        values, explained = (
-            np.empty((rows, players, targets)),
-            np.empty((rows, targets)),
-        )
-        std, size = (
-            np.empty_like(values),
-            max(1, _BLOCK_NUMBERS // (len(donors) * targets)),
-        )
+        values, std = np.empty((2, rows, players, targets))
+        explained = np.empty((rows, targets))
+        size = max(1, _BLOCK_NUMBERS // (len(donors) * targets))
         with (
             request.subject.open(),
             Progress(rows, "lime", request.progress) as progress,
@@ -236,9 +228,8 @@ class Lime(Configured):
                 std[part] = _by_row(solved[1].reshape(shape), idle)
                 explained[part] = solved[2].reshape(-1, targets)
                 progress.advance(len(some))
-        low, high, p_values = interval(
-            values, std, surrogate.freedom + 1, request.confidence
-        )
+        sizes = surrogate.freedom + 1
+        low, high, p_values = interval(values, std, sizes, request.confidence)
         facts = {
             **_words_for(request, options["neighbourhood"]),
             **options,

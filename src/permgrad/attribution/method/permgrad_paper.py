@@ -136,11 +136,7 @@ def _read_maps(
             subject, encoded, layer, PROBABILITY, range(count), "gradcam", relu=True
         )
         if options["argmax_class"]:
-            # The published fault: for every class, the map is that of the row's most probable class.
-            top = outputs.argmax(dim=1)
-            maps = maps[torch.arange(len(maps), device=maps.device), top][
-                :, None
-            ].expand(-1, count, -1, -1)
+            maps = _of_most_probable(maps, outputs)
         largest = maps.amax(dim=(2, 3), keepdim=True)
         scaled = torch.where(
             largest > 0, maps / torch.where(largest > 0, largest, 1), 0
@@ -327,3 +323,9 @@ def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | Non
         name: dict(zip(request.space.names, column, strict=True))
         for name, column in zip(classes, columns, strict=True)
     }
+
+
+def _of_most_probable(maps: Tensor, outputs: Tensor) -> Tensor:
+    """Return, for every class, the map of the row's most probable class: the published fault."""
+    rows = torch.arange(len(maps), device=maps.device)
+    return maps[rows, outputs.argmax(dim=1)][:, None].expand_as(maps)

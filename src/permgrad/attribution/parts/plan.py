@@ -261,6 +261,21 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
+def _known_rows(table: PartitionedTable, y: str, na: CodesArgument) -> KnownRows | None:
+    """Return the rows of a table with a value of y."""
+    none = InputError(
+        f"No row of {table.path!r} has a value of y in column {y!r}",
+        hint="Name another column, or leave y out "
+        "to explain the model's own predictions.",
+        code="PG015",
+    )
+    note = (
+        " where the loss is explained; leave the target's column out "
+        "to explain all of them"
+    )
+    return find_known(table, y, na, none=none, note=note)
+
+
 def _check_background(background: Any) -> None:
     """Refuse a predictor on a table in parts whose background is no frame of rows."""
     if not isinstance(background, pd.DataFrame) or not len(background):
@@ -299,17 +314,7 @@ def make_plan(
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
     if y is not None and scope == "global":
-        known = find_known(
-            table,
-            y,
-            na,
-            none=InputError(
-                f"No row of {table.path!r} has a value of y in column {y!r}",
-                hint="Name another column, or leave y out to explain the model's own predictions.",
-                code="PG015",
-            ),
-            note=" where the loss is explained; leave the target's column out to explain all of them",
-        )
+        known = _known_rows(table, y, na)
     available = table.rows if known is None else known.rows
     wanted = available if arguments.max_rows is None else arguments.max_rows
     background = _donors(raw, arguments.background) if is_ours else arguments.background
@@ -333,11 +338,9 @@ def make_plan(
     )
     with keeping_warnings():
         plan = _checked(plan, model, table)
-    return (
-        plan
-        if plan.sample is None
-        else replace(plan, threshold=_threshold(seed, plan.sample, available))
-    )
+    if plan.sample is None:
+        return plan
+    return replace(plan, threshold=_threshold(seed, plan.sample, available))
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------

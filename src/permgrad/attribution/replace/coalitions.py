@@ -6,7 +6,7 @@ Only predictions are made here. The methods measure them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -569,18 +569,12 @@ class Blend:
             lenders = [np.zeros(count, dtype=np.int64)] * len(plays)
         else:
             assert self.lenders is not None, "a game has lenders"
-            seed, numbers = (
-                self.request.seed,
-                receivers[: count // len(repeats)] + self.request.row_offset,
-            )
-            drawn = [
-                [
-                    self.lenders.draw(seed, play.key, repeat, numbers)
-                    for repeat in repeats
-                ]
+            numbers = receivers[: count // len(repeats)] + self.request.row_offset
+            draw = partial(self.lenders.draw, self.request.seed)
+            donors = lenders = [
+                np.concatenate([draw(play.key, repeat, numbers) for repeat in repeats])
                 for play in plays
             ]
-            donors = lenders = [np.concatenate(of_play) for of_play in drawn]
         widths = list(map(len, coalitions))
         lending = [
             one

@@ -168,13 +168,7 @@ class ConditionalSampler:
         conditions = self._conditions(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            cumulative = (
-                model.level.values[rows]
-                if conditions is None
-                else model.level.at(conditions, rows)
-            )
-            chosen = (chance[:, None] >= cumulative).sum(axis=1)
-            chosen = np.minimum(chosen, len(model.level.draws) - 1)
+            chosen = _chosen_level(model.level, conditions, rows, chance)
             for position, column in enumerate(model.level_columns):
                 drawn[int(column)] = model.level.draws[chosen, position].astype(
                     self.encoded.dtype
@@ -375,3 +369,15 @@ def _nearest(numbers: Encoded, values: Floats) -> Integers:
     order = np.argsort(numbers, kind="stable")
     places = np.searchsorted(numbers[order], values)
     return order[np.clip(places, 0, len(order) - 1)]
+
+
+def _chosen_level(
+    level: Fitted, conditions: Floats | None, rows: Integers, chance: Floats
+) -> Integers:
+    """Return the place of the level that chance draws in each row."""
+    if conditions is None:
+        cumulative = level.values[rows]
+    else:
+        cumulative = level.at(conditions, rows)
+    chosen = (chance[:, None] >= cumulative).sum(axis=1)
+    return np.minimum(chosen, len(level.draws) - 1)

@@ -125,6 +125,24 @@ def _hint(reason: str, request: Request) -> str:
     return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {own}"
 
 
+def _refuse_without_y(request: Request) -> None:
+    """Refuse scores where there is nothing to compare predictions with."""
+    if request.y is None:
+        raise InputError(
+            "scoring compares predictions with y, and y is missing",
+            hint="Pass y",
+            code="PG005",
+        )
+
+
+def _take_labels_alone(scorers: Mapping[str, Any]) -> bool:
+    """Return whether all scorers take predicted labels and nothing else."""
+    return all(
+        getattr(scorer, "_response_method", None) == "predict"
+        for scorer in scorers.values()
+    )
+
+
 def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> Pairs:
     """Play a play, and return receivers, their donors and what is then predicted."""
     parts: list[Pairs] = []
@@ -150,20 +168,12 @@ def explain_scores(request: Request, method: str) -> Explanation:
 
     ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
     """
-    if request.y is None:
-        raise InputError(
-            "scoring compares predictions with y, and y is missing",
-            hint="Pass y",
-            code="PG005",
-        )
+    _refuse_without_y(request)
     scorers = resolve_scorers(request.scoring)
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    if all(
-        getattr(scorer, "_response_method", None) == "predict"
-        for scorer in scorers.values()
-    ):  # labels alone
+    if _take_labels_alone(scorers):
         request = replace(request, subject=request.subject.deciding())
     game = Game(
         request,

@@ -48,6 +48,17 @@ def batch_size(
     return max(1, min(most, max(budget, weights) // max(numbers, 1)))
 
 
+def _weighted_gradients(
+    output: Tensor, weights: Tensor, leaves: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients of one output's weighted sum over rows, None where it has none."""
+    with differentiating():
+        column = (output * weights).sum()
+        return list(
+            torch.autograd.grad(column, leaves, retain_graph=True, allow_unused=True)
+        )
+
+
 def output_gradients(
     outputs: Tensor,
     targets: Sequence[int],
@@ -65,13 +76,7 @@ def output_gradients(
     weights = _weights(outputs)
     weighted: list[Tensor | None] = []
     if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
-        with differentiating():
-            column = (outputs[:, wanted[0]] * weights).sum()
-            weighted = list(
-                torch.autograd.grad(
-                    column, leaves, retain_graph=True, allow_unused=True
-                )
-            )
+        weighted = _weighted_gradients(outputs[:, wanted[0]], weights, leaves)
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted
     by_target: dict[int, list[Tensor]] = {}

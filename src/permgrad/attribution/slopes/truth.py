@@ -93,6 +93,13 @@ def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
     raise InputError(problem, hint=hint, code="PG034")
 
 
+def _change_along(slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """Return the changes of outputs ``(rows, outputs)`` that slopes tell."""
+    # As far as numbers moved: small ways between large numbers are rounded.
+    product = slope.double() * (stop.double() - start.double())
+    return product.reshape(*product.shape[:2], -1).sum(2).T
+
+
 def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """Return what gradients tell of the ways to rows, and the changes on both sides and far, ``(rows, outputs)``.
 
@@ -126,9 +133,7 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     before, at, after, back, forth = (one[:, targets] for one in outputs)
     told = torch.zeros_like(at)
     for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
-        # As far as numbers moved: small ways between large numbers are rounded.
-        product = slope.double() * (stop.double() - start.double())
-        told += product.reshape(*product.shape[:2], -1).sum(2).T / (2 * step)
+        told += _change_along(slope, start, stop) / (2 * step)
     rounding = _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step
     return (
         told,

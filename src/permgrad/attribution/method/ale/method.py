@@ -88,23 +88,10 @@ class Ale(Configured):
             for name in sizes
         )
         columns = read_columns(request)
-        if not columns:
-            raise InputError(
-                "ale needs features that are single columns of a table, and here none is",
-                hint="Leave groups and segments out, or choose method='permutation'.",
-                code="PG004",
-            )
-        if request.count < 2:
-            raise InputError(
-                "ale follows the prediction along the values of a column, which one row does not have",
-                hint="Pass more rows, or choose method='shapley' for single rows.",
-                code="PG007",
-            )
-        weights = (
-            np.ones(request.count)
-            if request.sample_weight is None
-            else request.sample_weight
-        )
+        _refuse_no_columns(request, columns)
+        weights = request.sample_weight
+        if weights is None:
+            weights = np.ones(request.count)
         sampled = Sampled(weights, request.units, request.confidence)
         singles = make_axes(columns, columns, sampled, bins, least)
         fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
@@ -135,16 +122,7 @@ class Ale(Configured):
                     axes, *_moved(game, players, axes), sampled
                 )
                 progress.advance(1)
-        without = [
-            name
-            for player, name in enumerate(request.space.names)
-            if player not in singles
-        ]
-        if without:
-            warn_user(
-                f"These are not one column with values, and have no accumulated local effects: {listed(without, 8)}",
-                "Their importance is NaN. Choose method='permutation' for them.",
-            )
+        _tell_of_without(request, singles)
         facts: dict[str, Any] = {
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
@@ -297,22 +275,52 @@ def _fields(
     fields["correlation"] = shared_errors(
         len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1]
     )
-    direction = {}
-    for name, each in zip(names, members, strict=True):
-        if each in curves:
-            parts = dict(
-                zip(
-                    ("mean", "std_error", "low", "high"),
-                    curves[each].effects.tolist(),
-                    strict=True,
-                )
-            )
-            points = [_points(axis) for axis in axes[each]]
-            direction[name] = {
-                **(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}),
-                **parts,
-            }
+    direction = {
+        name: _effects_of(curves[each], axes[each])
+        for name, each in zip(names, members, strict=True)
+        if each in curves
+    }
     return {**fields, "direction": direction}
+
+
+def _effects_of(curve: Curve, axes: Sequence[Axis]) -> dict[str, Any]:
+    """Return the points of a curve or surface, and its effects there."""
+    names = ("mean", "std_error", "low", "high")
+    effects = dict(zip(names, curve.effects.tolist(), strict=True))
+    points = [_points(axis) for axis in axes]
+    if len(points) == 1:
+        return {**points[0], **effects}
+    return {"kind": "pair", "axes": points, **effects}
+
+
+def _refuse_no_columns(request: Request, columns: Mapping[int, Any]) -> None:
+    """Refuse players none of which is a column, and a single row."""
+    if not columns:
+        raise InputError(
+            "ale needs features that are single columns of a table, and here none is",
+            hint="Leave groups and segments out, or choose method='permutation'.",
+            code="PG004",
+        )
+    if request.count < 2:
+        raise InputError(
+            "ale follows the prediction along the values of a column, "
+            "which one row does not have",
+            hint="Pass more rows, or choose method='shapley' for single rows.",
+            code="PG007",
+        )
+
+
+def _tell_of_without(request: Request, singles: Mapping[int, Axis]) -> None:
+    """Warn of players that have no accumulated local effects."""
+    without = [
+        name for player, name in enumerate(request.space.names) if player not in singles
+    ]
+    if without:
+        warn_user(
+            "These are not one column with values, and have no accumulated local "
+            f"effects: {listed(without, 8)}",
+            "Their importance is NaN. Choose method='permutation' for them.",
+        )
 
 
 def _points(axis: Axis) -> dict[str, Any]:

@@ -308,6 +308,16 @@ class RowValues:
             2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
         )
 
+    def _keys(self, part: slice) -> Counters:
+        """Return what the draws of rows are counted from."""
+        # Keyed by the row's contents, so that its position and the other rows make no
+        # difference.
+        inputs = self.game.request.inputs
+        keys = content_keys([row_bytes(tensor[part]) for tensor in inputs])
+        if self.same_orders:
+            return np.zeros_like(keys)
+        return keys
+
     def fill(self) -> None:
         """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
         game, tree, references = self.game, self.tree, self.references
@@ -319,10 +329,8 @@ class RowValues:
         elif not everyone and background > 1:
             all_by_designs, self.used = prefers_designs(game, tree)
         walks = max(len(references), self.rounds.size)
-        size = max(
-            1,
-            min(1024, _BLOCK_NUMBERS // max(1, 3 * walks * game.players * game.width)),
-        )
+        numbers = max(1, 3 * walks * game.players * game.width)
+        size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
         with Progress(count, "shapley", game.request.progress) as progress:
             for part in slices(count, size):
                 rows = np.arange(part.start, part.stop, dtype=np.int64)
@@ -338,11 +346,7 @@ class RowValues:
                 rows, active = rows[~few], active[~few]
                 if not len(rows):
                     continue
-                # Keyed by the row's contents, so that its position and the other rows make no difference.
-                keys = content_keys(
-                    [row_bytes(tensor[part]) for tensor in game.request.inputs]
-                )[~few]
-                keys = np.zeros_like(keys) if self.same_orders else keys
+                keys = self._keys(part)[~few]
                 designs = np.full(len(rows), bool(all_by_designs))
                 if all_by_designs is None:
                     designs = rows_that_prefer_designs(
