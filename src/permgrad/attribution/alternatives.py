@@ -364,6 +364,13 @@ def _refuse_several(names: Sequence[str]) -> None:
         )
 
 
+def _measured_in_words(task: str, name: Any) -> str:
+    """Return in words what a range is of."""
+    if task == "regression":
+        return "a number"
+    return f"{shown(name)} with a probability"
+
+
 def _range_in_words(ends: tuple[float, float]) -> str:
     """Return a range in words, without its open end."""
     words = zip(("at least", "at most"), ends, strict=True)
@@ -409,15 +416,12 @@ class Goal:
             _refuse_several(self.names)
             name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
-            what = f"{shown(name)} with a probability"
-            if subject.task == "regression":
-                what = "a number"
+            what = _measured_in_words(subject.task, name)
             self.words = f"predict {what} of {_range_in_words(self.ends)}"
         elif not self.other:
             self.words = f"predict {shown(want)}"
-        self.column = label_place(
-            name, {known: place for place, known in enumerate(self.names)}
-        )
+        places = dict(zip(self.names, range(len(self.names)), strict=True))
+        self.column = label_place(name, places)
         if self.column < 0:
             raise unknown("want", want, self.names)
         valid = self.judged(*seen)

@@ -571,10 +571,10 @@ class _Row:
                 self.cells.append(words := _Words(encoder, name, cell, spans))
                 shown |= dict(zip(words.parts, words.shown, strict=True))
             elif len(columns):
-                self.features[name], shown[name] = (
-                    columns,
-                    cells[name].iloc[0] if name in cells else None,
-                )
+                self.features[name] = columns
+                shown[name] = None
+                if name in cells:
+                    shown[name] = cells[name].iloc[0]
                 self.names.append(name)
                 continue
             else:

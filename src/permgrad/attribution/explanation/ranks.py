@@ -107,6 +107,13 @@ def _errors_of_differences(first: Floats, second: Floats, shared: Floats) -> Flo
     return np.sqrt(np.maximum(squares, 0.0))
 
 
+def _sizes_in_errors(difference: Floats, error: Floats) -> Floats:
+    """Return how many errors differences are, 0 where that is not defined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.where(difference == 0, 0.0, difference / error)
+    return np.nan_to_num(size, nan=0.0, posinf=np.inf)
+
+
 def _largest_errors(
     errors: Floats32, first: Integers, second: Integers, scale: Floats32
 ) -> Floats:
@@ -138,20 +145,15 @@ def compared(
     error = std[first] + std[second]
     if correlation is not None:
         error = _errors_of_differences(std[first], std[second], shared)
-    difference = values[first] - values[second]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where(difference == 0, 0.0, difference / error)
-    size = np.nan_to_num(size, nan=0.0, posinf=np.inf)
+    size = _sizes_in_errors(values[first] - values[second], error)
     passed = np.isposinf(size)  # both values are certain
     tested, critical = (size > 0) & ~passed, np.inf
     if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
         freedom, allowed = max(freedom, 1.0), 1 - certain
-        passed |= tested & (
-            holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed
-        )
-        critical = -float(
-            t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom)
-        )
+        chances = np.where(tested, t_two_sided(size, freedom), 1.0)
+        passed |= tested & (holm(chances) < allowed)
+        rest = max(int((~passed).sum()), 1)
+        critical = -float(t_quantile(allowed / 2 / rest, freedom))
     elif tested.any():
         errors = _chances(std, correlation, freedom, certain)
         scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(

@@ -207,9 +207,8 @@ class Lime(Configured):
         coordinates, donors = draw_neighbours(
             request, options["neighbourhood"], options["samples"]
         )
-        surrogate = Surrogate(
-            coordinates, _kernel(coordinates, options["kernel_width"]), options["ridge"]
-        )
+        kernel = _kernel(coordinates, options["kernel_width"])
+        surrogate = Surrogate(coordinates, kernel, options["ridge"])
         values, std = np.empty((2, rows, players, targets))
         explained = np.empty((rows, targets))
         size = max(1, _BLOCK_NUMBERS // (len(donors) * targets))
@@ -233,8 +232,7 @@ class Lime(Configured):
         facts = {
             **_words_for(request, options["neighbourhood"]),
             **options,
-            "local_r2": explained.tolist(),
-            "local_r2_mean": float(explained.mean()),
+            **_facts_of_fit(explained),
             "model_rows": neighbours.game.evaluations,
         }
         return build(
@@ -415,3 +413,11 @@ def _words_for(request: Request, neighbourhood: str) -> dict[str, str]:
     """Say what is measured, and what rows are compared with."""
     baseline = _REFERENCES[neighbourhood].format(len(request.donors[0]))
     return {"quantity": _QUANTITIES[neighbourhood], "baseline": baseline}
+
+
+def _facts_of_fit(explained: Floats) -> dict[str, Any]:
+    """Return how much of the outputs' variance the surrogates explain."""
+    return {
+        "local_r2": explained.tolist(),
+        "local_r2_mean": float(explained.mean()),
+    }

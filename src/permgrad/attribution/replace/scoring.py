@@ -197,14 +197,8 @@ def explain_scores(request: Request, method: str) -> Explanation:
             progress.advance()
     judge.tell_of_undefined()
     low, high, p_values = interval(mean, std, effective, request.confidence)
-    facts = {
-        "quantity": "fall of the score",
-        "unit": "score",
-        "scores": {
-            name: float(score)
-            for name, score in zip(scorers, judge.base_scores, strict=True)
-        },
-    }
+    scores = dict(zip(scorers, map(float, judge.base_scores), strict=True))
+    facts = {"quantity": "fall of the score", "unit": "score", "scores": scores}
     return build(
         request,
         method,

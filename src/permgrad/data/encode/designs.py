@@ -175,11 +175,8 @@ class Words:
         """Learn the vocabularies. None where few cells have several words."""
         lengths = np.array([len(text) for text in texts])
         places = np.arange(0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED)
-        texts, counts, lengths = (
-            [texts[place] for place in places.tolist()],
-            counts[places],
-            lengths[places],
-        )
+        texts = [texts[place] for place in places.tolist()]
+        counts, lengths = counts[places], lengths[places]
         rows = max(int(counts.sum()), 1)
         if (
             counts @ np.array([has_words(text) for text in texts], dtype=bool)
@@ -208,9 +205,7 @@ class Words:
             # A piece of one text says nothing of others. A word weighs by its being rare there.
             often = np.flatnonzero(cells >= (1 if part == "words" else 2))
             entries = counter.get_feature_names_out()
-            chosen = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[
-                :_MOST_ENTRIES
-            ]
+            chosen = _most_frequent(often.tolist(), spread, entries)
             if chosen:
                 rarity = np.log((1 + rows) / (1 + spread[chosen])) + 1
                 parts[part] = ([str(entries[i]) for i in chosen], rarity)
@@ -382,3 +377,11 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
         text[end:begin]
         for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True)
     )
+
+
+def _most_frequent(
+    places: Sequence[int], spread: Floats, entries: Sequence[str]
+) -> list[int]:
+    """Return the places of the entries that most rows have, equals by text."""
+    order = sorted(places, key=lambda place: (-spread[place], entries[place]))
+    return order[:_MOST_ENTRIES]

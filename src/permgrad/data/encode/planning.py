@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +52,16 @@ def _level_slots(
         yield Slot(column, f"{name}=<other>", "level")
 
 
+def _missing_slots(
+    column: int, name: str, missing: Integers, codes: Sequence[str]
+) -> Iterator[Slot]:
+    """Yield a slot for each kind of missingness that cells have."""
+    labels = ("", *(f" {label}" for label in codes))
+    for kind in np.flatnonzero(missing).tolist():
+        slot = f"{name}=<missing{labels[kind]}>"
+        yield Slot(column, slot, "missing", BLANK + kind)
+
+
 def plan_slots(
     statistics: TableStatistics,
     scaling: Scaling,
@@ -83,11 +93,8 @@ def plan_slots(
             missing = counts.missing
         else:
             j = place[name]
-            low, high, missing = (
-                float(lowest[j]),
-                float(highest[j]),
-                numeric.missing[:, j],
-            )
+            low, high = float(lowest[j]), float(highest[j])
+            missing = numeric.missing[:, j]
             if numeric.minimum[j] < numeric.maximum[j]:
                 if column.kind == "boolean":
                     slots.append(Slot(i, name, "boolean"))
@@ -102,12 +109,7 @@ def plan_slots(
                     )
                 else:
                     slots.append(Slot(i, name, "numeric", None, low, high))
-        labels = ("", *(f" {label}" for label in statistics.codes.labels))
-        kinds = np.flatnonzero(missing).tolist()
-        slots += [
-            Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind)
-            for kind in kinds
-        ]
+        slots += _missing_slots(i, name, missing, statistics.codes.labels)
     return Schema(tuple(columns)), slots, years
 
 

@@ -182,6 +182,29 @@ def _means(
     return means
 
 
+def _without_errors(
+    effects: Floats, squares: Floats, quiet: Booleans
+) -> tuple[Floats, Floats]:
+    """Return effects and their size with errors of NaN, or of 0 where nothing changes."""
+    numbers = np.stack([effects, *np.full((3, *effects.shape), np.nan)])
+    importance = np.stack([np.sqrt(squares), *np.full((4, len(squares)), np.nan)])
+    numbers[1:, :, quiet] = 0.0
+    importance[:, quiet] = np.array([0.0, 0, 0, 0, 1])[:, None]
+    return numbers, importance
+
+
+def _independent_parts(
+    scores: Floats, units: Dependence | None, freedom: Floats
+) -> Floats:
+    """Return the parts of what is independent in the error."""
+    if units is None:
+        return scores
+    split = independent(scores, units)
+    if units.timed:  # a mean over as few waves as any point asks for
+        return split[:, : int(freedom.min())] / freedom.min() ** 0.5
+    return split
+
+
 def _measured(
     effects: Callable[[Tensor], Tensor],
     located: Floats,
@@ -208,13 +231,8 @@ def _measured(
         )
     own = np.zeros_like(weights)
     own[rows] = weights[rows]
-    numbers = np.stack([found, *np.full((3, *found.shape), np.nan)])
-    importance = np.stack([np.sqrt(squared), *np.full((4, len(squared)), np.nan)])
     quiet = ~found.any(axis=0)  # in no row anything changes
-    numbers[1:, :, quiet], importance[:, quiet] = (
-        0.0,
-        np.array([0.0, 0, 0, 0, 1])[:, None],
-    )
+    numbers, importance = _without_errors(found, squared, quiet)
     if too_few(own, units):
         return Curve(numbers, importance, by_row)
     apart = located - own[rows] @ located / own.sum()
@@ -227,18 +245,14 @@ def _measured(
             std,
             *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2],
         )
-        split = scores if units is None else independent(scores, units)
-        if (
-            units is not None and units.timed
-        ):  # a mean over as few waves as any point asks for
-            split = split[:, : int(freedom.min())] / freedom.min() ** 0.5
+        split = _independent_parts(scores, units, freedom)
         by_chance = covariance @ (split @ split.T)
         variance, correction, freedom = spread(by_row[None, output], own, units)
         chance = 2 * (by_chance * by_chance.T).sum()
         value = max(squared[output] - np.trace(by_chance), 0.0)
-        own_part = (
-            max(float(variance[0] * correction) - 2 * chance, 0.0) if value else 0.0
-        )
+        own_part = 0.0
+        if value:
+            own_part = max(float(variance[0] * correction) - 2 * chance, 0.0)
         importance[:, output] = _root(
             value, chance, own_part, freedom[:, 0], sampled.confidence
         )

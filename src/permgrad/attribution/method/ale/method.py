@@ -102,14 +102,7 @@ class Ale(Configured):
             fewer,
             least,
         )
-        work: dict[Pair, list[Axis]] = {
-            (player,): [axis] for player, axis in singles.items()
-        }
-        work |= {
-            pair: [coarse[player] for player in pair]
-            for pair in pairs
-            if set(pair) <= set(coarse)
-        }
+        work = _curves_to_measure(singles, coarse, pairs)
         game, curves = Blend(request), dict[Pair, Curve]()
         with (
             Progress(len(work), "ale", request.progress) as progress,
@@ -128,11 +121,7 @@ class Ale(Configured):
             "unit": output_unit(request),
             "direction_label": "local effect",
             "model_rows": game.evaluations,
-            "left_out": {
-                axis.column.name: axis.left_out
-                for axis in singles.values()
-                if any(axis.left_out.values())
-            },
+            "left_out": _left_out(singles),
         }
         if pairs:
             facts["interactions"] = {
@@ -333,4 +322,26 @@ def _points(axis: Axis) -> dict[str, Any]:
         "label": [axis.column.written(value) for value in axis.at],
         "levels": len(axis.at),
         "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
+    }
+
+
+def _curves_to_measure(
+    singles: Mapping[int, Axis], coarse: Mapping[int, Axis], pairs: Iterable[Pair]
+) -> dict[Pair, list[Axis]]:
+    """Return the axes of each curve and of each surface."""
+    work: dict[Pair, list[Axis]] = {
+        (player,): [axis] for player, axis in singles.items()
+    }
+    for pair in pairs:
+        if set(pair) <= set(coarse):
+            work[pair] = [coarse[player] for player in pair]
+    return work
+
+
+def _left_out(singles: Mapping[int, Axis]) -> dict[str, Any]:
+    """Return how many rows each curve leaves out, if any."""
+    return {
+        axis.column.name: axis.left_out
+        for axis in singles.values()
+        if any(axis.left_out.values())
     }

@@ -356,13 +356,8 @@ class RowValues:
                     self._sample_wide(rows, keys, active, progress)
                     continue
                 for way in np.unique(designs).tolist():
-                    self._sample(
-                        rows[designs == way],
-                        keys[designs == way],
-                        active[designs == way],
-                        way,
-                        progress,
-                    )
+                    some = designs == way
+                    self._sample(rows[some], keys[some], active[some], way, progress)
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values. Rows with the same active players are enumerated together."""
