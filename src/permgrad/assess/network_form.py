@@ -9,6 +9,7 @@ head, and boosted trees, which are a network that has nothing but trees beside i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -279,41 +280,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     flat = next(
         place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)
     )
-    blocks: list[dict[str, Any]] = []
-    means = 0
-    for layer in layers[:flat]:
-        if is_plain(layer, nn.Conv2d):
-            weight = layer.weight
-            if (
-                not blocks and renderer.depth == 1
-            ):  # the channels of the picture are equal
-                weight = weight.sum(dim=1, keepdim=True)
-            blocks.append(
-                {
-                    "weight": add(weights, weight),
-                    "bias": add(weights, layer.bias),
-                    "activation": "",
-                    "pool": [1, 1],
-                }
-            )
-        elif type(layer) in _NAMES:
-            blocks[-1]["activation"] = _NAMES[type(layer)]
-        elif isinstance(layer, nn.BatchNorm2d):
-            affine = Affine(layer)
-            blocks[-1] |= {
-                "scale": add(weights, affine.scale),
-                "shift": add(weights, affine.shift),
-            }
-        elif isinstance(layer, nn.MaxPool2d):
-            blocks[-1]["pool"] = list(pair(layer.kernel_size))
-        elif is_plain(layer, nn.AvgPool2d) and layer is layers[flat - 1]:
-            means = math.prod(
-                pair(layer.kernel_size)
-            )  # of all places: the last layer before the dense ones
-        elif not isinstance(layer, _NOTHING):
-            raise NotImplementedError(
-                f"its image branch has a layer of the kind {type(layer).__name__}"
-            )
+    blocks, means = _blocks(layers[:flat], renderer.depth, weights)
     minimum, factor = renderer.ranges(range(len(renderer.positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],
@@ -333,6 +300,46 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
         else _kernels(module.kernels, renderer.depth, weights),
         "layers": _layers(layers[flat + 1 :], weights),
     }
+
+
+def _blocks(
+    layers: Sequence[Any], depth: int, weights: Weights
+) -> tuple[list[dict[str, Any]], int]:
+    """Describe the convolutions, and over how many places a last layer takes means."""
+    blocks: list[dict[str, Any]] = []
+    means = 0
+    for layer in layers:
+        if is_plain(layer, nn.Conv2d):
+            weight = layer.weight
+            if not blocks and depth == 1:  # the channels of the picture are equal
+                weight = weight.sum(dim=1, keepdim=True)
+            blocks.append(
+                {
+                    "weight": add(weights, weight),
+                    "bias": add(weights, layer.bias),
+                    "activation": "",
+                    "pool": [1, 1],
+                }
+            )
+        elif type(layer) in _NAMES:
+            blocks[-1]["activation"] = _NAMES[type(layer)]
+        elif isinstance(layer, nn.BatchNorm2d):
+            affine = Affine(layer)
+            blocks[-1] |= {
+                "scale": add(weights, affine.scale),
+                "shift": add(weights, affine.shift),
+            }
+        elif isinstance(layer, nn.MaxPool2d):
+            blocks[-1]["pool"] = list(pair(layer.kernel_size))
+        elif is_plain(layer, nn.AvgPool2d) and layer is layers[-1]:
+            means = math.prod(
+                pair(layer.kernel_size)
+            )  # of all places: the last layer before the dense ones
+        elif not isinstance(layer, _NOTHING):
+            raise NotImplementedError(
+                f"its image branch has a layer of the kind {type(layer).__name__}"
+            )
+    return blocks, means
 
 
 def _kernels(kernels: RandomKernels, depth: int, weights: Weights) -> dict[str, Any]:
