@@ -253,8 +253,30 @@ class ReadModel:
             options["groups"] = dict(
                 self.request.as_one
             )  # all sections are of the same features
+        rows = self._rows_of(inputs, y, dependence)
+        facts: dict[str, Any] = {
+            "name": name,
+            "options": options,
+            "seed": seed,
+            "described": read,
+        }
+        model = read.model
+        if self.request.subject.model is not None:
+            self._take_network(model, rows, facts)
+        elif isinstance(
+            self.request.subject, EncodedPredictor
+        ):  # a run's model of another library, saved and loaded
+            self._take_other(model, rows, facts)
+        else:
+            facts |= {"subject": name, "has_slopes": self._is_network}
+            self.model = _foreign(self.request, rows, {**facts, "model": model})
+            self.rows = self.model.rows
+
+    def _rows_of(self, inputs: Any, y: Any, dependence: Any) -> Rows:
+        """Return the rows as they were passed, with their labels and their cut."""
         table = self._table(self.request.raw, self.request.inputs)
-        numbers, cut = np.arange(len(self.request.inputs[0])), None
+        numbers = np.arange(len(self.request.inputs[0]))
+        cut = None
         if self.request.subject.model is None and not self._is_network:
             cut = _cut(self.request)
         rows = Rows(
@@ -264,46 +286,32 @@ class ReadModel:
             table=table,
             identifiers=_labels(inputs, table),
         )
-        rows = replace(rows, dependence=dependence, cut=cut)
-        facts: dict[str, Any] = {
-            "name": name,
-            "options": options,
-            "seed": seed,
-            "described": read,
+        return replace(rows, dependence=dependence, cut=cut)
+
+    def _take_other(self, model: Any, rows: Rows, facts: dict[str, Any]) -> None:
+        """Take a run's model of another library, with its encoded rows."""
+        del facts["name"]
+        positive = _positive_of(self.request)
+        facts |= {
+            "positive": positive,
+            "counts": bool(getattr(model, "counts", False)),
         }
-        model = read.model
-        if self.request.subject.model is not None:
-            self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
-            if (
-                options.get("background") is None and not rows_in(model)[0]
-            ):  # saved without its rows
-                facts["options"] = {**options, "background": _drawn(rows, seed).frame}
-            positive = (
-                self.request.positive
-                if len(self.request.subject.outputs.class_names) == 2
-                else None
-            )
-            self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
-        elif isinstance(
-            self.request.subject, EncodedPredictor
-        ):  # a run's model of another library, saved and loaded
-            del facts["name"]
-            positive = (
-                self.request.positive
-                if len(self.request.subject.outputs.class_names) == 2
-                else None
-            )
-            facts |= {
-                "positive": positive,
-                "counts": bool(getattr(model, "counts", False)),
+        self._trained = partial(TrainedOther.of, model, clock=Clock(), **facts)
+        self.rows = replace(rows, inputs=model.encode_rows(rows.frame), cut=None)
+        self.model = self._trained(train=rows.frame)
+
+    def _take_network(self, model: Any, rows: Rows, facts: dict[str, Any]) -> None:
+        """Take a hybrid network with its encoded rows."""
+        self.rows = replace(rows, inputs=model.encode_rows(rows.frame))
+        if (
+            facts["options"].get("background") is None and not rows_in(model)[0]
+        ):  # saved without its rows
+            facts["options"] = {
+                **facts["options"],
+                "background": _drawn(rows, facts["seed"]).frame,
             }
-            self._trained = partial(TrainedOther.of, model, clock=Clock(), **facts)
-            self.rows = replace(rows, inputs=model.encode_rows(rows.frame), cut=None)
-            self.model = self._trained(train=rows.frame)
-        else:
-            facts |= {"subject": name, "has_slopes": self._is_network}
-            self.model = _foreign(self.request, rows, {**facts, "model": model})
-            self.rows = self.model.rows
+        positive = _positive_of(self.request)
+        self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
 
     def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
         """Return rows as a table, or None if the model reads something else."""
@@ -486,21 +494,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         return _of_classes(facts, rows, tuple(names), truth, **further)
     truth = np.asarray(as_target(rows.y))
     if subject.outputs.count > 1 or truth.ndim != 1:
-        target = facts["options"].get("target")
-        outputs, chosen = subject.outputs.output_names, request.targets
-        if len(chosen) != 1:
-            few = listed(list(outputs)[:5], show=repr)
-            hint = (
-                f"Pass target={shown(outputs[0])}, for example."
-                if target is None
-                else "Name one in target=."
-            )
-            raise InputError(
-                f"A report is of one output, and the model has {len(outputs)} ({few})",
-                hint=hint,
-                code="PG005",
-            )
-        position = chosen[0]
+        position = _chosen_output(request, facts["options"].get("target"))
         truth, guess, output = (
             np.asarray(request.y)[:, position],
             column_of(guess, position),
@@ -529,6 +523,30 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         guess=guess.reshape(-1),
         output=output,
     )
+
+
+def _chosen_output(request: Request, target: Any) -> int:
+    """Return the position of the output that the report is of, which must be one."""
+    outputs = request.subject.outputs.output_names
+    chosen = request.targets
+    if len(chosen) != 1:
+        few = listed(list(outputs)[:5], show=repr)
+        hint = "Name one in target=."
+        if target is None:
+            hint = f"Pass target={shown(outputs[0])}, for example."
+        raise InputError(
+            f"A report is of one output, and the model has {len(outputs)} ({few})",
+            hint=hint,
+            code="PG005",
+        )
+    return chosen[0]
+
+
+def _positive_of(request: Request) -> Any:
+    """Return the positive class, if there are two classes."""
+    if len(request.subject.outputs.class_names) == 2:
+        return request.positive
+    return None
 
 
 def _called(
