@@ -19,6 +19,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
@@ -54,36 +55,17 @@ def beside_data(work: Work) -> None:
     label = source.outputs[place]
     about = f" to {label}" * (label != "all")
     columns = {str(name): values[:, at] for at, name in enumerate(names)}
-    words, outcome = (
-        f"mean {work.content.target}",
-        np.asarray(work.seen.codes, dtype=np.float64),
-    )
-    if work.model.classes:
-        words = f"share of {work.content.target} = {label}"
-        outcome = np.array(work.seen.truth == label, dtype=np.float64)
+    words, outcome = _outcome(work, label)
     blanked = as_features(
         work.model.with_parts(blank_codes(rows.frame, work.model.na)), work.members
     )
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
-    of_classes = main.outputs[1:]
-    output = (
-        1 + of_classes.index(label)
-        if len(of_classes) > 2 and label in of_classes
-        else 0
-    )
+    output = _output_of(main, label)
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     cut = _levels(work, blanked, looked_at)
-    between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
-    count = (
-        None if between is None else between.rows(every, between.correlation(outcome))
-    )
-    association = {
-        name: explained_share(one[0], outcome, count)
-        for name, one in cut.items()
-        if one is not None
-    }
+    association = _associations(cut, outcome, rows.dependence)
     by_data = sorted(association, key=lambda name: -association[name][0])
     deserving = told_features(main, output)
     features = []
@@ -91,7 +73,7 @@ def beside_data(work: Work) -> None:
         levels = cut[name]
         if levels is None:
             continue
-        table = level_table(levels, outcome, columns.get(name), places, between)
+        table = level_table(levels, outcome, columns.get(name), places, rows.dependence)
         rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
         notes: list[str] = []
         if name in deserving:
@@ -118,6 +100,38 @@ def beside_data(work: Work) -> None:
             "alone": _first_alone(work, main),
         }
     )
+
+
+def _outcome(work: Work, label: str) -> tuple[str, Floats]:
+    """Return the outcome of the rows, and what it is in words."""
+    if work.model.classes:
+        words = f"share of {work.content.target} = {label}"
+        return words, np.array(work.seen.truth == label, dtype=np.float64)
+    codes = np.asarray(work.seen.codes, dtype=np.float64)
+    return f"mean {work.content.target}", codes
+
+
+def _output_of(main: Explanation, label: str) -> int:
+    """Return the position of a class among many in an explanation, else that of all."""
+    of_classes = main.outputs[1:]
+    if len(of_classes) > 2 and label in of_classes:
+        return 1 + of_classes.index(label)
+    return 0
+
+
+def _associations(
+    cut: Mapping[str, Levels | None], outcome: Floats, dependence: Dependence | None
+) -> dict[str, tuple[float, float]]:
+    """Return how much of the outcome each feature's levels explain, with its p-value."""
+    every = np.ones(len(outcome), dtype=bool)
+    count = None
+    if dependence is not None:
+        count = dependence.rows(every, dependence.correlation(outcome))
+    return {
+        name: explained_share(levels[0], outcome, count)
+        for name, levels in cut.items()
+        if levels is not None
+    }
 
 
 def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
