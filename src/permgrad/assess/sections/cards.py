@@ -155,6 +155,17 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
             table["clear"] = (table["ci_low"] > 0) | (table["ci_high"] < 0)
     except InputError:  # pieces of words alone, or no level twice
         return {}
+    entries = _entries(table, classes)
+    return {
+        "effects": entries,
+        "words": text,
+        **further,
+        **{str(key): fact for key, fact in table.attrs.items()},
+    }
+
+
+def _entries(table: Any, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return a table of effects as entries, each with a list over outputs."""
     entries: dict[str, dict[str, Any]] = {}
     table = table.rename(
         columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"}
@@ -166,9 +177,4 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
             )
             for key in ("effect", "low", "high", "clear"):
                 entry.setdefault(key, []).append(line[key])
-    return {
-        "effects": list(entries.values()),
-        "words": text,
-        **further,
-        **{str(key): fact for key, fact in table.attrs.items()},
-    }
+    return list(entries.values())
