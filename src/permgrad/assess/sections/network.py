@@ -87,26 +87,29 @@ def network_sections(
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
     if layout is not None and "image" in getattr(module, "paths", ()):
-        from permgrad.imaging.picture import (
-            layout_svg,
-        )  # loads matplotlib, which few networks need
-
-        names, content = (
-            list(model.preprocessor_.encoded_names_),
-            layout_to_dict(layout),
-        )
-        positions = pd.DataFrame(
-            content["positions"],
-            columns=["row", "column", "channel"][: len(layout.shape)],
-        )
-        positions.insert(0, "encoded column", names)
-        positions = positions[positions["row"] >= 0]
-        sections["layout"] = LayoutSection(
-            drawing=layout_svg(layout, names) if drawing is None else drawing,
-            name=content["name"],
-            pixels=content["pixels"],
-            table=positions,
-            shape=content.get("shape", ()),
-            text="The value of an encoded column is the brightness of its pixel. All others have none.",
-        )
+        sections["layout"] = _layout_section(model, layout, drawing)
     return sections
+
+
+def _layout_section(model: Any, layout: Any, drawing: str | None) -> LayoutSection:
+    """Return how encoded columns are drawn, with a table of their pixels."""
+    from permgrad.imaging.picture import (
+        layout_svg,
+    )  # loads matplotlib, which few networks need
+
+    names = list(model.preprocessor_.encoded_names_)
+    content = layout_to_dict(layout)
+    positions = pd.DataFrame(
+        content["positions"],
+        columns=["row", "column", "channel"][: len(layout.shape)],
+    )
+    positions.insert(0, "encoded column", names)
+    positions = positions[positions["row"] >= 0]
+    return LayoutSection(
+        drawing=layout_svg(layout, names) if drawing is None else drawing,
+        name=content["name"],
+        pixels=content["pixels"],
+        table=positions,
+        shape=content.get("shape", ()),
+        text="The value of an encoded column is the brightness of its pixel. All others have none.",
+    )
