@@ -39,44 +39,16 @@ _MOST_COLUMNS = 50
 def scores(work: Work) -> None:
     """Fill ``metrics``, ``predictions`` and ``guesses``."""
     model, predicted, test = work.model, work.predictions, work.test
-    none = np.zeros(0, dtype=np.int64)
-    held, held_predicted = test.take(none), predicted.take(none)
-    counts = {"train": None if work.train is None else len(work.train)}
-    metrics: dict[str, Any] = {"task": model.task, "rows": counts}
-    metrics |= {"model": model.subject} if model.subject else {}
-    if work.validation is not None:
-        held, held_predicted = work.validation, model.predict(work.validation)
-        counts["validation"] = len(held)
-        metrics["validation"] = model.measure(
-            held_predicted.guess, held, held_predicted.called
-        )
-    counts["test"] = len(test)
-    metrics["test"] = model.measure(predicted.guess, test, predicted.called)
+    held, held_predicted = _held_out(work)
+    metrics = _measured(work, held, held_predicted)
     if model.classes:
-        # A threshold is found by counts of rows.
-        judged = (
-            (held, held_predicted)
-            if test.weights is None
-            else (test.take(none), predicted.take(none))
-        )
-        first, second = (
-            (model.targets(rows), told.guess)
-            for rows, told in (judged, (test, predicted))
-        )
-        missed = never_predicted(
-            np.asarray(model.labels), first, second, predicted.called
-        )
-        metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
+        metrics |= _missed_classes(model, (held, held_predicted), (test, predicted))
     metrics |= {
         name: value
         for name in ("raised", "branches")
         if (value := getattr(model.model, f"{name}_", None))
     }
-    known = None
-    if model.task == "regression" and work.train is not None:
-        learned = np.asarray(model.codes(work.train), dtype=np.float64)
-        known = float(learned.min()), float(learned.max())
-    decisive = rows_that_decide(predicted.scored, test.numbers, known)
+    decisive = _decisive_rows(work, predicted)
     metrics |= {} if decisive is None else {"few_rows_decide": decisive}
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
@@ -93,26 +65,11 @@ def scores(work: Work) -> None:
             classes=predicted.classes,
             dependence=test.dependence,
         )
-    competitors = {
-        name: replace(predicted.scored, guess=guess, called=None)
-        for name, guess in guesses.items()
-    }
-    compared = against_others(
-        predicted.scored, competitors, seed=work.budget.seed, dependence=test.dependence
-    )
-    for name, facts in compared.items():
-        # A score of a class with one row has no error, and nothing can be said of a difference.
-        if math.isfinite(facts["p_holm"]):
-            metrics["baselines"][name]["ahead"] = facts
+    _tell_who_is_behind(work, predicted, guesses, metrics["baselines"])
     metrics |= _decision_of(model)
-    decision = model.decision
-    if (
-        work.validation is not None
-        and decision is not None
-        and (model.has_one_logit or decision != Decision(positive=decision.positive))
-    ):
-        thresholds = _cuts(work, held_predicted, predicted, decision)
-        metrics |= {} if thresholds is None else {"cuts": thresholds}
+    thresholds = _thresholds(work, held_predicted, predicted)
+    if thresholds is not None:
+        metrics["cuts"] = thresholds
     if len(work.model.classes) > 2:
         _judge_by_order(work, metrics, (held_predicted, predicted))
     if predicted.training_mean is None and mean is not None:
@@ -120,6 +77,94 @@ def scores(work: Work) -> None:
     work.put(metrics=metrics, **_of_rows(test))
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
+
+
+def _measured(work: Work, held: Rows, held_predicted: Predictions) -> dict[str, Any]:
+    """Return the model's scores on validation and test rows, and how many there are."""
+    model, predicted, test = work.model, work.predictions, work.test
+    counts = {"train": None if work.train is None else len(work.train)}
+    metrics: dict[str, Any] = {"task": model.task, "rows": counts}
+    metrics |= {"model": model.subject} if model.subject else {}
+    if work.validation is not None:
+        counts["validation"] = len(held)
+        metrics["validation"] = model.measure(
+            held_predicted.guess, held, held_predicted.called
+        )
+    counts["test"] = len(test)
+    metrics["test"] = model.measure(predicted.guess, test, predicted.called)
+    return metrics
+
+
+def _held_out(work: Work) -> tuple[Rows, Predictions]:
+    """Return the validation rows and their predictions, or no rows of the test."""
+    if work.validation is not None:
+        return work.validation, work.model.predict(work.validation)
+    none = np.zeros(0, dtype=np.int64)
+    return work.test.take(none), work.predictions.take(none)
+
+
+def _missed_classes(
+    model: EvaluatedModel,
+    validation: tuple[Rows, Predictions],
+    tests: tuple[Rows, Predictions],
+) -> dict[str, Any]:
+    """Return the positive class, and the classes that are never predicted."""
+    test, predicted = tests
+    # A threshold is found by counts of rows.
+    judged = validation
+    if test.weights is not None:
+        none = np.zeros(0, dtype=np.int64)
+        judged = test.take(none), predicted.take(none)
+    first, second = (
+        (model.targets(rows), guessed.guess) for rows, guessed in (judged, tests)
+    )
+    missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
+    return {"positive": plain(model.positive_label), "never_predicted": missed}
+
+
+def _tell_who_is_behind(
+    work: Work,
+    predicted: Predictions,
+    guesses: dict[str, npt.NDArray[Any]],
+    baselines: dict[str, Any],
+) -> None:
+    """Add to each other model how far ahead of it the model is."""
+    competitors = {
+        name: replace(predicted.scored, guess=guess, called=None)
+        for name, guess in guesses.items()
+    }
+    compared = against_others(
+        predicted.scored,
+        competitors,
+        seed=work.budget.seed,
+        dependence=work.test.dependence,
+    )
+    for name, facts in compared.items():
+        # A score of a class with one row has no error, and nothing can be said of a difference.
+        if math.isfinite(facts["p_holm"]):
+            baselines[name]["ahead"] = facts
+
+
+def _decisive_rows(work: Work, predicted: Predictions) -> dict[str, Any] | None:
+    """Return the few test rows that decide the scores, if there are such."""
+    learned_range = None
+    if work.model.task == "regression" and work.train is not None:
+        learned = np.asarray(work.model.codes(work.train), dtype=np.float64)
+        learned_range = float(learned.min()), float(learned.max())
+    return rows_that_decide(predicted.scored, work.test.numbers, learned_range)
+
+
+def _thresholds(
+    work: Work, held_predicted: Predictions, predicted: Predictions
+) -> dict[str, Any] | None:
+    """Return what several thresholds give, of a model that decides by one."""
+    decision = work.model.decision
+    if work.validation is None or decision is None:
+        return None
+    plain_decision = Decision(positive=decision.positive)
+    if not work.model.has_one_logit and decision == plain_decision:
+        return None
+    return _cuts(work, held_predicted, predicted, decision)
 
 
 def _of_rows(test: Rows) -> dict[str, Any]:
