@@ -204,16 +204,7 @@ class TableModel(_Learned):
             and isinstance(self.model, str)
             and self.validation_fraction
         ):
-            codes = (
-                np.unique(y, return_inverse=True)[1]
-                if self.task == "classification"
-                else None
-            )
-            fitted, held = held_out(
-                len(y), self.validation_fraction, int(self.random_state), codes
-            )
-            frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
-            X, y, eval_set = frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
+            X, y, eval_set = self._divided(X, y)
         rows = X if isinstance(X, EncodedRows) else self.fit_encoder(X, y=y)
         self.preprocessor_ = rows.encoder
         self.feature_names_in_ = np.array(rows.encoder.feature_names_in_, dtype=object)
@@ -227,6 +218,16 @@ class TableModel(_Learned):
         stopping: Any = None
         if eval_set is not None and len(eval_set[1]):
             stopping = self.encode_rows(eval_set[0]), *map(np.asarray, eval_set[1:])
+        self._fit_model(rows, y, weights, stopping)
+        if self.task == "classification":
+            self._decide(y, stopping)
+        self._learn_errors(stopping, dependence)
+        return self
+
+    def _fit_model(
+        self, rows: EncodedRows, y: Any, weights: Any, stopping: Any
+    ) -> None:
+        """Fit the model of a library, or the user's own."""
         options: dict[str, Any] = {
             "classes": getattr(self, "classes_", ()),
             "seed": int(self.random_state),
@@ -252,10 +253,20 @@ class TableModel(_Learned):
             )
             if self.task == "classification":
                 self.classes_ = self.fitted_.classes
+
+    def _divided(self, X: Any, y: Array) -> tuple[Any, Array, Any]:
+        """Return training rows and their targets, and rows held out of them."""
+        codes = None
         if self.task == "classification":
-            self._decide(y, stopping)
-        self._learn_errors(stopping, dependence)
-        return self
+            codes = np.unique(y, return_inverse=True)[1]
+        fitted, held = held_out(
+            len(y), self.validation_fraction, int(self.random_state), codes
+        )
+        if isinstance(X, EncodedRows):
+            frame = X.table
+        else:
+            frame = as_frame(X)
+        return frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
 
     def _decide(self, y: Array, held: tuple[Any, ...] | None) -> None:
         """Choose the positive class and its threshold, by costs on held-out rows."""
