@@ -60,21 +60,7 @@ def reliability(
     )
     truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
     doubt = scores * (1 - scores)
-    bins = max(
-        1,
-        min(
-            MOST_BINS,
-            len(scores) // FEWEST_ROWS,
-            int(float(np.sum(doubt)) / LEAST_DOUBT),
-        ),
-    )
-    # Bins are numbered from 0 without gaps, by rising probability. Where everything is certain, rows are counted.
-    place = np.unique(scores, return_inverse=True)[1]
-    sizes = np.bincount(place, weights=doubt)
-    sizes = sizes if sizes.sum() > 0 else np.bincount(place).astype(np.float64)
-    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    member = np.minimum((middle * bins).astype(np.int64), bins - 1)
-    member = np.unique(member[place], return_inverse=True)[1].astype(np.int64)
+    member = _bins_of(scores, doubt)
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
@@ -90,6 +76,25 @@ def reliability(
     return Reliability(
         predicted, observed, low, high, rows.astype(np.int64), error, chance, wider
     )
+
+
+def _bins_of(scores: Floats, doubt: Floats) -> Integers:
+    """Return the bin of each row: numbered from 0 without gaps, by rising probability."""
+    bins = max(
+        1,
+        min(
+            MOST_BINS,
+            len(scores) // FEWEST_ROWS,
+            int(float(np.sum(doubt)) / LEAST_DOUBT),
+        ),
+    )
+    # Where everything is certain, rows are counted.
+    level = np.unique(scores, return_inverse=True)[1]
+    sizes = np.bincount(level, weights=doubt)
+    sizes = sizes if sizes.sum() > 0 else np.bincount(level).astype(np.float64)
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    member = np.minimum((middle * bins).astype(np.int64), bins - 1)
+    return np.unique(member[level], return_inverse=True)[1].astype(np.int64)
 
 
 def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
