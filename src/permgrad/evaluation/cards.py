@@ -469,81 +469,116 @@ def add_local_effects(
         for card in cards
         if card["feature"] in sample.table
     }
-    shown = [
-        card
-        for card in cards
-        if card["feature"] in curves and not columns[card["feature"]].labels
-    ][:_CARDS]
+    drawable = [card for card in cards if card["feature"] in curves]
+    shown = [card for card in drawable if not columns[card["feature"]].labels][:_CARDS]
     count = min(len(sample.raw), max(_FEWEST, _PREDICTIONS // max(2 * len(shown), 1)))
-    units = (
-        None if sample.dependence is None else sample.dependence.take(np.arange(count))
-    )
-    sampled = Sampled(np.ones(count), units, 0.95)
+    sampled = _sampled(sample, count)
     for card in shown:
-        name, values = card["feature"], columns[card["feature"]].values
+        name = card["feature"]
+        values = columns[name].values
         axis = make_axes(
             [0], {0: Column(name, values[:count])}, sampled, _BINS, _LEAST
         ).get(0)
         if axis is None or len(axis.at) < 2:
             continue
-        rows, steps = axis.moves
-        places, donors = (
-            np.tile(rows, 2),
-            np.concatenate([axis.donors[steps], axis.donors[steps + 1]]),
-        )
-        outputs = sample.predicted_with(predict, places, {name: donors})
-        effects = outputs[len(rows) :] - outputs[: len(rows)]
-        mean, error, low, high = accumulated(
-            [axis], rows, [steps], effects, sampled
-        ).effects
-        at = np.asarray(
-            card["at"], dtype=np.float64
-        )  # the numbers at which the card's curve was computed
-        if not card["numeric"]:
-            labels = map(written, sample.table[name].tolist())
-            of_label = {
-                label: one
-                for label, one in zip(labels, values.tolist(), strict=True)
-                if np.isfinite(one)
-            }
-            at = np.array([of_label[label] for label in card["label"]])
+        mean, error, low, high = _moved_effects(axis, sample, name, predict, sampled)
+        at = _places_of(card, sample, values)
         single = curves[name]  # (rows, points, outputs)
-        located = np.array(
-            [np.interp(values[:count], at, np.eye(len(at))[k]) for k in range(len(at))]
-        )
-        weights = located[:, np.isfinite(values[:count])].mean(axis=1)
+        weights = _weights_of(values[:count], at)
         level = weights @ single.mean(axis=0)
-        edges = card["values"].get("edges", at)
-        spots = np.unique(
-            np.clip(axis.at, edges[0], edges[-1])
-        )  # what the chart shows of them
-        card["ale"] = {
-            "at": (
-                spots if card["numeric"] else np.interp(spots, at, np.arange(len(at)))
-            ).tolist()
-        }
-        for key, each in (("mean", mean), ("low", low), ("high", high)):
-            card["ale"][key] = (_along(axis, each, spots) + level).tolist()
-        # What one date says belongs together.
-        date = sample.parts.get(name, (name,))[0]
-        others = {
-            one: each
-            for one, each in columns.items()
-            if one == name or date != sample.parts.get(one, (one,))[0]
-        }
+        card["ale"] = _drawn_effects(card, axis, at, (mean, low, high), level)
+        others = _without_same_date(sample, name, columns)
         left = _left(name, others, at)
         if left is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
-            apart = _apart(
-                centred,
-                [_along(axis, each, at) for each in (mean, error)],
-                left.pop("points"),
-            )
-            card["leaves"] = (
-                left
-                | {key: card["label"][at] for key, at in left["ends"].items()}
-                | apart
-            )
+            local = [_along(axis, each, at) for each in (mean, error)]
+            card["leaves"] = _leaving(card, left, centred, local)
+
+
+def _sampled(sample: Sample, count: int) -> Sampled:
+    """Return how the first rows were sampled: each once, with their dependence."""
+    units = None
+    if sample.dependence is not None:
+        units = sample.dependence.take(np.arange(count))
+    return Sampled(np.ones(count), units, 0.95)
+
+
+def _weights_of(values: Floats, points: Floats) -> Floats:
+    """Return how much of the values lies at each of some points, between linearly."""
+    located = np.array(
+        [np.interp(values, points, np.eye(len(points))[k]) for k in range(len(points))]
+    )
+    return located[:, np.isfinite(values)].mean(axis=1)
+
+
+def _moved_effects(
+    axis: Axis, sample: Sample, name: str, predict: Predict, sampled: Sampled
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the accumulated effects along an axis, with errors and ends."""
+    rows, steps = axis.moves
+    places = np.tile(rows, 2)
+    donors = np.concatenate([axis.donors[steps], axis.donors[steps + 1]])
+    outputs = sample.predicted_with(predict, places, {name: donors})
+    effects = outputs[len(rows) :] - outputs[: len(rows)]
+    return accumulated([axis], rows, [steps], effects, sampled).effects
+
+
+def _places_of(card: Mapping[str, Any], sample: Sample, values: Floats) -> Floats:
+    """Return the numbers at which a card's curve was computed."""
+    if card["numeric"]:
+        return np.asarray(card["at"], dtype=np.float64)
+    labels = map(written, sample.table[card["feature"]].tolist())
+    of_label = {
+        label: number
+        for label, number in zip(labels, values.tolist(), strict=True)
+        if np.isfinite(number)
+    }
+    return np.array([of_label[label] for label in card["label"]])
+
+
+def _drawn_effects(
+    card: Mapping[str, Any],
+    axis: Axis,
+    numbers: Floats,
+    effects: tuple[Floats, Floats, Floats],
+    level: Floats,
+) -> dict[str, Any]:
+    """Return ``ale`` of a card: mean, low and high effects around a level."""
+    edges = card["values"].get("edges", numbers)
+    spots = np.unique(
+        np.clip(axis.at, edges[0], edges[-1])
+    )  # what the chart shows of them
+    places = spots
+    if not card["numeric"]:
+        places = np.interp(spots, numbers, np.arange(len(numbers)))
+    drawn: dict[str, Any] = {"at": places.tolist()}
+    for key, each in zip(("mean", "low", "high"), effects, strict=True):
+        drawn[key] = (_along(axis, each, spots) + level).tolist()
+    return drawn
+
+
+def _without_same_date(
+    sample: Sample, name: str, columns: Mapping[str, Column]
+) -> dict[str, Column]:
+    """Return the columns without others of the same date, which belong together."""
+    date = sample.parts.get(name, (name,))[0]
+    return {
+        other: column
+        for other, column in columns.items()
+        if other == name or date != sample.parts.get(other, (other,))[0]
+    }
+
+
+def _leaving(
+    card: Mapping[str, Any],
+    left: dict[str, Any],
+    centred: Floats,
+    local: Sequence[Floats],
+) -> dict[str, Any]:
+    """Return ``leaves`` of a card: where, in its labels, and how far curves are apart."""
+    apart = _apart(centred, local, left.pop("points"))
+    labels = {key: card["label"][spot] for key, spot in left["ends"].items()}
+    return left | labels | apart
 
 
 def _column(sample: Sample, name: str) -> Column:
