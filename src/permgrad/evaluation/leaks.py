@@ -701,11 +701,7 @@ def _compared(
         min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y),
         [one * values for one in scales],
     )
-    down = [np.floor(fit / (unit or np.nan) + 1e-6) * unit for fit in fits]
-    holds = [
-        (np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9)
-        for fit, low in zip(fits, down, strict=True)
-    ]
+    holds = _holds(y, fits, allowed, unit)
     best = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
     known = np.isfinite(values) & (np.isfinite(x[:, columns]).all(axis=1) | holds[best])
     says = known & ((y != 0) | ((fits[best] != 0) & (np.abs(fits[best]) >= unit)))
@@ -717,20 +713,36 @@ def _compared(
     if min(score, holds[best][varied].mean()) >= _HOLDS:
         return formula, scales[best], {"metric": "equal", "score": score, "rows": rows}
     # Parts that were rounded before they are columns give nearly the target, and a factor of nearly 1, 10 or 100.
-    own, fitted = y[says], values[says]
-    scale = float(own @ fitted / (fitted @ fitted))
-    errors, power = np.abs(own - scale * fitted), math.log10(abs(scale) or 2)
-    score = 1 - float(np.sum(errors**2) / np.sum((own - own.mean()) ** 2))
-    nearly = (
+    return _nearly(formula, values[says], y[says], spread)
+
+
+def _holds(
+    y: Floats, fits: Sequence[Floats], allowed: Floats, unit: float
+) -> list[Booleans]:
+    """Return for each fit in which rows it is the target, perhaps rounded down."""
+    down = [np.floor(fit / (unit or np.nan) + 1e-6) * unit for fit in fits]
+    return [
+        (np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9)
+        for fit, low in zip(fits, down, strict=True)
+    ]
+
+
+def _nearly(
+    formula: _Formula, fitted: Floats, y: Floats, spread: float
+) -> tuple[_Formula, float, dict[str, Any]] | None:
+    """Return a formula of rounded columns if it gives nearly the target, else None."""
+    scale = float(y @ fitted / (fitted @ fitted))
+    errors = np.abs(y - scale * fitted)
+    power = math.log10(abs(scale) or 2)
+    score = 1 - float(np.sum(errors**2) / np.sum((y - y.mean()) ** 2))
+    is_near = (
         score >= _NEARLY
         and np.mean(errors <= 3 * _ERROR * spread) >= _HOLDS
         and abs(power - round(power)) < 0.005
     )
-    return (
-        (formula, scale, {"metric": "r2", "score": score, "rows": rows})
-        if nearly
-        else None
-    )
+    if not is_near:
+        return None
+    return (formula, scale, {"metric": "r2", "score": score, "rows": len(y)})
 
 
 def _value(formula: _Formula, x: Floats) -> Floats:
