@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import distinct
 from permgrad.data.read import dates
@@ -40,48 +40,69 @@ def levels_of(
         values.dtype
     ) and not pd.api.types.is_bool_dtype(values.dtype)
     if numeric and values.nunique() > LEVELS:
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        present = numbers[~missing]
-        edges = np.unique(
-            np.quantile(
-                present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf"
-            )
-        )
-        edges = edges[edges < present.max()]
-        codes = np.searchsorted(edges, numbers, side="left")
-        # A range begins with the first whole number in it, or behind the end of the range below.
-        whole = bool(np.all(present == np.round(present)))
-        begins = (
-            np.array([present[present > edge].min() for edge in edges[:-1]])
-            if whole
-            else edges[:-1]
-        )
-        ends: list[Any] = [*begins.tolist(), *edges.tolist()]
-        ends = distinct(ends, 3) if write is None else list(map(write, ends))
-        begun, written = ends[: len(begins)], ends[len(begins) :]
-        names = [f"up to {written[0]}"] if written else ["all"]
-        names += [
-            f"from {low} to {high}" if low != high else high
-            for low, high in zip(begun, written[1:], strict=True)
-        ]
-        names += [f"above {written[-1]}"] if written else []
+        codes, names = _ranges(values, missing, parts, write)
     else:
-        write = write or (
-            lambda value: f"{value:g}" if isinstance(value, float) else str(value)
-        )
-        texts = values.map(write, na_action="ignore").astype(object)
-        counts = texts[~missing].value_counts()
-        shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
-        if numeric:
-            shown.sort(key=dict(zip(texts, values, strict=True)).__getitem__)
-        codes = pd.Index(shown, dtype=object).get_indexer(texts)
-        codes = np.where(codes < 0, len(shown), codes)
-        further = len(counts) - len(shown)
-        names = [*shown, f"{further} others"] if further else shown
+        codes, names = _frequent(values, missing, write, numeric=numeric)
     if missing.any():
         codes = np.where(missing, len(names), codes)
         names = [*names, "missing"]
     return codes.astype(np.int64), names
+
+
+def _frequent(
+    values: pd.Series[Any],
+    missing: Booleans,
+    write: Callable[[float], str] | None,
+    *,
+    numeric: bool,
+) -> tuple[Integers, list[str]]:
+    """Return the frequent values as levels, and all others as the last."""
+    write = write or (
+        lambda value: f"{value:g}" if isinstance(value, float) else str(value)
+    )
+    texts = values.map(write, na_action="ignore").astype(object)
+    counts = texts[~missing].value_counts()
+    shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
+    if numeric:
+        shown.sort(key=dict(zip(texts, values, strict=True)).__getitem__)
+    codes = pd.Index(shown, dtype=object).get_indexer(texts)
+    codes = np.where(codes < 0, len(shown), codes)
+    further = len(counts) - len(shown)
+    names = [*shown, f"{further} others"] if further else shown
+    return codes, names
+
+
+def _ranges(
+    values: pd.Series[Any],
+    missing: Booleans,
+    parts: int,
+    write: Callable[[float], str] | None,
+) -> tuple[Integers, list[str]]:
+    """Return the quantile ranges of numbers with many values."""
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    present = numbers[~missing]
+    edges = np.unique(
+        np.quantile(present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf")
+    )
+    edges = edges[edges < present.max()]
+    codes = np.searchsorted(edges, numbers, side="left")
+    # A range begins with the first whole number in it, or behind the end of the range below.
+    whole = bool(np.all(present == np.round(present)))
+    begins = (
+        np.array([present[present > edge].min() for edge in edges[:-1]])
+        if whole
+        else edges[:-1]
+    )
+    ends: list[Any] = [*begins.tolist(), *edges.tolist()]
+    ends = distinct(ends, 3) if write is None else list(map(write, ends))
+    begun, written = ends[: len(begins)], ends[len(begins) :]
+    names = [f"up to {written[0]}"] if written else ["all"]
+    names += [
+        f"from {low} to {high}" if low != high else high
+        for low, high in zip(begun, written[1:], strict=True)
+    ]
+    names += [f"above {written[-1]}"] if written else []
+    return codes, names
 
 
 def level_table(
@@ -109,22 +130,7 @@ def level_table(
         if values is None:
             pairs.append([(None, None)] * len(names))
             continue
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.bincount(member, weights=values, minlength=len(names)) / rows
-            squares = np.bincount(
-                member, weights=(values - means[member]) ** 2, minlength=len(names)
-            )
-            squares[squares < rows * (_ROUNDING * means) ** 2] = (
-                0  # equal values differ from their mean by rounding
-            )
-            errors = np.sqrt(squares / (rows - 1) / rows)
-        if among is not None:
-            related = among.correlation(values)
-            wider = [
-                among.widening((member == code) + 0.0, related)
-                for code in np.flatnonzero(rows)
-            ]
-            errors[rows > 0] *= wider
+        means, errors = _means_with_errors(values, member, rows, among)
         lines = zip(means.tolist(), errors.tolist(), rows.tolist(), strict=True)
         pairs.append(
             [
@@ -146,6 +152,32 @@ def level_table(
         }
         for code, name in enumerate(names)
     ]
+
+
+def _means_with_errors(
+    values: Floats,
+    member: Integers,
+    rows: Integers,
+    dependence: Dependence | None,
+) -> tuple[Floats, Floats]:
+    """Return the mean of each level's values, and its standard error."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.bincount(member, weights=values, minlength=len(rows)) / rows
+        squares = np.bincount(
+            member, weights=(values - means[member]) ** 2, minlength=len(rows)
+        )
+        squares[squares < rows * (_ROUNDING * means) ** 2] = (
+            0  # equal values differ from their mean by rounding
+        )
+        errors = np.sqrt(squares / (rows - 1) / rows)
+    if dependence is not None:
+        related = dependence.correlation(values)
+        wider = [
+            dependence.widening((member == code) + 0.0, related)
+            for code in np.flatnonzero(rows)
+        ]
+        errors[rows > 0] *= wider
+    return means, errors
 
 
 #: Numbers with up to this many values are treated as levels.
