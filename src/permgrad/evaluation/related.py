@@ -231,25 +231,33 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
     for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
-        try:
-            different = frame[name].nunique()
-        except (TypeError, NotImplementedError):  # lists, also as Arrow types
-            continue
-        if (
-            different > len(frame) / 2
-        ):  # a column with different values in most rows is skipped
-            continue
-        frequent = pd.Index(frame[name].value_counts().index[:LEVELS].astype(object))
-        codes = frequent.get_indexer(frame[name].astype(object))
-        # A missing cell is no level: two columns that lack the same rows need not be related where they have values.
-        rows = np.flatnonzero(frame[name].notna().to_numpy())
-        levels, codes = np.unique(codes[rows], return_inverse=True)
-        if len(levels) > 1:
-            bases[name] = sparse.csr_array(
-                (1 / np.sqrt(np.bincount(codes))[codes], (rows, codes)),
-                shape=(len(frame), len(levels)),
-            )
+        basis = _basis_of_levels(frame[name])
+        if basis is not None:
+            bases[name] = basis
     return bases
+
+
+def _basis_of_levels(column: pd.Series[Any]) -> Any:
+    """Return the basis of a column's frequent levels, or None if it has not two."""
+    try:
+        different = column.nunique()
+    except (TypeError, NotImplementedError):  # lists, also as Arrow types
+        return None
+    if (
+        different > len(column) / 2
+    ):  # a column with different values in most rows is skipped
+        return None
+    frequent = pd.Index(column.value_counts().index[:LEVELS].astype(object))
+    codes = frequent.get_indexer(column.astype(object))
+    # A missing cell is no level: two columns that lack the same rows need not be related where they have values.
+    rows = np.flatnonzero(column.notna().to_numpy())
+    levels, codes = np.unique(codes[rows], return_inverse=True)
+    if len(levels) < 2:
+        return None
+    return sparse.csr_array(
+        (1 / np.sqrt(np.bincount(codes))[codes], (rows, codes)),
+        shape=(len(column), len(levels)),
+    )
 
 
 def _where_both(first: Any, second: Any) -> tuple[Any, Any]:
