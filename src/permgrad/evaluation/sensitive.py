@@ -9,7 +9,7 @@ more there (Agresti & Caffo 2000). Whether a measure differs is said by ``betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -422,9 +422,6 @@ def told_by(
         with its 95 % interval over five folds ``low, high`` (Nadeau & Bengio 2003), and ``features``: those that carry
         at least a tenth of it, by what is lost when one is shuffled. None: too few levels, rows of them or groups.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.inspection import permutation_importance
-    from sklearn.metrics import get_scorer
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     places = looked_at(len(table), table.shape[1])
@@ -443,41 +440,25 @@ def told_by(
             dependence.codes[places],
             KFold(_FOLDS) if dependence.timed else division,
         )
-    y, score = codes[places], get_scorer("roc_auc_ovr")
+    y = codes[places]
     levels = len(np.unique(y))
     if levels < 2 or len(np.unique(units)) < _FOLDS:
         return None
-    cells = [cells_of(table.iloc[:, at], str(name)) for at, name in enumerate(table)]
-    x = np.column_stack(
-        [one.codes + 0.0 if one.values is None else one.values for one in cells]
-    )[places]
-    shares, lost = np.zeros(_FOLDS), np.zeros(x.shape[1])
-    for at, (fit, held) in enumerate(
-        division.split(x, y, None if isinstance(division, KFold) else units)
-    ):
-        if min(len(np.unique(y[part])) for part in (fit, held)) < levels:
-            return None
-        trees = HistGradientBoostingClassifier(
-            max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed
-        )
-        shares[at] = 2 * score(trees.fit(x[fit], y[fit]), x[held], y[held]) - 1
-        shuffled = permutation_importance(
-            trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed
-        )
-        lost += 2 * shuffled.importances_mean / _FOLDS
+    x = _as_numbers(table)[places]
+    groups = units
+    if isinstance(division, KFold):
+        groups = None
+    splits = division.split(x, y, groups)
+    fitted = _cross_fitted(x, y, splits, seed)
+    if fitted is None:
+        return None
+    shares, lost = fitted
     told, error = (
         float(shares.mean()),
         float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1)),
     )
-    half, carrying = (
-        error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1)),
-        lost >= max(_LEAST_CARRIED * told, 1e-9),
-    )
-    features = {
-        str(table.columns[at]): float(lost[at])
-        for at in np.argsort(-lost)
-        if carrying[at]
-    }
+    half = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1))
+    features = _carrying(table, lost, told)
     facts = {
         "roc_auc": (1 + told) / 2,
         "rows": len(y),
@@ -486,3 +467,56 @@ def told_by(
         "high": told + half,
     }
     return {**facts, "features": features}
+
+
+def _carrying(table: pd.DataFrame, lost: Floats, told: float) -> dict[str, float]:
+    """Return the columns that carry at least a tenth of what is told, the most first."""
+    enough = lost >= max(_LEAST_CARRIED * told, 1e-9)
+    return {
+        str(table.columns[position]): float(lost[position])
+        for position in np.argsort(-lost)
+        if enough[position]
+    }
+
+
+def _as_numbers(table: pd.DataFrame) -> Floats:
+    """Return the columns of a table as numbers, or as codes of their levels."""
+    cells = [
+        cells_of(table.iloc[:, position], str(name))
+        for position, name in enumerate(table)
+    ]
+    return np.column_stack(
+        [
+            column.codes + 0.0 if column.values is None else column.values
+            for column in cells
+        ]
+    )
+
+
+def _cross_fitted(
+    x: Floats, y: Integers, splits: Iterable[tuple[Integers, Integers]], seed: int
+) -> tuple[Floats, Floats] | None:
+    """Return what trees tell of the levels in each fold, and how much each column carries.
+
+    None: a fold lacks a level.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.inspection import permutation_importance
+    from sklearn.metrics import get_scorer
+
+    score = get_scorer("roc_auc_ovr")
+    levels = len(np.unique(y))
+    shares = np.zeros(_FOLDS)
+    lost = np.zeros(x.shape[1])
+    for fold, (fit, held) in enumerate(splits):
+        if min(len(np.unique(y[rows])) for rows in (fit, held)) < levels:
+            return None
+        trees = HistGradientBoostingClassifier(
+            max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed
+        )
+        shares[fold] = 2 * score(trees.fit(x[fit], y[fit]), x[held], y[held]) - 1
+        shuffled = permutation_importance(
+            trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed
+        )
+        lost += 2 * shuffled.importances_mean / _FOLDS
+    return shares, lost
