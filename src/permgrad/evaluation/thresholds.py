@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
 from permgrad.base.errors import Fault, InputError, refusing, shown, unknown
 from permgrad.base.files import plain
@@ -202,24 +202,7 @@ def operating_points(
     half = int(np.searchsorted(called, np.count_nonzero(numbers >= start)))
     places = np.arange(len(values))
     if len(values) > most:
-        sides = [counts / max(int(counts[-1]), 1) for counts in (called, hits)]
-        wanted = np.linspace(0, 1, most // 2)
-        spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(
-            0, len(values) - 1
-        )
-        above = len(numbers) - np.searchsorted(
-            np.sort(numbers), np.arange(1, 100) / 100
-        )
-        largest = int(np.argmax(hits / (len(truth[truth]) + called).clip(1)))
-        places = np.unique(
-            np.concatenate(
-                [
-                    spread,
-                    np.searchsorted(called, above),
-                    [0, half, largest, len(values) - 1],
-                ]
-            )
-        )
+        places = _some_cuts(truth, numbers, (hits, called), half, most)
     least = np.append(1.0, -np.sort(-numbers)[called[1:] - 1])
     return {
         "rows": len(truth),
@@ -230,6 +213,33 @@ def operating_points(
         "least": np.clip(least[places], 0, 1).tolist(),
         "start": int(np.searchsorted(places, half)),
     }
+
+
+def _some_cuts(
+    truth: Booleans,
+    numbers: Floats,
+    counts: tuple[Integers, Integers],
+    half: int,
+    most: int,
+) -> Integers:
+    """Return the cuts that are kept of too many."""
+    hits, called = counts
+    sides = [count / max(int(count[-1]), 1) for count in (called, hits)]
+    wanted = np.linspace(0, 1, most // 2)
+    spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(
+        0, len(hits) - 1
+    )
+    above = len(numbers) - np.searchsorted(np.sort(numbers), np.arange(1, 100) / 100)
+    largest = int(np.argmax(hits / (len(truth[truth]) + called).clip(1)))
+    return np.unique(
+        np.concatenate(
+            [
+                spread,
+                np.searchsorted(called, above),
+                [0, half, largest, len(hits) - 1],
+            ]
+        )
+    )
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
