@@ -262,40 +262,8 @@ def build_network(
         raise _without_held_rows(settings, in_memory=isinstance(rows, Rows))
     settings, fitted = place_columns(model, settings, encoded, coded)
     encoder = model.preprocessor_
-    network = dataclasses.replace(
-        settings.network, random_kernels=0
-    )  # they come after training
     rates = settings.training.loss == "poisson"
-    outputs = len(model.classes_) if model.task == "classification" else 1
-    kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
-    pooled, centred = _pooled(
-        encoder, [block[kinds[block] == "score"] for block in blocks]
-    )
-    categories = [block for block in blocks if "date_part" not in kinds[block]]
-    with sheltered(derive_seed(model.seed_, "weights")):
-        model.renderer_ = _renderer_of(model, settings, fitted, network)
-        model.module_ = HybridNetwork(
-            encoded.shape[1],
-            1 if network.single_logit and outputs == 2 else outputs,
-            network,
-            renderer=model.renderer_,
-            paths=settings.paths,
-            numeric_columns=sorted([*encoder.numeric_columns_, *centred]),
-            level_blocks=[
-                block
-                for block in categories
-                if (kinds[block] == "level").sum() >= _FEWEST_LEVELS
-            ],
-            score_blocks=list(pooled.values()),
-            products=encoder.slopes_,
-            absent_blocks=[
-                list(chain(*pooled[kind]))
-                for kind in ("text", "image")
-                if kind in pooled
-            ],
-            rates=rates,
-        )
-    model.network_options_ = network.to_dict()
+    _make_network(model, settings, fitted, encoded.shape[1])
     draw_background(model, encoded, coded, sample_weight)
     if model.task == "classification" and model.calibration is not None:
         held = (
@@ -330,3 +298,43 @@ def build_network(
         random_kernels=kernels,
         **beside,
     )
+
+
+def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) -> None:
+    """Build the network on encoded columns, and what draws them."""
+    encoder = model.preprocessor_
+    network = dataclasses.replace(
+        settings.network, random_kernels=0
+    )  # they come after training
+    rates = settings.training.loss == "poisson"
+    outputs = len(model.classes_) if model.task == "classification" else 1
+    kinds = np.array(encoder.kinds_)
+    blocks = list(encoder.features("column").values())
+    pooled, centred = _pooled(
+        encoder, [block[kinds[block] == "score"] for block in blocks]
+    )
+    categories = [block for block in blocks if "date_part" not in kinds[block]]
+    with sheltered(derive_seed(model.seed_, "weights")):
+        model.renderer_ = _renderer_of(model, settings, fitted, network)
+        model.module_ = HybridNetwork(
+            width,
+            1 if network.single_logit and outputs == 2 else outputs,
+            network,
+            renderer=model.renderer_,
+            paths=settings.paths,
+            numeric_columns=sorted([*encoder.numeric_columns_, *centred]),
+            level_blocks=[
+                block
+                for block in categories
+                if (kinds[block] == "level").sum() >= _FEWEST_LEVELS
+            ],
+            score_blocks=list(pooled.values()),
+            products=encoder.slopes_,
+            absent_blocks=[
+                list(chain(*pooled[kind]))
+                for kind in ("text", "image")
+                if kind in pooled
+            ],
+            rates=rates,
+        )
+    model.network_options_ = network.to_dict()
