@@ -45,27 +45,11 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     _add_random_kernels(model, prepared)
     add_branches(model, prepared)
     if model.task == "classification":
-        model.calibration_ = Calibration()
-        if model.calibration is not None:
-            outputs = y = None
-            if held is not None and model.calibration != "prior":
-                outputs, y = model.predict_encoded(held.x.numpy()), held.y.numpy()
-            weights = prepared.validation_weight
-            model.calibration_ = fit_calibration(
-                model.calibration, model.class_weights_, outputs, y, weights
-            )
-        _learn_decision(model, held, prepared.validation_weight)
+        _learn_probabilities(model, prepared)
     model.held_out_, model.raised_ = None, 0.0
     if held is None or not len(held):
         return
-    if (
-        model.task == "regression"
-        and prepared.dependence is not None
-        and prepared.dependence.timed
-    ):
-        model.raised_ = _raise_to(
-            model, held, prepared.validation_weight, prepared.dependence
-        )
+    _raise_outputs(model, prepared, held)
     if not isinstance(
         learned, Rows
     ):  # rows of files are not in memory, but some of them are, for explanations
@@ -91,6 +75,33 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
             return
         samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
     model.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
+
+
+def _raise_outputs(model: Any, prepared: Prepared, held: Rows) -> None:
+    """Raise the numbers of a series to the level of its held-out rows."""
+    if (
+        model.task == "regression"
+        and prepared.dependence is not None
+        and prepared.dependence.timed
+    ):
+        model.raised_ = _raise_to(
+            model, held, prepared.validation_weight, prepared.dependence
+        )
+
+
+def _learn_probabilities(model: Any, prepared: Prepared) -> None:
+    """Learn how outputs become probabilities and classes."""
+    held = prepared.job.validation_rows
+    model.calibration_ = Calibration()
+    if model.calibration is not None:
+        outputs = y = None
+        if held is not None and model.calibration != "prior":
+            outputs, y = model.predict_encoded(held.x.numpy()), held.y.numpy()
+        weights = prepared.validation_weight
+        model.calibration_ = fit_calibration(
+            model.calibration, model.class_weights_, outputs, y, weights
+        )
+    _learn_decision(model, held, prepared.validation_weight)
 
 
 def _learn_decision(model: Any, held: Rows | None, weights: Floats) -> None:
@@ -158,11 +169,7 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     rows = learned.take(
         torch.from_numpy(np.sort(rng.permutation(len(learned))[:_MOST_ROWS]))
     )
-    some = network.renderer(rows.x[:_SCALED].to(device))
-    kernels = RandomKernels(
-        network.image_shape, prepared.random_kernels, network.outputs
-    ).to(device)
-    kernels.draw(rng, centre=float(some.mean()), spread=float(some.std()) or 1.0)
+    kernels = _drawn(network, rows, prepared.random_kernels, rng)
 
     folded = FoldedKernels(kernels)
 
@@ -175,17 +182,8 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     matrix, offset = _readout(
         seen(rows.x), rows, classes=len(getattr(model, "classes_", ()))
     )
-    outputs, said = (
-        model.predict_encoded(held.x.numpy()),
-        seen(held.x) @ matrix + offset,
-    )
-    y, between = held.y.numpy(), prepared.dependence
-    classes = model.task == "classification"
-    outputs = class_logits(outputs) if classes else outputs.astype(np.float64)
-    losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
-    share = Share.learn(
-        outputs, said, losses, seed=model.seed_, dependence=between
-    ).share
+    said = seen(held.x) @ matrix + offset
+    share = _share_of(model, prepared, held, said)
     if share < LEAST_SHARE:
         return
     if said.shape[1] > network.outputs:  # two classes share a logit
@@ -195,6 +193,28 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     kernels.readout.bias.data.copy_(torch.from_numpy(offset))
     network.add_kernels(kernels, min(share, 1 - LEAST_SHARE))
     model.network_options_ = network.options.to_dict()
+
+
+def _drawn(network: Any, rows: Rows, count: int, rng: Any) -> RandomKernels:
+    """Return so many kernels, drawn for the images of some rows."""
+    device = next(network.parameters()).device
+    some = network.renderer(rows.x[:_SCALED].to(device))
+    kernels = RandomKernels(network.image_shape, count, network.outputs).to(device)
+    kernels.draw(rng, centre=float(some.mean()), spread=float(some.std()) or 1.0)
+    return kernels
+
+
+def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> float:
+    """Return the share of what kernels say that held-out rows allow."""
+    outputs = model.predict_encoded(held.x.numpy())
+    y = held.y.numpy()
+    between = prepared.dependence
+    classes = model.task == "classification"
+    outputs = class_logits(outputs) if classes else outputs.astype(np.float64)
+    losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
+    return Share.learn(
+        outputs, others, losses, seed=model.seed_, dependence=between
+    ).share
 
 
 def _readout(features: Array, rows: Rows, classes: int) -> tuple[Floats, Floats]:
