@@ -157,37 +157,40 @@ class ReplacementEngine:
         if steps and cost >= _MOST * full:
             plan = None
         elif steps and area(steps[-1].result):
-            assert isinstance(self._head, HeadEntry)
-            first, last, (top, bottom, left, right) = (
-                steps[0],
-                segments[-1],
-                steps[-1].result,
-            )
-            weight = (
-                self._head.columns["image"]
-                if chain.first_near is None
-                else chain.first_near
-            )
-            read = weight.unflatten(1, (*last.out_size, last.channels))[
-                :, top:bottom, left:right
-            ].flatten(1)
-            entry: BoxMatrix | Tensor | None
-            if chain.placed is not None:
-                entry = chain.matrix(first.needed, first.window)
-            else:
-                entry = self._product(
-                    0, segments[0], first.window, first.window, first.needed
-                )
-            later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
-            products = [
-                self._product(k, segment, each.box, each.source, each.moved)
-                for k, (segment, each) in later
-            ]
-            plan = _Plan(steps, entry, products, read.contiguous())
+            plan = self._plan_of(chain, steps)
         if len(self._plans) >= _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[key] = plan
         return plan
+
+    def _plan_of(self, chain: ImageChain, steps: list[Any]) -> _Plan:
+        """Return the boxes of all steps, with what is multiplied in them."""
+        segments = chain.segments
+        assert isinstance(self._head, HeadEntry)
+        first = steps[0]
+        last = segments[-1]
+        top, bottom, left, right = steps[-1].result
+        weight = (
+            self._head.columns["image"]
+            if chain.first_near is None
+            else chain.first_near
+        )
+        read = weight.unflatten(1, (*last.out_size, last.channels))[
+            :, top:bottom, left:right
+        ].flatten(1)
+        entry: BoxMatrix | Tensor | None
+        if chain.placed is not None:
+            entry = chain.matrix(first.needed, first.window)
+        else:
+            entry = self._product(
+                0, segments[0], first.window, first.window, first.needed
+            )
+        later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
+        products = [
+            self._product(k, segment, each.box, each.source, each.moved)
+            for k, (segment, each) in later
+        ]
+        return _Plan(steps, entry, products, read.contiguous())
 
     def _product(
         self, number: int, segment: Segment, box: Box, read: Box, out: Box
@@ -380,7 +383,25 @@ class ReplacementEngine:
             return self._with_replaced(self._inner_share(part), part, columns, values)
         chain = self._chain
         assert chain is not None
-        change = self._redrawn(part, chain, plan, columns, values)
+        change = self._last_change(
+            part, chain, plan, self._redrawn(part, chain, plan, columns, values)
+        )
+        moved = functional.linear(change.flatten(1), plan.read)
+        if chain.first is None:
+            return self._with_replaced(
+                moved.add_(self._inner_share(part)), part, columns, values
+            )
+        assert block.image_dense is not None
+        embedding = chain.rest(moved.add_(part.of(block.image_dense)))
+        return self._head.share(
+            "image", self._with_replaced(embedding, part, columns, values)
+        )
+
+    def _last_change(
+        self, part: _Part, chain: ImageChain, plan: _Plan, change: Tensor
+    ) -> Tensor:
+        """Return how the last map changes where the first changes so."""
+        block = part.block
         for number, product in enumerate(plan.products, start=1):
             segment, step = chain.segments[number], plan.steps[number]
             if product is None:
@@ -398,16 +419,7 @@ class ReplacementEngine:
             change = segment.tail(convolved) - part.box(
                 block.maps[number + 1], step.result
             )
-        moved = functional.linear(change.flatten(1), plan.read)
-        if chain.first is None:
-            return self._with_replaced(
-                moved.add_(self._inner_share(part)), part, columns, values
-            )
-        assert block.image_dense is not None
-        embedding = chain.rest(moved.add_(part.of(block.image_dense)))
-        return self._head.share(
-            "image", self._with_replaced(embedding, part, columns, values)
-        )
+        return change
 
     def _inner_share(self, part: _Part) -> Tensor:
         """Return the image's share of the head's first layer, without what kernels say behind it."""
