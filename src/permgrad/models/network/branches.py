@@ -142,6 +142,15 @@ class LevelEmbeddingLinear(nn.Linear):
         return torch.cat([plain, *parts, *sums], dim=1).index_select(1, self.order)
 
 
+def _behind_embedding(
+    blocks: list[list[int]], other: Sequence[int], width: int
+) -> list[list[int]]:
+    """Return blocks of columns by where these stand behind embedded numbers."""
+    first = width - len(other)
+    position_of = {column: first + position for position, column in enumerate(other)}
+    return [[position_of[column] for column in block] for block in blocks]
+
+
 class TableBranch(nn.Module):
     """Encoded rows to a vector: numbers and large categories are embedded, scores are summed, the rest enters as it is.
 
@@ -165,19 +174,7 @@ class TableBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.products = [list(map(int, one)) for one in products]
-        # Behind the columns stands a 1 to multiply by, and a 0 to add.
-        # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
-        factors, sources = (
-            torch.full((encoded,), encoded),
-            torch.tensor([[*range(encoded)], [encoded] * encoded]),
-        )
-        for slope, number, *into in self.products:
-            factors[slope] = number
-            if into:
-                sources[1, into[0]], sources[0, slope] = slope, encoded
-        self.sums = any(len(one) > 2 for one in self.products)
-        self.register_buffer("factors", factors, persistent=False)
-        self.register_buffer("sources", sources, persistent=False)
+        self._read_products(encoded)
         self.embedding: PeriodicDenseEmbedding | None = None
         width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
@@ -200,13 +197,8 @@ class TableBranch(nn.Module):
         pooled = [[list(block) for block in group] for group in score_blocks]
         if blocks or pooled:
             if self.embedding is not None:
-                place = {
-                    column: width - len(other) + at for at, column in enumerate(other)
-                }
-                blocks, *pooled = (
-                    [[place[one] for one in block] for block in some]
-                    for some in (blocks, *pooled)
-                )
+                blocks = _behind_embedding(blocks, other, width)
+                pooled = [_behind_embedding(group, other, width) for group in pooled]
             how: dict[str, Any] = {
                 "size": options.level_embedding_size,
                 "initializer": options.initializer,
@@ -223,6 +215,22 @@ class TableBranch(nn.Module):
             layers = [scale, *layers, nn.Flatten()]
             self.out_features *= options.members
         self.layers = nn.Sequential(*layers)
+
+    def _read_products(self, encoded: int) -> None:
+        """Keep which columns are multiplied, and by which, of so many."""
+        # Behind the columns stands a 1 to multiply by, and a 0 to add.
+        # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
+        factors, sources = (
+            torch.full((encoded,), encoded),
+            torch.tensor([[*range(encoded)], [encoded] * encoded]),
+        )
+        for slope, number, *into in self.products:
+            factors[slope] = number
+            if into:
+                sources[1, into[0]], sources[0, slope] = slope, encoded
+        self.sums = any(len(one) > 2 for one in self.products)
+        self.register_buffer("factors", factors, persistent=False)
+        self.register_buffer("sources", sources, persistent=False)
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Embed, then apply the dense blocks."""
