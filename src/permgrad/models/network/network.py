@@ -26,6 +26,26 @@ ADDITIVE: tuple[str, ...] = ("linear", "trees")
 ABSENT = 0.15
 
 
+def _whole(blocks: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return blocks of columns as lists of plain whole numbers."""
+    return [list(map(int, block)) for block in blocks]
+
+
+def _absent_columns(blocks: Sequence[Sequence[int]], encoded: int) -> Tensor:
+    """Return for each block which of the encoded columns it has."""
+    absent = torch.zeros(len(blocks), encoded, dtype=torch.bool)
+    for row, block in enumerate(blocks):
+        absent[row, list(block)] = True
+    return absent
+
+
+def _options_of(options: NetworkOptions | Mapping[str, Any] | None) -> NetworkOptions:
+    """Return options that may be a mapping, or left out."""
+    if isinstance(options, NetworkOptions):
+        return options
+    return NetworkOptions.from_mapping(options or {})
+
+
 class HybridNetwork(nn.Module):
     """``head(mlp(x), cnn(R(x))) + linear(x) + trees(x)`` over encoded rows ``x (rows, encoded)`` with images ``R(x)``.
 
@@ -70,32 +90,17 @@ class HybridNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.head_paths, self.rates = check_paths(paths), rates
-        beside, of_beside = additive or {}, shares or {}
-        self.additive = nn.ModuleDict(
-            {name: beside[name] for name in ADDITIVE if name in beside}
-        )
-        #: what each branch beside the head has of the outputs. The head has the rest
-        self.shares = {name: float(of_beside[name]) for name in self.additive}
+        self._take_beside(additive or {}, shares or {})
         self.rate = Rate() if rates else None
-        self.options = (
-            options
-            if isinstance(options, NetworkOptions)
-            else NetworkOptions.from_mapping(options or {})
-        )
+        self.options = _options_of(options)
         self.options.check()
         self.encoded, self.outputs = int(encoded), int(outputs)
-        self.numeric_columns = list(
-            map(
-                int, range(self.encoded) if numeric_columns is None else numeric_columns
-            )
-        )
-        self.level_blocks = [list(map(int, block)) for block in level_blocks]
-        self.score_blocks = [
-            [list(map(int, block)) for block in group] for group in score_blocks
-        ]
-        absent = torch.zeros(len(absent_blocks), self.encoded, dtype=torch.bool)
-        for place, block in enumerate(absent_blocks):
-            absent[place, list(block)] = True
+        self.numeric_columns = list(range(self.encoded))
+        if numeric_columns is not None:
+            self.numeric_columns = list(map(int, numeric_columns))
+        self.level_blocks = _whole(level_blocks)
+        self.score_blocks = list(map(_whole, score_blocks))
+        absent = _absent_columns(absent_blocks, self.encoded)
         self.register_buffer("absent", absent, persistent=False)
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
@@ -104,28 +109,48 @@ class HybridNetwork(nn.Module):
         #: width of each embedding that the head joins
         self.widths: dict[str, int] = {}
         if "tabular" in self.head_paths:
-            blocks = self.level_blocks, self.score_blocks, products
-            self.table_branch = TableBranch(
-                self.encoded, self.options, self.numeric_columns, *blocks
-            )
-            self.widths["tabular"] = self.table_branch.out_features
+            self._make_table_branch(products)
         if "image" in self.head_paths:
-            self.renderer = renderer
-            if renderer is not None:
-                with torch.no_grad():
-                    image_shape = renderer(torch.zeros(1, self.encoded)).shape[1:]
-            assert image_shape is not None, "the image path has a renderer"
-            channels, height, width = map(int, image_shape)
-            self.image_shape = channels, height, width
-            self.image_branch, self.widths["image"] = image_branch(
-                self.image_shape, self.options
-            )
-            if self.options.random_kernels:
-                self.kernels = RandomKernels(
-                    self.image_shape, self.options.random_kernels, self.outputs
-                )
+            self._make_image_branch(renderer, image_shape)
         self.members = self.options.members if "tabular" in self.head_paths else 1
         self.head = self._make_head()
+
+    def _take_beside(
+        self, additive: Mapping[str, nn.Module], shares: Mapping[str, float]
+    ) -> None:
+        """Take the branches beside the head, and the share that each has."""
+        self.additive = nn.ModuleDict(
+            {name: additive[name] for name in ADDITIVE if name in additive}
+        )
+        #: what each branch beside the head has of the outputs. The head has the rest
+        self.shares = {name: float(shares[name]) for name in self.additive}
+
+    def _make_table_branch(self, products: Sequence[Sequence[int]]) -> None:
+        """Make the branch that reads the row as a table."""
+        blocks = self.level_blocks, self.score_blocks, products
+        self.table_branch = TableBranch(
+            self.encoded, self.options, self.numeric_columns, *blocks
+        )
+        self.widths["tabular"] = self.table_branch.out_features
+
+    def _make_image_branch(
+        self, renderer: nn.Module | None, image_shape: Sequence[int] | None
+    ) -> None:
+        """Make the branch that reads images, of the renderer's size or another."""
+        self.renderer = renderer
+        if renderer is not None:
+            with torch.no_grad():
+                image_shape = renderer(torch.zeros(1, self.encoded)).shape[1:]
+        assert image_shape is not None, "the image path has a renderer"
+        channels, height, width = map(int, image_shape)
+        self.image_shape = channels, height, width
+        self.image_branch, self.widths["image"] = image_branch(
+            self.image_shape, self.options
+        )
+        if self.options.random_kernels:
+            self.kernels = RandomKernels(
+                self.image_shape, self.options.random_kernels, self.outputs
+            )
 
     def _make_head(self) -> nn.Sequential:
         """Return the layers from the joined embeddings to the outputs."""
