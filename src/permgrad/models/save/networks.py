@@ -127,22 +127,11 @@ def _rebuild(
     weights: dict[str, Tensor],
     own: Mapping[str, Any],
 ) -> Any:
-    kinds: dict[str, Callable[..., Any]] = {
-        kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)
-    }
     drawn = description["renderer"]
-    renderer = None if drawn is None else renderer_from_dict(drawn, own.get("layout"))
-    parameters = dict(description["parameters"])
-    layout = parameters["layout"]
-    if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
-        parameters["layout"] = None
-        layout = own.get("layout", getattr(renderer, "layout", None))
-    elif not isinstance(layout, (str, type(None))):
-        raise TypeError(f"the layout {layout!r:.40}, which is no name")
-    model: Any = kinds[description["estimator"]](
-        **{name: _unpack(value) for name, value in parameters.items()}
-    )
-    model.layout = layout
+    renderer = None
+    if drawn is not None:
+        renderer = renderer_from_dict(drawn, own.get("layout"))
+    model = _unfitted(description, own, renderer)
     _restore(model, description, arrays)
     model.image_encoder = own.get("image", model.image_encoder)
     model.text_encoder = own.get("text", model.text_encoder)
@@ -174,6 +163,27 @@ def _rebuild(
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
         model.decision_ = read_decision(description, model.classes_)
+    return model
+
+
+def _unfitted(
+    description: Mapping[str, Any], own: Mapping[str, Any], renderer: Any
+) -> Any:
+    """Return the estimator with its parameters, before it was fitted."""
+    kinds: dict[str, Callable[..., Any]] = {
+        kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)
+    }
+    parameters = dict(description["parameters"])
+    layout = parameters["layout"]
+    if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
+        parameters["layout"] = None
+        layout = own.get("layout", getattr(renderer, "layout", None))
+    elif not isinstance(layout, (str, type(None))):
+        raise TypeError(f"the layout {layout!r:.40}, which is no name")
+    model: Any = kinds[description["estimator"]](
+        **{name: _unpack(value) for name, value in parameters.items()}
+    )
+    model.layout = layout
     return model
 
 
