@@ -62,7 +62,20 @@ def save(
         )
     if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
         description["own_text_encoder"] = True
-    arrays = {
+    arrays = _arrays_of(model)
+    measured = model.history_.drop(columns="seconds", errors="ignore")
+    arrays |= {
+        f"history.{name}": measured[name].to_numpy() for name in measured.columns
+    }
+    seconds = (
+        model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
+    )
+    write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
+
+
+def _arrays_of(model: Any) -> dict[str, Any]:
+    """Return the arrays of a fitted estimator, without its history."""
+    arrays: dict[str, Any] = {
         "background": model.background_,
         "background_target": np.asarray(model.background_target_),
     }
@@ -72,14 +85,7 @@ def save(
         arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):
         arrays["classes"] = np.asarray(model.classes_)
-    measured = model.history_.drop(columns="seconds", errors="ignore")
-    arrays |= {
-        f"history.{name}": measured[name].to_numpy() for name in measured.columns
-    }
-    seconds = (
-        model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
-    )
-    write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
+    return arrays
 
 
 def _parameters(model: Any) -> dict[str, Any]:
