@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from permgrad.base.arrays import Array, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_kind, check_names, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.progress import Progress
@@ -56,17 +57,11 @@ def prepare_stream(
     """Check the arguments of ``fit_stream``, read the table once, fit encoder and layout, build the network."""
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _check(path, target, sample_weight, block_rows)
-    if settings.training.loss == "poisson":
-        problem = "fit_stream does not train with loss='poisson'"
-        raise InputError(
-            problem,
-            hint="Pass a table in memory to fit, or leave loss out.",
-            code="PG004",
-        )
-    seed, held_out = (
-        resolve_seed(model.random_state),
-        settings.validation_fraction if validation is None else 0.0,
-    )
+    _refuse_counts(settings)
+    seed = resolve_seed(model.random_state)
+    held_out = 0.0
+    if validation is None:
+        held_out = settings.validation_fraction
     table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
     source = _source(
         table,
@@ -78,6 +73,142 @@ def prepare_stream(
     )
     judging = source if validation is None else _judging_source(validation, source)
     typed = type_rows(source)
+    _check_rows(typed, sample_weight)
+    inputs.as_frame(model, typed, reset=True)
+    encoder, scanned = _scanned(model, source, typed, settings)
+    model.seed_ = seed
+    model.target_name_ = target
+    _learn_target(model, scanned, settings)
+    model.preprocessor_ = encoder.update(scanned.statistics)
+    encoder.groups_ |= scanned.as_one
+    mean_weight, values = (
+        scanned.weight / scanned.rows,
+        source.values_of(scanned.sample, model),
+    )
+    levels = settings.network.level_embedding_size > 0
+    encoded = _encoded_sample(model, encoder, source, scanned, values, levels=levels)
+    if not encoded.shape[1]:
+        raise nothing_varies(typed, encoder)
+    coder = _Coder(model, mean_weight, scanned.sample.numbers, encoded)
+    drawn = judging is source
+    judged, held_weights = _judged(model, coder, judging, scanned, drawn=drawn)
+    block = block_rows or min(_fitting_rows(encoded.shape[1]), scanned.rows)
+    rows = _streamed(coder, source, scanned, block, settings)
+    targets = inputs.code_target(model, values)
+    return build_network(model, settings, encoded, targets, rows, judged, held_weights)
+
+
+def _judged(
+    model: Any,
+    coder: _Coder,
+    judging: StreamSource,
+    scanned: Scan,
+    *,
+    drawn: bool,
+) -> tuple[Rows | None, Floats]:
+    """Return the held-out rows as the network reads them, with their weights."""
+    held = scanned.held
+    if not drawn:
+        held = _all_rows(judging)
+    if held is None:
+        return None, np.zeros(0)
+    weights = judging.weights_of(held)
+    if scanned.target is None:
+        _check_classes(model, judging.values_of(held, model), drawn=drawn)
+    return coder.rows(judging, held), weights
+
+
+def _scanned(
+    model: Any, source: StreamSource, typed: pd.DataFrame, settings: FitSettings
+) -> tuple[Any, Scan]:
+    """Make the encoder and read all rows once for what it has to know."""
+    table = source.table
+    with table.cells_of(typed.index.to_numpy()):
+        encoder = make_encoder(model, typed, settings)
+    with Progress(table.rows, "reading", model.progress, lines=False) as bar:
+        scanned = scan(source, typed, model, encoder.kinds, bar.advance)
+    return encoder, scanned
+
+
+def _encoded_sample(
+    model: Any,
+    encoder: Any,
+    source: StreamSource,
+    scanned: Scan,
+    values: Array,
+    *,
+    levels: bool,
+) -> Floats32:
+    """Learn the scores of wide columns from the sample of rows, and return it encoded."""
+    mean_weight = scanned.weight / scanned.rows
+    weights = source.weights_of(scanned.sample) / mean_weight
+    # Nothing reads images here: they would be read again in every epoch. As ``fit``
+    # does with all rows: what is too wide to enter cell by cell has scores, here
+    # learned from the sample.
+    target = Target.of(values, model.task, model.seed_, weights=weights)
+    features = source.features_of(scanned.sample)
+    encoded: Floats32 = encoder.learn(features, target, levels=levels)
+    tell_of_columns(
+        without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+    )
+    return encoded
+
+
+def _streamed(
+    coder: _Coder,
+    source: StreamSource,
+    scanned: Scan,
+    block: int,
+    settings: FitSettings,
+) -> StreamedRows:
+    """Return the training rows, read in blocks of at least as many rows as a batch."""
+    return StreamedRows(
+        [part for part in source.table.parts if part.number in scanned.part_rows],
+        scanned.rows,
+        partial(coder.read, source),
+        max(block, settings.training_for(scanned.rows).batch_size),
+        # Differs where the rows, or their order, would.
+        identity=f"{derive_seed(0, source.describe(), block):016x}",
+    )
+
+
+def _refuse_counts(settings: FitSettings) -> None:
+    """Refuse the loss of counts, which is trained from memory only."""
+    if settings.training.loss == "poisson":
+        problem = "fit_stream does not train with loss='poisson'"
+        raise InputError(
+            problem,
+            hint="Pass a table in memory to fit, or leave loss out.",
+            code="PG004",
+        )
+
+
+def _fitting_rows(columns: int) -> int:
+    """Return how many encoded rows a block of the usual size has."""
+    return int(
+        np.clip(_BLOCK_BYTES // (4 * columns), _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS)
+    )
+
+
+def _all_rows(source: Any) -> RowBatch:
+    """Return all rows of a table that have a weight, of which there must be some."""
+    pieces = [
+        batch
+        for part in source.table.parts
+        for _, batch in source.batches(part)
+        if len(batch)
+    ]
+    if not pieces:
+        raise InputError(
+            "No validation row has a weight above 0",
+            hint="Pass other rows.",
+            code="PG020",
+        )
+    return RowBatch.joined(pieces)
+
+
+def _check_rows(typed: pd.DataFrame, sample_weight: str | None) -> None:
+    """Refuse training rows of which none, or only one, has a weight."""
     if len(typed) == 0 and sample_weight is not None:
         problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
         raise InputError(
@@ -89,75 +220,6 @@ def prepare_stream(
             "Add rows.",
             "PG013",
         )
-    inputs.as_frame(model, typed, reset=True)
-    with table.cells_of(typed.index.to_numpy()):
-        encoder = make_encoder(model, typed, settings)
-    with Progress(table.rows, "reading", model.progress, lines=False) as bar:
-        scanned = scan(source, typed, model, encoder.kinds, bar.advance)
-    model.seed_ = seed
-    model.target_name_ = target
-    _learn_target(model, scanned, settings)
-    model.preprocessor_ = encoder.update(scanned.statistics)
-    encoder.groups_ |= scanned.as_one
-    mean_weight, values = (
-        scanned.weight / scanned.rows,
-        source.values_of(scanned.sample, model),
-    )
-    weights = source.weights_of(scanned.sample) / mean_weight
-    # Nothing reads images here: they would be read again in every epoch.
-    # As ``fit`` does with all rows: what is too wide to enter cell by cell has scores, here learned from the sample.
-    encoded = encoder.learn(
-        source.features_of(scanned.sample),
-        Target.of(values, model.task, seed, weights=weights),
-        levels=settings.network.level_embedding_size > 0,
-    )
-    tell_of_columns(
-        without_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
-    )
-    if not encoded.shape[1]:
-        raise nothing_varies(typed, encoder)
-    coder, held = (
-        _Coder(model, mean_weight, scanned.sample.numbers, encoded),
-        scanned.held,
-    )
-    if judging is not source:
-        pieces = [
-            one
-            for part in judging.table.parts
-            for _, one in judging.batches(part)
-            if len(one)
-        ]
-        if not pieces:
-            raise InputError(
-                "No validation row has a weight above 0",
-                hint="Pass other rows.",
-                code="PG020",
-            )
-        held = RowBatch.joined(pieces)
-    judged, held_weights = None, np.zeros(0)
-    if held is not None:
-        held_weights = judging.weights_of(held)
-        if scanned.target is None:
-            _check_classes(
-                model, judging.values_of(held, model), drawn=judging is source
-            )
-        judged = coder.rows(judging, held)
-    fitting = int(
-        np.clip(
-            _BLOCK_BYTES // (4 * encoded.shape[1]), _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS
-        )
-    )
-    block = block_rows or min(fitting, scanned.rows)
-    rows = StreamedRows(
-        [part for part in table.parts if part.number in scanned.part_rows],
-        scanned.rows,
-        partial(coder.read, source),
-        max(block, settings.training_for(scanned.rows).batch_size),
-        # Differs where the rows, or their order, would.
-        identity=f"{derive_seed(0, source.describe(), block):016x}",
-    )
-    targets = inputs.code_target(model, values)
-    return build_network(model, settings, encoded, targets, rows, judged, held_weights)
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
