@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import fixed, number, percent
-from permgrad.evaluation.calibration import reliability
+from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import (
     ASIDE,
@@ -166,53 +166,17 @@ def calibration(
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
     table = np.asarray(probabilities, dtype=np.float64)
     earlier = None if before is None else np.asarray(before, dtype=np.float64)
-    counts = np.array([np.sum(codes == k) for k in range(len(classes))])
-    most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
-    shown = [positive] if len(classes) == 2 else sorted(most.tolist())
+    shown = _shown_classes(codes, len(classes), positive)
     single, panels, errors = len(shown) == 1, [], []
     for k, own in zip(shown, labels_of([classes[k] for k in shown], 24), strict=True):
         scores = np.clip(table[:, k], 0, 1)
         curve = reliability(codes == k, scores, dependence)
-        heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
-        low = (
-            0.15 * heights / max(int(heights.max()), 1)
-        )  # low and pale behind the curves
-        marks = [
-            mark(
-                "bars",
-                edges=_HISTOGRAM,
-                y=low,
-                colour="neutral",
-                opacity=0.4,
-                name="how often",
-            )
-        ]
+        marks = [_how_often(scores)]
         marks.append(mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1))
         if earlier is not None:
             older = reliability(codes == k, np.clip(earlier[:, k], 0, 1))
-            name = f"before calibration{f', error {number(older.error, 2)}' if single else ''}"
-            marks.append(
-                mark(
-                    "line",
-                    x=older.predicted,
-                    y=older.observed,
-                    name=name,
-                    dashed=True,
-                    colour="neutral",
-                )
-            )
-        about = {"x": curve.predicted, "colour": "tabular"}
-        marks.append(
-            mark(
-                "area",
-                low=curve.low,
-                high=curve.high,
-                name="95\u00a0% interval",
-                **about,
-            )
-        )
-        marks.append(mark("line", y=curve.observed, name="this model", **about))
-        marks.append(mark("dots", y=curve.observed, size=3, **about))
+            marks.append(_before(older, with_error=single))
+        marks += _curve_marks(curve)
         error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
         of = f" of {own}" if single else ""
         across, up = (
@@ -228,6 +192,60 @@ def calibration(
         columns=1 if single else 3,
         height=400 if single else 240,
         width=420 if single else 700,
+    )
+
+
+def _shown_classes(codes: Array, count: int, positive: int) -> list[int]:
+    """Return the classes that have a panel: the positive of two, else the most frequent."""
+    if count == 2:
+        return [positive]
+    counts = np.array([np.sum(codes == k) for k in range(count)])
+    most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
+    return sorted(most.tolist())
+
+
+def _before(older: Reliability, *, with_error: bool) -> Any:
+    """Return the line of the probabilities before calibration."""
+    name = "before calibration"
+    if with_error:
+        name += f", error {number(older.error, 2)}"
+    return mark(
+        "line",
+        x=older.predicted,
+        y=older.observed,
+        name=name,
+        dashed=True,
+        colour="neutral",
+    )
+
+
+def _curve_marks(curve: Reliability) -> list[Any]:
+    """Return the model's curve with its interval."""
+    about = {"x": curve.predicted, "colour": "tabular"}
+    return [
+        mark(
+            "area",
+            low=curve.low,
+            high=curve.high,
+            name="95\u00a0% interval",
+            **about,
+        ),
+        mark("line", y=curve.observed, name="this model", **about),
+        mark("dots", y=curve.observed, size=3, **about),
+    ]
+
+
+def _how_often(scores: Floats) -> Any:
+    """Return bars of how often each probability is, low and pale behind the curves."""
+    heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
+    low = 0.15 * heights / max(int(heights.max()), 1)
+    return mark(
+        "bars",
+        edges=_HISTOGRAM,
+        y=low,
+        colour="neutral",
+        opacity=0.4,
+        name="how often",
     )
 
 
