@@ -74,7 +74,26 @@ def render_report(content: Assessment) -> str:
                 )
             )
     spoken = [name for name, _, _ in parts]
-    # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
+    links = _links(tabs, sentences, spoken)
+    return render_page(
+        title=content.title,
+        kind="permgrad report",
+        headline=next((one["sentence"] for one in sentences if one not in later), ""),
+        verdict=parts,
+        links=links,
+        warnings=content.warnings,
+        tabs=tabs,
+        beside=pictures.pictures,
+    )
+
+
+def _links(
+    tabs: Sequence[TabView], sentences: Sequence[Any], spoken: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Return links, words and anchor, by the part of the verdict that they follow.
+
+    Those of no part have the name "".
+    """
     titles = {
         section.anchor: (tab.title, section.title)
         for tab in tabs
@@ -83,10 +102,12 @@ def render_report(content: Assessment) -> str:
     links: dict[str, list[tuple[str, str]]] = {}
     for question, part, anchor in _QUESTIONS:
         if anchor in titles:
-            place, words = (
-                (part, ": ".join(titles[anchor])) if part in spoken else ("", question)
-            )
-            links.setdefault(place, []).append((words, anchor))
+            name = ""
+            words = question
+            if part in spoken:
+                name = part
+                words = ": ".join(titles[anchor])
+            links.setdefault(name, []).append((words, anchor))
     for facts in (one["facts"] for one in sentences):
         anchors = (
             ("related",)
@@ -99,16 +120,7 @@ def render_report(content: Assessment) -> str:
             if anchor in titles
         ]
         links.setdefault(facts["part"], []).extend(shown)
-    return render_page(
-        title=content.title,
-        kind="permgrad report",
-        headline=next((one["sentence"] for one in sentences if one not in later), ""),
-        verdict=parts,
-        links=links,
-        warnings=content.warnings,
-        tabs=tabs,
-        beside=pictures.pictures,
-    )
+    return links
 
 
 def _shown(one: Mapping[str, Any]) -> str:
@@ -176,32 +188,8 @@ def render_page(
     ]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
     views = [*beside, *(view for section in shown for view in section.pictures)]
-    # Those of times are in their figures, so that pages can be compared without them.
-    figures = {
-        view.anchor: view.chart.spec()
-        for view in views
-        if view.chart and not view.timed
-    }
-    data = page_data(
-        {
-            "figures": figures,
-            **{tab.name: tab.data for tab in tabs if tab.data is not None},
-        }
-    )
-    # The scripts of every page and those of its tabs, each only once.
-    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
-    scripts = [
-        (_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names
-    ]
-    script = _INDENTS.sub(
-        "\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))
-    ).strip()
-    light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
-    dark = "".join(
-        f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items()
-    )
-    # Colours for light and dark screens. Paper is always light.
-    colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    data = _data_of(views, tabs)
+    script = _script(tabs)
     page = _PAGE.render(
         title=clean(title),
         kind=kind,
@@ -215,11 +203,7 @@ def render_page(
         tabs=tabs,
         beside=beside,
         version=__version__,
-        css=colours
-        + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-        + more_css
-        + (_TEMPLATES / "notebook.css").read_text(encoding="utf-8")
-        * any(view.inputs for view in views),
+        css=_styles(views, more_css),
         page_data=base64.b64encode(zlib.compress(data.encode())).decode(
             "ascii"
         ),  # ``Page.start`` reads it
@@ -230,3 +214,48 @@ def render_page(
         ),
     )
     return in_reading_order(page)
+
+
+def _styles(views: Sequence[FigureView], more_css: str) -> str:
+    """Return the style sheet of a page."""
+    css = _colours() + (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    css += more_css
+    if any(view.inputs for view in views):
+        css += (_TEMPLATES / "notebook.css").read_text(encoding="utf-8")
+    return css
+
+
+def _data_of(views: Sequence[FigureView], tabs: Sequence[TabView]) -> str:
+    """Return the data of the figures and the tabs, as the page reads them."""
+    # Those of times are in their figures, so that pages can be compared without them.
+    figures = {
+        view.anchor: view.chart.spec()
+        for view in views
+        if view.chart and not view.timed
+    }
+    return page_data(
+        {
+            "figures": figures,
+            **{tab.name: tab.data for tab in tabs if tab.data is not None},
+        }
+    )
+
+
+def _colours() -> str:
+    """Return the colours for light and dark screens. Paper is always light."""
+    light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
+    dark = "".join(
+        f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items()
+    )
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+def _script(tabs: Sequence[TabView]) -> str:
+    """Return the scripts of every page and those of its tabs, each only once."""
+    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
+    scripts = [
+        (_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names
+    ]
+    return _INDENTS.sub(
+        "\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))
+    ).strip()
