@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from permgrad.base import style
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
@@ -83,6 +84,17 @@ def along_order(
         figure = series(as_input, row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure
+    return _importance_along(explanation, owners, names, target, title)
+
+
+def _importance_along(
+    explanation: Explanation,
+    owners: Integers,
+    names: npt.NDArray[Any],
+    target: str | int | None,
+    title: str | None,
+) -> PlotFigure:
+    """Draw the importance along columns in a row, one panel per curve."""
     column = choices.pick_output(explanation, target)
     padded = np.append(explanation.values[:, column], np.nan)
     shown = np.sort(
