@@ -230,17 +230,8 @@ def classes(
 def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     """Draw the bars of ``charts.ranked``, in parts by path if there are any, with intervals, values and ranks."""
     values, low, high, parts = (data[key] for key in ("values", "low", "high", "parts"))
-    places, reach = np.arange(len(values)), np.zeros((2, len(values)))
-    for position, part in enumerate(parts):
-        amount = part["values"]
-        start = np.where(amount >= 0, reach[1], reach[0])
-        own, faded = (
-            style.TOKENS[part["colour"]][0],
-            to_rgba(style.NEUTRAL, 0.6**position),
-        )
-        colours = [faded if grey else own for grey in data["quiet"]]
-        axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
-        reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
+    places = np.arange(len(values))
+    _stack_parts(axes, parts, data["quiet"])
     if not parts:
         base.signed_bars(axes, values, quiet=data["quiet"])
     base.intervals(axes, low, high)
@@ -269,6 +260,25 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
             ha="right",
             color=style.MUTED,
         )
+
+
+def _stack_parts(
+    axes: Any, parts: Sequence[Mapping[str, Any]], quiet: Sequence[bool]
+) -> None:
+    """Draw the parts of bars, each from where those before it end on its side."""
+    if not parts:
+        return
+    count = len(parts[0]["values"])
+    places = np.arange(count)
+    reach = np.zeros((2, count))
+    for position, part in enumerate(parts):
+        amount = part["values"]
+        start = np.where(amount >= 0, reach[1], reach[0])
+        colour = style.TOKENS[part["colour"]][0]
+        faded = to_rgba(style.NEUTRAL, 0.6**position)
+        colours = [faded if grey else colour for grey in quiet]
+        axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
+        reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
 
 
 def _unit(explanation: Explanation, modality: str) -> str:
