@@ -29,7 +29,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.evaluation.cards import Sample, beyond_each, pair_effects
+from permgrad.evaluation.cards import Predict, Sample, beyond_each, pair_effects
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded, thinned
@@ -81,12 +81,7 @@ def interactions(
     """
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
-        problem = "This explanation has no interactions"
-        raise InputError(
-            problem,
-            hint="Explain with method=pg.methods.PermGrad(order=2).",
-            code="PG004",
-        )
+        raise _no_pairs()
     _check_kind(kind, given=[each is not None for each in (model, X, pair)])
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, target, title)
@@ -103,19 +98,32 @@ def interactions(
     texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
     size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
     base.heat_table(axes, table, texts, names, most=most, signed=True, size=size_of)
-    for row, column in frames:
-        corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
-        axes.add_patch(
-            Polygon(
-                np.add(corners, (column, row)),
-                fill=False,
-                edgecolor=style.INK,
-                linewidth=1.3,
-            )
-        )
-    # Cells above the diagonal are no pairs. Grey ones below it were not measured.
+    _frame_cells(axes, frames)
+    _cover_no_pairs(axes, count)
+    base.name_columns(axes, names[1], slanted=True, degrees=32)
+    label = f"interaction: {quantity_of(explanation)}"
+    base.colour_bar(
+        axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8
+    )
+    figure.description = chart.words
+    return figure
+
+
+def _no_pairs() -> InputError:
+    """Return the error of an explanation without pairs."""
+    problem = "This explanation has no interactions"
+    return InputError(
+        problem,
+        hint="Explain with method=pg.methods.PermGrad(order=2).",
+        code="PG004",
+    )
+
+
+def _cover_no_pairs(axes: Any, count: int) -> None:
+    """Cover the cells above the diagonal, which are no pairs."""
+    # Grey cells below the diagonal were not measured.
     stairs = [
-        (at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)
+        (row + 0.51, row + side) for row in range(count - 1) for side in (-0.52, 0.5)
     ]
     axes.add_patch(
         Polygon(
@@ -125,13 +133,20 @@ def interactions(
             zorder=2,
         )
     )
-    base.name_columns(axes, names[1], slanted=True, degrees=32)
-    label = f"interaction: {quantity_of(explanation)}"
-    base.colour_bar(
-        axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8
-    )
-    figure.description = chart.words
-    return figure
+
+
+def _frame_cells(axes: Any, cells: Any) -> None:
+    """Frame the cells of clear pairs."""
+    for row, column in cells:
+        corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
+        axes.add_patch(
+            Polygon(
+                np.add(corners, (column, row)),
+                fill=False,
+                edgecolor=style.INK,
+                linewidth=1.3,
+            )
+        )
 
 
 @refusing
@@ -176,6 +191,46 @@ def _effect_of(
         check_choice("pair", name, [str(column) for column in table.columns])
     call = find_call(as_model(model).model)
 
+    predict = _prediction_by(call, X)
+
+    table = table.reset_index(drop=True)
+    sample = Sample(
+        raw=table,
+        table=table,
+        outcome=np.zeros((0, 0)),
+        predicted=np.zeros((0, 0)),
+        numbers={},
+    )
+    rows = thinned(len(table), 40).astype(np.int64)
+    effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
+    if not effects:
+        problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
+        raise InputError(problem, hint="Choose another pair.", code="PG055")
+    count = np.shape(effects[0]["mean"])[2]
+    chosen, what = _output_shown(explanation, count, target)
+    return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
+
+
+def _output_shown(
+    explanation: Explanation, count: int, target: str | int | None
+) -> tuple[int, str]:
+    """Return which of the model's outputs is drawn, and its name."""
+    outputs = [name for name in explanation.outputs if name != "all"]
+    positive = explanation.meta.get("positive")
+    wanted = positive
+    if target is not None:
+        wanted = explanation.outputs[explanation.output_index(target)]
+    chosen = int(count == 2)
+    if len(outputs) == count and wanted in outputs:
+        chosen = outputs.index(wanted)
+    if len(outputs) == count > 1:
+        return chosen, outputs[chosen]
+    return chosen, "prediction"
+
+
+def _prediction_by(call: Any, X: Any) -> Predict:
+    """Return the model's predictions of changed rows, as a function."""
+
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
         rows = (
             changed
@@ -193,34 +248,7 @@ def _effect_of(
                 len(changed), -1
             )
 
-    table = table.reset_index(drop=True)
-    sample = Sample(
-        raw=table,
-        table=table,
-        outcome=np.zeros((0, 0)),
-        predicted=np.zeros((0, 0)),
-        numbers={},
-    )
-    rows = thinned(len(table), 40).astype(np.int64)
-    effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
-    if not effects:
-        problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
-        raise InputError(problem, hint="Choose another pair.", code="PG055")
-    count = np.shape(effects[0]["mean"])[2]
-    outputs = [name for name in explanation.outputs if name != "all"]
-    positive = explanation.meta.get("positive")
-    wanted = (
-        positive
-        if target is None
-        else explanation.outputs[explanation.output_index(target)]
-    )
-    chosen = (
-        outputs.index(wanted)
-        if len(outputs) == count and wanted in outputs
-        else int(count == 2)
-    )
-    what = outputs[chosen] if len(outputs) == count > 1 else "prediction"
-    return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
+    return predict
 
 
 def _table(X: Any) -> pd.DataFrame:
@@ -265,14 +293,7 @@ def pair_effect(
         ),
         (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
     )
-    dots = np.asarray(effect["dots"], dtype=np.float64)
-    look: dict[str, Any] = {
-        "color": style.FIXED_DARK,
-        "markersize": 1.8,
-        "alpha": 0.35,
-        "rasterized": True,
-    }
-    panels[0].plot(*dots, "o", label="rows", linestyle="none", zorder=3, **look)
+    _draw_dots(panels[0], effect["dots"])
     for axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
         edges = [_edges(axis) for axis in effect["axes"]]
         shades = style.colour_map(colours)
@@ -282,20 +303,37 @@ def pair_effect(
         )
         for name, side, axis in zip(labels, "xy", effect["axes"], strict=True):
             _axis(axes, side, axis, name if side == "x" or axes is panels[0] else "")
-        bar = base.colour_bar(
-            axes,
-            scale,
-            shades,
-            label,
-            orientation="horizontal",
-            location="top",
-            fraction=0.06,
-            pad=0.03,
-        )
-        bar.solids.set_rasterized(True)
-        base.lying(bar, float(scale.vmin or 0.0), float(scale.vmax or 0.0))
+        _add_bar_above(axes, scale, shades, label)
     figure.description = effect_words(effect, output)
     return figure
+
+
+def _draw_dots(axes: Any, places: Any) -> None:
+    """Draw the rows' own values of both features."""
+    dots = np.asarray(places, dtype=np.float64)
+    look: dict[str, Any] = {
+        "color": style.FIXED_DARK,
+        "markersize": 1.8,
+        "alpha": 0.35,
+        "rasterized": True,
+    }
+    axes.plot(*dots, "o", label="rows", linestyle="none", zorder=3, **look)
+
+
+def _add_bar_above(axes: Any, scale: Normalize, shades: Any, label: str) -> None:
+    """Add the bar of a panel's colours above it."""
+    bar = base.colour_bar(
+        axes,
+        scale,
+        shades,
+        label,
+        orientation="horizontal",
+        location="top",
+        fraction=0.06,
+        pad=0.03,
+    )
+    bar.solids.set_rasterized(True)
+    base.lying(bar, float(scale.vmin or 0.0), float(scale.vmax or 0.0))
 
 
 def _edges(axis: Mapping[str, Any]) -> Floats:
