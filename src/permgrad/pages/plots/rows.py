@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -63,6 +64,61 @@ def beeswarm(
     )
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     low, high = padded(np.append(values[:, order], 0.0), 0.04)
+    x, y, ranks = _stacked_points(explanation, values, rows, order, (low, high))
+    _scatter(axes, x, y, ranks)
+    axes.set_xlim(low, high)
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
+    axes.grid(visible=False, axis="x")
+    axes.grid(axis="y", linewidth=0.5)
+    default = ", ".join(
+        filter(None, [quantity_of(explanation), towards(explanation, column)])
+    )
+    axes.set_xlabel(base.checked_text("label", label, default))
+    _add_ranks_bar(axes)
+    drawn = f", {len(rows):,} drawn" if len(rows) < len(values) else ""
+    figure.description = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
+        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
+    )
+    return figure
+
+
+def _scatter(axes: Axes, x: Floats, y: Floats, ranks: Floats) -> None:
+    """Draw points in the colours of their ranks, grey where they have none."""
+    grey = ~np.isfinite(ranks)
+    colours = style.colour_map("values")
+    look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
+    axes.scatter(x[grey], y[grey], color=style.NEUTRAL, **look)
+    axes.scatter(
+        x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look
+    )
+
+
+def _add_ranks_bar(axes: Axes) -> None:
+    """Add the bar that says which colours low and high values have."""
+    bar = base.colour_bar(
+        axes,
+        Normalize(0, 1),
+        style.colour_map("values"),
+        "feature value",
+        fraction=0.018,
+        pad=0.02,
+        aspect=40,
+    )
+    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
+    bar.ax.tick_params(length=0)
+
+
+def _stacked_points(
+    explanation: Explanation,
+    values: Floats,
+    rows: npt.NDArray[np.intp],
+    order: npt.NDArray[np.intp],
+    limits: tuple[float, float],
+) -> tuple[Floats, Floats, Floats]:
+    """Return values, heights and ranks of the points, stacked around the lines."""
+    low, high = limits
     points: list[tuple[Floats, Floats, Floats]] = []
     for place, feature in enumerate(order):
         present = rows[np.isfinite(values[rows, feature])]
@@ -76,39 +132,8 @@ def beeswarm(
         ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
         stack = place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
         points.append((shown, stack, ranks_of(explanation, int(feature))[present]))
-    x, y, ranks = map(np.concatenate, zip(*points, strict=True))
-    grey, colours = ~np.isfinite(ranks), style.colour_map("values")
-    look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
-    axes.scatter(x[grey], y[grey], color=style.NEUTRAL, **look)
-    axes.scatter(
-        x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look
-    )
-    axes.set_xlim(low, high)
-    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
-    axes.grid(visible=False, axis="x")
-    axes.grid(axis="y", linewidth=0.5)
-    default = ", ".join(
-        filter(None, [quantity_of(explanation), towards(explanation, column)])
-    )
-    axes.set_xlabel(base.checked_text("label", label, default))
-    bar = base.colour_bar(
-        axes,
-        Normalize(0, 1),
-        colours,
-        "feature value",
-        fraction=0.018,
-        pad=0.02,
-        aspect=40,
-    )
-    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
-    bar.ax.tick_params(length=0)
-    drawn = f", {len(rows):,} drawn" if len(rows) < len(values) else ""
-    figure.description = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
-        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
-    )
-    return figure
+    across, up, ranks = map(np.concatenate, zip(*points, strict=True))
+    return across, up, ranks
 
 
 @styled
@@ -154,7 +179,18 @@ def waterfall(
     )
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)
-    # Lay the steps from the last (bottom) to the first (top), each from where the one below ended.
+    _draw_steps(axes, steps, start)
+    _mark_ends(axes, start, final)
+    if label is None:
+        label = _label_of_steps(explanation, column)
+    axes.set_xlabel(base.checked_text("label", label, ""))
+    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
+    figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
+    return figure
+
+
+def _draw_steps(axes: Axes, steps: list[float], start: float) -> None:
+    """Lay the steps from the bottom up, each from where the one below ended."""
     sizes = np.asarray(steps)
     ends = start + np.cumsum(sizes[::-1])[::-1]
     starts = np.append(ends[1:], start)[: len(sizes)]
@@ -163,17 +199,26 @@ def waterfall(
     axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
     reach = np.concatenate([starts, ends, [start]])
     low, high = padded(reach, 0.0)
-    for place, (step, text) in enumerate(zip(sizes, numbers(sizes), strict=True)):
-        words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
+    for row, (step, text) in enumerate(zip(sizes, numbers(sizes), strict=True)):
+        words = text
+        side = 1
+        if step > 0:
+            words = f"+{text}"
+        elif step < 0:
+            side = -1
         base.note(
             axes,
             words,
-            (ends[place], place),
+            (ends[row], row),
             (4 * side, 0),
             ha="left" if side > 0 else "right",
         )
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
     axes.set_ylim(len(sizes) - 0.3, -0.95)
+
+
+def _mark_ends(axes: Axes, start: float, final: float) -> None:
+    """Draw lines and words at the baseline's output and at the row's."""
     axes.axvline(
         start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5
     )
@@ -192,22 +237,14 @@ def waterfall(
         base.note(
             axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look
         )
-    if (
-        label is None
-    ):  # the output itself where its baseline is known, else steps from 0 in the steps' words
-        quantity = (
-            "output"
-            if explanation.base_values is not None
-            else quantity_of(explanation)
-        )
-        unit = explanation.meta.get("unit")
-        label = (
-            f"{quantity} ({clean(unit)})"
-            if unit and clean(unit) not in quantity
-            else quantity
-        )
-        label = ", ".join(filter(None, [label, towards(explanation, column)]))
-    axes.set_xlabel(base.checked_text("label", label, ""))
-    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
-    figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
-    return figure
+
+
+def _label_of_steps(explanation: Explanation, column: int) -> str:
+    """Return the label: the output if its baseline is known, else the steps' words."""
+    quantity = quantity_of(explanation)
+    if explanation.base_values is not None:
+        quantity = "output"
+    unit = explanation.meta.get("unit")
+    if unit and clean(unit) not in quantity:
+        quantity = f"{quantity} ({clean(unit)})"
+    return ", ".join(filter(None, [quantity, towards(explanation, column)]))
