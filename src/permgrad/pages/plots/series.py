@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from permgrad.base import style
@@ -90,27 +91,44 @@ def series(
         + ("" if explanation.scope == "local" else ", mean of all rows")
     )
     if every > count:
-        base.note(
-            panels[-1],
-            f"{every - count} more channels not shown",
-            (1, 0),
-            (0, -28),
-            of="axes fraction",
-            ha="right",
-        )
-    values = (
-        explanation.values if explanation.scope == "global" else explanation.values[row]
-    )[shown.players]
+        _note_more(panels[-1], every - count)
+    leading = _strongest(explanation, shown.players, row, target)
+    figure.description = (
+        f"{name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
+        f"Strongest: {leading}."
+    )
+    return figure
+
+
+def _note_more(axes: Axes, count: int) -> None:
+    """Say below the last panel how many channels are not shown."""
+    base.note(
+        axes,
+        f"{count} more channels not shown",
+        (1, 0),
+        (0, -28),
+        of="axes fraction",
+        ha="right",
+    )
+
+
+def _strongest(
+    explanation: Explanation,
+    players: npt.NDArray[np.intp],
+    row: int,
+    target: str | int | None,
+) -> str:
+    """Return the places of the largest values, with these."""
+    values = explanation.values
+    if explanation.scope != "global":
+        values = values[row]
+    values = values[players]
     values = np.asarray(
         values[:, choices.pick_output(explanation, target)], dtype=np.float64
     )
     order = choices.largest(np.abs(values), 3)
-    names = [explanation.names[player] for player in shown.players[order]]
-    figure.description = (
-        f"{name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
-        f"Strongest: {valued(names, values[order])}."
-    )
-    return figure
+    names = [explanation.names[player] for player in players[order]]
+    return valued(names, values[order])
 
 
 def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
