@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,55 +54,91 @@ def direction(
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
-    entries = [explanation.direction[name] for name in names]
-    entries = [
-        entry if entry.get("kind") == "numeric" else _pooled(entry) for entry in entries
-    ]
+    entries = _entries(explanation, names)
     means = [
         np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1)
         for entry in entries
     ]
     labels, chosen = _lines_of(explanation, means[0].shape[1])
-    what = label = clean(explanation.meta.get("direction_label", "mean prediction"))
-    if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
-        label = (
-            f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
-        )
+    what = clean(explanation.meta.get("direction_label", "mean prediction"))
+    label = _heading(what, labels, chosen)
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    limits = padded(
-        np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]),
-        0.08,
-    )
+    limits = _limits(means, entries, chosen)
     titles = labels_of(names, 24)
     for place, (axes, name, entry, mean) in enumerate(
         zip(panels, titles, entries, means, strict=True)
     ):
         _panel(axes, entry, mean, chosen)
-        axes.set_title(name, fontsize=style.SIZE_LABEL, pad=5)
-        axes.set_ylim(*limits)
-        axes.grid(axis="y")
-        plain_axis(axes, "y")
+        _finish(axes, name, limits)
         if place % 3 == 0:
             axes.set_ylabel(label)
     if len(chosen) > 1:
         words = labels_of([labels[k] for k in chosen], 18)
-        figure.legend(
-            panels[0].lines[: len(chosen)],
-            words,
-            loc="outside upper left",
-            ncols=len(chosen),
-        )
+        _add_legend(figure, panels[0], words)
     changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
+    words = _changes_in_words(names, changes)
     figure.description = (
-        f"{what.capitalize()} by feature value, first to last: "
-        + ", ".join(
-            f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
-            for name, change in zip(names, changes, strict=True)
-        )
+        f"{what.capitalize()} by feature value, first to last: {words}."
     )
-    figure.description += "."
     return figure
+
+
+def _entries(explanation: Explanation, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the directions of features as they are drawn."""
+    entries = []
+    for name in names:
+        entry = explanation.direction[name]
+        if entry.get("kind") != "numeric":
+            entry = _pooled(entry)
+        entries.append(entry)
+    return entries
+
+
+def _limits(
+    means: Sequence[Floats], entries: Sequence[dict[str, Any]], chosen: list[int]
+) -> tuple[float, float]:
+    """Return the ends of the vertical axis that all panels share."""
+    ends = [each[:, chosen].ravel() for each in (*means, *_ends(entries))]
+    return padded(np.concatenate(ends), 0.08)
+
+
+def _finish(axes: Axes, name: str, limits: tuple[float, float]) -> None:
+    """Name a panel, and let it share the vertical axis."""
+    axes.set_title(name, fontsize=style.SIZE_LABEL, pad=5)
+    axes.set_ylim(*limits)
+    axes.grid(axis="y")
+    plain_axis(axes, "y")
+
+
+def _add_legend(figure: Any, axes: Any, words: Sequence[str]) -> None:
+    """Name the lines of the outputs above the panels."""
+    figure.legend(
+        axes.lines[: len(words)],
+        words,
+        loc="outside upper left",
+        ncols=len(words),
+    )
+
+
+def _heading(what: str, labels: Sequence[str], chosen: Sequence[int]) -> str:
+    """Return the words of the vertical axis, with the output's name if it has one."""
+    if len(chosen) != 1 or labels[chosen[0]].startswith("output "):
+        return what
+    return f"{what.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
+
+
+def _changes_in_words(names: Sequence[str], changes: Sequence[float]) -> str:
+    """Return of each feature whether its line rises, falls or stays level."""
+    words = []
+    for name, change in zip(names, changes, strict=True):
+        movement = "stays level"
+        if change > 0:
+            movement = "rises"
+        elif change < 0:
+            movement = "falls"
+        words.append(f"{clean(name)} {movement}")
+    return ", ".join(words)
 
 
 def _ends(entries: list[dict[str, Any]]) -> list[Floats]:
@@ -139,15 +176,7 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     if not rising or len(entry["at"]) < entry.get("levels", 0) or "low" in entry:
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
-    groups = [[place] for place in range(len(labels))]
-    while len(groups) > 1:
-        sizes = [float(shares[group].sum()) for group in groups]
-        thin = int(np.argmin(sizes))
-        if sizes[thin] >= THIN * shares.sum():
-            break
-        beside = [place for place in (thin - 1, thin + 1) if 0 <= place < len(groups)]
-        first = min(thin, min(beside, key=lambda place: sizes[place]))
-        groups[first : first + 2] = [groups[first] + groups[first + 1]]
+    groups = _with_neighbours(shares, len(labels))
     names = [
         labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "")
         for group in groups
@@ -169,27 +198,23 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_neighbours(shares: Floats, count: int) -> list[list[int]]:
+    """Return the levels in their order, the rare ones together with a neighbour."""
+    groups = [[level] for level in range(count)]
+    while len(groups) > 1:
+        sizes = [float(shares[group].sum()) for group in groups]
+        thin = int(np.argmin(sizes))
+        if sizes[thin] >= THIN * shares.sum():
+            break
+        beside = [level for level in (thin - 1, thin + 1) if 0 <= level < len(groups)]
+        first = min(thin, min(beside, key=lambda level: sizes[level]))
+        groups[first : first + 2] = [groups[first] + groups[first + 1]]
+    return groups
+
+
 def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
     if entry.get("kind") == "numeric":
-        at = np.asarray(entry["at"], dtype=np.float64)
-        for line, k in enumerate(chosen):
-            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
-            if "low" in entry:
-                low, high = (
-                    np.asarray(entry[end], dtype=np.float64)[:, k]
-                    for end in ("low", "high")
-                )
-                axes.fill_between(
-                    at,
-                    low,
-                    high,
-                    color=style.LINES[line]["color"],
-                    alpha=0.18,
-                    linewidth=0,
-                )
-        axes.set_xlim(*padded(at))
-        plain_axis(axes)
-        axes.xaxis.get_major_locator().set_params(nbins=3)
+        _numeric_panel(axes, entry, mean, chosen)
         return
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
@@ -222,7 +247,8 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)
     if left > 0:
-        more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 0.5
+        more = f"{left:,} more level{'s' * (left > 1)}"
+        small = style.SIZE_SMALL - 0.5
         axes.text(
             1,
             0.97,
@@ -233,3 +259,28 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
             fontsize=small,
             color=style.MUTED,
         )
+
+
+def _numeric_panel(
+    axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]
+) -> None:
+    """Draw a line over the quantiles of a number for each output, with its interval."""
+    numbers = np.asarray(entry["at"], dtype=np.float64)
+    for line, k in enumerate(chosen):
+        axes.plot(numbers, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
+        if "low" in entry:
+            low, high = (
+                np.asarray(entry[end], dtype=np.float64)[:, k]
+                for end in ("low", "high")
+            )
+            axes.fill_between(
+                numbers,
+                low,
+                high,
+                color=style.LINES[line]["color"],
+                alpha=0.18,
+                linewidth=0,
+            )
+    axes.set_xlim(*padded(numbers))
+    plain_axis(axes)
+    axes.xaxis.get_major_locator().set_params(nbins=3)
