@@ -13,7 +13,13 @@ from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages.inputs import SIDES, drawn_input, grey_volume, strongest_place
+from permgrad.pages.inputs import (
+    SIDES,
+    Shown,
+    drawn_input,
+    grey_volume,
+    strongest_place,
+)
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean
@@ -67,13 +73,7 @@ def volume(
     size = drawn.heat.shape if grey is None else grey.shape
     place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)
     rows = 1 if grey is None else 2
-    widths = [size[2], size[2], size[1]]
-    inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
-    room = (style.WIDTH, (inches + 0.25) * rows + 0.9)
-    look: dict[str, Any] = {"signed": drawn.signed, "width_ratios": widths}
-    figure, panels, shades = base.over_input(
-        drawn.heat, room, (text, unit), grid=(rows, 3), **look
-    )
+    figure, panels, shades = _panels(drawn, size, rows, (text, unit))
     for side, (over, plain) in enumerate(zip(panels[-1], panels[0], strict=True)):
         first, second = (other for other in range(3) if other != side)
         extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
@@ -84,24 +84,51 @@ def volume(
         shades.over(over, picture, values, extent)
         if picture is not None:
             plain.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
-        # No lines over the colours, because the same slice is drawn above with lines.
-        plain.axhline(place[first], color=style.IMAGE, linewidth=0.8)
-        plain.axvline(place[second], color=style.IMAGE, linewidth=0.8)
-        for axes in (plain, over):
-            base.bare(axes, xlim=extent[:2], ylim=extent[2:], anchor="N")
-        words = f"{SIDES[side]} {place[side]} (0–{size[side] - 1})"
-        plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
-        over.set_xlabel(SIDES[second], labelpad=3.0)
-        over.set_ylabel(SIDES[first], labelpad=3.0)
+        _finish_panels(plain, over, side, place, size)
+    figure.description = _words_of(drawn, size, place, shades.top)
+    return figure
+
+
+def _panels(
+    drawn: Shown, size: Sequence[int], rows: int, words: tuple[str, str]
+) -> tuple[Any, Any, Any]:
+    """Return the figure, its panels, as wide as their sides are long, and the colours."""
+    widths = [size[2], size[2], size[1]]
+    inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
+    room = (style.WIDTH, (inches + 0.25) * rows + 0.9)
+    look: dict[str, Any] = {"signed": drawn.signed, "width_ratios": widths}
+    return base.over_input(drawn.heat, room, words, grid=(rows, 3), **look)
+
+
+def _finish_panels(
+    plain: Axes, over: Axes, side: int, place: Sequence[int], size: Sequence[int]
+) -> None:
+    """Mark where the other two slices are, and name the sides."""
+    first, second = (other for other in range(3) if other != side)
+    extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
+    # No lines over the colours, because the same slice is drawn above with lines.
+    plain.axhline(place[first], color=style.IMAGE, linewidth=0.8)
+    plain.axvline(place[second], color=style.IMAGE, linewidth=0.8)
+    for axes in (plain, over):
+        base.bare(axes, xlim=extent[:2], ylim=extent[2:], anchor="N")
+    words = f"{SIDES[side]} {place[side]} (0–{size[side] - 1})"
+    plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
+    over.set_xlabel(SIDES[second], labelpad=3.0)
+    over.set_ylabel(SIDES[first], labelpad=3.0)
+
+
+def _words_of(
+    drawn: Shown, size: Sequence[int], place: Sequence[int], largest: float
+) -> str:
+    """Return what the slices show."""
     centre = tuple(
         each * cells // whole
         for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True)
     )
-    figure.description = (
+    return (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "
-        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(shades.top)}."
+        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(largest)}."
     )
-    return figure
 
 
 def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
