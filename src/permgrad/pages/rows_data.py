@@ -61,7 +61,6 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         return None
     shares = listed.classes is not None
     code, kind = ("u1", "u2") if shares else ("f4", "f4")
-    truth = np.asarray(listed.truth)
     places = {
         int(number): place
         for place, number in enumerate(np.asarray(listed.numbers).tolist())
@@ -69,22 +68,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     # The others are divided by the page itself, see whatif.js.
     divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
     stored = dict(filter(lambda item: item[0] not in divided, places.items()))
-    data: dict[str, Any] = {
-        "target": clean(content.target),
-        "classes": None
-        if listed.classes is None
-        else [clean(name) for name in listed.classes],
-        "positive": content.positive_place(listed.classes or ())
-        if len(listed.classes or ()) == 2
-        else None,
-        "of": listed.rows,
-        "outputs": int(np.shape(listed.predicted)[1]),
-        "numbers": np.asarray(listed.numbers),
-        "random": packed(np.asarray(listed.random), "u1"),
-        "truth": packed(truth, kind),
-        "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2")
-        if shares
-        else packed(listed.predicted),
+    data = _predictions(listed, content, kind)
+    data |= {
         "columns": columns_data(
             listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]],
             listed.groups,
@@ -101,13 +86,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     # What is inside cells: pictures, words and patches, each with its part of the prediction.
-    pictures, texts = _drawn(listed, content, places)
-    texts += _texts(listed, content, places)
-    data |= {
-        "pictures": pictures,
-        "texts": texts,
-        "patches": list(_patches(listed, content, places)),
-    }
+    data |= _inside_cells(listed, content, places)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = (
@@ -115,22 +94,63 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
             percent(scored["coverage"]),
         )
     if listed.similar is not None:
-        data["similar"] = {
-            "searched": listed.similar.searched,
-            "of": listed.similar.of,
-            "near": packed(listed.similar.near, "u2"),
-            "distance": packed(listed.similar.distance),
-            "beside": packed(listed.similar.beside, "u2"),
-            "besideDistance": packed(listed.similar.beside_distance),
-            "numbers": np.asarray(listed.similar.numbers),
-            "truth": packed(listed.similar.truth, kind),
-            "columns": columns_data(
-                listed.similar.table.iloc[
-                    :, content.by_rank(listed.similar.table.columns)
-                ]
-            ),
-        }
+        data["similar"] = _similar(listed.similar, content, kind)
     return data
+
+
+def _inside_cells(
+    listed: ListedSection, content: Assessment, places: dict[int, int]
+) -> dict[str, Any]:
+    """Return the pictures, words and patches of the listed rows."""
+    pictures, texts = _drawn(listed, content, places)
+    texts += _texts(listed, content, places)
+    return {
+        "pictures": pictures,
+        "texts": texts,
+        "patches": list(_patches(listed, content, places)),
+    }
+
+
+def _predictions(
+    listed: ListedSection, content: Assessment, kind: str
+) -> dict[str, Any]:
+    """Return the targets of the listed rows and what is predicted for them."""
+    classes = None
+    positive = None
+    predicted = packed(listed.predicted)
+    if listed.classes is not None:
+        classes = [clean(name) for name in listed.classes]
+        predicted = packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2")
+        if len(listed.classes) == 2:
+            positive = content.positive_place(listed.classes)
+    return {
+        "target": clean(content.target),
+        "classes": classes,
+        "positive": positive,
+        "of": listed.rows,
+        "outputs": int(np.shape(listed.predicted)[1]),
+        "numbers": np.asarray(listed.numbers),
+        "random": packed(np.asarray(listed.random), "u1"),
+        "truth": packed(np.asarray(listed.truth), kind),
+        "predicted": predicted,
+    }
+
+
+def _similar(similar: Any, content: Assessment, kind: str) -> dict[str, Any]:
+    """Return the training rows that are like the listed ones."""
+    return {
+        "searched": similar.searched,
+        "of": similar.of,
+        "near": packed(similar.near, "u2"),
+        "distance": packed(similar.distance),
+        "beside": packed(similar.beside, "u2"),
+        "besideDistance": packed(similar.beside_distance),
+        "numbers": np.asarray(similar.numbers),
+        "truth": packed(similar.truth, kind),
+        "columns": columns_data(
+            similar.table.iloc[:, content.by_rank(similar.table.columns)]
+        ),
+    }
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
