@@ -308,31 +308,7 @@ def _computed(
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
     rows = read.rows.take(explained)
-    names = [
-        str(label)
-        for label in getattr(read.model, "classes_", np.array(["all"])).tolist()
-    ]
-    target = [
-        name if name in names or not name.isdigit() else int(name)
-        for name in request.target
-    ]
-    positive, options = _options(request, read.model, read.data)
-    options |= {"scope": scope, "target": target or None}
-    if len(rows) > 1 and not {"row_groups", "row_time"} & {*options}:
-        options |= _related(request, read)
-    options = _weighed(request, read.data, read.columns, scope) | options
-    for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
-        find_column(str(options[name]), [*read.table.columns], name)
-        cells = read.table[str(options[name])].iloc[explained]
-        # As in a run, rows without a label are one group.
-        options[name] = (
-            cells.astype(object).where(cells.notna(), "").tolist()
-            if name == "row_groups"
-            else cells.tolist()
-        )
-    if request.row is not None and scope == "local":
-        # A single row draws the same donors as among all rows.
-        options |= {"row_offset": request.row}
+    positive, options = _asked(request, read, explained, scope)
     # Few rows do not represent a feature well, so donors come from the complete table.
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
@@ -360,6 +336,36 @@ def _computed(
         return explain_by(engine, Arguments(model, X, y, **asked))
 
     return cache_of(request.model_folder).explain(compute, model, rows, y, **options)
+
+
+def _asked(
+    request: ExplainRequest, read: ReadRows, explained: Integers, scope: str
+) -> tuple[Any, dict[str, Any]]:
+    """Return the positive class, and the options that the explanation is asked with."""
+    names = [
+        str(label)
+        for label in getattr(read.model, "classes_", np.array(["all"])).tolist()
+    ]
+    target = [
+        name if name in names or not name.isdigit() else int(name)
+        for name in request.target
+    ]
+    positive, options = _options(request, read.model, read.data)
+    options |= {"scope": scope, "target": target or None}
+    if len(explained) > 1 and not {"row_groups", "row_time"} & {*options}:
+        options |= _related(request, read)
+    options = _weighed(request, read.data, read.columns, scope) | options
+    for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
+        find_column(str(options[name]), [*read.table.columns], name)
+        cells = read.table[str(options[name])].iloc[explained]
+        # As in a run, rows without a label are one group.
+        if name == "row_groups":
+            cells = cells.astype(object).where(cells.notna(), "")
+        options[name] = cells.tolist()
+    if request.row is not None and scope == "local":
+        # A single row draws the same donors as among all rows.
+        options |= {"row_offset": request.row}
+    return positive, options
 
 
 def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
