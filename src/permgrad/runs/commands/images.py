@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
+from permgrad.base.arrays import Floats32
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import counted
 from permgrad.base.files import (
@@ -66,18 +68,9 @@ def write_images(
     rows, model = inputs.parts["train"], make_estimator(run, inputs)
     model.set_params(layout=request.layout, pixels=request.pixels, branches=("image",))
     encoded = fit_encoder(model, inputs)
-    resolved = resolve_settings(model.get_params(deep=False), model.task)
-    _, layout = place_columns(model, resolved, encoded.encoded, rows.y)
-    assert layout is not None, "an image is always drawn"
+    layout = _layout(model, encoded.encoded, rows.y)
     names = list(encoded.encoder.encoded_names_)
-    draw = Renderer(
-        layout,
-        encoded.encoder.minimum_,
-        encoded.encoder.maximum_,
-        1,
-        float(_WHITE),
-        clip=True,
-    )
+    draw = _renderer(layout, encoded.encoder)
     width = len(str(int(rows.numbers.max(initial=0))))
     files = [f"{PICTURES}/{number:0{width}d}.png" for number in rows.numbers.tolist()]
     with (
@@ -88,37 +81,66 @@ def write_images(
         Progress(len(rows), "images", lines=False) as bar,
     ):
         (folder / PICTURES).mkdir(exist_ok=True)
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
-            missing = [
-                place
-                for place in range(len(rows))[part]
-                if not (folder / files[place]).exists()
-            ]
-            with torch.no_grad():
-                drawn = (
-                    draw(torch.as_tensor(encoded.encoded[missing]))[:, 0]
-                    .round()
-                    .byte()
-                    .numpy()
-                )
-            for place, picture in zip(missing, drawn, strict=True):
-                with atomic_path(folder / files[place]) as temporary:
-                    Image.fromarray(picture).save(temporary, format="PNG")
-            bar.advance(len(range(len(rows))[part]))
-        write_csv(
-            pd.DataFrame({"row": rows.numbers, "image": files, inputs.target: rows.y}),
-            folder / LIST,
+        _draw_missing(folder, files, encoded.encoded, draw, bar)
+        table = pd.DataFrame(
+            {"row": rows.numbers, "image": files, inputs.target: rows.y}
         )
-        write_json_atomic(
-            folder / "layout.json", {**layout_to_dict(layout), "columns": names}
-        )
-        write_text_atomic(folder / "layout.svg", layout_svg(layout, names))
+        _write_lists(folder, table, layout, names)
         facts = {"rows": len(rows), "pixels": list(layout.shape), "columns": len(names)}
         FOLDER.finish(folder, record, facts)
     for note in inputs.notes:
         say(f"note: {note}")
     return _outcome(folder, facts)
+
+
+def _layout(model: Any, encoded: Floats32, y: Any) -> Any:
+    """Return where each encoded column is drawn."""
+    resolved = resolve_settings(model.get_params(deep=False), model.task)
+    _, layout = place_columns(model, resolved, encoded, y)
+    assert layout is not None, "an image is always drawn"
+    return layout
+
+
+def _write_lists(
+    folder: Path, table: pd.DataFrame, layout: Any, names: Sequence[str]
+) -> None:
+    """Write the list of the images, and the layout as numbers and as a picture."""
+    write_csv(table, folder / LIST)
+    write_json_atomic(
+        folder / "layout.json", {**layout_to_dict(layout), "columns": names}
+    )
+    write_text_atomic(folder / "layout.svg", layout_svg(layout, names))
+
+
+def _renderer(layout: Any, encoder: Any) -> Renderer:
+    """Return what draws encoded rows in the grey levels of a file."""
+    return Renderer(
+        layout,
+        encoder.minimum_,
+        encoder.maximum_,
+        1,
+        float(_WHITE),
+        clip=True,
+    )
+
+
+def _draw_missing(
+    folder: Path, files: Sequence[str], encoded: Floats32, draw: Renderer, bar: Progress
+) -> None:
+    """Draw the rows that have no file."""
+    for start in range(0, len(files), _ROWS):
+        batch = slice(start, start + _ROWS)
+        missing = [
+            row
+            for row in range(len(files))[batch]
+            if not (folder / files[row]).exists()
+        ]
+        with torch.no_grad():
+            drawn = draw(torch.as_tensor(encoded[missing]))[:, 0].round().byte().numpy()
+        for row, picture in zip(missing, drawn, strict=True):
+            with atomic_path(folder / files[row]) as temporary:
+                Image.fromarray(picture).save(temporary, format="PNG")
+        bar.advance(len(range(len(files))[batch]))
 
 
 def _outcome(folder: Path, facts: dict[str, object], before: str = "") -> Outcome:
