@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError, as_lines, counted, listed
 from permgrad.base.files import writing
 from permgrad.base.folders import believed
@@ -262,18 +262,15 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
         )
         table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
         truth = run.predictions["truth"]
-        places = np.flatnonzero(
-            truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool)
-        )
-        places = np.sort(
-            generator(seed, "rows compared", place).permutation(places)[:_MOST_ROWS]
-        )
-        y = truth.map(labels) if labels else truth
+        draws = generator(seed, "rows compared", place)
+        places = _compared_rows(truth, labels, draws)
+        y = truth
+        if labels:
+            y = truth.map(labels)
         samples.append(
             (table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places])
         )
-        name, codes = ("", None) if run.dependence is None else run.dependence.argument
-        related.append({} if codes is None else {name: codes[places].tolist()})
+        related.append(_dependence_of(run, places))
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
     groups = old.data.get("groups") if not hasattr(model, "module_") else {}
@@ -285,8 +282,30 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     )
     result = changes_between(*sides)
     assert trained is not None
-    known, asked = (
-        pd.util.hash_pandas_object(one.astype(str), index=False)
-        for one in (trained, samples[1][0])
-    )
-    return replace(result, meta={**result.meta, "copies": int(asked.isin(known).sum())})
+    copies = _copies(trained, samples[1][0])
+    return replace(result, meta={**result.meta, "copies": copies})
+
+
+def _copies(trained: pd.DataFrame, compared: pd.DataFrame) -> int:
+    """Return how many of the compared rows are among the trained ones."""
+    first = pd.util.hash_pandas_object(trained.astype(str), index=False)
+    second = pd.util.hash_pandas_object(compared.astype(str), index=False)
+    return int(second.isin(first).sum())
+
+
+def _compared_rows(
+    truth: pd.Series[Any], labels: dict[str, Any], draws: np.random.Generator
+) -> Integers:
+    """Return the rows that are compared: of some classes those that the model has."""
+    rows = np.arange(len(truth))
+    if labels:
+        rows = np.flatnonzero(truth.isin(list(labels)))
+    return np.sort(draws.permutation(rows)[:_MOST_ROWS])
+
+
+def _dependence_of(run: FinishedRun, rows: Integers) -> dict[str, Any]:
+    """Return the argument that says which of some test rows depend on each other."""
+    if run.dependence is None:
+        return {}
+    name, codes = run.dependence.argument
+    return {name: codes[rows].tolist()}
