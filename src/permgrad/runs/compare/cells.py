@@ -7,6 +7,7 @@ for each finished model and fold, so that an interrupted comparison resumes with
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.model import Model as ReadModel
 from permgrad.attribution.request import methods, tuned
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, one_line
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
@@ -215,14 +217,7 @@ def _explanations(
     seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
-    # All test rows of classes in training, or as many as requested.
-    rows = fold.test
-    if table.task == "classification":
-        rows = rows[np.isin(table.y[rows], table.y[fold.train])]
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(
-            rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]]
-        )
+    rows = _rows_to_explain(table, fold, seed)
     explained, y, background, is_network = (
         X.iloc[rows],
         table.y[rows],
@@ -230,8 +225,7 @@ def _explanations(
         model.kind == "network",
     )
     if not is_network and len(rows) < OWN_DONORS:  # a network has donors
-        chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-        background = X.iloc[fold.train[np.sort(chosen)]]
+        background = _background(X, fold, seed)
     options: dict[str, Any] = {"background": background, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
     read = ReadModel(fitted, positive=table.positive)
@@ -263,20 +257,44 @@ def _explanations(
     ]
     importances = {method: numbers_of(method) for method in of_networks}
     # The total effect of the path game is permutation importance with the same donors. It is computed once.
-    same = ("importance", "std_error", "ci_low", "ci_high", "p_value", "names")
-    total = {
-        name: value
-        for name, value in importances.get("permgrad", {}).items()
-        if name in same
-    }
+    total = _total_effects(importances.get("permgrad", {}))
     importances["permutation"] = total or numbers_of("permutation")
+    _check_finite(importances)
+    return importances
+
+
+def _total_effects(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the total effects among the numbers of the path game."""
+    same = ("importance", "std_error", "ci_low", "ci_high", "p_value", "names")
+    return {name: value for name, value in numbers.items() if name in same}
+
+
+def _background(X: Any, fold: Fold, seed: int) -> Any:
+    """Return training rows that replacement values come from."""
+    chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
+    return X.iloc[fold.train[np.sort(chosen)]]
+
+
+def _rows_to_explain(table: ComparedTable, fold: Fold, seed: int) -> Integers:
+    """Return all test rows of classes in training, or as many as are explained."""
+    rows = fold.test
+    if table.task == "classification":
+        rows = rows[np.isin(table.y[rows], table.y[fold.train])]
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(
+            rows[generator(seed, "rows explained").permutation(len(rows))[:MOST_ROWS]]
+        )
+    return rows
+
+
+def _check_finite(importances: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse importances that are no numbers."""
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
             problem = f"{method} gives missing or infinite importances"
             raise InputError(
                 problem, hint="Check the model's predictions.", code="PG040"
             )
-    return importances
 
 
 def _numbers(explanation: Any) -> dict[str, Any]:
