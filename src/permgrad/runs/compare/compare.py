@@ -228,23 +228,54 @@ def _put_together(
     lines, frames = [], []
     for cell in cells:
         place = {"model": cell.model, "fold": cell.fold}
-        numbers = {name: cell.metrics.get(name) for name in names} | {
-            name: getattr(cell, name) for name in seconds
-        }
-        rows = {f"{part}_rows": count for part, count in cell.rows.items()}
-        lines.append({**place, **numbers, **rows, "problem": cell.problem})
-        for method, columns in cell.importances.items():
-            frame = pd.DataFrame(
-                {**place, "method": method, "feature": columns["names"], **columns}
-            )
-            frames.append(
-                frame.drop(columns="names").astype(
-                    dict.fromkeys(set(columns) - {"names"}, np.float64)
-                )
-            )
+        lines.append(_line(cell, place, names, seconds))
+        frames += _frames(cell, place)
+    about = _circumstances(job, cells)
+    return Comparison(
+        table=table.name,
+        target=table.target,
+        task=table.task,
+        metric=job.metric,
+        contestants=plan.models,
+        scores=pd.DataFrame(lines).astype(
+            dict.fromkeys([*names, *seconds], np.float64)
+        ),
+        importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        facts={**about, **facts},
+    )
+
+
+def _line(
+    cell: ComparisonCell,
+    place: dict[str, Any],
+    names: Sequence[str],
+    seconds: Sequence[str],
+) -> dict[str, Any]:
+    """Return the scores of a model on a fold."""
+    numbers = {name: cell.metrics.get(name) for name in names}
+    numbers |= {name: getattr(cell, name) for name in seconds}
+    rows = {f"{kind}_rows": count for kind, count in cell.rows.items()}
+    return {**place, **numbers, **rows, "problem": cell.problem}
+
+
+def _frames(cell: ComparisonCell, place: dict[str, Any]) -> list[pd.DataFrame]:
+    """Return the importances of a model on a fold, a table for each method."""
+    frames = []
+    for method, columns in cell.importances.items():
+        frame = pd.DataFrame(
+            {**place, "method": method, "feature": columns["names"], **columns}
+        )
+        numbers = dict.fromkeys(set(columns) - {"names"}, np.float64)
+        frames.append(frame.drop(columns="names").astype(numbers))
+    return frames
+
+
+def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
+    """Return what was compared, on which rows and how."""
+    table, plan = job.table, job.plan
     sizes = {
-        part: [len(getattr(fold, part)) for fold in job.folds]
-        for part in ("train", "validation", "test")
+        kind: [len(getattr(fold, kind)) for fold in job.folds]
+        for kind in ("train", "validation", "test")
     }
     explained = {
         "methods": [
@@ -258,14 +289,14 @@ def _put_together(
     counts = {
         str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()
     }
-    about = {
+    return {
         "rows": len(table.y),
         "columns": table.X.shape[1],
         "classes": counts or None,
         "positive": plain(table.positive),
         "divided": _division(table, plan),
         "fold_rows": {
-            part: round(float(np.mean(counts))) for part, counts in sizes.items()
+            kind: round(float(np.mean(counts))) for kind, counts in sizes.items()
         },
         "explained": explained if plan.methods else None,
         "seed": plan.seed,
@@ -273,18 +304,6 @@ def _put_together(
         "alarms": list(job.alarms),
         "versions": versions(),
     }
-    return Comparison(
-        table=table.name,
-        target=table.target,
-        task=table.task,
-        metric=job.metric,
-        contestants=plan.models,
-        scores=pd.DataFrame(lines).astype(
-            dict.fromkeys([*names, *seconds], np.float64)
-        ),
-        importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        facts={**about, **facts},
-    )
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
