@@ -481,17 +481,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
     facts, output = {**facts, "request": request, "several_inputs": several}, None
     if subject.task == "classification":
-        names = np.asarray(subject.outputs.class_names, dtype=object)
-        truth = names[
-            np.asarray(request.y if request.classes is None else request.classes)
-        ]
-        labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
-        further = {
-            "guess": guess,
-            "labels_only": labels_only,
-            "called": _called(request, guess),
-        }
-        return _of_classes(facts, rows, tuple(names), truth, **further)
+        return _with_classes(request, rows, facts, guess)
     truth = np.asarray(as_target(rows.y))
     if subject.outputs.count > 1 or truth.ndim != 1:
         position = _chosen_output(request, facts["options"].get("target"))
@@ -523,6 +513,22 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         guess=guess.reshape(-1),
         output=output,
     )
+
+
+def _with_classes(
+    request: Request, rows: Rows, facts: Mapping[str, Any], guess: Floats
+) -> Foreign:
+    """Return a model of classes, with its predictions."""
+    subject = request.subject
+    names = np.asarray(subject.outputs.class_names, dtype=object)
+    truth = names[np.asarray(request.y if request.classes is None else request.classes)]
+    labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
+    further = {
+        "guess": guess,
+        "labels_only": labels_only,
+        "called": _called(request, guess),
+    }
+    return _of_classes(facts, rows, tuple(names), truth, **further)
 
 
 def _chosen_output(request: Request, target: Any) -> int:
