@@ -122,7 +122,7 @@ def _output_of(main: Explanation, label: str) -> int:
 def _associations(
     cut: Mapping[str, Levels | None], outcome: Floats, dependence: Dependence | None
 ) -> dict[str, tuple[float, float]]:
-    """Return how much of the outcome each feature's levels explain, with its p-value."""
+    """Return how much of the outcome each feature's levels explain, and the p-value."""
     every = np.ones(len(outcome), dtype=bool)
     count = None
     if dependence is not None:
