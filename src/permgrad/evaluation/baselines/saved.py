@@ -69,36 +69,16 @@ def save(
     """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     check_flag("keep_rows", keep_rows)
     target = check_path("folder", folder)
-    is_own, fitted, images = (
-        not isinstance(model.model, str),
-        model.fitted_,
-        cast("Any", model.preprocessor_.images_),
-    )
+    fitted = model.fitted_
+    images = cast("Any", model.preprocessor_.images_)
     library = fitted.model
     library = library.read() if isinstance(library, LazyModel) else library
     library, shift = (
         (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     )
     file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
-    decision = model.decision_
     check_target(target, overwrite=overwrite)
-    description: dict[str, Any] = {
-        "task": model.task,
-        "model": None if is_own else model.model,
-        "label": model.label,
-        "seed": int(model.random_state),
-        "seconds": [fitted.seconds, fitted.processor_seconds],
-        "encoders": [
-            one if isinstance(one, str) else None
-            for one in (model.text_encoder, model.image_encoder)
-        ],
-        "preprocessor": model.preprocessor_.to_dict(),
-        "target_mean": getattr(model, "target_mean_", None),
-        **({"loss": model.loss} if model.counts else {}),
-        **({} if shift is None else {"shift": shift}),
-        **({} if file is None else {"file": file}),
-        **({} if decision is None else {"decision": decision.to_dict()}),
-    }
+    description = _description(model, shift, file)
     arrays = {
         "seen": fitted.seen,
         **({} if model.held_out_ is None else model.held_out_.arrays()),
@@ -133,6 +113,32 @@ def save(
         np.array([fitted.seconds]),
         write,
     )
+
+
+def _description(model: Any, shift: Any, file: Any) -> dict[str, Any]:
+    """Return what the file says of a fitted model."""
+    fitted = model.fitted_
+    name = None
+    if isinstance(model.model, str):
+        name = model.model
+    decision = model.decision_
+    return {
+        "task": model.task,
+        "model": name,
+        "label": model.label,
+        "seed": int(model.random_state),
+        "seconds": [fitted.seconds, fitted.processor_seconds],
+        "encoders": [
+            encoder if isinstance(encoder, str) else None
+            for encoder in (model.text_encoder, model.image_encoder)
+        ],
+        "preprocessor": model.preprocessor_.to_dict(),
+        "target_mean": getattr(model, "target_mean_", None),
+        **({"loss": model.loss} if model.counts else {}),
+        **({} if shift is None else {"shift": shift}),
+        **({} if file is None else {"file": file}),
+        **({} if decision is None else {"decision": decision.to_dict()}),
+    }
 
 
 def _write_skops(model: Any, path: Path) -> None:
