@@ -79,7 +79,7 @@ def reliability(
 
 
 def _bins_of(scores: Floats, doubt: Floats) -> Integers:
-    """Return the bin of each row: numbered from 0 without gaps, by rising probability."""
+    """Return each row's bin, from 0 without gaps, by rising probability."""
     bins = max(
         1,
         min(
