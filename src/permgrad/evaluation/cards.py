@@ -22,7 +22,7 @@ from permgrad.attribution.method.ale.effects import (
     make_axes,
 )
 from permgrad.attribution.replace.direction import around
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import wilson
@@ -167,25 +167,7 @@ def points_of(
     if numbers is not None and (
         dates is not None or len(np.unique(numbers[present])) > count
     ):
-        order = present[np.argsort(numbers[present], kind="stable")]
-        places = (
-            np.linspace(0.01, 0.99, count) * (len(order) - 1)
-            if len(order)
-            else np.zeros(0)
-        )
-        picked = order[places.round().astype(np.intp)]
-        picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-        at, labels = (
-            numbers[picked].tolist(),
-            [written(value) for value in column.iloc[picked].tolist()],
-        )
-        return picked, {
-            "numeric": True,
-            "at": at,
-            "label": labels,
-            "dates": dates is not None,
-            "levels": 0,
-        }
+        return _quantiles(column, numbers, present, count, dates=dates is not None)
     texts = np.array(
         [written(value) for value in column.iloc[present].tolist()], dtype=object
     )
@@ -202,6 +184,31 @@ def points_of(
         "levels": len(levels),
     }
     return present[first[shown]], axis
+
+
+def _quantiles(
+    column: pd.Series[Any],
+    numbers: Floats,
+    present: Integers,
+    count: int,
+    *,
+    dates: bool,
+) -> tuple[Integers, dict[str, Any]]:
+    """Return rows that have quantiles of a number or date, and their axis."""
+    order = present[np.argsort(numbers[present], kind="stable")]
+    places = np.zeros(0)
+    if len(order):
+        places = np.linspace(0.01, 0.99, count) * (len(order) - 1)
+    picked = order[places.round().astype(np.intp)]
+    picked = picked[np.unique(numbers[picked], return_index=True)[1]]
+    labels = [written(value) for value in column.iloc[picked].tolist()]
+    return picked, {
+        "numeric": True,
+        "at": numbers[picked].tolist(),
+        "label": labels,
+        "dates": dates,
+        "levels": 0,
+    }
 
 
 def _round_points(
@@ -575,7 +582,7 @@ def _leaving(
     centred: Floats,
     local: Sequence[Floats],
 ) -> dict[str, Any]:
-    """Return ``leaves`` of a card: where, in its labels, and how far curves are apart."""
+    """Return ``leaves`` of a card: where, and how far curves are apart."""
     apart = _apart(centred, local, left.pop("points"))
     labels = {key: card["label"][spot] for key, spot in left["ends"].items()}
     return left | labels | apart
@@ -650,15 +657,7 @@ def _left(
     points = np.flatnonzero(chosen[:, best])
     if not len(points):
         return None
-    sides = {
-        "to": np.flatnonzero(lower[:, best])[-1:],
-        "from": np.flatnonzero(upper[:, best])[:1],
-    }
-    found = {
-        side: int(spots[0])
-        for side, spots in sides.items()
-        if len(spots) and len(points) < len(at)
-    }
+    found = _last_points(lower[:, best], upper[:, best], len(points), len(at))
     share = float(shares[points, best].mean())
     return {
         "ends": found,
@@ -666,6 +665,21 @@ def _left(
         "share": share,
         "near": near,
         "points": points,
+    }
+
+
+def _last_points(
+    lower: Booleans, upper: Booleans, chosen: int, count: int
+) -> dict[str, int]:
+    """Return where the first points end, and the last ones begin, unless all are so."""
+    sides = {
+        "to": np.flatnonzero(lower)[-1:],
+        "from": np.flatnonzero(upper)[:1],
+    }
+    return {
+        side: int(spots[0])
+        for side, spots in sides.items()
+        if len(spots) and chosen < count
     }
 
 
