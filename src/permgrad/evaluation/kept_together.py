@@ -197,18 +197,9 @@ def _candidates(
     found: list[tuple[float, list[str], Integers]] = []
     repeated = [name for name, one in cells.items() if _repeats(one.codes)]
     for name in repeated:
-        one = cells[name]
-        if not _are_few(one.codes):
-            continue
-        ordered = (
-            one.values if one.kind != "levels" and one.values is not None else None
-        )
-        own, neighbours = _shared(
-            one.codes if ordered is None else ordered, one.codes, y, classes, learned
-        )
-        alike = own if ordered is None else own * (1 - min(neighbours, 1.0))
+        alike = _alike(cells[name], y, classes, learned)
         if alike >= _ALIKE:
-            found.append((alike, [name], one.codes))
+            found.append((alike, [name], cells[name].codes))
     # Amounts, and few levels, that cross are what a model learns from, and no names.
     names = {
         name
@@ -222,10 +213,7 @@ def _candidates(
         if not names.intersection(pair):
             continue
         first, second = (cells[name].codes for name in pair)
-        codes = np.where(
-            (first < 0) | (second < 0), -1, first * (int(second.max()) + 1) + second
-        )
-        codes = np.unique(codes, return_inverse=True)[1] - int((codes < 0).any())
+        codes = _crossed(first, second)
         if not _are_few(codes):
             continue
         left = _beyond(first, second, y, classes, learned)
@@ -235,6 +223,27 @@ def _candidates(
         ):
             found.append((own, list(pair), codes))
     return sorted(found, key=lambda one: -one[0])
+
+
+def _alike(column: ColumnCells, y: Array, classes: int, learned: Booleans) -> float:
+    """Return how much of the target rows of one value share, beyond close values."""
+    if not _are_few(column.codes):
+        return 0.0
+    ordered = (
+        column.values if column.kind != "levels" and column.values is not None else None
+    )
+    own, neighbours = _shared(
+        column.codes if ordered is None else ordered, column.codes, y, classes, learned
+    )
+    return own if ordered is None else own * (1 - min(neighbours, 1.0))
+
+
+def _crossed(first: Integers, second: Integers) -> Integers:
+    """Return a code for each two levels that rows have, and -1 where one is missing."""
+    codes = np.where(
+        (first < 0) | (second < 0), -1, first * (int(second.max()) + 1) + second
+    )
+    return np.unique(codes, return_inverse=True)[1] - int((codes < 0).any())
 
 
 def _shared(
