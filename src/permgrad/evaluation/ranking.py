@@ -200,22 +200,27 @@ def agreement(
     value, within, ceiling = _summary(tables, np.arange(splits))
     gap, low, high = ceiling - value, math.nan, math.nan
     if splits >= FEWEST_SPLITS:
-        without = [
-            _summary(tables, np.delete(np.arange(splits), left_out))
-            for left_out in range(splits)
-        ]
-        gaps = np.array(
-            [partial_ceiling - partial for partial, _, partial_ceiling in without]
-        )
-        widened = 1 + splits * test_rows / train_rows
-        variance = (
-            (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * widened
-        )
-        width = float(t_quantile(0.975, splits - 1)) * math.sqrt(variance)
+        width = _half_width(tables, splits, test_rows / train_rows)
         low, high = gap - width, gap + width
     apart = tables[0][~np.eye(splits, dtype=bool)]
     spread = float(pd.Series(apart[np.isfinite(apart)]).std())
     return Agreement(value, spread, within, ceiling, gap, low, high, splits)
+
+
+def _half_width(tables: Floats, splits: int, overlap: float) -> float:
+    """Return half of the gap's interval, a jackknife over the splits."""
+    without = [
+        _summary(tables, np.delete(np.arange(splits), left_out))
+        for left_out in range(splits)
+    ]
+    gaps = np.array(
+        [partial_ceiling - partial for partial, _, partial_ceiling in without]
+    )
+    widened = 1 + splits * overlap
+    variance = (
+        (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * widened
+    )
+    return float(t_quantile(0.975, splits - 1)) * math.sqrt(variance)
 
 
 def _summary(
