@@ -381,23 +381,13 @@ def largest(
             (low / high if ratio else high - low, levels[order[-1]], levels[order[0]])
         )
         size, spread = (np.log(centre), error / centre) if ratio else (centre, error)
-        one, other = (order[places] for places in np.triu_indices(len(order), 1))
-        both = np.maximum(np.hypot(spread[one], spread[other]), 1e-300)
-        drawn = stream.normal(size=(_DRAWS, len(levels))) * spread
-        parts.append(
-            (
-                np.abs(size[one] - size[other]),
-                both,
-                np.abs(drawn[:, one] - drawn[:, other]) / both,
-            )
-        )
+        parts.append(_pairs(size, spread, order, stream))
     if not values:
         return {}
-    sizes, errors, draws = map(np.hstack, zip(*parts, strict=True))
-    most, (value, highest, lowest) = draws.max(axis=1), (min if ratio else max)(values)
-    limit = np.quantile(most, 1 - LEVEL) * errors
-    low, high = max(float((sizes - limit).max()), 0.0), float((sizes + limit).max())
-    low, high = (math.exp(-high), math.exp(-low)) if ratio else (low, high)
+    low, high = _ends_of_all(parts)
+    if ratio:
+        low, high = math.exp(-high), math.exp(-low)
+    value, highest, lowest = (min if ratio else max)(values)
     return {
         "value": value,
         "low": min(low, value),
@@ -405,6 +395,28 @@ def largest(
         "highest": highest,
         "lowest": lowest,
     }
+
+
+def _pairs(
+    size: Floats, spread: Floats, order: Integers, stream: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Return the differences of all pairs of levels, with errors and drawn ones."""
+    first, second = (order[places] for places in np.triu_indices(len(order), 1))
+    both = np.maximum(np.hypot(spread[first], spread[second]), 1e-300)
+    drawn = stream.normal(size=(_DRAWS, len(spread))) * spread
+    return (
+        np.abs(size[first] - size[second]),
+        both,
+        np.abs(drawn[:, first] - drawn[:, second]) / both,
+    )
+
+
+def _ends_of_all(differences: Sequence[Any]) -> tuple[float, float]:
+    """Return the interval of the largest difference, for all pairs of levels at once."""
+    sizes, errors, draws = map(np.hstack, zip(*differences, strict=True))
+    most = draws.max(axis=1)
+    limit = np.quantile(most, 1 - LEVEL) * errors
+    return max(float((sizes - limit).max()), 0.0), float((sizes + limit).max())
 
 
 def told_by(
@@ -470,7 +482,7 @@ def told_by(
 
 
 def _carrying(table: pd.DataFrame, lost: Floats, told: float) -> dict[str, float]:
-    """Return the columns that carry at least a tenth of what is told, the most first."""
+    """Return the columns that carry at least a tenth of it, the most first."""
     enough = lost >= max(_LEAST_CARRIED * told, 1e-9)
     return {
         str(table.columns[position]): float(lost[position])
@@ -496,7 +508,7 @@ def _as_numbers(table: pd.DataFrame) -> Floats:
 def _cross_fitted(
     x: Floats, y: Integers, splits: Iterable[tuple[Integers, Integers]], seed: int
 ) -> tuple[Floats, Floats] | None:
-    """Return what trees tell of the levels in each fold, and how much each column carries.
+    """Return what trees tell of the levels in each fold, and what each column carries.
 
     None: a fold lacks a level.
     """
