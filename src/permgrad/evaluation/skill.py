@@ -132,23 +132,28 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
         if members.any() and not members.all():
             scores = model.guess[:, k]
             for side in (members, ~members):
-                # For each row of one side, the share of the other side's rows below it. 0 elsewhere.
-                order, placed = np.argsort(scores[~side]), np.zeros(len(scores))
-                rivals, below = (
-                    scores[~side][order],
-                    np.append(0.0, np.cumsum(weights[~side][order])),
-                )
-                above = sum(
-                    below[np.searchsorted(rivals, scores[side], edge)]
-                    for edge in ("left", "right")
-                )
-                placed[side] = above / (2 * below[-1])
-                columns += [placed * weights, side * weights]
+                columns += _area_columns(scores, side, weights)
     if not columns:
         return np.full((len(model.truth), 1), np.nan), none
     table = np.column_stack(columns)
     total = table.sum(axis=0)
     return table, total[0::4] / total[1::4]
+
+
+def _area_columns(scores: Floats, side: Booleans, weights: Floats) -> list[Floats]:
+    """Return for each row of one side the share of the other side's rows below it.
+
+    It is 0 elsewhere. The second column has the weights of the side.
+    """
+    order = np.argsort(scores[~side])
+    placed = np.zeros(len(scores))
+    rivals = scores[~side][order]
+    below = np.append(0.0, np.cumsum(weights[~side][order]))
+    above = sum(
+        below[np.searchsorted(rivals, scores[side], edge)] for edge in ("left", "right")
+    )
+    placed[side] = above / (2 * below[-1])
+    return [placed * weights, side * weights]
 
 
 def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
