@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from permgrad.attribution.model import Model, as_model
 from permgrad.base import __version__
+from permgrad.base.arrays import Floats32
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
@@ -93,36 +94,9 @@ def export_onnx(
     network = _Predicting(model).eval()
     output = "probabilities" if isinstance(model, HyNNClassifier) else "prediction"
     with writing(target, "choose another folder"), atomic_path(target) as temporary:
-        with warnings.catch_warnings():
-            # Tracing warns of shapes that are the same for all rows, and of an exporter that needs more packages.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                network,
-                (torch.from_numpy(encoded[:2]),),
-                str(temporary),
-                input_names=["encoded"],
-                output_names=[output],
-                dynamic_axes={"encoded": {0: "rows"}, output: {0: "rows"}},
-                opset_version=_OPSET,
-                dynamo=False,
-            )
+        _write(network, encoded, output, temporary)
         file = onnx.load(str(temporary))
-        classes = (
-            {"classes": json.dumps([str(one) for one in model.classes_])}
-            if hasattr(model, "classes_")
-            else {}
-        )
-        onnx.helper.set_model_props(
-            file,
-            {
-                "permgrad": __version__,
-                "task": "classification" if classes else "regression",
-                "columns": json.dumps(
-                    list(map(str, model.preprocessor_.encoded_names_))
-                ),
-                **classes,
-            },
-        )
+        onnx.helper.set_model_props(file, _properties(model))
         onnx.save(file, str(temporary))
         session = runtime.InferenceSession(
             temporary.read_bytes(), providers=["CPUExecutionProvider"]
@@ -139,6 +113,36 @@ def export_onnx(
                 code="PG060",
             )
     return target
+
+
+def _properties(model: Any) -> dict[str, str]:
+    """Return what the file says of the model: its columns, classes and task."""
+    classes: dict[str, str] = {}
+    if hasattr(model, "classes_"):
+        classes = {"classes": json.dumps([str(label) for label in model.classes_])}
+    return {
+        "permgrad": __version__,
+        "task": "classification" if classes else "regression",
+        "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
+        **classes,
+    }
+
+
+def _write(network: nn.Module, encoded: Floats32, output: str, file: Path) -> None:
+    """Write the network as an ONNX file, traced with two rows."""
+    with warnings.catch_warnings():
+        # Tracing warns of shapes that are the same for all rows, and of an exporter that needs more packages.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.from_numpy(encoded[:2]),),
+            str(file),
+            input_names=["encoded"],
+            output_names=[output],
+            dynamic_axes={"encoded": {0: "rows"}, output: {0: "rows"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
 
 
 class _Predicting(nn.Module):
