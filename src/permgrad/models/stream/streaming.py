@@ -139,7 +139,7 @@ def _encoded_sample(
     *,
     levels: bool,
 ) -> Floats32:
-    """Learn the scores of wide columns from the sample of rows, and return it encoded."""
+    """Learn scores of wide columns from the sample of rows, and return it encoded."""
     mean_weight = scanned.weight / scanned.rows
     weights = source.weights_of(scanned.sample) / mean_weight
     # Nothing reads images here: they would be read again in every epoch. As ``fit``
