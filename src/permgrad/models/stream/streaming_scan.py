@@ -217,19 +217,7 @@ def scan(
         schema = infer_schema(typed, na=estimator.na, kinds=kinds)
     groups = check_groups(estimator.groups, schema.names)
     found = find_as_one(estimator, typed, schema)
-    together = [*groups.values(), *found.values()]
-    tell_of_columns(
-        all_findings(
-            typed,
-            schema,
-            together=together,
-            found=found,
-            rows="row that types are read from",
-            codes=MissingCodes.of(estimator.na),
-        )
-    )
-    if images := schema.of_kind("image"):
-        tell_of_columns([Finding("unread_images", tuple(images))])
+    _tell_of_types(estimator, typed, schema, found, groups)
     sample, held = (
         _BottomK(
             max(size, get_preset(estimator.preset).background_size), ("stream sample",)
@@ -254,15 +242,39 @@ def scan(
             advance(len(training) + len(held_out))
         if result.rows > before:
             result.part_rows[part.number] = result.rows - before
-    if result.rows < 2:
-        problem = (
-            "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
-            f"n_samples={result.rows}"
-        )
-        raise InputError(problem, hint="Add rows.", code="PG013")
+    _refuse_few_rows(result.rows)
     result.sample = sample.rows()
     result.held = RowBatch.joined(held) if held else None
     return result
+
+
+def _tell_of_types(
+    estimator: Any, typed: pd.DataFrame, schema: Any, found: Any, groups: Any
+) -> None:
+    """Warn of what types were found in the columns."""
+    together = [*groups.values(), *found.values()]
+    tell_of_columns(
+        all_findings(
+            typed,
+            schema,
+            together=together,
+            found=found,
+            rows="row that types are read from",
+            codes=MissingCodes.of(estimator.na),
+        )
+    )
+    if images := schema.of_kind("image"):
+        tell_of_columns([Finding("unread_images", tuple(images))])
+
+
+def _refuse_few_rows(rows: int) -> None:
+    """Refuse a table that leaves fewer than two training rows."""
+    if rows < 2:
+        problem = (
+            "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
+            f"n_samples={rows}"
+        )
+        raise InputError(problem, hint="Add rows.", code="PG013")
 
 
 class _BottomK:
