@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import Reliability, reliability
@@ -105,7 +105,7 @@ def roc_curves(
 
     Classes of no row, or of all rows, have no curve and are named behind the others.
     """
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import roc_auc_score
 
     codes = pd.Index(np.asarray(classes)).get_indexer(
         pd.Index(np.asarray(truth))
@@ -126,11 +126,13 @@ def roc_curves(
     labels = labels_of(classes, 24)
     marks = [mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1, dashed=True)]
     for place, k in enumerate(shown):
-        x, y, _ = roc_curve(codes == k, table[:, k])
-        points = thinned(len(x), _CURVE)
-        name = f"{labels[k]}: area {areas[k]:.3f}"
         marks.append(
-            mark("line", x=x[points], y=y[points], name=name, colour=f"series-{place}")
+            _roc_line(
+                codes == k,
+                table[:, k],
+                f"{labels[k]}: area {areas[k]:.3f}",
+                f"series-{place}",
+            )
         )
     marks += [
         mark("line", x=[], y=[], name=f"{labels[k]}: undefined", colour="neutral")
@@ -148,6 +150,15 @@ def roc_curves(
         height=HALF,
         width=HALF,
     )
+
+
+def _roc_line(member: Booleans, scores: Floats, name: str, colour: str) -> Any:
+    """Return the curve of a class."""
+    from sklearn.metrics import roc_curve
+
+    x, y, _ = roc_curve(member, scores)
+    points = thinned(len(x), _CURVE)
+    return mark("line", x=x[points], y=y[points], name=name, colour=colour)
 
 
 def calibration(
@@ -196,7 +207,7 @@ def calibration(
 
 
 def _shown_classes(codes: Array, count: int, positive: int) -> list[int]:
-    """Return the classes that have a panel: the positive of two, else the most frequent."""
+    """Return the classes with a panel: the positive of two, else the most frequent."""
     if count == 2:
         return [positive]
     counts = np.array([np.sum(codes == k) for k in range(count)])
