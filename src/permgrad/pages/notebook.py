@@ -215,13 +215,7 @@ def _inputs_and_bars(
         if not len(each.players) or np.isin(each.players, places).any()
     ]
     heats = [each.heat for each in pictures if each.signed]
-    bound = max(
-        (
-            float(np.nanmax(np.abs(each), initial=0.0))
-            for each in (values[places], *heats)
-        ),
-        default=0.0,
-    )
+    bound = _bound([values[places], *heats])
     seen = [drawn_input(each, bound or 1.0) for each in pictures[:_PICTURES]]
     modality = np.asarray(explanation.modality, dtype=object)
     texts = [
@@ -249,6 +243,14 @@ def _inputs_and_bars(
             quantity_of(explanation),
             " The scale is the same for all inputs of this row.",
         )
+
+
+def _bound(numbers: Sequence[Floats]) -> float:
+    """Return the largest size of some numbers."""
+    return max(
+        (float(np.nanmax(np.abs(each), initial=0.0)) for each in numbers),
+        default=0.0,
+    )
 
 
 def _waterfall(
