@@ -172,23 +172,7 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
         words = clean(shown.name) + (f", channel {channel}" if count > 1 else "")
         if shown.picture is not None:
             line = shown.picture[channel]
-            low, high = padded(line, 0.1)
-            places, lowest, highest = outline(line, 2 * _STRETCHES)
-            band = highest is not lowest  # of a long series: along the top and back
-            across = np.concatenate([places, places[::-1]] if band else [places])
-            down = high - np.concatenate([highest, lowest[::-1]] if band else [line])
-            x, y = (
-                (across + 0.5) / length * 1000,
-                np.nan_to_num(100 * down / (high - low), nan=50.0),
-            )
-            points = " ".join(
-                f"{one:.0f},{other:.1f}" for one, other in zip(x, y, strict=True)
-            )
-            inside.append(
-                Markup('<polyline class="{}" points="{}"/>').format(
-                    "pg-band" * band, points
-                )
-            )
+            inside.append(_outlined(line, length))
             words += f", from {number(float(np.fmin.reduce(line)))} to {number(float(np.fmax.reduce(line)))}"
         if channel == channels[-1]:
             words += f", {length:,} positions, {caption}"
@@ -201,6 +185,21 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             '<figure class="pg-line"><svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
             'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
         ).format(words, Markup("").join(inside), words)
+
+
+def _outlined(line: Floats, length: int) -> Markup:
+    """Return the line of a channel, of a long series the band between its ends."""
+    low, high = padded(line, 0.1)
+    places, lowest, highest = outline(line, 2 * _STRETCHES)
+    band = highest is not lowest  # of a long series: along the top and back
+    across = np.concatenate([places, places[::-1]] if band else [places])
+    down = high - np.concatenate([highest, lowest[::-1]] if band else [line])
+    x = (across + 0.5) / length * 1000
+    y = np.nan_to_num(100 * down / (high - low), nan=50.0)
+    points = " ".join(
+        f"{right:.0f},{below:.1f}" for right, below in zip(x, y, strict=True)
+    )
+    return Markup('<polyline class="{}" points="{}"/>').format("pg-band" * band, points)
 
 
 def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
