@@ -92,7 +92,7 @@ def volume(
 def _panels(
     drawn: Shown, size: Sequence[int], rows: int, words: tuple[str, str]
 ) -> tuple[Any, Any, Any]:
-    """Return the figure, its panels, as wide as their sides are long, and the colours."""
+    """Return the figure, its panels, as wide as their sides, and the colours."""
     widths = [size[2], size[2], size[1]]
     inches = min((style.WIDTH - 0.6) * max(size[:2]) / sum(widths), _TALLEST)
     room = (style.WIDTH, (inches + 0.25) * rows + 0.9)
