@@ -529,15 +529,7 @@ def _cards(
     section: CardsSection, content: Assessment, places: dict[str, int], most: int
 ) -> list[dict[str, Any]]:
     """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
-    notes = {
-        one["feature"]: one.get("notes", [])
-        for one in (content.reading or {}).get("features", ())
-    }
-    if (hint := leading(content)) is not None:
-        notes[hint["feature"]] = [
-            say("noted", hint).strip(),
-            *notes.get(hint["feature"], ()),
-        ]
+    notes = _notes_of(content)
     cards = []
     of_groups = len(
         places
@@ -561,16 +553,7 @@ def _cards(
                 entry | {"level": clean(entry["level"])} for entry in card["outcome"]
             ]
         if feature in section.curves:
-            curves = np.asarray(section.curves[feature])[:most]
-            low, high = (
-                (float(curves.min()), float(curves.max()))
-                if len(curves)
-                else (0.0, 1.0)
-            )
-            steps = (
-                (curves - low) / (high - low or 1.0) * 65535
-            )  # 16-bit steps from the lowest to the highest value
-            card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
+            card["curves"] = _packed_curves(section.curves[feature], most)
         if "mean" in card:
             card["most"] = most_moved(one)
         if "leaves" in card:
@@ -583,6 +566,32 @@ def _cards(
         ][:8]
         cards.append(card)
     return cards
+
+
+def _notes_of(content: Assessment) -> dict[str, list[str]]:
+    """Return the notes of each feature."""
+    notes = {
+        line["feature"]: line.get("notes", [])
+        for line in (content.reading or {}).get("features", ())
+    }
+    if (hint := leading(content)) is not None:
+        notes[hint["feature"]] = [
+            say("noted", hint).strip(),
+            *notes.get(hint["feature"], ()),
+        ]
+    return notes
+
+
+def _packed_curves(of_rows: Any, most: int) -> dict[str, Any]:
+    """Return the curves of some rows in 16-bit steps from the lowest to the highest."""
+    curves = np.asarray(of_rows)[:most]
+    low = 0.0
+    high = 1.0
+    if len(curves):
+        low = float(curves.min())
+        high = float(curves.max())
+    steps = (curves - low) / (high - low or 1.0) * 65535
+    return {"low": low, "high": high, **packed(steps.round(), "u2")}
 
 
 def most_moved(card: Mapping[str, Any]) -> int:
