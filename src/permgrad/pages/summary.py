@@ -97,11 +97,6 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     column = pick_output(explanation, target)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
-    about = {
-        "method": explanation.method,
-        "output": explanation.outputs[column],
-        "unit": explanation.meta.get("unit"),
-    }
     one = local and len(explanation.values) == 1
     rows: dict[str, str] = {} if one else {"no skill": no_better(shown)}
     rows |= {
@@ -114,29 +109,55 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     else:
         rows["few rows"] = _of_few_rows(shown)
         if clear is not None:
-            words = (
-                f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05)."
-            )
-            rows["clear"] = f"{words} {claim_of(shown).note}".rstrip()
-    lines: list[Told] = [
-        (words, {"kind": kind, **(about if kind == "quantity" else {})})
-        for kind, words in rows.items()
-    ]
+            rows["clear"] = _clearly(shown, len(clear))
+    lines = _opening(explanation, rows, column)
     lines += _listed(explanation, shown, column, clear, top_n, one=one)
     if not one:
-        ends = {
-            "class" if local else "shares": shown_class(explanation, column)
-            if local
-            else shares_words(shown)
-        }
-        ends |= {
-            "order": order_sentence(shown, column, top_n),
-            "training": training_words(explanation),
-        }
-        lines += [(words, {"kind": kind}) for kind, words in ends.items()]
+        lines += _closing(explanation, shown, column, top_n)
     return [
         (line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line
     ]
+
+
+def _opening(
+    explanation: Explanation, rows: Mapping[str, str], column: int
+) -> list[Told]:
+    """Return the lines before the list of features."""
+    about = {
+        "method": explanation.method,
+        "output": explanation.outputs[column],
+        "unit": explanation.meta.get("unit"),
+    }
+    lines: list[Told] = []
+    for kind, words in rows.items():
+        facts = {"kind": kind}
+        if kind == "quantity":
+            facts |= about
+        lines.append((words, facts))
+    return lines
+
+
+def _clearly(shown: Explanation, count: int) -> str:
+    """Return how many features clearly matter, and what the claim rests on."""
+    words = f"{clearly_words(shown, count)} (adjusted p-values below 0.05)."
+    return f"{words} {claim_of(shown).note}".rstrip()
+
+
+def _closing(
+    explanation: Explanation, shown: Explanation, column: int, top_n: int
+) -> list[Told]:
+    """Return the lines behind the list of features."""
+    local = explanation.scope == "local"
+    ends = {
+        "class" if local else "shares": shown_class(explanation, column)
+        if local
+        else shares_words(shown)
+    }
+    ends |= {
+        "order": order_sentence(shown, column, top_n),
+        "training": training_words(explanation),
+    }
+    return [(words, {"kind": kind}) for kind, words in ends.items()]
 
 
 def _listed(
