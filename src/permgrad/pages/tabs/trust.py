@@ -554,16 +554,7 @@ def methods(
         compared[local.method] = local.to_global("mean_abs")
     if not compared:
         return
-    orders = {explanation.method: explanation.ranking()}
-    for name, other in compared.items():
-        # By the output that is comparable with the first one of the ranking: the same, or the mean size over outputs.
-        if (first := explanation.outputs[0]) in other.outputs:
-            orders[name] = other.ranking(first)
-        else:
-            sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
-            orders[name] = [
-                other.names[place] for place in np.argsort(-sizes, kind="stable")
-            ]
+    orders = _orders(explanation, compared)
     titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {
         explanation.method: "this report"
     }
@@ -571,19 +562,7 @@ def methods(
         name: pd.Series(range(1, len(order) + 1), order)
         for name, order in orders.items()
     }
-    top = usual_k(len(explanation.names))
-    leading = set(explanation.ranking()[:top])
-    lines = []
-    for name, names_of in list(orders.items())[1:]:
-        both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
-        agreement = (
-            spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
-        )
-        common = len(leading & set(names_of[:top]))
-        lines.append(
-            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
-            "in common."
-        )
+    lines = _agreements(explanation, orders, ranks, titles)
     section.text(
         "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
         "compared with the ranking of this report. A rank correlation of 1 is the same order, 0 no relation."
@@ -599,6 +578,46 @@ def methods(
         table_of("Rank of each feature by method (1 is the most important).", columns),
         "Ranks",
     )
+
+
+def _agreements(
+    explanation: Explanation,
+    orders: Mapping[str, Sequence[str]],
+    ranks: Mapping[str, Any],
+    titles: Mapping[str, str],
+) -> list[str]:
+    """Return in words how far each other method agrees."""
+    top = usual_k(len(explanation.names))
+    leading = set(explanation.ranking()[:top])
+    lines = []
+    for name, names_of in list(orders.items())[1:]:
+        both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
+        agreement = (
+            spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
+        )
+        common = len(leading & set(names_of[:top]))
+        lines.append(
+            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
+            "in common."
+        )
+    return lines
+
+
+def _orders(
+    explanation: Explanation, compared: Mapping[str, Explanation]
+) -> dict[str, list[str]]:
+    """Return the order of the features by each method."""
+    orders = {explanation.method: explanation.ranking()}
+    for name, other in compared.items():
+        # By the output that is comparable with the first one of the ranking: the same, or the mean size over outputs.
+        if (first := explanation.outputs[0]) in other.outputs:
+            orders[name] = other.ranking(first)
+        else:
+            sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
+            orders[name] = [
+                other.names[place] for place in np.argsort(-sizes, kind="stable")
+            ]
+    return orders
 
 
 #: Methods of a run in plain words. The tab Details has their names.
