@@ -458,26 +458,8 @@ def tuning_slices(
             shown[name].to_numpy(dtype=object),
             _columns(shown),
         )
-        numeric = all(
-            isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            for value in values
-        )
-        axis: dict[str, Any] = {"label": clean(name)}
-        if numeric:
-            x = values.astype(np.float64)
-            axis |= {"log": name in log and bool((x > 0).all())}
-            axis |= {
-                "whole": all(isinstance(value, (int, np.integer)) for value in values)
-                and not axis["log"]
-            }
-        else:
-            levels = sorted({str(value) for value in values}, key=_order)
-            # Equal choices are moved apart a little, by trial, so that each can be seen.
-            x = (
-                np.array([levels.index(str(value)) for value in values])
-                + (trials * 0.618034 % 1 - 0.5) * 0.36
-            )
-            axis["names"] = levels
+        numeric = _are_numbers(values)
+        x, axis = _axis_of(name, values, trials, numeric=numeric, log=name in log)
         pruned, chosen = state == "pruned", trials == best
         looks = (
             (
@@ -505,6 +487,37 @@ def tuning_slices(
         panels.append(panel(axis, {"label": "loss", "domain": (low, high)}, marks))
     words = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
     return plot(words, panels, columns=3, height=210, width=760)
+
+
+def _are_numbers(values: Array) -> bool:
+    """Return whether all values of a setting are numbers."""
+    return all(
+        isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        for value in values
+    )
+
+
+def _axis_of(
+    name: str, values: Array, trials: Array, *, numeric: bool, log: bool
+) -> tuple[Array, dict[str, Any]]:
+    """Return where the values of a setting are drawn, and its axis."""
+    axis: dict[str, Any] = {"label": clean(name)}
+    if numeric:
+        x = values.astype(np.float64)
+        axis |= {"log": log and bool((x > 0).all())}
+        axis |= {
+            "whole": all(isinstance(value, (int, np.integer)) for value in values)
+            and not axis["log"]
+        }
+    else:
+        levels = sorted({str(value) for value in values}, key=_order)
+        # Equal choices are moved apart a little, by trial, so that each can be seen.
+        x = (
+            np.array([levels.index(str(value)) for value in values])
+            + (trials * 0.618034 % 1 - 0.5) * 0.36
+        )
+        axis["names"] = levels
+    return x, axis
 
 
 def _order(text: str) -> tuple[bool, float, str]:
