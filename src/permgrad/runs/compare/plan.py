@@ -450,30 +450,7 @@ def from_arrays(
     tell_of_other_order(X, y=y, row_groups=row_groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
-    try:
-        column = np.ndim(y) == 2 and np.shape(y)[1] == 1
-        target = (
-            pd.Series(np.asarray(y).ravel())
-            if column
-            else pd.Series(y).reset_index(drop=True)
-        )
-    except (ValueError, TypeError):
-        problem = f"y must have one value per row, got {shown(y)}"
-        raise InputError(
-            problem, hint="Pass a list, an array or a column.", code="PG001"
-        ) from None
-    if len(target) != len(frame):
-        problem = (
-            f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
-        )
-        raise InputError(problem, hint="Pass one target per row.", code="PG007")
-    if missing := int(target.isna().sum()):
-        problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
-        raise InputError(
-            problem,
-            hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",
-            code="PG015",
-        )
+    target = _checked_target(y, len(frame))
     task, _ = choose_task(target, "auto", title)
     codes = None
     if row_groups is not None:
@@ -516,3 +493,29 @@ def from_arrays(
             ),
         ),
     )
+
+
+def _checked_target(y: Any, rows: int) -> pd.Series[Any]:
+    """Return the targets as a column, one for each row of the table."""
+    try:
+        column = np.ndim(y) == 2 and np.shape(y)[1] == 1
+        if column:
+            target = pd.Series(np.asarray(y).ravel())
+        else:
+            target = pd.Series(y).reset_index(drop=True)
+    except (ValueError, TypeError):
+        problem = f"y must have one value per row, got {shown(y)}"
+        raise InputError(
+            problem, hint="Pass a list, an array or a column.", code="PG001"
+        ) from None
+    if len(target) != rows:
+        problem = f"X and y must have equally many rows, got {rows} and {len(target)}"
+        raise InputError(problem, hint="Pass one target per row.", code="PG007")
+    if missing := int(target.isna().sum()):
+        problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
+        raise InputError(
+            problem,
+            hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",
+            code="PG015",
+        )
+    return target
