@@ -251,15 +251,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     if not isinstance(settings, Mapping) or not settings:
         faults.append("'parameters' must be an object with at least one setting")
     else:
-        known = settings_names()
-        for name, entry in ((str(name), entry) for name, entry in settings.items()):
-            wrong = form_faults(name, entry)
-            if name not in known:
-                hint = did_you_mean(name, known, "See docs/tuning.md")
-                wrong = [two_sentences(f"{name!r} is not a setting", hint), *wrong]
-            faults += wrong
-            parameters += [] if wrong else [parameter_of(name, entry)]
-        faults += _conflicts(parameters)
+        parameters = _read_parameters(settings, faults)
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
     if faults or base is None:
@@ -297,6 +289,21 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         },
         parameters=parameters,
     )
+
+
+def _read_parameters(settings: Mapping[Any, Any], faults: list[str]) -> list[Parameter]:
+    """Return the parameters without faults, and add the faults of the others."""
+    parameters: list[Parameter] = []
+    setting_names = settings_names()
+    for name, entry in ((str(name), entry) for name, entry in settings.items()):
+        wrong = form_faults(name, entry)
+        if name not in setting_names:
+            hint = did_you_mean(name, setting_names, "See docs/tuning.md")
+            wrong = [two_sentences(f"{name!r} is not a setting", hint), *wrong]
+        faults += wrong
+        parameters += [] if wrong else [parameter_of(name, entry)]
+    faults += _conflicts(parameters)
+    return parameters
 
 
 def settings_names() -> list[str]:
