@@ -181,7 +181,7 @@ def places_of(
     each class, or of large numbers, the images that speak most and least for it.
     """
     encoder: Any = work.model.encoder
-    classes, cells = work.model.classes, _cells(work, rows, name)
+    cells = _cells(work, rows, name)
     first = {cell: at for at, cell in reversed([*enumerate(cells)]) if cell}
     chosen, sizes = sorted(first.values())[:_MEAN_OF], set()
     for at in chosen:
@@ -204,18 +204,31 @@ def places_of(
             "table": table,
             "picture": picture(np.asarray(mean.round(), dtype=np.uint8)),
         }
-    places = [at for at in encoder.columns_of(name) if encoder.kinds_[at] == "score"]
+    return {"examples": _examples(work, rows, name, cells, chosen)}
+
+
+def _examples(
+    work: Work, rows: Rows, name: str, cells: Sequence[Any], chosen: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return of each class the images that speak most and least for it."""
+    encoder: Any = work.model.encoder
+    classes = work.model.classes
+    places = [
+        column
+        for column in encoder.columns_of(name)
+        if encoder.kinds_[column] == "score"
+    ]
     names = (classes[1:] if len(classes) == 2 else classes) or (
         f"a high {work.content.target}",
     )
     examples = []
     # More than 32 classes share scores.
     for k, whose in enumerate(names if len(names) == len(places) else ()):
-        order = sorted(chosen, key=lambda at: rows.inputs.encoded[at, places[k]])
+        order = sorted(chosen, key=lambda row: rows.inputs.encoded[row, places[k]])
         ends = {"low": order[:_EXAMPLES], "high": order[::-1][:_EXAMPLES]}
         drawn = {
-            end: [picture(_small(encoder, name, cells[at])) for at in some]
+            end: [picture(_small(encoder, name, cells[row])) for row in some]
             for end, some in ends.items()
         }
         examples.append({"name": whose, **drawn})
-    return {"examples": examples}
+    return examples
