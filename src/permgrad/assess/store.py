@@ -52,24 +52,7 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         explanations[key] = value
         return {MARKED: "explanation", "key": key}
     if isinstance(value, pd.DataFrame):
-        # Numbers as they are, all else as codes of texts.
-        columns: list[dict[str, Any]] = []
-        for place, name in enumerate(value.columns):
-            column = value.iloc[:, place]
-            cells, levels = as_numbers(column), None
-            if cells is None:
-                codes, distinct = pd.factorize(
-                    np.array(
-                        [str(cell) for cell in column.astype(object)], dtype=object
-                    )
-                )
-                cells, levels = (
-                    np.where(column.isna(), -1, codes).astype(np.int64),
-                    distinct.tolist(),
-                )
-            columns.append({"name": str(name), "levels": levels})
-            arrays[f"{key}/{place}"] = cells
-        return {MARKED: "table", "key": key, "columns": columns, "rows": len(value)}
+        return _table_apart(value, key, arrays)
     if isinstance(value, np.ndarray) and value.dtype == object:
         return {MARKED: "texts", "values": plain(value)}
     if isinstance(value, np.ndarray):
@@ -101,6 +84,24 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
             for place, item in enumerate(value)
         ]
     return plain(value)
+
+
+def _table_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> dict[str, Any]:
+    """Return a table as JSON: numbers as they are, all else as codes of texts."""
+    columns: list[dict[str, Any]] = []
+    for position, name in enumerate(table.columns):
+        column = table.iloc[:, position]
+        cells = as_numbers(column)
+        levels = None
+        if cells is None:
+            codes, distinct = pd.factorize(
+                np.array([str(cell) for cell in column.astype(object)], dtype=object)
+            )
+            cells = np.where(column.isna(), -1, codes).astype(np.int64)
+            levels = distinct.tolist()
+        columns.append({"name": str(name), "levels": levels})
+        arrays[f"{key}/{position}"] = cells
+    return {MARKED: "table", "key": key, "columns": columns, "rows": len(table)}
 
 
 def put_together(  # noqa: PLR0911 — as above
