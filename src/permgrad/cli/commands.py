@@ -155,6 +155,30 @@ _DEBUG = Annotated[
 ]
 
 
+def _parameters_of(
+    request: Any,
+    options: Mapping[str, Any],
+    lists: Collection[str],
+    negated: Collection[str],
+) -> list[inspect.Parameter]:
+    """Return the parameters of a command, one for each field of its request."""
+    hints = get_type_hints(request)
+    parameters = []
+    for field, option in options.items():
+        default = getattr(request, field, inspect.Parameter.empty)
+        hint = hints[field]
+        if field in lists:
+            # None means that the option is missing, an empty list that it is empty.
+            required = default is inspect.Parameter.empty
+            hint, default = (
+                (list[str], default) if required else (list[str] | None, None)
+            )
+        parameters.append(
+            _parameter(field, option, hint, False if field in negated else default)
+        )
+    return parameters
+
+
 def command(
     *examples: str, group: typer.Typer = app
 ) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
@@ -198,21 +222,7 @@ def command(
                     open_page(outcome.facts["report"])
 
         # Typer makes options of these parameters.
-        parameters = []
-        for field, option in options.items():
-            default, hint = (
-                getattr(request, field, inspect.Parameter.empty),
-                hints[field],
-            )
-            if field in lists:
-                # None means that the option is missing, an empty list that it is empty.
-                required = default is inspect.Parameter.empty
-                hint, default = (
-                    (list[str], default) if required else (list[str] | None, None)
-                )
-            parameters.append(
-                _parameter(field, option, hint, False if field in negated else default)
-            )
+        parameters = _parameters_of(request, options, lists, negated)
         if getattr(request, "writes_csv", False):
             parameters.append(_keyword("csv_formulas", _CSV_FORMULAS, "quote"))
         parameters += [
