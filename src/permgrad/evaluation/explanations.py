@@ -7,7 +7,7 @@ cannot be computed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -509,17 +509,9 @@ def evaluate(
             output=None if target is None else explanation.output_index(target), n_repeats=repeats,
             seed=resolve_seed(random_state),
         )  # fmt: skip
-        estimates: dict[str, Estimate] = {}
-        left_out: dict[str, str] = {}
-        with Progress(len(chosen), "evaluate", progress) as bar:
-            for name in chosen:
-                try:
-                    estimates[name] = explanation_measures.get(name).take(case)
-                except InputError as error:
-                    if metrics is not None:
-                        raise
-                    left_out[name] = two_sentences(error.problem)
-                bar.advance()
+        estimates, left_out = _estimates(
+            chosen, case, progress, named=metrics is not None
+        )
     directions = {
         name: one.direction or explanation_measures.get(name).direction
         for name, one in estimates.items()
@@ -537,6 +529,24 @@ def evaluate(
         left_out,
         {**about, "n_repeats": repeats, "confidence": _CONFIDENCE},
     )
+
+
+def _estimates(
+    names: Sequence[str], case: Tested, progress: ProgressMode, *, named: bool
+) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Return each measure, and why others were left out, where none is named."""
+    estimates: dict[str, Estimate] = {}
+    left_out: dict[str, str] = {}
+    with Progress(len(names), "evaluate", progress) as bar:
+        for name in names:
+            try:
+                estimates[name] = explanation_measures.get(name).take(case)
+            except InputError as error:
+                if named:
+                    raise
+                left_out[name] = two_sentences(error.problem)
+            bar.advance()
+    return estimates, left_out
 
 
 def _explained_rows(
