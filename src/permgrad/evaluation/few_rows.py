@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.arrays import Integers
+from permgrad.base.arrays import Booleans, Integers
 from permgrad.evaluation.skill import Predicted
 
 #: A row decides a score with this share of the loss, among so many rows. Of fewer rows each has much of it.
@@ -53,12 +53,7 @@ def rows_that_decide(
     total, count = float(losses.sum()), float(has_loss.sum())
     if not (math.isfinite(total) and total > 0):
         return None
-    far = np.zeros(len(losses), dtype=bool)
-    if known is not None and not predicted.classes:
-        margin = _FAR * (known[1] - known[0])
-        far = (predicted.guess < known[0] - margin) | (
-            predicted.guess > known[1] + margin
-        )
+    far = _far_outside(predicted, known)
     chosen = np.flatnonzero((losses >= _SHARE * total) | far)
     if not 0 < len(chosen) <= _FEW * len(losses):
         return None
@@ -84,3 +79,14 @@ def rows_that_decide(
         "high": None if known is None else known[1],
         "outside": int(far.sum()),
     }
+
+
+def _far_outside(predicted: Predicted, learned: tuple[float, float] | None) -> Booleans:
+    """Return which predictions lie far outside the range of the training targets."""
+    if learned is None or predicted.classes:
+        return np.zeros(len(predicted.truth), dtype=bool)
+    low, high = learned
+    margin = _FAR * (high - low)
+    guess = predicted.guess
+    far: Booleans = (guess < low - margin) | (guess > high + margin)
+    return far
