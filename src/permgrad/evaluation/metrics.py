@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import as_numbers, check_choice, check_kind, check_rows
 from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import plain
@@ -456,18 +456,28 @@ def _classification_case(
             "PG005",
         )
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
-    at = [
+    codes, strangers = _codes_with_strangers(labels, truth, guess)
+    return Case(codes[0], codes[1], table, len(labels), (*labels.tolist(), *strangers))
+
+
+def _codes_with_strangers(
+    labels: pd.Index[Any], truth: Array, guess: Array
+) -> tuple[list[Integers], list[Any]]:
+    """Return the codes of truth and prediction, and the labels that only rows have.
+
+    These come last. Missing ones form one class, however the rows write them.
+    """
+    codes = [
         labels.get_indexer(pd.Index(values)).astype(np.int64)
         for values in (truth, guess)
     ]
-    # Labels that only rows have come last. Missing ones form one class, however the rows write them.
-    sides = zip((truth, guess), at, strict=True)
+    sides = zip((truth, guess), codes, strict=True)
     unseen = [
-        [None if pd.isna(label) else label for label in values[place < 0].tolist()]
-        for values, place in sides
+        [None if pd.isna(label) else label for label in values[side < 0].tolist()]
+        for values, side in sides
     ]
     strangers = sorted({*unseen[0], *unseen[1]}, key=str)
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
-    for place, names_there in zip(at, unseen, strict=True):
-        place[place < 0] = [behind[label] for label in names_there]
-    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))
+    for side, names_there in zip(codes, unseen, strict=True):
+        side[side < 0] = [behind[label] for label in names_there]
+    return codes, strangers
