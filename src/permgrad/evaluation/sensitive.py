@@ -412,7 +412,7 @@ def _pairs(
 
 
 def _ends_of_all(differences: Sequence[Any]) -> tuple[float, float]:
-    """Return the interval of the largest difference, for all pairs of levels at once."""
+    """Return the interval of the largest difference, for all pairs at once."""
     sizes, errors, draws = map(np.hstack, zip(*differences, strict=True))
     most = draws.max(axis=1)
     limit = np.quantile(most, 1 - LEVEL) * errors
