@@ -206,20 +206,7 @@ class HeldOut:
         They are as likely anywhere among the scores as other such rows, and may all be beyond them.
         """
         least = self.fewest(coverage)
-        if len(self.scores) < least:
-            raise InputError(
-                f"coverage={coverage:g} needs at least {least:,} rows held out of training, but there "
-                f"{by_count(len(self.scores), 'is', 'are')} {len(self.scores):,}",
-                hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
-                code="PG013",
-            )
-        if len(columns) and len(self.x) < len(self.scores):
-            problem = "by= needs the rows held out of training, and this model was saved without rows"
-            raise InputError(
-                problem,
-                hint="Leave by out, or save the model with its rows.",
-                code="PG055",
-            )
+        self._check_held(columns, coverage, least)
         columns_beside = np.asarray(encoded)[:, columns]
         held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
         codes = np.zeros(
@@ -257,6 +244,23 @@ class HeldOut:
                 scores,
                 count - math.ceil(coverage * count - 1e-9),
                 own,
+            )
+
+    def _check_held(self, columns: Places, coverage: float, least: int) -> None:
+        """Refuse too few held-out rows, or groups of rows that were not saved."""
+        if len(self.scores) < least:
+            raise InputError(
+                f"coverage={coverage:g} needs at least {least:,} rows held out of training, but there "
+                f"{by_count(len(self.scores), 'is', 'are')} {len(self.scores):,}",
+                hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
+                code="PG013",
+            )
+        if len(columns) and len(self.x) < len(self.scores):
+            problem = "by= needs the rows held out of training, and this model was saved without rows"
+            raise InputError(
+                problem,
+                hint="Leave by out, or save the model with its rows.",
+                code="PG055",
             )
 
     def _together(self, chosen: Integers, coverage: float) -> int:
