@@ -78,25 +78,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     )
     rows: list[LayerRow] = []
     with undisturbed(network), torch.no_grad():
-        parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
-        if network.table_branch is not None:
-            name, count, embedding = "input", 0, network.table_branch.embedding
-            if embedding is not None:
-                # The embedding is one line. What reaches the dense layers is its output beside the other columns.
-                name, count = type(embedding).__name__, count_numbers(embedding)
-            parts.append(
-                (
-                    "tabular",
-                    name,
-                    count,
-                    network.table_branch.layers,
-                    network.table_branch.embed(encoded),
-                )
-            )
-        if network.image_branch is not None and network.renderer is not None:
-            parts.append(
-                ("image", "input", 0, network.image_branch, network.renderer(encoded))
-            )
+        parts = _parts_before_head(network, encoded)
         parts.append(
             (
                 "head",
@@ -136,6 +118,32 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             )
             rows.append(LayerRow(name, kind, (network.outputs,), count_numbers(branch)))
     return rows
+
+
+def _parts_before_head(
+    network: HybridNetwork, encoded: Tensor
+) -> list[tuple[str, str, int, Iterable[nn.Module], Tensor]]:
+    """Return the branches that the head joins, and what enters their layers."""
+    parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
+    if network.table_branch is not None:
+        name, count, embedding = "input", 0, network.table_branch.embedding
+        if embedding is not None:
+            # The embedding is one line. What reaches the dense layers is its output beside the other columns.
+            name, count = type(embedding).__name__, count_numbers(embedding)
+        parts.append(
+            (
+                "tabular",
+                name,
+                count,
+                network.table_branch.layers,
+                network.table_branch.embed(encoded),
+            )
+        )
+    if network.image_branch is not None and network.renderer is not None:
+        parts.append(
+            ("image", "input", 0, network.image_branch, network.renderer(encoded))
+        )
+    return parts
 
 
 def multiplications(network: HybridNetwork) -> int:
