@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -213,34 +214,13 @@ def _rebuild_network(
     numeric, blocks = content["numeric_columns"], content["level_blocks"]
     scores = content.get("score_blocks", ())
     products = content.get("products", ())
-    for columns in (
-        numeric,
-        *blocks,
-        *(block for group in scores for block in group),
-        *products,
-    ):
-        must(
-            columns is None
-            or all(
-                isinstance(column, int) and 0 <= column < encoded for column in columns
-            ),
-            f"columns {columns!r:.60} of {encoded}",
-        )
+    _check_columns([numeric, *blocks, *chain.from_iterable(scores), *products], encoded)
     must(
         content["encoded"] == encoded,
         f"a network of {content['encoded']!r} columns for an encoder of {encoded}",
     )
-    layers = sum(
-        len(sizes)
-        for sizes in dataclasses.asdict(options).values()
-        if isinstance(sizes, tuple)
-    )
     numbers = sum(weight.numel() for weight in weights.values())
-    fits = layers <= len(weights) + 1 and options.members <= numbers
-    must(
-        fits,
-        f"a network of {layers} layers and {options.members} members for {len(weights)} weights",
-    )
+    _check_size(options, weights, numbers)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
@@ -280,6 +260,34 @@ def _rebuild_network(
     if "image" in module.paths:
         module.renderer = renderer
     return module
+
+
+def _check_size(
+    options: NetworkOptions, weights: Mapping[str, Tensor], numbers: int
+) -> None:
+    """Refuse a network that is larger than its weights."""
+    layers = sum(
+        len(sizes)
+        for sizes in dataclasses.asdict(options).values()
+        if isinstance(sizes, tuple)
+    )
+    fits = layers <= len(weights) + 1 and options.members <= numbers
+    must(
+        fits,
+        f"a network of {layers} layers and {options.members} members for {len(weights)} weights",
+    )
+
+
+def _check_columns(blocks: Iterable[Any], encoded: int) -> None:
+    """Refuse columns that an encoder of so many does not have."""
+    for columns in blocks:
+        must(
+            columns is None
+            or all(
+                isinstance(column, int) and 0 <= column < encoded for column in columns
+            ),
+            f"columns {columns!r:.60} of {encoded}",
+        )
 
 
 def _checked_branches(
