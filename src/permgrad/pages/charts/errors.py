@@ -468,21 +468,17 @@ def learning_curves(
     ]
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         loss = float(curves[-1][int(np.argmax(epochs == best_epoch))])
-        words = f"kept: epoch {best_epoch}, {number(loss)}"
-        marks.append(mark("rule", x=best_epoch, colour="rule"))
-        marks.append(
-            mark(
-                "dots",
-                x=[best_epoch],
-                y=[loss],
-                colour=present[-1][2],
-                size=4.5,
-                texts=[words],
-            )
-        )
+        marks += _best_epoch_marks(best_epoch, loss, present[-1][2])
     ends = [losses[np.isfinite(losses)][-1] for losses in curves]
     described = f"Loss over {len(epochs)} epochs: " + ", ".join(
         f"{word} ends at {number(float(end))}"
         for (_, word, _), end in zip(present, ends, strict=True)
     )
     return plot(described, [panel({"label": "epoch", "whole": True}, y, marks)])
+
+
+def _best_epoch_marks(epoch: int, loss: float, colour: str) -> list[Any]:
+    """Return the marks of the epoch whose weights are kept."""
+    words = f"kept: epoch {epoch}, {number(loss)}"
+    dot = mark("dots", x=[epoch], y=[loss], colour=colour, size=4.5, texts=[words])
+    return [mark("rule", x=epoch, colour="rule"), dot]
