@@ -520,7 +520,7 @@ def _weights_of(values: Floats, points: Floats) -> Floats:
 
 def _moved_effects(
     axis: Axis, sample: Sample, name: str, predict: Predict, sampled: Sampled
-) -> tuple[Floats, Floats, Floats, Floats]:
+) -> Floats:
     """Return the accumulated effects along an axis, with errors and ends."""
     rows, steps = axis.moves
     places = np.tile(rows, 2)
