@@ -106,6 +106,23 @@ def _walk(
     return values, moved
 
 
+def _joins(
+    differs: Booleans, ranks: Integers, seen: Booleans | None
+) -> tuple[Booleans, Booleans]:
+    """Return where a player that differs joins, and where one that is seen does.
+
+    Both are ``(n, orders, players + 1)``, of which the first is nobody.
+    """
+    count, orders, players = ranks.shape
+    joins = np.broadcast_to(differs[:, None], ranks.shape)
+    changed, alone = np.zeros((2, count, orders, players + 1), dtype=bool)
+    np.put_along_axis(changed[:, :, 1:], ranks, joins, axis=2)
+    if seen is not None:
+        joins = joins & seen[:, None]
+    np.put_along_axis(alone[:, :, 1:], ranks, joins, axis=2)
+    return changed, alone
+
+
 def _path(
     game: ShapleyGame,
     rows: Integers,
@@ -120,12 +137,7 @@ def _path(
     more than ``rounding``, they are halved until it is known who did it. Else they are taken to change nothing.
     """
     count, orders, players = ranks.shape
-    joins = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
-    changed, alone = np.zeros((2, count, orders, players + 1), dtype=bool)
-    np.put_along_axis(changed[:, :, 1:], ranks, joins, axis=2)
-    np.put_along_axis(
-        alone[:, :, 1:], ranks, joins if seen is None else joins & seen[:, None], axis=2
-    )
+    changed, alone = _joins(game.differs(rows, donors), ranks, seen)
     # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
@@ -157,7 +169,7 @@ def _path(
         moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(
             axis=-1
         )
-        asked = np.zeros(len(known), dtype=bool)
+        asked = np.zeros_like(known)
         middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
         asked[middle[moves & (after - before > 1)]] = True
     path = np.zeros((count, orders, players + 1, game.width))
@@ -472,6 +484,15 @@ class RowValues:
             counters.reshape(-1),
         )
 
+    def _by_designs(
+        self, rows: Integers, keys: Counters, number: int, size: int, around: int
+    ) -> Floats:
+        """Return the values of one round by designs, each of a drawn size."""
+        draws = number * size + np.arange(size)
+        sizes = _sizes(self.game.request.seed, keys, draws, around)
+        drawn = self._drawn(rows, keys, number, size)
+        return solve(self.game, *drawn, sizes.reshape(-1))
+
     def _sample(
         self,
         rows: Integers,
@@ -488,29 +509,27 @@ class RowValues:
         ``seen``: players that are known to change an output (None: all may). ``first``: the walks of the first round.
         """
         self.ways.add(DESIGNS if designs else ORDERS)
-        game, seed, count = self.game, self.game.request.seed, len(self.references)
+        count = len(self.references)
         size, least, most = rounds or self.rounds
         around = rounds is None and size % count == 0
-        strata = Strata((len(rows), count if around else 1, *self.values.shape[1:]))
+        backgrounds = count if around else 1
+        strata = Strata((len(rows), backgrounds, *self.values.shape[1:]))
         for number in range(most):
             if designs:
-                sizes = _sizes(
-                    seed, keys, number * size + np.arange(size), count if around else 0
-                )
-                sample = solve(
-                    game, *self._drawn(rows, keys, number, size), sizes.reshape(-1)
+                sample = self._by_designs(
+                    rows, keys, number, size, count if around else 0
                 )
             elif seen is None:
-                sample = walk(game, self.tree, *self._drawn(rows, keys, number, size))
+                sample = walk(
+                    self.game, self.tree, *self._drawn(rows, keys, number, size)
+                )
             elif number == 0 and first is not None:
                 sample = first
             else:
                 sample, moved = self._walks(rows, keys, number, size, seen)
                 seen = seen | moved
             # By row, time round and background row; of each row its walks with each background row.
-            laid_out = sample.reshape(
-                len(rows), -1, count if around else 1, *sample.shape[1:]
-            )
+            laid_out = sample.reshape(len(rows), -1, backgrounds, *sample.shape[1:])
             strata.add(laid_out.swapaxes(1, 2))
             # The least number of rounds is most of a row's progress.
             progress.advance(
@@ -540,10 +559,8 @@ class RowValues:
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
             rows, keys, active = rows[~settled], keys[~settled], active[~settled]
             seen = None if seen is None else seen[~settled]
-            strata.mean, strata.squares = (
-                strata.mean[~settled],
-                strata.squares[~settled],
-            )
+            strata.mean = strata.mean[~settled]
+            strata.squares = strata.squares[~settled]
             if not len(rows):
                 break
 
