@@ -242,8 +242,8 @@ def _cells_of(
         cells_of_row,
         codes=codes,
         fixed=rules["fixed"],
-        ranges=_or_none(rules["ranges"]),
-        direction=_or_none(rules["direction"]),
+        ranges=_or_no_rules(rules["ranges"]),
+        direction=_or_no_rules(rules["direction"]),
         blocks=blocks,
         wordings=_wordings(frame),
     )
@@ -252,7 +252,7 @@ def _cells_of(
     return cells
 
 
-def _or_none(rules: Any) -> Any:
+def _or_no_rules(rules: Any) -> Any:
     """Return the rules of an argument that may be left out."""
     if rules is None:
         return {}

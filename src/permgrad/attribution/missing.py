@@ -319,7 +319,7 @@ def _whole_loss(request: Request, losses: Floats) -> Floats:
 
 def _facts(request: Request) -> dict[str, Any]:
     """Return the facts of what was measured, and on which rows."""
-    independent = {}
+    independent: dict[str, Any] = {}
     if request.units is not None:
         independent = {"independent": independent_facts(request.units)}
     return {

@@ -482,7 +482,7 @@ class TableEncoder:
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """Return what is said of a third word in columns of two words."""
-        surprises = {}
+        surprises: dict[str, str] = {}
         for place, name in self._pairs_of_words.items():
             unread = np.isnan(values[:, place])
             if unread.any():
@@ -494,7 +494,7 @@ class TableEncoder:
 
     def _write_levels(self, frame: pd.DataFrame, out: Floats32) -> dict[str, str]:
         """Write levels into the encoded rows, and return what is said of new ones."""
-        surprises = {}
+        surprises: dict[str, str] = {}
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
             other = targets.get(OTHER, -1)
