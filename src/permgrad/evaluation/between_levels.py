@@ -111,13 +111,7 @@ def compare_levels(
         return [{} for _ in columns]
     starts = np.cumsum([0, *(int(codes.max()) + 1 for codes in columns)])
     rows = len(columns[0])
-    places = np.concatenate(
-        [codes + start for codes, start in zip(columns, starts, strict=False)]
-    )
-    member = sparse.csr_matrix(
-        (np.ones(len(places)), (places, np.tile(np.arange(rows), len(columns)))),
-        shape=(int(starts[-1]), rows),
-    )
+    member = _members(columns, starts)
     table = _table(measures, events, rows)
     testable = _testable(member, measures, dependence)
     total, sums = table.sum(axis=0), member @ table
@@ -152,6 +146,18 @@ def compare_levels(
         }
         for at in map(slice, starts[:-1], starts[1:])
     ]
+
+
+def _members(columns: Sequence[Integers], starts: Integers) -> Any:
+    """Return which rows each level of all columns has ``(levels, rows)``."""
+    rows = len(columns[0])
+    places = np.concatenate(
+        [codes + start for codes, start in zip(columns, starts, strict=False)]
+    )
+    return sparse.csr_matrix(
+        (np.ones(len(places)), (places, np.tile(np.arange(rows), len(columns)))),
+        shape=(int(starts[-1]), rows),
+    )
 
 
 # ---- differences in standard errors ----------------------------------------------------------------------------------
