@@ -111,7 +111,7 @@ def compare_levels(
         return [{} for _ in columns]
     starts = np.cumsum([0, *(int(codes.max()) + 1 for codes in columns)])
     rows = len(columns[0])
-    member = _members(columns, starts)
+    member = _rows_of_levels(columns, starts)
     table = _table(measures, events, rows)
     testable = _testable(member, measures, dependence)
     total, sums = table.sum(axis=0), member @ table
@@ -148,7 +148,7 @@ def compare_levels(
     ]
 
 
-def _members(columns: Sequence[Integers], starts: Integers) -> Any:
+def _rows_of_levels(columns: Sequence[Integers], starts: Integers) -> sparse.csr_matrix:
     """Return which rows each level of all columns has ``(levels, rows)``."""
     rows = len(columns[0])
     places = np.concatenate(
