@@ -34,7 +34,7 @@ from permgrad.evaluation import kept_together
 from permgrad.evaluation.baselines import models
 from permgrad.models.libraries import linear
 
-_common = models.common
+_common: Any = vars(models)["common"]
 
 
 def small_models() -> None:
@@ -46,7 +46,7 @@ def small_models() -> None:
             job, **(choices | {"n_estimators": 15} if is_forest else choices)
         )
 
-    models.common = few_trees
+    vars(models)["common"] = few_trees
     linear._FOLDS = 2
     kept_together._TREES = 5
 

@@ -36,9 +36,10 @@ from permgrad.assess.budget import Budget
 from permgrad.assess.reading import ReadModel
 from permgrad.assess.work import Work
 from permgrad.pages.views import page_data
+from permgrad.pages.whatif import with_what_if
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.requests import ExplainRequest, RunRequest
-from permgrad.runs.run.assessing import read_assessment, with_what_if
+from permgrad.runs.run.assessing import read_assessment
 from permgrad.runs.run.run import run_table
 from verification.verify_what_if import browse, scripted
 

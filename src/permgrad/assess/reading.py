@@ -269,7 +269,9 @@ class ReadModel:
             self._take_other(model, rows, facts)
         else:
             facts |= {"subject": name, "has_slopes": self._is_network}
-            self.model = _foreign(self.request, rows, {**facts, "model": model})
+            self.model: EvaluatedModel = _foreign(
+                self.request, rows, {**facts, "model": model}
+            )
             self.rows = self.model.rows
 
     def _rows_of(self, inputs: Any, y: Any, dependence: Any) -> Rows:
@@ -311,7 +313,7 @@ class ReadModel:
                 "background": _drawn(rows, facts["seed"]).frame,
             }
         positive = _positive_of(self.request)
-        self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
+        self.model = Network.of(model, positive=positive, **facts)
 
     def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
         """Return rows as a table, or None if the model reads something else."""

@@ -243,8 +243,8 @@ def lines_of_outputs(
 
 def adjusted_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return lines with ``p_holm``, adjusted within each kind."""
-    adjusted: list[dict[str, Any]] = _frame(lines).to_dict("records")
-    return adjusted
+    records = _frame(lines).to_dict("records")
+    return [{str(name): value for name, value in line.items()} for line in records]
 
 
 def _of_means(

@@ -90,7 +90,8 @@ def _ranks(cells: ColumnCells) -> Floats:
     if cells.values is None:
         frequent = np.argsort(-np.bincount(codes), kind="stable")[:FEW_VALUES]
         return (codes[:, None] == frequent).astype(np.float64)
-    return pd.Series(cells.values).rank().fillna(0).to_numpy()[:, None]
+    ranks = pd.Series(cells.values).rank().fillna(0).to_numpy(dtype=np.float64)
+    return np.asarray(ranks, dtype=np.float64)[:, None]
 
 
 def against_summary(

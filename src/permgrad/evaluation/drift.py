@@ -265,7 +265,7 @@ def _of_levels(
 
 
 def _new_levels(
-    names: Sequence[str], counts: Floats, total: Floats, sizes: Floats
+    names: Sequence[str], counts: Array, total: Array, sizes: Array
 ) -> dict[str, Any] | None:
     """Return what a difference says, of the levels that only later rows have. None: each may be so by chance.
 

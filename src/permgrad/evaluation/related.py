@@ -156,8 +156,8 @@ def _lacking(frame: pd.DataFrame) -> dict[str, Floats]:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
     lacking = dict[str, Floats]()
     for name, column in frame.items():
-        where = column.isna().to_numpy(dtype=np.float64)
-        where -= where.mean()
+        is_missing = column.isna().to_numpy().astype(np.float64)
+        where: Floats = is_missing - is_missing.mean()
         size = np.sqrt((where**2).sum())
         if size > 0:
             lacking[str(name)] = where / size

@@ -457,7 +457,7 @@ def told_by(
     if levels < 2 or len(np.unique(units)) < _FOLDS:
         return None
     x = _as_numbers(table)[places]
-    groups = units
+    groups: Integers | None = units
     if isinstance(division, KFold):
         groups = None
     splits = division.split(x, y, groups)

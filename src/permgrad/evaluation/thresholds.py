@@ -218,7 +218,7 @@ def operating_points(
 def _some_cuts(
     truth: Booleans,
     numbers: Floats,
-    counts: tuple[Integers, Integers],
+    counts: tuple[Floats, Floats],
     half: int,
     most: int,
 ) -> Integers:

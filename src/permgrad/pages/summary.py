@@ -130,7 +130,7 @@ def _opening(
     }
     lines: list[Told] = []
     for kind, words in rows.items():
-        facts = {"kind": kind}
+        facts: dict[str, Any] = {"kind": kind}
         if kind == "quantity":
             facts |= about
         lines.append((words, facts))

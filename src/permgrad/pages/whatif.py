@@ -349,8 +349,9 @@ def _computed(
                 continue
             places.append(encoder_places[number])
             values.append(of_player @ own.values[at])
-            errors.append(np.sqrt(of_player @ own.std_error[at] ** 2))
-            bases.append(np.broadcast_to(own.base_values, own.predictions.shape)[at])
+            errors.append(np.sqrt(of_player @ np.asarray(own.std_error)[at] ** 2))
+            shape = np.asarray(own.predictions).shape
+            bases.append(np.broadcast_to(np.asarray(own.base_values), shape)[at])
     if not places:
         return {}
     return {

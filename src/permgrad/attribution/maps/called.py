@@ -240,7 +240,7 @@ class _Probe:
             pairs = self._together(few, before, places) if len(few) > 1 else None
             if pairs is None:
                 self._most = self._most if len(few) == 1 else count
-                pairs = [(before, self._values(before, image)) for image in few]
+                pairs = [(dict(before), self._values(before, image)) for image in few]
             found += [_changed(*pair) for pair in pairs]
         return found
 

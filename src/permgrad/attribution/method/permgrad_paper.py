@@ -318,7 +318,8 @@ def _with_mean(term: Floats) -> Floats:
 def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
     """Return numbers before scaling by class and player, in the form of the published arrays."""
     classes = request.subject.outputs.class_names or ("all",)
-    columns = np.where(np.isnan(values), None, values).T.tolist()
+    absent = np.isnan(values)
+    columns = np.where(absent, np.array(None), values).T.tolist()
     return {
         name: dict(zip(request.space.names, column, strict=True))
         for name, column in zip(classes, columns, strict=True)

@@ -450,8 +450,8 @@ def _read_predictor(
     known = model.found.get(key)
     subject: Any = None if known is None else known.with_rows(arguments.X)
     if subject is None:
-        kind = EncodedPredictor if encoded else PredictorSubject
-        subject = kind(
+        subject_class = EncodedPredictor if encoded else PredictorSubject
+        subject = subject_class(
             model.model,
             arguments.X,
             arguments.y,

@@ -124,12 +124,12 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         return [leaf + share * way for leaf, way in zip(leaves, ways, strict=True)]
 
     shares = (-step, 0.0, step, -_FAR, _FAR)
-    points = [moved(share) for share in shares]
+    around = [moved(share) for share in shares]
     size = max(1, slopes.subject.most_rows() // count)
     try:
-        outputs = _outputs_at(slopes, rows, points, size)
+        outputs = _outputs_at(slopes, rows, around, size)
     except ForwardError:  # of so many rows
-        outputs = _outputs_at(slopes, rows, points, 1)
+        outputs = _outputs_at(slopes, rows, around, 1)
     before, at, after, back, forth = (one[:, targets] for one in outputs)
     told = torch.zeros_like(at)
     for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):

@@ -62,9 +62,8 @@ def _takes(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> bool:
 def _lazy_buffers(module: nn.Module) -> dict[int, Any]:
     """Return other buffers without values by the number of each, which torch does not copy."""
     lazy = [one for one in module.buffers() if is_lazy(one)]
-    return {
-        id(one): UninitializedBuffer(device=one.device, dtype=one.dtype) for one in lazy
-    }
+    create: Any = UninitializedBuffer
+    return {id(one): create(device=one.device, dtype=one.dtype) for one in lazy}
 
 
 def _call(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> None:

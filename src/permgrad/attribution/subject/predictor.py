@@ -353,7 +353,8 @@ class PredictorSubject(Subject):
         """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
         call, decided, several = self.call, copy(self), self.task == "multilabel"
         if call.labels is None or call.one_hot or self.task == "regression":
-            by_threshold: PredictorSubject = super().deciding()
+            by_threshold = super().deciding()
+            assert isinstance(by_threshold, PredictorSubject)
             return by_threshold
         classes = call.classes or self.outputs.class_names
         decided.call = replace(

@@ -103,7 +103,7 @@ def _json_lines(content: bytes, _file: Path, _sheet: str | None) -> OtherTable:
 # ---- statistics programs --------------------------------------------------------------
 def _stata(content: bytes, _file: Path, _sheet: str | None) -> OtherTable:
     with pd.read_stata(io.BytesIO(content), iterator=True) as reader:
-        frame = reader.read(convert_categoricals=False)
+        frame = reader.read(convert_categoricals=False)  # type: ignore[attr-defined]
         columns = reader.variable_labels()
     try:
         named = pd.read_stata(io.BytesIO(content))

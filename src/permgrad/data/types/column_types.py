@@ -529,11 +529,13 @@ def _readings(
     """Yield what different texts may be, and which of them can be read so ``(texts,)``."""
     starts = [text[:_LONGEST_SHORT] for text in texts]
     few = starts[:_LOOKED_AT]
-    for what, read in (
+    readers: list[tuple[str, Callable[[Sequence[str]], Floats]]] = [
         ("numbers", cells.text_numbers),
         ("times", dates.duration_seconds),
-        *(("dates", partial(dates.date_seconds, form=form)) for form in dates.FORMS),
-    ):
+    ]
+    dated = [partial(dates.date_seconds, form=form) for form in dates.FORMS]
+    readers += [("dates", read) for read in dated]
+    for what, read in readers:
         # The first tell most columns that are something else.
         if 2 * np.isnan(read(few)).sum() < len(few):
             yield what, ~np.isnan(read(starts))

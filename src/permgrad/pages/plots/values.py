@@ -77,9 +77,9 @@ def direction(
         words = labels_of([labels[k] for k in chosen], 18)
         _add_legend(figure, panels[0], words)
     changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
-    words = _changes_in_words(names, changes)
+    changes_text = _changes_in_words(names, changes)
     figure.description = (
-        f"{what.capitalize()} by feature value, first to last: {words}."
+        f"{what.capitalize()} by feature value, first to last: {changes_text}."
     )
     return figure
 
@@ -87,8 +87,9 @@ def direction(
 def _entries(explanation: Explanation, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the directions of features as they are drawn."""
     entries = []
+    directions = explanation.direction or {}
     for name in names:
-        entry = explanation.direction[name]
+        entry = directions[name]
         if entry.get("kind") != "numeric":
             entry = _pooled(entry)
         entries.append(entry)
@@ -141,7 +142,7 @@ def _changes_in_words(names: Sequence[str], changes: Sequence[float]) -> str:
     return ", ".join(words)
 
 
-def _ends(entries: list[dict[str, Any]]) -> list[Floats]:
+def _ends(entries: Sequence[dict[str, Any]]) -> list[Floats]:
     """Return the ends of the intervals of all curves that have some."""
     return [
         np.asarray(entry[key], dtype=np.float64)

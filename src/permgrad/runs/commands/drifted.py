@@ -129,7 +129,8 @@ def _tested(folder: Path, data: Mapping[str, Any]) -> dict[str, Floats] | None:
     if data["task"] != "classification":
         return {"prediction": table["prediction"].to_numpy(dtype=np.float64)}
     mark = "probability_"
-    names = [name.removeprefix(mark) for name in table if name.startswith(mark)]
+    columns = [str(name) for name in table]
+    names = [name.removeprefix(mark) for name in columns if name.startswith(mark)]
     chances = table[[f"{mark}{name}" for name in names]].to_numpy(dtype=np.float64)
     return _of_classes(names, chances, data)
 

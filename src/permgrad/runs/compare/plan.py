@@ -428,7 +428,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
     decides: dict[str, Any] = {}
     if inputs.positive is not None:
         labels = np.unique(rows.y).tolist()
-        asked = {"cost": request.cost, "threshold": request.threshold}
+        asked: dict[str, Any] = {"cost": request.cost, "threshold": request.threshold}
         decides = asked_decision(labels, inputs.positive, **asked)
     return ComparedTable(
         decides=decides,

@@ -117,7 +117,7 @@ def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
     if inputs.positive is None:
         return {}
     labels = np.unique(inputs.parts["train"].y).tolist()
-    asked = {"cost": request.cost, "threshold": request.threshold}
+    asked: dict[str, Any] = {"cost": request.cost, "threshold": request.threshold}
     return asked_decision(labels, inputs.positive, **asked)
 
 

@@ -231,7 +231,7 @@ def _measured(
         )
     own = np.zeros_like(weights)
     own[rows] = weights[rows]
-    quiet = ~found.any(axis=0)  # in no row anything changes
+    quiet = ~np.asarray(found.any(axis=0))  # in no row anything changes
     numbers, importance = _without_errors(found, squared, quiet)
     if too_few(own, units):
         return Curve(numbers, importance, by_row)
